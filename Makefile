@@ -1,0 +1,58 @@
+# Everything sets itself up in .venv: python >= 3.11 with venv and pip, git and make are enough.
+#
+#   make demo     a server, an agent and a small site, in one command      make bench    Portway beside its rivals, a table
+#   make test     all tests (ARGS="tests/mux -k window" for some)          make lock     new pinned versions
+#   make check    lint, format, types, layers: what CI asks first          make clean    remove what was made
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench format lock clean
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Two workers: the tests mostly wait for sockets, and machines with fewer cores still pass.
+WORKERS ?= 2
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: .venv/.ready-demo
+	@$(BIN)/portway demo $(ARGS)
+
+test: .venv/.ready-dev
+	@$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
+
+check: .venv/.ready-dev
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo 'make format puts that right'; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+	@echo 'check: all good'
+
+bench: .venv/.ready-dev
+	@$(BIN)/python -m bench $(ARGS)
+
+format: .venv/.ready-dev
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
+
+# dev.txt holds everything; the smaller sets are cut from it, so that what is tested is what is installed.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links pyproject.toml
+lock: .venv/.ready-dev
+	$(LOCK) --extra demo --group dev -o requirements/dev.txt
+	$(LOCK) -c requirements/dev.txt --extra demo --group build -o requirements/demo.txt
+	$(LOCK) -c requirements/dev.txt --extra server -o requirements/server.txt
+	$(LOCK) -c requirements/dev.txt -o requirements/runtime.txt
+
+# Stamps: pip runs again only when a pinned version, the project's own data or the set-up itself changed.
+# Every wheel is checked against its hash; the project goes in last, in place, with the pinned build backend.
+.venv/.ready-%: requirements/%.txt pyproject.toml scripts/make-venv
+	@scripts/make-venv
+	@echo 'Installing requirements/$*.txt'
+	@$(PIP) install --require-hashes --no-deps -r $<
+	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+clean:
+	rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/results
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
