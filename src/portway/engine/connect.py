@@ -1,0 +1,94 @@
+"""Connecting a socket in the reactor, without a coroutine."""
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+
+from portway.engine.reactor import Reactor
+from portway.engine.timers import Timer
+
+SocketAddress = tuple[str, int] | str
+"""What `socket.connect` takes: numeric host and port, or the path of a unix socket."""
+
+Done = Callable[[socket.socket | OSError], None]
+
+_UNDER_WAY = {errno.EINPROGRESS, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)}
+"""What a connect that has begun says; Windows has its own word. (EAGAIN elsewhere: a unix listener's backlog is full.)"""
+
+
+class Attempt:
+    """One connect under way; calls back once, with a connected socket or with why not."""
+
+    __slots__ = ("_on_done", "_reactor", "_sock", "_timer")
+
+    def __init__(self, reactor: Reactor, sock: socket.socket, timeout_s: float, on_done: Done) -> None:
+        """Wait for `sock`, which is connecting already."""
+        self._reactor = reactor
+        self._sock: socket.socket | None = sock
+        self._on_done = on_done
+        self._timer: Timer = reactor.call_later(timeout_s, self._time_out)
+        reactor.watch(sock.fileno(), self._on_events)
+
+    def cancel(self) -> None:
+        """Give up without calling back."""
+        sock = self._take()
+        if sock is not None:
+            self._reactor.discard(sock)
+
+    def abort(self) -> None:
+        """Give up, as the reactor asks after a failed callback."""
+        self.cancel()
+
+    def _take(self) -> socket.socket | None:
+        sock, self._sock = self._sock, None
+        self._timer.cancel()
+        return sock
+
+    def _on_events(self, _mask: int) -> None:
+        sock = self._take()
+        if sock is None:
+            return
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._reactor.discard(sock)
+            self._on_done(OSError(code, os.strerror(code)))
+        else:
+            self._on_done(sock)
+
+    def _time_out(self) -> None:
+        sock = self._take()
+        if sock is not None:
+            self._reactor.discard(sock)
+            self._on_done(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+
+
+def connect(reactor: Reactor, family: int, address: SocketAddress, timeout_s: float, on_done: Done) -> Attempt | None:
+    """Connect to a numeric address or a unix path; `on_done` gets the socket or an OSError, always from the reactor.
+
+    The socket is non-blocking, with TCP_NODELAY, and still watched: hand it to a channel. Returns None when it was
+    decided at once (the callback is queued then).
+    """
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as exc:
+        _fail_soon(reactor, exc, on_done)
+        return None
+    sock.setblocking(False)
+    try:
+        if family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = sock.connect_ex(address)
+    except OSError as exc:  # a bad path or address
+        sock.close()
+        _fail_soon(reactor, exc, on_done)
+        return None
+    if code and code not in _UNDER_WAY:
+        sock.close()
+        _fail_soon(reactor, OSError(code, os.strerror(code)), on_done)
+        return None
+    return Attempt(reactor, sock, timeout_s, on_done)
+
+
+def _fail_soon(reactor: Reactor, error: OSError, on_done: Done) -> None:
+    reactor.soon(lambda: on_done(error))

@@ -1,0 +1,186 @@
+"""Pumps: each moves bytes one way, from a source channel to a sink channel, one helping a turn."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from portway.engine.channel import Channel
+from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.tally import ENDED, READ_BROKE, WRITE_BROKE, Flow
+from portway.errors import BrokenChannel
+
+LARGE_READ_BYTES = 16 * 1024
+"""From here on a read goes out behind its headroom, uncopied; below, copying is cheaper than a system call of its own
+(design §2, point 2)."""
+READ_COST_BYTES = 8 * 1024
+"""What a read and a send cost, in bytes copied: a source that comes in crumbs ends its turn as soon as a fat one does."""
+
+
+class PumpOwner(Protocol):
+    """What a pump tells: a relay."""
+
+    def pump_ended(self) -> None:
+        """Hear that the source has ended and the sink was told."""
+
+    def pump_broke(self) -> None:
+        """Hear that source or sink broke; the pump's reason says which."""
+
+
+class Pump:
+    """What both kinds share: state, turns, the end, the break.
+
+    `run` is the source's `on_readable` and the sink's `on_writable`, and may be called at any time. Who stands in the
+    ready queue already is not served out of turn: an event for every new segment would earn it a second place there,
+    then a third, until one fast sender has most of the turns of a round.
+    """
+
+    __slots__ = ("_owner", "_queued", "_reactor", "_sink", "_source", "bytes", "events", "reason")
+
+    run: Callable[[], None]
+
+    def __init__(self, reactor: Reactor, source: Channel, sink: Channel, owner: PumpOwner) -> None:
+        """Stand ready; nothing moves before `run`."""
+        self._reactor = reactor
+        self._source = source
+        self._sink = sink
+        self._owner = owner
+        self._queued = False
+        self.bytes = 0
+        self.events = 0
+        self.reason = ""
+
+    @property
+    def flow(self) -> Flow:
+        """What this pump has moved so far."""
+        return Flow(self.bytes, self.events, self.reason)
+
+    def abort(self) -> None:
+        """End the relay, as the reactor asks after a failed callback."""
+        self._break("aborted: internal error")
+
+    def _queue(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._reactor.soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._queued = False
+        self.run()
+
+    def _break(self, reason: str) -> None:
+        if not self.reason:
+            self.reason = reason
+            self._owner.pump_broke()
+
+    def _finish(self) -> None:
+        self.reason = ENDED
+        self._sink.shutdown_write()
+        self._owner.pump_ended()
+
+
+class CopyPump(Pump):
+    """Reads into the reactor's scratch buffer and sends from there.
+
+    Only bytes that the sink did not take get a buffer of their own, at most one read's worth.
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, reactor: Reactor, source: Channel, sink: Channel, owner: PumpOwner) -> None:
+        """Keep nothing yet."""
+        super().__init__(reactor, source, sink, owner)
+        self._kept: memoryview | None = None
+
+    def run(self) -> None:
+        """Move a helping, or until source or sink has to wait."""
+        if self._queued or self.reason:
+            return
+        source, sink, reactor = self._source, self._sink, self._reactor
+        doing = WRITE_BROKE
+        moved = 0
+        try:
+            if self._kept is not None and not self._send_kept():
+                return
+            while source.readable:
+                room = sink.room()
+                if not room:
+                    return
+                doing = READ_BROKE
+                count = source.recv_into(reactor.scratch_body if room >= HELPING_BYTES else reactor.scratch_body[:room])
+                if count <= 0:
+                    if count == 0:
+                        self._finish()
+                    return
+                doing = WRITE_BROKE
+                self.bytes += count
+                self.events += 1
+                if count >= LARGE_READ_BYTES and sink.wants_headroom:
+                    sent = sink.send_headroom(reactor.scratch, count)
+                else:
+                    sent = sink.send(reactor.scratch_body[:count])
+                moved += count + READ_COST_BYTES
+                if sent < count:
+                    self._kept = memoryview(bytes(reactor.scratch_body[sent:count]))
+                    if not self._send_kept():
+                        return
+                if moved >= HELPING_BYTES:
+                    reactor.moved_bytes += moved
+                    self._queue()
+                    return
+        except BrokenChannel:
+            self._break(doing)
+
+    def _send_kept(self) -> bool:
+        """Send what was kept until nothing is left; False once the sink has promised to call, as only `room` makes it do."""
+        sink = self._sink
+        while self._kept is not None:
+            if not sink.room():
+                return False
+            sent = sink.send(self._kept)
+            self._kept = self._kept[sent:] if sent < len(self._kept) else None
+        return True
+
+
+class LendPump(Pump):
+    """Sends what the source lends; what the sink does not take stays in the source, bounded by its window."""
+
+    __slots__ = ()
+
+    def run(self) -> None:
+        """Move a helping, or until source or sink has to wait."""
+        if self._queued or self.reason:
+            return
+        source, sink = self._source, self._sink
+        moved = 0
+        doing = READ_BROKE
+        try:
+            while source.readable:
+                room = sink.room()
+                if not room:
+                    return
+                doing = READ_BROKE
+                view = source.peek()
+                if view is None:
+                    if source.ended:
+                        self._finish()
+                    return
+                doing = WRITE_BROKE
+                sent = 0
+                try:
+                    sent = sink.send(view if len(view) <= room else view[:room])
+                finally:
+                    source.consume(sent)
+                if sent:
+                    self.bytes += sent
+                    self.events += 1
+                    moved += sent
+                if moved >= HELPING_BYTES:
+                    self._reactor.moved_bytes += moved
+                    self._queue()
+                    return
+        except BrokenChannel:
+            self._break(doing)
+
+
+def choose_pump(source: Channel) -> type[CopyPump] | type[LendPump]:
+    """Pick the pump by what the source can do: the one place where channels are told apart."""
+    return LendPump if source.lends else CopyPump

@@ -1,0 +1,237 @@
+"""The reactor: socket events, a ready queue, timers and flushes, in bounded batches inside the asyncio loop."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from portway.clock import Clock, monotonic
+from portway.engine.channel import HEADROOM_BYTES
+from portway.engine.poller import Poller
+from portway.engine.pollers import VARIABLE, make_poller
+from portway.engine.timers import Timer, TimerWheel
+
+EVENTS_MAX = 512
+"""Socket events a batch; more gain nothing and make the first of them wait."""
+BATCH_S_MAX = 0.005
+"""How long a batch may work its ready queue before coroutines get their turn."""
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+"""The same in bytes moved: about what 5 ms of copying come to (design §2, point 4)."""
+HELPING_BYTES = 256 * 1024
+"""What one source may move in one turn; then it goes to the back of the ready queue."""
+
+FAILED = "a callback failed; its connection is aborted: %r"
+
+log = logging.getLogger("portway.engine")
+
+Callback = Callable[[], None]
+EventHandler = Callable[[int], None]
+
+
+class Reactor:
+    """Runs channels: one poller (edge-triggered, or as good as that) and a ready queue, nested in an asyncio loop.
+
+    A batch is one round or more, for at most 5 ms or 4 MiB. A round is: due timers, up to 512 socket events, one turn
+    for everybody in the ready queue, then the flushes that were asked for, then the real closing of descriptors (no
+    number is used again while an old event for it may still be in hand). So a small request waits for one helping of
+    each bulk transfer, not for a whole batch of them. What is left over is asked for again: coroutines come in between.
+
+    Everything runs on the loop's thread; nothing here may be called from another one.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock = monotonic, poller: Poller | None = None) -> None:
+        """Nest in `loop`, which must be the running loop's thread's own. PORTWAY_ENGINE chooses the poller if none is given.
+
+        Raises:
+            ConfigError: PORTWAY_ENGINE names no poller of this system.
+        """
+        self._poller = make_poller(os.environ.get(VARIABLE, "")) if poller is None else poller
+        self.level = self._poller.level
+        """Whom channels tell that they ran dry or blocked; None where the poller sees edges by itself."""
+        self._loop = loop
+        self._clock = clock
+        self.now = clock()
+        """Seconds (monotonic) at the start of this round; good enough for deadlines."""
+        self.scratch = memoryview(bytearray(HEADROOM_BYTES + HELPING_BYTES))
+        """A read buffer that all pumps share, valid only within one callback. The first bytes are headroom."""
+        self.scratch_body = self.scratch[HEADROOM_BYTES:]
+        """`scratch` without the headroom."""
+        self.link_scratch = memoryview(bytearray(HELPING_BYTES))
+        """What a link's plaintext is decoded from: apart from `scratch`, because its streams are pumped meanwhile."""
+        self.tls_scratch = memoryview(bytearray(HELPING_BYTES))
+        """Ciphertext between the socket and a BIO; used up before the call that filled it returns."""
+        self.moved_bytes = 0
+        """Bytes moved in this batch; pumps add to it."""
+        self._poll = self._poller.poll
+        self._handlers: dict[int, EventHandler] = {}
+        self._ready: deque[Callback] = deque()
+        self._flushes: list[Callback] = []
+        self._doomed: list[socket.socket] = []
+        self._timers = TimerWheel()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = float("inf")
+        self._in_batch = False
+        self._asked = False
+        self._closed = False
+        self._poller.start(loop, self._batch, self.call_later)
+
+    def refresh_now(self) -> float:
+        """Read the clock into `now` and return it: for coroutines, which run between batches."""
+        self.now = self._clock()
+        return self.now
+
+    def watch(self, fd: int, handler: EventHandler) -> None:
+        """Call `handler` with a mask (see `poller`) at every edge on `fd`, or hand an `fd` watched already to a new handler.
+
+        A new handler is told what is already there: the edges before were another's, and a FIN among them would be lost.
+        """
+        known = fd in self._handlers
+        self._handlers[fd] = handler
+        self._poller.watch(fd, known)
+
+    def unwatch(self, fd: int) -> None:
+        """Stop calling back for `fd`, which stays open."""
+        if self._handlers.pop(fd, None) is not None:
+            self._poller.unwatch(fd)
+
+    def discard(self, sock: socket.socket) -> None:
+        """Close `sock` at the end of the batch; no callback for it comes from now on."""
+        fd = sock.fileno()
+        if self._handlers.pop(fd, None) is not None and self.level is not None:
+            self.level.unwatch(fd)
+        self._doomed.append(sock)
+        if not self._in_batch:
+            self._ask()
+
+    def soon(self, callback: Callback) -> None:
+        """Call back from the end of the ready queue."""
+        self._ready.append(callback)
+        if not self._in_batch:
+            self._ask()
+
+    def at_batch_end(self, flush: Callback) -> None:
+        """Call `flush` once, at the end of this round (or of the next, when none runs)."""
+        self._flushes.append(flush)
+        if not self._in_batch:
+            self._ask()
+
+    def call_later(self, delay_s: float, callback: Callback) -> Timer:
+        """Call back about `delay_s` seconds from now (never earlier, up to 0.1 s later)."""
+        timer = self._timers.set(self.now if self._in_batch else self._clock(), delay_s, callback)
+        self._set_alarm()
+        return timer
+
+    def close(self) -> None:
+        """Leave the loop and close the poller. Channels must have been closed before."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._close_doomed()
+        self._poller.close()
+
+    def _ask(self) -> None:
+        if not self._asked and not self._closed:
+            self._asked = True
+            self._loop.call_soon(self._batch)
+
+    def _set_alarm(self) -> None:
+        deadline = self._timers.next_deadline()
+        if deadline is None or deadline >= self._alarm_at or self._closed:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = deadline
+        self._alarm = self._loop.call_later(max(0.0, deadline - self._clock()), self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = None
+        self._alarm_at = float("inf")
+        self._batch()
+
+    def _batch(self) -> None:
+        if self._closed:
+            return
+        self._asked = False
+        self._in_batch = True
+        started = self._clock()
+        self.moved_bytes = 0
+        while True:
+            self.now = self._clock()
+            self._round()
+            # Another round only while somebody stands in the queue; else the kernel wakes us when there is news.
+            if not self._ready or self.moved_bytes > BATCH_BYTES_MAX or self._clock() - started > BATCH_S_MAX:
+                break
+        self._in_batch = False
+        self._set_alarm()
+        if self._ready or self._flushes or self._doomed:
+            self._ask()
+
+    def _round(self) -> None:
+        """Fire timers, take new events, give everybody in the queue one turn, flush, close."""
+        for timer in self._timers.due(self.now):
+            self._guard(timer.fire)
+        handlers = self._handlers
+        for fd, mask in self._poll(0, EVENTS_MAX):
+            handler = handlers.get(fd)
+            if handler is not None:
+                try:
+                    handler(mask)
+                except Exception:
+                    log.exception(FAILED, handler)
+                    self._contain(handler)
+        ready = self._ready
+        for _ in range(len(ready)):
+            callback = ready.popleft()
+            try:
+                callback()
+            except Exception:
+                log.exception(FAILED, callback)
+                self._contain(callback)
+            if self.moved_bytes > BATCH_BYTES_MAX:
+                break
+        self._flush()
+        self._close_doomed()
+
+    def _flush(self) -> None:
+        flushes = self._flushes
+        if flushes:
+            self._flushes = []
+            for flush in flushes:
+                self._guard(flush)
+
+    def _guard(self, callback: Callback) -> None:
+        try:
+            callback()
+        except Exception:
+            log.exception(FAILED, callback)
+            self._contain(callback)
+
+    def _contain(self, callback: Callback | EventHandler) -> None:
+        """Turn a bug in one callback into the end of one connection: abort what the callback belongs to.
+
+        Whoever listens to an aborted channel is told, as its other half (the other channel of a relay) has to go too.
+        """
+        while isinstance(callback, partial):
+            callback = callback.func
+        owner = getattr(callback, "__self__", None)
+        if isinstance(owner, Timer):
+            self._contain(owner.callback)
+            return
+        for step in (getattr(owner, "abort", None), getattr(owner, "on_broken", None)):  # abort takes its callbacks off
+            if step is not None:
+                try:
+                    step()
+                except Exception:
+                    log.exception("abort after a failed callback failed too: %r", callback)
+
+    def _close_doomed(self) -> None:
+        doomed = self._doomed
+        if doomed:
+            self._doomed = []
+            for sock in doomed:
+                sock.close()

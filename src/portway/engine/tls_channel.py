@@ -1,0 +1,400 @@
+"""TLS over a socket as a channel, on memory BIOs: exact half-close, and one read for many records."""
+
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+
+from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
+from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE
+from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.socket_channel import RESET_ON_CLOSE
+from portway.engine.timers import Timer
+from portway.engine.tls_errors import words_of
+from portway.engine.tls_records import RecordFeed
+from portway.errors import BrokenChannel
+
+FEED_VISITOR_BYTES = 16 * 1024
+"""Ciphertext fed to a visitor's BIO at a time: BIOs never shrink (design §2, point 6: 17 to 19 kB idle)."""
+FEEDS_A_CALL = 2
+"""Feeds in one call, each of a bounded number of records. A record of 16 KiB may lie across two of a visitor's."""
+RECORDS_IN_VAIN_MAX = 512
+"""Records in a row without a byte of plaintext: what does nothing but keep OpenSSL busy is an attack."""
+ANSWERS_BYTES_MAX = 16 * 1024
+"""What OpenSSL itself answers (to key updates, say) and the peer does not read; more is an attack."""
+LINGER_S = 10.0
+"""How long `close` keeps trying to send ciphertext that the kernel did not take yet."""
+
+_READ = READABLE | GONE
+
+HandshakeDone = Callable[[BrokenChannel | None], None]
+
+
+class TlsChannel(Channel):
+    """Takes over a connected, non-blocking socket; call `handshake` first.
+
+    `shutdown_write` sends close_notify and the other way lives on. A TCP end without close_notify is a break. The
+    SSLContext is kept for the life of the channel (CPython's sni_callback use-after-free, CVE-2026-19445).
+
+    Buffers: ciphertext that the kernel did not take (what one `send` made, the only one until it is gone), ciphertext
+    in hand (one feed), and plaintext that had to be taken out of the way of close_notify (one feed).
+    """
+
+    __slots__ = (
+        *CHANNEL_SLOTS,
+        "_blocked",
+        "_cipher",
+        "_closed",
+        "_coming",
+        "_context",
+        "_dry",
+        "_ended",
+        "_feed_bytes",
+        "_full_feed_bytes",
+        "_hung_up",
+        "_incoming",
+        "_kept_plain",
+        "_level",
+        "_linger",
+        "_on_handshake",
+        "_outgoing",
+        "_reactor",
+        "_records",
+        "_shut",
+        "_sock",
+        "_tls",
+    )
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+        feed_bytes: int = FEED_VISITOR_BYTES,
+    ) -> None:
+        """Watch `sock` from now on. `feed_bytes`: ciphertext per read, up to 256 KiB for a link."""
+        self.on_readable = self.on_writable = self.on_broken = nothing
+        self.readable = True
+        self._reactor = reactor
+        self._level = reactor.level
+        self._sock = sock
+        self._context = context
+        self._incoming = ssl.MemoryBIO()
+        self._records = RecordFeed(self._incoming)
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname)
+        self._feed_bytes, self._full_feed_bytes = FEED_VISITOR_BYTES, min(feed_bytes, HELPING_BYTES)  # the first for the handshake
+        self._cipher: memoryview | None = None
+        self._kept_plain = bytearray()
+        self._coming = False
+        self._on_handshake: HandshakeDone | None = None
+        self._linger: Timer | None = None
+        self._dry = False
+        self._blocked = False
+        self._hung_up = False
+        self._ended = False
+        self._shut = False
+        self._closed = False
+        reactor.watch(sock.fileno(), self._on_events)
+
+    def __repr__(self) -> str:
+        return f"<TlsChannel fd={self._sock.fileno()}{' closed' if self._closed else ''}>"
+
+    @property
+    def alpn(self) -> str | None:
+        """The protocol agreed on by ALPN, if any."""
+        return self._tls.selected_alpn_protocol()
+
+    def peer_certificate_der(self) -> bytes | None:
+        """Return the peer's certificate after the handshake, or None if it sent none."""
+        return self._tls.getpeercert(binary_form=True)
+
+    def handshake(self, on_done: HandshakeDone) -> None:
+        """Shake hands; `on_done` is called once, from the reactor, with None or what went wrong.
+
+        There is no deadline here: whoever starts it sets one and calls `abort`.
+        """
+        self._on_handshake = on_done
+        self._reactor.soon(self._step_handshake)
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Decrypt into `buffer`, reading ciphertext from the socket as needed, record after record, for a bounded time."""
+        if self._closed:
+            raise BrokenChannel("this end is closed")
+        if self._kept_plain:
+            return self._take_kept(buffer)
+        filled = feeds = 0
+        while filled < len(buffer):
+            if self._ended:
+                break
+            try:
+                count: int = self._tls.read(len(buffer) - filled, buffer[filled:])  # type: ignore[assignment]
+            except ssl.SSLWantReadError:
+                if feeds == FEEDS_A_CALL and filled:
+                    return filled
+                if feeds < FEEDS_A_CALL and self._feed():
+                    feeds += 1
+                    continue
+                self.readable = False
+                if feeds == FEEDS_A_CALL:
+                    self._come_back()
+                return filled or BLOCKED
+            except ssl.SSLZeroReturnError:
+                count = 0  # close_notify as CPython tells it once this end has sent its own
+            except ssl.SSLError as exc:
+                if filled:
+                    return filled
+                raise BrokenChannel(f"TLS broke: {words_of(exc)}") from exc
+            except BrokenChannel:
+                if filled:
+                    return filled
+                raise
+            if not count:
+                self._ended = True
+            self._records.in_vain = 0
+            filled += count
+        if not filled:
+            self.readable = False
+        return filled
+
+    def room(self) -> int:
+        """Return a helping, or 0 while ciphertext waits for the kernel."""
+        return 0 if self._blocked else HELPING_BYTES
+
+    def send(self, data: memoryview | bytes | bytearray) -> int:
+        """Encrypt all of `data` and send what the kernel takes; the rest follows before anything else is taken."""
+        if self._closed:
+            raise BrokenChannel("this end is closed")
+        if self._blocked:
+            return 0
+        view = memoryview(data)
+        size = len(view)
+        done = 0
+        try:
+            while done < size:
+                with view[done:] as piece:  # the library's frame keeps what it was given, too
+                    done += self._tls.write(piece)
+        except ssl.SSLError as exc:
+            raise BrokenChannel(f"TLS broke: {words_of(exc)}") from exc
+        finally:
+            view.release()  # an error keeps this frame alive, and with a view of it the owner's bytearray could not grow
+        self._send_cipher()
+        return done
+
+    def shutdown_write(self) -> None:
+        """Send close_notify; receiving goes on."""
+        if self._shut or self._closed:
+            return
+        self._shut = True
+        try:
+            # OpenSSL fails for good when it finds the peer's data where it looks for close_notify: take it out first.
+            self._drain()
+            self._tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass  # the peer has not ended yet, as usual
+        except ssl.SSLError:
+            self.readable = True  # the reader finds out what is wrong
+        try:
+            self._send_cipher()
+        except BrokenChannel:
+            self.readable = self._hung_up = True
+
+    def abort(self) -> None:
+        """Close with RST."""
+        if not self._closed or self._linger is not None:
+            try:
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            except OSError:
+                pass  # a socket that is dead already needs no RST
+            self._retire()
+            self._discard()
+
+    def close(self) -> None:
+        """Close the socket, once ciphertext in hand has gone out (10 s at most)."""
+        if self._closed:
+            return
+        self._retire()
+        if self._cipher is None:
+            self._discard()
+        else:
+            self._linger = self._reactor.call_later(LINGER_S, self.abort)
+
+    def _retire(self) -> None:
+        self.on_readable = self.on_writable = self.on_broken = nothing
+        self.readable = False
+        self._closed = True
+        self._on_handshake = None
+
+    def _discard(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        self._cipher = None
+        if self._sock.fileno() >= 0:
+            self._reactor.discard(self._sock)
+
+    def _feed(self) -> bool:
+        """Give OpenSSL more ciphertext, some records of it; return whether there is anything new."""
+        records = self._records
+        if self._dry and not records.waiting:
+            return False
+        if records.in_vain > RECORDS_IN_VAIN_MAX:
+            raise BrokenChannel("TLS broke: the peer sends records without any data in them")
+        if self._outgoing.pending:
+            self._answer()
+        if records.waiting:
+            records.put_kept()
+            return True
+        feed = self._reactor.tls_scratch[: self._feed_bytes]
+        try:
+            count = self._sock.recv_into(feed)
+        except (BlockingIOError, InterruptedError):
+            self._run_dry()
+            return False
+        except OSError as exc:
+            raise BrokenChannel(f"cannot read: {exc.strerror or exc}") from exc
+        if not count:
+            # OpenSSL now reports an end without close_notify as the error that it is.
+            self._dry = True
+            self._incoming.write_eof()
+            return True
+        if count < len(feed) and not self._hung_up:
+            self._run_dry()
+        records.put(feed[:count])
+        return True
+
+    def _run_dry(self) -> None:
+        self._dry = True
+        if self._level is not None:
+            self._level.want_read(self._sock.fileno())
+
+    def _answer(self) -> None:
+        """Send what OpenSSL has to say by itself while nobody sends here."""
+        if self._outgoing.pending > ANSWERS_BYTES_MAX:
+            raise BrokenChannel("TLS broke: the peer asks for answers and does not read them")
+        if not self._blocked:
+            with suppress(BrokenChannel):  # what the peer sent before it left is still worth reading
+                self._send_cipher()
+
+    def _come_back(self) -> None:
+        """Say that there may be more, after the others had their turn: no event will."""
+        if not self._coming:
+            self._coming = True
+            self._reactor.soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._coming = False
+        if self._on_handshake is not None:
+            self._step_handshake()
+        elif not self._closed:
+            self.readable = True
+            self.on_readable()
+
+    def _drain(self) -> None:
+        """Take the plaintext that is in hand out of OpenSSL, without reading from the socket."""
+        try:
+            while True:
+                piece = self._tls.read(FEED_VISITOR_BYTES)
+                if not piece:
+                    self._ended = True
+                    return
+                self._kept_plain += piece
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._ended = True
+        finally:
+            self.readable = self.readable or bool(self._kept_plain) or self._ended
+
+    def _take_kept(self, buffer: memoryview) -> int:
+        count = min(len(buffer), len(self._kept_plain))
+        buffer[:count] = self._kept_plain[:count]
+        del self._kept_plain[:count]
+        return count
+
+    def _send_cipher(self) -> None:
+        cipher = self._cipher
+        if cipher is None:
+            fresh = self._outgoing.read()
+            if not fresh:
+                return
+            cipher = memoryview(fresh)
+        elif self._outgoing.pending:
+            cipher = memoryview(bytes(cipher) + self._outgoing.read())
+        try:
+            sent = self._sock.send(cipher)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as exc:
+            raise BrokenChannel(f"cannot write: {exc.strerror or exc}") from exc
+        self._blocked = sent < len(cipher)
+        self._cipher = cipher[sent:] if self._blocked else None
+        if self._blocked and self._level is not None:
+            self._level.want_write(self._sock.fileno())
+
+    def _on_events(self, mask: int) -> None:
+        if mask & _READ:
+            if mask & GONE:
+                self._hung_up = True
+            self._dry = False
+            if self._on_handshake is not None:
+                self._step_handshake()
+            elif not self._closed:
+                self.readable = True
+                self.on_readable()
+        if self._blocked and mask & MAY_WRITE:
+            self._unblock()
+        if mask & BROKEN:
+            self.on_broken()
+
+    def _unblock(self) -> None:
+        try:
+            self._send_cipher()
+        except BrokenChannel:
+            self._blocked = False
+            self._cipher = None
+            self.readable = True
+            self.on_broken()
+            if self._closed:
+                self._discard()
+            return
+        if not self._blocked:
+            if self._closed:
+                self._discard()
+            else:
+                self.on_writable()
+
+    def _step_handshake(self) -> None:
+        on_done = self._on_handshake
+        if on_done is None:
+            return
+        failure: BrokenChannel | None = None
+        feeds = 0
+        try:
+            while True:
+                try:
+                    self._tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    self._send_cipher()
+                    if feeds == FEEDS_A_CALL:
+                        self._come_back()
+                        return
+                    if not self._feed():
+                        return
+                    feeds += 1
+            self._send_cipher()
+        except ssl.SSLError as exc:
+            failure = BrokenChannel(f"TLS handshake failed: {words_of(exc)}")
+            with suppress(BrokenChannel):  # the alert is a courtesy
+                self._send_cipher()
+        except BrokenChannel as exc:
+            failure = exc
+        self._on_handshake = None
+        self._records.in_vain = 0
+        self._feed_bytes = self._full_feed_bytes
+        self.readable = True
+        on_done(failure)

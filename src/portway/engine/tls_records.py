@@ -1,0 +1,78 @@
+"""Ciphertext on its way into OpenSSL: a bounded number of records at a time, as OpenSSL takes all that it is given."""
+
+import ssl
+
+RECORDS_A_FEED = 32
+"""Records given to OpenSSL at a time. A full read of the smallest would be 10,000: key updates cost it 15 µs each and
+yield nothing, so that nobody else would be served for as long as one peer sends them."""
+
+_HEADER_BYTES = 5
+"""type, version, version, length, length (RFC 8446 §5.1; the same in TLS 1.2)."""
+
+
+class RecordFeed:
+    """Feeds a BIO, and keeps what is more than a feed until the next one; at most what one `put` was given."""
+
+    __slots__ = ("_bio", "_kept", "_left", "_split", "in_vain")
+
+    def __init__(self, bio: ssl.MemoryBIO) -> None:
+        """Feed `bio`, from the beginning of a connection on."""
+        self.in_vain = 0
+        """Records fed since whoever decrypts them last set this to 0."""
+        self._bio = bio
+        self._kept: memoryview | None = None
+        self._left = 0
+        self._split = b""
+
+    @property
+    def waiting(self) -> bool:
+        """True while something is kept: nothing may be `put` then."""
+        return self._kept is not None
+
+    def put(self, data: memoryview) -> None:
+        """Feed the first records of `data`, cut anywhere, and keep a copy of the others."""
+        size = self._cut(data)
+        if size < len(data):
+            self._kept = memoryview(bytes(data[size:]))
+        self._bio.write(data[:size])
+
+    def put_kept(self) -> None:
+        """Feed the next records of what is kept."""
+        kept = self._kept
+        if kept is not None:
+            size = self._cut(kept)
+            self._kept = kept[size:] if size < len(kept) else None
+            self._bio.write(kept[:size])
+
+    def _cut(self, data: memoryview) -> int:
+        """Return how much of `data` is one feed: up to the beginning of the first record too many."""
+        end = len(data)
+        at = self._left
+        if self._split:
+            missing = _HEADER_BYTES - len(self._split)
+            self._split += data[:missing]
+            if len(self._split) < _HEADER_BYTES:
+                return end
+            at = missing + _length(memoryview(self._split), 0)
+            self._split = b""
+            self.in_vain += 1
+        records = 0
+        while end - at >= _HEADER_BYTES:
+            if records == RECORDS_A_FEED:
+                self._left = 0
+                self.in_vain += records
+                return at
+            records += 1
+            at += _HEADER_BYTES + _length(data, at)
+        self.in_vain += records
+        if at < end:
+            self._split = bytes(data[at:])
+            self._left = 0
+        else:
+            self._left = at - end
+        return end
+
+
+def _length(data: memoryview, at: int) -> int:
+    """Return the length that the record header at `at` tells."""
+    return data[at + 3] << 8 | data[at + 4]
