@@ -1,0 +1,59 @@
+"""Why the server says no: stable codes for machines, with their meaning in words."""
+
+from types import MappingProxyType
+from typing import Final
+
+BAD_CREDENTIALS: Final = "bad_credentials"
+TOKEN_REVOKED: Final = "token_revoked"  # noqa: S105 - a word for a token, not a token
+TOKEN_EXPIRED: Final = "token_expired"  # noqa: S105 - see above
+WRONG_PIN: Final = "wrong_pin"
+VERSION_UNSUPPORTED: Final = "version_unsupported"
+NAME_TAKEN: Final = "name_taken"
+NAME_IN_USE: Final = "name_in_use"
+INVALID_NAME: Final = "invalid_name"
+RESERVED_NAME: Final = "reserved_name"
+HOST_NOT_ALLOWED: Final = "host_not_allowed"
+PORT_NOT_ALLOWED: Final = "port_not_allowed"
+PROTOCOL_NOT_ALLOWED: Final = "protocol_not_allowed"
+TOO_MANY_TUNNELS: Final = "too_many_tunnels"
+PORT_TAKEN: Final = "port_taken"
+NO_FREE_PORT: Final = "no_free_port"
+BAD_TICKET: Final = "bad_ticket"
+REPLACED: Final = "replaced"
+DRAINING: Final = "draining"
+TOO_MANY_LOGINS: Final = "too_many_logins"
+BAD_MESSAGE: Final = "bad_message"
+NOT_LOGGED_IN: Final = "not_logged_in"
+
+WORDS: Final = MappingProxyType(
+    {
+        # Who you are: one code for a wrong secret, an unknown token and a wrong binding, so that a guesser learns nothing.
+        BAD_CREDENTIALS: "the token, its secret or the connection that it was used on is not the right one",
+        TOKEN_REVOKED: "the token was revoked",
+        TOKEN_EXPIRED: "the token has expired",
+        WRONG_PIN: "the server's certificate is not the one that the join string names",
+        VERSION_UNSUPPORTED: "the two programs share no version of the protocol",
+        # What you ask for.
+        NAME_TAKEN: "the name belongs to somebody else",
+        NAME_IN_USE: "another live session of the same identity holds the name",
+        INVALID_NAME: "the name cannot be a host name",
+        RESERVED_NAME: "the name is kept for the server itself",
+        HOST_NOT_ALLOWED: "the token may not use this host name",
+        PORT_NOT_ALLOWED: "the token or the server does not allow this port",
+        PROTOCOL_NOT_ALLOWED: "the token or the server does not allow this protocol",
+        TOO_MANY_TUNNELS: "the token holds as many tunnels as it may",
+        PORT_TAKEN: "the port belongs to somebody else",
+        NO_FREE_PORT: "every port of the server's range is in use",
+        # How the conversation goes.
+        BAD_TICKET: "the ticket is unknown, used, too old, or of another session",
+        REPLACED: "another session of the same identity took the name over",
+        DRAINING: "the server is shutting down and takes nothing new",
+        TOO_MANY_LOGINS: "too many logins failed or are under way from this address",
+        BAD_MESSAGE: "a message could not be understood",
+        NOT_LOGGED_IN: "a message came that needs a login first",
+    }
+)
+"""Code → its meaning as half a sentence, for docs and for a peer that sent a code without a reason."""
+
+COME_BACK_LATER: Final = frozenset({DRAINING, TOO_MANY_LOGINS})
+"""Codes that say nothing about the agent: it tries again with its usual back-off. Every other code is final."""

@@ -1,0 +1,68 @@
+"""Cuts the control stream into messages: a length, then a body.
+
+Wire: length u32 big-endian | body (`length` bytes of msgpack).
+"""
+
+import struct
+
+from portway.errors import MisuseError, PeerError
+
+_LENGTH = struct.Struct("!I")
+
+STRANGER_BYTES_MAX = 4096
+"""Largest body before login; a Hello is about 300 bytes, and a stranger shall not make us hold more (threats Y4)."""
+
+MEMBER_BYTES_MAX = 65536
+"""Largest body after login; a full Activity is the largest message that we send, at most 60 KiB."""
+
+
+def encode(body: bytes) -> bytes:
+    """Return `body` with its length in front."""
+    if not 0 < len(body) <= MEMBER_BYTES_MAX:
+        raise MisuseError(f"control message of {len(body)} bytes, may be 1 to {MEMBER_BYTES_MAX}")
+    return _LENGTH.pack(len(body)) + body
+
+
+class MessageReader:
+    """Collects bytes in any cut and returns whole message bodies.
+
+    Holds at most one unfinished message, so at most `bytes_max` + 4 bytes between calls.
+    """
+
+    def __init__(self, bytes_max: int = STRANGER_BYTES_MAX) -> None:
+        """`bytes_max` is the largest body accepted; raise it to MEMBER_BYTES_MAX once the login is through."""
+        self.bytes_max = bytes_max
+        self._held = bytearray()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of a message that is not complete yet; 0 means that the stream may end here."""
+        return len(self._held)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """Return the bodies that `data` completes, in order.
+
+        Raises:
+            PeerError: a length of 0 or above `bytes_max`; close the link, the reader is of no more use.
+        """
+        held = self._held
+        held += data
+        bodies: list[bytes] = []
+        start = 0
+        while len(held) - start >= _LENGTH.size:
+            # The length is judged before its bytes are waited for: nobody makes us buffer what we will refuse.
+            end = start + _LENGTH.size + self._length_at(start)
+            if len(held) < end:
+                break
+            bodies.append(bytes(held[start + _LENGTH.size : end]))
+            start = end
+        del held[:start]
+        return bodies
+
+    def _length_at(self, start: int) -> int:
+        length: int = _LENGTH.unpack_from(self._held, start)[0]
+        if length == 0:
+            raise PeerError("control message of 0 bytes, expected at least 1")
+        if length > self.bytes_max:
+            raise PeerError(f"control message of {length} bytes, at most {self.bytes_max} are allowed here")
+        return length

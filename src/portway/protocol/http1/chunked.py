@@ -1,0 +1,131 @@
+"""The chunked coding, read strictly and written in one form (RFC 9112 section 7.1)."""
+
+import re
+from collections.abc import Sequence
+
+from portway.protocol.http1.errors import MessageError
+
+EXTENSION_BYTES_MAX = 256
+"""Behind a size, dropped: nobody uses them, and what is dropped must not be endless."""
+TRAILERS_BYTES_MAX = 8 * 1024
+"""Trailers are dropped, too, and bounded for the same reason."""
+OVERHEAD_BYTES_FREE = 64 * 1024
+OVERHEAD_PER_BYTE = 8
+"""Framing that a body may have beyond the free part: `1 CR LF x CR LF` has 5 a byte. More is an attack on our CPU (threats S2)."""
+
+LAST_CHUNK = b"0\r\n\r\n"
+"""What ends a body that we write: no trailers."""
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]{0,%d})?\r\n" % EXTENSION_BYTES_MAX)
+_SIZE_LINE_SO_FAR = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]{0,%d})?\r?" % EXTENSION_BYTES_MAX)
+_TRAILER = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*)?\r\n")
+_TRAILER_SO_FAR = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*(?::[\t -~\x80-\xff]*)?\r?")
+
+_SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
+
+
+class ChunkDecoder:
+    """Takes a body apart, wherever it was cut. Keeps at most a line that is not complete.
+
+    Extensions and trailers are dropped. Everything that is not exactly the grammar is an error: no white space, no bare
+    LF, no `0x`, no sign.
+    """
+
+    __slots__ = ("_chunks", "_left", "_line", "_overhead", "_payload", "_state", "_trailers")
+
+    def __init__(self) -> None:
+        """Stand before the first chunk."""
+        self._state = _SIZE
+        self._left = 0
+        self._line = b""
+        self._overhead = 0
+        self._payload = 0
+        self._trailers = 0
+        self._chunks = 0
+
+    @property
+    def done(self) -> bool:
+        """True once the last chunk and its empty line were read."""
+        return self._state == _DONE
+
+    def feed(self, data: bytes) -> tuple[list[memoryview], bytes]:
+        """Return the payload in `data`, and what follows the body's end (empty until `done`).
+
+        Raises:
+            MessageError: not the chunked coding, or too much framing for too little payload.
+        """
+        if self._line:
+            data = self._line + data
+            self._line = b""
+        view = memoryview(data)
+        payload: list[memoryview] = []
+        at, end = 0, len(data)
+        while at < end and self._state != _DONE:
+            before = at
+            if self._state == _SIZE:
+                at = self._size_line(data, at)
+            elif self._state == _DATA:
+                at = min(end, before + self._left)
+                payload.append(view[before:at])
+                self._left -= at - before
+                self._payload += at - before
+                if not self._left:
+                    self._state = _DATA_END
+            elif self._state == _DATA_END:
+                at = self._data_end(data, at)
+            else:
+                at = self._trailer(data, at)
+            if at < 0:
+                # An incomplete line: it waits for the next piece.
+                self._line = data[before:]
+                return payload, b""
+        return payload, data[at:]
+
+    def _size_line(self, data: bytes, at: int) -> int:
+        """Read a chunk's size; return where its data begins, or -1 when the line is incomplete."""
+        line = _SIZE_LINE.match(data, at)
+        if line is None:
+            if _SIZE_LINE_SO_FAR.fullmatch(data, at) is not None:
+                return -1
+            raise MessageError("not a chunk size: expected 1 to 16 hex digits and CR LF")
+        size = int(line[1], 16)
+        # Two bytes that end its data belong to a chunk too.
+        self._overhead += line.end() - at + 2
+        if self._overhead > OVERHEAD_BYTES_FREE + OVERHEAD_PER_BYTE * self._payload:
+            raise MessageError(f"{self._overhead} bytes of chunk framing for {self._payload} bytes of payload")
+        self._left = size
+        self._state = _DATA if size else _TRAILERS
+        return line.end()
+
+    def _data_end(self, data: bytes, at: int) -> int:
+        """Step over the CR LF behind a chunk's data; return where the next size is, or -1 when it is incomplete."""
+        ends = data[at : at + 2]
+        if ends == b"\r\n":
+            self._state = _SIZE
+            return at + 2
+        if ends == b"\r":
+            return -1
+        raise MessageError("a chunk's data is longer than its size says: expected CR LF")
+
+    def _trailer(self, data: bytes, at: int) -> int:
+        """Step over a trailer line, or the last empty one; return where the next is, or -1 when it is incomplete."""
+        line = _TRAILER.match(data, at)
+        length = (line.end() if line is not None else len(data)) - at
+        if self._trailers + length > TRAILERS_BYTES_MAX:
+            raise MessageError(f"more than {TRAILERS_BYTES_MAX} bytes of trailers")
+        if line is None:
+            if _TRAILER_SO_FAR.fullmatch(data, at) is not None:
+                return -1
+            raise MessageError("not a trailer field")
+        self._trailers += length
+        if length == 2:
+            self._state = _DONE
+        return line.end()
+
+
+def encode_chunk(payload: Sequence[bytes | memoryview]) -> bytes:
+    """Return one chunk that holds all of `payload`, or nothing when that is empty (an empty chunk would end the body)."""
+    size = sum(map(len, payload))
+    if not size:
+        return b""
+    return b"".join([b"%x\r\n" % size, *payload, b"\r\n"])

@@ -1,0 +1,126 @@
+"""Field lines: where a head ends, and what its lines say, under rules that leave nothing to interpretation."""
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from portway.protocol.http1.errors import MessageError
+
+Field = tuple[bytes, bytes]
+"""A field's name as it was spelled, and its value without the white space around it."""
+
+HEAD_BYTES_MAX = 32 * 1024
+"""A head with its start line. nginx takes four of 8 KiB, HAProxy 16 KiB, Node 16 KiB; a larger one is an attack or a bug."""
+FIELDS_MAX = 100
+"""Fields a head; browsers send about 15, HAProxy takes 101, Apache 100."""
+
+CRLF = b"\r\n"
+END_OF_HEAD = b"\r\n\r\n"
+VISIBLE = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+"""What may stand in a line: HTAB, SP, VCHAR and obs-text (RFC 9110 section 5.5). Everything else ends a line or a connection."""
+
+_FIRST_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
+"""A method's, a version's, or the CR of an empty line that old clients send before a request."""
+_ANY_START_LINE = b"GET / HTTP/1.1\r\n"
+
+
+class _Collector:
+    """What httptools calls back. The unused hooks exist because looking for a missing one costs more."""
+
+    __slots__ = ("fields",)
+
+    on_message_begin = on_headers_complete = on_body = on_message_complete = None
+    on_chunk_header = on_chunk_complete = on_url = None
+
+    def __init__(self) -> None:
+        self.fields: list[Field] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a field."""
+        self.fields.append((name, value))
+
+
+class HeadBuffer:
+    """A head that comes in pieces: at most HEAD_BYTES_MAX are kept, and each byte is searched about once.
+
+    Made only for the rare head that did not come in one read, so that an idle connection owns none.
+    """
+
+    __slots__ = ("_bytes_max", "_data")
+
+    def __init__(self, bytes_max: int = HEAD_BYTES_MAX) -> None:
+        """Start empty."""
+        self._data = bytearray()
+        self._bytes_max = bytes_max
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def feed(self, piece: bytes) -> tuple[bytes, bytes] | None:
+        """Return the head with its last empty line and what follows it, or None while it is incomplete.
+
+        Raises:
+            MessageError: too long, or it can never become a head (a line without CR, a first byte of another protocol),
+                so that waiting for its end would be in vain.
+        """
+        data = self._data
+        known = len(data)
+        data += piece
+        at = data.find(END_OF_HEAD, max(0, known - 3), self._bytes_max)
+        if at >= 0:
+            return bytes(data[: at + 4]), bytes(data[at + 4 :])
+        if len(data) >= self._bytes_max:
+            code = "head_too_large" if CRLF in data else "target_too_long"
+            raise MessageError(f"a head of more than {self._bytes_max} bytes", code)
+        if data.count(b"\n", known) != data.count(CRLF, max(0, known - 1)):
+            raise MessageError("a line ended with a bare LF, expected CR LF")
+        if not known and data[0] not in _FIRST_BYTES:
+            raise MessageError("the first byte is no letter: this is not HTTP, TLS perhaps")
+        return None
+
+
+def cut_head(data: bytes, buffer: HeadBuffer | None) -> tuple[bytes | None, int, HeadBuffer | None]:
+    """Return the head once it is complete, how many bytes of `data` belong to it, and what to pass the next time.
+
+    `buffer` holds what came before `data`, None at the start; a head that comes in one piece needs none.
+
+    Raises:
+        MessageError: as `HeadBuffer.feed`.
+    """
+    if buffer is None:
+        at = data.find(END_OF_HEAD)
+        if at >= 0:
+            return data[: at + 4], at + 4, None
+        buffer = HeadBuffer()
+    found = buffer.feed(data)
+    if found is None:
+        return None, len(data), buffer
+    return found[0], len(data) - len(found[1]), None
+
+
+def parse_fields(head: bytes, start: int) -> list[Field]:
+    """Return the fields of a whole `head`, whose start line ends at `start` and which ends with its empty line.
+
+    Two opinions must agree: llhttp's, and that every line is one field (so no folding), between CR LF pairs only.
+
+    Raises:
+        MessageError: a control byte, a bare CR or LF, a folded line, white space before a colon, an empty or invalid
+            name, too many fields; a Content-Length or Transfer-Encoding that llhttp refuses.
+    """
+    lines = head.count(CRLF)
+    if head.translate(None, VISIBLE) != CRLF * lines:
+        raise MessageError("a control byte, or a CR or LF that is not part of a line's end")
+    if lines - 2 > FIELDS_MAX:
+        raise MessageError(f"{lines - 2} fields, at most {FIELDS_MAX} are taken", "head_too_large")
+    collector = _Collector()
+    try:
+        # Any start line does: ours was read by a rule of our own, and llhttp knows too few methods.
+        HttpRequestParser(collector).feed_data(_ANY_START_LINE + head[start:])
+    except HttpParserUpgrade:
+        pass  # llhttp's word for "the head is complete and asks for an upgrade"
+    except HttpParserError as exc:
+        raise MessageError(f"not a field: {exc}") from exc
+    fields = collector.fields
+    if len(fields) != lines - 2:
+        raise MessageError(f"{lines - 2} lines made {len(fields)} fields, expected one each")
+    if b" \r\n" in head or b"\t\r\n" in head:
+        return [(name, value.rstrip(b" \t")) for name, value in fields]
+    return fields

@@ -1,0 +1,41 @@
+"""What the edge says about a visitor to an origin: the only source of these fields (threats H2)."""
+
+from ipaddress import IPv6Address, ip_address
+
+from portway.protocol.http1.fields import Field
+
+
+def forwarded_fields(visitor_host: str, host: bytes, scheme: str) -> tuple[Field, ...]:
+    """Return X-Forwarded-For, -Host, -Proto and Forwarded (RFC 7239).
+
+    `visitor_host` is the peer's numeric address, `host` a Host value that `normalise_host` has accepted, `scheme` is
+    `http` or `https`.
+    """
+    address = visitor_address(visitor_host)
+    node = f'"[{address}]"' if ":" in address else address
+    shown = host.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return (
+        (b"X-Forwarded-For", address.encode("ascii")),
+        (b"X-Forwarded-Host", host),
+        (b"X-Forwarded-Proto", scheme.encode("ascii")),
+        (b"Forwarded", b'for=%b;host="%b";proto=%b' % (node.encode("ascii"), shown, scheme.encode("ascii"))),
+    )
+
+
+def request_start(now_s: float) -> Field:
+    """Return X-Request-Start with the time at the edge, in microseconds since 1970, as load balancers tell it.
+
+    An origin whose clock is right learns from it how long the request was under way.
+    """
+    return b"X-Request-Start", b"t=%d" % (now_s * 1e6)
+
+
+def visitor_address(visitor_host: str) -> str:
+    """Return an address without zone, and an IPv4 one in its own notation when it came through an IPv6 socket."""
+    try:
+        address = ip_address(visitor_host.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(address)

@@ -1,0 +1,160 @@
+"""Request heads: bytes in, what to forward out."""
+
+import re
+from typing import NamedTuple
+
+from portway.errors import PeerError
+from portway.protocol.http1.connection import connection_options, keeps_alive, without_nominated
+from portway.protocol.http1.errors import MessageError
+from portway.protocol.http1.fields import Field, parse_fields
+from portway.protocol.http1.framing import NO_BODY, Body, request_body, shown
+from portway.protocol.http1.websocket import wanted_key
+from portway.protocol.names import split_authority
+
+
+class RequestHead(NamedTuple):
+    """A request that may be forwarded. Everything of this hop only, and all framing, is out of `fields` already."""
+
+    method: bytes
+    target: bytes
+    """In origin form (or `*`), untouched otherwise."""
+    version: int
+    """10 or 11."""
+    host: bytes
+    """The only Host value, as it was spelled; not normalised yet."""
+    fields: list[Field]
+    """What goes end to end, in order, without Host."""
+    body: Body
+    """See `framing`."""
+    keep_alive: bool
+    """Whether the visitor wants to keep the connection."""
+    expects_continue: bool
+    """Whether the visitor waits for 100 (Continue) before the body."""
+    websocket_key: bytes | None
+    """Sec-WebSocket-Key of a websocket upgrade, else None."""
+
+    def value(self, name: bytes) -> bytes:
+        """Return the values of a field (`name` in lower case) joined by comma, empty when absent."""
+        return b", ".join([value for key, value in self.fields if key.lower() == name])
+
+
+# RFC 9112 section 3: one space, no other white space; "#" begins a fragment, which is never sent.
+_START_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!\"$-~]+) HTTP/1\.([01])\r\n")
+_ABSOLUTE = re.compile(rb"([Hh][Tt][Tt][Pp][Ss]?)://([^/?]*)(.*)")
+_ANY_VERSION = re.compile(rb"[^\r\n]* HTTP/([0-9](?:\.[0-9])?)\r\n")
+_DEFAULT_PORTS = {b"http": 80, b"https": 443}
+
+_TAKEN_OUT = frozenset(
+    {
+        # Read here, written anew by the serialiser.
+        *(b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"),
+        # Of this hop only (RFC 9110 section 7.6.1); trailers are dropped, so nobody may announce or want any.
+        *(b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"http2-settings"),
+        # Who the visitor is: said by the edge alone (threats H2). All of X-Forwarded-* goes too, see below.
+        *(b"forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip"),
+        b"x-request-start",  # when the edge had it: said by the edge alone, too
+    }
+)
+
+
+def parse_request_head(head: bytes) -> RequestHead:
+    """Return what a whole head (with its last empty line) asks for.
+
+    Raises:
+        MessageError: it breaks a rule; the message says which, its code says how to answer.
+    """
+    if head[:2] == b"\r\n":
+        head = head[2:]  # RFC 9112 section 2.2: an empty line before a request is to be ignored
+    start = _START_LINE.match(head)
+    if start is None:
+        raise _bad_start(head)
+    method, target, minor = start.groups()
+    version = 11 if minor == b"1" else 10
+    kept, taken = _sorted_out(head, start.end())
+    if method == b"CONNECT":
+        raise MessageError("CONNECT, which only a forward proxy understands", "method_not_allowed")
+    host = taken.get(b"host")
+    if target[0] != 0x2F:
+        target, host = _other_form(method, target, host)
+    if host is None or b"\n" in host:
+        raise MessageError("no Host field, or several: expected exactly one")
+    body = request_body(taken.get(b"content-length"), taken.get(b"transfer-encoding"), version)
+    options = connection_options(taken.get(b"connection"))
+    expect = taken.get(b"expect")
+    if expect is not None and expect.lower() != b"100-continue":
+        raise MessageError(f"Expect {shown(expect)}, only 100-continue can be met", "expectation_failed")
+    key = None
+    if b"upgrade" in options and version == 11:
+        key = wanted_key(method, taken.get(b"upgrade"), body, kept)
+    return RequestHead(
+        method,
+        target,
+        version,
+        host,
+        without_nominated(kept, options),
+        body,
+        keeps_alive(options, version),
+        expect is not None and body != NO_BODY and version == 11,
+        key,
+    )
+
+
+def _sorted_out(head: bytes, start: int) -> tuple[list[Field], dict[bytes, bytes]]:
+    """Return the fields that go end to end, and the others by lower-case name; of a repeated one all values, joined by LF."""
+    fields = parse_fields(head, start)
+    if b"_" in head and any(b"_" in name for name, _ in fields):
+        # CGI and WSGI read "_" and "-" as one: X_Forwarded_For would be X-Forwarded-For again behind us.
+        raise MessageError("a field name with an underscore; write it with a hyphen")
+    kept: list[Field] = []
+    taken: dict[bytes, bytes] = {}
+    for field in fields:
+        name = field[0].lower()
+        if name in _TAKEN_OUT:
+            taken[name] = taken[name] + b"\n" + field[1] if name in taken else field[1]
+        else:
+            kept.append(field)
+    if b"\nx-forwarded-" in head.lower():
+        kept = [field for field in kept if field[0][:12].lower() != b"x-forwarded-"]
+    return kept, taken
+
+
+def _other_form(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None]:
+    """Return target and Host of a request that is not in origin form (RFC 9112 section 3.2).
+
+    Raises:
+        MessageError: neither `*` nor absolute, or its authority is another than Host's.
+    """
+    if target == b"*" and method == b"OPTIONS":
+        return target, host
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        raise MessageError(f"request target {shown(target)}, expected a path that starts with /")
+    scheme, authority, rest = absolute.groups()
+    if host is None or not _same_authority(authority, host, _DEFAULT_PORTS[scheme.lower()]):
+        raise MessageError("the request target names one host and the Host field another, or none")
+    if rest[:1] == b"/":
+        return rest, host
+    if not rest and method == b"OPTIONS":
+        return b"*", host
+    return b"/" + rest, host
+
+
+def _same_authority(one: bytes, other: bytes, default_port: int) -> bool:
+    """Return whether two `host[:port]` mean the same host and port.
+
+    Raises:
+        MessageError: one of them is none.
+    """
+    try:
+        (one_host, one_port), (other_host, other_port) = split_authority(one), split_authority(other)
+    except PeerError as exc:
+        raise MessageError(str(exc)) from exc
+    return one_host == other_host and (one_port or default_port) == (other_port or default_port)
+
+
+def _bad_start(head: bytes) -> MessageError:
+    """Say what is wrong with a start line that did not match."""
+    version = _ANY_VERSION.match(head)
+    if version is not None and version[1] not in (b"1.1", b"1.0"):
+        return MessageError("a version that is neither HTTP/1.1 nor HTTP/1.0", "version_unsupported")
+    return MessageError("not a request line, expected METHOD SP TARGET SP HTTP/1.1")

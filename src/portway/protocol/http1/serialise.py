@@ -1,0 +1,75 @@
+"""The one place that writes heads; nothing goes out that it did not write."""
+
+from collections.abc import Sequence
+
+from portway.errors import MisuseError
+from portway.protocol.http1.fields import CRLF, VISIBLE, Field
+from portway.protocol.http1.framing import CHUNKED, Body
+from portway.protocol.http1.request import RequestHead
+from portway.protocol.http1.response import ResponseHead
+
+_FIELD_CHUNKED: Field = (b"Transfer-Encoding", b"chunked")
+_FIELD_CONTINUE: Field = (b"Expect", b"100-continue")
+_FIELD_CLOSE: Field = (b"Connection", b"close")
+_FIELD_KEEP_ALIVE: Field = (b"Connection", b"keep-alive")
+_UPGRADE: tuple[Field, Field] = ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
+
+
+def request_bytes(head: RequestHead, own: Sequence[Field], *, close: bool = False) -> bytes:
+    """Return a request head for the origin: `head`'s fields, then framing, then the edge's `own` fields.
+
+    `close` asks the origin to close after its answer, for a connection that will not be used again.
+    """
+    fields = [(b"Host", head.host), *head.fields]
+    if head.body > 0 or (head.body == 0 and head.method in _USUALLY_WITH_BODY):
+        fields.append((b"Content-Length", b"%d" % head.body))
+    elif head.body == CHUNKED:
+        fields.append(_FIELD_CHUNKED)
+    if head.expects_continue:
+        fields.append(_FIELD_CONTINUE)
+    if head.websocket_key is not None:
+        fields += _UPGRADE
+    elif close:
+        fields.append(_FIELD_CLOSE)
+    fields += own
+    return _head(b"%b %b HTTP/1.1" % (head.method, head.target), fields)
+
+
+_USUALLY_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
+"""Methods whose empty body is said in words: some origins answer 411 else (RFC 9110 section 8.6)."""
+
+
+def response_bytes(head: ResponseHead, body: Body, *, keep_alive: bool, version: int = 11) -> bytes:
+    """Return a final response head for a visitor of `version`, whose body will be framed as `body`."""
+    fields = list(head.fields)
+    if head.length is not None:
+        fields.append((b"Content-Length", b"%d" % head.length))
+    elif body == CHUNKED:
+        fields.append(_FIELD_CHUNKED)
+    if not keep_alive:
+        fields.append(_FIELD_CLOSE)
+    elif version == 10:
+        fields.append(_FIELD_KEEP_ALIVE)
+    return _head(b"HTTP/1.1 %d %b" % (head.status, head.reason), fields)
+
+
+def interim_bytes(head: ResponseHead) -> bytes:
+    """Return a 1xx head; of a 101 the one that switches to websocket."""
+    return _head(b"HTTP/1.1 %d %b" % (head.status, head.reason), [*head.fields, *_UPGRADE] if head.status == 101 else head.fields)
+
+
+def own_response_bytes(status: int, reason: bytes, fields: Sequence[Field]) -> bytes:
+    """Return the head of an answer that the edge makes itself."""
+    return _head(b"HTTP/1.1 %d %b" % (status, reason), fields)
+
+
+def _head(start_line: bytes, fields: Sequence[Field]) -> bytes:
+    """Join lines to a head.
+
+    Raises:
+        MisuseError: a line break or control byte got this far; it must not get further, whoever let it through.
+    """
+    head = CRLF.join([start_line, *map(b": ".join, fields), CRLF])
+    if head.translate(None, VISIBLE) != CRLF * (len(fields) + 2):
+        raise MisuseError("a head with a control byte was about to be sent")
+    return head

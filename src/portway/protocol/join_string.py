@@ -1,0 +1,96 @@
+"""The join string: all that an agent needs to find its server, to know it again, and to be let in.
+
+portway://ID.SECRET@HOST:PORT?pin=sha256:HEX      verified by the server's own certificate (64 hex digits)
+portway://ID.SECRET@HOST:PORT                     verified by a certificate authority
+portway://ID.SECRET@HOST:PORT?links=plaintext     no TLS: only in a network that is already private
+"""
+
+import re
+from dataclasses import dataclass
+
+from portway.errors import ConfigError, PeerError
+from portway.protocol.names import normalise_host
+
+_TOKEN_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}")
+_SECRET = re.compile(r"[A-Za-z0-9_\-]{22,128}")  # 22 base64url characters are 128 bits; ours are 43 for 256
+_SHAPE = re.compile(
+    r"portway://(?P<id>[^.@/?]+)\.(?P<secret>[^@/?]+)@(?P<host>\[[^\]]+\]|[^:/?]+):(?P<port>[0-9]{1,5})/?(?:\?(?P<options>.*))?"
+)
+_PIN = re.compile(r"pin=sha256:(?P<hex>[0-9A-Fa-f]{64})")
+_EXPECTED = "expected portway://ID.SECRET@HOST:PORT?pin=sha256:HEX, as `portway token create` prints it"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class JoinString:
+    """str() gives the whole string with its secret; repr() hides it."""
+
+    token_id: str
+    secret: str
+    host: str
+    """Name or address; IPv6 without brackets."""
+    port: int
+    pin: bytes | None = None
+    """SHA-256 of the server's certificate (DER); None = its certificate comes from an authority, or there is none."""
+    plaintext: bool = False
+    """The server's links have no TLS."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError if a part cannot stand in a join string; the text never holds the secret."""
+        if not _TOKEN_ID.fullmatch(self.token_id):
+            raise ConfigError(f"join string with token id {self.token_id!a}, expected 1 to 64 letters, digits, '-' or '_'")
+        if not _SECRET.fullmatch(self.secret):
+            raise ConfigError(f"join string with a secret of {len(self.secret)} characters, expected 22 to 128 letters, digits, '-' or '_'")
+        if not 0 < self.port <= 65535:
+            raise ConfigError(f"join string with port {self.port}, expected 1 to 65535")
+        if self.pin is not None and len(self.pin) != 32:
+            raise ConfigError(f"join string with a pin of {len(self.pin)} bytes, expected 32 (SHA-256)")
+        if self.pin is not None and self.plaintext:
+            raise ConfigError("join string with a pin and links=plaintext: a link without TLS has no certificate to pin")
+        object.__setattr__(self, "host", _checked_host(self.host))
+
+    def __str__(self) -> str:
+        return self._text(self.secret)
+
+    def __repr__(self) -> str:
+        return f"<JoinString {self._text('•••')}>"
+
+    def _text(self, secret: str) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        option = f"?pin=sha256:{self.pin.hex()}" if self.pin else "?links=plaintext" if self.plaintext else ""
+        return f"portway://{self.token_id}.{secret}@{host}:{self.port}{option}"
+
+
+def parse(text: str) -> JoinString:
+    """Return the parts of a join string; white space around it, as pasting leaves it, is ignored.
+
+    Raises:
+        ConfigError: it is none, or one of its parts cannot be; the message never holds the secret.
+    """
+    match = _SHAPE.fullmatch(text.strip(" \t\r\n"))
+    if match is None:
+        raise ConfigError(f"this is no join string, {_EXPECTED}")
+    pin, plaintext = _parsed_options(match["options"])
+    return JoinString(match["id"], match["secret"], match["host"], int(match["port"]), pin, plaintext)
+
+
+def _parsed_options(options: str | None) -> tuple[bytes | None, bool]:
+    pin, plaintext = None, False
+    for option in options.split("&") if options else ():
+        if pin is None and (match := _PIN.fullmatch(option)):
+            pin = bytes.fromhex(match["hex"])
+        elif option == "links=plaintext" and not plaintext:
+            plaintext = True
+        else:
+            # Only the key is told: a secret pasted into the wrong place shall not be repeated.
+            raise ConfigError(
+                f"join string with an option {option.partition('=')[0][:20]!a} that is unknown, broken or given twice, {_EXPECTED}"
+            )
+    return pin, plaintext
+
+
+def _checked_host(host: str) -> str:
+    try:
+        normal = normalise_host(f"[{host}]" if ":" in host and not host.startswith("[") else host)
+    except PeerError:
+        raise ConfigError(f"join string with host {host[:80]!a}, expected a name, an IPv4 address or [IPv6]") from None
+    return normal.strip("[]")

@@ -1,0 +1,1 @@
+"""yamux: many streams on one connection, as hashicorp/yamux writes it on the wire."""

@@ -1,0 +1,42 @@
+"""The yamux frame: 12 bytes of header, then a body for Data alone.
+
+Wire, big-endian: version u8 | type u8 | flags u16 | stream id u32 | length u32.
+Source: hashicorp/yamux spec.md, "Framing".
+"""
+
+import struct
+
+HEADER = struct.Struct("!BBHII")
+"""version, type, flags, stream id, length."""
+HEADER_BYTES = HEADER.size
+
+VERSION = 0
+
+DATA = 0
+"""`length` bytes of body follow."""
+WINDOW_UPDATE = 1
+"""`length` is what the sender of this frame is ready to receive in addition."""
+PING = 2
+"""`length` is an opaque value, sent with SYN and echoed with ACK. Stream id 0."""
+GO_AWAY = 3
+"""`length` is one of the GO_AWAY_… codes. Stream id 0."""
+
+SYN = 1
+"""First frame of a new stream; on a ping, the question."""
+ACK = 2
+"""The stream is accepted; on a ping, the answer."""
+FIN = 4
+"""No more data from the sender of this frame."""
+RST = 8
+"""Both directions are dead."""
+
+GO_AWAY_NORMAL = 0
+GO_AWAY_PROTOCOL_ERROR = 1
+GO_AWAY_INTERNAL_ERROR = 2
+
+INITIAL_WINDOW_BYTES = 256 * 1024
+"""What every stream may receive before the first update, in both directions; it cannot be made smaller."""
+LENGTH_MAX = 2**32 - 1
+
+encode = HEADER.pack
+"""`encode(version, type, flags, stream_id, length)` gives the 12 bytes."""

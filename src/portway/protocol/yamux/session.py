@@ -1,0 +1,339 @@
+"""A yamux session without I/O: bytes in, calls on streams, bytes out.
+
+Source: hashicorp/yamux spec.md; what peers really do is in its session.go and in rust-yamux.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from portway.errors import MisuseError, PeerError, UnavailableError
+from portway.protocol.yamux.frame import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    GO_AWAY_NORMAL,
+    GO_AWAY_PROTOCOL_ERROR,
+    HEADER,
+    HEADER_BYTES,
+    INITIAL_WINDOW_BYTES,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    encode,
+)
+from portway.protocol.yamux.meter import Meter
+from portway.protocol.yamux.stream import Stream
+from portway.protocol.yamux.window import WINDOW_BYTES_MAX, GrowthBudget
+
+FRAMES_MAX = 2**31
+"""As many as there are."""
+STREAM_ID_LAST = 2**32 - 3
+"""Ids are never used again; a link that has come so far has to be replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YamuxLimits:
+    """What a peer may ask of a session."""
+
+    streams_max: int = 4096
+    """Streams at a time, from both ends together."""
+    accepts_max: int = 4096
+    """Streams at a time that the peer has opened; 0 refuses all."""
+    unacknowledged_max: int = 256
+    """Opens that the peer has not answered; hashicorp/yamux refuses more than 256."""
+    opens_per_s_max: int = 50_000
+    """Streams that the peer opens a second: five times what a busy link of 1 ms round trip sees."""
+    resets_per_s_max: int = 50_000
+    """Resets a second, for the same reason."""
+    pings_per_s_max: int = 200
+    """Pings a second; real peers send one every few seconds."""
+    empties_per_s_max: int = 10_000
+    """Frames a second that do nothing: empty Data, updates by zero."""
+    strays_per_s_max: int = 200_000
+    """Frames a second of unknown streams. After a reset a whole window of tiny frames may still be under way, for every
+    visitor who broke off: they must not cost the others their link, so this is more than a busy link carries at all."""
+    growth_bytes_max: int = 64 * 1024 * 1024
+    """What all windows together may grow beyond their first 256 KiB."""
+
+
+class Session:
+    """Both roles of yamux.
+
+    `receive` gives frames to streams as it meets them; what is owed to the peer gathers in `out`, which the shell
+    sends and empties. `on_output` is called when `out` is about to get its first byte.
+    """
+
+    def __init__(  # noqa: PLR0913 - the role, the limits, and the four things that a shell hears
+        self,
+        *,
+        client: bool,
+        limits: YamuxLimits,
+        make_stream: "Callable[[Session, int], Stream]",
+        on_accept: Callable[[Stream], None],
+        on_pong: Callable[[int], None],
+        on_output: Callable[[], None],
+        growth: GrowthBudget | None = None,
+    ) -> None:
+        """Start as yamux client (odd ids) or server (even ids).
+
+        `make_stream` makes streams of the shell's kind, `on_accept` gets those that the peer opens (refuse with
+        `reset`), `on_pong` the value of each answered ping.
+        """
+        self.limits = limits
+        self.streams: dict[int, Stream] = {}
+        self.out = bytearray()
+        self.on_output = on_output
+        self.growth = growth or GrowthBudget(limits.growth_bytes_max)
+        self.rtt_s: float | None = None
+        """Lowest recent round trip, told by the shell; windows are sized by it."""
+        self.going_away = False
+        """True once either end has said GoAway: nothing new is opened."""
+        self._make_stream = make_stream
+        self._on_accept = on_accept
+        self._on_pong = on_pong
+        self._parity = 1 if client else 0
+        self._next_id = 1 if client else 2
+        self._accepted = 0
+        self._unacknowledged: set[int] = set()
+        self._leaving = False
+        self._opens = Meter("streams opened", limits.opens_per_s_max)
+        self._resets = Meter("resets", limits.resets_per_s_max)
+        self._pings = Meter("pings", limits.pings_per_s_max)
+        self._empties = Meter("frames that do nothing", limits.empties_per_s_max)
+        self._strays = Meter("frames of unknown streams", limits.strays_per_s_max)
+        self._partial = bytearray()
+        self._body_left = 0
+        self._body_stream: Stream | None = None
+        self._body_flags = 0
+        self._now = 0.0
+
+    @property
+    def has_place(self) -> bool:
+        """True while `open` would succeed."""
+        return (
+            not (self.going_away or self._leaving)
+            and len(self.streams) < self.limits.streams_max
+            and len(self._unacknowledged) < self.limits.unacknowledged_max
+            and self._next_id <= STREAM_ID_LAST
+        )
+
+    def receive(self, data: memoryview, now: float, frames_max: int = FRAMES_MAX) -> int:
+        """Take bytes from the peer, cut anywhere, and return how many: all but what is behind `frames_max` frames.
+
+        `now` is monotonic seconds.
+
+        Raises:
+            PeerError: the peer broke the protocol; the session is over, tell it with `protocol_error`.
+        """
+        self._now = now
+        at, end = 0, len(data)
+        if self._body_left:
+            at = self._continue_body(data, 0)
+        if self._partial:
+            taken = min(HEADER_BYTES - len(self._partial), end - at)
+            self._partial += data[at : at + taken]
+            at += taken
+            if len(self._partial) < HEADER_BYTES:
+                return at
+            header = HEADER.unpack(self._partial)
+            self._partial.clear()
+            at = self._frame(header, data, at)
+        unpack, streams = HEADER.unpack_from, self.streams
+        for _ in range(frames_max):
+            if end - at < HEADER_BYTES:
+                break
+            header = unpack(data, at)
+            at += HEADER_BYTES
+            version, kind, flags, stream_id, length = header
+            stop = at + length
+            # The frame of nearly all bytes: plain Data of a known stream, whole. Everything else takes the long way.
+            if not (version or kind or flags) and length and stop <= end and (stream := streams.get(stream_id)) is not None:
+                if stream.peer_ended:
+                    raise PeerError(f"yamux: data on stream {stream_id} after its end")
+                stream.receive_window.arrived(length)
+                stream.deliver(data[at:stop])
+                at = stop
+            else:
+                at = self._frame(header, data, at)
+        else:
+            return at
+        if at < end:
+            self._partial += data[at:]
+        return end
+
+    def open(self) -> Stream:
+        """Return a new stream; SYN goes with its first frame (`announce` sends one without data).
+
+        Raises:
+            UnavailableError: the session goes away, is full, or the peer leaves too many opens unanswered.
+        """
+        if self.going_away or self._leaving:
+            raise UnavailableError("the link is going away")
+        if len(self.streams) >= self.limits.streams_max:
+            raise UnavailableError(f"the link carries {self.limits.streams_max} streams already")
+        if len(self._unacknowledged) >= self.limits.unacknowledged_max:
+            raise UnavailableError(f"{self.limits.unacknowledged_max} opened streams are still unanswered")
+        if self._next_id > STREAM_ID_LAST:
+            raise UnavailableError("the link has used up its stream ids")
+        stream = self._make_stream(self, self._next_id)
+        stream.mark_new()
+        self.streams[self._next_id] = stream
+        self._unacknowledged.add(self._next_id)
+        self._next_id += 2
+        return stream
+
+    def ping(self, value: int) -> None:
+        """Ask the peer to echo `value` (u32)."""
+        self._send(PING, SYN, 0, value)
+
+    def go_away(self, code: int = GO_AWAY_NORMAL) -> None:
+        """Tell the peer to open nothing more; what it opens from now on is reset."""
+        if not self._leaving:
+            self._leaving = True
+            self._send(GO_AWAY, 0, 0, code)
+
+    def drain(self) -> None:
+        """Tell the peer to open nothing more, but take what it opens until it has heard so: no open is lost on the way."""
+        if not self._leaving:
+            self._send(GO_AWAY, 0, 0, GO_AWAY_NORMAL)
+
+    def protocol_error(self) -> None:
+        """Tell the peer that it broke the protocol, before the link is closed."""
+        self._leaving = False
+        self.go_away(GO_AWAY_PROTOCOL_ERROR)
+
+    def forget(self, stream: Stream) -> None:
+        """Drop a stream that is over; called by the stream itself."""
+        if self.streams.pop(stream.stream_id, None) is None:
+            raise MisuseError(f"stream {stream.stream_id} is not of this session")
+        stream.gone = True
+        stream.receive_window.release()
+        self._unacknowledged.discard(stream.stream_id)
+        if stream.stream_id % 2 != self._parity:
+            self._accepted -= 1
+
+    def lose(self) -> None:
+        """Break all streams: there is no link any more."""
+        self.going_away = self._leaving = True
+        for stream in list(self.streams.values()):
+            if not stream.gone:
+                self.forget(stream)
+                stream.heard_reset()
+
+    def _frame(self, header: tuple[int, int, int, int, int], data: memoryview, at: int) -> int:
+        """Take one frame whose header ends at `at`; return where the next one starts."""
+        version, kind, flags, stream_id, length = header
+        if version:
+            raise PeerError(f"yamux: version {version}, expected 0")
+        if kind == DATA or kind == WINDOW_UPDATE:
+            if not stream_id:
+                raise PeerError(f"yamux: type {kind} on stream 0, which is the session's")
+            stream = self._stream_of(kind, flags, stream_id, length)
+            if kind == DATA:
+                return self._start_body(stream, flags, length, data, at)
+            if stream is not None:
+                stream.credit(length)
+                self._finish_frame(stream, flags)
+        elif kind == PING:
+            self._take_ping(flags, length)
+        elif kind == GO_AWAY:
+            self._take_go_away(length)
+        else:
+            raise PeerError(f"yamux: unknown type {kind}")
+        return at
+
+    def _stream_of(self, kind: int, flags: int, stream_id: int, length: int) -> Stream | None:
+        if flags & SYN:
+            return self._accept(stream_id, length if kind == DATA else 0)
+        stream = self.streams.get(stream_id)
+        if stream is None:
+            # Late frames of a stream that was reset here are fine; floods of them are not.
+            self._strays.count(self._now)
+        elif flags & ACK:
+            self._unacknowledged.discard(stream_id)
+        elif not flags and not length:
+            self._empties.count(self._now)
+        return stream
+
+    def _accept(self, stream_id: int, body_bytes: int) -> Stream | None:
+        self._opens.count(self._now)
+        if stream_id % 2 == self._parity:
+            raise PeerError(f"yamux: the peer opened stream {stream_id}, an id of this side")
+        if stream_id in self.streams:
+            raise PeerError(f"yamux: stream {stream_id} is open already")
+        if body_bytes > INITIAL_WINDOW_BYTES:
+            raise PeerError(f"yamux: {body_bytes} bytes sent into a window of {INITIAL_WINDOW_BYTES}")
+        if self._leaving or self._accepted >= self.limits.accepts_max or len(self.streams) >= self.limits.streams_max:
+            self._send(WINDOW_UPDATE, RST, stream_id, 0)
+            return None
+        stream = self._make_stream(self, stream_id)
+        self.streams[stream_id] = stream
+        self._accepted += 1
+        # At once, whatever the application does: hashicorp/yamux gives up the session after 75 s without it.
+        stream.announce(opened_here=False)
+        self._on_accept(stream)
+        return None if stream.gone else stream
+
+    def _start_body(self, stream: Stream | None, flags: int, length: int, data: memoryview, at: int) -> int:
+        if stream is None:
+            if length > WINDOW_BYTES_MAX:
+                raise PeerError(f"yamux: body of {length} bytes for an unknown stream, at most {WINDOW_BYTES_MAX}")
+        else:
+            if length and stream.peer_ended:
+                raise PeerError(f"yamux: data on stream {stream.stream_id} after its end")
+            stream.receive_window.arrived(length)
+        self._body_stream = stream
+        self._body_left = length
+        self._body_flags = flags
+        if length:
+            return self._continue_body(data, at)
+        if stream is not None:
+            self._finish_frame(stream, flags)
+        return at
+
+    def _continue_body(self, data: memoryview, at: int) -> int:
+        taken = min(self._body_left, len(data) - at)
+        self._body_left -= taken
+        stream = self._body_stream
+        if stream is not None and taken and not stream.gone:
+            stream.deliver(data[at : at + taken])
+        if not self._body_left:
+            self._body_stream = None
+            if stream is not None:
+                self._finish_frame(stream, self._body_flags)
+        return at + taken
+
+    def _finish_frame(self, stream: Stream, flags: int) -> None:
+        if stream.gone or not flags & (FIN | RST):
+            return
+        if flags & RST:
+            self._resets.count(self._now)
+            self.forget(stream)
+            stream.heard_reset()
+            return
+        if stream.peer_ended:
+            raise PeerError(f"yamux: stream {stream.stream_id} ended twice")
+        stream.peer_ended = True
+        if stream.local_ended:
+            self.forget(stream)
+        stream.heard_end()
+
+    def _take_ping(self, flags: int, value: int) -> None:
+        self._pings.count(self._now)
+        if flags & SYN:
+            self._send(PING, ACK, 0, value)
+        elif flags & ACK:
+            self._on_pong(value)
+
+    def _take_go_away(self, code: int) -> None:
+        self.going_away = True
+        if code != GO_AWAY_NORMAL:
+            words = "a protocol error" if code == GO_AWAY_PROTOCOL_ERROR else f"an internal error (code {code})"
+            raise PeerError(f"yamux: the peer ended the session because of {words}")
+
+    def _send(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        if not self.out:
+            self.on_output()
+        self.out += encode(0, kind, flags, stream_id, length)
