@@ -1,0 +1,1 @@
+"""Encrypted connections between agent and server: dialled, accepted, verified."""

@@ -1,0 +1,113 @@
+"""Dialling a link: resolve, connect, shake hands, verify; all before anybody else sees it."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+from portway.engine.channel import Channel
+from portway.engine.connect import connect
+from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.socket_channel import SocketChannel
+from portway.engine.tls_channel import TlsChannel
+from portway.errors import BrokenChannel, UnavailableError
+from portway.links.sockets import prepare
+from portway.links.tls import ALPN, AgentTls
+
+DIAL_S_MAX = 10.0
+"""For all of it; a server that needs longer is as good as away, and the next try comes by itself."""
+
+NumericAddress = tuple[int, tuple[str, int]]
+"""Address family, numeric host and port."""
+
+
+async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, timeout_s: float = DIAL_S_MAX) -> Channel:
+    """Return a link to the server, verified when `tls` is given, a plain one otherwise.
+
+    Raises:
+        UnavailableError: the name is unknown, nothing listens, it takes too long, or the handshake fails.
+        RefusedError: the certificate is not the pinned one (code `wrong_pin`).
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            addresses = await _resolve(host, port)
+            try:
+                sock = await connect_first(reactor, addresses, timeout_s)
+            except UnavailableError as exc:
+                raise UnavailableError(f"cannot connect to {_named(host, port)} ({exc})") from exc
+            prepare(sock)
+            return SocketChannel(reactor, sock) if tls is None else await _encrypt(reactor, sock, tls)
+    except TimeoutError:
+        raise UnavailableError(f"{_named(host, port)} did not answer within {timeout_s:g} s") from None
+
+
+async def connect_first(reactor: Reactor, addresses: Sequence[NumericAddress], timeout_s: float) -> socket.socket:
+    """Connect to the first of `addresses` that answers; each gets its share of the time.
+
+    Raises:
+        UnavailableError: none does; says why, one by one.
+    """
+    failures: list[str] = []
+    for family, address in addresses:
+        try:
+            return await _connect_one(reactor, family, address, timeout_s / len(addresses))
+        except OSError as exc:
+            failures.append(f"{address[0]}: {(exc.strerror or str(exc)).lower()}")
+    raise UnavailableError("; ".join(failures))
+
+
+async def _resolve(host: str, port: int) -> list[NumericAddress]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:  # the latter from a label that is empty or too long
+        why = exc.strerror if isinstance(exc, OSError) else None
+        raise UnavailableError(f"the name {host} cannot be resolved: {why or exc}") from exc
+    return [(family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found]
+
+
+async def _connect_one(reactor: Reactor, family: int, address: tuple[str, int], timeout_s: float) -> socket.socket:
+    done: asyncio.Future[socket.socket | OSError] = asyncio.get_running_loop().create_future()
+
+    def settle(outcome: socket.socket | OSError) -> None:
+        if not done.done():
+            done.set_result(outcome)
+        elif not isinstance(outcome, OSError):
+            reactor.discard(outcome)
+
+    attempt = connect(reactor, family, address, timeout_s, settle)
+    try:
+        outcome = await done
+    except asyncio.CancelledError:
+        if attempt is not None:
+            attempt.cancel()
+        if done.done() and not done.cancelled() and not isinstance(connected := done.result(), OSError):
+            reactor.discard(connected)  # it connected in the very moment in which we were told to stop
+        raise
+    if isinstance(outcome, OSError):
+        raise outcome
+    return outcome
+
+
+def _named(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls) -> TlsChannel:
+    link = TlsChannel(reactor, sock, tls.context, server_side=False, server_hostname=tls.server_name or None, feed_bytes=HELPING_BYTES)
+    done: asyncio.Future[BrokenChannel | None] = asyncio.get_running_loop().create_future()
+
+    def settle(failure: BrokenChannel | None) -> None:
+        if not done.done():
+            done.set_result(failure)
+
+    link.handshake(settle)
+    try:
+        failure = await done
+        if failure is not None:
+            raise UnavailableError(f"no encrypted link: {failure}") from failure
+        tls.check(link.peer_certificate_der())
+        if link.alpn != ALPN:
+            raise UnavailableError(f"what answers there is not a Portway server (ALPN {link.alpn!r}, expected {ALPN!r})")
+    except BaseException:
+        link.abort()
+        raise
+    return link

@@ -1,0 +1,1 @@
+"""yamux sessions on a channel: every stream is a channel again."""

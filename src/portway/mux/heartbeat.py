@@ -1,0 +1,74 @@
+"""Is the other end of a link still there, and how far away is it? Pings that race a deadline; no I/O, no clock."""
+
+from collections import deque
+from dataclasses import dataclass
+
+RTT_WINDOW_S = 30.0
+"""The lowest round trip is that of the last 30 s: paths change, queues come and go (design §2, point 3)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatSettings:
+    """How fast a silent link is noticed."""
+
+    silence_s_max: float = 12.0
+    """A link that was silent for so long is lost. With checks every second, both ends know within 15 s."""
+    ping_every_s: float = 4.0
+    """Three pings have to stay unanswered; also how often the round trip is measured."""
+
+
+class Heartbeat:
+    """Decides when to ping, what the round trip is, and when the link is lost.
+
+    Any byte heard is a sign of life, so a link busy with a bulk transfer is not lost because its pongs are late.
+    """
+
+    def __init__(self, settings: HeartbeatSettings, now: float) -> None:
+        """Start at `now` (monotonic seconds), with the benefit of the doubt."""
+        self._settings = settings
+        self.heard_at = now
+        self._ping_at = now
+        self._asked: dict[int, float] = {}
+        self._next_value = 1
+        self._samples: deque[tuple[float, float]] = deque(maxlen=64)
+
+    def next_ping(self, now: float) -> int | None:
+        """Return the value to ping with if it is time to."""
+        return self.ask(now) if now >= self._ping_at else None
+
+    def ask(self, now: float) -> int:
+        """Return the value of a ping that is sent now."""
+        self._ping_at = now + self._settings.ping_every_s
+        value = self._next_value
+        self._next_value = value % 0xFFFFFFFF + 1
+        self._asked[value] = now
+        for old in [known for known, asked_at in self._asked.items() if now - asked_at > self._settings.silence_s_max]:
+            del self._asked[old]
+        return value
+
+    def answered(self, value: int, now: float) -> float | None:
+        """Return the round trip in seconds of the ping `value`, or None if it was never asked."""
+        asked_at = self._asked.pop(value, None)
+        if asked_at is None:
+            return None
+        self._samples.append((now, now - asked_at))
+        return now - asked_at
+
+    def rtt_s(self, now: float) -> float | None:
+        """Return the lowest round trip of the last 30 s, or the last one known."""
+        while len(self._samples) > 1 and now - self._samples[0][0] > RTT_WINDOW_S:
+            self._samples.popleft()
+        return min((sample for _, sample in self._samples), default=None)
+
+    def silent_for_s(self, now: float) -> float:
+        """Return how long nothing has been heard."""
+        return now - self.heard_at
+
+    def overslept(self, seconds: float) -> None:
+        """Forgive the peer `seconds` in which nobody here could have heard it; less than a second is ordinary delay."""
+        if seconds >= 1.0:
+            self.heard_at += seconds
+
+    def lost(self, now: float) -> bool:
+        """Return whether the link must be given up."""
+        return now - self.heard_at >= self._settings.silence_s_max

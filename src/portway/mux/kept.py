@@ -1,0 +1,92 @@
+"""What slow readers keep in memory, those of a link and those of all links, and who has to go when it is too much."""
+
+from typing import Protocol
+
+KEPT_BYTES_MAX = 256 * 1024 * 1024
+"""A thousand stalled readers of 256 KiB, the least that yamux can grant each; above it the longest stalled one goes."""
+TOTAL_BYTES_MAX = 512 * 1024 * 1024
+"""The same for all links of a process: whoever has a token may have many sessions, and a machine has one memory."""
+
+
+class Keeper(Protocol):
+    """A stream that keeps bytes its reader did not take."""
+
+    def give_up(self) -> None:
+        """Drop what the stream keeps, whatever state it is in, and let both its ends find the break."""
+
+
+class KeptTotal:
+    """Bounds what all links of a process keep together: the link that keeps most pays, so that nobody pays for others."""
+
+    def __init__(self, bytes_max: int = TOTAL_BYTES_MAX) -> None:
+        """Keep at most `bytes_max`."""
+        self.bytes_max = bytes_max
+        self.bytes = 0
+        self._keeping: set[KeptBytes] = set()
+
+    def count(self, link: "KeptBytes", change: int) -> None:
+        """Note that `link` keeps `change` bytes more (or less) than before; bring the sum down while it is too much."""
+        self.bytes += change
+        if link.bytes:
+            self._keeping.add(link)
+        else:
+            self._keeping.discard(link)
+        while self.bytes > self.bytes_max:
+            max(self._keeping, key=_kept_by).give_up_longest()
+
+
+def _kept_by(link: "KeptBytes") -> int:
+    return link.bytes
+
+
+class KeptBytes:
+    """Counts the bytes kept by the streams of one link or session, and bounds them.
+
+    yamux has no window for a session and cannot grant a stream less than 256 KiB, so thousands of stalled readers could
+    pin gigabytes. The bound is kept by giving up the stream whose reader has taken nothing for longest: O(1), as a dict
+    keeps the order in which readers last moved.
+    """
+
+    def __init__(self, bytes_max: int = KEPT_BYTES_MAX, total: KeptTotal | None = None) -> None:
+        """Keep at most `bytes_max`, and no more than what is left of `total`."""
+        self.bytes_max = bytes_max
+        self.bytes = 0
+        self._total = total
+        self._stalled: dict[Keeper, int] = {}
+
+    def keep(self, keeper: Keeper, count: int) -> None:
+        """Count `count` more bytes of `keeper`; reset the longest stalled streams while there are too many."""
+        self._stalled[keeper] = self._stalled.get(keeper, 0) + count
+        self._count(count)
+        while self.bytes > self.bytes_max:
+            self.give_up_longest()
+
+    def consume(self, keeper: Keeper, count: int) -> None:
+        """Count `count` bytes of `keeper` as read. A slow reader is not a stalled one: it goes to the back."""
+        kept = self._stalled.pop(keeper, 0)
+        taken = min(count, kept)
+        if taken < kept:
+            self._stalled[keeper] = kept - taken
+        self._count(-taken)
+
+    def release(self, keeper: Keeper) -> None:
+        """Forget `keeper`: it keeps nothing any more."""
+        self._count(-self._stalled.pop(keeper, 0))
+
+    def hand_over(self, other: "KeptBytes") -> None:
+        """Let `other` count everything that is kept here."""
+        stalled, self._stalled = self._stalled, {}
+        self._count(-self.bytes)
+        for keeper, count in stalled.items():
+            other.keep(keeper, count)
+
+    def give_up_longest(self) -> None:
+        """Let go of the stream that has been stalled longest."""
+        longest = next(iter(self._stalled))
+        self.release(longest)
+        longest.give_up()
+
+    def _count(self, change: int) -> None:
+        self.bytes += change
+        if self._total is not None:
+            self._total.count(self, change)

@@ -1,0 +1,399 @@
+"""A yamux session on a link: decodes in place, coalesces what is sent, and watches that the peer is alive."""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from portway.clock import Clock, monotonic
+from portway.engine.channel import Channel
+from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.timers import Timer
+from portway.errors import BrokenChannel, PeerError, UnavailableError
+from portway.mux.heartbeat import Heartbeat, HeartbeatSettings
+from portway.mux.kept import KEPT_BYTES_MAX, KeptBytes, KeptTotal
+from portway.mux.mux_channel import FAILED, MuxChannel
+from portway.protocol.yamux.session import Session, YamuxLimits
+from portway.protocol.yamux.stream import Stream
+from portway.protocol.yamux.window import GrowthBudget
+
+FRAME_BYTES_ALONE = 256 * 1024
+FRAME_BYTES_SHARED = 64 * 1024
+"""Bulk frames are this short while several streams send: a small frame waits for one of them at most (design §2.2)."""
+SHARED_FOR_S = 0.1
+"""How long a link counts as shared after two streams have sent in turn."""
+SMALL_OUT_BYTES_MAX = 256 * 1024
+"""Small frames that may gather behind a busy link; beyond, their streams wait as bulk does."""
+OUT_BYTES_MAX = 1024 * 1024
+"""Output beyond which the link is not read any more: every frame read may owe the peer an answer (threats Y1)."""
+FRAMES_A_TURN = 512
+"""Frames decoded before others get their turn: a helping of one-byte frames would be 20,000 writes to a visitor."""
+READS_A_TURN = 16
+"""Reads from the link in a turn; a helping is one or two of them, unless the peer cut it into crumbs."""
+CHECK_EVERY_S = 1.0
+"""How often the heartbeat is asked."""
+
+log = logging.getLogger("portway.mux")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MuxSettings:
+    """How a link behaves, on both ends."""
+
+    limits: YamuxLimits = field(default_factory=lambda: YamuxLimits(unacknowledged_max=4096))
+    """What the peer may ask. Portway's own ends answer every open at once, so as many as fit may be unanswered."""
+    heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
+    """How fast a silent link is noticed."""
+    kept_bytes_max: int = KEPT_BYTES_MAX
+    """What stalled readers of the link may keep in memory together."""
+    kept_total: KeptTotal | None = None
+    """What those of all links may; shared by the links of a process."""
+
+
+class Mux:
+    """Streams over one link, until the link is lost.
+
+    `on_stream` gets each stream that the peer opens; `on_lost` is called once, after all streams broke, with the reason
+    in words. All output of a batch leaves in one `send` at its end: `flush` is registered with the reactor when the
+    first byte of output appears.
+    """
+
+    def __init__(  # noqa: PLR0913 - a link, its role, who hears of it, and what a session's links share
+        self,
+        reactor: Reactor,
+        link: Channel,
+        *,
+        client: bool,
+        settings: MuxSettings | None = None,
+        on_stream: Callable[[MuxChannel], None],
+        on_lost: Callable[[str], None],
+        growth: GrowthBudget | None = None,
+        kept: KeptBytes | None = None,
+        clock: Clock = monotonic,
+    ) -> None:
+        """Take over `link`. `growth` and `kept` are shared by the links of a session."""
+        settings = settings or MuxSettings()
+        self._reactor = reactor
+        self._link = link
+        self._on_stream = on_stream
+        self._on_lost = on_lost
+        self.precise_now = clock
+        self.call_later = reactor.call_later
+        self.kept = kept or KeptBytes(settings.kept_bytes_max, settings.kept_total)
+        self.session = Session(
+            client=client,
+            limits=settings.limits,
+            make_stream=self._make_stream,
+            on_accept=self._accept,
+            on_pong=self._answered,
+            on_output=self._ask_for_flush,
+            growth=growth,
+        )
+        self.blocked = False
+        """True while the link takes nothing; streams wait or gather small frames."""
+        self.frame_bytes = FRAME_BYTES_ALONE
+        """The longest bulk frame right now."""
+        self.lost = False
+        self.bytes_in = 0
+        """Plaintext bytes received on the link, headers included."""
+        self.bytes_out = 0
+        """Plaintext bytes sent on the link, headers included."""
+        self._unsent: memoryview | None = None
+        self._undecoded: memoryview | None = None
+        self._queued = False
+        self._waiting: deque[MuxChannel] = deque()
+        self._waiting_set: set[MuxChannel] = set()
+        self._last_sender: MuxChannel | None = None
+        self._shared_until = 0.0
+        self._reading_paused = False
+        self._pongs: dict[int, Callable[[float], None]] = {}
+        self._heartbeat = Heartbeat(settings.heartbeat, clock())
+        self._timer: Timer | None = None
+        self._beat_at = clock()
+        link.on_readable = self._read
+        link.on_writable = self._unblock
+        link.on_broken = self._read
+        reactor.soon(self._start)
+
+    def __repr__(self) -> str:
+        return f"<Mux of {self._link!r} streams={len(self.session.streams)}{' lost' if self.lost else ''}>"
+
+    @property
+    def streams_open(self) -> int:
+        """Streams open now, whoever opened them."""
+        return len(self.session.streams)
+
+    @property
+    def rtt_s(self) -> float | None:
+        """The lowest round trip of the last 30 s in seconds, None before the first answer."""
+        return self.session.rtt_s
+
+    @property
+    def heard_at(self) -> float:
+        """When the peer was heard last, in monotonic seconds."""
+        return self._heartbeat.heard_at
+
+    def open(self, first: bytes = b"") -> MuxChannel:
+        """Open a stream; SYN goes out with `first` (at most 16 KiB), at the end of the batch.
+
+        Raises:
+            UnavailableError: the link is lost, going away or full.
+        """
+        if self.lost:
+            raise UnavailableError("the link is lost")
+        stream = cast("MuxChannel", self.session.open())  # `_make_stream` makes no others
+        if first:
+            stream.write(first)
+        else:
+            stream.announce(opened_here=True)
+        return stream
+
+    def ping(self, on_pong: Callable[[float], None]) -> None:
+        """Ping now; `on_pong` gets the round trip in seconds when the peer answers, else nothing."""
+        value = self._heartbeat.ask(self.precise_now())
+        if len(self._pongs) < 64:
+            self._pongs[value] = on_pong
+        self.session.ping(value)
+
+    def share(self, first: "Mux") -> None:
+        """Keep out of the budget of another link of the session, and grow out of its budget from the next stream on."""
+        own, self.kept = self.kept, first.kept
+        own.hand_over(first.kept)
+        self.session.growth = first.session.growth
+
+    def go_away(self) -> None:
+        """Ask the peer to open nothing more; what is open goes on."""
+        self.session.go_away()
+
+    def close(self, reason: str) -> None:
+        """Say GoAway, break all streams, send what is owed if the link takes it, and close the link."""
+        if not self.lost:
+            self.session.go_away()
+            self._end(reason)
+
+    def abort(self, reason: str = "internal error") -> None:
+        """Break the link at once."""
+        if not self.lost:
+            self._link.abort()
+            self._end(reason)
+
+    # What streams ask of their link.
+
+    def has_room_for_small(self) -> bool:
+        """Return whether a small frame may gather behind the busy link."""
+        return len(self.session.out) < SMALL_OUT_BYTES_MAX
+
+    def wait(self, stream: MuxChannel) -> None:
+        """Call `on_writable` of `stream` in its turn, once the link takes bytes again."""
+        if stream not in self._waiting_set:
+            self._waiting_set.add(stream)
+            self._waiting.append(stream)
+
+    def note_sender(self, stream: MuxChannel) -> None:
+        """Shorten bulk frames while more than one stream sends."""
+        last = self._last_sender
+        if last is not stream:
+            self._last_sender = stream
+            if last is not None:
+                self._shared_until = self._reactor.now + SHARED_FOR_S
+                self.frame_bytes = FRAME_BYTES_SHARED
+        elif self.frame_bytes == FRAME_BYTES_SHARED and self._reactor.now > self._shared_until:
+            self.frame_bytes = FRAME_BYTES_ALONE
+
+    def send_frame(self, frame: memoryview) -> None:
+        """Send a large frame at once, behind the small ones that were first. The link is not blocked."""
+        out = self.session.out
+        try:
+            if out and not self._send_out():
+                out += frame
+                return
+            sent = self._link.send(frame)
+        except BrokenChannel as exc:
+            reason = f"the link broke: {exc}"
+            self._reactor.soon(lambda: self._fail(reason))
+            raise
+        self.bytes_out += len(frame)
+        if sent < len(frame):
+            self._unsent = memoryview(bytes(frame[sent:]))
+            self.blocked = True
+        elif not self._link.room():
+            self.blocked = True
+
+    # The link's events.
+
+    def _start(self) -> None:
+        self._beat()
+        self._read()
+
+    def _read(self) -> None:
+        """Take a turn at the link, unless one is coming anyway."""
+        if self.lost or self._queued:
+            return
+        try:
+            self._decode()
+        except PeerError as exc:
+            self.session.protocol_error()
+            self._end(str(exc))
+        except BrokenChannel as exc:
+            self._fail(f"the link broke: {exc}")
+
+    def _decode(self) -> None:
+        """Read and decode for a turn, or until the link has nothing more or everything must wait for its output."""
+        link, session, scratch = self._link, self.session, self._reactor.link_scratch
+        moved = 0
+        for _ in range(READS_A_TURN):
+            if not link.readable and self._undecoded is None:
+                return
+            if self.blocked and len(session.out) > OUT_BYTES_MAX:
+                self._reading_paused = True
+                return
+            data, self._undecoded = self._undecoded, None
+            if data is None:
+                count = link.recv_into(scratch)
+                if count <= 0:
+                    if count == 0:
+                        self._fail("the other end closed the link")
+                    return
+                self.bytes_in += count
+                self._heartbeat.heard_at = self._reactor.now
+                data = scratch[:count]
+            taken = session.receive(data, self._reactor.now, FRAMES_A_TURN)
+            if self.lost:
+                return
+            moved += taken
+            if taken < len(data):
+                rest = data[taken:]
+                self._undecoded = rest if rest.readonly else memoryview(bytes(rest))
+                break
+            if moved >= HELPING_BYTES:
+                break
+        self._reactor.moved_bytes += moved
+        self._queue_turn()
+
+    def _queue_turn(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._reactor.soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._queued = False
+        self._read()
+
+    def _unblock(self) -> None:
+        if self.lost:
+            return
+        self.blocked = False
+        self._flush()
+        if self.blocked or self.lost:
+            return
+        if self._reading_paused:
+            self._reading_paused = False
+            self._queue_turn()
+        # Each in its turn, those that waited longest first; one that has to wait again goes to the back.
+        turns = len(self._waiting)
+        while turns and self._waiting and not self.blocked:
+            turns -= 1
+            stream = self._waiting.popleft()
+            self._waiting_set.discard(stream)
+            stream.tell_writable()
+
+    def _ask_for_flush(self) -> None:
+        self._reactor.at_batch_end(self._flush)
+
+    def _flush(self) -> None:
+        if self.lost or self.blocked:
+            return
+        try:
+            self._send_out()
+        except BrokenChannel as exc:
+            self._fail(f"the link broke: {exc}")
+
+    def _send_out(self) -> bool:
+        """Send the rest of a frame first, then all that has gathered; return whether all of it went."""
+        link = self._link
+        if self._unsent is not None:
+            sent = link.send(self._unsent)
+            if sent < len(self._unsent):
+                self._unsent = self._unsent[sent:]
+                self.blocked = True
+                return False
+            self._unsent = None
+        out = self.session.out
+        if out:
+            sent = link.send(out)
+            self.bytes_out += sent
+            if sent < len(out):
+                del out[:sent]
+                self.blocked = True
+                return False
+            out.clear()
+        if not link.room():
+            self.blocked = True
+        return True
+
+    # Streams and liveness.
+
+    def _make_stream(self, _session: Session, stream_id: int) -> Stream:
+        return MuxChannel(self, stream_id)
+
+    def _accept(self, stream: Stream) -> None:
+        channel = cast("MuxChannel", stream)
+        try:
+            self._on_stream(channel)
+        except Exception:
+            log.exception(FAILED, channel)
+            channel.give_up()
+
+    def _answered(self, value: int) -> None:
+        now = self.precise_now()
+        round_trip_s = self._heartbeat.answered(value, now)
+        self.session.rtt_s = self._heartbeat.rtt_s(now)
+        on_pong = self._pongs.pop(value, None)
+        if on_pong is not None and round_trip_s is not None:
+            on_pong(round_trip_s)
+
+    def _beat(self) -> None:
+        if self.lost:
+            return
+        now = self.precise_now()
+        # What passed while this process itself stood still (SIGSTOP, a laptop's sleep) is not the peer's silence.
+        self._heartbeat.overslept(now - self._beat_at - CHECK_EVERY_S)
+        self._beat_at = now
+        if self._heartbeat.lost(now):
+            self._link.abort()
+            self._end(f"nothing heard from the other end for {self._heartbeat.silent_for_s(now):.0f} s")
+            return
+        value = self._heartbeat.next_ping(now)
+        if value is not None:
+            self.session.ping(value)
+        self._timer = self._reactor.call_later(CHECK_EVERY_S, self._beat)
+
+    def _fail(self, reason: str) -> None:
+        if not self.lost:
+            self._link.abort()
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        if self.lost:  # by a callback from within the decoder, which then met an offence in what was left
+            return
+        self.lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._undecoded = None
+        self._pongs.clear()
+        self._waiting.clear()
+        self._waiting_set.clear()
+        self.session.lose()
+        self._say_farewell()
+        self._on_lost(reason)
+
+    def _say_farewell(self) -> None:
+        """Send GoAway and whatever else is owed, as far as the link takes it at once, then its end."""
+        try:
+            if not self.blocked:
+                self._send_out()
+            self._link.shutdown_write()
+        except BrokenChannel:
+            pass  # it is being closed anyway
+        self._link.close()

@@ -1,0 +1,121 @@
+"""What an agent wants to offer, and what it was granted: asked for again after every reconnect. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from portway.errors import PeerError
+from portway.protocol.control.messages import Claim, Granted, Refused
+
+W = TypeVar("W")
+
+
+@dataclass(slots=True)
+class Wish(Generic[W]):
+    """One tunnel that the agent wants, and where it stands."""
+
+    kind: Literal["http", "tcp"]
+    subject: W
+    """What the agent itself knows of the tunnel, such as its origin."""
+    name: str = ""
+    host: str = ""
+    port: int = 0
+    takeover: bool = False
+    request_id: int = 0
+    """The id of its claim within this session, 0 before it; the same when it is asked again, so that once is enough."""
+    granted: Granted | None = None
+    """The answer within this session; None before it and after the session was lost."""
+
+    def claim(self) -> Claim:
+        """Return the request for it, with the address that was granted before, if there was one."""
+        return Claim(id=self.request_id, kind=self.kind, name=self.name, host=self.host, port=self.port, takeover=self.takeover)
+
+    def remember(self, granted: Granted) -> None:
+        """Keep what was granted, so that the next session asks for the same address.
+
+        Without `takeover` from now on: it was meant for once. Who loses the name to a takeover of another terminal
+        and meets it again after a reconnect must not take it back.
+        """
+        self.granted = granted
+        self.takeover = False
+        if self.kind == "tcp":
+            self.port = granted.port or self.port
+        elif not self.host:
+            self.name = granted.name or self.name
+
+
+class Claims(Generic[W]):
+    """All wishes of one agent, over all its sessions.
+
+    Every method is synchronous, so each call is atomic.
+    """
+
+    def __init__(self, wishes: list[Wish[W]]) -> None:
+        """Start with nothing granted."""
+        self._wishes = wishes
+        self._asked: dict[int, Wish[W]] = {}
+        self._exported: dict[int, Wish[W]] = {}
+        self._next_id = 1
+
+    def __iter__(self) -> Iterator[Wish[W]]:
+        return iter(self._wishes)
+
+    def complete(self) -> bool:
+        """True when every wish is granted."""
+        return all(wish.granted is not None for wish in self._wishes)
+
+    def open(self) -> list[Claim]:
+        """Return a claim for every wish that is not granted; also after the link that carried the last ones died."""
+        claims = []
+        for wish in self._wishes:
+            if wish.granted is None:
+                wish.request_id = wish.request_id or self.new_request_id()
+                self._asked[wish.request_id] = wish
+                claims.append(wish.claim())
+        return claims
+
+    @property
+    def unanswered(self) -> int:
+        """How many claims wait for their answer."""
+        return len(self._asked)
+
+    def answered(self, message: Granted | Refused) -> Wish[W] | None:
+        """Note an answer and return the wish that it is about; None when it is late or about something else.
+
+        Raises:
+            PeerError: the server granted one tunnel twice, so that its visitors could not be told apart.
+        """
+        wish = self._asked.pop(message.id, None)
+        if wish is None or isinstance(message, Refused):
+            return wish
+        if message.tunnel in self._exported:
+            raise PeerError(f"the server granted tunnel {message.tunnel} twice ({message.url}); are two tunnels asking for one name?")
+        wish.remember(message)
+        self._exported[message.tunnel] = wish
+        return wish
+
+    def exported(self, tunnel_id: int) -> Wish[W] | None:
+        """Return the wish behind a tunnel id of this session: a stream for anything else is refused (threats Y8)."""
+        return self._exported.get(tunnel_id)
+
+    def session_lost(self) -> None:
+        """Forget what the lost session was granted, but not the addresses."""
+        self._asked.clear()
+        self._exported.clear()
+        for wish in self._wishes:
+            wish.granted = None
+            wish.request_id = 0
+
+    def tunnel_ids(self) -> list[int]:
+        """Return what is granted now, to release it."""
+        return list(self._exported)
+
+    def drop(self, wish: Wish[W]) -> None:
+        """Stop wanting something, because it was refused for good."""
+        self._wishes.remove(wish)
+
+    def new_request_id(self) -> int:
+        """Return an id for another request of the same session."""
+        request_id = self._next_id
+        self._next_id = self._next_id % 0xFFFFFFFF + 1
+        return request_id

@@ -1,0 +1,184 @@
+"""Control messages over a channel, for coroutines: receive one, send one, say good-bye."""
+
+import asyncio
+from collections import deque
+
+from portway.engine.channel import BLOCKED, Channel
+from portway.engine.reactor import Reactor
+from portway.errors import PeerError, UnavailableError
+from portway.protocol.control.framing import MEMBER_BYTES_MAX, MessageReader
+from portway.protocol.control.messages import Message, decode_message, encode_message
+
+INBOX_MAX = 32
+"""Messages received and not yet asked for; above it the channel is left unread, and its window stops the peer."""
+
+OUTBOX_BYTES_MAX = 256 * 1024
+"""Bytes that wait for the peer to read; four full messages. A peer that lets more pile up has stopped listening."""
+
+READ_BYTES = 4096
+"""Bytes taken from the channel at a time: the largest message of a stranger (framing.STRANGER_BYTES_MAX)."""
+
+GOODBYE_S = 1.0
+"""How long `say_goodbye` waits for the peer to have read it all; a peer that takes longer gets a broken stream."""
+
+
+class ControlStream:
+    """One end of a control stream. One coroutine receives; anybody may send, which never waits, and say good-bye.
+
+    Nothing is lost by cancelling a `receive`: what came meanwhile is there for the next one.
+    """
+
+    def __init__(self, channel: Channel, reactor: Reactor) -> None:
+        """Take the channel over. Until `trust` is called, only small messages are accepted."""
+        self._channel = channel
+        self._reactor = reactor
+        self._reader = MessageReader()
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._inbox: deque[bytes] = deque()
+        self._outbox = bytearray()
+        self._end: Exception | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._finishing = False
+        channel.on_readable = self._pull
+        channel.on_writable = self._push
+        channel.on_broken = self._pull
+        reactor.soon(self._pull)
+
+    @property
+    def lost(self) -> bool:
+        """True once nothing more can be received or sent."""
+        return self._end is not None
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait for the peer to read; what can be left out is, when there are many."""
+        return len(self._outbox)
+
+    def trust(self) -> None:
+        """Accept messages of full size from now on: the peer has proved who it is."""
+        self._reader.bytes_max = MEMBER_BYTES_MAX
+
+    def send(self, message: Message) -> None:
+        """Send after all that was sent before; returns at once.
+
+        Raises:
+            UnavailableError: the stream is lost, or the peer does not read what was sent before.
+        """
+        if self._end is not None and not isinstance(self._end, _PeerEndedError):
+            raise UnavailableError("the control stream is lost") from self._end
+        self._outbox += encode_message(message)
+        if len(self._outbox) > OUTBOX_BYTES_MAX:
+            self.abort(f"the peer left {len(self._outbox)} bytes unread, at most {OUTBOX_BYTES_MAX} may wait")
+            raise UnavailableError("the peer does not read its control stream")
+        self._push()
+
+    async def receive(self, deadline_s: float | None = None) -> Message:
+        """Return the next message, waiting `deadline_s` for it, or without an end where the link's pings watch the peer.
+
+        Raises:
+            UnavailableError: nothing came in time, or the stream is lost.
+            PeerError: something came that is no message; an BadMessageError leaves the stream usable.
+        """
+        try:
+            async with asyncio.timeout(deadline_s):
+                while not self._inbox:
+                    if self._end is not None:
+                        raise self._end
+                    await self._news()
+        except TimeoutError:
+            raise UnavailableError(f"no message came within {deadline_s:g} s") from None
+        body = self._inbox.popleft()
+        if len(self._inbox) == INBOX_MAX - 1:
+            self._reactor.soon(self._pull)
+        return decode_message(body)
+
+    async def say_goodbye(self, message: Message | None = None, patience_s: float | None = None) -> None:
+        """Send a last message, wait (1 s unless told otherwise) until the peer has ended its side too, then close.
+
+        Never raises for a peer that is gone already: it needs no good-bye.
+        """
+        try:
+            if message is not None:
+                self.send(message)
+            self._finishing = True
+            self._push()
+            async with asyncio.timeout(GOODBYE_S if patience_s is None else patience_s):
+                while self._end is None:
+                    self._inbox.clear()
+                    self._reactor.soon(self._pull)
+                    await self._news()
+        except (UnavailableError, TimeoutError):
+            pass
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the channel back; may be called twice. A `receive` under way raises UnavailableError."""
+        self._finish_with(UnavailableError("this end closed the control stream"))
+        self._channel.close()
+
+    def abort(self, why: str = "aborted") -> None:
+        """Break the stream, as the reactor asks after a failed callback."""
+        self._finish_with(UnavailableError(f"the control stream was broken off: {why}"))
+        self._channel.abort()
+
+    async def _news(self) -> None:
+        """Wait until the inbox or the end may have changed."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
+
+    def _pull(self) -> None:
+        """Take what the channel has, as long as the inbox has room."""
+        try:
+            while self._end is None and len(self._inbox) < INBOX_MAX:
+                count = self._channel.recv_into(self._buffer)
+                if count == BLOCKED:
+                    break
+                if count == 0:
+                    self._finish_with(self._proper_end())
+                    return
+                self._inbox.extend(self._reader.feed(self._buffer[:count]))
+        except (PeerError, UnavailableError) as error:
+            self._finish_with(error)
+            return
+        if self._inbox:
+            self._wake()
+
+    def _proper_end(self) -> Exception:
+        if self._reader.held_bytes:
+            return PeerError(f"the control stream ended {self._reader.held_bytes} bytes into a message")
+        return _PeerEndedError("the peer ended the conversation")
+
+    def _push(self) -> None:
+        """Send what waits, as far as the channel takes it."""
+        try:
+            while self._outbox and self._channel.room():
+                sent = self._channel.send(bytes(self._outbox[:READ_BYTES]))
+                if not sent:
+                    return
+                del self._outbox[:sent]
+        except UnavailableError as error:
+            self._outbox.clear()
+            self._finish_with(error)
+            return
+        if self._finishing and not self._outbox:
+            self._finishing = False
+            self._channel.shutdown_write()
+
+    def _finish_with(self, error: Exception) -> None:
+        if self._end is None:
+            self._end = error
+        self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class _PeerEndedError(UnavailableError):
+    """The peer has said all that it wanted to say; it may still be listening."""

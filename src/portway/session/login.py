@@ -1,0 +1,204 @@
+"""The login, both halves: SCRAM-SHA-256 bound to the server's certificate, and nothing else before `Welcome`.
+
+agent                                    server
+Hello{version, token, identity, scram} ─>
+                                      <─ Challenge{scram}            or Refused
+Proof{scram}                           ─>
+                                      <─ Welcome{scram, session, …}  or Refused
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
+from portway.protocol.control import codes
+from portway.protocol.control.messages import PROTOCOL_VERSION, Attach, Challenge, Ended, Hello, Message, Proof, Refused, Welcome
+from portway.protocol.scram import ScramClient, ScramServer, ScramVerifier, decoy_verifier, fresh_nonce
+from portway.session.control_stream import ControlStream
+from portway.session.tickets import attach_proof
+
+LOGIN_S_MAX = 10.0
+"""For the whole login: four messages and one PBKDF2. A stranger may not hold a link longer (OpenSSH gives 120 s)."""
+
+RandomBytes = Callable[[int], bytes]
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What an agent logs in with."""
+
+    token_id: str
+    secret: str = field(repr=False)
+    identity: bytes = field(repr=False)
+    """32 bytes that names and ports belong to, together with the token."""
+    agent: str = ""
+    """Program and version, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What an agent has after the server welcomed it."""
+
+    welcome: Welcome
+    session_key: bytes = field(repr=False)
+    """Proves on further links that they belong to this session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who has proved to be whom; the server answers with Welcome, which must carry `scram`."""
+
+    hello: Hello
+    scram: str = field(repr=False)
+    """The server's own proof."""
+    session_key: bytes = field(repr=False)
+
+    @property
+    def version(self) -> int:
+        """The protocol version that both ends speak: Welcome must tell it."""
+        return min(self.hello.version, PROTOCOL_VERSION)
+
+
+async def log_in(stream: ControlStream, credentials: Credentials, *, binding: bytes | None, random_bytes: RandomBytes) -> Login:
+    """Prove to the server who we are, let it prove the same, and return its welcome. `binding`: None on a plain link.
+
+    Raises:
+        RefusedError: the server says no, or could not prove that it knows the token.
+        UnavailableError: no answer within 10 s, or the server says to come back later.
+        PeerError: this is no Portway server.
+    """
+    try:
+        async with asyncio.timeout(LOGIN_S_MAX):
+            client = ScramClient(credentials.token_id, credentials.secret, fresh_nonce(random_bytes), binding)
+            stream.send(
+                Hello(
+                    version=PROTOCOL_VERSION,
+                    token=credentials.token_id,
+                    identity=credentials.identity,
+                    scram=client.first(),
+                    agent=credentials.agent,
+                )
+            )
+            challenge = await _expect(stream, Challenge)
+            stream.send(Proof(scram=client.respond(challenge.scram)))
+            welcome = await _expect(stream, Welcome)
+            client.verify(welcome.scram)
+            _check_version(welcome.version)
+    except TimeoutError:
+        raise UnavailableError(f"the server did not finish the login within {LOGIN_S_MAX:g} s") from None
+    stream.trust()
+    return Login(welcome, client.session_key)
+
+
+async def attach(stream: ControlStream, ticket: bytes, session_key: bytes) -> Welcome:
+    """Join a further link to a session, with a ticket that the session asked for on another link.
+
+    Raises:
+        RefusedError: `bad_ticket`.
+        UnavailableError, PeerError: as for `log_in`.
+    """
+    try:
+        async with asyncio.timeout(LOGIN_S_MAX):
+            stream.send(Attach(ticket=ticket, proof=attach_proof(session_key, ticket)))
+            welcome = await _expect(stream, Welcome)
+    except TimeoutError:
+        raise UnavailableError(f"the server did not answer on the new link within {LOGIN_S_MAX:g} s") from None
+    stream.trust()
+    return welcome
+
+
+async def admit(
+    stream: ControlStream,
+    *,
+    find_verifier: Callable[[str], ScramVerifier | None],
+    decoy_seed: bytes,
+    binding: bytes | None,
+    random_bytes: RandomBytes,
+) -> Admitted | Attach:
+    """Return who logged in, or the Attach that came instead; whoever fails is not answered yet (see `turn_away`).
+
+    The caller still decides whether the token may be used, then sends Welcome. `find_verifier` must also know revoked
+    and expired tokens: only who proves to have one is told that it was revoked. An unknown token is checked against a
+    decoy made from `decoy_seed`, so that it takes the same path as a wrong secret.
+
+    Raises:
+        RefusedError: wrong token, secret or certificate (one code for all), or no common version.
+        UnavailableError: not finished within 10 s, or the link was lost.
+        PeerError: this is no agent.
+    """
+    try:
+        async with asyncio.timeout(LOGIN_S_MAX):
+            first = await stream.receive()
+            match first:
+                case Attach():
+                    return first
+                case Hello():
+                    return await _check(
+                        stream, first, find_verifier(first.token) or decoy_verifier(decoy_seed, first.token), binding, random_bytes
+                    )
+                case _:
+                    raise RefusedError(codes.NOT_LOGGED_IN, f"{type(first).__name__} came before the login", "Send Hello first.")
+    except TimeoutError:
+        raise UnavailableError(f"the login was not finished within {LOGIN_S_MAX:g} s") from None
+
+
+async def turn_away(stream: ControlStream, error: PortwayError) -> None:
+    """Tell who may not come in why, as far as that is any use, and close the stream; takes a second at most."""
+    match error:
+        case RefusedError():
+            await stream.say_goodbye(refusal_of(error))
+        case PeerError():
+            await stream.say_goodbye(Refused(code=codes.BAD_MESSAGE, reason=str(error)))
+        case _:
+            stream.abort(str(error))
+
+
+def refusal_of(error: RefusedError, request_id: int = 0) -> Refused:
+    """Return the message that tells the agent what `error` says."""
+    return Refused(id=request_id, code=error.code, reason=error.reason, next_step=error.next_step)
+
+
+def error_of(message: Refused | Ended) -> RefusedError | UnavailableError:
+    """Return what a refusal means for the agent: stop, or (the server is busy or shutting down) come back later."""
+    if message.code in codes.COME_BACK_LATER:
+        return UnavailableError(f"{message.reason} ({message.code})")
+    return RefusedError(message.code, message.reason or codes.WORDS.get(message.code, "no reason was given"), message.next_step)
+
+
+async def _check(
+    stream: ControlStream, hello: Hello, verifier: ScramVerifier, binding: bytes | None, random_bytes: RandomBytes
+) -> Admitted:
+    if hello.version < 1:
+        raise RefusedError(
+            codes.VERSION_UNSUPPORTED,
+            f"the agent speaks version {hello.version} of the protocol, this server 1 to {PROTOCOL_VERSION}",
+            "Update the agent.",
+        )
+    server = ScramServer(fresh_nonce(random_bytes), binding)
+    challenge = server.challenge(hello.scram, verifier)
+    if server.user_of(hello.scram) != hello.token:
+        raise PeerError("the token id and the SCRAM user name differ")
+    stream.send(Challenge(scram=challenge))
+    proof = await stream.receive()
+    if not isinstance(proof, Proof):
+        raise RefusedError(codes.NOT_LOGGED_IN, f"{type(proof).__name__} came instead of Proof", "Send Proof after the Challenge.")
+    final = server.finish(proof.scram)
+    stream.trust()
+    return Admitted(hello, final, server.session_key)
+
+
+def _check_version(version: int) -> None:
+    if not 1 <= version <= PROTOCOL_VERSION:
+        raise PeerError(f"the server chose version {version} of the protocol, expected 1 to {PROTOCOL_VERSION}")
+
+
+async def _expect(stream: ControlStream, kind: type[M]) -> M:
+    message = await stream.receive()
+    if isinstance(message, kind):
+        return message
+    if isinstance(message, Refused | Ended):
+        raise error_of(message)
+    raise PeerError(f"the server sent {type(message).__name__} where {kind.__name__} was expected")
