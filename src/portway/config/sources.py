@@ -1,0 +1,126 @@
+"""Puts a room's settings together: flag before environment before file before default, every fault told at once."""
+
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from portway.config.fields import Setting, settings_of
+from portway.config.values import parse_yes_or_no
+from portway.errors import ConfigError
+
+T = TypeVar("T")
+
+FILE_BYTES_MAX = 1024 * 1024
+"""A configuration is text that a person wrote; a larger file is some other one."""
+
+TABLES = ("server",)
+"""Tables that a portway.toml may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One value that some source gave, and how to name that source in a complaint."""
+
+    raw: object
+    where: str
+    """`--http`, `PORTWAY_HTTP` or `portway.toml: $.server.http`."""
+    is_text: bool
+    """True for environments and flags, where everything is text; a file has booleans of its own."""
+
+
+def load_settings(
+    room: type[T],
+    table: str,
+    *,
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    file: Path | None,
+    defaults: Callable[[Mapping[str, object]], Mapping[str, object]] = lambda _: {},
+) -> T:
+    """Return the settings of `room`, a frozen dataclass of `setting`s.
+
+    `flags` maps keys to what the command line gave (None: nothing). `table` is the room's part of the file. `defaults`
+    sees the fields that were given and may return other defaults than the dataclass has.
+
+    Raises:
+        ConfigError: one line for each value that cannot be used, with its source, what came and what was expected.
+    """
+    known = settings_of(room)
+    given = _from_file(file, table, known) if file is not None else {}
+    given |= {key: Given(environ[one.variable], one.variable, True) for key, one in known.items() if environ.get(one.variable)}
+    given |= {key: Given(raw, known[key].flag, True) for key, raw in flags.items() if raw is not None}
+    fields, faults = {}, []
+    for key, value in given.items():
+        try:
+            fields[known[key].field] = _read(known[key], value)
+        except ConfigError as exc:
+            faults.append(f"{value.where}: {exc}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    try:
+        return room(**{**defaults(fields), **fields})
+    except ConfigError as exc:
+        raise ConfigError(_with_sources(str(exc), given)) from exc
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises:
+        ConfigError: it is not there, cannot be read, or is no TOML; says the line.
+    """
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(FILE_BYTES_MAX + 1)
+    except OSError as exc:
+        raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
+    if len(data) > FILE_BYTES_MAX:
+        raise ConfigError(f"{file}: expected at most {FILE_BYTES_MAX} bytes")
+    try:
+        return tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ConfigError(f"{file}: is no TOML: {exc}") from exc
+
+
+def _from_file(file: Path, table: str, known: Mapping[str, Setting]) -> dict[str, Given]:
+    content = read_toml(file)
+    _refuse_unknown(file, "$", content, TABLES)
+    values = content.get(table, {})
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: $.{table}: expected a table, [{table}], got {values!r}")
+    _refuse_unknown(file, f"$.{table}", values, known)
+    return {key: Given(raw, f"{file}: $.{table}.{key}", False) for key, raw in values.items()}
+
+
+def _refuse_unknown(file: Path, path: str, found: Mapping[str, object], known: Mapping[str, object] | tuple[str, ...]) -> None:
+    faults = []
+    for key in found:
+        if key not in known:
+            close = difflib.get_close_matches(key.replace("-", "_"), list(known), n=1)
+            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
+            faults.append(f"{file}: {path}.{key}: is no setting; {hint}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _read(one: Setting, value: Given) -> object:
+    """Return what a source's value means for this setting."""
+    if one.is_switch:
+        if isinstance(value.raw, bool):
+            return value.raw
+        if value.is_text and isinstance(value.raw, str):
+            return parse_yes_or_no(value.raw)
+        raise ConfigError(f"expected true or false, got {value.raw!r}")
+    if not isinstance(value.raw, str):
+        raise ConfigError(f"expected text in quotes, got {value.raw!r}")
+    return one.read(value.raw)
+
+
+def _with_sources(complaint: str, given: Mapping[str, Given]) -> str:
+    """Return a room's complaint, `key, key: text`, with each key named as in the source that gave it."""
+    keys, colon, text = complaint.partition(": ")
+    names = [given[key].where if key in given else key for key in keys.split(", ")]
+    return ", ".join(names) + colon + text
