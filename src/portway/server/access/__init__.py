@@ -1,0 +1,1 @@
+"""Decides who may do what, as pure functions over tokens and claims."""

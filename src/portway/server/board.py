@@ -1,0 +1,86 @@
+"""Remembers how a server is, from its events, for `portway status`."""
+
+import os
+from collections.abc import Callable
+from typing import assert_never
+
+import msgspec
+
+from portway import __version__
+from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, Stopping
+
+
+class SessionStatus(msgspec.Struct):
+    """One agent that is logged in."""
+
+    session: str
+    token: str
+    agent: str
+    peer: str
+    since: float
+    """Seconds since 1970."""
+
+
+class LeaseStatus(msgspec.Struct):
+    """One public address that somebody holds."""
+
+    url: str
+    kind: str
+    session: str
+    """Who served it last; it may be away for a grace time."""
+
+
+class ServerStatus(msgspec.Struct, tag_field="program", tag="server"):
+    """One running server, as its status socket tells."""
+
+    pid: int
+    version: str
+    since: float
+    """When it started; seconds since 1970."""
+    domain: str = ""
+    http: str = ""
+    agents: str = ""
+    advertised: str = ""
+    tcp_ports: str = ""
+    sessions: list[SessionStatus] = []
+    tunnels: list[LeaseStatus] = []
+    logins_refused: int = 0
+
+
+class ServerBoard:
+    """Takes every event in, and gives the whole picture out. Synchronous, bounded by what the server itself bounds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` is `clock.wall`."""
+        self._clock = clock
+        self._status = ServerStatus(os.getpid(), __version__, clock())
+        self._sessions: dict[str, SessionStatus] = {}
+        self._leases: dict[str, LeaseStatus] = {}
+
+    def document(self) -> bytes:
+        """Return the picture as JSON."""
+        self._status.sessions = list(self._sessions.values())
+        self._status.tunnels = list(self._leases.values())
+        return msgspec.json.encode(self._status)
+
+    def __call__(self, event: ServerEvent) -> None:
+        """Take one event in."""
+        status = self._status
+        match event:
+            case Listening():
+                status.domain, status.http, status.agents = event.domain, event.http, event.agents
+                status.advertised, status.tcp_ports = event.advertised, event.tcp_ports
+            case SessionUp():
+                self._sessions[event.session] = SessionStatus(event.session, event.token, event.agent, event.peer, self._clock())
+            case SessionDown():
+                self._sessions.pop(event.session, None)
+            case LeaseUp():
+                self._leases[event.url] = LeaseStatus(event.url, event.kind, event.session)
+            case LeaseDown():
+                self._leases.pop(event.url, None)
+            case LoginRefused():
+                status.logins_refused += 1
+            case Stopping():
+                pass
+            case _:
+                assert_never(event)

@@ -1,0 +1,67 @@
+"""Tells whoever runs a server where it listens, and who comes and goes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from portway import __version__
+from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, Stopping
+from portway.telemetry.event_lines import event_line
+from portway.telemetry.terminal import Style, escape, table
+
+TEXT_CHARS_MAX = 200
+"""What agents say of themselves is shown, and nobody may flood a terminal with it."""
+
+Tell = Callable[[ServerEvent], None]
+"""What `portway.server.app.serve` calls for every event; it never blocks."""
+
+
+def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> Tell:
+    """Return a console that writes every event as one line of JSON; `clock` is `clock.wall`."""
+    return lambda event: out(event_line(event, clock()))
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """Words for people, on stdout."""
+
+    out: Callable[[str], None]
+    style: Style
+
+    def __call__(self, event: ServerEvent) -> None:
+        """Tell one event."""
+        style = self.style
+        match event:
+            case Listening():
+                self._listening(event)
+            case SessionUp():
+                who = f"{_safe(event.token)} from {_safe(event.peer)}, {_safe(event.agent)}"
+                self.out(f"{style.good('agent up')}    {who}, session {_safe(event.session)}")
+            case SessionDown():
+                self.out(f"{style.warn('agent down')}  {_safe(event.token)}, session {_safe(event.session)}: {_safe(event.reason)}")
+            case LeaseUp():
+                self.out(f"{style.good('tunnel up')}   {_safe(event.url)}, session {_safe(event.session)}")
+            case LeaseDown():
+                self.out(f"{style.warn('tunnel down')} {_safe(event.url)}")
+            case LoginRefused():
+                self.out(f"{style.bad('refused')}     {_safe(event.peer)}: {_safe(event.code)}")
+            case Stopping():
+                self.out(f"stopping: {_safe(event.reason)}")
+            case _:
+                assert_never(event)
+
+    def _listening(self, event: Listening) -> None:
+        links = "without TLS (--plaintext-links)" if event.plaintext_links else "over TLS"
+        self.out(f"{self.style.bold('Portway ' + __version__)} serves *.{event.domain}")
+        rows = [
+            ("http visitors", event.http),
+            ("tcp tunnels", f"ports {event.tcp_ports}"),
+            ("agents", f"{event.agents}, {links}; they dial {event.advertised}"),
+        ]
+        for line in table(rows, indent="  "):
+            self.out(line)
+        self.out(self.style.dim("  `portway token create NAME` prints what an agent needs to join"))
+
+
+def _safe(text: str) -> str:
+    return escape(text, TEXT_CHARS_MAX)

@@ -1,0 +1,1 @@
+"""Listeners for visitors, each bringing them to their tunnel."""

@@ -1,0 +1,33 @@
+"""What an exchange needs of its visitor."""
+
+from typing import Protocol
+
+from portway.protocol.http1.fields import Field
+from portway.server.edge.http.ends import Inlet, Outlet
+from portway.server.edge.http.origin_stream import OriginStream
+
+
+class Asker(Protocol):
+    """Whoever asked, and gets the answer."""
+
+    inlet: Inlet
+    outlet: Outlet
+    deadline: float
+
+    def own_fields(self, host: bytes) -> tuple[Field, ...]:
+        """Return what the edge says about this visitor."""
+
+    def answered(self, status: int, *, keep_alive: bool) -> None:
+        """Hear that the whole answer was handed to the outlet."""
+
+    def refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
+        """Answer in the origin's place; `complete` says that the whole request was read."""
+
+    def try_again(self) -> None:
+        """Route the same request anew, perhaps after a hold."""
+
+    def switched(self, stream: OriginStream) -> None:
+        """Hear that the connection is a websocket from now on; `stream` changes hands."""
+
+    def gone(self, status: int) -> None:
+        """Break the visitor's connection: its answer cannot be completed, or it has left."""

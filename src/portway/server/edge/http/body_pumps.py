@@ -1,0 +1,229 @@
+"""Bodies on their way: each pump moves one body from where it comes to where it goes, a helping a turn."""
+
+from enum import IntEnum
+
+from portway.engine.channel import HEADROOM_BYTES
+from portway.engine.pumps import LARGE_READ_BYTES
+from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.errors import BrokenChannel
+from portway.protocol.http1.chunked import LAST_CHUNK, ChunkDecoder, encode_chunk
+from portway.protocol.http1.errors import MessageError
+from portway.protocol.http1.framing import CHUNKED, UNTIL_END, Body
+from portway.server.edge.http.ends import Inlet, Outlet
+
+JOIN_BYTES_MAX = 16 * 1024
+"""The beginning of a body that goes out together with its head, in one packet instead of two."""
+CODED_BYTES = 64 * 1024
+"""How much of a coded body is taken apart at a time: copied twice, and kept when the sink takes less."""
+CHUNK_COST_BYTES = 256
+"""What taking a chunk apart costs, in bytes copied: a flood of tiny chunks ends its turn as soon as a fat body does."""
+
+
+class Flow(IntEnum):
+    """How a turn of a pump ended."""
+
+    WAITS_FOR_SOURCE = 0
+    WAITS_FOR_SINK = 1
+    HAD_ITS_HELPING = 2
+    """More is there: run again after the others had their turn."""
+    FINISHED = 3
+    """The whole body is through, and out."""
+    CUT_SHORT = 4
+    """The source ended, properly, before the body did."""
+    SOURCE_BROKE = 5
+    SINK_BROKE = 6
+
+
+class CountedPump:
+    """Moves exactly as many bytes as a Content-Length says, behind a head.
+
+    Bytes that the sink does not take stay in a source that lends; of another source they are kept, at most a helping.
+    """
+
+    __slots__ = ("_inlet", "_lead", "_outlet", "_reactor", "left", "moved")
+
+    def __init__(self, reactor: Reactor, inlet: Inlet, outlet: Outlet, length: int, lead: bytes) -> None:
+        """`lead` is the head: it goes out with the first run, together with what is there of the body."""
+        self._reactor = reactor
+        self._inlet = inlet
+        self._outlet = outlet
+        self._lead = lead
+        self.left = length
+        self.moved = 0
+        """Payload bytes so far: grows at every progress."""
+
+    def run(self) -> Flow:
+        """Move a helping, or until source or sink has to wait."""
+        outlet = self._outlet
+        until = self.moved + HELPING_BYTES
+        try:
+            while outlet.rest is None or outlet.flush():
+                if self._lead:
+                    self._begin()
+                    continue
+                if not self.left:
+                    return Flow.FINISHED
+                if self.moved >= until:
+                    self._reactor.moved_bytes += HELPING_BYTES
+                    return Flow.HAD_ITS_HELPING
+                room = outlet.channel.room()
+                if not room:
+                    break
+                count = min(room, self.left, HELPING_BYTES)
+                flow = self._copy(count) if self._inlet.direct else self._lend(count)
+                if flow is not None:
+                    return flow
+        except BrokenChannel:
+            return Flow.SINK_BROKE
+        return Flow.WAITS_FOR_SINK
+
+    def _begin(self) -> None:
+        """Send the head, and with it what there is of the body's beginning."""
+        inlet, lead = self._inlet, self._lead
+        self._lead = b""
+        limit = min(self.left, JOIN_BYTES_MAX)
+        try:
+            view = inlet.view(limit) if limit and (inlet.held or inlet.channel.readable) else None
+        except BrokenChannel:
+            view = None  # met again as soon as the head is out
+        if view is not None:
+            count = len(view)
+            lead = b"".join((lead, view))
+            inlet.used(count)
+            self._count(count)
+        self._outlet.write(lead)
+
+    def _lend(self, count: int) -> Flow | None:
+        """Send what the source lends; return None to go on."""
+        inlet = self._inlet
+        try:
+            view = inlet.view(count)
+        except BrokenChannel:
+            return Flow.SOURCE_BROKE
+        if view is None:
+            return Flow.CUT_SHORT if inlet.ended else Flow.WAITS_FOR_SOURCE
+        sent = 0
+        try:
+            sent = self._outlet.channel.send(view)
+        finally:
+            inlet.used(sent)
+        self._count(sent)
+        return None
+
+    def _copy(self, count: int) -> Flow | None:
+        """Read from the source into the reactor's scratch and send from there, behind its headroom where that saves a
+        copy; keep what was not taken. Return None to go on.
+        """
+        sink, scratch = self._outlet.channel, self._reactor.scratch
+        try:
+            got = self._inlet.channel.recv_into(self._reactor.scratch_body[:count])
+        except BrokenChannel:
+            return Flow.SOURCE_BROKE
+        if got <= 0:
+            return Flow.WAITS_FOR_SOURCE if got else Flow.CUT_SHORT
+        end = HEADROOM_BYTES + got
+        if sink.wants_headroom and got >= LARGE_READ_BYTES:
+            sent = sink.send_headroom(scratch, got)
+        else:
+            sent = sink.send(scratch[HEADROOM_BYTES:end])
+        if sent < got:
+            self._outlet.rest = memoryview(bytes(scratch[HEADROOM_BYTES + sent : end]))
+        self._count(got)
+        return None
+
+    def _count(self, count: int) -> None:
+        self.left -= count
+        self.moved += count
+
+
+class CodedPump:
+    """Moves a body that is chunked, or ends with its connection, at one side at least; takes it apart and puts it
+    together anew. Keeps at most CODED_BYTES and their framing that the sink has not taken.
+    """
+
+    __slots__ = ("_bytes_max", "_chunked", "_decoder", "_finished", "_inlet", "_lead", "_outlet", "_reactor", "moved")
+
+    def __init__(self, reactor: Reactor, inlet: Inlet, outlet: Outlet, coding: tuple[Body, Body], lead: bytes) -> None:
+        """`coding` is how the body comes and how it goes (CHUNKED or UNTIL_END); `lead` is the head before it."""
+        self._reactor = reactor
+        self._inlet = inlet
+        self._outlet = outlet
+        self._decoder = ChunkDecoder() if coding[0] == CHUNKED else None
+        self._chunked = coding[1] != UNTIL_END
+        self._lead = lead
+        self._finished = False
+        self._bytes_max: int | None = None
+        self.moved = 0
+        """Payload bytes so far: grows at every progress."""
+
+    def limit(self, bytes_max: int | None) -> None:
+        """Let no more than `bytes_max` of payload through."""
+        self._bytes_max = bytes_max
+
+    def run(self) -> Flow:
+        """Move a helping, or until source or sink has to wait.
+
+        Raises:
+            MessageError: the source's coding is wrong, or the body too large.
+        """
+        inlet, outlet = self._inlet, self._outlet
+        cost = 0
+        try:
+            while outlet.rest is None or outlet.flush():
+                if self._finished:
+                    return Flow.FINISHED
+                if cost >= HELPING_BYTES:
+                    self._reactor.moved_bytes += cost
+                    return Flow.HAD_ITS_HELPING
+                if not outlet.channel.room():
+                    break
+                try:
+                    view = inlet.view(CODED_BYTES)
+                except BrokenChannel:
+                    return Flow.SOURCE_BROKE
+                if view is not None:
+                    cost += self._recode(view)
+                elif inlet.ended and self._decoder is None:
+                    self._finish([])
+                else:
+                    self._flush_lead()
+                    return Flow.CUT_SHORT if inlet.ended else Flow.WAITS_FOR_SOURCE
+        except BrokenChannel:
+            return Flow.SINK_BROKE
+        return Flow.WAITS_FOR_SINK
+
+    def _recode(self, view: memoryview) -> int:
+        """Take a piece apart and send it on; return what that cost, in bytes."""
+        data = bytes(view)
+        payload, rest = ([memoryview(data)], b"") if self._decoder is None else self._decoder.feed(data)
+        self._inlet.used(len(data) - len(rest))
+        self._pass_on(payload)
+        return len(data) + CHUNK_COST_BYTES * len(payload)
+
+    def _pass_on(self, payload: list[memoryview]) -> None:
+        """Send `payload` in the sink's framing."""
+        self.moved += sum(map(len, payload))
+        if self._bytes_max is not None and self.moved > self._bytes_max:
+            raise MessageError(f"at most {self._bytes_max} bytes", "body_too_large")
+        if self._decoder is not None and self._decoder.done:
+            self._finish(payload)
+        else:
+            lead, self._lead = self._lead, b""
+            data = b"".join((lead, encode_chunk(payload))) if self._chunked else b"".join((lead, *payload))
+            if data:
+                self._outlet.write(data)
+
+    def _finish(self, payload: list[memoryview]) -> None:
+        """Send the last of the payload and the body's end."""
+        self._finished = True
+        lead, self._lead = self._lead, b""
+        if self._chunked:
+            self._outlet.write(b"".join((lead, encode_chunk(payload), LAST_CHUNK)))
+        else:
+            self._outlet.write(b"".join((lead, *payload)))
+
+    def _flush_lead(self) -> None:
+        """Send the head alone: of the body nothing is there yet."""
+        lead, self._lead = self._lead, b""
+        if lead:
+            self._outlet.write(lead)

@@ -1,0 +1,127 @@
+"""The HTTP edge: takes visitors, and knows what they share."""
+
+import socket
+from typing import Protocol
+
+from portway.clock import Clock, wall
+from portway.engine.channel import Channel
+from portway.engine.reactor import Reactor
+from portway.engine.relay import Relay
+from portway.engine.socket_channel import SocketChannel
+from portway.protocol.http1.fields import Field
+from portway.protocol.http1.forwarding import forwarded_fields
+from portway.protocol.names import normalise_host
+from portway.server.edge.http.deadlines import Deadlines
+from portway.server.edge.http.handover import Handover
+from portway.server.edge.http.linger import Linger
+from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.pool import Pools
+from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.http.visitor import Visitor
+from portway.server.tunnels.lease import Kind, Lease
+
+HOSTS_KNOWN_MAX = 4096
+"""Host values whose normal form is remembered; each at most 260 bytes, so about 2 MiB. Only hosts that somebody serves
+get in: guesses of scanners cannot push them out."""
+
+
+class Routes(Protocol):
+    """What the edge asks the registry."""
+
+    def lookup(self, kind: Kind, address: str) -> Lease | None:
+        """Return who has a public address."""
+
+
+class HttpEdge:
+    """Serves visitors of every http tunnel, on one reactor, without a coroutine."""
+
+    def __init__(
+        self, reactor: Reactor, routes: Routes, settings: HttpEdgeSettings | None = None, *, scheme: str = "http", clock: Clock = wall
+    ) -> None:
+        """Route by `routes`; `scheme` is what origins are told the visitor used, `clock` tells them when."""
+        self.reactor = reactor
+        self.settings = settings or HttpEdgeSettings()
+        self.wall = clock
+        self.held = 0
+        """Visitors that wait for an agent right now."""
+        self._routes = routes
+        self._scheme = scheme
+        self._known_hosts: dict[bytes, str] = {}
+        self._deadlines = Deadlines(reactor)
+        self._visitors: dict[Visitor, None] = {}
+        self._relays: dict[Relay, None] = {}
+        self._lingering: dict[Linger, None] = {}
+        self.pools = Pools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget)
+
+    @property
+    def visitors(self) -> int:
+        """How many visitors are connected, with those that are closing and websockets."""
+        return len(self._visitors) + len(self._lingering) + len(self._relays)
+
+    @property
+    def busy(self) -> int:
+        """How many visitors are in the middle of something: what a server that stops waits for."""
+        return sum(visitor.busy for visitor in self._visitors) + len(self._relays)
+
+    def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        """Serve a connected, non-blocking socket (a listener's `on_accept`)."""
+        if self.visitors >= self.settings.visitors_max:
+            sock.close()
+            return
+        self.serve(SocketChannel(self.reactor, sock), address)
+
+    def serve(self, channel: Channel, address: tuple[str, int]) -> None:
+        """Serve a channel, of whatever kind; `address` is the visitor's."""
+        visitor = Visitor(self, channel, address[0])
+        self._visitors[visitor] = None
+        self._deadlines.watch(visitor)
+
+    def close(self) -> None:
+        """Break all visitors' connections and let go of all streams."""
+        for visitor in list(self._visitors):
+            visitor.abort()
+        for linger in list(self._lingering):
+            linger.abort()
+        for relay in list(self._relays):
+            relay.abort("the server stops")
+        self.pools.close()
+        self._deadlines.close()
+
+    def route(self, host: bytes) -> tuple[str, Lease | None]:
+        """Return the host that a Host value names, normalised, and who has it.
+
+        Raises:
+            PeerError: it is no host.
+        """
+        known = self._known_hosts.get(host)
+        if known is not None:
+            return known, self._routes.lookup("http", known)
+        name = normalise_host(host)
+        lease = self._routes.lookup("http", name)
+        if lease is not None:
+            if len(self._known_hosts) >= HOSTS_KNOWN_MAX:
+                self._known_hosts.clear()
+            self._known_hosts[host] = name
+        return name, lease
+
+    def forwarded(self, visitor_host: str, host: bytes) -> tuple[Field, ...]:
+        """Return what the edge says about a visitor."""
+        return forwarded_fields(visitor_host, host, self._scheme)
+
+    def left(self, visitor: Visitor) -> None:
+        """Forget a visitor."""
+        self._visitors.pop(visitor, None)
+        self._deadlines.forget(visitor)
+
+    def linger(self, channel: Channel) -> None:
+        """Close a visitor's channel so that what was sent arrives."""
+        Linger(self.reactor, channel, self.settings.linger_s, self._lingering)
+
+    def join(self, channel: Channel, held: bytes, rest: bytes, stream: OriginStream) -> None:
+        """Relay between a visitor's channel and a stream, a websocket, from now on."""
+        handover = Handover(self.reactor, channel, stream, self._relay_done)
+        self._relays[handover.relay] = None
+        handover.start(held, rest + stream.inlet.held)
+
+    def _relay_done(self, relay: Relay) -> None:
+        self._relays.pop(relay, None)

@@ -1,0 +1,49 @@
+"""What a visitor's connection needs of the edge."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from portway.clock import Clock
+from portway.engine.channel import Channel
+from portway.engine.reactor import Reactor
+from portway.protocol.http1.fields import Field
+from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.pool import Pools
+from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.tunnels.lease import Lease
+
+if TYPE_CHECKING:
+    from portway.server.edge.http.visitor import Visitor
+
+
+class Edge(Protocol):
+    """What a visitor's connection needs of the edge."""
+
+    reactor: Reactor
+    settings: HttpEdgeSettings
+    pools: Pools
+    held: int
+    """Visitors that wait for an agent."""
+    wall: Clock
+    """Seconds since 1970, for what origins are told."""
+
+    def route(self, host: bytes) -> tuple[str, Lease | None]:
+        """Return the host that a Host value names, normalised, and who has it.
+
+        Raises:
+            PeerError: it is no host.
+        """
+
+    def forwarded(self, visitor_host: str, host: bytes) -> tuple[Field, ...]:
+        """Return what the edge says about a visitor."""
+
+    def left(self, visitor: "Visitor") -> None:
+        """Hear that the connection is over, or is the edge's no more."""
+
+    def linger(self, channel: Channel) -> None:
+        """Close a visitor's channel so that what was sent arrives."""
+
+    def join(self, channel: Channel, held: bytes, rest: bytes, stream: OriginStream) -> None:
+        """Relay between a visitor's channel and a stream from now on.
+
+        `held` was read from the visitor and is still to be sent on; `rest` is still to be sent to it first.
+        """

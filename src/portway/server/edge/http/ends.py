@@ -1,0 +1,123 @@
+"""The two ends of a body's way: one that any channel can be read through alike, one that keeps what was not taken."""
+
+from portway.engine.channel import Channel
+
+
+class Inlet:
+    """The reading side of a channel, with what was read already and not used yet.
+
+    Makes every channel lend: bytes that were read off a socket and not used are kept in `held`, at most one read.
+    """
+
+    __slots__ = ("_borrowed", "_lends", "_scratch", "_view", "channel", "ended", "held")
+
+    def __init__(self, channel: Channel, scratch: memoryview) -> None:
+        """Read `channel`, through `scratch` if it does not lend."""
+        self.channel = channel
+        self.held = b""
+        """Bytes to be used before the channel's."""
+        self.ended = False
+        """True once `view` found the peer's proper end."""
+        self._lends = channel.lends
+        self._scratch = scratch
+        self._view: memoryview | None = None
+        self._borrowed = 0
+
+    def view(self, bytes_max: int) -> memoryview | None:
+        """Return at most `bytes_max` bytes that are there, or None; `used` must follow before anything else.
+
+        Raises:
+            BrokenChannel: the bytes ended without a proper end.
+        """
+        if self.held:
+            return memoryview(self.held)[:bytes_max]
+        channel = self.channel
+        if self._lends:
+            view = channel.peek()
+            if view is None:
+                self.ended = channel.ended
+                return None
+            if len(view) > bytes_max:
+                view = self._view = view[:bytes_max]
+            return view
+        count = channel.recv_into(self._scratch[:bytes_max])
+        if count > 0:
+            self._borrowed = count
+            return self._scratch[:count]
+        self.ended = count == 0
+        return None
+
+    def used(self, count: int) -> None:
+        """Drop the first `count` bytes of the last view."""
+        if self.held:
+            self.held = self.held[count:]
+        elif self._lends:
+            if self._view is not None:
+                self._view.release()
+                self._view = None
+            self.channel.consume(count)
+        else:
+            if count < self._borrowed:
+                self.held = bytes(self._scratch[count : self._borrowed])
+            self._borrowed = 0
+
+    @property
+    def direct(self) -> bool:
+        """True when the next bytes may be read straight into a buffer of the reader's choice."""
+        return not self._lends and not self.held
+
+    def dry(self) -> bool:
+        """Return True when nothing is there to read, not even an end. A byte may be lost finding out: ask before closing.
+
+        Raises:
+            BrokenChannel: the channel broke.
+        """
+        if self.held:
+            return False
+        if not self.channel.readable:
+            return True
+        if self.view(1) is not None:
+            self.used(0)
+            return False
+        return not self.ended
+
+
+class Outlet:
+    """The writing side of a channel, with what it did not take at once: at most one head and one piece of a body."""
+
+    __slots__ = ("channel", "rest")
+
+    def __init__(self, channel: Channel) -> None:
+        """Write to `channel`."""
+        self.channel = channel
+        self.rest: memoryview | None = None
+        """What is still to be sent before anything else."""
+
+    def write(self, data: bytes) -> None:
+        """Send all of `data`, keeping what there is no room for; the channel's `on_writable` then has to `flush`.
+
+        Raises:
+            BrokenChannel: the peer is gone.
+        """
+        if self.rest is None:
+            sent = self.channel.send(data)
+            if sent == len(data):
+                return
+            self.rest = memoryview(data)[sent:]
+        else:
+            self.rest = memoryview(b"".join((self.rest, data)))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what was kept; return True when nothing is left of it.
+
+        Raises:
+            BrokenChannel: the peer is gone.
+        """
+        rest, channel = self.rest, self.channel
+        while rest is not None:
+            if not channel.room():
+                return False
+            sent = channel.send(rest)
+            rest = self.rest = rest[sent:] if sent < len(rest) else None
+        return True

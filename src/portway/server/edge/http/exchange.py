@@ -1,0 +1,396 @@
+"""One request and its answer, between a visitor and an origin."""
+
+from portway.engine.reactor import Reactor
+from portway.errors import BrokenChannel, UnavailableError
+from portway.protocol.http1.errors import MessageError
+from portway.protocol.http1.fields import HEAD_BYTES_MAX, HeadBuffer, cut_head
+from portway.protocol.http1.framing import CHUNKED, NO_BODY, UNTIL_END, body_for_visitor
+from portway.protocol.http1.request import RequestHead
+from portway.protocol.http1.response import INTERIM_MAX, ResponseHead, check_switch, parse_response_head
+from portway.protocol.http1.serialise import interim_bytes, request_bytes, response_bytes
+from portway.protocol.stream_status import StreamStatus
+from portway.server.edge.http.asker import Asker
+from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
+from portway.server.edge.http.ends import Inlet
+from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.policy import answer_to, is_repeatable, may_overlook_body
+from portway.server.edge.http.pool import TunnelPool
+from portway.server.edge.http.settings import HttpEdgeSettings
+
+
+class Exchange:
+    """Sends a request, whose body is still to come, and brings the answer.
+
+    Both ways stream with back-pressure; what is kept is a head of at most 32 KiB each way, and what a pump keeps
+    (`body_pumps`). Nothing of it outlives the exchange.
+
+    The stream is given back only when the request was out before the answer began, and both ended by their own
+    framing. Whatever else happens, it is reset.
+    """
+
+    __slots__ = (
+        "_body_unexpected",
+        "_buffer",
+        "_download",
+        "_interims",
+        "_keep_alive",
+        "_last",
+        "_pool",
+        "_queued",
+        "_reactor",
+        "_repeatable",
+        "_request",
+        "_response",
+        "_reused",
+        "_settings",
+        "_silence_s",
+        "_stream",
+        "_tried_again",
+        "_upload",
+        "_visitor",
+        "early",
+    )
+
+    def __init__(self, reactor: Reactor, settings: HttpEdgeSettings, visitor: Asker, request: RequestHead, pool: TunnelPool) -> None:
+        """Stand ready for `start`."""
+        self._reactor = reactor
+        self._settings = settings
+        self._visitor = visitor
+        self._request = request
+        self._pool = pool
+        self._repeatable = is_repeatable(request)
+        self._body_unexpected = may_overlook_body(request)
+        self._keep_alive = False
+        self._silence_s = settings.silence_s
+        self._stream: OriginStream | None = None
+        self._reused = False
+        self._tried_again = False
+        self._upload: CountedPump | CodedPump | None = None
+        self._download: CountedPump | CodedPump | None = None
+        self._response: ResponseHead | None = None
+        self._buffer: HeadBuffer | None = None
+        self._interims = 0
+        self._queued = 0
+        self._last: tuple[int, Flow] | None = None
+        self.early = False
+        """True once the answer began before the request had ended: neither connection is used again then."""
+
+    def start(self, *, tried_before: bool = False) -> None:
+        """Send the request on an idle stream, or on a new one. `tried_before`: this is its second and last attempt.
+
+        Raises:
+            UnavailableError: there is no stream to be had; nothing was sent.
+        """
+        self._tried_again = tried_before
+        stream = None if tried_before else self._pool.take(repeatable=self._repeatable)
+        self._reused = stream is not None
+        self._send(stream or self._pool.open())
+
+    @property
+    def uploading(self) -> bool:
+        """True while the visitor's body is still to be read."""
+        return self._upload is not None
+
+    # ------------------------------------------------------------------------------------------------- the request
+
+    def _send(self, stream: OriginStream) -> None:
+        request, visitor, reactor = self._request, self._visitor, self._reactor
+        self._stream = stream
+        stream.user = self
+        body = request.body
+        head = request_bytes(request, visitor.own_fields(request.host), close=self._body_unexpected)
+        visitor.deadline = reactor.now + self._settings.answer_s
+        if body == NO_BODY:
+            try:
+                stream.outlet.write(head)
+            except BrokenChannel:
+                self._origin_failed()
+            return
+        if body == CHUNKED:
+            self._upload = CodedPump(reactor, visitor.inlet, stream.outlet, (CHUNKED, CHUNKED), head)
+            self._upload.limit(self._settings.body_bytes_max)
+        else:
+            self._upload = CountedPump(reactor, visitor.inlet, stream.outlet, body, head)
+        self.run_upload()
+
+    def run_upload(self) -> None:
+        """Move the request's body on."""
+        upload = self._upload
+        if upload is None:
+            return
+        try:
+            flow = upload.run()
+        except MessageError as exc:
+            self._end_stream()
+            self._refuse(exc.code, str(exc), complete=False)
+            return
+        if flow is Flow.FINISHED:
+            self._upload = None
+            if self._response is None:
+                self._visitor.deadline = self._reactor.now + self._settings.answer_s
+        elif flow is Flow.HAD_ITS_HELPING:
+            self._queue(1)
+        elif flow is Flow.CUT_SHORT:
+            self._end_stream()
+            self._refuse("bad_request", "the connection ended before the body did", complete=False)
+        elif flow is Flow.SOURCE_BROKE:
+            self.visitor_broke()
+        elif flow is Flow.SINK_BROKE:
+            self._origin_stopped_reading()
+        self._keep_time(upload, flow)
+
+    def _origin_stopped_reading(self) -> None:
+        """The rest of the body has nowhere to go; an answer that was sent before may still be there."""
+        self._upload = None
+        self.early = True
+        if self._response is None:
+            self.origin_readable()
+        if self._response is None and self._stream is not None:
+            self._origin_failed()
+
+    # -------------------------------------------------------------------------------------------------- the answer
+
+    def origin_readable(self) -> None:
+        """Read the answer's head, or move its body on."""
+        if self._download is not None:
+            self._run_download()
+            return
+        try:
+            while self._stream is not None and self._response is None:
+                inlet = self._stream.inlet
+                view = inlet.view(HEAD_BYTES_MAX)
+                if view is None:
+                    if inlet.ended:
+                        self._origin_failed()
+                    return
+                data = bytes(view)
+                head, size, self._buffer = cut_head(data, self._buffer)
+                if head is None:
+                    inlet.used(len(data))
+                else:
+                    self._take_head(parse_response_head(head, self._request.method), inlet, data, size)
+        except MessageError as exc:
+            self._end_stream()
+            self._refuse("origin_invalid", str(exc), complete=self._upload is None)
+        except BrokenChannel:
+            self._origin_failed()
+
+    def origin_writable(self) -> None:
+        """Go on with the request."""
+        if self._upload is not None:
+            self.run_upload()
+        elif self._stream is not None:
+            try:
+                self._stream.outlet.flush()
+            except BrokenChannel:
+                self._origin_failed()
+
+    def origin_refused(self, status: StreamStatus | None) -> None:
+        """Say why there is no origin; a stream that just broke is worth a second try."""
+        self._end_stream()
+        if status is not None:
+            self._refuse(answer_to(status), complete=self._upload is None)
+        elif self._repeatable and not self._tried_again:
+            self._visitor.try_again()
+        else:
+            self._refuse("origin_closed", complete=self._upload is None)
+
+    def _take_head(self, response: ResponseHead, inlet: Inlet, data: bytes, size: int) -> None:
+        """Act on a head that is the first `size` bytes of `data`, which `inlet` lent."""
+        if response.status >= 200:
+            self._answer(response, inlet, data, size)
+            return
+        inlet.used(size)
+        if response.status == 101:
+            self._switch(response)
+            return
+        self._interims += 1
+        if self._interims > INTERIM_MAX:
+            raise MessageError(f"more than {INTERIM_MAX} interim answers")
+        if self._request.version == 11:
+            self._to_visitor(interim_bytes(response))
+
+    def _answer(self, response: ResponseHead, inlet: Inlet, data: bytes, size: int) -> None:
+        """Begin the final answer, and complete it at once where it is all there: most are."""
+        request = self._request
+        self._response = response
+        self.early = self.early or self._upload is not None
+        body = response.body
+        outgoing = body if body >= 0 else body_for_visitor(body, request.version)
+        # What follows a refused upgrade may be frames as well as a request (threats S4): it is not read.
+        keep_alive = request.keep_alive and not self.early and outgoing != UNTIL_END and request.websocket_key is None
+        self._keep_alive = keep_alive
+        head = response_bytes(response, outgoing, keep_alive=keep_alive, version=request.version)
+        if 0 <= body <= len(data) - size:
+            inlet.used(size + body)
+            if self._to_visitor(head + data[size : size + body] if body else head):
+                self._finish()
+            return
+        inlet.used(size)
+        outlet = self._visitor.outlet
+        if body > 0:
+            self._download = CountedPump(self._reactor, inlet, outlet, body, head)
+        else:
+            self._download = CodedPump(self._reactor, inlet, outlet, (body, outgoing), head)
+        self._run_download()
+
+    def _to_visitor(self, data: bytes) -> bool:
+        """Send to the visitor; return False when it is gone, and with it this exchange."""
+        try:
+            self._visitor.outlet.write(data)
+        except BrokenChannel:
+            self.visitor_broke()
+            return False
+        return True
+
+    def _run_download(self) -> None:
+        download = self._download
+        if download is None:
+            return
+        try:
+            flow = download.run()
+        except MessageError:
+            flow = Flow.CUT_SHORT
+        if flow is Flow.FINISHED:
+            self._finish()
+        elif flow is Flow.HAD_ITS_HELPING:
+            self._queue(2)
+        elif flow is Flow.SINK_BROKE:
+            self.visitor_broke()
+        elif flow in (Flow.CUT_SHORT, Flow.SOURCE_BROKE):
+            self._truncate()
+        self._keep_time(download, flow)
+
+    def visitor_writable(self) -> None:
+        """Go on with the answer."""
+        if self._download is not None:
+            self._run_download()
+            return
+        try:
+            self._visitor.outlet.flush()
+        except BrokenChannel:
+            self.visitor_broke()
+
+    def _finish(self) -> None:
+        """The answer is complete."""
+        response, stream = self._response, self._stream
+        self._stream = self._upload = self._download = None
+        if response is None or stream is None:
+            return
+        if self.early:
+            stream.abort()
+        elif not response.keep_alive or response.body == UNTIL_END or self._body_unexpected:
+            stream.leave()
+        else:
+            self._pool.give_back(stream)
+        self._visitor.answered(response.status, keep_alive=self._keep_alive)
+
+    def _switch(self, response: ResponseHead) -> None:
+        """Hand both channels over to a relay, as the origin itself agreed to."""
+        check_switch(response, self._request.websocket_key)
+        stream = self._stream
+        if stream is not None and self._to_visitor(interim_bytes(response)):
+            self._stream = None
+            stream.user = None
+            self._visitor.switched(stream)
+
+    # ---------------------------------------------------------------------------------------------------- what fails
+
+    def visitor_broke(self) -> None:
+        """The visitor left: what the origin still does for it is in vain."""
+        self._end_stream()
+        self._visitor.gone(499)
+
+    def visitor_ended(self) -> None:
+        """The visitor sends nothing more. It may still listen, as a half-close allows, or have left for good: an origin
+        that is silent gets no hour now, as nobody may be there to hear it.
+        """
+        self._silence_s = self._settings.stall_s
+        if self._download is not None:
+            self._visitor.deadline = min(self._visitor.deadline, self._reactor.now + self._silence_s)
+
+    def expire(self) -> None:
+        """The visitor's deadline has passed: say who was waited for."""
+        upload, self._upload = self._upload, None
+        self._end_stream()
+        if self._response is not None:
+            self._visitor.gone(self._response.status)
+        elif upload is None:
+            self._refuse("origin_timeout", complete=True)
+        elif self._last is not None and self._last[1] is Flow.WAITS_FOR_SINK:
+            self._refuse("origin_timeout", complete=False)
+        else:
+            self._refuse("request_timeout", complete=False)
+
+    def abort(self) -> None:
+        """Break off both sides."""
+        self._end_stream()
+        self._visitor.gone(self._response.status if self._response is not None else 502)
+
+    def _truncate(self) -> None:
+        """The answer cannot be completed: the visitor must see that, whatever its framing (threats, finding 8)."""
+        self._end_stream()
+        self._visitor.gone(self._response.status if self._response is not None else 502)
+
+    def _origin_failed(self) -> None:
+        """The stream ended or broke before the answer's head was complete."""
+        untouched = self._buffer is None and not self._interims
+        self._end_stream()
+        if self._buffer is not None:
+            self._refuse("origin_invalid", "its head broke off", complete=self._upload is None)
+        elif not (untouched and self._reused and self._repeatable):
+            self._refuse("origin_closed", complete=self._upload is None)
+        else:
+            # A pooled stream whose end crossed our request: a new one tells whether the origin is well.
+            self._tried_again = True
+            self._reused = False
+            try:
+                self._send(self._pool.open())
+            except UnavailableError:
+                self._visitor.try_again()
+
+    def _refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
+        """Answer in the origin's place, if its own answer has not begun; break the visitor's connection otherwise."""
+        self._upload = self._download = None
+        if self._response is not None:
+            self._visitor.gone(self._response.status)
+        else:
+            self._visitor.refuse(code, detail, complete=complete and not self.early)
+
+    def _end_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.abort()
+
+    # ------------------------------------------------------------------------------------------------ turns and time
+
+    def _queue(self, way: int) -> None:
+        """Take the next turn behind the others; `way` is 1 for the request and 2 for the answer."""
+        if not self._queued:
+            self._reactor.soon(self._next_turn)
+        self._queued |= way
+
+    def _next_turn(self) -> None:
+        ways, self._queued = self._queued, 0
+        if self._stream is None:
+            return
+        if ways & 1:
+            self.run_upload()
+        if ways & 2 and self._stream is not None:
+            self._run_download()
+
+    def _keep_time(self, pump: CountedPump | CodedPump, flow: Flow) -> None:
+        """Move the deadline at every progress, by what is waited for now."""
+        if self._stream is None or flow is Flow.FINISHED:
+            return
+        if pump is self._download:
+            state = (pump.moved, flow)
+            patience_s = self._settings.stall_s if flow is Flow.WAITS_FOR_SINK else self._silence_s
+        elif self._download is not None:
+            return
+        else:
+            state = (pump.moved, flow)
+            patience_s = self._settings.stall_s if flow is Flow.WAITS_FOR_SOURCE else self._settings.answer_s
+        if state != self._last:
+            self._last = state
+            self._visitor.deadline = self._reactor.now + patience_s

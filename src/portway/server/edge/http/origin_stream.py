@@ -1,0 +1,131 @@
+"""A stream to a tunnel's origin: one request at a time is on it, and between requests it rests in the tunnel's pool."""
+
+import logging
+from typing import Protocol
+
+from portway.engine.channel import Channel, nothing
+from portway.engine.reactor import Reactor
+from portway.errors import BrokenChannel
+from portway.mux.mux_channel import MuxChannel
+from portway.protocol.stream_status import StreamStatus
+from portway.server.edge.http.ends import Inlet, Outlet
+from portway.server.edge.http.farewell import Farewell
+
+log = logging.getLogger("portway.edge")
+
+
+class StreamUser(Protocol):
+    """What a stream tells whoever has a request on it."""
+
+    def origin_readable(self) -> None:
+        """Hear that bytes, the end or a break may be there."""
+
+    def origin_writable(self) -> None:
+        """Hear that there may be room again."""
+
+    def origin_refused(self, status: StreamStatus | None) -> None:
+        """Hear why there is no connection to the origin; None: the stream broke or the agent stayed silent."""
+
+    def abort(self) -> None:
+        """Break off, because something failed that never should."""
+
+
+class Resting(Protocol):
+    """What a stream needs of the pool that it rests in."""
+
+    farewells: dict[Farewell, None]
+    """Streams that are ending; somebody must break them off when there is no time for it."""
+
+    def discard(self, stream: "OriginStream") -> None:
+        """Hear that an idle stream got bytes, ended or broke: whatever it is, it is no use any more."""
+
+
+class OriginStream:
+    """A channel to the origin with both its ends, and whom to tell.
+
+    Callbacks are set once and go to the `user` of the moment, so that reuse costs nothing. They come from within the
+    link's decoder: an exception must not get there, as it would end the link and with it everybody else's streams.
+    """
+
+    __slots__ = ("_reactor", "channel", "idle_since", "inlet", "outlet", "pool", "user")
+
+    def __init__(self, pool: Resting) -> None:
+        """Stand ready for `attach`."""
+        self.pool = pool
+        self.user: StreamUser | None = None
+        self.idle_since = 0.0
+
+    def attach(self, reactor: Reactor, channel: Channel) -> None:
+        """Take `channel`, whose reading callbacks stay with whoever opens it until `on_status`."""
+        self._reactor = reactor
+        self.channel = channel
+        self.inlet = Inlet(channel, reactor.scratch_body)
+        self.outlet = Outlet(channel)
+        channel.on_writable = self._on_writable
+
+    def on_status(self, status: StreamStatus | None) -> None:
+        """Hear from the agent whether the origin is connected."""
+        user = self.user
+        if user is None:
+            self.abort()  # given up meanwhile
+        elif status is StreamStatus.CONNECTED:
+            self.channel.on_readable = self._on_readable
+            self.channel.on_broken = self._on_readable
+            self._on_readable()
+        else:
+            self._guarded_refusal(user, status)
+
+    @property
+    def leaving(self) -> bool:
+        """True when its link takes no new streams any more: it drains, and waits for this one too."""
+        return isinstance(self.channel, MuxChannel) and self.channel.mux.session.going_away
+
+    def is_dry(self) -> bool:
+        """Return whether nothing has come that nobody asked for."""
+        try:
+            return self.inlet.dry()
+        except BrokenChannel:
+            return False
+
+    def leave(self) -> None:
+        """End properly, which the origin sees as an end and not as a break."""
+        self._forget()
+        Farewell(self._reactor, self.inlet, self.pool.farewells)
+
+    def abort(self) -> None:
+        """Break off: the agent resets its connection to the origin."""
+        self._forget()
+        self.channel.abort()
+
+    def _forget(self) -> None:
+        self.user = None
+        self.channel.on_readable = self.channel.on_writable = self.channel.on_broken = nothing
+
+    def _on_readable(self) -> None:
+        user = self.user
+        if user is None:
+            self.pool.discard(self)
+            return
+        try:
+            user.origin_readable()
+        except Exception:
+            log.exception("a visitor's exchange failed")
+            user.abort()
+
+    def _on_writable(self) -> None:
+        user = self.user
+        if user is None:
+            return
+        try:
+            user.origin_writable()
+        except Exception:
+            log.exception("a visitor's exchange failed")
+            user.abort()
+
+    @staticmethod
+    def _guarded_refusal(user: StreamUser, status: StreamStatus | None) -> None:
+        try:
+            user.origin_refused(status)
+        except Exception:
+            log.exception("a visitor's exchange failed")
+            user.abort()

@@ -1,0 +1,167 @@
+"""Idle streams to one tunnel's origin, kept so that a request costs no set-up."""
+
+from collections.abc import Callable
+
+from portway.engine.reactor import Reactor
+from portway.errors import UnavailableError
+from portway.protocol.proxy_header import encode_local
+from portway.server.edge.http.farewell import Farewell
+from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.tunnels.lease import Holder, Lease
+
+
+class TunnelPool:
+    """One grant of one lease: what stays the same for all its requests, and its idle streams.
+
+    A later grant gets a pool of its own, so that no stream outlives the session, or the owner, that it was opened for.
+    Streams come back only after request and answer both ended cleanly; the last one in is the first one out, so that
+    what is not needed grows old.
+    """
+
+    __slots__ = ("_idle", "_pools", "_reactor", "_retired", "_settings", "deadline", "farewells", "header", "holder", "lease", "tunnel_id")
+
+    def __init__(self, pools: "Pools", reactor: Reactor, settings: HttpEdgeSettings, lease: Lease, holder: Holder) -> None:
+        """Serve `lease` as `holder` has it now, as one of `pools`."""
+        self._reactor = reactor
+        self._settings = settings
+        self._pools = pools
+        self.farewells = pools.farewells
+        self._retired = False
+        self._idle: list[OriginStream] = []
+        self.lease = lease
+        self.holder = holder
+        self.tunnel_id = lease.tunnel_id
+        self.header = encode_local(lease.tunnel_id)
+        """The preamble of streams that several visitors use: it names none of them."""
+        self.deadline = reactor.now + settings.pool_idle_s
+        """When to look for streams that grew old."""
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def __repr__(self) -> str:
+        return f"<TunnelPool {self.lease.address} tunnel {self.tunnel_id}, {len(self._idle)} idle{', retired' if self._retired else ''}>"
+
+    def serves(self, lease: Lease) -> bool:
+        """Return whether this is still how `lease` is granted."""
+        return self.lease is lease and self.tunnel_id == lease.tunnel_id and self.holder is lease.holder
+
+    def take(self, *, repeatable: bool) -> OriginStream | None:
+        """Return an idle stream, or None; for a request that is not `repeatable` only one that served just now."""
+        idle = self._idle
+        if not idle:
+            return None
+        oldest = self._reactor.now - (self._settings.pool_idle_s if repeatable else self._settings.pool_fresh_s)
+        while idle and idle[-1].idle_since >= oldest:
+            stream = idle.pop()
+            if stream.is_dry():
+                return stream
+            stream.abort()
+        return None
+
+    def open(self) -> OriginStream:
+        """Return a new stream; its user hears of the agent's status.
+
+        Raises:
+            UnavailableError: no live link, or too many streams.
+        """
+        if self._retired:
+            raise UnavailableError("the tunnel was granted anew")
+        stream = OriginStream(self)
+        stream.attach(self._reactor, self.holder.open(self.tunnel_id, self.header, stream.on_status))
+        return stream
+
+    def give_back(self, stream: OriginStream) -> None:
+        """Keep a stream whose last exchange ended cleanly on both ways, if it is dry and there is room for it."""
+        stream.user = None
+        if stream.outlet.rest is not None:
+            stream.abort()  # answered before it had the whole request
+            return
+        if self._retired or len(self._idle) >= self._settings.pool_idle_max or stream.leaving or not stream.is_dry():
+            stream.leave()
+            return
+        stream.idle_since = self._reactor.now
+        self._idle.append(stream)
+
+    def discard(self, stream: OriginStream) -> None:
+        """Drop an idle stream that got bytes, ended or broke."""
+        if stream in self._idle and not stream.is_dry():
+            self._idle.remove(stream)
+            stream.abort()
+
+    def expire(self) -> None:
+        """Let go of streams that grew old, and of the pool itself once it is empty and was not used."""
+        now = self._reactor.now
+        if self.deadline > now:
+            return
+        old = now - self._settings.pool_idle_s
+        kept = [stream for stream in self._idle if stream.idle_since > old]
+        for stream in self._idle[: len(self._idle) - len(kept)]:
+            stream.leave()
+        self._idle = kept
+        if kept:
+            self.deadline = kept[0].idle_since + self._settings.pool_idle_s
+        else:
+            self.close()
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Let go of all idle streams; those in use are not kept when they come back."""
+        if not self._retired:
+            self._retired = True
+            idle, self._idle = self._idle, []
+            for stream in idle:
+                if at_once:
+                    stream.abort()
+                else:
+                    stream.leave()
+            self._pools.drop(self)
+
+
+class Pools:
+    """The pools of all tunnels in use, by host."""
+
+    def __init__(
+        self, reactor: Reactor, settings: HttpEdgeSettings, watch: Callable[[TunnelPool], None], forget: Callable[[TunnelPool], None]
+    ) -> None:
+        """`watch` and `forget` see to it that `expire` is called."""
+        self._reactor = reactor
+        self._settings = settings
+        self._watch = watch
+        self._forget = forget
+        self._pools: dict[str, TunnelPool] = {}
+        self.farewells: dict[Farewell, None] = {}
+        """Streams that are ending."""
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    @property
+    def idle_streams(self) -> int:
+        """How many streams are idle, in all pools."""
+        return sum(map(len, self._pools.values()))
+
+    def of(self, lease: Lease, holder: Holder) -> TunnelPool:
+        """Return the pool for `lease` as `holder` has it now."""
+        pool = self._pools.get(lease.address)
+        if pool is not None:
+            if pool.serves(lease):
+                return pool
+            pool.close()
+        pool = TunnelPool(self, self._reactor, self._settings, lease, holder)
+        self._pools[lease.address] = pool
+        self._watch(pool)
+        return pool
+
+    def close(self) -> None:
+        """Let go of everything at once."""
+        for pool in list(self._pools.values()):
+            pool.close(at_once=True)
+        for farewell in list(self.farewells):
+            farewell.abort()
+
+    def drop(self, pool: TunnelPool) -> None:
+        """Forget a pool that there is no use for any more."""
+        self._forget(pool)
+        if self._pools.get(pool.lease.address) is pool:
+            del self._pools[pool.lease.address]

@@ -1,0 +1,61 @@
+"""What steers the HTTP edge."""
+
+from dataclasses import dataclass, fields
+
+from portway.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpEdgeSettings:
+    """Deadlines and bounds of the edge. Times are seconds; each deadline is met up to 0.3 s late."""
+
+    head_s: float = 10.0
+    """From a visitor's arrival, or the first byte of a later request, to the end of its head: absolute, not a pause
+    between bytes (threats X3). A head is one packet; ten seconds are for the worst mobile network."""
+
+    idle_s: float = 60.0
+    """How long a visitor may keep a connection between requests. nginx 75 s, HAProxy as the request's timeout."""
+
+    hold_s: float = 5.0
+    """How long a visitor is held while the agent is away: about what an agent takes to restart. 0 holds nobody."""
+
+    held_max: int = 1024
+    """Visitors held at the same time; each keeps its request's head, so that is up to 32 MiB. The next get 503 at once."""
+
+    answer_s: float = 60.0
+    """From the end of a request to the end of the answer's head: what nginx and HAProxy call a gateway's timeout."""
+
+    stall_s: float = 60.0
+    """How long a visitor may neither send the body it announced nor take the answer it asked for."""
+
+    silence_s: float = 3600.0
+    """How long an origin may pause within an answer: event streams are quiet for minutes. `stall_s` once the visitor has
+    ended its side, because a closed browser tab looks just like that."""
+
+    linger_s: float = 2.0
+    """After an answer that closes: how long to read on and throw away, so that unread bytes do not turn the answer into RST."""
+
+    body_bytes_max: int | None = None
+    """Largest request body; None: the origin decides. Bodies are never held here, so this protects origins only."""
+
+    pool_idle_max: int = 64
+    """Idle streams kept for each tunnel. Each pins a connection of the origin, and 64 is what one busy page or load
+    generator uses at once; development servers with a thread a connection survive it."""
+
+    pool_idle_s: float = 60.0
+    """How long an idle stream is kept: below the 75 s of nginx. Origins that close sooner are noticed by their end."""
+
+    pool_fresh_s: float = 1.0
+    """A request that cannot be repeated uses a pooled stream only if it served within this time: gunicorn closes idle
+    connections after 2 s, Node and uvicorn after 5 s, and such a request cannot be retried when it meets that close."""
+
+    visitors_max: int = 18_000
+    """Visitors connected at the same time, below the 20,000 descriptors of a process; more are closed at once."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could never work."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            may_be_zero = field.name in ("hold_s", "held_max", "pool_idle_max", "body_bytes_max", "pool_fresh_s")
+            if value is not None and (value < 0 or (value == 0 and not may_be_zero)):
+                raise ConfigError(f"{field.name}: expected {'zero or ' if may_be_zero else ''}a positive number, got {value}")

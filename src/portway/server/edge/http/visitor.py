@@ -1,0 +1,383 @@
+"""A visitor's connection: requests come in one after the other, each is routed by its own host."""
+
+from portway.engine.channel import BLOCKED, Channel
+from portway.errors import BrokenChannel, PeerError, UnavailableError
+from portway.protocol.http1.answers import ANSWERS, ANYBODY, Reader, render_answer
+from portway.protocol.http1.errors import MessageError
+from portway.protocol.http1.fields import END_OF_HEAD, HEAD_BYTES_MAX, Field, HeadBuffer
+from portway.protocol.http1.forwarding import request_start
+from portway.protocol.http1.framing import NO_BODY
+from portway.protocol.http1.request import RequestHead, parse_request_head
+from portway.server.edge.http.edge_view import Edge
+from portway.server.edge.http.ends import Inlet, Outlet
+from portway.server.edge.http.exchange import Exchange
+from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.tunnels.lease import Lease
+
+_HEAD, _HELD, _EXCHANGE, _DRAIN, _OVER = range(5)
+
+
+class Visitor:
+    """One connection of a visitor, which is in one state at any time.
+
+        HEAD ──a request──> EXCHANGE ──answered──> (DRAIN) ──> HEAD, or over
+          │                   │  ^
+          │                   v  │ the agent is back
+          └──agent away──> HELD ─┘
+
+    Memory: while idle, this object, its two ends and the channel: no parser, no buffer, well below 4 kB. While a head
+    comes in pieces: those, at most 32 KiB and one read of as much. With a request: its head (32 KiB) and what one
+    exchange keeps. Between requests nothing stays.
+    """
+
+    __slots__ = (
+        "_address",
+        "_buffer",
+        "_edge",
+        "_exchange",
+        "_host",
+        "_lease",
+        "_own_fields",
+        "_own_host",
+        "_request",
+        "_started_at",
+        "_state",
+        "_then_close",
+        "_tried_before",
+        "channel",
+        "deadline",
+        "inlet",
+        "outlet",
+    )
+
+    def __init__(self, edge: Edge, channel: Channel, address: str) -> None:
+        """Serve `channel` from the next turn on; `address` is the visitor's numeric host."""
+        self._edge = edge
+        self._address = address
+        self.channel = channel
+        self.inlet = Inlet(channel, edge.reactor.scratch_body)
+        self.outlet = Outlet(channel)
+        self._state = _HEAD
+        self._buffer: HeadBuffer | None = None
+        self._request: RequestHead | None = None
+        self._lease: Lease | None = None
+        self._exchange: Exchange | None = None
+        self._host = ""
+        self._own_host = b""
+        self._own_fields: tuple[Field, ...] = ()
+        self._started_at = 0.0
+        self._then_close = False
+        self._tried_before = False
+        self.deadline = edge.reactor.now + edge.settings.head_s
+        channel.on_readable = self._on_readable
+        channel.on_writable = self._on_writable
+        channel.on_broken = self._on_broken
+        edge.reactor.soon(self._on_readable)
+
+    def __repr__(self) -> str:
+        state = ("reads a head", "is held", "has an exchange", "drains", "is over")[self._state]
+        return f"<Visitor {self._address} {state}>"
+
+    @property
+    def busy(self) -> bool:
+        """True while it waits for an answer, or for the rest of one."""
+        return self._state in (_EXCHANGE, _HELD, _DRAIN)
+
+    # ---------------------------------------------------------------------------------------------- what the reactor says
+
+    def _on_readable(self) -> None:
+        state = self._state
+        if state == _HEAD:
+            self._read_head()
+        elif state == _EXCHANGE:
+            exchange = self._exchange
+            if exchange is not None:
+                if exchange.uploading:
+                    exchange.run_upload()
+                elif not self.inlet.held and self._request is not None and self._request.websocket_key is None:
+                    self._look_ahead(exchange)
+
+    def _look_ahead(self, exchange: Exchange) -> None:
+        """See whether the visitor has ended, while its answer is under way. At most one head's read is kept for later."""
+        try:
+            if self.inlet.view(HEAD_BYTES_MAX) is not None:
+                self.inlet.used(0)
+            elif self.inlet.ended:
+                exchange.visitor_ended()
+        except BrokenChannel:
+            exchange.visitor_broke()
+
+    def _on_writable(self) -> None:
+        if self._state == _EXCHANGE:
+            if self._exchange is not None:
+                self._exchange.visitor_writable()
+        elif self._state == _DRAIN:
+            self._drain()
+
+    def _on_broken(self) -> None:
+        if self._exchange is not None:
+            self._exchange.visitor_broke()
+        else:
+            self.gone(499)
+
+    def expire(self) -> None:
+        """Act on a deadline that has passed."""
+        if self.deadline > self._edge.reactor.now:
+            return
+        state = self._state
+        if state == _EXCHANGE:
+            if self._exchange is not None:
+                self._exchange.expire()
+        elif state == _HELD:
+            self._let_go()
+            self.refuse("agent_offline", complete=self._bodyless)
+        elif state == _HEAD and self._buffer is not None:
+            self._request = None
+            self.refuse("request_timeout", complete=False)
+        elif state == _DRAIN:
+            self.abort()
+        else:
+            self._close()
+
+    def abort(self) -> None:
+        """Break the connection, visibly, and end whatever it was at."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abort()
+        self._let_go()
+        if self._state != _OVER:
+            self._state = _OVER
+            self.channel.abort()
+            self._edge.left(self)
+
+    # ------------------------------------------------------------------------------------------------------- a request
+
+    def _read_head(self) -> None:
+        """Read until a head is complete, or nothing is there."""
+        if self._state != _HEAD:
+            return
+        inlet = self.inlet
+        try:
+            while (data := self._received()) is not None:
+                if self._buffer is None:
+                    at = data.find(END_OF_HEAD)
+                    if at >= 0:
+                        inlet.held = data[at + 4 :]
+                        self._take(data[: at + 4])
+                        return
+                    self._buffer = HeadBuffer()
+                    self.deadline = min(self.deadline, self._edge.reactor.now + self._edge.settings.head_s)
+                found = self._buffer.feed(data)
+                if found is not None:
+                    self._buffer = None
+                    inlet.held = found[1]
+                    self._take(found[0])
+                    return
+        except MessageError as exc:
+            self.refuse(exc.code, str(exc), complete=False)
+        except BrokenChannel:
+            self.gone(499)
+
+    def _received(self) -> bytes | None:
+        """Return bytes of a head, or None when there are none; close at the visitor's end."""
+        inlet, channel = self.inlet, self.channel
+        if inlet.held:
+            data, inlet.held = inlet.held, b""
+            return data
+        if not channel.readable:
+            return None
+        scratch = self._edge.reactor.scratch_body[:HEAD_BYTES_MAX]
+        count = channel.recv_into(scratch)
+        if count > 0:
+            return bytes(scratch[:count])
+        if count != BLOCKED:
+            self._close()
+        return None
+
+    def _take(self, head: bytes) -> None:
+        """Understand a whole head, and route what it asks for."""
+        edge = self._edge
+        self._started_at = edge.reactor.now
+        try:
+            request = self._request = parse_request_head(head)
+        except MessageError as exc:
+            self.refuse(exc.code, str(exc), complete=False)
+            return
+        bytes_max = edge.settings.body_bytes_max
+        if bytes_max is not None and request.body > bytes_max:
+            self.refuse("body_too_large", f"{request.body} bytes, at most {bytes_max} are taken", complete=False)
+            return
+        self._tried_before = False
+        self._route(request)
+
+    def _route(self, request: RequestHead) -> None:
+        """Send the request where its host says; hold it while nobody is there."""
+        edge = self._edge
+        try:
+            self._host, lease = edge.route(request.host)
+        except PeerError as exc:
+            self.refuse("bad_request", str(exc), complete=False)
+            return
+        self._lease = lease
+        if lease is None:
+            self.refuse("unknown_host", complete=self._bodyless)
+            return
+        holder = lease.holder
+        if holder is not None:
+            self._state = _EXCHANGE
+            self._exchange = Exchange(edge.reactor, edge.settings, self, request, edge.pools.of(lease, holder))
+            try:
+                self._exchange.start(tried_before=self._tried_before)
+                return
+            except UnavailableError:
+                self._exchange = None
+        self._hold(lease)
+
+    def _hold(self, lease: Lease) -> None:
+        """Wait for the agent, not for long."""
+        edge = self._edge
+        until = self._started_at + edge.settings.hold_s
+        if edge.held >= edge.settings.held_max or until <= edge.reactor.now:
+            self.refuse("agent_offline", complete=self._bodyless)
+            return
+        edge.held += 1
+        self._state = _HELD
+        self.deadline = until
+        lease.waiters[self] = self._woken
+
+    def _woken(self) -> None:
+        """Try again: the lease is live again, or gone."""
+        if self._state == _HELD:
+            self._edge.held -= 1
+            self._reroute()
+
+    def _let_go(self) -> None:
+        """Wait no more."""
+        if self._state == _HELD and self._lease is not None:
+            self._lease.waiters.pop(self, None)
+            self._edge.held -= 1
+            self._state = _HEAD
+
+    def _reroute(self) -> None:
+        request = self._request
+        if request is not None:
+            self._state = _HEAD
+            self._route(request)
+
+    @property
+    def _bodyless(self) -> bool:
+        return self._request is not None and self._request.body == NO_BODY
+
+    # ---------------------------------------------------------------------------------------- what an exchange asks for
+
+    def own_fields(self, host: bytes) -> tuple[Field, ...]:
+        """Return what the edge says about this visitor, nearly always what it said the last time, and when."""
+        if host != self._own_host:
+            self._own_host = host
+            self._own_fields = self._edge.forwarded(self._address, host)
+        return (*self._own_fields, request_start(self._edge.wall()))
+
+    def try_again(self) -> None:
+        """Route the same request once more: the stream broke before the agent answered."""
+        self._exchange = None
+        self._tried_before = True
+        self._reroute()
+
+    def answered(self, status: int, *, keep_alive: bool) -> None:
+        """Go on after an origin's answer."""
+        self._note(status)
+        self._over_to_next(keep_alive)
+
+    def refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
+        """Answer in the origin's place; the connection stays only when the request was `complete` and wants it to."""
+        request, self._exchange = self._request, None
+        keep_alive = complete and request is not None and request.keep_alive and request.websocket_key is None
+        if request is None:
+            reader = ANYBODY
+        else:
+            reader = Reader(request.value(b"accept"), request.method != b"HEAD", keep_alive, request.version)
+        self._note(ANSWERS[code].status)
+        try:
+            self.outlet.write(render_answer(code, self._host, detail, reader))
+        except BrokenChannel:
+            self.gone(499)
+            return
+        self._over_to_next(keep_alive)
+
+    def switched(self, stream: OriginStream) -> None:
+        """Hand the connection over to a relay: it is a websocket now."""
+        self._note(101)
+        self._exchange = self._request = None
+        self._state = _OVER
+        rest = b"" if self.outlet.rest is None else bytes(self.outlet.rest)
+        self._edge.left(self)
+        self._edge.join(self.channel, self.inlet.held, rest, stream)
+
+    def gone(self, status: int) -> None:
+        """Break the connection: its answer cannot be completed, or the visitor has left."""
+        self._let_go()
+        self._note(status)
+        self._exchange = None
+        self.abort()
+
+    def _note(self, status: int) -> None:
+        """Tell the agent's console of the request that ends now, once."""
+        lease, request = self._lease, self._request
+        self._lease = None
+        if lease is None or request is None or lease.holder is None:
+            return
+        path = request.target.partition(b"?")[0]
+        seconds = self._edge.reactor.now - self._started_at
+        lease.holder.note_request(lease.tunnel_id, request.method.decode("ascii"), path[:512].decode("ascii"), status, seconds)
+
+    # ------------------------------------------------------------------------------------------------ what comes after it
+
+    def _over_to_next(self, keep_alive: bool) -> None:
+        """Read the next request, or close, once everything has gone out."""
+        self._exchange = None
+        self._then_close = not keep_alive
+        if self.outlet.rest is not None:
+            self._state = _DRAIN
+            self.deadline = self._edge.reactor.now + self._edge.settings.stall_s
+        elif keep_alive and not self.inlet.ended:
+            self._next()
+        else:
+            self._finish()
+
+    def _drain(self) -> None:
+        try:
+            if not self.outlet.flush():
+                return
+        except BrokenChannel:
+            self.gone(499)
+            return
+        if self._then_close or self.inlet.ended:
+            self._finish()
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """Wait for another request; one that is there already waits for its turn."""
+        edge = self._edge
+        self._state = _HEAD
+        self._request = self._lease = None
+        self.deadline = edge.reactor.now + edge.settings.idle_s
+        if self.inlet.held or self.channel.readable:
+            edge.reactor.soon(self._read_head)
+
+    def _finish(self) -> None:
+        """Close so that the answer arrives: what the visitor still sends would turn a plain close into RST."""
+        request, self._request = self._request, None
+        asked = request is not None and not request.keep_alive and request.body == NO_BODY
+        if self.inlet.ended or (asked and not self.inlet.held and not self.channel.readable):
+            self._close()
+            return
+        self._state = _OVER
+        self._edge.left(self)
+        self._edge.linger(self.channel)
+
+    def _close(self) -> None:
+        if self._state != _OVER:
+            self._state = _OVER
+            self.channel.close()
+            self._edge.left(self)

@@ -1,0 +1,199 @@
+"""Public ports of tcp tunnels: each visitor becomes a stream to the agent, in the reactor, without a coroutine."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from portway.engine.channel import nothing
+from portway.engine.listener import Address, Listener
+from portway.engine.reactor import Reactor
+from portway.engine.relay import Relay
+from portway.engine.socket_channel import SocketChannel
+from portway.engine.timers import Timer
+from portway.errors import BrokenChannel, UnavailableError
+from portway.protocol.proxy_header import encode_visitor
+from portway.protocol.stream_status import StreamStatus
+from portway.server.tunnels.lease import Lease, LeaseKey
+from portway.telemetry.logs import get_log
+
+UNIQUE_ID_BYTES = 16
+"""Correlates what both ends tell of one visitor; random, so that it says nothing else."""
+
+log = get_log(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpEdgeSettings:
+    """What steers the public ports of tcp tunnels."""
+
+    hold_s: float = 5.0
+    """How long a visitor is held while the agent is away; then it is reset."""
+
+    visitors_max: int = 16_000
+    """Visitors of one tunnel at a time: as many streams as fit on four links (16,380). More are reset at once."""
+
+    held_max: int = 256
+    """Visitors of one tunnel that wait for an agent that is away; each pins a descriptor and does nothing."""
+
+
+class TcpEdge:
+    """All public ports, one for each tcp lease, open for as long as the lease lives (its grace time included)."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        listen: Callable[[int], socket.socket],
+        random_bytes: Callable[[int], bytes],
+        settings: TcpEdgeSettings | None = None,
+    ) -> None:
+        """`listen` returns a listening socket for a port, or raises OSError."""
+        self.reactor = reactor
+        self.settings = settings or TcpEdgeSettings()
+        self.random_bytes = random_bytes
+        self._listen = listen
+        self._ports: dict[LeaseKey, _Port] = {}
+
+    @property
+    def visitors(self) -> int:
+        """Visitors on all ports now."""
+        return sum(len(port.visits) for port in self._ports.values())
+
+    def open(self, lease: Lease) -> None:
+        """Listen on the lease's port; a port that is open stays so.
+
+        Raises:
+            OSError: another program has the port, or it may not be used.
+        """
+        if lease.key not in self._ports:
+            self._ports[lease.key] = _Port(self, lease, self._listen(int(lease.address)))
+
+    def close(self, lease: Lease) -> None:
+        """Stop listening on the lease's port and reset who still waits there; relays go on until their stream ends."""
+        port = self._ports.pop(lease.key, None)
+        if port is not None:
+            port.close()
+
+    def stop_listening(self) -> None:
+        """Take no new visitors on any port; those who are here go on."""
+        for port in self._ports.values():
+            port.listener.close()
+
+
+class _Port:
+    """One public port."""
+
+    def __init__(self, edge: TcpEdge, lease: Lease, sock: socket.socket) -> None:
+        self.edge = edge
+        self.lease = lease
+        self.visits: set[_Visit] = set()
+        self.listener = Listener(edge.reactor, sock, self._accept)
+        host, self.number = self.listener.address
+        self._host = "" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared with, not bound
+
+    def close(self) -> None:
+        self.listener.close()
+        for visit in [visit for visit in self.visits if visit.held]:
+            visit.abort()
+
+    def _accept(self, sock: socket.socket, address: Address) -> None:
+        visitor = SocketChannel(self.edge.reactor, sock)
+        if len(self.visits) >= self.edge.settings.visitors_max:
+            visitor.abort()
+            log.debug("visitor over the cap", port=self.number)
+            return
+        try:
+            arrived_at: Address = (self._host, self.number) if self._host else sock.getsockname()[:2]
+        except OSError:  # gone already
+            visitor.abort()
+            return
+        visit = _Visit(self, visitor, address, arrived_at)
+        self.visits.add(visit)
+        visit.go()
+
+
+class _Visit:
+    """One visitor: perhaps held for a while, then a stream and a relay."""
+
+    __slots__ = ("_arrived_at", "_from", "_over", "_port", "_relay", "_timer", "_visitor")
+
+    def __init__(self, port: _Port, visitor: SocketChannel, address: Address, arrived_at: Address) -> None:
+        self._port = port
+        self._visitor = visitor
+        self._from = address
+        self._arrived_at = arrived_at
+        self._relay: Relay | None = None
+        self._timer: Timer | None = None
+        self._over = False
+
+    @property
+    def held(self) -> bool:
+        """True while the visitor waits for the agent."""
+        return self._relay is None
+
+    def go(self) -> None:
+        """Open the stream, or wait for the agent: on arrival, and when the lease's state has changed."""
+        lease = self._port.lease
+        if self._over:
+            return
+        if lease.holder is None:
+            if lease.gone or not self._may_wait():
+                self.abort()
+            return
+        self._stop_waiting()
+        edge = self._port.edge
+        header = encode_visitor(self._from, self._arrived_at, lease.tunnel_id, edge.random_bytes(UNIQUE_ID_BYTES))
+        try:
+            stream = lease.holder.open(lease.tunnel_id, header, self._heard_status)
+        except UnavailableError as exc:
+            log.debug("no stream for a visitor", port=self._port.number, why=exc)
+            self.abort()
+            return
+        self._relay = Relay(edge.reactor, self._visitor, stream, self._done)
+        # What the visitor says goes out behind the preamble at once; the other way waits for the status byte.
+        self._relay.start_forward()
+
+    def abort(self) -> None:
+        """Reset the visitor; also what the reactor asks after a failed callback."""
+        if self._relay is not None:
+            self._relay.abort("no way to the origin")
+        else:
+            self._visitor.abort()
+            self._leave()
+
+    def _may_wait(self) -> bool:
+        """Join the waiters, unless there are too many or the time is over."""
+        settings, waiters = self._port.edge.settings, self._port.lease.waiters
+        if self._timer is None:
+            if len(waiters) >= settings.held_max or not settings.hold_s:
+                return False
+            self._timer = self._port.edge.reactor.call_later(settings.hold_s, self.abort)
+            self._visitor.on_broken = self.abort
+        waiters[self] = self.go
+        return True
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._port.lease.waiters.pop(self, None)
+            self._visitor.on_broken = nothing
+
+    def _heard_status(self, status: StreamStatus | None) -> None:
+        relay = self._relay
+        if self._over or relay is None:
+            return
+        if status is StreamStatus.CONNECTED:
+            try:
+                relay.start_backward()
+            except BrokenChannel:
+                relay.abort("the stream broke")
+        else:
+            relay.abort("the agent's link broke" if status is None else status.words)
+
+    def _done(self, _relay: Relay) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._over = True
+        self._stop_waiting()
+        self._port.visits.discard(self)

@@ -1,0 +1,76 @@
+"""What a server tells whoever runs it; every event is one frozen value."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Every listener stands, and agents can log in. Said once."""
+
+    http: str
+    """`host:port` with the real port, also where the settings asked for 0."""
+    agents: str
+    advertised: str
+    """What join strings say."""
+    tcp_ports: str
+    domain: str
+    plaintext_links: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUp:
+    """An agent logged in."""
+
+    session: str
+    token: str
+    """The token's name."""
+    agent: str
+    """The agent's version, as it says."""
+    peer: str
+    """`host:port` of the other end."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDown:
+    """An agent's session ended."""
+
+    session: str
+    token: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseUp:
+    """A claim was granted."""
+
+    session: str
+    tunnel: int
+    kind: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseDown:
+    """A name or port is nobody's any more."""
+
+    tunnel: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRefused:
+    """Somebody tried to log in and may not."""
+
+    peer: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The server ends: no new visitors, agents are told."""
+
+    reason: str
+
+
+ServerEvent = Listening | SessionUp | SessionDown | LeaseUp | LeaseDown | LoginRefused | Stopping
+"""Every event that a server can tell."""

@@ -1,0 +1,208 @@
+"""Answers claims: which address is meant, whether the token may have it, and who else has it."""
+
+import asyncio
+import errno
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from portway.clock import Clock, wall
+from portway.config.values import PortRange
+from portway.engine.reactor import Reactor
+from portway.errors import RefusedError, UnavailableError
+from portway.protocol.control import codes
+from portway.protocol.control.messages import Claim, Granted
+from portway.server.access.tokens import Wanted, may_claim
+from portway.server.events import LeaseDown, LeaseUp, ServerEvent
+from portway.server.session import Session
+from portway.server.tunnels.addresses import PublicAddresses
+from portway.server.tunnels.lease import Holder, Lease, LeaseKey
+from portway.server.tunnels.registry import NeedsProbe, Registry, in_use
+
+PROBE_S = 1.0
+"""A holder that is silent for so long gives way to the same identity (design §3)."""
+
+REBIND_S = 0.1
+"""A port that was released a moment ago is really closed at the end of the reactor's batch."""
+
+
+class Ports(Protocol):
+    """Opens and closes the public ports of tcp tunnels."""
+
+    def open(self, lease: Lease) -> None:
+        """Listen on the lease's port; raises OSError."""
+
+    def close(self, lease: Lease) -> None:
+        """Stop listening on it, if it was listened on."""
+
+
+class Sessions(Protocol):
+    """What granting has to know of the live sessions."""
+
+    def find(self, session_id: str) -> Session | None:
+        """Return a live session."""
+
+    def replace(self, session_id: str, address: str) -> None:
+        """End a session whose address was taken over by another one of its identity."""
+
+
+class Granter:
+    """Grants and releases addresses. One claim may take a second, when a silent holder has to be probed."""
+
+    def __init__(  # noqa: PLR0913 - all that takes part in a grant, wired in app.py
+        self,
+        reactor: Reactor,
+        registry: Registry,
+        sessions: Sessions,
+        ports: Ports,
+        *,
+        addresses: PublicAddresses,
+        tcp_ports: PortRange,
+        on_event: Callable[[ServerEvent], None],
+        random_bytes: Callable[[int], bytes],
+        clock: Clock = wall,
+    ) -> None:
+        """`clock` tells when tokens expire."""
+        self._reactor = reactor
+        self._registry = registry
+        self._sessions = sessions
+        self._ports = ports
+        self._addresses = addresses
+        self._tcp_ports = tcp_ports
+        self._on_event = on_event
+        self._random_bytes = random_bytes
+        self._clock = clock
+
+    async def grant(self, session: Session, claim: Claim) -> Granted:
+        """Return the answer to a claim that holds; a claim that comes twice gets the same answer.
+
+        A repeat may come while the first is still being decided: its link died, and the agent asks on the next one.
+
+        Raises:
+            RefusedError: why not, and what to do.
+            UnavailableError: the session was lost meanwhile.
+        """
+        while (first := session.deciding.get(claim.id)) is not None:
+            await first.wait()
+        decided = session.deciding[claim.id] = asyncio.Event()
+        try:
+            return await self._decide(session, claim)
+        finally:
+            del session.deciding[claim.id]
+            decided.set()
+
+    async def _decide(self, session: Session, claim: Claim) -> Granted:
+        before = session.answered.get(claim.id)
+        if before is not None and any(lease.epoch == before.epoch for lease in self._registry.of_session(session.session_id)):
+            return before
+        lease = await (self._grant_host(session, claim) if claim.kind == "http" else self._grant_port(session, claim))
+        lease.on_gone = lambda: self._gone(lease)  # from here on, for the end of what never came up is no news
+        answer = self._answer(claim, lease)
+        session.remember_answer(answer)
+        self._on_event(LeaseUp(session.session_id, lease.tunnel_id, lease.key.kind, answer.url))
+        return answer
+
+    def release(self, session: Session, tunnel_id: int) -> None:
+        """Free a tunnel's address at once; a tunnel that the session does not have (any more) is no error."""
+        for lease in self._registry.of_session(session.session_id):
+            if lease.tunnel_id == tunnel_id:
+                self._registry.release(lease, lease.epoch)
+
+    async def _grant_host(self, session: Session, claim: Claim) -> Lease:
+        host = self._addresses.host_of(claim, self._random_bytes)
+        return await self._claim(session, LeaseKey("http", host), Wanted("http", host=host), takeover=claim.takeover)
+
+    async def _grant_port(self, session: Session, claim: Claim) -> Lease:
+        if claim.port:
+            return await self._grant_asked_port(session, claim)
+        self._check(session, Wanted("tcp"), extra=0)
+        for port in self._free_ports(session):
+            key = LeaseKey("tcp", str(port))
+            lease = await self._claim(session, key, Wanted("tcp", port=port), takeover=False)
+            try:
+                self._ports.open(lease)
+            except OSError:
+                self._registry.release(lease, lease.epoch)
+                continue
+            return lease
+        raise RefusedError(
+            codes.NO_FREE_PORT, f"every port of {self._tcp_ports} is in use", "Stop a tcp tunnel, or ask the operator for more ports."
+        )
+
+    async def _grant_asked_port(self, session: Session, claim: Claim) -> Lease:
+        if claim.port not in self._tcp_ports:
+            raise RefusedError(
+                codes.PORT_NOT_ALLOWED,
+                f"port {claim.port} is outside of this server's {self._tcp_ports}",
+                "Ask for a port in that range, or for none to get a free one.",
+            )
+        key = LeaseKey("tcp", str(claim.port))
+        lease = await self._claim(session, key, Wanted("tcp", port=claim.port), takeover=claim.takeover)
+        epoch = lease.epoch
+        try:
+            await self._open_port(lease, epoch)
+        except OSError as exc:
+            self._registry.release(lease, epoch)
+            raise RefusedError(
+                codes.PORT_TAKEN,
+                f"port {claim.port} cannot be opened on the server: {exc.strerror}",
+                "Ask for another port, or for none to get a free one.",
+            ) from exc
+        return lease
+
+    async def _open_port(self, lease: Lease, epoch: int) -> None:
+        try:
+            self._ports.open(lease)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                raise
+            await asyncio.sleep(REBIND_S)
+            if lease.epoch != epoch or lease.gone:
+                raise UnavailableError("the address changed hands while its port was opened") from None
+            self._ports.open(lease)
+
+    async def _claim(self, session: Session, key: LeaseKey, wanted: Wanted, *, takeover: bool) -> Lease:
+        """Take an address in the registry, after a probe where one is needed."""
+        self._registry.expire(self._reactor.refresh_now())
+        known = self._registry.lookup(*key)
+        self._check(session, wanted, extra=int(known is not None and known.owner == session.owner))
+        outcome = self._registry.claim(key, session.owner, session, takeover=takeover)
+        if isinstance(outcome, NeedsProbe):
+            if await self._is_alive(outcome.holder):
+                raise in_use(key)
+            if session.over:
+                raise UnavailableError("the session was lost while its claim was decided")
+            outcome = self._registry.claim(key, session.owner, session, silent_epoch=outcome.epoch)
+            if isinstance(outcome, NeedsProbe):
+                raise in_use(key)  # a third session was faster, and it is alive: it has just claimed
+        if outcome.replaced is not None:
+            self._sessions.replace(outcome.replaced.session_id, key.address)
+        return outcome.lease
+
+    async def _is_alive(self, holder: Holder) -> bool:
+        session = self._sessions.find(holder.session_id)
+        return session is not None and await session.answers(PROBE_S)
+
+    def _check(self, session: Session, wanted: Wanted, *, extra: int) -> None:
+        """Ask the token; `extra` addresses that it has already are the ones that it asks for."""
+        held = self._registry.count(session.token.id) - extra
+        may_claim(session.token, wanted, domain=self._addresses.domain, held=held, now=self._clock())
+
+    def _free_ports(self, session: Session) -> Iterator[int]:
+        """Walk over the ports that nobody has and the token may have, from a random one, so that ports are not guessed."""
+        first, size = self._tcp_ports.first, len(self._tcp_ports)
+        start = int.from_bytes(self._random_bytes(4), "big") % size
+        for step in range(size):
+            port = first + (start + step) % size
+            if session.token.grants.allows_port(port) and self._registry.lookup("tcp", str(port)) is None:
+                yield port
+
+    def _answer(self, claim: Claim, lease: Lease) -> Granted:
+        url = self._addresses.url(lease.key.kind, lease.address)
+        if lease.key.kind == "tcp":
+            return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, port=int(lease.address))
+        name = self._addresses.name_of(lease.address)
+        return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, name=name)
+
+    def _gone(self, lease: Lease) -> None:
+        self._ports.close(lease)
+        self._on_event(LeaseDown(lease.tunnel_id, self._addresses.url(lease.key.kind, lease.address)))

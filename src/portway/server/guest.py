@@ -1,0 +1,74 @@
+"""One link of an agent: a mux, and the one control stream that the agent opens on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from portway.engine.channel import Channel, nothing
+from portway.engine.reactor import Reactor
+from portway.errors import RefusedError
+from portway.mux.mux import Mux, MuxSettings
+from portway.mux.mux_channel import MuxChannel
+from portway.server.session import Session, SessionLink
+from portway.session.control_stream import ControlStream
+from portway.session.login import LOGIN_S_MAX
+
+
+class Door(Protocol):
+    """Whom a guest tells what happens on its link."""
+
+    def guest_speaks(self, guest: "Guest", stream: ControlStream) -> None:
+        """Hear that the control stream is there."""
+
+    def guest_left(self, guest: "Guest", reason: str) -> None:
+        """Hear, once, that the link is gone."""
+
+
+@dataclass(slots=True)
+class Stranger:
+    """What is known of a link before anybody has logged in on it."""
+
+    host: str
+    peer: str
+    """`host:port`, for people."""
+    leave: Callable[[], None] = nothing
+    """Gives its place at the gate back; may be called twice."""
+    refusal: RefusedError | None = None
+    """Why nobody may log in on this link; it is still told."""
+
+
+class Guest:
+    """Whoever is on one link, from the handshake until the link is gone."""
+
+    def __init__(self, door: Door, reactor: Reactor, channel: Channel, stranger: Stranger, settings: MuxSettings) -> None:
+        """Take over `channel`; its control stream has to come within the time for the whole login."""
+        self.stranger = stranger
+        self.session: Session | None = None
+        """What it logged in for."""
+        self.link: SessionLink | None = None
+        self._door = door
+        self._reactor = reactor
+        self._spoke = False
+        self._timer = reactor.call_later(LOGIN_S_MAX, self._too_late)
+        self.mux = Mux(reactor, channel, client=True, settings=settings, on_stream=self._on_stream, on_lost=self._on_lost)
+
+    def join(self, session: Session, link: SessionLink) -> None:
+        """Belong to a session from now on. The link is live."""
+        self.stranger.leave()
+        self.session, self.link = session, link
+        session.add_link(link)
+
+    def _on_stream(self, channel: MuxChannel) -> None:
+        if self._spoke:
+            channel.abort()  # an agent opens one stream, ever: its control stream
+            return
+        self._spoke = True
+        self._timer.cancel()  # the login itself has a deadline of its own
+        self._door.guest_speaks(self, ControlStream(channel, self._reactor))
+
+    def _on_lost(self, reason: str) -> None:
+        self._timer.cancel()
+        self._door.guest_left(self, reason)
+
+    def _too_late(self) -> None:
+        self.mux.close(f"no control stream within {LOGIN_S_MAX:g} s")

@@ -1,0 +1,138 @@
+"""The server's own key and certificate, made at the first start, and what join strings say about them."""
+
+import datetime as dt
+import hashlib
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from portway.config.files import is_private_file, read_secret, write_secret
+from portway.errors import ConfigError
+from portway.server.settings import ServerSettings
+
+FILE = "server-identity.pem"
+"""Key and certificate in one file: they are replaced together or not at all."""
+
+ADVERTISED_FILE = "server.json"
+"""What the running or last server told agents to dial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the agents' listener proves itself with."""
+
+    cert_file: Path
+    key_file: Path
+    """May be the same file as `cert_file`."""
+    pin: bytes | None
+    """SHA-256 over the certificate's DER; None when agents check a CA instead."""
+
+
+class Advertised(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a join string says about the server, beside the token."""
+
+    host: str
+    port: int
+    pin: str = ""
+    """The pin in hexadecimal; empty when agents check a CA instead."""
+    plaintext: bool = False
+
+
+def identity_of(settings: ServerSettings) -> Identity:
+    """Return what the agents' listener proves itself with: the files that the settings name, else the server's own.
+
+    Raises:
+        ConfigError: a file is missing, damaged, or a key that others can read.
+    """
+    if settings.agents_certificate is None or settings.agents_key is None:
+        return ensure_identity(settings.data)
+    if read_secret(settings.agents_key, follow=True) is None:
+        raise ConfigError(f"agents_key: {settings.agents_key} is not there")
+    return Identity(settings.agents_certificate, settings.agents_key, pin=None)
+
+
+def ensure_identity(data_dir: Path) -> Identity:
+    """Return the server's identity in `data_dir`, made now if it is not there yet.
+
+    Two processes that start at once end up with the same one.
+
+    Raises:
+        ConfigError: the files are damaged, readable by others, or cannot be written.
+    """
+    path = data_dir / FILE
+    if not is_private_file(path):
+        write_secret(path, _make_pem(), replace=False)
+    return Identity(path, path, certificate_pin(path))
+
+
+def certificate_pin(path: Path) -> bytes:
+    """Return SHA-256 over the DER of the first certificate in a PEM file that only we can read.
+
+    Raises:
+        ConfigError: the file is missing, readable by others, or holds no certificate.
+    """
+    data = read_secret(path)
+    if data is None:
+        raise ConfigError(f"{path}: is not there")
+    begin, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+    start, stop = data.find(begin), data.find(end)
+    try:
+        if not 0 <= start < stop:
+            raise ValueError("no certificate in it")
+        der = ssl.PEM_cert_to_DER_cert(data[start : stop + len(end)].decode("ascii"))
+    except ValueError as exc:
+        raise ConfigError(f"{path}: is damaged ({exc}); remove it to get a new identity, then give your agents new join strings") from exc
+    return hashlib.sha256(der).digest()
+
+
+def record_advertised(data_dir: Path, advertised: Advertised) -> None:
+    """Keep what agents must dial, for `portway token create`. The server says it once it listens.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    write_secret(data_dir / ADVERTISED_FILE, msgspec.json.encode(advertised), replace=True)
+
+
+def read_advertised(data_dir: Path) -> Advertised | None:
+    """Return what the running or last server advertised, or None when none ever ran on this data directory.
+
+    Raises:
+        ConfigError: the file is damaged or readable by others.
+    """
+    path = data_dir / ADVERTISED_FILE
+    data = read_secret(path)
+    if data is None:
+        return None
+    try:
+        return msgspec.json.decode(data, type=Advertised)
+    except msgspec.DecodeError as exc:
+        raise ConfigError(f"{path}: is damaged ({exc}); start the server once to write it again") from exc
+
+
+def _make_pem() -> bytes:
+    """Return a new P-256 key with its self-signed certificate, which never expires: it is pinned, not judged."""
+    try:
+        from cryptography import x509  # noqa: PLC0415 - 60 ms, and only the very first start needs it
+        from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    except ImportError as exc:
+        raise ConfigError("a server needs the package cryptography: install portway[server]") from exc
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "portway server")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(dt.datetime(2020, 1, 1, tzinfo=dt.UTC))  # clocks of small machines are wrong; a pin needs no date
+        .not_valid_after(dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC))  # RFC 5280 4.1.2.5: no well-defined end
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("portway.invalid")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private + certificate.public_bytes(serialization.Encoding.PEM)

@@ -1,0 +1,198 @@
+"""One live session: an agent that has logged in, its links, and streams to its origins."""
+
+import asyncio
+
+from portway.engine.channel import Channel
+from portway.engine.reactor import Reactor
+from portway.errors import UnavailableError
+from portway.mux.mux import Mux
+from portway.protocol.control.messages import Activity, Granted, Message
+from portway.server.access.pace import Pace
+from portway.server.access.tokens import TokenRecord
+from portway.server.activity import ActivityBatch
+from portway.server.tunnels.lease import OnStatus, Owner
+from portway.session.control_stream import ControlStream
+from portway.session.opening import open_visit
+
+BUSY_S = 0.1
+"""A link is judged by the bytes of the last 100 ms (design §3)."""
+
+BUSY_BYTES = 64 * 1024
+"""Less than this in 100 ms counts as nothing, and above it each doubling as one step. Links on the same step are equally
+busy; then the number of streams decides, so that a crowd spreads instead of running to and fro between the links."""
+
+ANSWERS_MAX = 1024
+"""Granted claims remembered by request id, for claims that come twice; more than a token's tunnels."""
+
+LEISURE_BYTES_MAX = 64 * 1024
+"""Unsent control bytes above which request lines are left out: the agent has more urgent things to read."""
+
+
+class SessionLink:
+    """One link of a session, with its own control stream."""
+
+    def __init__(self, mux: Mux, stream: ControlStream, now: float) -> None:
+        """Join what was logged in on one link."""
+        self.mux = mux
+        self.stream = stream
+        self.steps = 0
+        """How busy it was lately, in coarse steps."""
+        self._mark_at = now
+        self._mark_bytes = 0
+
+    def sample(self, now: float) -> None:
+        """Judge the link by what it has carried since the last time."""
+        total = self.mux.bytes_in + self.mux.bytes_out
+        passed_s = max(now - self._mark_at, BUSY_S / 2)
+        self.steps = (int((total - self._mark_bytes) * BUSY_S / passed_s) // BUSY_BYTES).bit_length()
+        self._mark_at, self._mark_bytes = now, total
+
+
+class Session:
+    """A holder of leases (see `server.tunnels.lease.Holder`).
+
+    Every method but `answers` is synchronous and may be called from the reactor.
+    """
+
+    def __init__(self, reactor: Reactor, session_id: str, owner: Owner, token: TokenRecord, key: bytes) -> None:
+        """Start without links. `key` is the session's key, which further links must prove to know."""
+        self._reactor = reactor
+        self._session_id = session_id
+        self.owner = owner
+        self.token = token
+        self.key = key
+        self.version = 1
+        """The protocol version that both ends speak."""
+        self.agent = ""
+        """Program and version, as the agent says."""
+        self.peer = ""
+        """`host:port` of the first link's other end."""
+        self.started_at = reactor.now
+        self.links: list[SessionLink] = []
+        """Live links, oldest first."""
+        self._sampled_at = reactor.now
+        self._sampling = False
+        self.deciding: dict[int, asyncio.Event] = {}
+        """Claims that are being decided, by their request id; at most one a link."""
+        self.answered: dict[int, Granted] = {}
+        """What each claim was answered with, by its request id: a claim that comes twice gets the same answer."""
+        self.pace = Pace(reactor.now)
+        """How fast its requests are answered; what comes faster waits in the control stream's window."""
+        self.over = False
+        """True once it was ended or lost."""
+        self._activity = ActivityBatch(reactor, self._tell_leisurely)
+
+    def __repr__(self) -> str:
+        return f"<Session {self._session_id} of {self.token.name}, {len(self.links)} links{', over' if self.over else ''}>"
+
+    @property
+    def session_id(self) -> str:
+        """Return the id that no other session of this server ever has."""
+        return self._session_id
+
+    def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:  # noqa: ARG002 - the header names the tunnel already
+        """Open a stream on the least busy link that takes one; see `Holder.open`."""
+        links = self.links
+        if len(links) == 1:
+            return open_visit(self._reactor, links[0].mux, header, on_status)
+        if not links:
+            raise UnavailableError("the agent has no live link")
+        return open_visit(self._reactor, self._least_busy().mux, header, on_status)
+
+    def add_link(self, link: SessionLink) -> None:
+        """Use a link that has logged in or joined; what its streams may grow by and keep comes out of the session's budgets."""
+        self.links.append(link)
+        if link is not self.links[0]:
+            link.mux.share(self.links[0].mux)
+            if not self._sampling:
+                self._sampling = True
+                self._reactor.call_later(BUSY_S, self._keep_sampling)
+
+    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
+        """Tell the agent's console of a finished request, soon; see `Holder.note_request`."""
+        self._activity.note(tunnel_id, method, path, status, seconds)
+
+    def remember_answer(self, answer: Granted) -> None:
+        """Keep a granted claim's answer for the case that the claim comes again."""
+        self.answered[answer.id] = answer
+        if len(self.answered) > ANSWERS_MAX:
+            del self.answered[next(iter(self.answered))]
+
+    def tell(self, message: Message) -> bool:
+        """Send a message on the oldest live link; return whether there is one that took it."""
+        for link in list(self.links):
+            try:
+                link.stream.send(message)
+            except UnavailableError:
+                continue
+            return True
+        return False
+
+    async def answers(self, within_s: float) -> bool:
+        """Return whether anything at all is heard from the agent within so many seconds of being pinged."""
+        heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def note_pong(_round_trip_s: float) -> None:
+            if not heard.done():
+                heard.set_result(None)
+
+        asked_at = self._reactor.refresh_now()
+        for link in self.links:
+            link.mux.ping(note_pong)
+        try:
+            async with asyncio.timeout(within_s):
+                await heard
+        except TimeoutError:
+            # A pong may be stuck behind a bulk transfer; bytes of that are a sign of life as well.
+            return any(link.mux.heard_at > asked_at for link in self.links)
+        return True
+
+    def drop_link(self, link: SessionLink) -> bool:
+        """Forget a link that is gone; return whether it was the last one."""
+        if link in self.links:
+            self.links.remove(link)
+            return not self.links
+        return False
+
+    @property
+    def streams_open(self) -> int:
+        """Visitors' streams open now, on all links."""
+        return sum(link.mux.streams_open - (not link.stream.lost) for link in self.links)
+
+    @property
+    def rtt_s(self) -> float | None:
+        """Lowest recent round trip of its links, in seconds."""
+        return min((link.mux.rtt_s for link in self.links if link.mux.rtt_s is not None), default=None)
+
+    def _least_busy(self) -> SessionLink:
+        """Return the link for the next visitor: alive, with a place, the quietest lately, then the one with the fewest streams.
+
+        Costs a few comparisons a link and no reading of clocks.
+        """
+        now = self._reactor.now
+        if now - self._sampled_at >= BUSY_S:
+            self._sample(now)
+        best, steps, streams = None, 0, 0
+        for link in self.links:
+            if link.mux.session.has_place:  # neither lost nor going away nor full
+                here = link.mux.streams_open
+                if best is None or link.steps < steps or (link.steps == steps and here < streams):
+                    best, steps, streams = link, link.steps, here
+        return best or self.links[0]  # without a place anywhere, whose refusal says why
+
+    def _sample(self, now: float) -> None:
+        self._sampled_at = now
+        for link in self.links:
+            link.sample(now)
+
+    def _keep_sampling(self) -> None:
+        """Judge the links again, as long as there is a choice: what the last visitor saw may be long ago."""
+        self._sampling = len(self.links) > 1
+        if self._sampling:
+            if self._reactor.now - self._sampled_at >= BUSY_S / 2:
+                self._sample(self._reactor.now)
+            self._reactor.call_later(BUSY_S, self._keep_sampling)
+
+    def _tell_leisurely(self, activity: Activity) -> None:
+        if self.links and self.links[0].stream.unsent_bytes <= LEISURE_BYTES_MAX:
+            self.tell(activity)

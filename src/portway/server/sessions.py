@@ -1,0 +1,386 @@
+"""The agents' door: strangers come in on links, log in, and become sessions until they leave or are put out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from portway import __version__
+from portway.clock import Clock, wall
+from portway.config.values import ListenAddress
+from portway.engine.channel import Channel
+from portway.engine.listener import Address
+from portway.engine.reactor import Reactor
+from portway.errors import ConfigError, PeerError, PortwayError, RefusedError, UnavailableError
+from portway.mux.kept import KeptTotal
+from portway.mux.mux import MuxSettings
+from portway.protocol.control import codes
+from portway.protocol.control.messages import (
+    AskTicket,
+    Attach,
+    BadMessageError,
+    Claim,
+    Drain,
+    Ended,
+    Limits,
+    Message,
+    Refused,
+    Release,
+    Released,
+    Ticket,
+    Welcome,
+)
+from portway.protocol.scram import ScramVerifier
+from portway.protocol.yamux.session import YamuxLimits
+from portway.server.access.gate import STRANGERS_MAX, Gate
+from portway.server.access.tokens import TokenRecord, check_alive
+from portway.server.events import LoginRefused, ServerEvent, SessionDown, SessionUp
+from portway.server.granting import Granter
+from portway.server.guest import Guest, Stranger
+from portway.server.session import Session, SessionLink
+from portway.server.store import Store
+from portway.server.tunnels.lease import Owner
+from portway.server.tunnels.registry import Registry
+from portway.session.control_stream import ControlStream
+from portway.session.login import Admitted, admit, refusal_of, turn_away
+from portway.session.tickets import Tickets, bad_ticket, check_proof
+from portway.telemetry.logs import get_log
+
+LINKS_MAX = 4
+"""Links of one session (design §3)."""
+
+SESSIONS_PER_TOKEN_MAX = 1000
+"""Sessions of one token at a time: a leaked one may not take the descriptors (20,000 a process) of all others."""
+
+TOKENS_EVERY_S = 0.25
+"""How often the store is asked for changes: a revoked token ends its sessions within a second."""
+
+EXPIRE_EVERY_S = 1.0
+"""How often held addresses are looked at; a grace time is seconds long."""
+
+GOODBYE_S = 0.5
+"""How long an ended session's agent may take to read why, before its links are closed."""
+
+SESSION_ID_BYTES = 8
+
+_FAULTS = frozenset({codes.BAD_CREDENTIALS, codes.BAD_TICKET, codes.NOT_LOGGED_IN, codes.BAD_MESSAGE})
+"""Refusals that a source has to answer for, because whoever has a right to be here does not cause them."""
+
+log = get_log(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorSettings:
+    """What steers the agents' door."""
+
+    binding: bytes | None
+    """SHA-256 of the certificate that links are encrypted with; None for plain links."""
+    decoy_seed: bytes = field(repr=False)
+    """Makes the verifiers of tokens that do not exist."""
+    grace_s: float
+    """Told to agents; the registry keeps it."""
+    region: str = ""
+
+
+class Sessions:
+    """All live sessions, and the links that want to become some.
+
+    State changes only in synchronous methods, so each change is atomic.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that takes part in a login, wired in app.py
+        self,
+        reactor: Reactor,
+        registry: Registry,
+        store: Store,
+        settings: DoorSettings,
+        *,
+        on_event: Callable[[ServerEvent], None],
+        random_bytes: Callable[[int], bytes],
+        clock: Clock = wall,
+    ) -> None:
+        """Start with nobody; `granter` has to be set before the first link comes. `clock` tells when tokens expire."""
+        self.granter: Granter
+        self._reactor = reactor
+        self._registry = registry
+        self._store = store
+        self._settings = settings
+        self._on_event = on_event
+        self._random_bytes = random_bytes
+        self._clock = clock
+        self._gate = Gate()
+        self._tickets = Tickets(random_bytes)
+        self._live: dict[str, Session] = {}
+        self._guests: set[Guest] = set()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._draining = ""
+        self._mux_settings = MuxSettings(limits=YamuxLimits(accepts_max=1, unacknowledged_max=4096), kept_total=KeptTotal())
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Serve agents within this block; at its end all links are closed."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            watchers = [
+                tasks.create_task(self._expire_leases(), name="held addresses expire"),
+                tasks.create_task(self._watch_tokens(), name="revoked tokens end sessions"),
+            ]
+            try:
+                yield
+            finally:
+                self._tasks = None
+                for watcher in watchers:
+                    watcher.cancel()
+                for guest in list(self._guests):
+                    guest.mux.close("the server stops")
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    @property
+    def streams_open(self) -> int:
+        """Visitors' streams open now."""
+        return sum(session.streams_open for session in self._live.values())
+
+    def find(self, session_id: str) -> Session | None:
+        """Return a live session."""
+        return self._live.get(session_id)
+
+    def drain(self, reason: str) -> None:
+        """Let nobody in from now on, and tell all agents that the server stops."""
+        self._draining = reason
+        for session in self._live.values():
+            session.tell(Drain(reason=reason))
+
+    def replace(self, session_id: str, address: str) -> None:
+        """End a session whose address was taken over; what else it had is held for its identity."""
+        session = self._live.get(session_id)
+        if session is not None:
+            reason = f"another session of this agent took {address} over"
+            self._lose(session, reason)
+            self._say_and_close(session, Ended(code=codes.REPLACED, reason=reason, next_step="Stop one of the two."))
+
+    def accept(self, link: Channel, address: Address) -> None:
+        """Take a link whose handshake is done (LinkListener's `on_link`)."""
+        if self._tasks is None:
+            link.abort()
+            return
+        peer = ListenAddress(address[0].removeprefix("::ffff:") if "." in address[0] else address[0], address[1])
+        stranger = Stranger(host=address[0], peer=str(peer))
+        try:
+            stranger.leave = self._gate.enter(stranger.host, self._reactor.now)
+        except RefusedError as exc:
+            # Telling why costs a mux; nobody may make us pay that without a bound either.
+            if sum(guest.session is None for guest in self._guests) >= STRANGERS_MAX:
+                link.abort()
+                self._note_failure(stranger, exc)
+                return
+            stranger.refusal = exc
+        self._guests.add(Guest(self, self._reactor, link, stranger, self._mux_settings))
+
+    def handshake_failed(self, address: Address, why: str) -> None:
+        """Note a link that never came to be (LinkListener's `on_failure`): scanners, mostly."""
+        log.debug("handshake failed", peer=f"{address[0]}:{address[1]}", why=why)
+
+    # One guest, from its first message to its last.
+
+    def guest_speaks(self, guest: "Guest", stream: ControlStream) -> None:
+        """Begin the conversation: the guest has opened its control stream."""
+        if self._tasks is None:
+            guest.mux.close("the server stops")
+            return
+        self._tasks.create_task(self._converse(guest, stream), name=f"control stream of {guest.stranger.peer}")
+
+    def guest_left(self, guest: "Guest", reason: str) -> None:
+        """Note that a link is gone; the last one takes its session along."""
+        guest.stranger.leave()
+        self._guests.discard(guest)
+        session, link = guest.session, guest.link
+        if session is not None and link is not None and session.drop_link(link) and not session.over:
+            self._lose(session, reason)
+
+    async def _converse(self, guest: Guest, stream: ControlStream) -> None:
+        reason = "the conversation ended"
+        try:
+            session = await self._let_in(guest, stream)
+            while True:
+                await self._hear(session, stream)
+                await asyncio.sleep(session.pace.delay_s(self._reactor.refresh_now()))
+        except PortwayError as error:
+            reason = str(error)
+            if guest.session is None:
+                # Counted before it is told: a guesser shall not guess on while he is told.
+                self._note_failure(guest.stranger, error)
+                await turn_away(stream, error)
+        except Exception as exc:  # noqa: BLE001 - a bug in one conversation must not end the server
+            log.error("conversation failed", exc=exc, peer=guest.stranger.peer)  # noqa: TRY400 - our log takes the traceback
+            reason = "internal error"
+        finally:
+            guest.mux.close(reason)
+
+    async def _let_in(self, guest: Guest, stream: ControlStream) -> Session:
+        """Return the session that the guest logged in for, after the Welcome."""
+        if guest.stranger.refusal is not None:
+            raise guest.stranger.refusal
+        admitted = await admit(
+            stream,
+            find_verifier=self._find_verifier,
+            decoy_seed=self._settings.decoy_seed,
+            binding=self._settings.binding,
+            random_bytes=self._random_bytes,
+        )
+        if guest.mux.lost:
+            raise UnavailableError("the link was lost within the login")
+        self._check_open()
+        if isinstance(admitted, Attach):
+            session, scram = self._attach(admitted), ""
+        else:
+            session, scram = self._begin(admitted, guest), admitted.scram
+        guest.join(session, SessionLink(guest.mux, stream, self._reactor.now))
+        stream.trust()
+        stream.send(self._welcome(session, scram))
+        return session
+
+    def _note_failure(self, stranger: Stranger, error: PortwayError) -> None:
+        """Tell of a login that failed, and let its source wait if it has to answer for that."""
+        if isinstance(error, RefusedError | PeerError):
+            code = error.code if isinstance(error, RefusedError) else codes.BAD_MESSAGE
+            self._on_event(LoginRefused(stranger.peer, code))
+            if code in _FAULTS:
+                self._gate.failed(stranger.host, self._reactor.refresh_now())
+
+    def _find_verifier(self, token_id: str) -> ScramVerifier | None:
+        token = self._store.find(token_id)
+        return None if token is None else token.verifier
+
+    def _begin(self, admitted: Admitted, guest: "Guest") -> Session:
+        """Make a session for who has just proved to have a token."""
+        hello = admitted.hello
+        token = self._live_token(hello.token)
+        if sum(session.token.id == token.id for session in self._live.values()) >= SESSIONS_PER_TOKEN_MAX:
+            raise RefusedError(
+                codes.TOO_MANY_LOGINS, f"token {token.name} has {SESSIONS_PER_TOKEN_MAX} sessions already", "Stop some of its agents."
+            )
+        owner = Owner(token.id, hello.identity)
+        session = Session(self._reactor, self._random_bytes(SESSION_ID_BYTES).hex(), owner, token, admitted.session_key)
+        session.version, session.agent, session.peer = admitted.version, hello.agent, guest.stranger.peer
+        self._live[session.session_id] = session
+        self._on_event(SessionUp(session.session_id, token.name, hello.agent, guest.stranger.peer))
+        return session
+
+    def _attach(self, attach: Attach) -> Session:
+        """Find the session that a further link belongs to."""
+        session = self._live.get(self._tickets.burn(attach.ticket, self._reactor.refresh_now()))
+        if session is None or len(session.links) >= LINKS_MAX:
+            raise bad_ticket()
+        check_proof(session.key, attach.ticket, attach.proof)
+        return session
+
+    def _welcome(self, session: Session, scram: str) -> Welcome:
+        return Welcome(
+            scram=scram,
+            session=session.session_id,
+            server=__version__,
+            region=self._settings.region,
+            grace_s=self._settings.grace_s,
+            version=session.version,
+            limits=Limits(links=LINKS_MAX, tunnels=session.token.grants.tunnels_max),
+        )
+
+    async def _hear(self, session: Session, stream: ControlStream) -> None:
+        """Answer one message."""
+        try:
+            message = await stream.receive()
+        except BadMessageError as bad:
+            # One message of a newer agent, perhaps: it is refused, the session lives.
+            stream.send(Refused(id=bad.request_id, code=codes.BAD_MESSAGE, reason=str(bad)))
+            return
+        if session.over:
+            raise UnavailableError("the session is over")
+        stream.send(await self._answer(session, message))
+
+    async def _answer(self, session: Session, message: Message) -> Message:
+        match message:
+            case Claim():
+                try:
+                    return await self._claim(session, message)
+                except RefusedError as refused:
+                    return refusal_of(refused, message.id)
+            case Release():
+                self.granter.release(session, message.tunnel)
+                return Released(id=message.id)
+            case AskTicket():
+                if len(session.links) >= LINKS_MAX:
+                    return Refused(id=message.id, code=codes.BAD_TICKET, reason=f"the session has {LINKS_MAX} links already")
+                return Ticket(id=message.id, ticket=self._tickets.issue(session.session_id, self._reactor.refresh_now()))
+            case _:
+                name, expected = type(message).__name__, " or ".join(kind.__name__ for kind in (Claim, Release, AskTicket))
+                return Refused(code=codes.BAD_MESSAGE, reason=f"{name} came after the login", next_step=f"Send {expected}.")
+
+    async def _claim(self, session: Session, claim: Claim) -> Message:
+        self._check_open()
+        return await self.granter.grant(session, claim)
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise RefusedError(codes.DRAINING, self._draining, "Come back in a moment.")
+
+    # How sessions end.
+
+    def _lose(self, session: Session, reason: str) -> None:
+        """Take a session out; its addresses are held for its identity."""
+        session.over = True
+        self._live.pop(session.session_id, None)
+        self._tickets.forget(session.session_id)
+        self._registry.session_lost(session.session_id, self._reactor.refresh_now())
+        self._on_event(SessionDown(session.session_id, session.token.name, reason))
+
+    def _say_and_close(self, session: Session, ended: Ended) -> None:
+        """Tell an agent why its session is over, then close its links."""
+        if self._tasks is None:
+            return
+        for link in session.links:
+            self._tasks.create_task(self._part(link, ended), name=f"good-bye to {session.peer}")
+
+    async def _part(self, link: SessionLink, ended: Ended) -> None:
+        await link.stream.say_goodbye(ended, GOODBYE_S)
+        link.mux.close(ended.reason)
+
+    async def _expire_leases(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY_S)
+            self._registry.expire(self._reactor.refresh_now())
+
+    async def _watch_tokens(self) -> None:
+        while True:
+            await asyncio.sleep(TOKENS_EVERY_S)
+            try:
+                self._check_tokens(changed=self._store.changed())
+            except (UnavailableError, ConfigError) as exc:
+                log.warning("tokens could not be read", why=exc)
+
+    def _check_tokens(self, *, changed: bool) -> None:
+        """End the sessions of tokens that were revoked or have expired, and free what is held for them."""
+        for session in list(self._live.values()):
+            try:
+                if changed:
+                    session.token = self._live_token(session.token.id)
+                else:
+                    check_alive(session.token, self._clock())
+            except RefusedError as refused:
+                self._lose(session, refused.reason)
+                self._say_and_close(session, Ended(code=refused.code, reason=refused.reason, next_step=refused.next_step))
+                self._registry.token_revoked(session.token.id)
+        if changed:
+            for token_id in {lease.owner.token_id for lease in self._registry if lease.holder is None}:
+                try:
+                    self._live_token(token_id)
+                except RefusedError:
+                    self._registry.token_revoked(token_id)
+
+    def _live_token(self, token_id: str) -> TokenRecord:
+        token = self._store.find(token_id)
+        if token is None:
+            raise RefusedError(codes.TOKEN_REVOKED, "the token is gone", "Ask the server's operator for a new join string.")
+        check_alive(token, self._clock())
+        return token

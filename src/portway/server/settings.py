@@ -1,0 +1,147 @@
+"""What steers a server; every field is one flag, one environment variable and one key of `[server]` in portway.toml."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from portway.config.fields import setting
+from portway.config.paths import data_dir
+from portway.config.values import ListenAddress, PortRange, parse_yes_or_no
+from portway.errors import ConfigError, PortwayError
+from portway.protocol.names import normalise_host
+from portway.protocol.units import parse_duration_s
+
+LOCAL_DOMAIN = "localhost"
+"""Every name below it is this machine in every browser, with no DNS."""
+
+HOLD_S_MAX = 60.0
+"""Browsers and proxies give up on a silent server after about a minute; a longer hold helps nobody."""
+
+GRACE_S_MAX = 86400.0
+"""A name that nobody served for a day is free for others."""
+
+
+def _read_domain(text: str) -> str:
+    try:
+        return normalise_host(text)
+    except PortwayError as exc:
+        raise ConfigError(f"expected a domain like tunnel.example.org, got {text!r}: {exc}") from exc
+
+
+def _read_advertise(text: str) -> ListenAddress:
+    address = ListenAddress.parse(text)
+    if not address.host or not address.port:
+        raise ConfigError(f"expected the host and port that agents dial, like tunnel.example.org:4443, got {text!r}")
+    return address
+
+
+def _read_path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ConfigError(f"expected a path, got {text!r}")
+    return Path(text).expanduser()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Everything that `portway.server.app.serve` needs to know. The defaults serve this machine alone."""
+
+    domain: str = setting(LOCAL_DOMAIN, read=_read_domain, metavar="DOMAIN", help="Tunnels get names below this domain.")
+    """Normalised as `normalise_host` does it."""
+
+    http: ListenAddress = setting(
+        ListenAddress("127.0.0.1", 8080),
+        read=ListenAddress.parse,
+        metavar="ADDRESS",
+        help="Where HTTP visitors come in.",
+        shown="127.0.0.1:8080; :80 with a real domain",
+    )
+
+    agents: ListenAddress = setting(
+        ListenAddress("127.0.0.1", 4443),
+        read=ListenAddress.parse,
+        metavar="ADDRESS",
+        help="Where agents dial in.",
+        shown="127.0.0.1:4443; :4443 with a real domain",
+    )
+
+    tcp_ports: PortRange = setting(PortRange(20000, 20999), read=PortRange.parse, metavar="LOW-HIGH", help="Public ports for tcp tunnels.")
+
+    advertise: ListenAddress | None = setting(
+        None, read=_read_advertise, metavar="HOST:PORT", help="The address in join strings.", shown="the agents' address"
+    )
+    """None means `advertised`, which follows from the agents' address."""
+
+    data: Path = setting(
+        read=_read_path,
+        metavar="DIR",
+        help="Where tokens and the server's identity are kept.",
+        factory=data_dir,
+        shown="the platform's data directory",
+    )
+
+    plaintext_links: bool = setting(
+        False, read=parse_yes_or_no, help="Speak with agents without TLS, on a network that is already private."
+    )
+
+    agents_certificate: Path | None = setting(
+        None,
+        read=_read_path,
+        metavar="FILE",
+        help="PEM chain from a CA for the agents' listener, instead of the server's own pinned certificate.",
+        shown="",
+    )
+
+    agents_key: Path | None = setting(None, read=_read_path, metavar="FILE", help="Its private key.", shown="")
+
+    hold_s: float = setting(
+        5.0, read=parse_duration_s, metavar="TIME", help="How long a visitor waits for an agent that is away.", key="hold", shown="5s"
+    )
+    """Seconds, 0 to HOLD_S_MAX."""
+
+    grace_s: float = setting(
+        60.0, read=parse_duration_s, metavar="TIME", help="How long a lost agent's names are kept for it.", key="grace", shown="1m"
+    )
+    """Seconds, 0 to GRACE_S_MAX."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could never work, before anything is opened."""
+        if not 0 <= self.hold_s <= HOLD_S_MAX:
+            raise ConfigError(f"hold: expected 0s to {HOLD_S_MAX:.0f}s, got {self.hold_s:g}s")
+        if not 0 <= self.grace_s <= GRACE_S_MAX:
+            raise ConfigError(f"grace: expected 0s to 24h, got {self.grace_s:g}s")
+        if (self.agents_certificate is None) != (self.agents_key is None):
+            raise ConfigError("agents_certificate, agents_key: expected both or neither")
+        if self.http == self.agents and self.http.port:
+            raise ConfigError(f"http, agents: expected two addresses, got {self.http} for both")
+        for key, address in (("http", self.http), ("agents", self.agents)):
+            if address.port in self.tcp_ports and (not address.host or not self.tcp_host or address.host == self.tcp_host):
+                raise ConfigError(f"tcp_ports: {self.tcp_ports} contains port {address.port}, which is the {key} listener's")
+
+    @property
+    def is_local(self) -> bool:
+        """True when visitors can only be on this machine, by the domain's name."""
+        return _is_local(self.domain)
+
+    @property
+    def tcp_host(self) -> str:
+        """The interface of tcp tunnels' ports: this machine's own with a local domain, else every one (empty)."""
+        return "127.0.0.1" if self.is_local else ""
+
+    @property
+    def advertised(self) -> ListenAddress:
+        """What agents dial: `advertise`, else the agents' address, with the domain for a host that is not dialable."""
+        if self.advertise is not None:
+            return self.advertise
+        if self.agents.host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared with, not bound
+            return ListenAddress(self.domain, self.agents.port)
+        return self.agents
+
+
+def defaults_for(given: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields whose default is another one under the domain that was given."""
+    domain = given.get("domain", LOCAL_DOMAIN)
+    return {} if _is_local(str(domain)) else {"http": ListenAddress("", 80), "agents": ListenAddress("", 4443)}
+
+
+def _is_local(domain: str) -> bool:
+    return domain == LOCAL_DOMAIN or domain.endswith("." + LOCAL_DOMAIN)
