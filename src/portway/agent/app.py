@@ -1,0 +1,104 @@
+"""The agent put together: identity, claims and origins, and one session after the other until it is told to stop."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Callable
+
+from portway.agent.connect import AgentSession
+from portway.agent.events import AgentEvent, Connecting, Offline, Refused
+from portway.agent.identity import ensure_identity
+from portway.agent.needs import SessionNeeds
+from portway.agent.origins import Origins
+from portway.agent.settings import AgentSettings, TunnelRequest
+from portway.engine.reactor import Reactor
+from portway.errors import ConfigError, PeerError, RefusedError, UnavailableError
+from portway.links.backoff import Backoff
+from portway.links.tls import AgentTls, agent_tls
+from portway.session.claims import Claims, Wish
+
+Tell = Callable[[AgentEvent], None]
+
+
+async def run(settings: AgentSettings, *, on_event: Tell, stop: asyncio.Event | None = None) -> int:
+    """Offer the tunnels until `stop` is set or this is cancelled, and return the exit code: 0, or 3 when refused.
+
+    A lost server is dialled again, for ever; every step is told to `on_event`, which must not block. However it ends,
+    the server is told good-bye, within a second.
+
+    Raises:
+        ConfigError: the settings cannot work, or the data directory cannot be used.
+    """
+    reactor = Reactor(asyncio.get_running_loop())
+    try:
+        claims = Claims([_wish(tunnel) for tunnel in settings.tunnels])
+        needs = SessionNeeds(
+            reactor=reactor,
+            settings=settings,
+            tls=_tls(settings),
+            identity=ensure_identity(settings.data_dir, settings.join.token_id, secrets.token_bytes),
+            claims=claims,
+            origins=Origins(reactor, claims, on_event),
+            on_event=on_event,
+            random_bytes=secrets.token_bytes,
+        )
+        return await _until_stopped(needs, stop or asyncio.Event())
+    finally:
+        reactor.close()
+
+
+async def _until_stopped(needs: SessionNeeds, stopping: asyncio.Event) -> int:
+    """Run sessions until `stopping` is set or the server refuses."""
+    async with asyncio.TaskGroup() as tasks:
+        sessions = tasks.create_task(_session_after_session(needs), name="sessions")
+        asked = tasks.create_task(stopping.wait(), name="asked to stop")
+        await asyncio.wait({sessions, asked}, return_when=asyncio.FIRST_COMPLETED)
+        sessions.cancel()
+        asked.cancel()
+    if sessions.cancelled():
+        return 0
+    refused = sessions.result()
+    needs.on_event(Refused(refused.code, refused.reason, refused.next_step))
+    return RefusedError.exit_code
+
+
+async def _session_after_session(needs: SessionNeeds) -> RefusedError:
+    """Keep a session with the server; return only when it refuses."""
+    join = needs.settings.join
+    address = f"[{join.host}]:{join.port}" if ":" in join.host else f"{join.host}:{join.port}"
+    backoff = Backoff(random.random)
+    while True:
+        needs.on_event(Connecting(address))
+        session = AgentSession(needs)
+        try:
+            await session.run()
+        except RefusedError as refused:
+            return refused
+        except (UnavailableError, PeerError) as gone:
+            reason = str(gone)
+        else:
+            reason = "the session ended"
+        if session.lived_s:
+            backoff.lived(session.lived_s)
+        delay_s = backoff.next_delay_s()
+        needs.on_event(Offline(reason, delay_s))
+        await asyncio.sleep(delay_s)
+
+
+def _tls(settings: AgentSettings) -> AgentTls | None:
+    """Return how to verify the server; both ends must have said it when links are plain."""
+    join = settings.join
+    if join.plaintext and not settings.plaintext_links:
+        raise ConfigError(
+            "this server's links are not encrypted; if its network is private, say so too with --plaintext-links, "
+            "else ask its operator to encrypt them"
+        )
+    if settings.plaintext_links:
+        if not join.plaintext:
+            raise ConfigError("--plaintext-links: this join string is for a server with encrypted links; leave the flag away")
+        return None
+    return agent_tls(join.host, join.pin, str(settings.ca_file) if settings.ca_file else None)
+
+
+def _wish(tunnel: TunnelRequest) -> Wish[TunnelRequest]:
+    return Wish(tunnel.kind, tunnel, name=tunnel.name, host=tunnel.host, port=tunnel.port, takeover=tunnel.takeover)

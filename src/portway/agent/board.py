@@ -1,0 +1,108 @@
+"""Remembers how an agent is, from its events, for `portway status`."""
+
+import os
+from collections.abc import Callable
+from typing import Literal, assert_never
+
+import msgspec
+
+from portway import __version__
+from portway.agent.events import AgentEvent, Connecting, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+
+State = Literal["connecting", "online", "offline", "refused"]
+
+
+class TunnelStatus(msgspec.Struct):
+    """One tunnel of an agent and what went through it."""
+
+    url: str
+    target: str
+    requests: int = 0
+    relays: int = 0
+    bytes_in: int = 0
+    """From visitors, over finished relays."""
+    bytes_out: int = 0
+
+
+class AgentStatus(msgspec.Struct, tag_field="program", tag="agent"):
+    """One running agent, as its status socket tells."""
+
+    pid: int
+    version: str
+    state: State
+    since: float
+    """When it came into this state; seconds since 1970."""
+    server: str
+    """`host:port` that it dials."""
+    server_version: str = ""
+    session: str = ""
+    rtt_s: float | None = None
+    """Lowest round trip of the link in the last 30 s; None before the first ping came back."""
+    problem: str = ""
+    """Why it was last offline or refused."""
+    tunnels: list[TunnelStatus] = []
+    missed: int = 0
+    """Requests that were not told one by one."""
+
+
+class AgentBoard:
+    """Takes every event in, and gives the whole picture out. Synchronous, bounded by the number of tunnels."""
+
+    def __init__(self, server: str, clock: Callable[[], float]) -> None:
+        """`server` is the address to dial, `clock` is `clock.wall`."""
+        self._clock = clock
+        self._tunnels: dict[int, TunnelStatus] = {}
+        self._before: dict[tuple[str, str], TunnelStatus] = {}
+        self._status = AgentStatus(os.getpid(), __version__, "connecting", clock(), server, tunnels=[])
+
+    def document(self) -> bytes:
+        """Return the picture as JSON."""
+        self._status.tunnels = list(self._tunnels.values())
+        return msgspec.json.encode(self._status)
+
+    def __call__(self, event: AgentEvent) -> None:
+        """Take one event in."""
+        status = self._status
+        match event:
+            case Connecting(address):
+                status.server = address
+            case Online(session, server, rtt_s):
+                self._enter("online")
+                self._before = {(tunnel.url, tunnel.target): tunnel for tunnel in self._tunnels.values()}
+                self._tunnels.clear()
+                status.session, status.server_version, status.rtt_s, status.problem = session, server, rtt_s, ""
+            case RoundTrip(rtt_s):
+                status.rtt_s = rtt_s
+            case TunnelUp():
+                self._tunnel_up(event)
+            case RequestDone():
+                if event.tunnel in self._tunnels:
+                    self._tunnels[event.tunnel].requests += 1
+            case RelayDone():
+                self._relay_done(event)
+            case Offline(reason):
+                self._enter("offline")
+                status.problem = reason
+            case Refused(_, reason):
+                self._enter("refused")
+                status.problem = reason
+            case Missed(count):
+                status.missed += count
+            case _:
+                assert_never(event)
+
+    def _enter(self, state: State) -> None:
+        if self._status.state != state:
+            self._status.state, self._status.since = state, self._clock()
+
+    def _tunnel_up(self, event: TunnelUp) -> None:
+        """Note a tunnel; after a reconnect it has a new id, and its counts go on if its URL is the same."""
+        known = self._before.pop((event.url, event.target), None)
+        self._tunnels[event.tunnel] = known or TunnelStatus(event.url, event.target)
+
+    def _relay_done(self, event: RelayDone) -> None:
+        tunnel = self._tunnels.get(event.tunnel)
+        if tunnel is not None:
+            tunnel.relays += 1
+            tunnel.bytes_in += event.bytes_in
+            tunnel.bytes_out += event.bytes_out

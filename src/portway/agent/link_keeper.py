@@ -1,0 +1,164 @@
+"""Keeps as many links as a session needs: opens further ones by ticket, drains those that are idle."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Protocol
+
+from portway.agent.link import AgentLink, Budgets
+from portway.agent.link_policy import SAMPLE_S, DrainOne, LinkPolicy, OpenOne
+from portway.agent.needs import SessionNeeds
+from portway.errors import PeerError, PortwayError, UnavailableError
+from portway.protocol.control.messages import AskTicket, Message, Refused, Ticket
+from portway.session.login import Login, attach, error_of
+from portway.telemetry.logs import get_log
+
+QUIET_SAMPLE_S = 0.5
+"""How often a single link is looked at while nothing happens on it: an idle agent should let a laptop sleep."""
+
+TICKET_S_MAX = 10.0
+"""How long the server may take to make a ticket, another control link included."""
+
+log = get_log(__name__)
+
+
+class Links(Protocol):
+    """The session whose links are kept."""
+
+    links: list[AgentLink]
+    """Live links, lowest number first."""
+
+    def add_link(self, link: AgentLink) -> None:
+        """Use a further link that was welcomed."""
+
+    def send(self, message: Message) -> None:
+        """Send on the control link; raises UnavailableError."""
+
+
+class LinkKeeper:
+    """Looks at the links of one session every 100 ms. All its tasks belong to `tasks`."""
+
+    def __init__(self, needs: SessionNeeds, session: Links, login: Login, budgets: Budgets, tasks: asyncio.TaskGroup) -> None:
+        """Nothing happens before `start`."""
+        self._needs = needs
+        self._session = session
+        self._login = login
+        self._budgets = budgets
+        self._tasks = tasks
+        self._links_max = min(needs.settings.links_max, login.welcome.limits.links)
+        self._policy = LinkPolicy(self._links_max)
+        self._opening = False
+        self._numbers = 1
+        self._moved = 0
+        self._asked: tuple[AskTicket, asyncio.Future[bytes]] | None = None
+        self._parting: set[AgentLink] = set()
+        self._running: set[asyncio.Task[None]] = set()
+        self._over = False
+
+    def start(self) -> None:
+        """Look at the links from now on, if there may be more than one."""
+        if self._links_max > 1:
+            self._look_again()
+
+    def stop(self) -> None:
+        """Do nothing any more; a link that is being opened is given up."""
+        self._over = True
+        for task in self._running:
+            task.cancel()
+
+    def hear(self, message: Ticket | Refused) -> bool:
+        """Take the answer to a request for a ticket; return whether it was one."""
+        if self._asked is None or self._asked[0].id != message.id:
+            return False
+        _, answer = self._asked
+        if not answer.done():
+            if isinstance(message, Ticket):
+                answer.set_result(message.ticket)
+            else:
+                answer.set_exception(error_of(message))
+        return True
+
+    def ask_again(self) -> None:
+        """Repeat, under the same id, what the lost control link has not answered; raises UnavailableError."""
+        if self._asked is not None and not self._asked[1].done():
+            self._session.send(self._asked[0])
+
+    def _look_again(self) -> None:
+        links = self._session.links
+        moved = sum(link.load.bytes_moved for link in links)
+        quiet = len(links) == 1 and moved == self._moved and not self._opening
+        self._moved = moved
+        self._needs.reactor.call_later(QUIET_SAMPLE_S if quiet else SAMPLE_S, self._look)
+
+    def _look(self) -> None:
+        if self._over:
+            return
+        links = self._session.links
+        taking = [link for link in links if not link.draining]
+        now = self._needs.reactor.now
+        match self._policy.judge(now, [link.load for link in taking], len(links) - len(taking), opening=self._opening):
+            case OpenOne():
+                self._opening = True
+                self._start(self._open(), "opens a link")
+            case DrainOne(number):
+                log.info("link drains", link=number)
+                next(link for link in links if link.number == number).drain()
+        if taking:
+            for link in links:
+                if link.drained and not link.visitors and link not in self._parting:
+                    self._parting.add(link)
+                    self._start(self._part(link), "parts from a link")
+        self._look_again()
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = self._tasks.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _open(self) -> None:
+        """Try to have one more link."""
+        link: AgentLink | None = None
+        try:
+            ticket = await self._ticket()
+            self._numbers += 1
+            link = await AgentLink.dial(self._needs, self._budgets, self._numbers)
+            welcome = await attach(link.stream, ticket, self._login.session_key)
+            if welcome.session != self._login.welcome.session:
+                raise PeerError(f"the server joined a further link to session {welcome.session}, not to {self._login.welcome.session}")
+        except PortwayError as error:
+            log.info("no further link", why=error)
+            self._policy.failed(self._needs.reactor.refresh_now())
+            if link is not None:
+                link.close("it could not join its session")
+        except asyncio.CancelledError:
+            if link is not None:
+                link.close("this agent left")
+            raise
+        else:
+            self._policy.opened()
+            link.welcomed()
+            self._session.add_link(link)
+            log.info("link opened", link=link.number)
+        finally:
+            self._opening = False
+
+    async def _ticket(self) -> bytes:
+        """Return a ticket for one more link."""
+        request = AskTicket(id=self._needs.claims.new_request_id())
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked = (request, answer)
+        try:
+            async with asyncio.timeout(TICKET_S_MAX):
+                try:
+                    self._session.send(request)
+                except UnavailableError:
+                    pass  # the control link is being lost; the next one will be asked
+                return await answer
+        except TimeoutError:
+            raise UnavailableError(f"no ticket for a further link came within {TICKET_S_MAX:g} s") from None
+        finally:
+            self._asked = None
+
+    async def _part(self, link: AgentLink) -> None:
+        """Say good-bye on a link that has no visitors and gets none; whoever listens there finds its end."""
+        await link.stream.say_goodbye()
+        link.close("not needed any more")

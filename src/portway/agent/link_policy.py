@@ -1,0 +1,128 @@
+"""Decides how many links a session needs: one more ahead of need, one less after a long calm. Pure: time comes in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+SAMPLE_S: Final = 0.1
+"""Traffic is judged by what a link carries in 100 ms, both ways (design §3)."""
+
+BUSY_BYTES: Final = 1024 * 1024
+"""A link that carries this much in 100 ms (84 Mbit/s) is busy: a large transfer, not many small requests, whose frames
+travel best together on one link."""
+
+BUSY_STREAMS: Final = 256
+"""A link with so many visitors is busy however little they send: its loss would take them all."""
+
+PRESSING_STREAMS: Final = 1024
+"""With so many visitors on each link the next one is opened at once: a link holds 4,096, and a dial takes its time."""
+
+OPEN_AFTER_S: Final = 0.3
+"""The least busy link has to stay busy for so long; a page full of pictures is no reason for a link."""
+
+CLOSE_AFTER_S: Final = 30.0
+"""A link has to be idle for so long before it goes. Dialling is dearer than pinging."""
+
+IDLE_BYTES: Final = 16 * 1024
+"""A link that carries less in 100 ms counts as idle, whatever streams are open on it."""
+
+RETRY_S: Final = 1.0
+RETRY_S_MAX: Final = 60.0
+"""After a further link could not be had, the next try waits so long, twice as long each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLoad:
+    """What one link carries. `number` tells links apart, and the lowest one is never closed."""
+
+    number: int
+    bytes_moved: int
+    """Since the link began, both ways."""
+    streams: int
+    """Visitors on it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOne:
+    """One more link is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainOne:
+    """A link is not needed any more: it takes no new visitors, and closes when it has none left."""
+
+    number: int
+
+
+class LinkPolicy:
+    """Looks at the links every now and then. Opening and closing are far apart, so that it does not flutter."""
+
+    def __init__(self, links_max: int) -> None:
+        """Ask for at most `links_max` links, those that drain included."""
+        self._links_max = links_max
+        self._looked_at: float | None = None
+        self._moved: dict[int, int] = {}
+        self._busy_since: float | None = None
+        self._idle_since: dict[int, float] = {}
+        self._calm_since: dict[int, float] = {}
+        self._not_before = 0.0
+        self._retry_s = RETRY_S
+
+    def judge(self, now: float, loads: Sequence[LinkLoad], draining: int = 0, *, opening: bool = False) -> OpenOne | DrainOne | None:
+        """Return what to do about the links that take visitors, lowest number first; `draining` more take none.
+
+        While one link is being opened (`opening`), no other one is asked for. `now` is monotonic seconds.
+        """
+        passed_s = SAMPLE_S if self._looked_at is None else now - self._looked_at
+        if passed_s < SAMPLE_S / 2:
+            return None
+        self._looked_at = now
+        rates = {load.number: (load.bytes_moved - self._moved.get(load.number, load.bytes_moved)) * SAMPLE_S / passed_s for load in loads}
+        self._moved = {load.number: load.bytes_moved for load in loads}
+        self._note_calm(now, loads, rates)
+        if opening:
+            self._busy_since = None
+        elif len(loads) + draining < self._links_max and now >= self._not_before and self._is_needed(now, loads, rates):
+            self._busy_since = None  # the new one must have been there for a while before there is need of another
+            return OpenOne()
+        if draining or opening:
+            return None
+        return self._needless(now, loads)
+
+    def opened(self) -> None:
+        """Note that a link was had."""
+        self._retry_s, self._not_before = RETRY_S, 0.0
+
+    def failed(self, now: float) -> None:
+        """Note that no further link could be had, so that it is not tried again and again."""
+        self._not_before = now + self._retry_s
+        self._retry_s = min(self._retry_s * 2, RETRY_S_MAX)
+
+    def _is_needed(self, now: float, loads: Sequence[LinkLoad], rates: dict[int, float]) -> bool:
+        if not loads or all(load.streams >= PRESSING_STREAMS for load in loads):
+            return True
+        if not all(rates[load.number] >= BUSY_BYTES or load.streams >= BUSY_STREAMS for load in loads):
+            self._busy_since = None
+            return False
+        if self._busy_since is None:
+            self._busy_since = now
+        return now - self._busy_since >= OPEN_AFTER_S
+
+    def _note_calm(self, now: float, loads: Sequence[LinkLoad], rates: dict[int, float]) -> None:
+        """Keep since when each link is idle, and since when it could take what another one has left."""
+        idle, calm = self._idle_since, self._calm_since
+        self._idle_since = {load.number: idle.get(load.number, now) for load in loads if rates[load.number] < IDLE_BYTES}
+        self._calm_since = {
+            load.number: calm.get(load.number, now)
+            for load in loads
+            if rates[load.number] < BUSY_BYTES / 2 and load.streams < BUSY_STREAMS / 2
+        }
+
+    def _needless(self, now: float, loads: Sequence[LinkLoad]) -> DrainOne | None:
+        """Return the youngest link that was idle long enough, if another one was calm for as long to take its place."""
+        calm = {number for number, since in self._calm_since.items() if now - since >= CLOSE_AFTER_S}
+        for load in reversed(loads[1:]):
+            since = self._idle_since.get(load.number)
+            if since is not None and now - since >= CLOSE_AFTER_S and calm - {load.number}:
+                return DrainOne(load.number)
+        return None

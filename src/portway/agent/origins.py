@@ -1,0 +1,180 @@
+"""Visitors' streams to local services: authorised by tunnel id, answered with a status byte, relayed in the reactor."""
+
+import ssl
+from collections.abc import Callable
+
+from portway.agent.events import AgentEvent, RelayDone
+from portway.agent.reach import Reach, origin_tls
+from portway.agent.resolver import Resolver
+from portway.agent.settings import TunnelRequest
+from portway.engine.channel import Channel, nothing
+from portway.engine.reactor import Reactor
+from portway.engine.relay import Relay
+from portway.engine.tally import ENDED, READ_BROKE, Tally
+from portway.engine.timers import Timer
+from portway.protocol.proxy_header import ProxyHeader
+from portway.protocol.stream_status import StreamStatus
+from portway.session.claims import Claims, Wish
+from portway.session.opening import AcceptedStream, answer
+from portway.telemetry.logs import get_log
+
+VISITS_MAX = 16_000
+"""Streams to origins at a time, over all links (four hold 16,380): each takes a descriptor, and a process has 20,000."""
+
+EARLY_MAX = 256
+"""Streams that wait for the answer to a claim: visitors who were held while the agent was away all come at once."""
+
+EARLY_S_MAX = 1.0
+"""How long they wait; the answer was sent before them and is in this process already, or on another link."""
+
+log = get_log(__name__)
+
+TunnelWish = Wish[TunnelRequest]
+
+
+class Origins:
+    """Takes each stream that the server opens. Survives sessions; what is exported is asked of `claims` every time."""
+
+    def __init__(self, reactor: Reactor, claims: Claims[TunnelRequest], on_event: Callable[[AgentEvent], None]) -> None:
+        """Needs a running loop, for names that have to be resolved."""
+        self.reactor = reactor
+        self.on_event = on_event
+        self.visits: set[_Visit] = set()
+        self.refused = 0
+        """Streams that were not for a tunnel of ours, or had no proper preamble: a server that means no good, or a bug."""
+        self._claims = claims
+        self._early: dict[Channel, tuple[int, Timer]] = {}
+        self._resolver = Resolver(reactor)
+        self._contexts: dict[TunnelRequest, ssl.SSLContext | None] = {wish.subject: origin_tls(wish.subject.target) for wish in claims}
+
+    def accept(self, channel: Channel) -> None:
+        """Take a stream: its preamble first."""
+        AcceptedStream(self.reactor, channel, self._visit, self._bad)
+
+    def reach(self, wish: TunnelWish, on_reached: Callable[[Channel | StreamStatus], None]) -> Reach:
+        """Begin to look for a way to the origin of a tunnel."""
+        request = wish.subject
+        return Reach(self.reactor, self._resolver, request.target, self._contexts[request], on_reached)
+
+    def claims_answered(self) -> None:
+        """Look again at the streams that came before the answer to a claim was heard."""
+        early, self._early = self._early, {}
+        for channel, (tunnel_id, timer) in early.items():
+            timer.cancel()
+            self._begin(tunnel_id, channel)
+
+    def _visit(self, header: ProxyHeader, channel: Channel) -> None:
+        self._begin(header.tunnel_id, channel)
+
+    def _begin(self, tunnel_id: int | None, channel: Channel) -> None:
+        wish = None if tunnel_id is None else self._claims.exported(tunnel_id)
+        if wish is None or tunnel_id is None:
+            self._wait_or_refuse(tunnel_id, channel)
+        elif len(self.visits) >= VISITS_MAX:
+            answer(channel, StreamStatus.OVERLOADED)
+        else:
+            visit = _Visit(self, wish, tunnel_id, channel)
+            self.visits.add(visit)
+            visit.start()
+
+    def _wait_or_refuse(self, tunnel_id: int | None, channel: Channel) -> None:
+        """Refuse a stream for a tunnel that is none of ours, unless it may become one with the next message.
+
+        Control messages are heard by a coroutine, streams by the reactor: a stream may be here first.
+        """
+        if tunnel_id is None or not self._claims.unanswered or len(self._early) >= EARLY_MAX:
+            self._refuse(tunnel_id, channel)
+        else:
+            timer = self.reactor.call_later(EARLY_S_MAX, lambda: self._too_early(channel))
+            self._early[channel] = (tunnel_id, timer)
+
+    def _too_early(self, channel: Channel) -> None:
+        tunnel_id, _ = self._early.pop(channel)
+        self._refuse(tunnel_id, channel)
+
+    def _refuse(self, tunnel_id: int | None, channel: Channel) -> None:
+        self._bad(f"tunnel {tunnel_id} is none of ours")
+        answer(channel, StreamStatus.UNKNOWN_TUNNEL)
+
+    def _bad(self, why: str) -> None:
+        self.refused += 1
+        # The first is worth a look; a thousand more would only bury it.
+        tell = log.warning if self.refused == 1 else log.debug
+        tell("stream of the server refused", why=why, refused=self.refused)
+
+
+class _Visit:
+    """One stream: on its way to the origin, then relayed."""
+
+    __slots__ = ("_channel", "_origin", "_origins", "_reach", "_started_at", "_tunnel_id", "_wish")
+
+    def __init__(self, origins: Origins, wish: TunnelWish, tunnel_id: int, channel: Channel) -> None:
+        self._origins = origins
+        self._wish = wish
+        self._tunnel_id = tunnel_id
+        self._channel = channel
+        self._started_at = origins.reactor.now
+        self._reach: Reach | None = None
+        self._origin: Channel | None = None
+
+    def start(self) -> None:
+        """Look for the origin; a visitor who leaves meanwhile ends it."""
+        self._channel.on_broken = self.abort
+        self._reach = self._origins.reach(self._wish, self._reached)
+        self._reach.start()
+
+    def abort(self) -> None:
+        """End it before it is relayed; also what the reactor asks after a failed callback."""
+        if self._reach is not None:
+            self._reach.abort()
+        if self._origin is not None:
+            self._origin.abort()
+        self._channel.abort()
+        self._origins.visits.discard(self)
+
+    def _reached(self, outcome: Channel | StreamStatus) -> None:
+        self._reach = None
+        if isinstance(outcome, StreamStatus):
+            self._channel.on_broken = nothing
+            self._origins.visits.discard(self)
+            answer(self._channel, outcome)
+            self._tell(0, 0, outcome.words)
+        else:
+            self._origin = outcome
+            self._channel.on_writable = self._begin
+            self._begin()
+
+    def _begin(self) -> None:
+        """Say that the origin is reached, as soon as the link takes a byte, then relay."""
+        channel, origin, origins = self._channel, self._origin, self._origins
+        if origin is None or not channel.room():
+            return
+        self._origin = None
+        channel.on_writable = channel.on_broken = nothing
+        if answer(channel, StreamStatus.CONNECTED):
+            Relay(origins.reactor, channel, origin, self._done).start()
+        else:
+            origins.visits.discard(self)
+            origin.abort()
+
+    def _done(self, relay: Relay) -> None:
+        self._origins.visits.discard(self)
+        tally = relay.tally
+        self._tell(tally.forward.bytes, tally.backward.bytes, how_it_ended(tally))
+
+    def _tell(self, bytes_in: int, bytes_out: int, reason: str) -> None:
+        # The edge tells of HTTP requests, one by one; a stream of theirs says nothing to a person.
+        if self._wish.kind == "tcp":
+            seconds = self._origins.reactor.now - self._started_at
+            self._origins.on_event(RelayDone(self._tunnel_id, bytes_in, bytes_out, seconds, reason))
+
+
+def how_it_ended(tally: Tally) -> str:
+    """Return how a relay from a visitor (left) to an origin (right) ended, in words."""
+    if tally.clean:
+        return "closed"
+    if tally.forward.reason == READ_BROKE:
+        return "the visitor left"
+    if tally.backward.reason == READ_BROKE:
+        return "the origin broke off"
+    return "the visitor left" if tally.forward.reason == ENDED else "the origin broke off"

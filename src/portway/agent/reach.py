@@ -1,0 +1,150 @@
+"""Reaches an origin: its addresses in turn, TLS where it wants it, and one clear status when there is no way."""
+
+import errno
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable
+
+from portway.agent.resolver import Address, Resolver
+from portway.agent.target import Target
+from portway.engine.channel import Channel
+from portway.engine.connect import Attempt, connect
+from portway.engine.reactor import Reactor
+from portway.engine.socket_channel import SocketChannel
+from portway.engine.tls_channel import TlsChannel
+from portway.errors import BrokenChannel
+from portway.protocol.stream_status import StreamStatus
+
+REACH_S_MAX = 8.0
+"""For name, connection and TLS together: less than the server's patience (session/opening.py), so that it hears why."""
+
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
+
+OnReached = Callable[[Channel | StreamStatus], None]
+
+
+class Reach:
+    """One way to an origin, being found; calls back once, from the reactor, with a channel or with why there is none."""
+
+    __slots__ = ("_addresses", "_attempt", "_context", "_on_reached", "_reactor", "_resolver", "_status", "_target", "_timer", "_tls")
+
+    def __init__(self, reactor: Reactor, resolver: Resolver, target: Target, context: ssl.SSLContext | None, on_reached: OnReached) -> None:
+        """Stand ready; `start` begins. `context` is for a target that speaks TLS."""
+        self._reactor = reactor
+        self._resolver = resolver
+        self._target = target
+        self._context = context
+        self._on_reached: OnReached | None = on_reached
+        self._addresses: list[Address] = []
+        self._attempt: Attempt | None = None
+        self._tls: TlsChannel | None = None
+        self._status = StreamStatus.UNRESOLVABLE
+        self._timer = reactor.call_later(REACH_S_MAX, self._time_out)
+
+    def start(self) -> None:
+        """Look for a way."""
+        target = self._target
+        if target.path:
+            self._attempt = connect(self._reactor, socket.AF_UNIX, target.path, REACH_S_MAX, self._connected)
+        else:
+            self._resolver.resolve(target.host, target.port, self._resolved)
+
+    def abort(self) -> None:
+        """Stop looking, without calling back."""
+        self._on_reached = None
+        self._timer.cancel()
+        if self._attempt is not None:
+            self._attempt.cancel()
+        if self._tls is not None:
+            self._tls.abort()
+
+    def _resolved(self, addresses: list[Address]) -> None:
+        self._addresses = list(addresses)
+        self._try_next()
+
+    def _try_next(self) -> None:
+        if self._on_reached is None:
+            return
+        if not self._addresses:
+            self._resolver.forget(self._target.host, self._target.port)
+            self._tell(self._status)
+            return
+        # Each address gets its share of the time, so that a dead first one does not use it up.
+        share_s = REACH_S_MAX / (len(self._addresses) + 1) if len(self._addresses) > 1 else REACH_S_MAX
+        family, address = self._addresses.pop(0)
+        self._attempt = connect(self._reactor, family, address, share_s, self._connected)
+
+    def _connected(self, result: socket.socket | OSError) -> None:
+        self._attempt = None
+        if self._on_reached is None:
+            if isinstance(result, socket.socket):
+                self._reactor.discard(result)
+            return
+        if isinstance(result, OSError):
+            self._status = status_of(result)
+            if self._status is StreamStatus.OVERLOADED or self._target.path:
+                self._tell(self._status)
+            else:
+                self._try_next()
+        elif self._context is None:
+            self._tell(SocketChannel(self._reactor, result))
+        else:
+            name = self._target.host or "localhost"
+            self._tls = TlsChannel(self._reactor, result, self._context, server_side=False, server_hostname=name)
+            self._tls.handshake(self._shook_hands)
+
+    def _shook_hands(self, failure: BrokenChannel | None) -> None:
+        channel, self._tls = self._tls, None
+        if failure is not None or channel is None:
+            if channel is not None:
+                channel.close()
+            self._tell(StreamStatus.REFUSED)
+        else:
+            self._tell(channel)
+
+    def _time_out(self) -> None:
+        on_reached = self._on_reached
+        self.abort()
+        if on_reached is not None:
+            on_reached(StreamStatus.TIMED_OUT)
+
+    def _tell(self, outcome: Channel | StreamStatus) -> None:
+        on_reached, self._on_reached = self._on_reached, None
+        self._timer.cancel()
+        if on_reached is not None:
+            on_reached(outcome)
+        elif isinstance(outcome, Channel):
+            outcome.abort()
+
+
+def status_of(error: OSError) -> StreamStatus:
+    """Return what a failed connect means to a visitor."""
+    if error.errno in _EXHAUSTED:
+        return StreamStatus.OVERLOADED
+    return StreamStatus.TIMED_OUT if error.errno == errno.ETIMEDOUT else StreamStatus.REFUSED
+
+
+def origin_tls(target: Target) -> ssl.SSLContext | None:
+    """Return how to speak TLS with an origin, None when it wants none.
+
+    On this machine its certificate is not checked: it is self-made nearly always, and the bytes do not leave the
+    machine. Anywhere else it is, by the system's CAs.
+    """
+    if not target.tls:
+        return None
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if _is_this_machine(target):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _is_this_machine(target: Target) -> bool:
+    if target.path or target.host.lower() == "localhost" or target.host.lower().endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(target.host).is_loopback
+    except ValueError:
+        return False

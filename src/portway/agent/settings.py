@@ -1,0 +1,42 @@
+"""What steers one running agent: whom it joins, and what it offers there."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from portway.agent.target import Target
+from portway.protocol.join_string import JoinString
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelRequest:
+    """One tunnel that the user asked for."""
+
+    kind: Literal["http", "tcp"]
+    target: Target
+    """The origin that answers this tunnel's visitors."""
+    name: str = ""
+    """Name under the server's domain; empty lets the server choose."""
+    host: str = ""
+    """A full host name instead of `name`."""
+    port: int = 0
+    """The public port of a tcp tunnel; 0 lets the server choose."""
+    takeover: bool = False
+    """Take the name or port even from a session of ours that still answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """Everything that `portway.agent.app.run` needs to know."""
+
+    join: JoinString
+    """Server, token and secret; its `repr` masks the secret."""
+    tunnels: tuple[TunnelRequest, ...]
+    data_dir: Path
+    """Where the agent keeps its identity for each token; made with mode 0700."""
+    plaintext_links: bool = False
+    """Speak without TLS, on a network that is already private; the server must say so too."""
+    links_max: int = 4
+    """Links to the server at a time, as far as it allows them; 1 keeps to a single one."""
+    ca_file: Path | None = None
+    """CA certificates for a server without a pin in the join string; None means the system's."""

@@ -1,0 +1,104 @@
+"""Reads TARGET, the local service that a tunnel shows: `3000`, `host:port`, `https://host:port`, `unix:/path`."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from portway.errors import ConfigError
+
+FORMS = "a port (3000), host:port, http://host:port, https://host:port or unix:/path"
+"""What every complaint offers instead."""
+
+UNIX_PATH_BYTES_MAX = 107
+"""Linux gives `sun_path` 108 bytes with the final zero; a longer path could never be dialled."""
+
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})", re.ASCII)
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,32})?", re.ASCII)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.ASCII | re.DOTALL)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an agent dials for every visitor: `host` and `port`, or `path` when it is a unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    """Path of a unix socket; empty for TCP."""
+    tls: bool = False
+    """True when the origin itself speaks TLS (`https://`)."""
+    scheme: Literal["", "http", "https"] = ""
+    """What the user wrote in front; empty when nothing."""
+
+    @property
+    def text(self) -> str:
+        """The target in full, as a console shows it: `http://127.0.0.1:3000`, `127.0.0.1:22`, `unix:/run/app.sock`."""
+        if self.path:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}" if self.scheme else f"{host}:{self.port}"
+
+
+def parse_target(text: str, kind: Literal["http", "tcp"] = "http") -> Target:
+    """Return where to dial for a tunnel of this `kind`.
+
+    Raises:
+        ConfigError: TARGET has none of the known forms, or a form that makes no sense for this kind of tunnel.
+    """
+    if _PORT.fullmatch(text):
+        return Target("127.0.0.1", _port(text, text))
+    if text.startswith("unix:"):
+        return _unix(text)
+    found = _SCHEME.fullmatch(text)
+    if found is None:
+        return _host_and_port(text, text, default_port=None)
+    scheme, rest = found[1].lower(), found[2]
+    if scheme not in _DEFAULT_PORTS:
+        raise ConfigError(f"TARGET {text!r}: nothing here speaks {scheme}://; give {FORMS}")
+    return _url(text, "https" if scheme == "https" else "http", rest, kind)
+
+
+def _url(text: str, scheme: Literal["http", "https"], rest: str, kind: str) -> Target:
+    if kind == "tcp":
+        raise ConfigError(f"TARGET {text!r}: a tcp tunnel relays bytes as they are; give host:port, or use `portway http {text}`")
+    authority, slash, path = rest.partition("/")
+    if slash and path:
+        raise ConfigError(f"TARGET {text!r}: a tunnel shows a whole origin, not a path of it; give {scheme}://{authority}")
+    if "@" in authority:
+        raise ConfigError("TARGET: leave the user name and password out of the address; the origin can ask its visitors for them")
+    found = _host_and_port(text, authority, default_port=_DEFAULT_PORTS[scheme])
+    return Target(found.host, found.port, tls=scheme == "https", scheme=scheme)
+
+
+def _unix(text: str) -> Target:
+    path = text.removeprefix("unix:")
+    if not path.startswith("/"):
+        raise ConfigError(f"TARGET {text!r}: give the socket's full path, as in unix:/run/app.sock")
+    if len(path.encode("utf-8", "surrogateescape")) > UNIX_PATH_BYTES_MAX or "\0" in path:
+        raise ConfigError(f"TARGET {text!r}: a unix socket's path has at most {UNIX_PATH_BYTES_MAX} bytes")
+    return Target(path=path)
+
+
+def _host_and_port(text: str, authority: str, default_port: int | None) -> Target:
+    host, colon, port = authority.rpartition(":")
+    if authority.endswith("]") or not colon:
+        host, colon, port = authority, "", ""
+    if not colon and default_port is None:
+        raise ConfigError(f"TARGET {text!r}: the port is missing; give {FORMS}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        good = _IPV6.fullmatch(host) is not None
+    else:
+        good = _HOST.fullmatch(host) is not None
+    if not good:
+        raise ConfigError(f"TARGET {text!r}: {host!r} is no host name; give {FORMS}")
+    return Target(host, _port(text, port) if colon else default_port or 0)
+
+
+def _port(text: str, port: str) -> int:
+    number = int(port) if _PORT.fullmatch(port) else 0
+    if not 1 <= number <= 65535:
+        raise ConfigError(f"TARGET {text!r}: a port is a number from 1 to 65535, not {port!r}")
+    return number
