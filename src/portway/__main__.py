@@ -1,0 +1,5 @@
+"""`python -m portway` is `portway`."""
+
+from portway.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The words a person types, turned into settings and one call."""

@@ -1,0 +1,150 @@
+"""`portway http` and `portway tcp`: one tunnel to one local service, until it is stopped."""
+
+import os
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import click
+
+from portway.agent.settings import AgentSettings, TunnelRequest
+from portway.agent.target import parse_target
+from portway.cli.options import agent_options, output_options
+from portway.errors import ConfigError
+
+takeover_option = click.option(
+    "--takeover",
+    is_flag=True,
+    envvar="PORTWAY_TAKEOVER",
+    show_envvar=True,
+    help="Take the address even from another session of this agent that still answers.",
+)
+plaintext_option = click.option(
+    "--plaintext-links",
+    is_flag=True,
+    envvar="PORTWAY_PLAINTEXT_LINKS",
+    show_envvar=True,
+    help="Speak without TLS, on a network that is already private. The server must say so too.",
+)
+ca_option = click.option(
+    "--ca-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="PORTWAY_CA_FILE",
+    show_envvar=True,
+    help="CA certificates for a server whose join string has no pin.  [default: the system's]",
+)
+
+
+links_option = click.option(
+    "--max-links",
+    metavar="N",
+    type=click.IntRange(1, 16),
+    default=4,
+    show_default=True,
+    envvar="PORTWAY_MAX_LINKS",
+    show_envvar=True,
+    help="Connections to the server at a time. Further ones are opened when traffic asks for them.",
+)
+
+
+class _Options(TypedDict):
+    """What `http` and `tcp` take alike."""
+
+    plaintext_links: bool
+    max_links: int
+    ca_file: Path | None
+    join_file: Path | None
+    data: Path | None
+    as_json: bool
+    log_level: str
+
+
+@click.command("http")
+@click.argument("target", metavar="TARGET")
+@click.option("--name", metavar="NAME", default="", envvar="PORTWAY_NAME", show_envvar=True, help="Name below the server's domain.")
+@click.option("--host", metavar="HOST", default="", envvar="PORTWAY_HOST", show_envvar=True, help="A whole host name instead.")
+@takeover_option
+@plaintext_option
+@links_option
+@ca_option
+@agent_options
+@output_options
+def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Options]) -> int:
+    """Show a local web service: TARGET is 3000, host:port, https://host:port or unix:/path.
+
+    Without --name or --host the server chooses a name that nobody guesses.
+    """
+    if name and host:
+        raise ConfigError("--name, --host: give one of them, a name below the server's domain or a whole host name")
+    request = TunnelRequest(kind="http", target=parse_target(target, "http"), name=name, host=host, takeover=takeover)
+    return _expose(request, **rest)
+
+
+@click.command("tcp")
+@click.argument("target", metavar="TARGET")
+@click.option(
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(1, 65535),
+    default=None,
+    envvar="PORTWAY_PORT",
+    show_envvar=True,
+    help="Public port; else the server chooses.",
+)
+@takeover_option
+@plaintext_option
+@links_option
+@ca_option
+@agent_options
+@output_options
+def tcp(target: str, port: int | None, takeover: bool, **rest: Unpack[_Options]) -> int:
+    """Show any local service that speaks TCP: TARGET is 5432, host:port or unix:/path."""
+    request = TunnelRequest(kind="tcp", target=parse_target(target, "tcp"), port=port or 0, takeover=takeover)
+    return _expose(request, **rest)
+
+
+def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
+    """Run an agent with one tunnel."""
+    from portway.agent.joining import find_join
+    from portway.config.paths import data_dir, private_dir
+    from portway.telemetry.logs import secrets_mask
+
+    ca_file = options["ca_file"]
+    folder = private_dir(options["data"] or data_dir())
+    join = find_join(options["join_file"], os.environ, folder)
+    secrets_mask.hide(join.secret)
+    if ca_file is not None and (join.pin is not None or join.plaintext):
+        raise ConfigError("--ca-file: the join string says how to know the server already; a CA is not asked")
+    settings = AgentSettings(
+        join=join,
+        tunnels=(request,),
+        data_dir=folder,
+        plaintext_links=options["plaintext_links"],
+        links_max=options["max_links"],
+        ca_file=ca_file,
+    )
+    return _run(settings, options["as_json"], options["log_level"])
+
+
+def _run(settings: AgentSettings, as_json: bool, log_level: str) -> int:
+    from portway.agent.app import run
+    from portway.agent.board import AgentBoard
+    from portway.agent.console import Console, Tell, json_console
+    from portway.agent.events import AgentEvent
+    from portway.cli.running import STDERR, STDOUT, run_until_stopped, voices, with_status
+    from portway.clock import wall
+    from portway.telemetry.terminal import Style, is_terminal
+
+    with voices(as_json=as_json, log_level=log_level) as ways:
+        console: Tell
+        if as_json:
+            console = json_console(ways.out.write, wall)
+        else:
+            console = Console(ways.out.write, ways.err.write, Style.of(STDOUT), Style.of(STDERR), is_terminal(STDOUT))
+        board = AgentBoard(f"{settings.join.host}:{settings.join.port}", wall)
+
+        def on_event(event: AgentEvent) -> None:
+            board(event)
+            console(event)
+
+        return run_until_stopped(lambda: with_status("agent", board.document, lambda: run(settings, on_event=on_event)))

@@ -1,0 +1,104 @@
+"""The command `portway`: finds the subcommand, and turns errors into words and exit codes."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from portway import __version__
+from portway.errors import PortwayError
+
+COMMANDS = {
+    "server": ("portway.cli.server", "Take visitors in, on a machine with a public address."),
+    "token": ("portway.cli.token", "Decide who may join this server."),
+    "join": ("portway.cli.join", "Keep the join string of a server."),
+    "http": ("portway.cli.expose", "Show a local web service."),
+    "tcp": ("portway.cli.expose", "Show any local service that speaks TCP."),
+    "status": ("portway.cli.status", "Tell what of Portway runs here, and how it is."),
+    "demo": ("portway.cli.demo", "Start a server, an agent and a small site, to look around."),
+}
+"""Name → its module, which is imported only when the command runs, and its line in `portway --help`."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for, so that `portway --help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None when there is no such."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="portway", message="%(prog)s %(version)s")
+def portway() -> None:
+    """Publish a local service through a server of your own.
+
+    Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 refused by the server.
+    """
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code. Errors are told on stderr, without secrets."""
+    try:
+        code = portway.main(args, prog_name="portway", standalone_mode=False)
+    except click.ClickException as exc:
+        _tell_usage(exc)
+        return exc.exit_code
+    except click.Abort:
+        _tell("stopped")
+        return 1
+    except PortwayError as exc:
+        for line in str(exc).splitlines():
+            _tell(line)
+        return exc.exit_code
+    except Exception as exc:  # noqa: BLE001 - the last place where it can be told without a secret in the traceback
+        _tell_bug(exc)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    sys.exit(run())
+
+
+def _tell(text: str) -> None:
+    from portway.telemetry.logs import secrets_mask
+    from portway.telemetry.terminal import escape
+
+    click.echo(f"portway: {escape(secrets_mask(text))}", err=True)
+
+
+def _tell_usage(exc: click.ClickException) -> None:
+    """Say what is wrong with a command line; click's own way would repeat a secret that stands in it."""
+    if isinstance(exc, click.exceptions.NoArgsIsHelpError):
+        exc.show()
+        return
+    if isinstance(exc, click.UsageError) and exc.ctx is not None:
+        click.echo(exc.ctx.get_usage(), err=True)
+    _tell(exc.format_message())
+    if isinstance(exc, click.UsageError) and exc.ctx is not None:
+        click.echo(f"`{exc.ctx.command_path} --help` says more", err=True)
+
+
+def _tell_bug(exc: Exception) -> None:
+    import traceback
+
+    from portway.telemetry.logs import secrets_mask
+
+    click.echo(secrets_mask("".join(traceback.format_exception(exc))), err=True, nl=False)
+    _tell("this is a bug of Portway; please report it with the lines above")

@@ -1,0 +1,130 @@
+"""What commands that run until they are stopped have in common: signals, console, logs, status socket."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from portway.cli.descriptors import raise_limit
+from portway.config.paths import runtime_dir
+from portway.errors import ConfigError, PortwayError, UnavailableError
+from portway.telemetry.event_lines import json_line
+from portway.telemetry.line_writer import LineWriter
+from portway.telemetry.logs import LogSink, get_log
+from portway.telemetry.status_socket import serve_status
+
+STOP_S_MAX = 5.0
+"""How long a program may take to say goodbye after the first signal; then it ends as it is."""
+
+STOPPED_HARD = 1
+
+STDOUT, STDERR = 1, 2
+
+log = get_log(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Voices:
+    """The two ways out of a running program; neither ever blocks it."""
+
+    out: LineWriter
+    err: LineWriter
+
+
+@contextmanager
+def voices(*, as_json: bool, log_level: str) -> Iterator[Voices]:
+    """Open stdout for the console and stderr for logs, and write what waits at the end."""
+    dropped = _json_left_out if as_json else _left_out
+    both = Voices(LineWriter(STDOUT, dropped_line=dropped), LineWriter(STDERR))
+    try:
+        with LogSink(both.err, log_level, form="json" if as_json else "human"):
+            yield both
+    finally:
+        both.out.close()
+        both.err.close()
+
+
+def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run `work` in a new loop; SIGINT, SIGTERM or SIGHUP cancels it, and that counts as done (0).
+
+    A second signal, or STOP_S_MAX after the first, ends the process at once. It may hold as many descriptors as the
+    system allows.
+
+    Raises:
+        PortwayError: as `work` raised it; the first, when a group of tasks raised several.
+    """
+    raise_limit()
+    try:
+        return asyncio.run(_stoppable(work))
+    except BaseExceptionGroup as group:
+        told = [exc for exc in _leaves(group) if isinstance(exc, PortwayError)]
+        if not told or len(told) < len(_leaves(group)):
+            raise
+        raise told[0] from group
+
+
+async def with_status(name: str, document: Callable[[], bytes], work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run `work` while `portway status` can ask for `document`; without that, if its socket cannot be made."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(serve_status(status_path(name), document))
+        except (ConfigError, UnavailableError) as exc:
+            log.warning("no status socket", why=exc)
+        return await work()
+
+
+def status_path(name: str) -> Path:
+    """Return where this process's status socket is: `agent-4711.sock` in the user's runtime directory.
+
+    Raises:
+        ConfigError: there is no runtime directory that is ours alone.
+    """
+    return runtime_dir() / f"{name}-{os.getpid()}.sock"
+
+
+async def _stoppable(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    loop = asyncio.get_running_loop()
+    stopping = False
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work(), name="command")
+
+        def stop() -> None:
+            nonlocal stopping
+            if stopping:
+                _end_now()
+            stopping = True
+            task.cancel()
+            loop.call_later(STOP_S_MAX, _end_now)
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants it ignored
+                loop.add_signal_handler(number, stop)
+    if task.cancelled():
+        return 0
+    return task.result()
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the single errors of a group of groups."""
+    found: list[BaseException] = []
+    for exc in group.exceptions:
+        found += _leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc]
+    return found
+
+
+def _end_now() -> None:
+    sys.stderr.flush()
+    os._exit(STOPPED_HARD)
+
+
+def _left_out(count: int) -> str:
+    return f"... {count} lines left out: whoever reads this was too slow"
+
+
+def _json_left_out(count: int) -> str:
+    return json_line({"event": "left_out", "count": count})

@@ -1,0 +1,49 @@
+"""`portway server`: settings from everywhere, then the server until it is stopped."""
+
+import os
+from pathlib import Path
+
+import click
+
+from portway.cli.options import config_option, output_options, settings_options
+from portway.server.settings import ServerSettings
+
+
+@click.command("server")
+@config_option
+@settings_options(ServerSettings)
+@output_options
+def server(config: Path | None, as_json: bool, log_level: str, **flags: object) -> int:
+    """Take visitors in and hand them to agents, on a machine with a public address.
+
+    Without options it serves this machine alone: names below localhost, at port 8080.
+    """
+    from portway.config.sources import load_settings
+    from portway.server.settings import defaults_for
+
+    settings = load_settings(ServerSettings, "server", flags=flags, environ=os.environ, file=config, defaults=defaults_for)
+    return _serve(settings, as_json, log_level)
+
+
+def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
+    from portway.cli.running import STDOUT, run_until_stopped, voices, with_status
+    from portway.clock import wall
+    from portway.server.app import serve
+    from portway.server.board import ServerBoard
+    from portway.server.console import Console, json_console
+    from portway.server.events import ServerEvent
+    from portway.telemetry.terminal import Style
+
+    with voices(as_json=as_json, log_level=log_level) as ways:
+        console = json_console(ways.out.write, wall) if as_json else Console(ways.out.write, Style.of(STDOUT))
+        board = ServerBoard(wall)
+
+        def on_event(event: ServerEvent) -> None:
+            board(event)
+            console(event)
+
+        async def work() -> int:
+            await serve(settings, on_event=on_event)
+            return 0
+
+        return run_until_stopped(lambda: with_status("server", board.document, work))

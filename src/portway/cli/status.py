@@ -1,0 +1,84 @@
+"""`portway status`: asks every program of this user on this machine how it is."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from portway.agent.board import AgentStatus
+from portway.cli.options import json_option
+from portway.errors import PortwayError, UnavailableError
+from portway.server.board import ServerStatus
+
+Status = AgentStatus | ServerStatus
+
+
+@click.command("status")
+@json_option("A JSON array on stdout, one object for each program.")
+def status(as_json: bool) -> int:
+    """Tell what of Portway runs here for you, and how it is. Exit code 1 when a program does not answer."""
+    from portway.clock import wall
+    from portway.config.paths import runtime_dir
+
+    found, silent = _ask_all(runtime_dir())
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    elif not found and not silent:
+        click.echo("Nothing of Portway runs here for you.")
+    else:
+        click.echo("\n".join(line for one in found for line in _lines(one, wall())))
+    for complaint in silent:
+        click.echo(f"portway: {complaint}", err=True)
+    return 1 if silent else 0
+
+
+def _ask_all(folder: Path) -> tuple[list[Status], list[PortwayError]]:
+    """Return what the programs say, servers first, and why some said nothing; sockets of dead programs are removed."""
+    from portway.telemetry.status_socket import ask_status
+
+    found: list[Status] = []
+    silent: list[PortwayError] = []
+    for path in sorted(folder.glob("*.sock"), reverse=True):
+        try:
+            document = ask_status(path)
+            if document is None:
+                path.unlink(missing_ok=True)
+            else:
+                found.append(msgspec.json.decode(document, type=Status))
+        except msgspec.DecodeError as exc:
+            silent.append(UnavailableError(f"{path}: says what this version does not understand: {exc}"))
+        except UnavailableError as exc:
+            silent.append(exc)
+    return found, silent
+
+
+def _lines(one: Status, now: float) -> list[str]:
+    return _server_lines(one, now) if isinstance(one, ServerStatus) else _agent_lines(one, now)
+
+
+def _server_lines(one: ServerStatus, now: float) -> list[str]:
+    from portway.protocol.units import format_duration
+    from portway.telemetry.terminal import escape, table
+
+    since = format_duration(max(0.0, now - one.since))
+    lines = [f"server {one.pid}  up {since}  *.{one.domain} at {one.http}, agents at {one.agents}, {len(one.sessions)} logged in"]
+    tokens = {session.session: session.token for session in one.sessions}
+    rows = [(escape(lease.url), f"agent {escape(tokens.get(lease.session, 'away'))}") for lease in one.tunnels]
+    return lines + table(rows, indent="  ")
+
+
+def _agent_lines(one: AgentStatus, now: float) -> list[str]:
+    from portway.protocol.units import format_duration, format_size
+    from portway.telemetry.terminal import escape, table
+
+    away = f", {format_duration(one.rtt_s)} away" if one.rtt_s is not None else ""
+    why = f": {escape(one.problem)}" if one.problem else ""
+    since = format_duration(max(0.0, now - one.since))
+    lines = [f"agent {one.pid}  {one.state} for {since}  server {escape(one.server)}{away}{why}"]
+    rows = []
+    for tunnel in one.tunnels:
+        said = [f"{tunnel.requests} requests"] if tunnel.requests else []
+        if tunnel.relays:
+            said.append(f"{tunnel.relays} relays, {format_size(tunnel.bytes_in)} in, {format_size(tunnel.bytes_out)} out")
+        rows.append((escape(tunnel.url), escape(tunnel.target), ", ".join(said) or "no visitors yet"))
+    return lines + table(rows, indent="  ")

@@ -1,0 +1,188 @@
+"""`portway token`: makes, lists and revokes tokens in a server's data directory, while it runs or not."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from portway.cli.options import config_option, json_option, settings_options
+from portway.config.values import PortRange
+from portway.errors import ConfigError
+from portway.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from portway.protocol.join_string import JoinString
+    from portway.server.access.tokens import TokenRecord
+    from portway.server.store import Store
+
+
+@click.group("token")
+def token() -> None:
+    """Decide who may join this server."""
+
+
+@token.command("create")
+@click.argument("name")
+@click.option(
+    "--hosts", metavar="PATTERNS", multiple=True, help="Names it may use: app, dev-*, *.example.org.  [default: any below the domain]"
+)
+@click.option("--ports", metavar="RANGES", multiple=True, help="Public tcp ports it may use: 22000, 21000-21999.  [default: all]")
+@click.option("--protocols", metavar="LIST", multiple=True, help="http, tcp.  [default: both]")
+@click.option("--expires", metavar="TIME", help="How long it lives: 12h, 30d.  [default: until it is revoked]")
+@click.option("--max-tunnels", metavar="N", type=int, help="Names and ports held at once.  [default: 64]")
+@settings_options(ServerSettings, "data", "advertise")
+@config_option
+def create(
+    name: str,
+    hosts: tuple[str, ...],
+    ports: tuple[str, ...],
+    protocols: tuple[str, ...],
+    expires: str | None,
+    max_tunnels: int | None,
+    config: Path | None,
+    **flags: object,
+) -> None:
+    """Make a token and print its join string, alone, on stdout. It is never shown again.
+
+    PATTERNS, RANGES and LIST are separated by commas; the options may also come several times.
+    """
+    from portway.clock import wall
+    from portway.protocol.scram import make_verifier
+    from portway.protocol.units import parse_duration_s
+    from portway.server.access.tokens import Grants, TokenRecord, check_token_name, new_credentials
+
+    given: dict[str, object] = {
+        "hosts": _split(hosts),
+        "ports": tuple(PortRange.parse(text) for text in _split(ports)),
+        "protocols": _split(protocols),
+        "tunnels_max": max_tunnels,
+        "expires_at": wall() + parse_duration_s(expires) if expires else None,
+    }
+    grants = Grants(**{key: value for key, value in given.items() if value not in (None, ())})  # type: ignore[arg-type]
+    check_token_name(name)
+    settings = _settings(config, flags)
+    token_id, secret = new_credentials(secrets.token_bytes)
+    verifier = make_verifier(secret, secrets.token_bytes(16))
+    join = _join_string(settings, token_id, secret)
+    with _store(settings) as store:
+        store.create_token(TokenRecord(id=token_id, name=name, verifier=verifier, grants=grants, created_at=wall()))
+    click.echo(str(join))
+    click.echo(f"Token {name}: {_allowed(grants.hosts, grants.ports, grants.protocols)}. On the agent's machine: portway join", err=True)
+
+
+@token.command("list")
+@settings_options(ServerSettings, "data")
+@config_option
+@json_option("A JSON array on stdout.")
+def list_tokens(config: Path | None, as_json: bool, **flags: object) -> None:
+    """Show all tokens and what they allow, never their secrets."""
+    from portway.clock import wall
+    from portway.telemetry.event_lines import timestamp
+    from portway.telemetry.terminal import table
+
+    with _store(_settings(config, flags)) as store:
+        tokens = store.tokens()
+    now = wall()
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode([_as_json(one, now) for one in tokens]))
+        return
+    if not tokens:
+        click.echo("No tokens yet; `portway token create NAME` makes one.", err=True)
+        return
+    rows = [("NAME", "ID", "STATE", "CREATED", "ALLOWS")]
+    for one in tokens:
+        grants = one.grants
+        allows = _allowed(grants.hosts, grants.ports, grants.protocols)
+        rows.append((one.name, one.id, _state(one, now), timestamp(one.created_at)[:10], allows))
+    click.echo("\n".join(table(rows)))
+
+
+@token.command("revoke")
+@click.argument("name")
+@settings_options(ServerSettings, "data")
+@config_option
+def revoke(name: str, config: Path | None, **flags: object) -> None:
+    """End a token; its sessions on a running server end within a second."""
+    from portway.clock import wall
+
+    with _store(_settings(config, flags)) as store:
+        ended = store.revoke(name, wall())
+    click.echo(f"Token {ended.name} ({ended.id}) is revoked.", err=True)
+
+
+def _settings(config: Path | None, flags: dict[str, object]) -> ServerSettings:
+    from portway.config.sources import load_settings
+    from portway.server.settings import defaults_for
+
+    return load_settings(ServerSettings, "server", flags=flags, environ=os.environ, file=config, defaults=defaults_for)
+
+
+def _store(settings: ServerSettings) -> "Store":
+    from portway.server.store import FILE, Store
+
+    return Store(settings.data / FILE)
+
+
+def _join_string(settings: ServerSettings, token_id: str, secret: str) -> "JoinString":
+    """Return the join string for the server that runs, or ran last, on this data directory."""
+    from portway.protocol.join_string import JoinString
+    from portway.server.identity import Advertised, identity_of, read_advertised
+
+    advertised = read_advertised(settings.data)
+    if advertised is None:
+        pin = None if settings.plaintext_links else identity_of(settings).pin
+        address = settings.advertised
+        advertised = Advertised(address.host, address.port, pin.hex() if pin else "", settings.plaintext_links)
+        if settings.advertise is None:
+            click.echo(f"No server ran on {settings.data} yet; the join string says that it will be at {address}.", err=True)
+    elif settings.advertise is not None:
+        advertised = Advertised(settings.advertise.host, settings.advertise.port, advertised.pin, advertised.plaintext)
+    pin = bytes.fromhex(advertised.pin) if advertised.pin else None
+    return JoinString(token_id, secret, advertised.host, advertised.port, pin, advertised.plaintext)
+
+
+def _split(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the single words of options that take lists."""
+    words = tuple(word.strip(" ") for value in values for word in value.split(","))
+    if "" in words:
+        raise ConfigError(f"expected words separated by single commas, got {','.join(values)!r}")
+    return words
+
+
+def _allowed(hosts: tuple[str, ...], ports: tuple[PortRange, ...], protocols: tuple[str, ...]) -> str:
+    """Return what grants allow, in words."""
+    words = {"http": f"http as {', '.join(hosts)}", "tcp": f"tcp on {', '.join(map(str, ports)) or 'any port'}"}
+    return "; ".join(words[protocol] for protocol in protocols)
+
+
+def _state(one: "TokenRecord", now: float) -> str:
+    from portway.protocol.units import format_duration
+
+    if one.revoked_at is not None:
+        return "revoked"
+    if one.grants.expires_at is None:
+        return "live"
+    left_s = one.grants.expires_at - now
+    return f"{format_duration(left_s)} left" if left_s > 0 else "expired"
+
+
+def _as_json(one: "TokenRecord", now: float) -> dict[str, object]:
+    from portway.telemetry.event_lines import timestamp
+
+    ends = one.grants.expires_at
+    return {
+        "name": one.name,
+        "id": one.id,
+        "state": "revoked" if one.revoked_at is not None else "expired" if ends is not None and ends <= now else "live",
+        "hosts": list(one.grants.hosts),
+        "ports": [str(ports) for ports in one.grants.ports],
+        "protocols": list(one.grants.protocols),
+        "max_tunnels": one.grants.tunnels_max,
+        "created": timestamp(one.created_at),
+        "expires": timestamp(ends) if ends is not None else None,
+        "revoked": timestamp(one.revoked_at) if one.revoked_at is not None else None,
+    }

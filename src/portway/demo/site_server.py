@@ -1,0 +1,56 @@
+"""Runs the sample site with uvicorn on a socket that is already bound."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+WEBSOCKET_BYTES_MAX = 4 * 1024 * 1024
+"""The echo takes frames of a few MiB, so that large ones can be tried too."""
+
+BACKLOG = 128
+"""Connections that wait to be accepted; a browser opens six at once."""
+
+
+class _QuietServer(uvicorn.Server):
+    """A uvicorn that leaves signals to the demo, which stops the agent before the site."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def site_socket(port: int = 0) -> socket.socket:
+    """Return a listening TCP socket on 127.0.0.1, so that nobody is refused before the site runs; port 0 takes any free one."""
+    # asyncio turns Nagle off only where a socket says that it is TCP; with it every other answer waits 40 ms for an ACK.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
+    sock.listen(BACKLOG)
+    return sock
+
+
+async def serve_site(app: ASGIApp, sock: socket.socket, stop: asyncio.Event) -> None:
+    """Serve `app` on `sock` until `stop` is set; open requests then get two seconds more."""
+    server = _QuietServer(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            ws="websockets-sansio",
+            ws_max_size=WEBSOCKET_BYTES_MAX,
+            ws_per_message_deflate=False,  # what is measured is the tunnel, not zlib
+            proxy_headers=False,  # the page shows X-Forwarded-* as they came
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[sock]), name="sample site")
+        await stop.wait()
+        server.should_exit = True
