@@ -1,0 +1,1 @@
+"""Proof that Portway does what it says, mirroring src."""

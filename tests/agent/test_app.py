@@ -1,0 +1,374 @@
+"""Agent and server put together, over real sockets and in one loop: what goes through, and how each end takes losses."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portway.agent.app import run
+from portway.agent.events import Connecting, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+from portway.agent.settings import AgentSettings
+from portway.config.values import ListenAddress, PortRange
+from portway.errors import ConfigError
+from portway.protocol.join_string import JoinString
+from portway.server.events import LeaseDown, SessionDown, SessionUp
+from tests.kit.http_origin import HttpOrigin
+from tests.kit.origins import RawOrigin, echo, pour, pour_and_die, swallow_and_tell
+from tests.kit.pair import Events, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel
+from tests.kit.sockets import free_port
+from tests.kit.streams import stream_hash
+
+LINKS = pytest.mark.parametrize("plaintext", [False, True], ids=["TLS links", "plain links"])
+Scene = Callable[[RunningServer], Coroutine[Any, Any, None]]
+
+
+def play(tmp_path: Path, scene: Scene, **settings: Any) -> RunningServer:
+    """Run a scene beside a server."""
+
+    async def whole() -> RunningServer:
+        async with running_server(tmp_path, **settings) as server:
+            await scene(server)
+        return server
+
+    return asyncio.run(whole())
+
+
+async def exchange(port: int, data: bytes) -> bytes:
+    """Send, end, and return everything that comes back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        writer.write_eof()
+        async with asyncio.timeout(20):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+async def get(server: RunningServer, host: str, path: str = "/hello") -> bytes:
+    """Return the answer to a request, head and body."""
+    return await exchange(server.http_port, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+
+
+@LINKS
+def test_bytes_go_through_a_tcp_tunnel_and_back(tmp_path: Path, plaintext: bool) -> None:
+    async def scene(server: RunningServer) -> None:
+        async with running_agent(tmp_path, server.token(), tcp_tunnel(origin.port)) as agent:
+            up = await agent.events.wait(TunnelUp)
+            assert up.url == f"tcp://127.0.0.1:{up.port}"
+            assert await exchange(up.port, b"hello through the tunnel") == b"hello through the tunnel"
+            done = await agent.events.wait(RelayDone)
+            assert (done.bytes_in, done.bytes_out, done.reason) == (24, 24, "closed")
+
+    with RawOrigin(echo) as origin:
+        play(tmp_path, scene, plaintext_links=plaintext)
+
+
+@LINKS
+def test_large_streams_arrive_whole_and_the_reply_comes_after_the_half_close(tmp_path: Path, plaintext: bool) -> None:
+    size = 12_345_678
+
+    async def scene(server: RunningServer) -> None:
+        async with running_agent(tmp_path, server.token(), tcp_tunnel(down.port), tcp_tunnel(up.port)) as agent:
+            await agent.events.wait(TunnelUp, 2)
+            ports = {told.target: told.port for told in agent.events.of(TunnelUp)}
+            poured = await exchange(ports[f"127.0.0.1:{down.port}"], f"{size} 5\n".encode())
+            assert len(poured) == size
+            answer = await exchange(ports[f"127.0.0.1:{up.port}"], poured)
+            assert answer == f"{size} {stream_hash(size, 5)}\n".encode()
+
+    with RawOrigin(pour) as down, RawOrigin(swallow_and_tell) as up:
+        play(tmp_path, scene, plaintext_links=plaintext)
+
+
+@LINKS
+def test_an_origin_that_dies_in_mid_answer_is_an_error_to_the_visitor(tmp_path: Path, plaintext: bool) -> None:
+    async def scene(server: RunningServer) -> None:
+        async with running_agent(tmp_path, server.token(), tcp_tunnel(origin.port)) as agent:
+            up = await agent.events.wait(TunnelUp)
+            with pytest.raises(ConnectionResetError):
+                await exchange(up.port, b"3000000 1\n")
+
+    with RawOrigin(pour_and_die) as origin:
+        play(tmp_path, scene, plaintext_links=plaintext)
+
+
+def test_many_visitors_at_once_each_get_their_own_bytes(tmp_path: Path) -> None:
+    async def visit(port: int, number: int) -> None:
+        mine = f"visitor {number} ".encode() * 500
+        assert await exchange(port, mine) == mine
+
+    async def scene(server: RunningServer) -> None:
+        async with running_agent(tmp_path, server.token(), tcp_tunnel(origin.port)) as agent:
+            up = await agent.events.wait(TunnelUp)
+            async with asyncio.TaskGroup() as visitors:
+                for number in range(200):
+                    visitors.create_task(visit(up.port, number))
+
+    with RawOrigin(echo) as origin:
+        play(tmp_path, scene)
+
+
+@LINKS
+def test_requests_go_through_an_http_tunnel_and_are_told(tmp_path: Path, plaintext: bool) -> None:
+    async def scene(server: RunningServer) -> None:
+        async with running_agent(tmp_path, server.token(), http_tunnel(origin.port, name="app")) as agent:
+            up = await agent.events.wait(TunnelUp)
+            assert up.url == f"http://app.localhost:{server.http_port}"
+            assert (await get(server, "app.localhost")).startswith(b"HTTP/1.1 200")
+            told = await agent.events.wait(RequestDone)
+            assert (told.method, told.path, told.status, told.tunnel) == ("GET", "/hello", 200, up.tunnel)
+
+    with HttpOrigin() as origin:
+        play(tmp_path, scene, plaintext_links=plaintext)
+
+
+def test_the_round_trip_is_told_once_it_was_measured(tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        async with running_agent(tmp_path, server.token(), tcp_tunnel(origin.port)) as agent:
+            assert 0 < (await agent.events.wait(RoundTrip)).rtt_s < 1
+
+    with RawOrigin(echo) as origin:
+        play(tmp_path, scene)
+
+
+def test_an_origin_that_is_not_there_is_a_502_and_a_reset(tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        nobody = free_port()
+        async with running_agent(tmp_path, server.token(), http_tunnel(nobody, name="app"), tcp_tunnel(nobody)) as agent:
+            await agent.events.wait(TunnelUp, 2)
+            assert b"origin_unreachable" in await get(server, "app.localhost")
+            port = next(up.port for up in agent.events.of(TunnelUp) if up.port)
+            with pytest.raises(ConnectionResetError):
+                await exchange(port, b"anybody?")
+
+    play(tmp_path, scene)
+
+
+async def code_and_refusal(settings: AgentSettings) -> tuple[int, Refused]:
+    events = Events()
+    async with asyncio.timeout(8):
+        code = await run(settings, on_event=events)
+    return code, events.of(Refused)[-1]
+
+
+def altered(join: JoinString, **changes: Any) -> JoinString:
+    fields = {name: getattr(join, name) for name in ("token_id", "secret", "host", "port", "pin", "plaintext")}
+    return JoinString(**(fields | changes))
+
+
+def test_whoever_is_refused_ends_with_3_and_a_reason(tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        join = server.token()
+        good = AgentSettings(join=join, tunnels=(http_tunnel(80, name="app"),), data_dir=tmp_path / "other")
+        async with running_agent(tmp_path, join, http_tunnel(80, name="app")) as agent:
+            await agent.events.wait(TunnelUp)
+            wrong = {
+                "bad_credentials": replace(good, join=altered(join, secret="A" * 43)),
+                "wrong_pin": replace(good, join=altered(join, pin=b"p" * 32)),
+                "name_taken": good,
+                "reserved_name": replace(good, tunnels=(http_tunnel(80, name="www"),)),
+                "port_not_allowed": replace(good, tunnels=(tcp_tunnel(80, port=1),)),
+            }
+            for expected, settings in wrong.items():
+                code, refused = await code_and_refusal(settings)
+                assert (code, refused.code) == (3, expected)
+                assert refused.reason
+                assert join.secret not in repr(refused) + repr(settings)
+
+    play(tmp_path, scene)
+
+
+def test_a_revoked_agent_ends_with_3(tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        async with running_agent(tmp_path, server.token(), http_tunnel(80, name="app")) as agent:
+            await agent.events.wait(TunnelUp)
+            server.revoke()
+            async with asyncio.timeout(5):
+                assert await agent.task == 3
+            assert agent.events.of(Refused)[0].code == "token_revoked"
+            assert b"unknown_host" in await get(server, "app.localhost")
+
+    play(tmp_path, scene)
+
+
+def test_a_replaced_agent_ends_with_3_and_does_not_come_back(tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        join = server.token()
+        async with running_agent(tmp_path, join, http_tunnel(80, name="app")) as first:
+            await first.events.wait(TunnelUp)
+            code, refused = await code_and_refusal(
+                AgentSettings(join=join, tunnels=(http_tunnel(81, name="app"),), data_dir=tmp_path / "agent")
+            )
+            assert (code, refused.code) == (3, "name_in_use")
+            async with running_agent(tmp_path, join, http_tunnel(81, name="app", takeover=True)) as second:
+                await second.events.wait(TunnelUp)
+                async with asyncio.timeout(5):
+                    assert await first.task == 3
+                assert first.events.of(Refused)[0].code == "replaced"
+
+    play(tmp_path, scene)
+
+
+def test_two_agents_of_one_machine_live_side_by_side(tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        join = server.token()
+        async with (
+            running_agent(tmp_path, join, http_tunnel(one.port, name="one")) as first,
+            running_agent(tmp_path, join, http_tunnel(two.port, name="two")) as second,
+        ):
+            await first.events.wait(TunnelUp)
+            await second.events.wait(TunnelUp)
+            for name in ("one", "two"):
+                assert (await get(server, f"{name}.localhost")).startswith(b"HTTP/1.1 200")
+            assert (one.requests, two.requests) == (1, 1)
+
+    with HttpOrigin() as one, HttpOrigin() as two:
+        play(tmp_path, scene)
+
+
+def test_an_agent_that_leaves_properly_gives_its_names_back_at_once(tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        join = server.token()
+        async with running_agent(tmp_path, join, http_tunnel(80, name="app"), tcp_tunnel(80)) as agent:
+            await agent.events.wait(TunnelUp, 2)
+        await server.events.wait(LeaseDown, 2)
+        assert agent.task.result() == 0
+        async with running_agent(tmp_path / "elsewhere", server.token("other"), http_tunnel(80, name="app")) as other:
+            await other.events.wait(TunnelUp)
+
+    play(tmp_path, scene)
+
+
+def distinct_ports() -> list[int]:
+    ports: set[int] = set()
+    while len(ports) < 3:
+        ports.add(free_port())
+    return sorted(ports)
+
+
+def test_a_server_that_comes_back_finds_its_agents_with_the_same_names_and_ports(tmp_path: Path) -> None:
+    http, agents, tcp = distinct_ports()
+    fixed: dict[str, Any] = {
+        "http": ListenAddress("127.0.0.1", http),
+        "agents": ListenAddress("127.0.0.1", agents),
+        "tcp_ports": PortRange(tcp, tcp),
+    }
+
+    async def whole() -> None:
+        async with running_server(tmp_path, **fixed) as server:
+            join = server.token()
+            stop, events = asyncio.Event(), Events()
+            settings = AgentSettings(join=join, tunnels=(http_tunnel(origin.port), tcp_tunnel(origin.port)), data_dir=tmp_path / "agent")
+            agent = asyncio.ensure_future(run(settings, on_event=events, stop=stop))
+            await events.wait(TunnelUp, 2)
+        await events.wait(Offline)
+        async with running_server(tmp_path, **fixed) as server:
+            await events.wait(TunnelUp, 4)
+            ups = [(up.url, up.name, up.port) for up in events.of(TunnelUp)]
+            assert sorted(ups[:2]) == sorted(ups[2:])
+            name = next(up.name for up in events.of(TunnelUp) if up.name)
+            assert (await get(server, f"{name}.localhost")).startswith(b"HTTP/1.1 200")
+            stop.set()
+            assert await agent == 0
+
+    with HttpOrigin() as origin:
+        asyncio.run(whole())
+
+
+class Cable:
+    """A relay between agents and server that a test can cut; the join string leads to it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self._target = port
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def lay(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers |= {writer, far_writer}
+        await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer), return_exceptions=True)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    def cut(self) -> None:
+        """Reset every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    def remove(self) -> None:
+        self.cut()
+        self._server.close()
+
+
+def test_a_cut_link_is_back_at_once_and_visitors_meanwhile_are_held(tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        join = server.token()
+        cable = Cable(join.port)
+        await cable.lay()
+        async with running_agent(tmp_path, altered(join, port=cable.port), http_tunnel(origin.port, name="app")) as agent:
+            await agent.events.wait(TunnelUp)
+            for turn in range(1, 21):
+                cable.cut()
+                await server.events.wait(SessionDown, turn)
+                assert (await get(server, "app.localhost")).startswith(b"HTTP/1.1 200")
+                await agent.events.wait(Online, turn + 1)
+            assert len(server.events.of(SessionUp)) == 21
+            assert not server.events.of(LeaseDown)
+            cable.remove()
+            await agent.events.wait(Offline, 21)
+            assert "link" in agent.events.of(Offline)[-1].reason
+
+    with HttpOrigin() as origin:
+        play(tmp_path, scene)
+
+
+def test_a_server_that_is_away_is_dialled_ever_more_slowly(tmp_path: Path) -> None:
+    async def scene() -> None:
+        join = JoinString("laptop", "A" * 43, "127.0.0.1", free_port(), b"p" * 32)
+        async with running_agent(tmp_path, join, http_tunnel(80)) as agent:
+            await agent.events.wait(Offline, 4)
+            delays = [event.retry_in_s for event in agent.events.of(Offline)]
+            assert delays[0] == 0.0
+            assert 0.1 <= delays[1] <= 0.2
+            assert delays[2] <= 0.4
+            assert "refused" in agent.events.of(Offline)[0].reason
+            assert agent.events.of(Connecting)[0].address == f"127.0.0.1:{join.port}"
+        assert agent.task.result() == 0
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("plaintext_join", [True, False])
+def test_plain_links_must_be_said_by_both_ends(tmp_path: Path, plaintext_join: bool) -> None:
+    pin = None if plaintext_join else b"p" * 32
+    join = JoinString("laptop", "A" * 43, "127.0.0.1", 4443, pin, plaintext_join)
+    settings = AgentSettings(join=join, tunnels=(http_tunnel(80),), data_dir=tmp_path / "agent", plaintext_links=not plaintext_join)
+    with pytest.raises(ConfigError, match="plaintext-links"):
+        asyncio.run(run(settings, on_event=Events()))
+
+
+def test_cancelling_is_a_good_bye_too(tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        settings = AgentSettings(join=server.token(), tunnels=(http_tunnel(80, name="app"),), data_dir=tmp_path / "agent")
+        events = Events()
+        agent = asyncio.ensure_future(run(settings, on_event=events))
+        await events.wait(TunnelUp)
+        agent.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await agent
+        await server.events.wait(LeaseDown)
+
+    play(tmp_path, scene)

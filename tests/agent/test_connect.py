@@ -1,0 +1,268 @@
+"""One session of an agent, against a server that a test plays message by message."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portway.agent import connect as connect_module
+from portway.agent.connect import AgentSession
+from portway.agent.events import Missed, Online, Refused, RequestDone, TunnelUp
+from portway.agent.needs import SessionNeeds
+from portway.agent.origins import Origins
+from portway.agent.settings import AgentSettings, TunnelRequest
+from portway.engine.channel import Channel
+from portway.engine.listener import Address, Listener, listen
+from portway.engine.reactor import Reactor
+from portway.engine.socket_channel import SocketChannel
+from portway.errors import BrokenChannel, PeerError, RefusedError, UnavailableError
+from portway.mux.mux import Mux
+from portway.mux.mux_channel import MuxChannel
+from portway.protocol.control import messages as control
+from portway.protocol.join_string import JoinString
+from portway.protocol.proxy_header import encode_local
+from portway.protocol.scram import make_verifier
+from portway.session.claims import Claims, Wish
+from portway.session.control_stream import ControlStream
+from portway.session.login import Admitted, admit
+from tests.kit.pair import Events, http_tunnel
+
+SECRET = "A" * 43
+VERIFIER = make_verifier(SECRET, b"s" * 16)
+
+
+class PlayedServer:
+    """A plain-link server whose part the test speaks."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self.reactor = reactor
+        self.sock = listen("127.0.0.1", 0)
+        self.port: int = self.sock.getsockname()[1]
+        self.mux: Mux | None = None
+        self.control: asyncio.Future[ControlStream] = asyncio.get_running_loop().create_future()
+        self._listener = Listener(reactor, self.sock, self._accept)
+
+    def _accept(self, sock: socket.socket, _address: Address) -> None:
+        self.mux = Mux(self.reactor, SocketChannel(self.reactor, sock), client=True, on_stream=self._speak, on_lost=lambda _: None)
+
+    def _speak(self, channel: MuxChannel) -> None:
+        self.control.set_result(ControlStream(channel, self.reactor))
+
+    def open(self) -> Channel:
+        assert self.mux is not None
+        return self.mux.open(encode_local(7))
+
+    async def welcome(self, *, before: Callable[[], None] = lambda: None) -> ControlStream:
+        stream = await self.control
+        admitted = await admit(stream, find_verifier=lambda _: VERIFIER, decoy_seed=b"", binding=None, random_bytes=secrets.token_bytes)
+        assert isinstance(admitted, Admitted)
+        before()
+        stream.send(
+            control.Welcome(
+                scram=admitted.scram,
+                session="s1",
+                server="test",
+                region="",
+                grace_s=60.0,
+                limits=control.Limits(links=1, tunnels=8),
+            )
+        )
+        return stream
+
+    def close(self) -> None:
+        self._listener.close()
+        if self.mux is not None:
+            self.mux.close("over")
+
+
+Part = Callable[[PlayedServer, Events], Coroutine[Any, Any, None]]
+
+
+def play(tmp_path: Path, part: Part, *tunnels: TunnelRequest) -> tuple[Events, BaseException | None]:
+    """Run a session against the played part; return its events and the error that ended it."""
+
+    async def whole() -> tuple[Events, BaseException | None]:
+        reactor, events = Reactor(asyncio.get_running_loop()), Events()
+        server = PlayedServer(reactor)
+        join = JoinString("laptop", SECRET, "127.0.0.1", server.port, None, plaintext=True)
+        wanted = tunnels or (http_tunnel(80, name="app"),)
+        settings = AgentSettings(join=join, tunnels=wanted, data_dir=tmp_path, plaintext_links=True)
+        claims = Claims([Wish(tunnel.kind, tunnel, name=tunnel.name) for tunnel in wanted])
+        needs = SessionNeeds(
+            reactor=reactor,
+            settings=settings,
+            tls=None,
+            identity=b"i" * 32,
+            claims=claims,
+            origins=Origins(reactor, claims, events),
+            on_event=events,
+            random_bytes=secrets.token_bytes,
+        )
+        session = asyncio.ensure_future(AgentSession(needs).run())
+        try:
+            async with asyncio.timeout(8):
+                await part(server, events)
+            if not session.done():
+                await asyncio.sleep(0.05)
+            if not session.done():
+                session.cancel()
+            await asyncio.wait({session})
+            error = None if session.cancelled() else session.exception()
+        finally:
+            server.close()
+            reactor.close()
+        return events, error
+
+    return asyncio.run(whole())
+
+
+async def granted(stream: ControlStream, tunnel: int = 7) -> control.Claim:
+    claim = await stream.receive(5.0)
+    assert isinstance(claim, control.Claim)
+    stream.send(control.Granted(id=claim.id, tunnel=tunnel, epoch=1, url="http://app.localhost", name="app"))
+    return claim
+
+
+def test_a_session_logs_in_claims_and_tells(tmp_path: Path) -> None:
+    async def part(server: PlayedServer, events: Events) -> None:
+        stream = await server.welcome()
+        assert (await granted(stream)).name == "app"
+        await events.wait(TunnelUp)
+        stream.send(control.Activity(tunnel=7, requests=[("GET", "/", 200, 0.5)], missed=3))
+        stream.send(control.Activity(tunnel=8, requests=[("GET", "/other", 200, 0.5)]))
+        stream.send(control.Drain(reason="soon"))
+        stream.send(control.Refused(code="bad_message", reason="something that nobody asked"))
+        await events.wait(Missed)
+
+    events, error = play(tmp_path, part)
+    assert error is None
+    assert [type(event) for event in events.told] == [Online, TunnelUp, RequestDone, Missed]
+    assert events.of(TunnelUp)[0].target == "127.0.0.1:80"
+
+
+def test_a_message_of_a_newer_server_is_passed_over_and_the_session_lives(tmp_path: Path) -> None:
+    async def part(server: PlayedServer, events: Events) -> None:
+        stream = await server.welcome()
+        await granted(stream)
+        future = b"\x82\xa1t\xa7Weather\xa3sky\xa4blue"  # {"t": "Weather", "sky": "blue"}
+        stream._outbox += len(future).to_bytes(4, "big") + future
+        stream.send(control.Activity(tunnel=7, requests=[("GET", "/", 200, 0.5)]))
+        await events.wait(RequestDone)
+
+    _, error = play(tmp_path, part)
+    assert error is None
+
+
+def test_a_session_that_is_left_releases_its_tunnels_and_says_good_bye(tmp_path: Path) -> None:
+    heard: list[object] = []
+
+    async def part(server: PlayedServer, events: Events) -> None:
+        stream = await server.welcome()
+        await granted(stream)
+        await events.wait(TunnelUp)
+        asyncio.get_running_loop().create_task(listen_on(stream))
+
+    async def listen_on(stream: ControlStream) -> None:
+        try:
+            while True:
+                heard.append(await stream.receive(5.0))
+        except UnavailableError as end:
+            heard.append(str(end))
+            stream.close()
+
+    _, error = play(tmp_path, part)
+    assert error is None
+    assert isinstance(heard[0], control.Release)
+    assert heard[0].tunnel == 7
+    assert heard[1] == "the peer ended the conversation"
+
+
+def test_streams_before_the_welcome_are_aborted(tmp_path: Path) -> None:
+    early: list[Channel] = []
+
+    async def part(server: PlayedServer, events: Events) -> None:
+        await server.welcome(before=lambda: early.append(server.open()))
+        await events.wait(Online)
+        await asyncio.sleep(0.05)
+        with pytest.raises(BrokenChannel):  # and not even a status byte
+            early[0].recv_into(memoryview(bytearray(1)))
+
+    _, error = play(tmp_path, part)
+    assert error is None
+
+
+ENDS: list[tuple[control.Message, type[Exception], str]] = [
+    (control.Ended(code="replaced", reason="taken over", next_step="x"), RefusedError, "taken over"),
+    (control.Ended(code="draining", reason="later", next_step="x"), UnavailableError, "later"),
+    (control.Challenge(scram="x"), PeerError, "Challenge, which nobody asked for"),
+]
+
+
+@pytest.mark.parametrize(("message", "kind", "words"), ENDS, ids=["replaced", "draining", "nonsense"])
+def test_a_session_ends_as_the_server_says(tmp_path: Path, message: control.Message, kind: type[Exception], words: str) -> None:
+    async def part(server: PlayedServer, events: Events) -> None:
+        stream = await server.welcome()
+        await granted(stream)
+        stream.send(message)
+
+    _, error = play(tmp_path, part)
+    assert type(error) is kind
+    assert words in str(error)
+
+
+def test_one_refused_tunnel_of_two_is_told_and_the_other_lives(tmp_path: Path) -> None:
+    async def part(server: PlayedServer, events: Events) -> None:
+        stream = await server.welcome()
+        first = await stream.receive(5.0)
+        assert isinstance(first, control.Claim)
+        stream.send(control.Refused(id=first.id, code="name_taken", reason="not yours", next_step="another"))
+        await granted(stream)
+        await events.wait(TunnelUp)
+
+    events, error = play(tmp_path, part, http_tunnel(80, name="a"), http_tunnel(81, name="b"))
+    assert error is None
+    assert events.of(Refused) == [Refused("name_taken", "not yours", "another")]
+    assert events.of(TunnelUp)[0].target == "127.0.0.1:81"
+
+
+@pytest.mark.parametrize(("code", "kind"), [("name_taken", RefusedError), ("draining", UnavailableError)])
+def test_the_only_tunnel_refused_ends_the_session(tmp_path: Path, code: str, kind: type[Exception]) -> None:
+    async def part(server: PlayedServer, events: Events) -> None:
+        stream = await server.welcome()
+        claim = await stream.receive(5.0)
+        assert isinstance(claim, control.Claim)
+        stream.send(control.Refused(id=claim.id, code=code, reason="no"))
+
+    _, error = play(tmp_path, part)
+    assert type(error) is kind
+
+
+def test_a_claim_that_is_never_answered_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect_module, "CLAIM_S_MAX", 0.1)
+
+    async def part(server: PlayedServer, events: Events) -> None:
+        stream = await server.welcome()
+        await stream.receive(5.0)
+        await asyncio.sleep(0.2)
+
+    _, error = play(tmp_path, part)
+    assert isinstance(error, UnavailableError)
+    assert "no message came within" in str(error)
+
+
+def test_a_lost_link_is_told_in_the_links_own_words(tmp_path: Path) -> None:
+    async def part(server: PlayedServer, events: Events) -> None:
+        stream = await server.welcome()
+        await granted(stream)
+        await events.wait(TunnelUp)
+        assert server.mux is not None
+        server.mux.close("over")
+        await asyncio.sleep(0.1)
+
+    _, error = play(tmp_path, part)
+    assert isinstance(error, UnavailableError)
+    assert "closed the link" in str(error)

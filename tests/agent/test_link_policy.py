@@ -1,0 +1,179 @@
+"""How many links a session wants: tables of traffic over time, and what is decided when."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from portway.agent.link_policy import (
+    BUSY_BYTES,
+    BUSY_STREAMS,
+    CLOSE_AFTER_S,
+    OPEN_AFTER_S,
+    PRESSING_STREAMS,
+    RETRY_S,
+    RETRY_S_MAX,
+    SAMPLE_S,
+    DrainOne,
+    LinkLoad,
+    LinkPolicy,
+    OpenOne,
+)
+
+BULK, QUIET = BUSY_BYTES * 2, 0
+Decision = OpenOne | DrainOne | None
+
+
+@dataclass
+class Life:
+    """Links under a policy, 100 ms at a time."""
+
+    policy: LinkPolicy = field(default_factory=lambda: LinkPolicy(4))
+    now: float = 1000.0
+    moved: dict[int, int] = field(default_factory=dict)
+
+    def step(
+        self,
+        rates: list[int],
+        streams: list[int] | None = None,
+        *,
+        draining: int = 0,
+        opening: bool = False,
+        numbers: list[int] | None = None,
+    ) -> Decision:
+        """Pass 100 ms in which each link carries so many bytes."""
+        self.now += SAMPLE_S
+        numbers = numbers or list(range(1, len(rates) + 1))
+        for number, rate in zip(numbers, rates, strict=True):
+            self.moved[number] = self.moved.get(number, 0) + rate
+        counts = streams or [0] * len(rates)
+        loads = [LinkLoad(number, self.moved[number], count) for number, count in zip(numbers, counts, strict=True)]
+        return self.policy.judge(self.now, loads, draining, opening=opening)
+
+    def over(self, seconds: float, rates: list[int], streams: list[int] | None = None, **more: int) -> list[Decision]:
+        """Return what is decided in so many seconds of the same traffic."""
+        decided = [self.step(rates, streams, draining=more.get("draining", 0)) for _ in range(round(seconds / SAMPLE_S))]
+        return [decision for decision in decided if decision is not None]
+
+
+NEEDED = [
+    ("one link with bulk", [BULK], [1], True),
+    ("one quiet link", [QUIET], [1], False),
+    ("small requests only", [BUSY_BYTES // 2], [64], False),
+    ("many silent visitors", [QUIET], [BUSY_STREAMS], True),
+    ("a spare beside the bulk", [BULK, QUIET], [8, 0], False),
+    ("all of three are busy", [BULK, BULK, BULK], [1, 1, 1], True),
+    ("one by bytes, one by visitors", [BULK, QUIET], [1, BUSY_STREAMS], True),
+    ("four are the most", [BULK] * 4, [PRESSING_STREAMS] * 4, False),
+]
+
+
+@pytest.mark.parametrize(("rates", "streams", "needed"), [row[1:] for row in NEEDED], ids=[row[0] for row in NEEDED])
+def test_one_more_link_is_wanted_when_the_least_busy_stays_busy(rates: list[int], streams: list[int], needed: bool) -> None:
+    decided = Life().over(2 * OPEN_AFTER_S, rates, streams)
+    assert decided[:1] == ([OpenOne()] if needed else [])
+
+
+def test_a_short_burst_is_no_reason_for_a_link() -> None:
+    life = Life()
+    for _ in range(20):
+        assert life.over(OPEN_AFTER_S, [BULK]) == []
+        assert life.step([QUIET]) is None
+
+
+def test_a_crowd_is_a_reason_at_once() -> None:
+    life = Life()
+    assert life.step([QUIET], [PRESSING_STREAMS]) == OpenOne()
+    assert life.step([QUIET], [PRESSING_STREAMS], opening=True) is None, "one at a time"
+
+
+def test_a_link_that_is_being_opened_is_waited_for() -> None:
+    life = Life()
+    assert [life.step([BULK], opening=True) for _ in range(20)] == [None] * 20
+    assert life.over(OPEN_AFTER_S, [BULK]) == [], "its effect is waited for, too"
+
+
+def test_draining_links_count_against_the_most() -> None:
+    assert LinkPolicy(2).judge(0.0, [LinkLoad(1, 0, PRESSING_STREAMS)], 1) is None
+
+
+def test_without_a_link_that_takes_visitors_one_is_opened_at_once() -> None:
+    assert LinkPolicy(4).judge(0.0, [], 1) == OpenOne()
+
+
+def test_a_single_link_is_never_closed() -> None:
+    assert Life().over(10 * CLOSE_AFTER_S, [QUIET]) == []
+
+
+def test_the_youngest_idle_link_goes_after_a_long_calm_and_then_the_next() -> None:
+    life = Life()
+    assert life.over(CLOSE_AFTER_S - 1, [QUIET] * 3) == []
+    assert life.over(2, [QUIET] * 3)[:1] == [DrainOne(3)]
+    assert life.over(5, [QUIET] * 2, draining=1) == [], "one at a time"
+    assert life.over(1, [QUIET] * 2)[:1] == [DrainOne(2)]
+    assert life.over(3 * CLOSE_AFTER_S, [QUIET]) == []
+
+
+KEPT = [
+    ("the other one is busy", [BULK, QUIET], [1, 0]),
+    ("the other one is busy enough to be busy with both", [BUSY_BYTES * 2 // 3, QUIET], [1, 0]),
+    ("the other one has many visitors", [QUIET, QUIET], [BUSY_STREAMS - 1, 0]),
+    ("it carries something", [QUIET, BUSY_BYTES // 8], [0, 1]),
+    ("the first one is idle, but carries the control messages", [QUIET, BULK], [0, 1]),
+]
+
+
+@pytest.mark.parametrize(("rates", "streams"), [row[1:] for row in KEPT], ids=[row[0] for row in KEPT])
+def test_a_link_is_kept_as_long_as_it_is_of_use(rates: list[int], streams: list[int]) -> None:
+    assert Life().over(3 * CLOSE_AFTER_S, rates, streams) == []
+
+
+def test_opening_and_closing_do_not_follow_each_other_closely() -> None:
+    """Traffic around the mark: bulk for a second, silence for five, again and again."""
+    life, links, changes = Life(), 1, 0
+    for _ in range(60):
+        for rate in [BULK] * 10 + [QUIET] * 50:
+            match life.step([rate] * links):
+                case OpenOne():
+                    links, changes = links + 1, changes + 1
+                case DrainOne():
+                    links, changes = links - 1, changes + 1
+    assert links == 4
+    assert changes == 3, "it grows and stays"
+
+
+def test_a_link_with_idle_visitors_may_drain() -> None:
+    assert Life().over(CLOSE_AFTER_S + 1, [QUIET, QUIET], [3, 5])[:1] == [DrainOne(2)]
+
+
+def test_failures_are_not_repeated_in_a_hurry_and_forgotten_after_a_success() -> None:
+    life = Life()
+    waits = []
+    for _ in range(9):
+        life.policy.failed(life.now)
+        began = life.now
+        while life.step([BULK]) is None:
+            pass
+        waits.append(life.now - began)
+    assert waits[0] == pytest.approx(RETRY_S, abs=0.6)
+    assert waits[3] == pytest.approx(8 * RETRY_S, abs=0.6)
+    assert waits[-1] == pytest.approx(RETRY_S_MAX, abs=0.6)
+    life.policy.opened()
+    life.policy.failed(life.now)
+    began = life.now
+    while life.step([BULK]) is None:
+        pass
+    assert life.now - began == pytest.approx(RETRY_S, abs=0.6)
+
+
+def test_a_look_that_comes_too_early_or_late_measures_what_really_passed() -> None:
+    policy = LinkPolicy(4)
+    assert policy.judge(0.0, [LinkLoad(1, 0, 0)]) is None
+    for step in range(1, 10):  # a late timer: ten times the bytes in ten times the time
+        assert policy.judge(step * 1.0, [LinkLoad(1, step * BUSY_BYTES * 5, 0)]) is None
+    assert policy.judge(9.01, [LinkLoad(1, 1 << 40, PRESSING_STREAMS)]) is None, "too little time to judge"
+
+
+def test_a_new_link_is_not_judged_by_bytes_of_before() -> None:
+    life = Life()
+    life.moved[2] = 1 << 40
+    assert life.over(5, [BULK, QUIET]) == []

@@ -1,0 +1,269 @@
+"""Streams that the server opens: only for exported tunnels, answered by a status byte, then relayed."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from portway.agent import origins as origins_module
+from portway.agent.events import AgentEvent, RelayDone
+from portway.agent.origins import Origins
+from portway.agent.settings import TunnelRequest
+from portway.agent.target import Target
+from portway.engine.memory_channel import MemoryChannel, memory_pair
+from portway.errors import BrokenChannel
+from portway.protocol.control.messages import Granted
+from portway.protocol.proxy_header import ProxyHeader, encode, encode_local, encode_visitor
+from portway.protocol.stream_status import StreamStatus
+from portway.session.claims import Claims, Wish
+from tests.kit.loops import EngineLoop
+from tests.kit.origins import RawOrigin, echo, pour_and_die
+from tests.kit.raw_agent import read_now
+from tests.kit.sockets import free_port
+
+VISITOR = ("203.0.113.9", 4711)
+
+
+@dataclass
+class Stage:
+    """An agent's origins with one exported tunnel (7), and the server's ends of its streams."""
+
+    engine: EngineLoop
+    target: Target
+    kind: str = "tcp"
+    events: list[AgentEvent] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        request = TunnelRequest(kind=self.kind, target=self.target)  # type: ignore[arg-type]
+        self.claims: Claims[TunnelRequest] = Claims([Wish(self.kind, request)])  # type: ignore[arg-type]
+        (claim,) = self.claims.open()
+        self.claims.answered(Granted(id=claim.id, tunnel=7, epoch=1, url="x"))
+
+        async def make() -> Origins:
+            return Origins(self.engine.reactor, self.claims, self.events.append)
+
+        self.origins = self.engine.run(make())
+        self.nears: list[MemoryChannel] = []
+
+    def open(self, preamble: bytes) -> MemoryChannel:
+        near, far = memory_pair(self.engine.reactor)
+        self.nears.append(near)
+        near.send(preamble)
+        self.origins.accept(far)
+        return near
+
+    def hear(self, near: MemoryChannel, count: int) -> bytes:
+        got = bytearray()
+
+        def enough() -> bool:
+            got.extend(read_now(near))
+            return len(got) >= count
+
+        self.engine.run_until(enough)
+        return bytes(got)
+
+
+NewStage = Callable[..., Stage]
+
+
+@pytest.fixture
+def new_stage(engine: EngineLoop) -> Iterator[NewStage]:
+    made: list[Stage] = []
+
+    def make(target: Target, kind: str = "tcp") -> Stage:
+        made.append(Stage(engine, target, kind))
+        return made[-1]
+
+    yield make
+    for stage in made:
+        for near in stage.nears:
+            near.abort()
+    engine.settle()
+
+
+@pytest.fixture
+def origin() -> Iterator[RawOrigin]:
+    with RawOrigin(echo) as origin:
+        yield origin
+
+
+def visitor(tunnel_id: int = 7) -> bytes:
+    return encode_visitor(VISITOR, ("192.0.2.1", 20001), tunnel_id, b"u")
+
+
+def test_a_stream_of_an_exported_tunnel_reaches_its_origin(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port))
+    near = stage.open(visitor() + b"early")
+    assert stage.hear(near, 6) == b"\0early"
+    near.send(b" and late")
+    near.shutdown_write()
+    assert stage.hear(near, 9) == b" and late"
+    engine.run_until(lambda: bool(stage.events))
+    (done,) = stage.events
+    assert isinstance(done, RelayDone)
+    assert (done.tunnel, done.bytes_in, done.bytes_out, done.reason) == (7, 14, 14, "closed")
+    assert not stage.origins.visits
+
+
+def test_a_visitor_who_meets_a_full_link_is_served_when_it_has_room(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port))
+    near, far = memory_pair(engine.reactor, 100)
+    stage.nears.append(near)
+    far.send(b"x" * 100)
+    near.send(visitor() + b"early")
+    stage.origins.accept(far)
+    engine.run_until(lambda: origin.accepted == 1)
+    engine.settle()
+    assert read_now(near) == b"x" * 100
+    assert stage.hear(near, 6) == b"\0early"
+
+
+def test_a_visitor_who_leaves_a_full_link_leaves_his_origin_too(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port))
+    near, far = memory_pair(engine.reactor, 100)
+    far.send(b"x" * 100)
+    near.send(visitor())
+    stage.origins.accept(far)
+    engine.run_until(lambda: origin.accepted == 1)
+    engine.settle()
+    assert stage.origins.visits
+    near.abort()
+    engine.run_until(lambda: not stage.origins.visits)
+
+
+@pytest.mark.parametrize(
+    "preamble",
+    [visitor(8), encode_local(0), encode(ProxyHeader(local=True)), encode(ProxyHeader(local=True, tlvs=((0xE0, b"\0\0\0\7"),) * 2))],
+    ids=["another tunnel", "tunnel 0", "no tunnel", "two tunnels"],
+)
+def test_a_stream_for_anything_else_is_refused_and_reaches_nobody(
+    engine: EngineLoop, new_stage: NewStage, origin: RawOrigin, preamble: bytes
+) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port))
+    assert stage.hear(stage.open(preamble), 1) == bytes((StreamStatus.UNKNOWN_TUNNEL,))
+    assert stage.origins.refused == 1
+    assert origin.accepted == 0
+
+
+def test_a_tunnel_of_a_lost_session_is_not_exported_any_more(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port))
+    stage.claims.session_lost()
+    assert stage.hear(stage.open(visitor()), 1) == bytes((StreamStatus.UNKNOWN_TUNNEL,))
+
+
+def test_a_stream_that_comes_before_its_grant_was_heard_waits_for_it(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port))
+    stage.claims.session_lost()
+    (claim,) = stage.claims.open()
+    near = stage.open(visitor(9) + b"early")
+    engine.settle()
+    assert read_now(near) == b""
+    stage.claims.answered(Granted(id=claim.id, tunnel=9, epoch=2, url="x"))
+    stage.origins.claims_answered()
+    assert stage.hear(near, 6) == b"\0early"
+
+
+def test_a_stream_that_comes_too_early_is_refused_in_the_end(
+    engine: EngineLoop, new_stage: NewStage, origin: RawOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origins_module, "EARLY_S_MAX", 0.1)
+    monkeypatch.setattr(origins_module, "EARLY_MAX", 1)
+    stage = new_stage(Target("127.0.0.1", origin.port))
+    stage.claims.session_lost()
+    stage.claims.open()
+    first = stage.open(visitor(9))
+    engine.settle()
+    assert read_now(first) == b""
+    second = stage.open(visitor(9))
+    assert stage.hear(second, 1) == bytes((StreamStatus.UNKNOWN_TUNNEL,)), "few may wait"
+    assert stage.hear(first, 1) == bytes((StreamStatus.UNKNOWN_TUNNEL,))
+    assert origin.accepted == 0
+
+
+def test_a_stream_without_a_preamble_is_aborted_and_counted(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port))
+    near = stage.open(b"GET / HTTP/1.1\r\n\r\n")
+    engine.settle()
+    with pytest.raises(BrokenChannel):
+        near.send(b"x")
+    assert stage.origins.refused == 1
+    assert origin.accepted == 0
+
+
+def test_an_origin_that_is_not_there_is_told_in_one_byte(engine: EngineLoop, new_stage: NewStage) -> None:
+    stage = new_stage(Target("127.0.0.1", free_port()))
+    assert stage.hear(stage.open(visitor()), 1) == bytes((StreamStatus.REFUSED,))
+    (done,) = stage.events
+    assert isinstance(done, RelayDone)
+    assert done.reason == StreamStatus.REFUSED.words
+
+
+def test_streams_of_http_tunnels_are_not_told_one_by_one(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port), kind="http")
+    near = stage.open(encode_local(7))
+    assert stage.hear(near, 1) == b"\0"
+    near.shutdown_write()
+    engine.run_until(lambda: not stage.origins.visits)
+    assert stage.events == []
+
+
+def test_an_origin_that_dies_in_mid_answer_breaks_the_stream(engine: EngineLoop, new_stage: NewStage) -> None:
+    with RawOrigin(pour_and_die) as origin:
+        stage = new_stage(Target("127.0.0.1", origin.port))
+        near = stage.open(visitor() + b"8000000 1\n")
+        broken = False
+
+        def is_broken() -> bool:
+            nonlocal broken
+            try:
+                read_now(near)
+            except BrokenChannel:
+                broken = True
+            return broken
+
+        engine.run_until(is_broken)
+        assert not near.ended
+        engine.run_until(lambda: bool(stage.events))
+        (done,) = stage.events
+        assert isinstance(done, RelayDone)
+        assert done.reason == "the origin broke off"
+
+
+def test_a_visitor_who_leaves_before_the_origin_is_reached_ends_the_search(new_stage: NewStage, engine: EngineLoop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stage = new_stage(Target("127.0.0.1", silent.getsockname()[1], tls=True, scheme="https"))
+        near = stage.open(visitor())
+        engine.run_until(lambda: len(stage.origins.visits) == 1)
+        near.abort()
+        engine.run_until(lambda: not stage.origins.visits)
+        silent.settimeout(5)
+        connection, _ = silent.accept()
+        connection.settimeout(5)
+        with connection, contextlib.suppress(ConnectionResetError):
+            while connection.recv(10000):
+                pass
+    assert stage.events == []
+
+
+def test_a_visitor_who_leaves_before_the_origin_answers_ends_the_search(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port))
+    near = stage.open(visitor())
+    near.abort()
+    engine.settle()
+    engine.run_until(lambda: not stage.origins.visits)
+    assert not origin.live or stage.events
+
+
+def test_streams_beyond_the_bound_are_refused(
+    engine: EngineLoop, new_stage: NewStage, origin: RawOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origins_module, "VISITS_MAX", 1)
+    stage = new_stage(Target("127.0.0.1", origin.port))
+    first = stage.open(visitor())
+    assert stage.hear(first, 1) == b"\0"
+    second = stage.open(visitor())
+    assert stage.hear(second, 1) == bytes((StreamStatus.OVERLOADED,))
+    first.abort()
+    engine.run_until(lambda: not stage.origins.visits)

@@ -1,0 +1,86 @@
+"""TARGET in all its forms, and each wrong one with its own advice."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portway.agent.target import Target, parse_target
+from portway.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "shown"),
+    [
+        ("3000", Target("127.0.0.1", 3000), "127.0.0.1:3000"),
+        ("localhost:3000", Target("localhost", 3000), "localhost:3000"),
+        ("db.internal:5432", Target("db.internal", 5432), "db.internal:5432"),
+        ("my_service:80", Target("my_service", 80), "my_service:80"),
+        ("[::1]:3000", Target("::1", 3000), "[::1]:3000"),
+        ("[fe80::1%eth0]:3000", Target("fe80::1%eth0", 3000), "[fe80::1%eth0]:3000"),
+        ("http://localhost", Target("localhost", 80, scheme="http"), "http://localhost:80"),
+        ("HTTP://localhost:3000/", Target("localhost", 3000, scheme="http"), "http://localhost:3000"),
+        ("https://localhost:8443", Target("localhost", 8443, tls=True, scheme="https"), "https://localhost:8443"),
+        ("https://[::1]", Target("::1", 443, tls=True, scheme="https"), "https://[::1]:443"),
+        ("unix:/run/app.sock", Target(path="/run/app.sock"), "unix:/run/app.sock"),
+        ("unix:/run/with space.sock", Target(path="/run/with space.sock"), "unix:/run/with space.sock"),
+    ],
+)
+def test_every_form_is_read(text: str, expected: Target, shown: str) -> None:
+    assert parse_target(text) == expected
+    assert expected.text == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "the port is missing"),
+        ("localhost", "the port is missing; give a port"),
+        ("[::1]", "the port is missing"),
+        ("::1:3000", "no host name"),
+        ("0", "a port is a number from 1 to 65535, not '0'"),
+        ("65536", "a port is a number from 1 to 65535"),
+        ("99999999", "the port is missing"),
+        ("localhost:", "not ''"),
+        ("localhost:+80", r"not '\+80'"),
+        ("localhost:٨٠", "a port is a number"),
+        (":3000", "'' is no host name"),
+        ("a b:3000", "'a b' is no host name"),
+        ("host/path:80", "no host name"),
+        ("ftp://host:21", "nothing here speaks ftp://"),
+        ("http://host:80/admin", "not a path of it; give http://host:80"),
+        ("https://", "'' is no host name"),
+        ("unix:app.sock", "the socket's full path"),
+        ("unix:/" + "x" * 107, "at most 107 bytes"),
+        ("unix:/a\0b", "at most 107 bytes"),
+        ("--help:80", "no host name"),
+    ],
+)
+def test_every_other_text_is_refused_with_its_own_advice(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        parse_target(text)
+
+
+def test_a_password_in_a_target_is_never_repeated() -> None:
+    with pytest.raises(ConfigError) as found:
+        parse_target("http://anna:hunter2@localhost:3000")
+
+    assert "hunter2" not in str(found.value)
+    assert "leave the user name and password out" in str(found.value)
+
+
+def test_a_tcp_tunnel_has_no_use_for_a_url() -> None:
+    for text in ("http://localhost:3000", "https://localhost"):
+        with pytest.raises(ConfigError, match=f"relays bytes as they are; give host:port, or use `portway http {text}`"):
+            parse_target(text, "tcp")
+    assert parse_target("unix:/run/pg.sock", "tcp").path == "/run/pg.sock"
+    assert parse_target("5432", "tcp") == Target("127.0.0.1", 5432)
+
+
+@given(st.text())
+def test_noise_is_a_target_or_a_config_error_and_nothing_else(text: str) -> None:
+    try:
+        found = parse_target(text)
+    except ConfigError:
+        return
+    assert found.path or 1 <= found.port <= 65535
+    assert parse_target(found.text) == found

@@ -1,0 +1,1 @@
+"""Tests of the benchmark: its arithmetic, its texts, and one tiny run."""

@@ -1,0 +1,50 @@
+"""The command line."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.axes.catalog import AXES
+from bench.options import matching, parse_options
+from bench.plan import FULL_MINUTES_MAX, QUICK, USUAL
+from bench.systems.catalog import SYSTEMS
+
+
+def test_without_words_the_usual_systems_and_axes_are_measured() -> None:
+    options = parse_options([])
+
+    assert options.plan == USUAL
+    assert [system.name for system in options.systems][:2] == ["direct", "portway tcp TLS"]
+    assert len(options.axes) == 9
+    assert len(options.systems) == 8
+    assert not any(axis.line for axis in options.axes)
+
+
+def test_full_and_all_mean_everything() -> None:
+    full = parse_options(["--full"])
+    both = parse_options(["--only", "all", "--systems", "all"])
+
+    assert (full.systems, full.axes) == (both.systems, both.axes) == (SYSTEMS, AXES)
+    assert full.plan.minutes_max == FULL_MINUTES_MAX
+    assert parse_options(["--full", "--minutes", "5"]).plan.minutes_max == 5
+    assert len(parse_options(["--full", "--only", "crowd"]).axes) == 1
+
+
+def test_words_choose_by_part_of_a_name() -> None:
+    assert matching("RATHOLE, direct", ["direct", "rathole tls", "haproxy"]) == [0, 1]
+    assert matching("x", ["direct"]) == []
+
+
+def test_quick_keeps_its_own_rounds_unless_told() -> None:
+    assert parse_options(["--quick"]).plan.rounds == QUICK.rounds == 1
+    assert parse_options(["--quick", "--rounds", "2", "--json", "a.json"]).json_path == Path("a.json")
+    assert parse_options(["--quick", "--rounds", "2", "--scale", "2"]).plan.bulk_s == 2 * QUICK.bulk_s
+
+
+@pytest.mark.parametrize("argv", [["--systems", "nobody"], ["--only", "nothing"], ["--rounds", "-1"], ["--scale", "0"], ["--what"]])
+def test_a_wrong_command_line_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_options(argv)
+
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err

@@ -1,0 +1,155 @@
+"""Configurations and addresses as the programs get and give them."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.origins import nginx_config
+from bench.systems.base import Address
+from bench.systems.bore import client_argv, server_argv
+from bench.systems.certificates import Certificate
+from bench.systems.frp import Frp
+from bench.systems.haproxy import edge_config, hop_config
+from bench.systems.portway import address_of, portway_env
+from bench.systems.rathole import NoiseKeys, config, parse_genkey
+
+
+def test_rathole_publishes_services_over_plain_links() -> None:
+    server = tomllib.loads(config("server", ("127.0.0.1", 1), {"web": 2, "bulk": 3, "tenant": 4}, None))["server"]
+    client = tomllib.loads(config("client", ("127.0.0.9", 5), {"web": 81, "bulk": 82}, None))["client"]
+    tenant = tomllib.loads(config("client", ("127.0.0.9", 5), {"tenant": 82}, None))["client"]
+
+    assert server["bind_addr"] == "127.0.0.1:1"
+    assert {name: each["bind_addr"] for name, each in server["services"].items()} == {
+        "web": "127.0.0.1:2",
+        "bulk": "127.0.0.1:3",
+        "tenant": "127.0.0.1:4",
+    }
+    assert client["remote_addr"] == tenant["remote_addr"] == "127.0.0.9:5"
+    assert {name: each["local_addr"] for name, each in client["services"].items()} == {"web": "127.0.0.1:81", "bulk": "127.0.0.1:82"}
+    assert tenant["services"]["tenant"]["token"] == server["services"]["tenant"]["token"] != client["services"]["bulk"]["token"]
+    assert "transport" not in server | client
+
+
+def test_rathole_over_tls_verifies_the_server() -> None:
+    made = Certificate(Path("/c.pem"), Path("/k.pem"), Path("/i.pfx"), "word")
+
+    server = tomllib.loads(config("server", ("127.0.0.1", 1), {"web": 2}, made))["server"]["transport"]
+    client = tomllib.loads(config("client", ("127.0.0.1", 1), {"web": 2}, made))["client"]["transport"]
+
+    assert server == {"type": "tls", "tls": {"pkcs12": "/i.pfx", "pkcs12_password": "word"}}
+    assert client == {"type": "tls", "tls": {"trusted_root": "/c.pem", "hostname": "localhost"}}
+
+
+def test_rathole_over_noise_gives_each_end_its_half_of_the_keys() -> None:
+    keys = parse_genkey("Private Key:\nq/grc=\n\nPublic Key:\nLF6jy=\n")
+
+    server = tomllib.loads(config("server", ("127.0.0.1", 1), {"web": 2}, keys))["server"]["transport"]
+    client = tomllib.loads(config("client", ("127.0.0.1", 1), {"web": 2}, keys))["client"]["transport"]
+
+    assert keys == NoiseKeys("q/grc=", "LF6jy=")
+    assert server == {"type": "noise", "noise": {"local_private_key": "q/grc="}}
+    assert client == {"type": "noise", "noise": {"remote_public_key": "LF6jy="}}
+    with pytest.raises(BenchError, match="expected a private and a public key"):
+        parse_genkey("error: no such option")
+
+
+def test_bore_binds_an_address_of_its_own_because_its_port_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.systems.bore.need", lambda program: program)
+
+    server, client = server_argv("127.7.7.7"), client_argv("127.8.8.8", 81, 2)
+
+    assert server[:2] == ["bore", "server"]
+    assert server[server.index("--bind-addr") + 1] == "127.7.7.7"
+    assert client[:3] == ["bore", "local", "81"]
+    assert client[client.index("--to") + 1] == "127.8.8.8"
+    assert server[-2:] == client[-2:] == ["--secret", "bench"]
+
+
+def test_frp_has_tcp_proxies_with_its_defaults() -> None:
+    frp = Frp("frp tcp", "tcp")
+
+    server = tomllib.loads(frp.server_config(1, 2))
+    client = tomllib.loads(frp.client_config("bench", ("127.0.0.1", 9), {"web": (81, 3), "bulk": (82, 4)}))
+
+    assert (server["bindPort"], server["transport"], "vhostHTTPPort" in server) == (1, {"tcpMux": True}, False)
+    assert (client["serverAddr"], client["serverPort"]) == ("127.0.0.1", 9)
+    assert client["transport"] == {"tcpMux": True, "tls": {"enable": True}}
+    assert client["auth"]["token"] == server["auth"]["token"]
+    assert [(each["name"], each["type"], each["localPort"], each["remotePort"]) for each in client["proxies"]] == [
+        ("web", "tcp", 81, 3),
+        ("bulk", "tcp", 82, 4),
+    ]
+
+
+def test_frp_has_virtual_hosts_on_one_port() -> None:
+    frp = Frp("frp vhost", "http")
+
+    client = tomllib.loads(frp.client_config("another", ("127.0.0.1", 9), {"tenant": (82, 4)}))
+
+    assert tomllib.loads(frp.server_config(1, 2))["vhostHTTPPort"] == 2
+    assert client["user"] == "another"
+    assert client["proxies"][0]["customDomains"] == ["tenant.localhost"]
+    assert "remotePort" not in client["proxies"][0]
+
+
+def test_frp_without_tls_has_no_mux_either() -> None:
+    frp = Frp("frp tcp plain", "tcp", tls_and_mux=False)
+
+    assert tomllib.loads(frp.server_config(1, 2))["transport"] == {"tcpMux": False}
+    assert tomllib.loads(frp.client_config("bench", ("127.0.0.1", 9), {}))["transport"] == {"tcpMux": False, "tls": {"enable": False}}
+
+
+def test_a_hop_of_haproxy_splices_all_services() -> None:
+    text = hop_config("tcp", (4, 5, 6), (7, 8, 9), 100)
+
+    assert "mode tcp" in text
+    assert "option splice-response" in text
+    assert text.index("bind 127.0.0.1:4 ") < text.index("server next 127.0.0.1:7") < text.index("bind 127.0.0.1:5 ")
+    assert text.endswith("server next 127.0.0.1:9\n")
+
+
+def test_the_http_edge_of_haproxy_chooses_by_host() -> None:
+    text = edge_config(5, (7, 8, 9), 100)
+
+    assert "mode http" in text
+    assert "use_backend web if { hdr(host) -m beg web.localhost }" in text
+    assert "use_backend tenant if { hdr(host) -m beg tenant.localhost }" in text
+    assert "splice" not in text
+
+
+def test_nginx_listens_on_loopback_only() -> None:
+    text = nginx_config(80, 1024)
+
+    assert "listen 127.0.0.1:80 backlog=4096;" in text
+    assert 'return 200 "Hello, visitor.\\n";' in text
+
+
+@pytest.mark.parametrize(
+    ("line", "address"),
+    [
+        ("http://app.localhost:8080", Address(8080, "app.localhost:8080")),
+        ("tcp://127.0.0.1:20001", Address(20001, "127.0.0.1:20001")),
+        ("app  http://app.localhost:8080/ -> 3000", Address(8080, "app.localhost:8080")),
+    ],
+)
+def test_the_public_address_is_in_the_agents_first_line(line: str, address: Address) -> None:
+    assert address_of(line) == address
+
+
+def test_a_first_line_without_a_url_is_an_error() -> None:
+    with pytest.raises(BenchError, match="expected a URL"):
+        address_of("hello")
+
+
+def test_portway_finds_nobody_elses_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PORTWAY_JOIN", "portway://x")
+    monkeypatch.setenv("PORTWAY_ENGINE", "portable")
+
+    env = portway_env(tmp_path)
+
+    assert "PORTWAY_JOIN" not in env
+    assert env["PORTWAY_ENGINE"] == "portable"
+    assert env["HOME"] == env["XDG_RUNTIME_DIR"] == str(tmp_path)

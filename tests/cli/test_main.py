@@ -1,0 +1,93 @@
+"""`portway` itself: help, errors, exit codes, and no secret in any of them."""
+
+import subprocess
+import sys
+
+import pytest
+
+from portway import __version__
+from portway.cli.main import COMMANDS, LazyGroup, portway
+from tests.cli.conftest import Portway
+
+JOIN = "portway://abc." + "S3cret" * 7 + "@example.org:4443"
+
+
+def test_help_names_every_command_with_its_line() -> None:
+    out = subprocess.run([sys.executable, "-m", "portway", "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
+
+    assert [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()] == list(COMMANDS)
+
+
+def test_help_and_version_import_no_room() -> None:
+    code = (
+        "import sys\n"
+        "from portway.cli.main import run\n"
+        "assert run(['--help']) == 0 and run(['--version']) == 0\n"
+        "heavy = {'asyncio', 'ssl', 'sqlite3', 'cryptography', 'msgspec', 'portway.server', 'portway.agent'} & set(sys.modules)\n"
+        "sys.exit(repr(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"portway {__version__}" in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_and_explains_itself(name: str, portway: Portway) -> None:
+    done = portway(name, "--help")
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"Usage: portway {name}")
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (("nope",), "No such command 'nope'"),
+        (("http",), "Missing argument 'TARGET'"),
+        (("http", "3000", "--colour"), "No such option"),
+        (("tcp", "22", "--port", "70000"), "70000 is not in the range"),
+        (("http", "ftp://x"), "nothing here speaks ftp://"),
+        (("http", "3000", "--name", "a", "--host", "b.c"), "--name, --host: give one of them"),
+        (("http", "3000"), "no join string yet"),
+        (("server", "--http", "x"), "--http: expected an address"),
+        (("server", "--config", "/nowhere/portway.toml"), "/nowhere/portway.toml: cannot be read"),
+        (("token", "create", "a b"), "NAME: expected 1 to 63 letters"),
+        (("token", "create", "a", "--expires", "soon"), "no duration"),
+        (("token", "revoke", "nobody"), "no token is called nobody"),
+    ],
+)
+def test_a_wrong_command_line_is_told_on_stderr_with_exit_code_2(args: tuple[str, ...], complaint: str, portway: Portway) -> None:
+    done = portway(*args)
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert complaint in done.stderr
+
+
+@pytest.mark.parametrize("args", [(JOIN,), ("join", JOIN), ("token", JOIN), ("http", JOIN), ("http", "3000", JOIN), ("server", JOIN)])
+def test_a_secret_that_stands_on_the_command_line_is_not_repeated(args: tuple[str, ...], portway: Portway) -> None:
+    done = portway(*args)
+
+    assert done.exit_code == 2
+    assert "S3cret" not in done.output
+
+
+def test_an_unexpected_error_is_told_as_a_bug_without_secrets(portway: Portway, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError(f"with {JOIN}")
+
+    monkeypatch.setattr(LazyGroup, "get_command", broken)
+    done = portway("http", "3000")
+
+    assert done.exit_code == 1
+    assert "this is a bug of Portway" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+    assert "S3cret" not in done.output
+
+
+def test_the_group_imports_what_it_names() -> None:
+    import click
+
+    context = click.Context(portway)
+    assert portway.get_command(context, "nope") is None
+    assert [getattr(portway.get_command(context, name), "name", None) for name in COMMANDS] == list(COMMANDS)

@@ -1,0 +1,111 @@
+"""`portway status` asks the programs that run here."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from portway.agent.board import AgentBoard
+from portway.agent.events import Online, RelayDone, RequestDone, TunnelUp
+from portway.clock import wall
+from portway.server.board import ServerBoard
+from portway.server.events import LeaseUp, Listening, SessionUp
+from tests.cli.conftest import Portway
+
+
+@contextmanager
+def program(path: Path, document: bytes) -> Iterator[None]:
+    """Answer one asker, as a running program would."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def answer() -> None:
+            asker, _ = listener.accept()
+            asker.sendall(document)
+            asker.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield
+        thread.join(10)
+
+
+@pytest.fixture
+def folder(home: Path) -> Path:
+    path = home / "XDG_RUNTIME_DIR" / "portway"
+    path.mkdir(mode=0o700)
+    return path
+
+
+@pytest.fixture
+def agent() -> AgentBoard:
+    board = AgentBoard("127.0.0.1:4443", wall)
+    board(Online("s1", "0.1.0", 0.002))
+    board(TunnelUp(1, "http://app.localhost:8080", "app", 0, "127.0.0.1:3000"))
+    board(RequestDone("GET", "/", 200, 0.1, 1))
+    board(TunnelUp(2, "tcp://127.0.0.1:20001", "", 20001, "127.0.0.1:22"))
+    board(TunnelUp(3, "tcp://127.0.0.1:20002", "", 20002, "127.0.0.1:23"))
+    board(RelayDone(2, 10, 20, 1.0, "closed"))
+    return board
+
+
+@pytest.fixture
+def server() -> ServerBoard:
+    board = ServerBoard(wall)
+    board(Listening("127.0.0.1:8080", "127.0.0.1:4443", "127.0.0.1:4443", "20000-20999", "localhost"))
+    board(SessionUp("s1", "laptop", "0.1.0", "127.0.0.1:5"))
+    board(LeaseUp("s1", 1, "http", "http://app.localhost:8080"))
+    return board
+
+
+def test_nothing_running_is_no_failure(portway: Portway) -> None:
+    done = portway("status")
+
+    assert (done.exit_code, done.stdout) == (0, "Nothing of Portway runs here for you.\n")
+    assert portway("status", "--json").stdout == "[]\n"
+
+
+def test_people_see_servers_and_agents_with_their_tunnels(portway: Portway, folder: Path, agent: AgentBoard, server: ServerBoard) -> None:
+    with program(folder / "server-2.sock", server.document()), program(folder / "agent-1.sock", agent.document()):
+        done = portway("status")
+
+    lines = done.stdout.splitlines()
+    assert done.exit_code == 0
+    assert "*.localhost at 127.0.0.1:8080, agents at 127.0.0.1:4443, 1 logged in" in lines[0]
+    assert lines[1] == "  http://app.localhost:8080  agent laptop"
+    assert "server 127.0.0.1:4443, 2ms away" in lines[2]
+    assert lines[3:] == [
+        "  http://app.localhost:8080  127.0.0.1:3000  1 requests",
+        "  tcp://127.0.0.1:20001      127.0.0.1:22    1 relays, 10 B in, 20 B out",
+        "  tcp://127.0.0.1:20002      127.0.0.1:23    no visitors yet",
+    ]
+
+
+def test_programs_see_json(portway: Portway, folder: Path, agent: AgentBoard) -> None:
+    with program(folder / "agent-1.sock", agent.document()):
+        done = portway("status", "--json")
+
+    (found,) = json.loads(done.stdout)
+    assert (found["program"], found["state"], found["tunnels"][0]["url"]) == ("agent", "online", "http://app.localhost:8080")
+
+
+def test_what_a_killed_program_left_is_removed(portway: Portway, folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(folder / "agent-1.sock"))
+
+    assert portway("status").exit_code == 0
+    assert list(folder.iterdir()) == []
+
+
+def test_a_program_that_talks_nonsense_is_told_and_the_others_are_shown(portway: Portway, folder: Path, agent: AgentBoard) -> None:
+    with program(folder / "agent-1.sock", agent.document()), program(folder / "agent-2.sock", b"hello"):
+        done = portway("status")
+
+    assert done.exit_code == 1
+    assert "app.localhost" in done.stdout
+    assert "says what this version does not understand" in done.stderr

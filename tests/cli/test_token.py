@@ -1,0 +1,122 @@
+"""`portway token`: the join string alone on stdout, notes on stderr."""
+
+import json
+import re
+from pathlib import Path
+
+from portway.clock import wall
+from portway.protocol.join_string import parse
+from portway.protocol.scram import make_verifier
+from portway.server.identity import Advertised, ensure_identity, record_advertised
+from portway.server.store import Store
+from tests.cli.conftest import Portway
+
+
+def data(home: Path) -> Path:
+    return home / "XDG_DATA_HOME" / "portway"
+
+
+def test_create_prints_the_join_string_alone_and_keeps_no_secret(portway: Portway, home: Path) -> None:
+    done = portway("token", "create", "laptop")
+    join = parse(done.stdout)
+
+    assert done.exit_code == 0
+    assert done.stdout.count("\n") == 1
+    assert (join.host, join.port, join.pin) == ("127.0.0.1", 4443, ensure_identity(data(home)).pin)
+    assert "No server ran" in done.stderr
+    assert join.secret not in done.stderr
+    assert all(join.secret.encode() not in path.read_bytes() for path in data(home).iterdir())
+    with Store(data(home) / "server.db") as store:
+        (token,) = store.tokens()
+    assert (token.name, token.id) == ("laptop", join.token_id)
+    assert token.verifier == make_verifier(join.secret, token.verifier.salt)
+
+
+def test_the_address_is_what_the_last_server_advertised(portway: Portway, home: Path) -> None:
+    record_advertised(data(home), Advertised("tunnel.example.org", 443, "ab" * 32))
+    done = portway("token", "create", "laptop")
+
+    join = parse(done.stdout)
+    assert (join.host, join.port, join.pin, join.plaintext) == ("tunnel.example.org", 443, b"\xab" * 32, False)
+    assert "No server ran" not in done.stderr
+
+
+def test_a_server_without_tls_gives_join_strings_that_say_so(portway: Portway, home: Path) -> None:
+    record_advertised(data(home), Advertised("10.0.0.1", 4443, plaintext=True))
+
+    join = parse(portway("token", "create", "laptop").stdout)
+    assert (join.plaintext, join.pin) == (True, None)
+    fresh = portway("token", "create", "phone", "--data", str(home / "fresh"), env={"PORTWAY_PLAINTEXT_LINKS": "1"})
+    assert parse(fresh.stdout).plaintext
+
+
+def test_an_address_that_is_said_beats_the_recorded_one(portway: Portway, home: Path) -> None:
+    record_advertised(data(home), Advertised("old.example.org", 443, "ab" * 32))
+
+    join = parse(portway("token", "create", "laptop", "--advertise", "new.example.org:4443").stdout)
+    assert (join.host, join.port, join.pin) == ("new.example.org", 4443, b"\xab" * 32)
+
+
+def test_a_config_file_gives_directory_and_address(portway: Portway, home: Path) -> None:
+    config = home / "portway.toml"
+    config.write_text(f'[server]\ndomain = "example.org"\ndata = "{home / "elsewhere"}"\n')
+    done = portway("token", "create", "laptop", "--config", str(config))
+
+    assert parse(done.stdout).host == "example.org"
+    assert (home / "elsewhere" / "server.db").exists()
+    assert not data(home).exists()
+
+
+def test_grants_are_kept_and_shown(portway: Portway, home: Path) -> None:
+    limits = (
+        "--hosts",
+        "app, dev-*",
+        "--hosts",
+        "*.shop.test",
+        "--ports",
+        "22000,21000-21099",
+        "--protocols",
+        "http,tcp",
+        "--max-tunnels",
+        "3",
+    )
+    assert portway("token", "create", "laptop", *limits, "--expires", "30d").exit_code == 0
+    assert portway("token", "create", "phone").exit_code == 0
+
+    (first, second) = json.loads(portway("token", "list", "--json").stdout)
+    assert first["hosts"] == ["app", "dev-*", "*.shop.test"]
+    assert first["ports"] == ["22000", "21000-21099"]
+    assert (first["protocols"], first["max_tunnels"], first["state"]) == (["http", "tcp"], 3, "live")
+    assert (second["hosts"], second["ports"], second["expires"], second["max_tunnels"]) == (["*"], [], None, 64)
+    with Store(data(home) / "server.db") as store:
+        ends = store.tokens()[0].grants.expires_at
+    assert ends is not None
+    assert 29.9 * 86400 < ends - wall() <= 30 * 86400
+
+
+def test_list_is_a_table_for_people(portway: Portway) -> None:
+    assert portway("token", "list").stderr == "No tokens yet; `portway token create NAME` makes one.\n"
+    portway("token", "create", "laptop", "--protocols", "tcp")
+    portway("token", "create", "phone", "--expires", "1h")
+    portway("token", "revoke", "laptop")
+
+    lines = portway("token", "list").stdout.splitlines()
+    assert lines[0].split() == ["NAME", "ID", "STATE", "CREATED", "ALLOWS"]
+    assert re.fullmatch(r"laptop +[a-z2-7]{12} +revoked +\d{4}-\d\d-\d\d +tcp on any port", lines[1])
+    assert re.fullmatch(r"phone +[a-z2-7]{12} +(59m59s|1h) left +\S+ +http as \*; tcp on any port", lines[2])
+
+
+def test_a_name_is_free_again_after_revoke(portway: Portway) -> None:
+    assert portway("token", "create", "laptop").exit_code == 0
+    taken = portway("token", "create", "laptop")
+    assert (taken.exit_code, taken.stdout) == (2, "")
+    assert "token laptop is there already" in taken.stderr
+
+    assert portway("token", "revoke", "laptop").exit_code == 0
+    assert portway("token", "create", "laptop").exit_code == 0
+
+
+def test_bad_grants_are_refused_before_anything_is_made(portway: Portway, home: Path) -> None:
+    for option, value in (("--hosts", "a,,b"), ("--hosts", "A"), ("--ports", "x"), ("--protocols", "udp"), ("--max-tunnels", "0")):
+        assert portway("token", "create", "laptop", option, value).exit_code == 2
+    assert not data(home).exists()

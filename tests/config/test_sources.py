@@ -1,0 +1,142 @@
+"""Flag before environment before file before default; faults name their source."""
+
+from pathlib import Path
+
+import pytest
+
+from portway.config.sources import load_settings, read_toml
+from portway.config.values import ListenAddress, PortRange
+from portway.errors import ConfigError
+from portway.server.settings import ServerSettings, defaults_for
+
+FLAG, ENV, FILE, DEFAULT = "127.0.0.1:1001", "127.0.0.1:1002", "127.0.0.1:1003", "127.0.0.1:8080"
+
+
+def load(flags: dict[str, object] | None = None, environ: dict[str, str] | None = None, file: Path | None = None) -> ServerSettings:
+    return load_settings(ServerSettings, "server", flags=flags or {}, environ=environ or {}, file=file, defaults=defaults_for)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "portway.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("given", range(8))
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(given: int, tmp_path: Path) -> None:
+    flags: dict[str, object] = {"http": FLAG if given & 4 else None}
+    environ = {"PORTWAY_HTTP": ENV} if given & 2 else {}
+    file = write(tmp_path, f'[server]\nhttp = "{FILE}"\n') if given & 1 else None
+    expected = FLAG if given & 4 else ENV if given & 2 else FILE if given & 1 else DEFAULT
+
+    assert str(load(flags, environ, file).http) == expected
+
+
+def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        """
+        [server]
+        domain = "Tunnel.Example.org"
+        http = ":8000"
+        agents = "[::1]:4444"
+        tcp_ports = "30000-30010"
+        advertise = "tunnel.example.org:443"
+        data = "/var/lib/portway"
+        plaintext_links = true
+        agents_certificate = "/etc/portway/cert.pem"
+        agents_key = "/etc/portway/key.pem"
+        hold = "2s"
+        grace = "1h"
+        """,
+    )
+
+    assert load(file=file) == ServerSettings(
+        domain="tunnel.example.org",
+        http=ListenAddress("", 8000),
+        agents=ListenAddress("::1", 4444),
+        tcp_ports=PortRange(30000, 30010),
+        advertise=ListenAddress("tunnel.example.org", 443),
+        data=Path("/var/lib/portway"),
+        plaintext_links=True,
+        agents_certificate=Path("/etc/portway/cert.pem"),
+        agents_key=Path("/etc/portway/key.pem"),
+        hold_s=2.0,
+        grace_s=3600.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[server]\nhttp = "nine"\n', r"portway.toml: \$\.server\.http: expected an address like 127\.0\.0\.1:8080 or :80, got 'nine'"),
+        ("[server]\nhttp = 8080\n", r"\$\.server\.http: expected text in quotes, got 8080"),
+        ('[server]\nplaintext_links = "yes"\n', r"\$\.server\.plaintext_links: expected true or false, got 'yes'"),
+        ('[server]\ntcp-ports = "1-2"\n', r"\$\.server\.tcp-ports: is no setting; did you mean tcp_ports\?"),
+        ("[server]\ncolour = 1\n", r"\$\.server\.colour: is no setting; expected one of domain, http, "),
+        ("[sever]\n", r"\$\.sever: is no setting; did you mean server\?"),
+        ('server = "x"\n', r"\$\.server: expected a table, \[server\], got 'x'"),
+        ("[server\n", r"is no TOML: .*line 1"),
+        ('[server]\ndomain = "a_b..c"\n', r"\$\.server\.domain: expected a domain like"),
+        ('[server]\nhold = "5"\n', r"\$\.server\.hold: .*90s"),
+        ('[server]\nhold = "2h"\n', r"portway.toml: \$\.server\.hold: expected 0s to 60s, got 7200s"),
+    ],
+)
+def test_a_fault_in_the_file_names_the_file_and_the_keys_path(text: str, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        load(file=write(tmp_path, text))
+
+
+def test_a_fault_in_the_environment_or_a_flag_names_that() -> None:
+    with pytest.raises(ConfigError, match=r"^PORTWAY_TCP_PORTS: expected ports like 20000-20999, got 'x'$"):
+        load(environ={"PORTWAY_TCP_PORTS": "x"})
+    with pytest.raises(ConfigError, match=r"^--agents: expected an address"):
+        load(flags={"agents": "x"})
+    with pytest.raises(ConfigError, match=r"^PORTWAY_PLAINTEXT_LINKS: expected yes or no, got 'maybe'$"):
+        load(environ={"PORTWAY_PLAINTEXT_LINKS": "maybe"})
+
+
+def test_faults_that_need_two_settings_name_both_sources(tmp_path: Path) -> None:
+    file = write(tmp_path, '[server]\nhttp = "127.0.0.1:7000"\n')
+
+    with pytest.raises(ConfigError, match=r"portway\.toml: \$\.server\.http, --agents: expected two addresses"):
+        load({"agents": "127.0.0.1:7000"}, file=file)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    file = write(tmp_path, '[server]\nhttp = "x"\nhold = "y"\n')
+
+    with pytest.raises(ConfigError) as found:
+        load({"tcp_ports": "z"}, file=file)
+
+    assert [line.split(": ")[-2].split(" ")[-1] for line in str(found.value).splitlines()] == [
+        "$.server.http",
+        "$.server.hold",
+        "--tcp-ports",
+    ]
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    assert load(environ={"PORTWAY_HTTP": ""}).http == ListenAddress("127.0.0.1", 8080)
+
+
+def test_a_real_domain_has_other_defaults_that_can_still_be_said() -> None:
+    settings = load({"domain": "example.org", "agents": "127.0.0.1:9"})
+
+    assert settings.http == ListenAddress("", 80)
+    assert settings.agents == ListenAddress("127.0.0.1", 9)
+
+
+def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read: No such file"):
+        read_toml(tmp_path / "nowhere.toml")
+
+
+def test_a_file_that_is_no_text_or_too_large_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "noise").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "large").write_bytes(b"#" * (1024 * 1024 + 1))
+
+    with pytest.raises(ConfigError, match="is no TOML"):
+        read_toml(tmp_path / "noise")
+    with pytest.raises(ConfigError, match="at most 1048576 bytes"):
+        read_toml(tmp_path / "large")

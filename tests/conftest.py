@@ -1,0 +1,36 @@
+"""What every test may ask for, and how hard hypothesis tries."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.kit.certificates import Identity, make_identity
+
+if TYPE_CHECKING:
+    from tests.kit.loops import EngineLoop
+
+_RELAXED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+settings.register_profile("fast", max_examples=50, deadline=None, suppress_health_check=_RELAXED)
+settings.register_profile("deep", max_examples=5000, deadline=None, suppress_health_check=_RELAXED)
+settings.load_profile(os.environ.get("PORTWAY_HYPOTHESIS", "fast"))
+
+
+@pytest.fixture
+def engine() -> Iterator["EngineLoop"]:
+    """A loop with a reactor in it; errors that callbacks raised fail the test."""
+    from tests.kit.loops import EngineLoop  # here, so that tests of pure rooms need no engine
+
+    engine = EngineLoop()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    """A self-signed certificate for localhost and 127.0.0.1."""
+    folder: Path = tmp_path_factory.mktemp("identity")
+    return make_identity(folder, "localhost", "127.0.0.1")

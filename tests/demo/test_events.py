@@ -1,0 +1,38 @@
+"""The demo reads its children's events as they are written, and passes over what it does not know."""
+
+import pytest
+
+from portway.agent.events import AgentEvent, Connecting, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+from portway.demo.events import agent_event, listening
+from portway.server.events import Listening, Stopping
+from portway.telemetry.event_lines import event_line
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Connecting("127.0.0.1:4443"),
+        Online("s1", "0.1.0", 0.0002),
+        RoundTrip(0.0003),
+        TunnelUp(1, "http://demo.localhost:8080", "demo", 0, "127.0.0.1:3000"),
+        RequestDone("GET", "/\x1b[2J\u2028", 200, 0.004, 1),
+        RelayDone(1, 10, 20, 1.5, "closed"),
+        Offline("the link is lost", 0.5),
+        Refused("name_in_use", "demo is taken", "Choose another."),
+        Missed(3),
+    ],
+)
+def test_every_event_of_an_agent_is_read_as_it_was_told(event: AgentEvent) -> None:
+    assert agent_event(event_line(event, 0.0)) == event
+
+
+def test_the_servers_news_is_read_and_nothing_else_is_taken_for_it() -> None:
+    news = Listening("127.0.0.1:8080", "127.0.0.1:4443", "127.0.0.1:4443", "20000-20999", "localhost")
+    assert listening(event_line(news, 0.0)) == news
+    assert listening(event_line(Stopping("SIGTERM"), 0.0)) is None
+
+
+@pytest.mark.parametrize("line", ["", "{", "null", "[]", "text", '{"event":"sneezed"}', '{"event":7}', '{"event":"tunnel_up"}'])
+def test_a_line_that_is_no_event_is_passed_over(line: str) -> None:
+    assert agent_event(line) is None
+    assert listening(line) is None

@@ -1,0 +1,48 @@
+"""What the site says of a request's way is what its head says, and nothing more."""
+
+import pytest
+
+from portway.demo.site_facts import edge_to_site_s, request_facts
+
+NOW = 1_700_000_000.5
+
+
+def test_the_edges_timestamp_gives_the_way_from_the_edge() -> None:
+    assert edge_to_site_s("t=1700000000498000", NOW) == pytest.approx(0.002, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        None,
+        "",
+        "1700000000498000",
+        "t=1700000000498",  # milliseconds, as some proxies send
+        "t=1700000000.498",
+        "t=17000000004980000",
+        "t=\uff11\uff1700000000498000",
+        "t=1700000000498000\n",
+        "t=1700000000600000",  # later than now: another clock
+        "t=1699999900000000",  # 100 s ago: another clock
+    ],
+)
+def test_a_timestamp_that_makes_no_sense_gives_none(stamp: str | None) -> None:
+    assert edge_to_site_s(stamp, NOW) is None
+
+
+def test_forwarded_headers_are_shown_as_they_came() -> None:
+    headers = {
+        "host": "demo.localhost:8080",
+        "x-forwarded-for": "10.1.2.3",
+        "x-forwarded-proto": "https",
+        "x-forwarded-host": "demo.localhost",
+    }
+    facts = request_facts(("GET", "/", "1.1"), headers, NOW)
+    assert (facts.forwarded_for, facts.forwarded_proto, facts.forwarded_host) == ("10.1.2.3", "https", "demo.localhost")
+    assert facts.tunnelled
+
+
+def test_without_an_edge_the_request_came_straight() -> None:
+    facts = request_facts(("GET", "/", "1.1"), {"host": "127.0.0.1:3000"}, NOW)
+    assert not facts.tunnelled
+    assert facts.edge_to_site_s is None

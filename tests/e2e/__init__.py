@@ -1,0 +1,1 @@
+"""Proof through real processes, with real clients."""

@@ -1,0 +1,143 @@
+"""Connecting in the reactor: once, in time, never from inside the call, and nothing left behind."""
+
+import errno
+import socket
+from pathlib import Path
+
+import pytest
+
+from portway.engine.connect import connect
+from portway.engine.socket_channel import SocketChannel
+from tests.kit.loops import EngineLoop
+from tests.kit.probe import Probe
+from tests.kit.sockets import free_port, open_descriptors, tcp_listener
+
+Outcome = socket.socket | OSError
+
+
+def socket_of(outcome: Outcome) -> socket.socket:
+    assert isinstance(outcome, socket.socket), outcome
+    return outcome
+
+
+def error_of(outcome: Outcome) -> OSError:
+    assert isinstance(outcome, OSError), outcome
+    return outcome
+
+
+def test_it_gives_a_connected_socket_that_neither_blocks_nor_delays(engine: EngineLoop) -> None:
+    outcomes: list[Outcome] = []
+    with tcp_listener() as listener:
+        connect(engine.reactor, socket.AF_INET, listener.getsockname(), 5, outcomes.append)
+        assert not outcomes, "called back from inside the call"
+        engine.run_until(lambda: bool(outcomes))
+        sock = socket_of(outcomes[0])
+        assert sock.getpeername() == listener.getsockname()
+        assert sock.gettimeout() == 0
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        engine.settle()
+        assert len(outcomes) == 1
+        engine.reactor.discard(sock)
+        engine.settle()
+
+
+def test_a_refusal_is_told_as_such(engine: EngineLoop) -> None:
+    outcomes: list[Outcome] = []
+    before = open_descriptors()
+    connect(engine.reactor, socket.AF_INET, ("127.0.0.1", free_port()), 5, outcomes.append)
+    engine.run_until(lambda: bool(outcomes))
+    assert error_of(outcomes[0]).errno == errno.ECONNREFUSED
+    engine.settle()
+    assert open_descriptors() == before
+
+
+def test_a_silent_peer_costs_the_timeout_and_no_more(engine: EngineLoop) -> None:
+    outcomes: list[Outcome] = []
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:  # the backlog is full after one or two: the kernel then drops every SYN
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        before = open_descriptors()
+        connect(engine.reactor, socket.AF_INET, full.getsockname(), 0.2, outcomes.append)
+        engine.run_until(lambda: bool(outcomes), deadline_s=3)
+        assert error_of(outcomes[0]).errno == errno.ETIMEDOUT
+        engine.settle()
+        assert open_descriptors() == before
+        for filler in fillers:
+            filler.close()
+
+
+def test_a_cancelled_attempt_never_calls_back(engine: EngineLoop) -> None:
+    outcomes: list[Outcome] = []
+    before = open_descriptors()
+    with tcp_listener() as listener:
+        attempt = connect(engine.reactor, socket.AF_INET, listener.getsockname(), 0.05, outcomes.append)
+        assert attempt is not None
+        attempt.cancel()
+        attempt.cancel()
+        engine.settle()
+        done: list[bool] = []
+        engine.reactor.call_later(0.2, lambda: done.append(True))
+        engine.run_until(lambda: bool(done))
+    assert not outcomes
+    assert open_descriptors() == before
+
+
+def test_unix_sockets_connect_too(engine: EngineLoop, tmp_path: Path) -> None:
+    path = str(tmp_path / "origin")
+    outcomes: list[Outcome] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        connect(engine.reactor, socket.AF_UNIX, path, 5, outcomes.append)
+        assert not outcomes
+        engine.run_until(lambda: bool(outcomes))
+        assert socket_of(outcomes[0]).getpeername() == path
+        engine.reactor.discard(socket_of(outcomes[0]))
+        engine.settle()
+
+
+@pytest.mark.parametrize("path", ["missing", "much-too-long-" * 20])
+def test_a_bad_unix_path_is_an_error_that_comes_later(engine: EngineLoop, tmp_path: Path, path: str) -> None:
+    outcomes: list[Outcome] = []
+    before = open_descriptors()
+    connect(engine.reactor, socket.AF_UNIX, str(tmp_path / path), 5, outcomes.append)
+    assert not outcomes, "called back from inside the call"
+    engine.settle()
+    error_of(outcomes[0])
+    assert len(outcomes) == 1
+    assert open_descriptors() == before
+
+
+def test_an_address_that_cannot_be_used_is_an_error_that_comes_later(engine: EngineLoop) -> None:
+    outcomes: list[Outcome] = []
+    connect(engine.reactor, socket.AF_INET, ("255.255.255.255", 9), 5, outcomes.append)
+    assert not outcomes
+    engine.run_until(lambda: bool(outcomes))
+    error_of(outcomes[0])
+
+
+def test_a_host_name_is_an_error_and_not_a_lookup(engine: EngineLoop) -> None:
+    outcomes: list[Outcome] = []
+    connect(engine.reactor, socket.AF_INET, ("no-such-host.invalid", 80), 5, outcomes.append)
+    engine.settle()
+    error_of(outcomes[0])
+
+
+def test_a_peer_that_speaks_and_leaves_before_we_look_is_heard_to_the_end(engine: EngineLoop) -> None:
+    outcomes: list[Outcome] = []
+    with tcp_listener() as listener:
+        connect(engine.reactor, socket.AF_INET, listener.getsockname(), 5, outcomes.append)
+        accepted, _ = listener.accept()
+        accepted.sendall(b"220 come back tomorrow\r\n")
+        accepted.close()
+        engine.run_until(lambda: bool(outcomes))
+        engine.settle()
+        probe = Probe(SocketChannel(engine.reactor, socket_of(outcomes[0]))).read()
+        engine.run_until(lambda: probe.ended, deadline_s=2)
+        assert probe.received == b"220 come back tomorrow\r\n"
+        probe.close()
+        engine.settle()

@@ -1,0 +1,149 @@
+"""Listening in the reactor: bursts, failing handlers, and no descriptors left."""
+
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from portway.engine.listener import KEEPALIVE, Listener, listen
+from tests.kit.loops import EngineLoop
+from tests.kit.sockets import open_descriptors
+
+Accepted = list[tuple[socket.socket, tuple[str, int]]]
+
+
+def call(listener: Listener) -> socket.socket:
+    visitor = socket.create_connection(listener.address, 5)
+    visitor.settimeout(5)
+    return visitor
+
+
+def hang_up(engine: EngineLoop, listener: Listener, accepted: Accepted, visitors: list[socket.socket]) -> None:
+    listener.close()
+    for sock, _ in accepted:
+        sock.close()
+    for visitor in visitors:
+        visitor.close()
+    engine.settle()
+
+
+def test_every_visitor_of_a_burst_is_accepted(engine: EngineLoop) -> None:
+    accepted: Accepted = []
+    listener = Listener(engine.reactor, listen("127.0.0.1", 0), lambda sock, address: accepted.append((sock, address)))
+    visitors = [call(listener) for _ in range(200)]
+    engine.run_until(lambda: len(accepted) == 200)
+    assert {address for _, address in accepted} == {visitor.getsockname() for visitor in visitors}
+    for sock, _ in accepted:
+        assert sock.gettimeout() == 0
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for option, value in KEEPALIVE.items():
+            assert sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, option)) == value
+    hang_up(engine, listener, accepted, visitors)
+
+
+def test_it_knows_the_port_that_the_kernel_chose(engine: EngineLoop) -> None:
+    listener = Listener(engine.reactor, listen("127.0.0.1", 0), lambda sock, address: sock.close())
+    assert listener.address[0] == "127.0.0.1"
+    assert listener.address[1] > 0
+    listener.close()
+    engine.settle()
+
+
+def test_an_address_in_use_is_an_error() -> None:
+    first = listen("127.0.0.1", 0)
+    before = open_descriptors()
+    with pytest.raises(OSError, match="in use"):
+        listen("127.0.0.1", first.getsockname()[1])
+    assert open_descriptors() == before
+    first.close()
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    """Lower the limit to the first free number, so that no descriptor can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as probe:
+        first_free = probe.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_running_out_of_descriptors_is_a_pause_and_not_the_end(engine: EngineLoop) -> None:
+    accepted: Accepted = []
+    listener = Listener(engine.reactor, listen("127.0.0.1", 0), lambda sock, address: accepted.append((sock, address)))
+    engine.settle()
+    visitors = [call(listener) for _ in range(5)]
+    with no_descriptors_left():
+        batches = 0
+
+        def count() -> bool:
+            nonlocal batches
+            batches += 1
+            return False
+
+        engine.settle()
+        with pytest.raises(AssertionError, match="not within"):
+            engine.run_until(count, deadline_s=0.5)
+        assert not accepted
+        assert batches < 20, "spins while it cannot accept"
+    engine.run_until(lambda: len(accepted) == 5, deadline_s=2)
+    visitors.append(call(listener))
+    engine.run_until(lambda: len(accepted) == 6, deadline_s=2)
+    hang_up(engine, listener, accepted, visitors)
+
+
+def test_a_handler_that_fails_once_does_not_keep_the_others_waiting(engine: EngineLoop) -> None:
+    engine.tolerant = True
+    accepted: Accepted = []
+    calls = 0
+
+    def moody(sock: socket.socket, address: tuple[str, int]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("a bug")
+        accepted.append((sock, address))
+
+    listener = Listener(engine.reactor, listen("127.0.0.1", 0), moody)
+    visitors = [call(listener) for _ in range(5)]
+    engine.run_until(lambda: len(accepted) == 4, deadline_s=2)
+    hang_up(engine, listener, accepted, visitors)
+    assert engine.complaints == 1
+
+
+def test_closing_inside_the_handler_stops_at_once(engine: EngineLoop) -> None:
+    accepted: Accepted = []
+
+    def only_one(sock: socket.socket, address: tuple[str, int]) -> None:
+        accepted.append((sock, address))
+        listener.close()
+
+    before = open_descriptors()
+    listener = Listener(engine.reactor, listen("127.0.0.1", 0), only_one)
+    visitors = [call(listener) for _ in range(3)]
+    engine.settle()
+    assert len(accepted) == 1
+    listener.close()
+    for visitor in visitors[1:]:
+        with pytest.raises(ConnectionResetError):
+            visitor.recv(1)
+    hang_up(engine, listener, accepted, visitors)
+    assert open_descriptors() == before
+
+
+def test_closing_during_the_pause_is_quiet(engine: EngineLoop) -> None:
+    listener = Listener(engine.reactor, listen("127.0.0.1", 0), lambda sock, address: sock.close())
+    engine.settle()
+    with call(listener), no_descriptors_left():
+        engine.settle()
+        listener.close()
+        engine.settle()
+    done: list[bool] = []
+    engine.reactor.call_later(0.3, lambda: done.append(True))
+    engine.run_until(lambda: bool(done))

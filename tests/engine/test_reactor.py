@@ -1,0 +1,331 @@
+"""The reactor: order within a batch, turns between batches, and what happens to callbacks that fail."""
+
+import asyncio
+import socket
+import time
+from functools import partial
+
+import pytest
+
+from portway.engine.channel import BLOCKED
+from portway.engine.poller import PEER_ENDED, READABLE
+from portway.engine.reactor import Reactor
+from portway.engine.socket_channel import SocketChannel
+from tests.kit.loops import EngineLoop
+from tests.kit.probe import Probe
+from tests.kit.sockets import open_descriptors, tcp_pair, unix_pair
+
+
+def test_the_ready_queue_keeps_its_order(engine: EngineLoop) -> None:
+    heard: list[str] = []
+
+    def first() -> None:
+        heard.append("first")
+        engine.reactor.soon(lambda: heard.append("third"))
+
+    engine.reactor.soon(first)
+    engine.reactor.soon(lambda: heard.append("second"))
+    engine.settle()
+    assert heard == ["first", "second", "third"]
+
+
+def test_a_flush_comes_once_after_everybody_had_a_turn_and_before_the_next_turns(engine: EngineLoop) -> None:
+    heard: list[str] = []
+
+    def work() -> None:
+        engine.reactor.at_batch_end(lambda: heard.append("flush"))
+        engine.reactor.soon(lambda: heard.append("second turn"))
+
+    engine.reactor.soon(work)
+    engine.reactor.soon(lambda: heard.append("somebody else"))
+    engine.settle()
+    assert heard == ["somebody else", "flush", "second turn"]
+
+
+def test_a_socket_event_comes_between_two_turns_of_a_busy_source(engine: EngineLoop) -> None:
+    left, right = socket.socketpair()
+    heard: list[str] = []
+
+    def busy() -> None:
+        heard.append("turn")
+        if len(heard) == 1:
+            right.send(b"x")
+        if len(heard) < 8:
+            engine.reactor.soon(busy)
+
+    engine.reactor.watch(left.fileno(), lambda mask: heard.append("event") if mask & READABLE else None)
+    engine.settle()
+    heard.clear()
+    engine.reactor.soon(busy)
+    engine.settle()
+    assert heard[:3] == ["turn", "event", "turn"]
+    engine.reactor.unwatch(left.fileno())
+    left.close()
+    right.close()
+
+
+def test_a_flush_asked_for_by_a_coroutine_comes_too(engine: EngineLoop) -> None:
+    heard: list[str] = []
+
+    async def conversation() -> None:
+        flushed = asyncio.Event()
+        engine.reactor.at_batch_end(lambda: heard.append("flush"))
+        engine.reactor.at_batch_end(flushed.set)
+        engine.reactor.soon(lambda: heard.append("soon"))
+        await flushed.wait()
+
+    engine.run(conversation())
+    assert heard == ["soon", "flush"]
+
+
+def test_a_flush_asked_for_by_a_flush_is_not_lost(engine: EngineLoop) -> None:
+    heard: list[str] = []
+    engine.reactor.at_batch_end(lambda: engine.reactor.at_batch_end(lambda: heard.append("second")))
+    engine.settle()
+    assert heard == ["second"]
+
+
+def test_work_that_never_ends_leaves_coroutines_and_timers_their_turn(engine: EngineLoop) -> None:
+    going, ticks = True, 0
+
+    def again() -> None:
+        if going:
+            engine.reactor.soon(again)
+
+    def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+
+    async def conversation() -> int:
+        nonlocal going
+        turns = 0
+        while ticks < 1:
+            turns += 1
+            await asyncio.sleep(0)
+        going = False
+        return turns
+
+    again()
+    engine.reactor.call_later(0.1, tick)
+    assert engine.run(conversation()) > 3
+
+
+def test_timers_fire_in_order_and_not_early(engine: EngineLoop) -> None:
+    heard: list[tuple[str, float]] = []
+    start = time.monotonic()
+    engine.reactor.call_later(0.2, lambda: heard.append(("late", time.monotonic())))
+    engine.reactor.call_later(0.05, lambda: heard.append(("early", time.monotonic())))
+    engine.reactor.call_later(0.1, lambda: heard.append(("never", 0.0))).cancel()
+    engine.run_until(lambda: len(heard) == 2)
+    assert [name for name, _ in heard] == ["early", "late"]
+    assert heard[0][1] - start >= 0.05
+    assert heard[1][1] - start >= 0.2
+
+
+def test_an_earlier_timer_set_later_is_not_held_up(engine: EngineLoop) -> None:
+    heard: list[str] = []
+    engine.reactor.call_later(30, lambda: heard.append("too late"))
+    engine.settle()
+    engine.reactor.call_later(0.0, lambda: heard.append("now"))
+    engine.run_until(lambda: heard == ["now"], deadline_s=2)
+
+
+def test_a_timer_set_by_a_timer_fires(engine: EngineLoop) -> None:
+    heard: list[str] = []
+
+    def first() -> None:
+        engine.reactor.call_later(0.0, lambda: heard.append("second"))
+
+    engine.reactor.call_later(0.0, first)
+    engine.run_until(lambda: heard == ["second"], deadline_s=2)
+
+
+def test_now_moves_with_the_batches_and_on_request(engine: EngineLoop) -> None:
+    before = engine.reactor.now
+    assert engine.reactor.refresh_now() >= before
+    seen: list[float] = []
+    engine.reactor.soon(lambda: seen.append(engine.reactor.now))
+    engine.settle()
+    assert seen[0] >= before
+
+
+def test_a_failing_callback_ends_its_own_connection_and_no_other(engine: EngineLoop) -> None:
+    engine.tolerant = True
+    bad_near, bad_far = tcp_pair()
+    good_near, good_far = tcp_pair()
+    for end in (bad_near, good_near):
+        end.setblocking(False)
+    bad, good = SocketChannel(engine.reactor, bad_near), Probe(SocketChannel(engine.reactor, good_near)).read()
+
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    engine.settle()
+    bad.on_readable = fail
+    bad_far.sendall(b"x")
+    good_far.sendall(b"hello")
+    engine.run_until(lambda: good.received == b"hello")
+    assert engine.complaints == 1
+    try:
+        assert bad_far.recv(1) == b""
+    except ConnectionResetError:
+        pass
+    good.close()
+    bad_far.close()
+    good_far.close()
+
+
+@pytest.mark.parametrize("way", ["timer", "ready", "flush"])
+def test_a_connection_ends_whose_timer_turn_or_flush_fails(engine: EngineLoop, way: str) -> None:
+    """A deadline that failed would never be asked for again, and what it guards would stay for ever."""
+    engine.tolerant = True
+
+    class Connection:
+        aborted = 0
+
+        def fail(self) -> None:
+            raise RuntimeError("a bug")
+
+        def abort(self) -> None:
+            self.aborted += 1
+
+    connection = Connection()
+    if way == "timer":
+        engine.reactor.call_later(0.0, connection.fail)
+    else:
+        (engine.reactor.soon if way == "ready" else engine.reactor.at_batch_end)(partial(connection.fail))
+    engine.run_until(lambda: connection.aborted == 1)
+
+
+def test_failing_timers_flushes_and_ready_callbacks_do_not_stop_the_rest(engine: EngineLoop) -> None:
+    engine.tolerant = True
+    heard: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    engine.reactor.soon(fail)
+    engine.reactor.soon(lambda: heard.append("ready"))
+    engine.reactor.at_batch_end(fail)
+    engine.reactor.at_batch_end(lambda: heard.append("flush"))
+    engine.reactor.call_later(0.0, fail)
+    engine.reactor.call_later(0.0, lambda: heard.append("timer"))
+    engine.run_until(lambda: len(heard) == 3)
+    assert sorted(heard) == ["flush", "ready", "timer"]
+    assert engine.complaints == 3
+
+
+def test_a_descriptor_number_is_not_used_again_while_old_events_are_in_hand(engine: EngineLoop) -> None:
+    pairs = [unix_pair() for _ in range(20)]
+    channels: list[SocketChannel] = []
+    numbers_freed_early: list[int] = []
+    for near, _ in pairs:
+        near.setblocking(False)
+        channels.append(SocketChannel(engine.reactor, near))
+    engine.settle()
+
+    def close_all() -> None:
+        mine = {channel._sock.fileno() for channel in channels}
+        for channel in channels:
+            channel.close()
+        fresh = [socket.socket() for _ in range(20)]
+        numbers_freed_early.extend(sock.fileno() for sock in fresh if sock.fileno() in mine)
+        for sock in fresh:
+            sock.close()
+
+    for channel in channels:
+        channel.on_readable = close_all
+    for _, far in pairs:
+        far.sendall(b"x")
+    engine.settle()
+    assert not numbers_freed_early
+    for _, far in pairs:
+        far.close()
+
+
+def test_a_descriptor_handed_to_another_handler_tells_what_is_already_there(engine: EngineLoop) -> None:
+    near, far = tcp_pair()
+    near.setblocking(False)
+    masks: list[int] = []
+    engine.reactor.watch(near.fileno(), lambda mask: None)
+    far.sendall(b"hello and goodbye")
+    far.close()
+    engine.settle()
+    engine.reactor.watch(near.fileno(), masks.append)
+    engine.settle()
+    assert masks
+    assert masks[0] & READABLE
+    assert masks[0] & PEER_ENDED or engine.reactor.level is not None, "a level tells of an end as of bytes"
+    engine.reactor.discard(near)
+    engine.settle()
+
+
+def test_an_unwatched_descriptor_is_quiet_and_stays_open(engine: EngineLoop) -> None:
+    near, far = unix_pair()
+    near.setblocking(False)
+    masks: list[int] = []
+    engine.reactor.watch(near.fileno(), masks.append)
+    engine.settle()
+    engine.reactor.unwatch(near.fileno())
+    engine.reactor.unwatch(near.fileno())
+    seen = len(masks)
+    far.sendall(b"x")
+    engine.settle()
+    assert len(masks) == seen
+    assert near.recv(10) == b"x"
+    near.close()
+    far.close()
+
+
+def test_more_events_than_fit_a_batch_are_all_heard(engine: EngineLoop) -> None:
+    probes: list[Probe] = []
+    fars: list[socket.socket] = []
+    for _ in range(700):
+        near, far = unix_pair()
+        near.setblocking(False)
+        probes.append(Probe(SocketChannel(engine.reactor, near)))
+        fars.append(far)
+    engine.settle()
+    for probe in probes:
+        probe.read()
+    for number, far in enumerate(fars):
+        far.sendall(b"%d" % number)
+    engine.run_until(lambda: all(probe.received for probe in probes))
+    assert [int(probe.received) for probe in probes] == list(range(700))
+    for probe, far in zip(probes, fars, strict=True):
+        probe.close()
+        far.close()
+    engine.settle()
+
+
+def test_a_closed_reactor_leaves_nothing_behind() -> None:
+    loop = asyncio.new_event_loop()
+    before = open_descriptors()
+    reactor = Reactor(loop)
+    near, far = unix_pair()
+    near.setblocking(False)
+    channel = SocketChannel(reactor, near)
+    reactor.call_later(100, lambda: None)
+    channel.close()
+    reactor.close()
+    reactor.close()
+    far.close()
+    assert open_descriptors() == before
+    reactor.soon(lambda: None)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+def test_the_end_is_seen_by_a_channel_that_takes_over_a_socket_late(engine: EngineLoop) -> None:
+    """A short read must not hide a FIN that was reported to whoever watched the socket before."""
+    near, far = tcp_pair()
+    near.setblocking(False)
+    engine.reactor.watch(near.fileno(), lambda mask: None)
+    far.sendall(b"hello and goodbye")
+    far.close()
+    engine.settle()
+    probe = Probe(SocketChannel(engine.reactor, near)).read()
+    engine.run_until(lambda: probe.ended, deadline_s=2)
+    assert probe.received == b"hello and goodbye"
+    assert probe.channel.recv_into(memoryview(bytearray(1))) in (0, BLOCKED)
+    probe.close()

@@ -1,0 +1,364 @@
+"""The relay, over every combination of channels: bytes, ends, breaks, tallies, and what waits for whom."""
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from portway.engine.relay import Relay
+from portway.engine.socket_channel import SocketChannel
+from portway.engine.tally import ENDED, READ_BROKE
+from tests.kit.certificates import Identity
+from tests.kit.channels import Pair, pair_of
+from tests.kit.loops import EngineLoop
+from tests.kit.probe import Probe
+from tests.kit.sockets import tcp_pair
+
+MIB = 1024 * 1024
+KINDS = ["tcp", "unix", "tls-server", "mux-socket-accepted", "mux-tls-opened", "memory"]
+COMBINATIONS = [f"{left}:{right}" for left in KINDS for right in KINDS]
+telling_resets = pytest.mark.parametrize("joined", [pair for pair in COMBINATIONS if "unix" not in pair], indirect=True)
+"""A unix socket has no RST."""
+
+
+def noise(size: int, seed: int = 7) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+@dataclass
+class Joined:
+    """visitor ⇄ left pair ⇄ relay ⇄ right pair ⇄ origin."""
+
+    relay: Relay
+    left: Pair
+    right: Pair
+    visitor: Probe
+    origin: Probe
+    done: list[Relay]
+
+
+def join(stack: ExitStack, engine: EngineLoop, identity: Identity, left_kind: str, right_kind: str) -> Joined:
+    left = stack.enter_context(pair_of(left_kind, engine, identity))
+    right = stack.enter_context(pair_of(right_kind, engine, identity))
+    done: list[Relay] = []
+    relay = Relay(engine.reactor, left.near, right.near, done.append)
+    return Joined(relay, left, right, Probe(left.far), Probe(right.far), done)
+
+
+@pytest.fixture(params=COMBINATIONS)
+def joined(request: pytest.FixtureRequest, engine: EngineLoop, identity: Identity) -> Iterator[Joined]:
+    left, right = request.param.split(":")
+    with ExitStack() as stack:
+        yield join(stack, engine, identity, left, right)
+
+
+@pytest.fixture(params=["tcp:tcp", "tls-server:mux-tls-opened", "mux-socket-accepted:tcp", "memory:memory"])
+def sample(request: pytest.FixtureRequest, engine: EngineLoop, identity: Identity) -> Iterator[Joined]:
+    """A few combinations, for what does not depend on the kinds."""
+    left, right = request.param.split(":")
+    with ExitStack() as stack:
+        yield join(stack, engine, identity, left, right)
+
+
+def in_random_pieces(data: bytes, dice: random.Random) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        size = min(int(2 ** dice.uniform(4, 18)), len(data) - at)
+        yield data[at : at + size]
+        at += size
+
+
+def test_bytes_come_through_both_ways_whatever_the_pieces(engine: EngineLoop, joined: Joined) -> None:
+    dice = random.Random(11)
+    up, down = noise(3 * MIB, 1), noise(3 * MIB, 2)
+    visitor, origin = joined.visitor, joined.origin
+    visitor.read_bytes, origin.read_bytes = 3001, 70_001
+    visitor.piece_bytes = origin.piece_bytes = 1 << 18
+    joined.relay.start()
+    visitor.read().feed(in_random_pieces(up, dice), end=True)
+    origin.read().feed(in_random_pieces(down, dice), end=True)
+    engine.run_until(lambda: visitor.ended and origin.ended, deadline_s=20)
+    assert origin.received == up
+    assert visitor.received == down
+    engine.run_until(lambda: joined.done == [joined.relay])
+    tally = joined.relay.tally
+    assert (tally.forward.bytes, tally.backward.bytes) == (len(up), len(down))
+    assert tally.clean
+    assert tally.forward.events >= 3
+    assert tally.ended_at is not None
+    assert tally.ended_at >= tally.started_at
+
+
+def test_a_visitor_who_ends_first_still_gets_the_whole_answer(engine: EngineLoop, joined: Joined) -> None:
+    visitor, origin = joined.visitor.read(), joined.origin.read()
+    joined.relay.start()
+    visitor.feed(b"question", end=True)
+    engine.run_until(lambda: origin.ended)
+    assert origin.received == b"question"
+    assert not visitor.ended
+    assert not joined.done
+    origin.feed(noise(MIB), end=True)
+    engine.run_until(lambda: visitor.ended and len(joined.done) == 1)
+    assert visitor.received == noise(MIB)
+    assert joined.relay.tally.clean
+
+
+def test_an_origin_that_ends_first_still_hears_the_visitor(engine: EngineLoop, joined: Joined) -> None:
+    visitor, origin = joined.visitor.read(), joined.origin.read()
+    joined.relay.start()
+    origin.feed(b"that is all from me", end=True)
+    engine.run_until(lambda: visitor.ended)
+    assert visitor.received == b"that is all from me"
+    assert not joined.done
+    visitor.feed(noise(MIB), end=True)
+    engine.run_until(lambda: origin.ended and len(joined.done) == 1)
+    assert origin.received == noise(MIB)
+    assert joined.relay.tally.clean
+
+
+def test_an_end_without_bytes_is_an_end(engine: EngineLoop, joined: Joined) -> None:
+    visitor, origin = joined.visitor.read(), joined.origin.read()
+    joined.relay.start()
+    visitor.end()
+    engine.run_until(lambda: origin.ended)
+    origin.end()
+    engine.run_until(lambda: visitor.ended and len(joined.done) == 1)
+    assert joined.relay.tally.forward.bytes == joined.relay.tally.backward.bytes == 0
+    assert joined.relay.tally.clean
+
+
+@telling_resets
+def test_a_break_of_the_visitor_is_a_break_for_the_origin(engine: EngineLoop, joined: Joined) -> None:
+    visitor, origin = joined.visitor.read(), joined.origin.read()
+    joined.relay.start()
+    visitor.feed(b"half a quest")
+    engine.settle()
+    visitor.abort()
+    engine.run_until(lambda: origin.broken is not None and len(joined.done) == 1)
+    assert not origin.ended
+    assert joined.relay.tally.forward.reason in {READ_BROKE, "aborted: other side broke"}
+    assert not joined.relay.tally.clean
+
+
+@telling_resets
+def test_a_break_of_the_origin_is_a_break_for_the_visitor(engine: EngineLoop, joined: Joined) -> None:
+    visitor, origin = joined.visitor.read(), joined.origin.read()
+    joined.relay.start()
+    origin.feed(noise(50_000))
+    engine.settle()
+    origin.abort()
+    engine.run_until(lambda: visitor.broken is not None and len(joined.done) == 1)
+    assert not visitor.ended
+    assert noise(50_000).startswith(visitor.received)
+    assert joined.relay.tally.backward.reason == READ_BROKE
+
+
+@telling_resets
+def test_a_break_after_the_visitor_has_ended_is_still_a_break(engine: EngineLoop, joined: Joined) -> None:
+    visitor, origin = joined.visitor.read(), joined.origin.read()
+    joined.relay.start()
+    visitor.feed(b"question", end=True)
+    engine.run_until(lambda: origin.ended)
+    origin.feed(b"half an ans")
+    engine.settle()
+    origin.abort()
+    engine.run_until(lambda: visitor.broken is not None)
+    assert not visitor.ended
+    assert joined.relay.tally.forward.reason == ENDED
+    assert joined.relay.tally.backward.reason == READ_BROKE
+
+
+@telling_resets
+def test_a_break_reaches_a_side_that_is_stalled(engine: EngineLoop, joined: Joined) -> None:
+    visitor, origin = joined.visitor, joined.origin
+    joined.relay.start()
+    origin.feed(iter([noise(MIB)] * 32))
+    engine.settle()
+    visitor.abort()
+    engine.run_until(lambda: origin.broken is not None or origin.told_broken > 0)
+    engine.run_until(lambda: len(joined.done) == 1)
+
+
+def test_a_slow_reader_holds_the_sender_and_no_memory(engine: EngineLoop, joined: Joined) -> None:
+    visitor, origin = joined.visitor, joined.origin
+    visitor.keep = False
+    joined.relay.start()
+    origin.feed(iter([noise(MIB)] * 24), end=True)
+    engine.settle()
+    held = origin.sent_bytes
+    assert not origin.idle
+    assert held <= joined.left.held_bytes_max + joined.right.held_bytes_max
+    visitor.read()
+    engine.run_until(lambda: visitor.ended, deadline_s=20)
+    assert visitor.received_bytes == origin.sent_bytes == 24 * MIB
+
+
+def test_what_came_before_the_start_is_not_lost(engine: EngineLoop, joined: Joined) -> None:
+    joined.visitor.feed(b"early question", end=True)
+    joined.origin.feed(b"early answer", end=True)
+    engine.settle()
+    joined.relay.start()
+    joined.visitor.read()
+    joined.origin.read()
+    engine.run_until(lambda: joined.visitor.ended and joined.origin.ended)
+    assert joined.origin.received == b"early question"
+    assert joined.visitor.received == b"early answer"
+    engine.run_until(lambda: joined.relay.tally.clean)
+
+
+def test_the_two_ways_can_be_started_one_by_one(engine: EngineLoop, sample: Joined) -> None:
+    visitor, origin = sample.visitor.read(), sample.origin.read()
+    visitor.feed(b"up")
+    origin.feed(b"down")
+    sample.relay.start_forward()
+    engine.settle()
+    assert origin.received == b"up"
+    assert visitor.received == b""
+    sample.relay.start_backward()
+    engine.settle()
+    assert visitor.received == b"down"
+
+
+def test_an_abort_breaks_both_sides_and_says_why(engine: EngineLoop, sample: Joined) -> None:
+    visitor, origin = sample.visitor.read(), sample.origin.read()
+    sample.relay.start()
+    visitor.feed(b"x")
+    engine.settle()
+    sample.relay.abort("token revoked")
+    engine.run_until(lambda: visitor.broken is not None and origin.broken is not None)
+    assert sample.done == [sample.relay]
+    assert "token revoked" in sample.relay.tally.forward.reason
+    sample.relay.abort("again")
+    assert sample.done == [sample.relay]
+
+
+def test_a_bug_met_in_a_sockets_event_ends_the_whole_relay(engine: EngineLoop) -> None:
+    """Its other half would wait for ever, with its stream, its descriptor and its place among the visitors."""
+
+    class Buggy(SocketChannel):
+        def room(self) -> int:
+            raise RuntimeError("a bug")
+
+    engine.tolerant = True
+    visitor, near = tcp_pair()
+    origin, far = tcp_pair()
+    for end in (near, far):
+        end.setblocking(False)
+    done: list[Relay] = []
+    left = SocketChannel(engine.reactor, near)
+    relay = Relay(engine.reactor, left, Buggy(engine.reactor, far), done.append)
+    engine.settle()
+    left.readable = False  # so that the bug is met in an event, not in `start`
+    relay.start()
+    visitor.sendall(b"x")
+    engine.run_until(lambda: done == [relay])
+    for end in (visitor, origin):
+        with pytest.raises(ConnectionResetError):
+            end.recv(1)
+        end.close()
+
+
+def test_it_tells_once(engine: EngineLoop, sample: Joined) -> None:
+    sample.relay.start()
+    sample.visitor.feed(b"a", end=True).read()
+    sample.origin.feed(b"b", end=True).read()
+    engine.run_until(lambda: bool(sample.done))
+    engine.settle()
+    sample.visitor.close()
+    sample.origin.abort()
+    engine.settle()
+    assert sample.done == [sample.relay]
+
+
+def test_a_visitor_that_vanishes_with_a_plain_fin_meets_a_reset_when_the_answer_comes(engine: EngineLoop, identity: Identity) -> None:
+    with ExitStack() as stack:
+        joined = join(stack, engine, identity, "tcp", "mux-socket-accepted")
+        joined.relay.start()
+        joined.visitor.feed(b"question", end=True)
+        engine.settle()
+        joined.visitor.close()
+        origin = joined.origin.read()
+        engine.run_until(lambda: origin.ended)
+        origin.feed(iter([noise(MIB)] * 32))
+        engine.run_until(lambda: origin.broken is not None or origin.told_broken > 0)
+        engine.run_until(lambda: len(joined.done) == 1)
+        assert not joined.relay.tally.clean
+
+
+def test_lost_link_breaks_the_visitor(engine: EngineLoop, identity: Identity) -> None:
+    with ExitStack() as stack:
+        joined = join(stack, engine, identity, "tcp", "mux-tls-opened")
+        visitor, origin = joined.visitor.read(), joined.origin
+        joined.relay.start()
+        origin.feed(noise(50_000))
+        engine.settle()
+        assert joined.right.wire is not None
+        joined.right.wire.cut()
+        engine.run_until(lambda: visitor.broken is not None)
+        assert not visitor.ended
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_one_stalled_relay_delays_nobody_on_the_same_link(engine: EngineLoop, identity: Identity, over_tls: bool) -> None:
+    from portway.mux.mux_channel import MuxChannel
+
+    kind = "mux-tls-opened" if over_tls else "mux-socket-opened"
+    with ExitStack() as stack:
+        stalled = join(stack, engine, identity, "tcp", kind)
+        opener = stalled.right.near
+        assert isinstance(opener, MuxChannel)
+        relays: list[Relay] = []
+        busy_left = stack.enter_context(pair_of("tcp", engine, identity))
+        arrived: list[MuxChannel] = []
+        far_end = stalled.right.far
+        assert isinstance(far_end, MuxChannel)
+        far_end.mux._on_stream = arrived.append
+        second = opener.mux.open()
+        engine.run_until(lambda: len(arrived) == 1)
+        busy = Relay(engine.reactor, busy_left.near, second, relays.append)
+        stalled.relay.start()
+        busy.start()
+        stalled.origin.feed(iter([noise(MIB)] * 64))
+        engine.settle()
+        assert not stalled.origin.idle
+        visitor, origin = Probe(busy_left.far).read(), Probe(arrived[0]).read()
+        visitor.feed(noise(4 * MIB, 3), end=True)
+        origin.feed(noise(4 * MIB, 4), end=True)
+        engine.run_until(lambda: visitor.ended and origin.ended)
+        assert visitor.received == noise(4 * MIB, 4)
+        assert origin.received == noise(4 * MIB, 3)
+        assert not stalled.done
+        opener.mux.close("test over")
+        engine.settle()
+
+
+def test_a_hundred_relays_share_the_turns(engine: EngineLoop, identity: Identity) -> None:
+    with ExitStack() as stack:
+        crowd = [join(stack, engine, identity, "unix", "unix") for _ in range(50)]
+        for number, joined in enumerate(crowd):
+            joined.relay.start()
+            joined.visitor.read().feed(noise(200_000, number), end=True)
+            joined.origin.read().feed(noise(100_000, 1000 + number), end=True)
+        engine.run_until(lambda: all(joined.done for joined in crowd), deadline_s=20)
+        for number, joined in enumerate(crowd):
+            assert joined.origin.received == noise(200_000, number)
+            assert joined.visitor.received == noise(100_000, 1000 + number)
+
+
+def test_a_bulk_relay_gives_a_small_one_its_turn(engine: EngineLoop, identity: Identity) -> None:
+    with ExitStack() as stack:
+        bulk = join(stack, engine, identity, "memory", "memory")
+        small = join(stack, engine, identity, "memory", "memory")
+        bulk.relay.start()
+        small.relay.start()
+        bulk.origin.keep = False
+        bulk.origin.read()
+        bulk.visitor.feed(iter([noise(MIB)] * 64), end=True)
+        overtaken: list[int] = []
+        small.origin.on_data = lambda: overtaken.append(bulk.origin.received_bytes)
+        small.origin.read()
+        small.visitor.feed(b"hello", end=True)
+        engine.run_until(lambda: small.origin.ended)
+        assert overtaken[0] <= 2 * MIB

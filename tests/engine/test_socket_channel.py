@@ -1,0 +1,63 @@
+"""What a socket's peer sees when this process dies, or ends the connection properly."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from portway.engine.socket_channel import SocketChannel
+from tests.kit.loops import EngineLoop
+from tests.kit.probe import Probe
+from tests.kit.sockets import read_to_end, tcp_pair
+
+KILLED_IN_MID_ANSWER = """
+import asyncio, os, signal, socket, sys
+from portway.engine.reactor import Reactor
+from portway.engine.socket_channel import SocketChannel
+
+channel = SocketChannel(Reactor(asyncio.new_event_loop()), socket.socket(fileno=int(sys.argv[1])))
+channel.send(b"half of the ans")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_is_killed_in_mid_answer_resets_its_connections() -> None:
+    near, far = tcp_pair()
+    with far:
+        with near:
+            near.setblocking(False)
+            sources = Path(__file__).resolve().parents[2] / "src"
+            command = [sys.executable, "-c", KILLED_IN_MID_ANSWER, str(near.fileno())]
+            child = subprocess.Popen(command, pass_fds=[near.fileno()], env={"PYTHONPATH": str(sources)})
+        assert child.wait(20) == -9
+        with pytest.raises(ConnectionResetError):
+            read_to_end(far)
+
+
+def test_a_channel_that_is_closed_ends_and_what_it_took_arrives(engine: EngineLoop) -> None:
+    near, far = tcp_pair()
+    near.setblocking(False)
+    channel = SocketChannel(engine.reactor, near)
+    channel.send(b"the whole answer")
+    channel.close()
+    engine.settle()
+    with far:
+        assert read_to_end(far) == b"the whole answer"
+
+
+def test_bytes_behind_urgent_data_are_not_left_lying(engine: EngineLoop) -> None:
+    """Telnet and FTP's ABOR send urgent data: a read stops short before it although more is there."""
+    near, far = tcp_pair()
+    near.setblocking(False)
+    probe = Probe(SocketChannel(engine.reactor, near)).read()
+    engine.settle()
+    with far:
+        far.sendall(b"before ")
+        far.send(b"!", socket.MSG_OOB)
+        far.sendall(b"and after")
+        engine.settle()
+        assert probe.received == b"before and after"
+    probe.close()
+    engine.settle()

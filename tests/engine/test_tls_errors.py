@@ -1,0 +1,20 @@
+"""OpenSSL's errors in words."""
+
+import ssl
+
+import pytest
+
+from portway.engine.tls_errors import words_of
+
+
+def test_an_end_without_close_notify_is_named() -> None:
+    assert words_of(ssl.SSLEOFError()) == "the connection ended without close_notify"
+
+
+def test_a_reason_is_told_in_words_and_without_its_source_line() -> None:
+    incoming = ssl.MemoryBIO()
+    incoming.write(b"GET / HTTP/1.1\r\n\r\n")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
+    with pytest.raises(ssl.SSLError) as raised:
+        tls.do_handshake()
+    assert words_of(raised.value) == "http request"

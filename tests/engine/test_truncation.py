@@ -1,0 +1,89 @@
+"""Whatever is cut, and wherever: a visitor never takes half an answer for a whole one (threats F10, I2)."""
+
+import random
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+
+from portway.engine.relay import Relay
+from tests.kit.certificates import Identity
+from tests.kit.channels import pair_of
+from tests.kit.loops import EngineLoop
+from tests.kit.probe import Probe
+from tests.kit.wire import Way
+
+ANSWER = random.Random(9).randbytes(60_000)
+CUTS = 25
+"""Places a kind and a way; all bytes of the cable are as likely."""
+
+
+def passed(way: Way, count: int, reader: Probe) -> bool:
+    """Whether so many bytes have gone over the cable, or all of them."""
+    return way.carried_bytes >= count or reader.ended
+
+
+def decided(reader: Probe) -> bool:
+    """Whether a reader knows how it ended."""
+    return reader.ended or reader.broken is not None
+
+
+@pytest.mark.parametrize(
+    "kind", ["tls-server", "tls-client", "mux-socket-accepted", "mux-socket-opened", "mux-tls-accepted", "mux-tls-opened"]
+)
+@pytest.mark.parametrize("torn", [False, True], ids=["FIN", "RST"])
+def test_an_answer_cut_anywhere_is_never_taken_for_a_whole_one(kind: str, torn: bool, identity: Identity) -> None:
+    dice = random.Random(f"{kind} {torn}")
+    whole = 0
+    for _ in range(CUTS):
+        engine = EngineLoop()
+        with ExitStack() as stack:
+            link = stack.enter_context(pair_of(kind, engine, identity))
+            outside = stack.enter_context(pair_of("tcp", engine, identity))
+            done: list[Relay] = []
+            Relay(engine.reactor, outside.near, link.far, done.append).start()
+            visitor, origin = Probe(outside.far).read(), Probe(link.near).read()
+            way = link.way_to_far
+            way.piece_bytes = 500
+            cut_at = way.carried_bytes + dice.randrange(len(ANSWER) + 300)
+            origin.feed(ANSWER, end=True)
+            engine.run_until(partial(passed, way, cut_at, visitor))
+            assert link.wire is not None
+            if torn:
+                link.wire.tear()
+            else:
+                link.wire.cut()
+            engine.run_until(partial(decided, visitor))
+            assert ANSWER.startswith(visitor.received)
+            if visitor.ended:
+                whole += 1
+                assert visitor.received == ANSWER
+            else:
+                engine.settle()
+                assert len(done) == 1
+                assert not done[0].tally.clean
+        engine.close()
+    assert whole < CUTS / 2, "the cuts come too late to prove anything"
+
+
+def test_a_visitor_cut_anywhere_is_never_taken_for_a_whole_question(identity: Identity) -> None:
+    """The other direction: what the origin is sent by a visitor who breaks off."""
+    dice = random.Random(2)
+    for _ in range(CUTS):
+        engine = EngineLoop()
+        with ExitStack() as stack:
+            outside = stack.enter_context(pair_of("tls-server", engine, identity))
+            inside = stack.enter_context(pair_of("mux-tls-opened", engine, identity))
+            Relay(engine.reactor, outside.near, inside.near, lambda relay: None).start()
+            visitor, origin = Probe(outside.far), Probe(inside.far).read()
+            assert outside.wire is not None
+            way = outside.wire.rightward if not outside.near_is_left else outside.wire.leftward
+            way.piece_bytes = 700
+            cut_at = way.carried_bytes + dice.randrange(len(ANSWER))
+            visitor.feed(ANSWER, end=True)
+            engine.run_until(partial(passed, way, cut_at, origin))
+            outside.wire.cut()
+            engine.run_until(partial(decided, origin))
+            assert not origin.ended
+            assert ANSWER.startswith(origin.received)
+        engine.close()

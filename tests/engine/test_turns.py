@@ -1,0 +1,83 @@
+"""Whose turn it is: one helping a turn and one place in the queue, whatever a source or a peer does meanwhile."""
+
+from itertools import pairwise
+
+import pytest
+
+from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
+from portway.engine.pumps import READ_COST_BYTES, CopyPump, LendPump
+from portway.engine.reactor import HELPING_BYTES
+from tests.kit.loops import EngineLoop
+
+PIECE_BYTES = 32 * 1024
+
+
+class Endless(Channel):
+    """A source that always has more, as a fast sender on a fast network does, and a sink that takes everything."""
+
+    __slots__ = (*CHANNEL_SLOTS, "piece_bytes")
+
+    def __init__(self, piece_bytes: int = PIECE_BYTES) -> None:
+        self.piece_bytes = piece_bytes
+        self.on_readable = self.on_writable = self.on_broken = nothing
+        self.readable = True
+
+    ended = False
+
+    def recv_into(self, buffer: memoryview) -> int:
+        return min(len(buffer), self.piece_bytes)
+
+    def peek(self) -> memoryview:
+        return memoryview(bytes(self.piece_bytes))
+
+    def consume(self, count: int) -> None:
+        pass
+
+    def room(self) -> int:
+        return HELPING_BYTES
+
+    def send(self, data: memoryview | bytes | bytearray) -> int:
+        return len(data)
+
+    def shutdown_write(self) -> None:
+        pass
+
+    abort = close = shutdown_write
+
+
+class Owner:
+    """Hears nothing here: an endless source neither ends nor breaks."""
+
+    def pump_ended(self) -> None:
+        raise AssertionError
+
+    pump_broke = pump_ended
+
+
+@pytest.mark.parametrize("kind", [CopyPump, LendPump])
+def test_news_of_a_source_that_waits_for_its_turn_earns_it_no_second_one(engine: EngineLoop, kind: type[CopyPump] | type[LendPump]) -> None:
+    pump = kind(engine.reactor, Endless(), Endless(), Owner())
+    pump.run()
+    helping = pump.bytes
+    assert 0 < helping <= HELPING_BYTES
+    for _ in range(50):
+        pump.run()  # as `on_readable` does at each segment that comes
+    assert pump.bytes == helping
+    turns: list[int] = []
+
+    def look() -> None:
+        turns.append(pump.bytes)
+        pump.run()
+        engine.reactor.soon(look)
+
+    engine.reactor.soon(look)
+    engine.run_until(lambda: len(turns) >= 20)
+    pump.reason = "the test is over"
+    assert {after - before for before, after in pairwise(turns)} == {helping}
+
+
+def test_a_source_that_comes_in_crumbs_has_a_short_turn(engine: EngineLoop) -> None:
+    pump = CopyPump(engine.reactor, Endless(piece_bytes=1), Endless(), Owner())
+    pump.run()
+    assert 0 < pump.bytes <= HELPING_BYTES // READ_COST_BYTES
+    pump.reason = "the test is over"

@@ -1,0 +1,1 @@
+"""What tests share: loops, wires, origins, programs; no mocks."""

@@ -1,0 +1,169 @@
+"""Every kind of channel as a pair of ends with a cable between them, so that one suite can prove them all."""
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from portway.engine.channel import Channel
+from portway.engine.memory_channel import memory_pair
+from portway.engine.socket_channel import SocketChannel
+from portway.engine.tls_channel import FEED_VISITOR_BYTES, TlsChannel
+from portway.mux.mux import Mux
+from portway.mux.mux_channel import MuxChannel
+from tests.kit.certificates import Identity, client_context
+from tests.kit.loops import EngineLoop
+from tests.kit.wire import Way, Wire
+
+BUFFER_BYTES = 64 * 1024
+"""Kernel buffers in tests: small, so that back-pressure shows after little data."""
+
+
+@dataclass
+class Pair:
+    """Two ends of one channel; `near` is the kind under test, `far` its peer."""
+
+    kind: str
+    near: Channel
+    far: Channel
+    wire: Wire | None
+    """The cable between them, None in memory."""
+    carriers: list[Channel] = field(default_factory=list)
+    """What lies under the ends, to be closed afterwards."""
+    near_is_left: bool = True
+    """Where on the cable the near end is."""
+
+    @property
+    def cable(self) -> Wire:
+        """The cable, where there is one."""
+        assert self.wire is not None
+        return self.wire
+
+    @property
+    def way_to_far(self) -> Way:
+        """The cable's direction from near to far."""
+        return self.cable.rightward if self.near_is_left else self.cable.leftward
+
+    @property
+    def tls(self) -> bool:
+        """True where TLS is the first layer under the bytes."""
+        return "tls" in self.kind
+
+    @property
+    def mux(self) -> bool:
+        """True for mux streams."""
+        return self.kind.startswith("mux")
+
+    @property
+    def tells_resets(self) -> bool:
+        """False where an abort cannot be told from an end (a unix socket has no RST)."""
+        return self.kind != "unix"
+
+    @property
+    def tells_truncation(self) -> bool:
+        """False where a bare FIN is the proper end."""
+        return self.tls or self.mux
+
+    @property
+    def held_bytes_max(self) -> int:
+        """What the path may hold at most while nobody reads: kernel buffers, cable, window, ciphertext."""
+        return 2 * 1024 * 1024
+
+
+Maker = Callable[[EngineLoop, Identity], Pair]
+
+
+def _socket(unix: bool) -> Maker:
+    def make(engine: EngineLoop, _identity: Identity) -> Pair:
+        wire = Wire(engine.loop, unix=unix, buffer_bytes=BUFFER_BYTES)
+        near, far = (SocketChannel(engine.reactor, sock) for sock in (wire.left, wire.right))
+        return Pair("unix" if unix else "tcp", near, far, wire)
+
+    return make
+
+
+def shake_hands(engine: EngineLoop, *ends: TlsChannel) -> None:
+    """Run the handshakes of both ends; fail when one fails."""
+    outcomes: list[BaseException | None] = []
+    for end in ends:
+        end.handshake(outcomes.append)
+    engine.run_until(lambda: len(outcomes) == len(ends), what="TLS handshakes")
+    assert outcomes == [None] * len(ends), outcomes
+
+
+def tls_ends(
+    engine: EngineLoop, identity: Identity, *, feed_bytes: int = FEED_VISITOR_BYTES, version: ssl.TLSVersion | None = None
+) -> tuple[TlsChannel, TlsChannel, Wire]:
+    """Return client, server (handshake done) and the cable."""
+    wire = Wire(engine.loop, buffer_bytes=BUFFER_BYTES)
+    at_client, at_server = client_context(identity), identity.server_context()
+    if version is not None:
+        at_client.maximum_version = version
+    client = TlsChannel(engine.reactor, wire.left, at_client, server_side=False, server_hostname="localhost", feed_bytes=feed_bytes)
+    server = TlsChannel(engine.reactor, wire.right, at_server, server_side=True, feed_bytes=feed_bytes)
+    shake_hands(engine, client, server)
+    return client, server, wire
+
+
+def _tls(near_is_server: bool, version: ssl.TLSVersion | None = None) -> Maker:
+    def make(engine: EngineLoop, identity: Identity) -> Pair:
+        client, server, wire = tls_ends(engine, identity, version=version)
+        near, far = (server, client) if near_is_server else (client, server)
+        return Pair("tls-server" if near_is_server else "tls-client", near, far, wire, near_is_left=not near_is_server)
+
+    return make
+
+
+def _memory(engine: EngineLoop, _identity: Identity) -> Pair:
+    near, far = memory_pair(engine.reactor)
+    return Pair("memory", near, far, None)
+
+
+def _mux(over_tls: bool, near_opens: bool) -> Maker:
+    def make(engine: EngineLoop, identity: Identity) -> Pair:
+        if over_tls:
+            left, right, wire = tls_ends(engine, identity, feed_bytes=256 * 1024)
+            links: tuple[Channel, Channel] = (left, right)
+        else:
+            wire = Wire(engine.loop, buffer_bytes=BUFFER_BYTES)
+            links = (SocketChannel(engine.reactor, wire.left), SocketChannel(engine.reactor, wire.right))
+        arrived: list[MuxChannel] = []
+        lost: list[str] = []
+        opener = Mux(engine.reactor, links[0], client=True, on_stream=arrived.append, on_lost=lost.append)
+        Mux(engine.reactor, links[1], client=False, on_stream=arrived.append, on_lost=lost.append)
+        opened = opener.open()
+        engine.run_until(lambda: len(arrived) == 1, what="the stream's arrival")
+        near, far = (opened, arrived[0]) if near_opens else (arrived[0], opened)
+        kind = f"mux-{'tls' if over_tls else 'socket'}-{'opened' if near_opens else 'accepted'}"
+        return Pair(kind, near, far, wire, list(links), near_opens)
+
+    return make
+
+
+KINDS: dict[str, Maker] = {
+    "tcp": _socket(unix=False),
+    "unix": _socket(unix=True),
+    "tls-client": _tls(near_is_server=False),
+    "tls-server": _tls(near_is_server=True),
+    "tls12-server": _tls(near_is_server=True, version=ssl.TLSVersion.TLSv1_2),
+    "mux-socket-opened": _mux(over_tls=False, near_opens=True),
+    "mux-socket-accepted": _mux(over_tls=False, near_opens=False),
+    "mux-tls-opened": _mux(over_tls=True, near_opens=True),
+    "mux-tls-accepted": _mux(over_tls=True, near_opens=False),
+    "memory": _memory,
+}
+"""All kinds by name."""
+
+
+@contextmanager
+def pair_of(kind: str, engine: EngineLoop, identity: Identity) -> Iterator[Pair]:
+    """Make a pair; afterwards close its ends, what carries them, and the cable."""
+    pair = KINDS[kind](engine, identity)
+    try:
+        yield pair
+    finally:
+        for end in (pair.near, pair.far, *pair.carriers):
+            end.close()
+        engine.settle()
+        if pair.wire is not None:
+            pair.wire.close()

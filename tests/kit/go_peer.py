@@ -1,0 +1,152 @@
+"""hashicorp/yamux in a process of its own, under the test's command, from inside the test's loop."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from portway.engine.socket_channel import SocketChannel
+from portway.mux.mux import Mux, MuxSettings
+from portway.mux.mux_channel import MuxChannel
+from tests.kit.loops import EngineLoop
+from tests.kit.sockets import tcp_listener
+
+SOURCE = Path(__file__).resolve().parents[1] / "peers" / "yamux_go"
+BUILD_S_MAX = 300
+
+
+def build_go_peer() -> Path:
+    """Return the built program, from a cache outside of the tree where it was built before.
+
+    Skips without a Go toolchain. A module that cannot be downloaded is a failure, or a skip with PORTWAY_OFFLINE=1.
+    """
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("no `go` on PATH, so no hashicorp/yamux to talk to")
+    digest = hashlib.sha256(b"".join((SOURCE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portway-tests"
+    program = cache / f"yamuxpeer-{digest[:16]}"
+    if not program.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = cache / f"{program.name}.{os.getpid()}"
+        made = subprocess.run(
+            [go, "build", "-mod=readonly", "-buildvcs=false", "-o", fresh, "."],
+            cwd=SOURCE,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_S_MAX,
+            check=False,
+        )
+        if made.returncode:
+            if os.environ.get("PORTWAY_OFFLINE") == "1":
+                pytest.skip("the Go peer cannot be built offline")
+            pytest.fail(f"the Go peer cannot be built (PORTWAY_OFFLINE=1 skips it):\n{made.stderr}")
+        fresh.replace(program)
+    return program
+
+
+class Order:
+    """One order and, later, its answer."""
+
+    def __init__(self, words: str) -> None:
+        """Wait for an answer."""
+        self.words = words
+        self.answer: str | None = None
+        self.error: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """True once it was answered."""
+        return self.answer is not None or self.error is not None
+
+
+class GoPeer:
+    """A Go process at the far end of a link, and the `Mux` at the near end."""
+
+    def __init__(
+        self, engine: EngineLoop, program: Path, *, go_is_client: bool, settings: MuxSettings | None = None, flags: str = ""
+    ) -> None:
+        """Start the process, let it connect, and start the mux."""
+        self._engine = engine
+        self._orders: dict[str, Order] = {}
+        self._text = b""
+        self.accepted: list[MuxChannel] = []
+        self.lost: list[str] = []
+        with tcp_listener() as listener:
+            host, port = listener.getsockname()
+            role = "client" if go_is_client else "server"
+            argv = [str(program), "-connect", f"{host}:{port}", "-role", role, *flags.split()]
+            self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            listener.settimeout(10)
+            sock, _ = listener.accept()
+        sock.settimeout(0)
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        engine.loop.add_reader(self.process.stdout, self._hear)
+        link = SocketChannel(engine.reactor, sock)
+        self.mux = Mux(
+            engine.reactor, link, client=not go_is_client, settings=settings, on_stream=self.accepted.append, on_lost=self.lost.append
+        )
+
+    def start(self, words: str) -> Order:
+        """Give an order; its answer comes while the loop runs."""
+        order = Order(words)
+        number = str(len(self._orders))
+        self._orders[number] = order
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{number} {words}\n".encode())
+        self.process.stdin.flush()
+        return order
+
+    def finish(self, order: Order, deadline_s: float = 20) -> str:
+        """Return the answer of an order that must succeed."""
+        self._engine.run_until(lambda: order.done, deadline_s, order.words)
+        assert order.error is None, f"{order.words}: {order.error}"
+        assert order.answer is not None
+        return order.answer
+
+    def failure(self, order: Order, deadline_s: float = 20) -> str:
+        """Return the error of an order that must fail."""
+        self._engine.run_until(lambda: order.done, deadline_s, order.words)
+        assert order.error is not None, f"{order.words} succeeded: {order.answer}"
+        return order.error
+
+    def do(self, words: str, deadline_s: float = 20) -> str:
+        """Give an order and wait for it."""
+        return self.finish(self.start(words), deadline_s)
+
+    def _hear(self) -> None:
+        assert self.process.stdout is not None
+        data = os.read(self.process.stdout.fileno(), 65536)
+        if not data:
+            asyncio.get_running_loop().remove_reader(self.process.stdout)
+        *lines, self._text = (self._text + data).split(b"\n")
+        for line in lines:
+            number, _, rest = line.decode().partition(" ")
+            order = self._orders.get(number)
+            if order is None:
+                continue
+            kind, _, text = rest.partition(" ")
+            if kind == "ok":
+                order.answer = text
+            else:
+                order.error = text
+
+    def close(self) -> str:
+        """End both and return what the Go side logged."""
+        self.mux.close("the test is over")
+        self._engine.settle()
+        assert self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stderr is not None
+        self._engine.loop.remove_reader(self.process.stdout)
+        self.process.kill()
+        self.process.wait(5)
+        log = self.process.stderr.read().decode()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+        return log

@@ -1,0 +1,136 @@
+"""An asyncio loop with a reactor in it that a test drives by saying what it waits for."""
+
+import asyncio
+import logging
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from portway.engine.poller import Poller
+from portway.engine.reactor import Reactor
+
+T = TypeVar("T")
+
+
+class _Watchful(selectors.DefaultSelector):
+    """A selector that looks at the test's wish before it would wait, so that waiting needs no polling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted: Callable[[], bool] | None = None
+        self.settling = False
+        self.stop: Callable[[], None] = lambda: None
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return ready events; stop the loop instead when the wish came true or nothing is left to do."""
+        if self.wanted is not None and self.wanted():
+            self.stop()
+            return super().select(0)
+        if self.settling and (timeout is None or timeout > 0):
+            events = super().select(0)
+            if not events:
+                self.stop()
+            return events
+        return super().select(timeout)
+
+
+class _Complaints(logging.Handler):
+    """Collects what the engine logs as an error: it contains failed callbacks, but a test must hear of them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record."""
+        self.records.append(record)
+
+
+class EngineLoop:
+    """A loop and its reactor. Everything runs inside `run_until`, `settle` and `run`, nothing between them."""
+
+    def __init__(self, poller: Poller | None = None) -> None:
+        """Make a fresh loop, its reactor on `poller` or on the one that the environment asks for; `close` ends it."""
+        self._selector = _Watchful()
+        self.loop = asyncio.SelectorEventLoop(self._selector)
+        self._selector.stop = self.loop.stop
+        self.loop.set_exception_handler(self._note)
+        self.errors: list[str] = []
+        self.tolerant = False
+        """True where a test breaks a callback on purpose; `complaints` then tells how often."""
+        self.complaints = 0
+        self._log = _Complaints()
+        logging.getLogger("portway").addHandler(self._log)
+        self.reactor = Reactor(self.loop, poller=poller)
+
+    def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.errors.append(f"{context.get('message')}: {error!r}")
+        if error is not None and self._first is None:
+            self._first = error
+
+    _first: BaseException | None = None
+
+    def _check(self) -> None:
+        records, self._log.records = self._log.records, []
+        self.complaints += len(records)
+        for record in records:
+            if not self.tolerant:
+                self.errors.append(record.getMessage())
+                self._first = self._first or (record.exc_info[1] if record.exc_info else None)
+        errors, self.errors = self.errors, []
+        first, self._first = self._first, None
+        if errors:
+            raise AssertionError(f"errors inside the loop: {errors}") from first
+
+    def run_until(self, wanted: Callable[[], bool], deadline_s: float = 5.0, what: str = "") -> None:
+        """Run until `wanted()`, which is looked at each time before the loop would wait.
+
+        Raises:
+            AssertionError: it did not come true in time, or a callback raised.
+        """
+        late = False
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            self.loop.stop()
+
+        timer = self.loop.call_later(deadline_s, give_up)
+        self._selector.wanted = wanted
+        try:
+            self.loop.run_forever()
+        finally:
+            self._selector.wanted = None
+            timer.cancel()
+        self._check()
+        if late and not wanted():
+            raise AssertionError(f"not within {deadline_s} s: {what or wanted}")
+
+    def settle(self) -> None:
+        """Run until nothing is ready any more: whatever could happen without time passing has happened."""
+        self._selector.settling = True
+        try:
+            self.loop.run_forever()
+        finally:
+            self._selector.settling = False
+        self._check()
+
+    def run(self, coroutine: Coroutine[Any, Any, T], deadline_s: float = 10.0) -> T:
+        """Run a coroutine to its end and return its result."""
+
+        async def bounded() -> T:
+            async with asyncio.timeout(deadline_s):
+                return await coroutine
+
+        result = self.loop.run_until_complete(bounded())
+        self._check()
+        return result
+
+    def close(self) -> None:
+        """End the reactor, then the loop; raise what callbacks raised meanwhile."""
+        self.reactor.close()
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+        logging.getLogger("portway").removeHandler(self._log)
+        self._check()

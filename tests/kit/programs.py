@@ -1,0 +1,193 @@
+"""Starts real programs for a test, reads what they say with deadlines, and ends them by their id."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self
+
+DEADLINE_S = 15.0
+SOURCES = Path(__file__).resolve().parents[2] / "src"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended, and all it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Lines:
+    """What a program writes to one pipe, collected by a thread."""
+
+    def __init__(self, pipe: IO[str]) -> None:
+        """Collect until the pipe ends."""
+        self._pipe = pipe
+        self._news = threading.Condition()
+        self.lines: list[str] = []
+        self._over = False
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self._thread.start()
+
+    def _collect(self) -> None:
+        with contextlib.suppress(ValueError):
+            for line in self._pipe:
+                with self._news:
+                    self.lines.append(line.rstrip("\n"))
+                    self._news.notify_all()
+        with self._news:
+            self._over = True
+            self._news.notify_all()
+
+    def wait_for(self, pattern: str, deadline_s: float, start: int = 0) -> re.Match[str] | None:
+        """Return the first match in a line from number `start` on; None when the pipe ends or time is up without it."""
+        until = time.monotonic() + deadline_s
+        wanted = re.compile(pattern)
+        with self._news:
+            while True:
+                for number in range(start, len(self.lines)):
+                    if match := wanted.search(self.lines[number]):
+                        return match
+                start = len(self.lines)
+                left_s = until - time.monotonic()
+                if self._over or left_s <= 0:
+                    return None
+                self._news.wait(left_s)
+
+    def join(self) -> str:
+        """Return everything once the pipe has ended."""
+        self._thread.join(5)
+        return "\n".join(self.lines)
+
+
+class Program:
+    """A running program. `with` ends it; what it said stays readable."""
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: str | None = None,
+        name: str = "",
+        inherit_env: bool = True,
+    ) -> None:
+        """Start `argv`; `stdin` is written and closed at once, without it stdin is empty."""
+        self.name = name or str(argv[0])
+        base = dict(os.environ) if inherit_env else {}
+        self.process = subprocess.Popen(
+            [str(part) for part in argv],
+            env={**base, **(env or {})},
+            cwd=cwd,
+            text=True,
+            errors="replace",
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.out, self.err = Lines(self.process.stdout), Lines(self.process.stderr)
+        if stdin is not None and self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.write(stdin)
+                self.process.stdin.close()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        """True until it has ended."""
+        return self.process.poll() is None
+
+    def expect(self, pattern: str, deadline_s: float = DEADLINE_S, *, stream: str = "out", start: int = 0) -> re.Match[str]:
+        """Return the first line's match on `out` or `err`; fail with all that was said instead."""
+        lines = self.out if stream == "out" else self.err
+        match = lines.wait_for(pattern, deadline_s, start)
+        if match is None:
+            raise AssertionError(f"{self.name} never said {pattern!r} within {deadline_s} s.\n{self.said()}")
+        return match
+
+    def first_line(self, deadline_s: float = DEADLINE_S) -> str:
+        """Return the first line on stdout."""
+        return self.expect("", deadline_s).string
+
+    def said(self) -> str:
+        """Return what it said so far, for failure messages."""
+        state = "running" if self.running else f"ended with {self.process.returncode}"
+        out, err = "\n".join(self.out.lines[-40:]), "\n".join(self.err.lines[-40:])
+        return f"--- {self.name} ({state})\n--- stdout\n{out}\n--- stderr\n{err}"
+
+    def wait(self, deadline_s: float = DEADLINE_S) -> Finished:
+        """Return how it ended; fail when it has not ended in time."""
+        try:
+            code = self.process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} still runs after {deadline_s} s.\n{self.said()}") from None
+        return Finished(code, self.out.join(), self.err.join())
+
+    def signal(self, number: int) -> None:
+        """Send a signal to this one process."""
+        if self.running:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it with -9, as a crash would."""
+        self.signal(signal.SIGKILL)
+        self.process.wait(5)
+
+    def stop(self, deadline_s: float = 5.0) -> Finished:
+        """Ask it to end (SIGTERM), and kill it when it does not."""
+        self.signal(signal.SIGTERM)
+        try:
+            self.process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        return self.wait()
+
+    def rss_bytes(self) -> int:
+        """Return its resident memory."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def peak_rss_bytes(self) -> int:
+        """Return the most resident memory it ever had."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None, status
+        return int(found[1]) * 1024
+
+    def descriptors(self) -> int:
+        """Return how many descriptors it holds."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.running:
+            self.kill()
+        for pipe in (self.process.stdout, self.process.stderr, self.process.stdin):
+            if pipe is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    pipe.close()
+
+
+def portway(*arguments: str | Path, env: Mapping[str, str] | None = None, stdin: str | None = None, name: str = "") -> Program:
+    """Start `portway …` from this source tree with this Python."""
+    argv = [sys.executable, "-m", "portway", *arguments]
+    full = {"PYTHONPATH": str(SOURCES), "PYTHONUNBUFFERED": "1", **(env or {})}
+    return Program(argv, env=full, stdin=stdin, name=name or "portway " + " ".join(str(part) for part in arguments[:2]))

@@ -1,0 +1,136 @@
+"""An agent in the hands of a test: real links and messages, but nothing is done by itself."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from portway.engine.channel import BLOCKED, Channel
+from portway.engine.reactor import Reactor
+from portway.engine.tls_channel import TlsChannel
+from portway.errors import UnavailableError
+from portway.links.dial import dial
+from portway.links.tls import agent_tls
+from portway.mux.mux import Mux
+from portway.mux.mux_channel import MuxChannel
+from portway.protocol.control.messages import Claim, Granted, Message, Welcome
+from portway.protocol.join_string import JoinString
+from portway.protocol.proxy_header import ProxyHeader
+from portway.protocol.scram import certificate_binding
+from portway.session.control_stream import ControlStream
+from portway.session.login import Credentials, Login, attach, log_in
+from portway.session.opening import AcceptedStream
+
+M = TypeVar("M")
+DEADLINE_S = 5.0
+
+
+class RawAgent:
+    """One link to a server, and what happened on it."""
+
+    def __init__(self, reactor: Reactor, link: Channel) -> None:
+        """Take the link over; the control stream is opened at once."""
+        self.reactor = reactor
+        self.link = link
+        self.lost = ""
+        self.streams: list[MuxChannel] = []
+        self.visits: list[tuple[ProxyHeader, Channel]] = []
+        self.mux = Mux(reactor, link, client=False, on_stream=self._accept, on_lost=self._note_loss)
+        self.control = ControlStream(self.mux.open(), reactor)
+        self.login: Login | None = None
+
+    @property
+    def binding(self) -> bytes | None:
+        """What a login on this link has to be bound to."""
+        if not isinstance(self.link, TlsChannel):
+            return None
+        certificate = self.link.peer_certificate_der()
+        assert certificate is not None
+        return certificate_binding(certificate)
+
+    async def log_in(self, join: JoinString, identity: bytes = b"i" * 32) -> Login:
+        """Log in as an agent would."""
+        credentials = Credentials(join.token_id, join.secret, identity, "raw/1")
+        self.login = await log_in(self.control, credentials, binding=self.binding, random_bytes=secrets.token_bytes)
+        return self.login
+
+    async def attach(self, ticket: bytes, key: bytes) -> Welcome:
+        """Join a session with a ticket."""
+        return await attach(self.control, ticket, key)
+
+    async def ask(self, request: Message, answer: type[M]) -> M:
+        """Send a request and return its answer, which must be of the kind."""
+        self.control.send(request)
+        message = await self.hear()
+        assert isinstance(message, answer), message
+        return message
+
+    async def claim(self, number: int, name: str, *, takeover: bool = False) -> Granted:
+        """Claim a name and return what was granted."""
+        return await self.ask(Claim(id=number, kind="http", name=name, takeover=takeover), Granted)
+
+    async def hear(self, deadline_s: float = DEADLINE_S) -> Message:
+        """Return the server's next message."""
+        return await self.control.receive(deadline_s)
+
+    async def until_lost(self, deadline_s: float = DEADLINE_S) -> str:
+        """Return why the link was lost, once it is."""
+        async with asyncio.timeout(deadline_s):
+            while not self.lost:
+                try:
+                    await self.control.receive(0.02)
+                except UnavailableError:
+                    await asyncio.sleep(0.01)
+        return self.lost
+
+    def vanish(self) -> None:
+        """Go silent: the server hears nothing any more, and is not told."""
+        self.mux.ping = lambda on_pong: None  # type: ignore[method-assign]
+        self.link.on_readable = self.link.on_writable = self.link.on_broken = lambda: None
+        self.mux._heartbeat.next_ping = lambda now: None  # type: ignore[method-assign]
+
+    def _accept(self, channel: MuxChannel) -> None:
+        self.streams.append(channel)
+        AcceptedStream(self.reactor, channel, lambda header, found: self.visits.append((header, found)), lambda why: None)
+
+    def _note_loss(self, reason: str) -> None:
+        self.lost = reason
+
+
+class RawReactor(Reactor):
+    """A reactor that knows the agents on it, to close them in the end."""
+
+    def __init__(self) -> None:
+        """Nest in the running loop."""
+        super().__init__(asyncio.get_running_loop())
+        self.agents: list[RawAgent] = []
+
+
+@asynccontextmanager
+async def raw_reactor() -> AsyncIterator[RawReactor]:
+    """A reactor on the running loop."""
+    reactor = RawReactor()
+    try:
+        yield reactor
+    finally:
+        for agent in reactor.agents:
+            agent.mux.abort()
+            agent.link.abort()
+        reactor.close()
+
+
+async def raw_agent(reactor: RawReactor, join: JoinString) -> RawAgent:
+    """Dial the server of a join string."""
+    tls = None if join.plaintext else agent_tls(join.host, join.pin)
+    agent = RawAgent(reactor, await dial(reactor, join.host, join.port, tls))
+    reactor.agents.append(agent)
+    return agent
+
+
+def read_now(channel: Channel) -> bytes:
+    """Return what is there to read."""
+    buffer, got = memoryview(bytearray(65536)), b""
+    while (count := channel.recv_into(buffer)) not in (0, BLOCKED):
+        got += bytes(buffer[:count])
+    return got

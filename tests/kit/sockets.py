@@ -1,0 +1,83 @@
+"""Raw sockets for tests: connected pairs, resets, and reading with a deadline."""
+
+import contextlib
+import socket
+import struct
+from pathlib import Path
+
+DEADLINE_S = 10.0
+"""How long a blocking test socket waits before the test fails."""
+
+
+def tcp_listener(backlog: int = 128, host: str = "127.0.0.1") -> socket.socket:
+    """Return a blocking listener on a free port."""
+    return socket.create_server((host, 0), backlog=backlog)
+
+
+def tcp_pair(buffer_bytes: int | None = None) -> tuple[socket.socket, socket.socket]:
+    """Return two connected TCP sockets (blocking, with a deadline), with small kernel buffers when asked."""
+    with socket.socket() as listener:
+        if buffer_bytes is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        left = socket.socket()
+        if buffer_bytes is not None:
+            left.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        left.connect(listener.getsockname())
+        right, _ = listener.accept()
+    for end in (left, right):
+        if buffer_bytes is not None:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end.settimeout(DEADLINE_S)
+    return left, right
+
+
+def unix_pair(buffer_bytes: int | None = None) -> tuple[socket.socket, socket.socket]:
+    """Return two connected unix stream sockets (blocking, with a deadline)."""
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for end in (left, right):
+        if buffer_bytes is not None:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
+        end.settimeout(DEADLINE_S)
+    return left, right
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with RST (TCP); a unix socket has none and just closes."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def read_exactly(sock: socket.socket, count: int) -> bytes:
+    """Return `count` bytes; an early end is an error."""
+    parts = bytearray()
+    while len(parts) < count:
+        piece = sock.recv(min(count - len(parts), 1 << 20))
+        if not piece:
+            raise AssertionError(f"the peer ended after {len(parts)} of {count} bytes")
+        parts += piece
+    return bytes(parts)
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    """Return all bytes until the peer's end; a reset raises ConnectionResetError."""
+    parts = bytearray()
+    while piece := sock.recv(1 << 20):
+        parts += piece
+    return bytes(parts)
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process holds."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def free_port() -> int:
+    """Return a TCP port that was free just now, for programs that cannot be told to choose one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,137 @@
+"""A cable between two sockets that a test can hold still, cut cleanly, or tear (RST), in the test's own loop."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from tests.kit.sockets import reset, tcp_pair, unix_pair
+
+PIECE_BYTES = 64 * 1024
+"""What the cable itself holds at most, a direction."""
+
+
+class Way:
+    """One direction of the cable."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, source: socket.socket, sink: socket.socket) -> None:
+        """Carry from `source` to `sink` as soon as the loop runs."""
+        self._loop, self._source, self._sink = loop, source, sink
+        self._held = b""
+        self._paused = False
+        self._over = False
+        self.carried_bytes = 0
+        self.captured = bytearray()
+        self.piece_bytes = PIECE_BYTES
+        """At most so many bytes go over at a time: 1 shows what depends on the cuts."""
+        self.mangle: Callable[[bytes], bytes] = lambda data: data
+        """What the cable does to bytes on their way."""
+        loop.add_reader(source, self._readable)
+
+    def pause(self) -> None:
+        """Hold all bytes back from now on."""
+        self._paused = True
+        self.stop()
+
+    def resume(self) -> None:
+        """Carry on."""
+        self._paused = False
+        if self._held:
+            self._loop.add_writer(self._sink, self._writable)
+        elif not self._over:
+            self._loop.add_reader(self._source, self._readable)
+
+    def stop(self) -> None:
+        """Take the hands off the loop."""
+        if self._source.fileno() >= 0:
+            self._loop.remove_reader(self._source)
+        if self._sink.fileno() >= 0:
+            self._loop.remove_writer(self._sink)
+
+    def _readable(self) -> None:
+        try:
+            data = self._source.recv(self.piece_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._over = True
+            self.stop()
+            reset(self._sink)
+            return
+        if not data:
+            self._over = True
+            self._loop.remove_reader(self._source)
+            try:
+                self._sink.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+            return
+        self.captured += data[: max(0, 1 << 20) - len(self.captured)] if len(self.captured) < 1 << 20 else b""
+        self._held = self.mangle(data)
+        self._writable()
+
+    def _writable(self) -> None:
+        try:
+            sent = self._sink.send(self._held)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._over = True
+            self.stop()
+            reset(self._source)
+            return
+        self.carried_bytes += sent
+        self._held = self._held[sent:]
+        if self._paused:
+            return
+        if self._held:
+            self._loop.remove_reader(self._source)
+            self._loop.add_writer(self._sink, self._writable)
+        else:
+            self._loop.remove_writer(self._sink)
+            self._loop.add_reader(self._source, self._readable)
+
+
+class Wire:
+    """Sockets `left` and `right` for the test to use, and the cable between them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, unix: bool = False, buffer_bytes: int | None = None) -> None:
+        """Lay a TCP or unix cable, with small kernel buffers when asked."""
+        pair = unix_pair if unix else tcp_pair
+        self.left, self._near = pair(buffer_bytes)
+        self._far, self.right = pair(buffer_bytes)
+        for end in (self.left, self._near, self._far, self.right):
+            end.settimeout(0)
+        self.rightward = Way(loop, self._near, self._far)
+        self.leftward = Way(loop, self._far, self._near)
+
+    def pause(self) -> None:
+        """Hold both ways still: a link gone silent."""
+        self.rightward.pause()
+        self.leftward.pause()
+
+    def resume(self) -> None:
+        """Let both ways go on."""
+        self.rightward.resume()
+        self.leftward.resume()
+
+    def tear(self) -> None:
+        """Reset both sides (RST where the kind has one)."""
+        self._stop()
+        reset(self._near)
+        reset(self._far)
+
+    def cut(self) -> None:
+        """End both sides with a plain FIN, which no protocol inside has announced."""
+        self._stop()
+        self._near.close()
+        self._far.close()
+
+    def _stop(self) -> None:
+        self.rightward.stop()
+        self.leftward.stop()
+
+    def close(self) -> None:
+        """Remove the cable and every socket that the test still has."""
+        self._stop()
+        for end in (self.left, self._near, self._far, self.right):
+            end.close()

@@ -1,0 +1,117 @@
+"""A yamux peer by hand on a raw socket: says any frame, legal or not, and shows what it was told."""
+
+import socket
+
+from portway.engine.socket_channel import SocketChannel
+from portway.mux.mux import Mux, MuxSettings
+from portway.mux.mux_channel import MuxChannel
+from tests.kit.loops import EngineLoop
+from tests.kit.sockets import tcp_pair
+from tests.kit.yamux_wire import ACK, DATA, PING, SYN, Frame, ping, read_frames
+
+
+class CountingChannel(SocketChannel):
+    """A socket that notes how much each `send` was given."""
+
+    __slots__ = ("sends",)
+
+    def __init__(self, engine: EngineLoop, sock: socket.socket) -> None:
+        """Start with nothing sent."""
+        super().__init__(engine.reactor, sock)
+        self.sends: list[int] = []
+
+    def send(self, data: memoryview | bytes | bytearray) -> int:
+        """Note and send."""
+        self.sends.append(len(data))
+        return super().send(data)
+
+
+class RawPeer:
+    """The far end of a link whose near end is a `Mux`."""
+
+    def __init__(
+        self, engine: EngineLoop, *, mux_is_client: bool, settings: MuxSettings | None = None, buffer_bytes: int | None = None
+    ) -> None:
+        """Lay the link and start the mux."""
+        self.engine = engine
+        self.accepted: list[MuxChannel] = []
+        self.lost: list[str] = []
+        near, self.sock = tcp_pair(buffer_bytes)
+        near.settimeout(0)
+        self.link = CountingChannel(engine, near)
+        self.mux = Mux(
+            engine.reactor, self.link, client=mux_is_client, settings=settings, on_stream=self.accepted.append, on_lost=self.lost.append
+        )
+        self.sock.settimeout(0)
+        self._rest = bytearray()
+        self.ended = False
+        self.answer_pings = True
+        self.owed = bytearray()
+
+    def say(self, *frames: Frame) -> None:
+        """Send frames and let the mux work on them."""
+        self.say_bytes(b"".join(frame.wire for frame in frames))
+
+    def say_bytes(self, wire: bytes) -> None:
+        """Send bytes, as fast as the mux takes them; what it does not take once it is lost is dropped."""
+        view = memoryview(bytes(self.owed) + wire)
+        self.owed.clear()
+        while view:
+            try:
+                view = view[self.sock.send(view) :]
+            except BlockingIOError:
+                before = self.mux.bytes_in
+                self.engine.settle()
+                assert self.mux.bytes_in > before or self.mux.lost, "the mux does not read"
+            except ConnectionError:
+                break
+        self.engine.settle()
+
+    def heard(self, *, with_pings: bool = False) -> list[Frame]:
+        """Return the frames that came since the last call; pings are answered and left out unless asked for."""
+        frames: list[Frame] = []
+        while True:
+            self.engine.settle()
+            if not self._receive():
+                break
+            new, rest = read_frames(self._rest)
+            self._rest = bytearray(rest)
+            frames += new
+            for frame in new:
+                if frame.type == PING and frame.flags & SYN and self.answer_pings:
+                    self.owed += ping(frame.length, ACK).wire
+            self._pay()
+        return frames if with_pings else [frame for frame in frames if frame.type != PING]
+
+    def _pay(self) -> None:
+        """Send what is owed, as far as the mux takes it: it need not read while it cannot write."""
+        while self.owed and not self.ended:
+            try:
+                del self.owed[: self.sock.send(self.owed)]
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                self.owed.clear()
+
+    def _receive(self) -> bool:
+        try:
+            data = self.sock.recv(1 << 20)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self.ended = True
+            return False
+        self._rest += data
+        return True
+
+    def data_heard(self, stream_id: int) -> bytes:
+        """Return what came as data of one stream since the last look."""
+        return b"".join(frame.body for frame in self.heard() if frame.type == DATA and frame.stream_id == stream_id)
+
+    def close(self) -> None:
+        """End both ends."""
+        self.mux.close("the test is over")
+        self.engine.settle()
+        self.sock.close()

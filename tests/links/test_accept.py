@@ -1,0 +1,297 @@
+"""The agents' door: links come in verified, strangers are turned away with a reason, and nobody waits for anybody."""
+
+import random
+import socket
+import ssl
+import time
+import warnings
+
+import pytest
+
+from portway.engine.channel import Channel
+from portway.engine.listener import Address, listen
+from portway.engine.socket_channel import SocketChannel
+from portway.engine.tls_channel import TlsChannel
+from portway.links.accept import HandshakeLimits, LinkListener
+from portway.links.sockets import UNSENT_BYTES_MAX
+from portway.links.tls import ALPN, AgentTls, agent_tls
+from tests.kit.certificates import Identity
+from tests.kit.loops import EngineLoop
+from tests.kit.sockets import open_descriptors, reset
+from tests.links.door import REQUEST, broke, context_of, heard_by, open_door, pinned, says
+
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+"""A record of 512 bytes that begins with a ClientHello: more has to follow."""
+
+
+def offering(identity: Identity, *protocols: str) -> AgentTls:
+    """Return an agent's TLS that offers other protocols, or none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(identity.cert_file)
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    return AgentTls(context, None, "localhost")
+
+
+def client_handshake(engine: EngineLoop, port: int, tls: AgentTls) -> tuple[TlsChannel, str]:
+    """Shake hands as whoever does not look at ALPN; return the channel and why it failed, empty if it did not."""
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.setblocking(False)
+    channel = TlsChannel(engine.reactor, sock, tls.context, server_side=False, server_hostname=tls.server_name or None)
+    outcomes: list[str] = []
+    channel.handshake(lambda failure: outcomes.append("" if failure is None else str(failure)))
+    engine.run_until(lambda: bool(outcomes), what="the client's handshake")
+    return channel, outcomes[0]
+
+
+def test_an_encrypted_link_comes_with_its_peers_address_and_carries_both_ways(engine: EngineLoop, identity: Identity) -> None:
+    with open_door(engine, context_of(identity)) as door:
+        link = door.dial(pinned(identity))
+        assert isinstance(link, TlsChannel)
+        assert isinstance(door.links[0], TlsChannel)
+        assert (link.alpn, door.links[0].alpn) == (ALPN, ALPN)
+        assert door.peers == [link._sock.getsockname()]
+        assert door.links[0]._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES_MAX
+        assert says(engine, link, door.links[0], random.Random(1).randbytes(20_000))
+        assert says(engine, door.links[0], link, random.Random(2).randbytes(20_000))
+        assert not door.failures
+        link.close()
+
+
+def test_a_plain_link_is_a_link_at_once(engine: EngineLoop) -> None:
+    with open_door(engine, None) as door:
+        link = door.dial(None)
+        assert isinstance(link, SocketChannel)
+        assert isinstance(door.links[0], SocketChannel)
+        assert says(engine, link, door.links[0], b"hello")
+        assert says(engine, door.links[0], link, b"hello yourself")
+        link.close()
+
+
+@pytest.mark.parametrize("protocols", [(), ("h2", "http/1.1"), ("portway/2",)])
+def test_who_does_not_offer_the_links_protocol_is_no_agent(engine: EngineLoop, identity: Identity, protocols: tuple[str, ...]) -> None:
+    with open_door(engine, context_of(identity)) as door:
+        link, failure = client_handshake(engine, door.port, offering(identity, *protocols))
+        assert not failure
+        assert door.why() == "ALPN None instead of 'portway/1': not an agent"
+        assert not door.links
+        assert "reset" in broke(engine, link)
+        link.close()
+
+
+def test_old_tls_is_refused_with_a_reason_on_both_ends(engine: EngineLoop, identity: Identity) -> None:
+    tls = offering(identity, ALPN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        tls.context.minimum_version = ssl.TLSVersion.TLSv1
+        tls.context.maximum_version = ssl.TLSVersion.TLSv1_1
+    tls.context.set_ciphers("ALL:@SECLEVEL=0")
+    with open_door(engine, context_of(identity)) as door:
+        link, failure = client_handshake(engine, door.port, tls)
+        assert failure == "TLS handshake failed: tlsv1 alert protocol version"
+        assert door.why() == "TLS handshake failed: unsupported protocol"
+        assert not door.links
+        link.close()
+
+
+def test_tls_1_2_is_good_enough(engine: EngineLoop, identity: Identity) -> None:
+    tls = pinned(identity)
+    tls.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with open_door(engine, context_of(identity)) as door:
+        link = door.dial(tls)
+        assert says(engine, link, door.links[0], b"hello")
+        link.close()
+
+
+def test_the_door_hears_why_an_agent_does_not_trust_it(engine: EngineLoop, identity: Identity, tmp_path: object) -> None:
+    tls = agent_tls("example.org", None, str(identity.cert_file))
+    with open_door(engine, context_of(identity)) as door:
+        link, failure = client_handshake(engine, door.port, tls)
+        link.abort()
+        assert "example.org" in failure
+        assert "alert" in door.why()
+        assert "certificate" in door.why()
+        assert not door.links
+
+
+@pytest.mark.parametrize(
+    ("greeting", "reason"),
+    [
+        (REQUEST, "http request"),
+        (b"CONNECT example.org:443 HTTP/1.1\r\n\r\n", "https proxy request"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "wrong version number"),
+        (b"\x00" * 100, "TLS handshake failed"),
+        (b"\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00", "TLS handshake failed"),  # yamux: an agent with --plaintext-links
+        (random.Random(3).randbytes(5000), "TLS handshake failed"),
+        (HELLO.ljust(517, b"\xff"), "TLS handshake failed"),
+        (b"\x16\x03\x01\xff\xff" + bytes(70_000), "TLS handshake failed"),
+    ],
+)
+def test_what_is_no_client_hello_is_refused_at_once_and_named(engine: EngineLoop, identity: Identity, greeting: bytes, reason: str) -> None:
+    before = open_descriptors()
+    with open_door(engine, context_of(identity)) as door:
+        stranger = door.knock(greeting)
+        assert reason in door.why(deadline_s=1)
+        assert door.blamed == [stranger.getsockname()]
+        engine.settle()
+        answer = heard_by(stranger)
+        assert answer is None or len(answer) <= 7, "an alert at most"
+        link = door.dial(pinned(identity))
+        link.close()
+        assert len(door.links) == 1
+        assert len(door.failures) == 1
+    assert open_descriptors() == before
+
+
+def test_someone_who_speaks_http_hears_the_end_and_no_reset(engine: EngineLoop, identity: Identity) -> None:
+    with open_door(engine, context_of(identity)) as door:
+        assert heard_by(door.knock(REQUEST)) is not None
+
+
+@pytest.mark.parametrize("said", [b"", HELLO[:1], HELLO, HELLO.ljust(300, b"\0")])
+@pytest.mark.parametrize("rudely", [False, True])
+def test_who_leaves_within_the_handshake_is_let_go(engine: EngineLoop, identity: Identity, said: bytes, rudely: bool) -> None:
+    before = open_descriptors()
+    with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=1)) as door:
+        stranger = door.knock(said)
+        assert not door.failures
+        if rudely:
+            reset(stranger)
+        else:
+            stranger.close()
+        assert door.why(deadline_s=1)
+        link = door.dial(pinned(identity))  # his place is free again
+        link.close()
+    assert open_descriptors() == before
+
+
+def test_a_peer_who_says_nothing_delays_nobody_and_is_cut_in_time(engine: EngineLoop, identity: Identity) -> None:
+    with open_door(engine, context_of(identity), HandshakeLimits(seconds_max=0.4)) as door:
+        began = time.monotonic()
+        silent = door.knock()
+        halfway = door.knock(HELLO)
+        link = door.dial(pinned(identity))
+        assert says(engine, link, door.links[0], b"nobody is in my way")
+        assert not door.failures, "the others were still at it meanwhile"
+        assert door.why(2) == "no TLS handshake within 0.4 s"
+        assert 0.4 <= time.monotonic() - began < 2
+        engine.settle()
+        assert heard_by(silent) is None
+        assert heard_by(halfway) is None
+        assert says(engine, link, door.links[0], b"and I am still there")
+        link.close()
+
+
+def test_one_byte_at_a_time_does_not_move_the_deadline(engine: EngineLoop, identity: Identity) -> None:
+    with open_door(engine, context_of(identity), HandshakeLimits(seconds_max=0.5)) as door:
+        stranger = door.knock()
+        hello = iter(HELLO.ljust(517, b"\0"))
+        began = time.monotonic()
+        sent = 0
+
+        def drip() -> None:
+            nonlocal sent
+            if not door.failures:
+                sent += stranger.send(bytes([next(hello)]))
+                engine.reactor.call_later(0.02, drip)
+
+        drip()
+        assert "within 0.5 s" in door.why()
+        assert time.monotonic() - began < 2
+        assert 1 < sent < 100
+
+
+def test_places_for_handshakes_are_bounded_and_come_free(engine: EngineLoop, identity: Identity) -> None:
+    with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=3, seconds_max=0.5)) as door:
+        waiting = [door.knock(HELLO) for _ in range(3)]
+        late = [door.knock(), door.knock(REQUEST)]
+        assert door.failures == ["3 handshakes are under way already"] * 2
+        assert door.blamed == [stranger.getsockname() for stranger in late]
+        assert not heard_by(late[0])
+        waiting[0].close()
+        door.why(3)
+        link = door.dial(pinned(identity))
+        link.close()
+        again = door.dial(pinned(identity))  # a place is given back after success too
+        again.close()
+        door.why(5)
+        assert door.failures[3:] == ["no TLS handshake within 0.5 s"] * 2
+
+
+def test_one_source_cannot_take_all_the_places(engine: EngineLoop, identity: Identity) -> None:
+    with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=8, per_source_max=2)) as door:
+        crowd = [door.knock(source="127.0.0.2") for _ in range(5)]
+        assert door.failures == ["2 handshakes from 127.0.0.2 are under way already"] * 3
+        link = door.dial(pinned(identity))
+        link.close()
+        crowd[0].close()
+        door.why(4)
+        door.knock(source="127.0.0.2")
+        assert len(door.failures) == 4, "its place was free again"
+        door.knock(source="127.0.0.2")
+        assert len(door.failures) == 5
+
+
+def test_nothing_is_remembered_of_who_has_gone(engine: EngineLoop, identity: Identity) -> None:
+    with open_door(engine, context_of(identity), HandshakeLimits(per_source_max=1)) as door:
+        for number in range(2, 6):
+            door.knock(source=f"127.0.0.{number}").close()
+            door.knock(REQUEST, source=f"127.0.1.{number}")
+        door.why(8)
+        link = door.dial(pinned(identity))
+        link.close()
+        assert not door.listener._by_source
+        assert not door.listener._handshakes
+
+
+def test_closing_the_door_breaks_off_handshakes_and_leaves_links_alone(engine: EngineLoop, identity: Identity) -> None:
+    before = open_descriptors()
+    with open_door(engine, context_of(identity)) as door:
+        link = door.dial(pinned(identity))
+        strangers = [door.knock(), door.knock(HELLO)]
+        door.listener.close()
+        engine.settle()
+        assert door.failures == ["broken off"] * 2
+        assert [heard_by(stranger) for stranger in strangers] == [None, None]
+        assert says(engine, link, door.links[0], b"still there")
+        assert says(engine, door.links[0], link, b"still here")
+        door.listener.close()
+        link.close()
+    assert open_descriptors() == before
+
+
+def test_a_bug_behind_one_link_costs_that_link_and_no_other(engine: EngineLoop, identity: Identity) -> None:
+    engine.tolerant = True
+    taken: list[Channel] = []
+
+    def moody(link: Channel, address: Address) -> None:
+        taken.append(link)
+        if len(taken) == 1:
+            raise RuntimeError("a bug")
+
+    door = LinkListener(engine.reactor, listen("127.0.0.1", 0), context_of(identity), moody)
+    first, failure = client_handshake(engine, door.address[1], pinned(identity))
+    assert not failure
+    assert "reset" in broke(engine, first)
+    second, _ = client_handshake(engine, door.address[1], pinned(identity))
+    engine.run_until(lambda: len(taken) == 2)
+    assert says(engine, second, taken[1], b"hello")
+    assert engine.complaints == 1
+    for channel in (first, second, *taken):
+        channel.close()
+    door.close()
+    engine.settle()
+
+
+def test_a_burst_of_agents_gets_in(engine: EngineLoop, identity: Identity) -> None:
+    with open_door(engine, context_of(identity)) as door:
+        agents = []
+        for _ in range(60):
+            sock = socket.create_connection(("127.0.0.1", door.port))
+            sock.setblocking(False)
+            agents.append(TlsChannel(engine.reactor, sock, pinned(identity).context, server_side=False))
+            agents[-1].handshake(lambda failure: None)
+        engine.run_until(lambda: len(door.links) == 60, deadline_s=20)
+        assert not door.failures
+        for agent in agents:
+            agent.close()

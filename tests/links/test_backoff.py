@@ -1,0 +1,59 @@
+"""When to dial again: pure, with chance in the test's hand."""
+
+import itertools
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portway.links.backoff import DELAY_S_MAX, Backoff
+
+
+def test_the_first_retry_is_at_once_and_the_next_ones_ever_later() -> None:
+    backoff = Backoff(lambda: 0.999999)
+    delays = [backoff.next_delay_s() for _ in range(12)]
+    assert delays[0] == 0
+    assert all(later >= earlier for earlier, later in itertools.pairwise(delays))
+    assert 0.15 < delays[1] <= 0.2
+    assert 29.9 < delays[-1] <= DELAY_S_MAX
+
+
+def test_a_session_that_lived_is_worth_a_retry_at_once() -> None:
+    backoff = Backoff(random.Random(1).random)
+    for _ in range(5):
+        backoff.next_delay_s()
+    backoff.lived(60.0)
+    assert backoff.next_delay_s() == 0
+
+
+def test_a_session_that_died_young_is_no_way_around_the_waiting() -> None:
+    backoff = Backoff(random.Random(1).random)
+    delays = []
+    for _ in range(20):
+        backoff.lived(0.1)
+        delays.append(backoff.next_delay_s())
+    assert min(delays) >= 0.1
+
+
+def test_many_agents_do_not_come_back_together() -> None:
+    fleet = [Backoff(random.Random(number).random) for number in range(200)]
+    for agent in fleet:
+        for _ in range(5):
+            agent.next_delay_s()
+    delays = sorted(agent.next_delay_s() for agent in fleet)
+    assert delays[-1] - delays[0] > delays[-1] * 0.4
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 100)), max_size=100), st.floats(0, 0.999999))
+def test_no_delay_is_ever_longer_than_half_a_minute(steps: list[float | None], chance: float) -> None:
+    backoff = Backoff(lambda: chance)
+    for lived_s in steps:
+        if lived_s is not None:
+            backoff.lived(lived_s)
+        assert 0 <= backoff.next_delay_s() <= DELAY_S_MAX
+
+
+def test_ten_thousand_failures_are_no_overflow() -> None:
+    backoff = Backoff(lambda: 0.5)
+    for _ in range(10_000):
+        assert backoff.next_delay_s() <= DELAY_S_MAX

@@ -1,0 +1,1 @@
+"""Proof of the mux, against itself, against noise and against other implementations."""

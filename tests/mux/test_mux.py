@@ -1,0 +1,777 @@
+"""The mux against a peer by hand: what it says, what it survives, what it bounds, and when it gives up."""
+
+import random
+import socket
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portway.engine.memory_channel import memory_pair
+from portway.errors import BrokenChannel, UnavailableError
+from portway.mux import mux_channel
+from portway.mux.heartbeat import HeartbeatSettings
+from portway.mux.kept import KeptBytes, KeptTotal
+from portway.mux.mux import FRAMES_A_TURN, OUT_BYTES_MAX, Mux, MuxSettings
+from portway.mux.mux_channel import MuxChannel
+from portway.protocol.yamux.session import YamuxLimits
+from tests.kit.loops import EngineLoop
+from tests.kit.probe import Probe
+from tests.kit.yamux_peer import RawPeer
+from tests.kit.yamux_wire import ACK, DATA, FIN, INITIAL_WINDOW, PING, RST, SYN, Frame, data, go_away, ping, update
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@pytest.fixture
+def peer(engine: EngineLoop) -> Iterator[RawPeer]:
+    """A peer by hand of a mux that is yamux client."""
+    peer = RawPeer(engine, mux_is_client=True)
+    yield peer
+    peer.close()
+
+
+def noise(size: int, seed: int = 7) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def wait(engine: EngineLoop, seconds: float) -> None:
+    """Let time pass in the loop."""
+    over: list[bool] = []
+    engine.reactor.call_later(seconds, lambda: over.append(True))
+    engine.run_until(lambda: bool(over), deadline_s=seconds + 5)
+
+
+def start_reading(probe: Probe) -> None:
+    probe.read()
+
+
+# Frames -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_open_is_told_at_the_end_of_the_batch(engine: EngineLoop, peer: RawPeer) -> None:
+    stream = peer.mux.open()
+    assert stream.stream_id == 1
+    assert peer.heard() == [update(1, flags=SYN)]
+    assert peer.mux.streams_open == 1
+
+
+def test_an_open_with_first_bytes_is_one_frame(peer: RawPeer) -> None:
+    peer.mux.open(b"preamble")
+    assert peer.heard() == [data(1, b"preamble", SYN)]
+
+
+def test_small_writes_of_a_batch_leave_in_one_piece(engine: EngineLoop, peer: RawPeer) -> None:
+    streams = [peer.mux.open() for _ in range(50)]
+    peer.heard()
+    peer.link.sends.clear()
+
+    def write_all() -> None:
+        for stream in streams:
+            stream.send(b"x" * 10)
+
+    engine.reactor.soon(write_all)
+    assert len(peer.heard()) == 50
+    assert peer.link.sends == [50 * 22]
+
+
+def test_a_large_write_goes_in_frames_that_its_window_and_the_link_allow(peer: RawPeer) -> None:
+    writer = Probe(peer.mux.open())
+    writer.piece_bytes = MIB
+    writer.feed(noise(MIB))
+    frames = [frame for frame in peer.heard() if frame.type == DATA]
+    assert sum(frame.length for frame in frames) == INITIAL_WINDOW
+    assert b"".join(frame.body for frame in frames) == noise(MIB)[:INITIAL_WINDOW]
+    peer.say(update(1, 2 * MIB))
+    rest = b"".join(frame.body for frame in peer.heard() if frame.type == DATA)
+    assert rest == noise(MIB)[INITIAL_WINDOW:]
+    assert writer.idle
+
+
+def test_no_frame_is_longer_than_a_rust_peer_accepts(engine: EngineLoop, peer: RawPeer) -> None:
+    writer = Probe(peer.mux.open())
+    writer.piece_bytes = 8 * MIB
+    peer.say(update(1, 16 * MIB))
+    writer.feed(noise(8 * MIB))
+    got = 0
+    while got < 8 * MIB:
+        for frame in peer.heard():
+            assert frame.length <= MIB
+            got += len(frame.body)
+
+
+def test_bulk_frames_shrink_while_another_stream_sends(engine: EngineLoop) -> None:
+    peer = RawPeer(engine, mux_is_client=True, buffer_bytes=64 * KIB)
+    bulk, other = Probe(peer.mux.open()), peer.mux.open()
+    bulk.piece_bytes = 4 * MIB
+    peer.say(update(1, 16 * MIB))
+    peer.heard()
+    bulk.feed(iter([noise(4 * MIB)] * 3))
+    other.send(b"small")
+    frames: list[Frame] = []
+    while frame_after_small(frames) + 5 > len(frames):
+        frames += peer.heard()
+    after = frames[frame_after_small(frames) :]
+    assert max(frame.length for frame in after[1:5]) <= 64 * KIB
+    peer.close()
+
+
+def frame_after_small(frames: list[Frame]) -> int:
+    """Return the place behind the small frame of stream 3."""
+    return next((place + 1 for place, frame in enumerate(frames) if frame.stream_id == 3), len(frames))
+
+
+def test_a_small_frame_overtakes_bulk_that_waits(engine: EngineLoop) -> None:
+    peer = RawPeer(engine, mux_is_client=True, buffer_bytes=64 * KIB)
+    bulk, quiet = Probe(peer.mux.open()), peer.mux.open()
+    peer.say(update(1, 16 * MIB))
+    peer.heard()
+    bulk.feed(iter([noise(MIB)] * 16))
+    engine.settle()
+    assert not bulk.idle
+    assert quiet.room() > 0
+    assert quiet.send(b"hello") == 5
+    order = [frame.stream_id for frame in peer.heard() if frame.type == DATA and frame.length]
+    assert order.index(3) <= 4 + order.count(1) // 4
+    peer.close()
+
+
+# What the peer may do ---------------------------------------------------------------------------------------------
+
+
+def test_a_stream_that_the_peer_opens_arrives_with_its_data(engine: EngineLoop, peer: RawPeer) -> None:
+    peer.say(data(2, b"hello", SYN), data(2, b" there", FIN))
+    assert peer.heard() == [update(2, flags=ACK)]
+    reader = Probe(peer.accepted[0]).read()
+    engine.settle()
+    assert reader.received == b"hello there"
+    assert reader.ended
+
+
+def test_a_reader_that_is_set_in_on_stream_hears_data_of_the_same_batch(engine: EngineLoop, peer: RawPeer) -> None:
+    readers: list[Probe] = []
+    peer.mux._on_stream = lambda stream: readers.append(Probe(stream).read())
+    peer.say(update(2, flags=SYN), data(2, b"at once", FIN))
+    assert readers[0].received == b"at once"
+    assert readers[0].ended
+
+
+@pytest.mark.parametrize(
+    "offence",
+    [
+        data(2, b"x" * (INITIAL_WINDOW + 1)),
+        update(2, 2**32 - 1),
+        update(2, flags=SYN),
+        update(1, flags=SYN),
+        data(0, b"x"),
+        Frame(7, 0, 0),
+        Frame(DATA, 0, 2, version=3),
+    ],
+)
+def test_an_offence_is_answered_with_go_away_and_ends_every_stream(engine: EngineLoop, offence: Frame) -> None:
+    peer = RawPeer(engine, mux_is_client=True)
+    peer.say(update(2, flags=SYN))
+    reader = Probe(peer.accepted[0]).read()
+    peer.heard()
+    peer.say_bytes(offence.wire[:12])
+    assert peer.heard()[-1:] == [go_away(1)]
+    assert peer.ended
+    assert reader.broken is not None
+    assert not reader.ended
+    assert len(peer.lost) == 1
+    assert "yamux" in peer.lost[0]
+    with pytest.raises(UnavailableError):
+        peer.mux.open()
+    peer.close()
+
+
+def test_an_end_of_the_link_is_a_break_of_every_stream(engine: EngineLoop, peer: RawPeer) -> None:
+    peer.say(data(2, b"half an ans", SYN))
+    reader = Probe(peer.accepted[0]).read()
+    writer = Probe(peer.mux.open())
+    peer.heard()
+    peer.sock.shutdown(1)
+    engine.settle()
+    assert reader.broken is not None
+    assert reader.received == b"half an ans"
+    assert writer.told_broken
+    assert peer.lost == ["the other end closed the link"]
+    with pytest.raises(BrokenChannel):
+        writer.channel.send(b"x")
+
+
+def test_a_go_away_stops_opens_and_leaves_streams_alone(engine: EngineLoop, peer: RawPeer) -> None:
+    stream = Probe(peer.mux.open()).read()
+    peer.say(go_away(0))
+    with pytest.raises(UnavailableError, match="going away"):
+        peer.mux.open()
+    peer.say(data(1, b"still here", ACK | FIN))
+    assert stream.received == b"still here"
+    assert not peer.lost
+
+
+def test_our_go_away_resets_what_is_opened_afterwards(peer: RawPeer) -> None:
+    peer.mux.go_away()
+    peer.say(update(2, flags=SYN))
+    assert peer.heard() == [go_away(0), update(2, flags=RST)]
+
+
+def test_links_of_a_session_share_their_budgets(engine: EngineLoop, peer: RawPeer) -> None:
+    other = RawPeer(engine, mux_is_client=False)
+    other.mux.share(peer.mux)
+    assert other.mux.kept is peer.mux.kept
+    assert other.mux.session.growth is peer.mux.session.growth
+    other.say(data(1, b"kept by nobody's reader", SYN))
+    engine.run_until(lambda: bool(other.accepted))
+    assert peer.mux.kept.bytes == 23
+    other.close()
+    assert peer.mux.kept.bytes == 0
+
+
+def test_closing_says_go_away_and_tells_once(engine: EngineLoop, peer: RawPeer) -> None:
+    stream = Probe(peer.mux.open()).read()
+    peer.heard()
+    peer.mux.close("revoked")
+    peer.mux.close("again")
+    peer.mux.abort("and again")
+    assert peer.heard() == [go_away(0)]
+    assert peer.ended
+    assert peer.lost == ["revoked"]
+    assert stream.broken is not None
+
+
+def test_a_flood_of_crumbs_gives_everybody_else_their_turns(engine: EngineLoop, peer: RawPeer) -> None:
+    """One helping of one-byte frames is 20,000 calls of a stream: nobody may have to wait for all of them."""
+    reader = Probe(peer.mux.open()).read()
+    peer.heard()
+    crumbs = 20_000
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.append(reader.received_bytes)
+        if reader.received_bytes < crumbs:
+            engine.reactor.soon(look)
+
+    engine.reactor.soon(look)
+    peer.say_bytes(b"".join(data(1, b"x").wire for _ in range(crumbs)))
+    engine.settle()
+    assert seen[-1] == crumbs
+    assert max(after - before for before, after in pairwise(seen)) <= 2 * FRAMES_A_TURN
+
+
+@given(cuts=st.lists(st.integers(1, 300), max_size=20))
+def test_nothing_is_lost_or_mixed_up_between_the_turns(cuts: list[int]) -> None:
+    """The rest of what was read waits until its turn, also when the link breaks meanwhile."""
+    engine = EngineLoop()
+    peer = RawPeer(engine, mux_is_client=False)
+    wire = b"".join(data(1, b"%05d" % number, SYN if number == 0 else 0).wire for number in range(3000)) + data(1, b"", FIN).wire
+    for size in cuts:
+        peer.sock.send(wire[:size])
+        wire = wire[size:]
+        engine.settle()
+    peer.sock.send(wire)
+    peer.sock.shutdown(socket.SHUT_WR)
+    engine.run_until(lambda: bool(peer.accepted))
+    reader = Probe(peer.accepted[0]).read()
+    engine.run_until(lambda: reader.ended)
+    assert reader.received == b"".join(b"%05d" % number for number in range(3000))
+    engine.run_until(lambda: bool(peer.lost))
+    peer.close()
+    engine.close()
+
+
+def test_a_link_closed_by_its_own_decoders_callback_is_lost_once(engine: EngineLoop, peer: RawPeer) -> None:
+    peer.mux._on_stream = lambda stream: peer.mux.close("nobody may come in")
+    peer.say_bytes(update(2, flags=SYN).wire + b"\xff" * 40)
+    assert peer.lost == ["nobody may come in"]
+
+
+def test_a_slow_stream_holds_up_no_other(engine: EngineLoop, peer: RawPeer) -> None:
+    peer.say(update(2, flags=SYN), update(4, flags=SYN))
+    stalled, live = Probe(peer.accepted[0]), Probe(peer.accepted[1]).read()
+    peer.say(data(2, bytes(INITIAL_WINDOW)))
+    for _ in range(64):
+        peer.say(data(4, noise(64 * KIB)))
+        peer.heard()
+    assert live.received_bytes == 4 * MIB
+    assert peer.mux.kept.bytes == INITIAL_WINDOW
+    stalled.read()
+    engine.settle()
+    assert stalled.received_bytes == INITIAL_WINDOW
+    assert peer.mux.kept.bytes == 0
+
+
+def test_too_many_stalled_readers_cost_the_longest_stalled_its_stream(engine: EngineLoop) -> None:
+    peer = RawPeer(engine, mux_is_client=True, settings=MuxSettings(kept_bytes_max=MIB))
+    for number in range(2, 14, 2):
+        peer.say(update(number, flags=SYN))
+    readers = [Probe(stream) for stream in peer.accepted]
+    peer.heard()
+    for number in range(2, 14, 2):
+        peer.say(data(number, bytes(200 * KIB)))
+    assert peer.heard() == [data(2, b"", RST)]
+    assert peer.mux.kept.bytes <= MIB
+    assert readers[0].told_broken, "its owner must hear of it: a relay would wait for ever"
+    readers[0].read()
+    assert readers[0].broken is not None
+    assert not readers[1].told_broken
+    peer.close()
+
+
+@pytest.mark.parametrize("finished_here", [False, True])
+def test_stalled_readers_of_streams_that_have_ended_are_bounded_too(engine: EngineLoop, finished_here: bool) -> None:
+    """The whole answer and its FIN have come: such a stream is half closed, or gone from the session, and still keeps."""
+    peer = RawPeer(engine, mux_is_client=True, settings=MuxSettings(kept_bytes_max=MIB))
+    streams = [peer.mux.open() for _ in range(12)]
+    readers = [Probe(stream) for stream in streams]
+    peer.heard()
+    for stream in streams:
+        peer.say(data(stream.stream_id, bytes(200 * KIB), FIN))
+        if finished_here:
+            stream.shutdown_write()
+    assert sum(len(stream._kept or b"") for stream in streams) <= MIB
+    assert [bool(reader.told_broken) for reader in readers] == [True] * 7 + [False] * 5
+    for reader in readers:
+        reader.read()
+    assert readers[0].broken is not None
+    assert not readers[0].ended, "what was thrown away must not look complete"
+    assert readers[-1].ended
+    assert peer.mux.kept.bytes == 0
+    peer.close()
+
+
+def test_a_bug_in_one_streams_callback_ends_that_stream_and_not_the_link(engine: EngineLoop, peer: RawPeer) -> None:
+    engine.tolerant = True
+    peer.say(update(2, flags=SYN), update(4, flags=SYN))
+    peer.heard()
+
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    peer.accepted[0].on_readable = fail
+    good = Probe(peer.accepted[1]).read()
+    peer.say(data(2, b"x"), data(4, b"hello"))
+    peer.say(data(4, b" there"))
+    assert good.received == b"hello there"
+    assert not peer.lost
+    assert peer.heard() == [data(2, b"", RST)]
+    assert engine.complaints >= 1
+
+
+def test_a_bug_in_on_stream_refuses_that_stream_and_keeps_the_link(engine: EngineLoop, peer: RawPeer) -> None:
+    engine.tolerant = True
+
+    def fail(stream: MuxChannel) -> None:
+        raise RuntimeError("a bug")
+
+    good, peer.mux._on_stream = peer.mux._on_stream, fail
+    peer.say(data(2, b"x", SYN))
+    peer.mux._on_stream = good
+    peer.say(update(4, flags=SYN))
+    assert not peer.lost
+    assert [stream.stream_id for stream in peer.accepted] == [4]
+    assert data(2, b"", RST) in peer.heard()
+
+
+# Ends of streams --------------------------------------------------------------------------------------------------
+
+
+def test_closing_a_stream_that_both_have_ended_says_nothing_more(engine: EngineLoop, peer: RawPeer) -> None:
+    stream = peer.mux.open()
+    peer.say(data(1, b"", ACK | FIN))
+    stream.shutdown_write()
+    stream.close()
+    assert peer.heard() == [update(1, flags=SYN), data(1, b"", FIN)]
+    assert peer.mux.streams_open == 0
+
+
+def test_closing_an_unfinished_stream_resets_it(engine: EngineLoop, peer: RawPeer) -> None:
+    peer.mux.open().close()
+    assert peer.heard() == [update(1, flags=SYN), data(1, b"", RST)]
+    assert peer.mux.streams_open == 0
+
+
+def test_a_reset_after_the_peers_own_end_takes_nothing_of_what_it_sent(engine: EngineLoop, peer: RawPeer) -> None:
+    """`close` after `shutdown_write` resets the way that nobody reads any more; the way that ended properly is whole."""
+    peer.say(update(2, flags=SYN))
+    reader = Probe(peer.accepted[0])
+    peer.say(data(2, b"the whole answer", FIN), data(2, b"", RST))
+    reader.read()
+    engine.settle()
+    assert reader.received == b"the whole answer"
+    assert reader.ended
+
+
+def test_a_reset_after_the_peers_own_end_is_told_to_whoever_only_waits(
+    engine: EngineLoop, peer: RawPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay whose visitor says nothing more would stay for ever: nothing makes it try to send."""
+    monkeypatch.setattr(mux_channel, "FAREWELL_S", 0.1)
+    peer.say(update(2, flags=SYN), update(4, flags=SYN))
+    prompt, slow = Probe(peer.accepted[0]).read(), Probe(peer.accepted[1])
+    peer.say(data(2, b"the whole", FIN), data(4, b"answer", FIN))
+    peer.say(data(2, b"", RST), data(4, b"", RST))
+    assert prompt.ended
+    assert not prompt.told_broken, "who sits behind the reader may still be getting the rest"
+    engine.run_until(lambda: prompt.told_broken > 0)
+    assert not slow.told_broken
+    slow.read()
+    assert slow.received == b"answer"
+    assert slow.ended
+    engine.run_until(lambda: slow.told_broken > 0)
+
+
+def test_a_writer_finds_a_dead_stream_also_while_the_link_is_blocked(engine: EngineLoop) -> None:
+    """A lost link is never unblocked: who waited for that would wait for ever."""
+    peer = RawPeer(engine, mux_is_client=True, buffer_bytes=64 * KIB)
+    writer = Probe(peer.mux.open())
+    writer.piece_bytes = MIB
+    peer.say(update(1, 64 * MIB), data(1, b"", FIN))
+    writer.feed(iter([noise(MIB)] * 64))
+    engine.settle()
+    assert peer.mux.blocked
+    assert not writer.idle
+    peer.mux.abort("cut")
+    assert writer.broken is not None
+    peer.close()
+
+
+def test_a_reset_with_unread_bytes_is_a_break_at_once(engine: EngineLoop, peer: RawPeer) -> None:
+    peer.say(data(2, b"half", SYN))
+    reader = Probe(peer.accepted[0])
+    peer.say(data(2, b"", RST))
+    assert reader.told_broken
+    reader.read()
+    assert reader.broken is not None
+    assert not reader.ended
+    assert peer.mux.kept.bytes == 0
+
+
+def test_ten_thousand_streams_one_after_the_other_leave_nothing(engine: EngineLoop, peer: RawPeer) -> None:
+    for start in range(1, 10_001, 500):
+        opened = [peer.mux.open(b"question") for _ in range(500)]
+        peer.say(*(frame for stream in opened for frame in (data(stream.stream_id, b"answer", ACK | FIN),)))
+        for stream in opened:
+            reader = Probe(stream).read()
+            assert reader.ended
+            stream.shutdown_write()
+            stream.close()
+        assert peer.mux.streams_open == 0, start
+        peer.heard()
+    assert not peer.mux.kept._stalled
+    assert not peer.mux._waiting_set
+
+
+# Floods -----------------------------------------------------------------------------------------------------------
+
+
+def flood(peer: RawPeer, wire: bytes, rounds: int) -> int:
+    """Send frames of 12 bytes without reading anything, until the mux stops reading or gives up; return how much it took."""
+    taken = 0
+    for _ in range(rounds):
+        view = memoryview(bytes(peer.owed) + wire)
+        peer.owed.clear()
+        while view:
+            try:
+                sent = peer.sock.send(view)
+            except BlockingIOError:
+                before = peer.mux.bytes_in
+                peer.engine.settle()
+                if peer.mux.bytes_in == before:
+                    peer.owed += view[: len(view) % 12]  # the rest of a frame that was cut: the next one stays readable
+                    return taken
+                continue
+            except ConnectionError:
+                return taken
+            taken += sent
+            view = view[sent:]
+        peer.engine.settle()
+        if peer.mux.lost:
+            return taken
+    return taken
+
+
+def test_a_ping_storm_ends_the_link(engine: EngineLoop) -> None:
+    peer = RawPeer(engine, mux_is_client=True)
+    flood(peer, ping(1).wire * 1000, 10)
+    assert peer.lost
+    assert "pings" in peer.lost[0]
+    peer.close()
+
+
+def test_a_flood_of_empty_frames_ends_the_link(engine: EngineLoop) -> None:
+    peer = RawPeer(engine, mux_is_client=True)
+    peer.say(update(2, flags=SYN))
+    flood(peer, data(2).wire * 5000, 10)
+    assert peer.lost
+    assert "do nothing" in peer.lost[0]
+    peer.close()
+
+
+def test_a_syn_flood_is_bounded_in_streams_and_output(engine: EngineLoop) -> None:
+    settings = MuxSettings(limits=YamuxLimits(accepts_max=100, opens_per_s_max=10**9))
+    peer = RawPeer(engine, mux_is_client=True, settings=settings, buffer_bytes=64 * KIB)
+    wire = b"".join(update(number, flags=SYN).wire for number in range(2, 200_000, 2))
+    flood(peer, wire, 1)
+    assert len(peer.accepted) == 100
+    assert peer.mux.streams_open == 100
+    peer.heard()
+    flood(peer, b"".join(update(number, flags=SYN).wire for number in range(200_000, 1_000_000, 2)), 1)
+    assert len(peer.mux.session.out) <= OUT_BYTES_MAX + 2 * 256 * KIB
+    assert not peer.lost
+    peer.close()
+
+
+def test_a_peer_that_asks_and_never_reads_is_not_read_any_more(engine: EngineLoop) -> None:
+    """CVE-2024-32984: answers must not pile up behind a peer that does not take them."""
+    settings = MuxSettings(limits=YamuxLimits(pings_per_s_max=10**9))
+    peer = RawPeer(engine, mux_is_client=True, settings=settings, buffer_bytes=64 * KIB)
+    taken = flood(peer, ping(1).wire * 20_000, 100)
+    assert taken < 8 * MIB
+    assert len(peer.mux.session.out) <= OUT_BYTES_MAX + 2 * 256 * KIB
+    assert not peer.lost
+    answers = 0
+    while answers * 12 < taken - 200 * KIB:
+        got = sum(1 for frame in peer.heard(with_pings=True) if frame == ping(1, ACK))
+        assert got, "it goes on when the peer reads again"
+        answers += got
+    peer.close()
+
+
+def test_a_reset_flood_leaves_nothing(engine: EngineLoop) -> None:
+    settings = MuxSettings(limits=YamuxLimits(opens_per_s_max=10**9, resets_per_s_max=10**9))
+    peer = RawPeer(engine, mux_is_client=True, settings=settings)
+    for block in range(20):
+        numbers = range(2 + block * 4000, 2 + (block + 1) * 4000, 2)
+        peer.say_bytes(
+            b"".join(update(number, flags=SYN).wire + data(number, b"x").wire + data(number, b"", RST).wire for number in numbers)
+        )
+        peer.heard()
+    assert len(peer.accepted) == 40_000
+    assert peer.mux.streams_open == 0
+    assert peer.mux.kept.bytes == 0
+    peer.close()
+
+
+# Pings and silence ------------------------------------------------------------------------------------------------
+
+QUICK = MuxSettings(heartbeat=HeartbeatSettings(silence_s_max=1.0, ping_every_s=0.2))
+
+
+class Hand:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_ping_measures_the_round_trip(engine: EngineLoop, peer: RawPeer) -> None:
+    trips: list[float] = []
+    peer.mux.ping(trips.append)
+    peer.heard()
+    engine.run_until(lambda: bool(trips))
+    assert 0 <= trips[0] < 5
+    assert peer.mux.rtt_s is not None
+    assert peer.mux.rtt_s <= trips[0]
+
+
+def test_the_link_pings_by_itself_and_answers(engine: EngineLoop, peer: RawPeer) -> None:
+    assert [(frame.type, frame.flags) for frame in peer.heard(with_pings=True)] == [(PING, SYN)]
+    peer.say(ping(77))
+    assert ping(77, ACK) in peer.heard(with_pings=True)
+
+
+@pytest.fixture
+def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portway.mux.mux.CHECK_EVERY_S", 0.05)
+
+
+@pytest.mark.usefixtures("quick_checks")
+def test_a_silent_peer_is_given_up_in_time(engine: EngineLoop) -> None:
+    peer = RawPeer(engine, mux_is_client=True, settings=QUICK)
+    reader = Probe(peer.mux.open()).read()
+    engine.run_until(lambda: bool(peer.lost), deadline_s=5)
+    assert "nothing heard" in peer.lost[0]
+    assert reader.broken is not None
+    peer.close()
+
+
+@pytest.mark.usefixtures("quick_checks")
+def test_a_peer_that_only_answers_pings_is_alive(engine: EngineLoop) -> None:
+    peer = RawPeer(engine, mux_is_client=True, settings=QUICK)
+    for _ in range(18):
+        peer.heard()
+        wait(engine, 0.05)
+    assert not peer.lost
+    peer.close()
+
+
+@pytest.mark.usefixtures("quick_checks")
+def test_a_peer_that_sends_bulk_and_no_pongs_is_alive(engine: EngineLoop) -> None:
+    peer = RawPeer(engine, mux_is_client=True, settings=QUICK)
+    peer.answer_pings = False
+    peer.say(update(2, flags=SYN))
+    Probe(peer.accepted[0]).read()
+    for _ in range(12):
+        peer.say(data(2, b"more"))
+        wait(engine, 0.1)
+    assert not peer.lost
+    peer.close()
+
+
+def test_own_sleep_is_not_the_peers_silence(engine: EngineLoop) -> None:
+    """After SIGSTOP or a laptop's sleep the first look must be at what has arrived, not at the clock."""
+    clock = Hand()
+    near, far = memory_pair(engine.reactor)
+    lost: list[str] = []
+    settings = MuxSettings(heartbeat=HeartbeatSettings(silence_s_max=12.0, ping_every_s=4.0))
+    mux = Mux(engine.reactor, near, client=True, settings=settings, on_stream=lambda stream: None, on_lost=lost.append, clock=clock)
+    engine.settle()
+    clock.now += 60
+    far.send(ping(5).wire)
+    mux._beat()
+    engine.settle()
+    assert not lost
+    mux.close("over")
+    far.close()
+
+
+def test_pongs_that_were_never_asked_for_change_nothing(engine: EngineLoop, peer: RawPeer) -> None:
+    peer.heard()
+    peer.say(*(ping(number, ACK) for number in range(5000, 5100)))
+    assert peer.mux.rtt_s is None or peer.mux.rtt_s < 5
+    assert not peer.lost
+
+
+# Two muxes --------------------------------------------------------------------------------------------------------
+
+
+def two(engine: EngineLoop, capacity_bytes: int = 65536) -> tuple[Mux, Mux, list[MuxChannel], list[str]]:
+    near, far = memory_pair(engine.reactor, capacity_bytes)
+    arrived: list[MuxChannel] = []
+    lost: list[str] = []
+    client = Mux(engine.reactor, near, client=True, on_stream=arrived.append, on_lost=lost.append)
+    server = Mux(engine.reactor, far, client=False, on_stream=arrived.append, on_lost=lost.append)
+    return client, server, arrived, lost
+
+
+def test_sixty_four_streams_that_echo_both_ways_over_a_narrow_link_never_stand_still(engine: EngineLoop) -> None:
+    """rust-yamux #102, hashicorp #142: both ends blocked on writing must still read (threats Y3)."""
+    client, server, arrived, lost = two(engine, capacity_bytes=10_000)
+    dice = random.Random(3)
+    mine = [Probe(client.open()) for _ in range(64)]
+    engine.run_until(lambda: len(arrived) == 64)
+    theirs = [Probe(stream) for stream in arrived]
+    for number, (here, there) in enumerate(zip(mine, theirs, strict=True)):
+        here.piece_bytes = there.piece_bytes = dice.choice([1000, 16_000, 100_000])
+        here.read().feed(noise(300_000, number), end=True)
+        there.feed(noise(300_000, 100 + number), end=True)
+        if dice.random() < 0.5:
+            there.read()
+        else:
+            engine.reactor.call_later(dice.random() * 0.3, partial(start_reading, there))
+    engine.run_until(lambda: all(probe.ended for probe in [*mine, *theirs]), deadline_s=30)
+    for number, (here, there) in enumerate(zip(mine, theirs, strict=True)):
+        assert here.received == noise(300_000, 100 + number)
+        assert there.received == noise(300_000, number)
+        here.close()
+        there.close()
+    assert (client.streams_open, server.streams_open) == (0, 0)
+    assert not lost
+    client.close("over")
+    engine.settle()
+    assert lost == ["over", "the other end closed the link"]
+
+
+def test_waiting_streams_get_their_turns_evenly(engine: EngineLoop) -> None:
+    client, _server, arrived, _lost = two(engine, capacity_bytes=20_000)
+    writers = [Probe(client.open()) for _ in range(8)]
+    engine.run_until(lambda: len(arrived) == 8)
+    readers = [Probe(stream).read() for stream in arrived]
+    for writer in writers:
+        writer.feed(iter([noise(MIB)] * 8))
+    engine.run_until(lambda: sum(reader.received_bytes for reader in readers) > 16 * MIB, deadline_s=20)
+    shares = sorted(reader.received_bytes for reader in readers)
+    assert shares[0] > shares[-1] / 3
+    client.close("over")
+    engine.settle()
+
+
+def test_a_window_that_grew_is_used(engine: EngineLoop) -> None:
+    client, _server, arrived, _lost = two(engine, capacity_bytes=8 * MIB)
+    writer = Probe(client.open())
+    engine.run_until(lambda: len(arrived) == 1)
+    reader = Probe(arrived[0]).read()
+    writer.feed(noise(3 * MIB))
+    engine.run_until(lambda: reader.received_bytes == 3 * MIB)
+    reader.pause()
+    before = writer.sent_bytes
+    writer.feed(iter([noise(MIB)] * 8))
+    engine.settle()
+    assert writer.sent_bytes - before >= MIB // 2
+    assert arrived[0].receive_window.size >= MIB
+    client.close("over")
+    engine.settle()
+
+
+def test_links_of_a_session_share_what_stalled_readers_may_keep(engine: EngineLoop) -> None:
+    kept = KeptBytes(300 * KIB)
+    ends = []
+    for _ in range(2):
+        near, far = memory_pair(engine.reactor, MIB)
+        arrived: list[MuxChannel] = []
+        client = Mux(engine.reactor, near, client=True, on_stream=arrived.append, on_lost=lambda reason: None)
+        server = Mux(engine.reactor, far, client=False, on_stream=arrived.append, on_lost=lambda reason: None, kept=kept)
+        writer = Probe(client.open())
+        engine.settle()
+        reader = Probe(arrived[0])
+        writer.feed(noise(200 * KIB))
+        engine.settle()
+        ends.append((client, server, writer, reader))
+    assert kept.bytes <= 300 * KIB
+    assert ends[0][3].told_broken
+    assert not ends[1][3].told_broken
+    assert ends[0][2].told_broken, "the sender hears of it too"
+    for client, _, _, _ in ends:
+        client.close("over")
+    engine.settle()
+
+
+def test_what_the_stalled_readers_of_all_links_keep_is_bounded_and_the_greediest_link_pays(engine: EngineLoop) -> None:
+    settings = MuxSettings(kept_total=KeptTotal(MIB))
+    modest, greedy = (RawPeer(engine, mux_is_client=True, settings=settings) for _ in range(2))
+    modest.say(data(2, bytes(200 * KIB), SYN))
+    bystander = Probe(modest.accepted[0])
+    for number in range(2, 20, 2):
+        greedy.say(data(number, bytes(200 * KIB), SYN))
+    assert modest.mux.kept.bytes == 200 * KIB
+    assert greedy.mux.kept.bytes <= 824 * KIB
+    assert not bystander.told_broken
+    greedy.mux.abort("gone")
+    assert settings.kept_total is not None
+    assert settings.kept_total.bytes == 200 * KIB
+    modest.close()
+    greedy.close()
+    assert settings.kept_total.bytes == 0
+
+
+def test_a_link_that_joins_brings_along_what_its_streams_keep_already(engine: EngineLoop) -> None:
+    """An agent may have said more on its control stream than was heard: left behind, it would count for ever."""
+    total = KeptTotal()
+    first, joining = (RawPeer(engine, mux_is_client=True, settings=MuxSettings(kept_total=total)) for _ in range(2))
+    joining.say(data(2, bytes(100 * KIB), SYN))
+    reader = Probe(joining.accepted[0])
+    joining.mux.share(first.mux)
+    assert first.mux.kept.bytes == total.bytes == 100 * KIB
+    reader.read()
+    assert reader.received_bytes == 100 * KIB
+    assert first.mux.kept.bytes == total.bytes == 0
+    joining.close()
+    first.close()

@@ -1,0 +1,1 @@
+"""Proof of the codecs: any cut, round trip, noise."""

@@ -1,0 +1,11 @@
+"""The error of this room."""
+
+from portway.errors import PeerError
+from portway.protocol.http1.errors import MessageError
+
+
+def test_a_message_error_is_a_peer_s_fault_and_knows_its_answer() -> None:
+    error = MessageError("a reason", "head_too_large")
+    assert isinstance(error, PeerError)
+    assert (str(error), error.code) == ("a reason", "head_too_large")
+    assert MessageError("x").code == "bad_request"

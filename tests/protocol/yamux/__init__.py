@@ -1,0 +1,1 @@
+"""Proof of the yamux frames and of the pure session."""

@@ -1,0 +1,614 @@
+"""The pure session: what each frame does, what it refuses, and what it answers."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portway.errors import MisuseError, PeerError, UnavailableError
+from portway.protocol.yamux.session import YamuxLimits
+from tests.kit.yamux_wire import (
+    ACK,
+    DATA,
+    FIN,
+    GO_AWAY,
+    INITIAL_WINDOW,
+    PING,
+    RST,
+    SYN,
+    WINDOW_UPDATE,
+    Frame,
+    all_frames,
+    data,
+    go_away,
+    ping,
+    update,
+)
+from tests.protocol.yamux.shell import Shell
+
+EDGES = [0, 1, INITIAL_WINDOW - 1, INITIAL_WINDOW, INITIAL_WINDOW + 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 2, 2**32 - 1]
+
+# Opening and accepting --------------------------------------------------------------------------------------------
+
+
+def test_the_client_opens_odd_ids_and_the_server_even_ones() -> None:
+    client, server = Shell(client=True), Shell(client=False)
+    assert [client.open().stream_id for _ in range(3)] == [1, 3, 5]
+    assert [server.open().stream_id for _ in range(3)] == [2, 4, 6]
+
+
+def test_an_open_says_syn_at_once_with_a_window_update() -> None:
+    shell = Shell()
+    shell.open()
+    assert shell.said() == [update(1, flags=SYN)]
+
+
+def test_an_open_with_data_says_syn_with_the_data_and_only_once() -> None:
+    shell = Shell()
+    stream = shell.session.open()
+    stream.write(b"hello")
+    stream.announce(opened_here=True)
+    stream.write(b"again")
+    assert shell.said() == [data(1, b"hello", SYN), data(1, b"again")]
+
+
+def test_an_open_that_ends_at_once_says_syn_and_fin_together() -> None:
+    shell = Shell()
+    shell.session.open().end()
+    assert shell.said() == [data(1, b"", SYN | FIN)]
+
+
+def test_an_accept_is_answered_at_once() -> None:
+    shell = Shell()
+    shell.hear(update(2, flags=SYN))
+    assert [stream.stream_id for stream in shell.accepted] == [2]
+    assert shell.said() == [update(2, flags=ACK)]
+
+
+def test_a_syn_may_carry_data_up_to_the_first_window() -> None:
+    shell = Shell()
+    shell.hear(data(2, bytes(INITIAL_WINDOW), SYN))
+    assert len(shell.accepted[0].received) == INITIAL_WINDOW
+
+
+def test_a_syn_with_one_byte_too_many_makes_no_stream() -> None:
+    """CVE-2026-32314: the size is judged before there is a stream."""
+    shell = Shell()
+    assert "262145 bytes" in str(shell.breaks(data(2, bytes(INITIAL_WINDOW + 1), SYN)))
+    assert not shell.accepted
+    assert not shell.session.streams
+
+
+def test_a_syn_may_carry_credit_and_too_much_of_it_is_refused() -> None:
+    """CVE-2026-31814: SYN, then an update that overflows."""
+    shell = Shell()
+    shell.hear(update(2, 1000, SYN))
+    assert shell.accepted[0].send_window == INITIAL_WINDOW + 1000
+    assert "2^32 - 1" in str(shell.breaks(update(4, 0xFFFF0000, SYN), update(4, 0xFFFF0000)))
+
+
+def test_a_syn_with_fin_is_a_stream_that_only_we_may_write() -> None:
+    shell = Shell()
+    shell.hear(data(2, b"all", SYN | FIN))
+    stream = shell.accepted[0]
+    assert stream.received == b"all"
+    assert stream.ended == 1
+    stream.write(b"answer")
+    stream.end()
+    assert not shell.session.streams
+
+
+def test_a_syn_with_rst_leaves_nothing() -> None:
+    shell = Shell()
+    shell.hear(data(2, b"", SYN | RST))
+    assert shell.accepted[0].resets == 1
+    assert not shell.session.streams
+
+
+@pytest.mark.parametrize(
+    ("frames", "rule"),
+    [
+        ([update(2, flags=SYN), update(2, flags=SYN)], "open already"),
+        ([update(3, flags=SYN)], "an id of this side"),
+        ([data(1, b"x", SYN)], "an id of this side"),
+        ([data(0, b"x")], "stream 0"),
+        ([data(0, b"x", SYN)], "stream 0"),
+        ([update(0, 1)], "stream 0"),
+        ([Frame(DATA, 0, 2, version=1)], "version 1"),
+        ([Frame(PING, SYN, 0, version=255)], "version 255"),
+        ([Frame(4, 0, 0)], "unknown type 4"),
+        ([Frame(255, 0xFFFF, 0)], "unknown type 255"),
+        ([update(2, flags=SYN), data(2, b"", FIN), data(2, b"", FIN)], "ended twice"),
+        ([update(2, flags=SYN), data(2, b"", FIN), data(2, b"x")], "after its end"),
+        ([update(2, flags=SYN), data(2, b"", FIN), data(2, b"x", ACK)], "after its end"),
+        ([go_away(1)], "protocol error"),
+        ([go_away(2)], "internal error"),
+        ([go_away(0xFFFFFFFF)], "internal error"),
+    ],
+)
+def test_a_broken_rule_is_named(frames: list[Frame], rule: str) -> None:
+    assert rule in str(Shell(client=True).breaks(*frames))
+
+
+def test_the_other_roles_ids_are_refused_by_a_server_too() -> None:
+    assert "an id of this side" in str(Shell(client=False).breaks(update(2, flags=SYN)))
+    assert Shell(client=False).breaks(update(1, flags=SYN)) is None
+
+
+def test_a_refused_stream_is_reset_and_its_data_is_skipped() -> None:
+    shell = Shell()
+    shell.refuse = True
+    shell.hear(data(2, b"hello", SYN), ping(7))
+    assert shell.said() == [update(2, flags=ACK), data(2, b"", RST), ping(7, ACK)]
+    assert not shell.session.streams
+
+
+# Limits -----------------------------------------------------------------------------------------------------------
+
+
+def test_more_streams_than_allowed_are_reset_and_their_data_is_skipped() -> None:
+    shell = Shell(limits=YamuxLimits(accepts_max=2))
+    shell.hear(*(data(number, b"hello", SYN) for number in (2, 4, 6)), data(4, b" there"))
+    assert shell.said() == [update(2, flags=ACK), update(4, flags=ACK), update(6, flags=RST)]
+    assert shell.accepted[1].received == b"hello there"
+    shell.accepted[0].reset()
+    shell.said()
+    shell.hear(update(8, flags=SYN))
+    assert shell.said() == [update(8, flags=ACK)]
+
+
+def test_opens_of_both_sides_share_the_limit() -> None:
+    shell = Shell(limits=YamuxLimits(streams_max=3))
+    shell.open()
+    shell.hear(update(2, flags=SYN), update(4, flags=SYN), update(6, flags=SYN))
+    assert update(6, flags=RST) in shell.said()
+    with pytest.raises(UnavailableError, match="3 streams"):
+        shell.session.open()
+
+
+def test_a_side_that_accepts_nothing_resets_everything() -> None:
+    shell = Shell(limits=YamuxLimits(accepts_max=0))
+    shell.hear(update(2, flags=SYN), data(4, b"x", SYN))
+    assert shell.said() == [update(2, flags=RST), update(4, flags=RST)]
+
+
+def test_unanswered_opens_are_bounded_and_an_answer_makes_room() -> None:
+    shell = Shell(limits=YamuxLimits(unacknowledged_max=256))
+    for _ in range(256):
+        shell.open()
+    with pytest.raises(UnavailableError, match="256 opened streams are still unanswered"):
+        shell.session.open()
+    shell.hear(update(1, flags=ACK))
+    shell.open()
+    with pytest.raises(UnavailableError):
+        shell.session.open()
+    shell.hear(data(3, b"first frame", ACK))
+    shell.open()
+    shell.hear(update(5, flags=RST))
+    shell.open()
+
+
+def test_ids_are_not_used_again_when_they_run_out() -> None:
+    shell = Shell()
+    shell.session._next_id = 2**32 - 3
+    assert shell.open().stream_id == 2**32 - 3
+    with pytest.raises(UnavailableError, match="used up"):
+        shell.session.open()
+
+
+@pytest.mark.parametrize(
+    ("limits", "frame", "allowed"),
+    [
+        (YamuxLimits(pings_per_s_max=50), ping(1), 50),
+        (YamuxLimits(pings_per_s_max=50), ping(1, ACK), 50),
+        (YamuxLimits(empties_per_s_max=50), data(2), 50),
+        (YamuxLimits(empties_per_s_max=50), update(2), 50),
+    ],
+)
+def test_a_storm_of_frames_that_do_nothing_ends_the_session(limits: YamuxLimits, frame: Frame, allowed: int) -> None:
+    shell = Shell(limits=limits)
+    shell.hear(update(2, flags=SYN))
+    shell.hear(*[frame] * allowed)
+    assert "a second" in str(shell.breaks(frame))
+    calm = Shell(limits=limits)
+    calm.hear(update(2, flags=SYN))
+    for second in range(10):
+        calm.now = float(second)
+        calm.hear(*[frame] * allowed)
+
+
+def test_a_storm_of_opens_ends_the_session() -> None:
+    shell = Shell(limits=YamuxLimits(opens_per_s_max=100, accepts_max=10))
+    opens = [update(2 * number, flags=SYN) for number in range(1, 102)]
+    shell.hear(*opens[:100])
+    assert "streams opened" in str(shell.breaks(opens[100]))
+    assert len(shell.accepted) == 10
+
+
+def test_a_storm_of_resets_ends_the_session() -> None:
+    shell = Shell(limits=YamuxLimits(resets_per_s_max=100))
+    for number in range(1, 101):
+        shell.hear(update(2 * number, flags=SYN), update(2 * number, flags=RST))
+    assert "resets" in str(shell.breaks(update(1000, flags=SYN), update(1000, flags=RST)))
+    assert len(shell.session.streams) <= 1
+
+
+def test_late_frames_of_a_stream_that_was_reset_here_are_no_attack() -> None:
+    """A whole window of tiny frames may be under way when a visitor breaks off; the link carries others too."""
+    shell = Shell()
+    shell.hear(update(2, flags=SYN))
+    shell.accepted[0].reset()
+    late = data(2, b"x" * 20).wire * (INITIAL_WINDOW // 20)
+    for _ in range(4):
+        shell.hear_bytes(late)
+    shell.hear(ping(5))
+    assert shell.said()[-1] == ping(5, ACK)
+
+
+def test_a_flood_for_streams_that_never_were_ends_the_session() -> None:
+    shell = Shell()
+    flood = data(2, b"").wire * 10_000
+    with pytest.raises(PeerError, match="a second"):
+        for _ in range(100):
+            shell.hear_bytes(flood)
+
+
+# Data and windows -------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_window_in_one_frame_is_taken_and_one_byte_more_is_fatal() -> None:
+    shell = Shell()
+    shell.hear(update(2, flags=SYN), data(2, bytes(INITIAL_WINDOW)))
+    assert shell.accepted[0].unread == INITIAL_WINDOW
+    assert "into a window of 0" in str(shell.breaks(data(2, b"x")))
+
+
+@pytest.mark.parametrize("length", EDGES)
+@pytest.mark.parametrize("flags", [0, SYN, ACK, FIN, RST, SYN | FIN])
+@pytest.mark.parametrize("known", [False, True])
+def test_no_data_length_makes_trouble_before_its_body_comes(length: int, flags: int, known: bool) -> None:
+    shell = Shell()
+    if known:
+        shell.hear(update(2, flags=SYN))
+    before = len(shell.session.streams)
+    rule = shell.breaks(Frame(DATA, flags, 2, length))
+    if length > INITIAL_WINDOW and (known or flags & SYN):
+        assert rule is not None
+        assert len(shell.session.streams) == before
+    elif known and flags & SYN:
+        assert "open already" in str(rule)
+    elif length > 16 * 1024 * 1024:
+        assert "unknown stream" in str(rule)
+    else:
+        assert rule is None
+
+
+@pytest.mark.parametrize("delta", EDGES)
+@pytest.mark.parametrize("flags", [0, SYN, ACK, FIN])
+def test_credit_adds_up_to_two_to_the_32_and_not_beyond(delta: int, flags: int) -> None:
+    shell = Shell()
+    if not flags & SYN:
+        shell.hear(update(2, flags=SYN))
+    rule = shell.breaks(update(2, delta, flags))
+    if INITIAL_WINDOW + delta > 2**32 - 1:
+        assert "2^32 - 1" in str(rule)
+    else:
+        assert rule is None
+        assert shell.stream(2).send_window == INITIAL_WINDOW + delta
+
+
+def test_many_small_credits_cannot_pass_the_limit_either() -> None:
+    shell = Shell()
+    shell.hear(update(2, flags=SYN), update(2, 2**32 - 1 - INITIAL_WINDOW))
+    assert shell.accepted[0].send_window == 2**32 - 1
+    assert "2^32 - 1" in str(shell.breaks(update(2, 1)))
+
+
+def test_a_writer_cannot_send_more_than_its_window() -> None:
+    shell = Shell()
+    stream = shell.open()
+    stream.write(bytes(INITIAL_WINDOW))
+    with pytest.raises(MisuseError):
+        stream.write(b"x")
+    assert stream.credits == 0
+    shell.hear(update(1, 5))
+    assert stream.credits == 1
+    stream.write(b"12345")
+    assert stream.send_window == 0
+
+
+def test_a_writer_is_called_only_when_its_window_was_empty() -> None:
+    shell = Shell()
+    stream = shell.open()
+    shell.hear(update(1, 5))
+    assert stream.credits == 0
+
+
+def test_credit_goes_out_when_a_quarter_of_the_window_was_read() -> None:
+    shell = Shell()
+    shell.hear(data(2, bytes(INITIAL_WINDOW), SYN))
+    shell.said()
+    stream = shell.accepted[0]
+    stream.consume(INITIAL_WINDOW // 4 - 1, 0.0)
+    assert shell.said() == []
+    stream.consume(1, 0.0)
+    assert shell.said() == [update(2, INITIAL_WINDOW // 4)]
+    shell.hear(data(2, bytes(INITIAL_WINDOW // 4)))
+
+
+def test_a_stream_that_is_over_grants_nothing() -> None:
+    shell = Shell()
+    shell.hear(data(2, bytes(INITIAL_WINDOW), SYN | FIN))
+    shell.said()
+    shell.accepted[0].consume(INITIAL_WINDOW, 0.0)
+    assert shell.said() == []
+
+
+# Ends and resets --------------------------------------------------------------------------------------------------
+
+
+def test_each_way_ends_by_itself_and_the_stream_goes_with_the_second() -> None:
+    shell = Shell()
+    stream = shell.open()
+    stream.end()
+    shell.hear(data(1, b"still here"))
+    assert stream.received == b"still here"
+    shell.hear(data(1, b"", FIN))
+    assert not shell.session.streams
+    other = shell.open()
+    shell.hear(data(3, b"", FIN))
+    other.write(b"still here too")
+    other.end()
+    assert not shell.session.streams
+
+
+def test_fin_is_said_once() -> None:
+    shell = Shell()
+    stream = shell.open()
+    shell.said()
+    stream.end()
+    stream.end()
+    assert shell.said() == [data(1, b"", FIN)]
+    with pytest.raises(MisuseError):
+        stream.write(b"x")
+
+
+def test_fin_may_ride_on_data_and_on_an_update() -> None:
+    shell = Shell()
+    shell.hear(update(2, flags=SYN), data(2, b"last words", FIN))
+    assert shell.accepted[0].received == b"last words"
+    assert shell.accepted[0].ended == 1
+    shell.hear(update(4, flags=SYN), update(4, 10, FIN))
+    assert shell.accepted[1].ended == 1
+    assert shell.accepted[1].send_window == INITIAL_WINDOW + 10
+
+
+def test_a_reset_kills_both_ways_and_is_said_once() -> None:
+    shell = Shell()
+    stream = shell.open()
+    shell.said()
+    stream.reset()
+    stream.reset()
+    stream.end()
+    assert shell.said() == [data(1, b"", RST)]
+    assert stream.resets == 0
+    shell.hear(data(1, b"late"), data(1, b"", FIN), data(1, b"", FIN), update(1, 5), update(1, 0, RST))
+    assert stream.received == b""
+
+
+def test_a_reset_by_the_peer_is_heard_once_and_answered_with_nothing() -> None:
+    shell = Shell()
+    stream = shell.open()
+    shell.said()
+    shell.hear(data(1, b"some", RST), data(1, b"", RST))
+    assert stream.received == b"some"
+    assert (stream.resets, stream.ended) == (1, 0)
+    assert shell.said() == []
+
+
+def test_frames_of_unknown_streams_are_skipped_with_their_bodies() -> None:
+    shell = Shell()
+    shell.hear(data(77, b"who?"), data(78, b"and who?", FIN | ACK), update(80, 5), data(82, b"", RST), ping(3))
+    assert shell.said() == [ping(3, ACK)]
+
+
+def test_a_stream_reset_while_its_frame_arrives_swallows_the_rest() -> None:
+    shell = Shell()
+    shell.hear(update(2, flags=SYN))
+    wire = data(2, b"0123456789", FIN).wire
+    shell.hear_bytes(wire[:15])
+    shell.accepted[0].reset()
+    shell.hear_bytes(wire[15:])
+    shell.hear(ping(9))
+    assert shell.accepted[0].received == b"012"
+    assert shell.accepted[0].ended == 0
+    assert shell.said()[-1] == ping(9, ACK)
+
+
+# The session itself -----------------------------------------------------------------------------------------------
+
+
+def test_a_ping_is_echoed_and_a_pong_is_told() -> None:
+    shell = Shell()
+    shell.hear(ping(0xDEADBEEF), ping(7, ACK))
+    assert shell.said() == [ping(0xDEADBEEF, ACK)]
+    assert shell.pongs == [7]
+    shell.session.ping(5)
+    assert shell.said() == [ping(5, SYN)]
+
+
+def test_a_go_away_stops_our_opens_and_nothing_else() -> None:
+    shell = Shell()
+    stream = shell.open()
+    shell.hear(go_away(0), data(1, b"still here"), update(2, flags=SYN))
+    assert stream.received == b"still here"
+    assert len(shell.accepted) == 1
+    with pytest.raises(UnavailableError, match="going away"):
+        shell.session.open()
+
+
+def test_after_our_go_away_their_opens_are_reset_and_old_streams_live() -> None:
+    shell = Shell()
+    shell.hear(update(2, flags=SYN))
+    shell.said()
+    shell.session.go_away()
+    shell.session.go_away()
+    shell.hear(data(4, b"x", SYN), data(2, b"old"))
+    assert shell.said() == [go_away(0), update(4, flags=RST)]
+    assert shell.accepted[0].received == b"old"
+    with pytest.raises(UnavailableError):
+        shell.session.open()
+
+
+def test_an_end_that_drains_takes_what_was_opened_before_it_was_heard() -> None:
+    shell = Shell()
+    shell.session.drain()
+    assert shell.said() == [go_away(0)]
+    shell.hear(data(2, b"on its way", SYN))
+    assert shell.accepted[0].received == b"on its way"
+    assert shell.session.has_place, "only the peer was asked to stop"
+    shell.session.go_away()
+    shell.session.drain()
+    assert shell.said()[-1] == go_away(0)
+    assert not shell.session.has_place
+
+
+def test_a_session_has_a_place_exactly_when_a_stream_can_be_opened() -> None:
+    full, unanswered, told = Shell(limits=YamuxLimits(streams_max=1)), Shell(limits=YamuxLimits(unacknowledged_max=1)), Shell()
+    assert full.session.has_place
+    assert unanswered.session.has_place
+    full.open()
+    unanswered.open()
+    told.hear(go_away(0))
+    for shell in (full, unanswered, told):
+        assert not shell.session.has_place
+        with pytest.raises(UnavailableError):
+            shell.session.open()
+
+
+def test_a_protocol_error_is_told_even_after_a_go_away() -> None:
+    shell = Shell()
+    shell.session.go_away()
+    shell.session.protocol_error()
+    assert shell.said() == [go_away(0), go_away(1)]
+
+
+def test_a_lost_session_breaks_every_stream_once() -> None:
+    shell = Shell()
+    mine = shell.open()
+    shell.hear(update(2, flags=SYN))
+    shell.session.lose()
+    shell.session.lose()
+    assert [mine.resets, shell.accepted[0].resets] == [1, 1]
+    assert not shell.session.streams
+    mine.end()
+    mine.reset()
+    with pytest.raises(UnavailableError):
+        shell.session.open()
+
+
+def test_the_shell_is_asked_to_send_once_per_filling() -> None:
+    shell = Shell()
+    shell.hear(*[ping(number) for number in range(20)], update(2, flags=SYN))
+    assert shell.output_calls == 1
+    shell.said()
+    shell.accepted[0].write(b"x")
+    assert shell.output_calls == 2
+
+
+def test_growth_of_a_gone_stream_returns_to_the_budget() -> None:
+    shell = Shell(limits=YamuxLimits(growth_bytes_max=1024 * 1024))
+    shell.hear(update(2, flags=SYN))
+    stream = shell.accepted[0]
+    for _ in range(40):
+        count = min(stream.receive_window.left, 128 * 1024)
+        shell.hear(data(2, bytes(count)))
+        stream.consume(count, 0.0)
+    assert shell.session.growth.left_bytes == 1024 * 1024 - 768 * 1024
+    shell.hear(data(2, b"", RST))
+    assert shell.session.growth.left_bytes == 1024 * 1024
+
+
+# Cuts and noise ---------------------------------------------------------------------------------------------------
+
+
+def conversation() -> list[Frame]:
+    dice = random.Random(4)
+    frames = [update(2, 100, SYN), data(4, b"early", SYN)]
+    for _ in range(30):
+        frames.append(data(dice.choice([2, 4]), dice.randbytes(dice.choice([0, 1, 100, 5000]))))
+        frames.append(dice.choice([ping(dice.getrandbits(32)), update(2, 9), data(99, b"unknown"), update(4, 0, ACK)]))
+    return [*frames, data(2, b"end", FIN), data(4, b"", RST), ping(1)]
+
+
+@given(cuts=st.lists(st.integers(1, 4000), max_size=80), last=st.integers(1, 200))
+def test_any_cut_gives_the_same_conversation(cuts: list[int], last: int) -> None:
+    wire = b"".join(frame.wire for frame in conversation())
+    whole, cut = Shell(), Shell()
+    whole.hear_bytes(wire)
+    at = 0
+    for size in [*cuts, *[last] * (len(wire) // last + 1)]:
+        cut.hear_bytes(wire[at : at + size])
+        at += size
+    assert cut.said() == whole.said()
+    assert [(s.received, s.ended, s.resets, s.send_window) for s in cut.accepted] == [
+        (s.received, s.ended, s.resets, s.send_window) for s in whole.accepted
+    ]
+
+
+def test_one_byte_at_a_time_is_a_cut_too() -> None:
+    wire = b"".join(frame.wire for frame in conversation())
+    whole, cut = Shell(), Shell()
+    whole.hear_bytes(wire)
+    for at in range(len(wire)):
+        cut.hear_bytes(wire[at : at + 1])
+    assert cut.said() == whole.said()
+    assert [s.received for s in cut.accepted] == [s.received for s in whole.accepted]
+
+
+@given(noise=st.binary(max_size=300), start=st.sampled_from([b"", update(2, 0, SYN).wire, data(2, b"", SYN).wire]))
+def test_noise_ends_in_a_peer_error_or_in_nothing(noise: bytes, start: bytes) -> None:
+    shell = Shell()
+    rule = "yamux: none was broken"
+    try:
+        shell.hear_bytes(start + noise)
+    except PeerError as error:
+        rule = str(error)
+    assert rule.startswith("yamux: ")
+    all_frames(shell.session.out)
+    assert len(shell.session.streams) <= len(noise) // 12 + 1
+
+
+@given(
+    frames=st.lists(
+        st.builds(
+            Frame,
+            type=st.integers(0, 4),
+            flags=st.integers(0, 15) | st.integers(0, 0xFFFF),
+            stream_id=st.integers(0, 6) | st.sampled_from([2**31, 2**32 - 1]),
+            length=st.integers(0, 20) | st.sampled_from(EDGES),
+            body=st.binary(max_size=20),
+            version=st.sampled_from([0] * 20 + [1]),
+        ),
+        max_size=40,
+    )
+)
+def test_frames_that_lie_end_in_a_peer_error_or_in_nothing(frames: list[Frame]) -> None:
+    shell = Shell(client=False)
+    shell.open()
+    shell.breaks(*frames)
+    all_frames(shell.session.out)
+
+
+@pytest.mark.parametrize("kind", [DATA, WINDOW_UPDATE, PING, GO_AWAY, 4, 255])
+@pytest.mark.parametrize("stream_id", [0, 1, 2, 3, 4, 2**31, 2**32 - 2, 2**32 - 1])
+def test_all_flags_of_all_types_are_survived(kind: int, stream_id: int) -> None:
+    for flags in [*range(64), *(1 << bit for bit in range(6, 16)), 0xFFFF]:
+        for length in (0, 1, INITIAL_WINDOW + 1, 2**32 - 1):
+            shell = Shell()
+            shell.open()
+            shell.hear(update(2, flags=SYN))
+            shell.breaks(Frame(kind, flags, stream_id, length))
+            assert len(shell.session.streams) <= 3
+            assert len(shell.session.out) < 100

@@ -1,0 +1,39 @@
+"""What the edge's tests ask for."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from portway.server.edge.http.settings import HttpEdgeSettings
+from tests.kit.loops import EngineLoop
+from tests.server.edge.http.kit import Origin, Stage
+
+
+@pytest.fixture(params=["mux", "socket"])
+def stage(engine: EngineLoop, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """An edge with ordinary settings, once over a mux, as ever, and once with streams that are sockets."""
+    stage = Stage(engine, request.param, HttpEdgeSettings())
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def stage_with(engine: EngineLoop) -> Iterator[Callable[[HttpEdgeSettings], Stage]]:
+    """A function that makes an edge with settings of the test's own."""
+    stages: list[Stage] = []
+
+    def make(settings: HttpEdgeSettings) -> Stage:
+        stages.append(Stage(engine, "mux", settings))
+        return stages[-1]
+
+    yield make
+    for stage in stages:
+        stage.close()
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    """An origin that answers with the target."""
+    with Origin() as origin:
+        yield origin
+        assert not origin.faults, origin.faults

@@ -1,0 +1,69 @@
+"""How visitors' connections and streams are closed: Linger, Farewell."""
+
+from portway.engine.memory_channel import memory_pair
+from portway.server.edge.http.ends import Inlet
+from portway.server.edge.http.farewell import Farewell
+from portway.server.edge.http.linger import LINGER_BYTES_MAX, Linger
+from tests.kit.loops import EngineLoop
+
+
+def test_a_lingering_connection_throws_away_what_comes_until_the_visitor_ends(engine: EngineLoop) -> None:
+    near, far = memory_pair(engine.reactor)
+    everybody: dict[Linger, None] = {}
+    Linger(engine.reactor, near, 5.0, everybody)
+    for _ in range(10):
+        assert far.send(b"x" * 60_000) == 60_000
+        engine.settle()
+    assert far.peek() is None
+    assert far.ended
+    assert len(everybody) == 1
+    far.shutdown_write()
+    engine.settle()
+    assert not everybody
+
+
+def test_it_has_little_patience(engine: EngineLoop) -> None:
+    near, _far = memory_pair(engine.reactor)
+    everybody: dict[Linger, None] = {}
+    Linger(engine.reactor, near, 0.1, everybody)
+    engine.run_until(lambda: not everybody)
+
+
+def test_it_does_not_read_for_ever(engine: EngineLoop) -> None:
+    near, far = memory_pair(engine.reactor, 1 << 20)
+    everybody: dict[Linger, None] = {}
+    Linger(engine.reactor, near, 60.0, everybody)
+    sent = 0
+    while everybody:
+        sent += far.send(b"x" * (1 << 20))
+        engine.settle()
+    assert sent <= LINGER_BYTES_MAX + (1 << 20)
+
+
+def test_a_stream_closes_when_the_origin_has_ended_too(engine: EngineLoop) -> None:
+    near, far = memory_pair(engine.reactor)
+    everybody: dict[Farewell, None] = {}
+    Farewell(engine.reactor, Inlet(near, engine.reactor.scratch_body), everybody)
+    engine.settle()
+    assert far.peek() is None
+    assert far.ended
+    assert len(everybody) == 1
+    far.shutdown_write()
+    engine.settle()
+    assert not everybody
+
+
+def test_an_origin_that_still_talks_or_never_ends_is_reset(engine: EngineLoop) -> None:
+    for talk in (b"more", b""):
+        near, far = memory_pair(engine.reactor)
+        broken: list[bool] = []
+        far.on_broken = lambda broken=broken: broken.append(True)  # type: ignore[misc]
+        everybody: dict[Farewell, None] = {}
+        farewell = Farewell(engine.reactor, Inlet(near, engine.reactor.scratch_body), everybody)
+        if talk:
+            far.send(talk)
+        else:
+            farewell.abort()
+        engine.settle()
+        assert broken
+        assert not everybody

@@ -1,0 +1,21 @@
+"""The edge's settings."""
+
+import pytest
+
+from portway.errors import ConfigError
+from portway.server.edge.http.settings import HttpEdgeSettings
+
+
+def test_the_defaults_are_the_design_s() -> None:
+    settings = HttpEdgeSettings()
+    assert (settings.head_s, settings.idle_s, settings.hold_s, settings.answer_s) == (10.0, 60.0, 5.0, 60.0)
+
+
+def test_what_could_never_work_is_refused_with_its_name() -> None:
+    for broken in ({"head_s": 0.0}, {"idle_s": -1.0}, {"visitors_max": 0}, {"pool_idle_max": -1}, {"body_bytes_max": -1}):
+        with pytest.raises(ConfigError, match=next(iter(broken))):
+            HttpEdgeSettings(**broken)
+
+
+def test_some_things_can_be_switched_off() -> None:
+    HttpEdgeSettings(hold_s=0.0, held_max=0, pool_idle_max=0, pool_fresh_s=0.0, body_bytes_max=0)

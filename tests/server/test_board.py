@@ -1,0 +1,37 @@
+"""What `portway status` hears of a server."""
+
+import msgspec
+
+from portway.server.board import ServerBoard, ServerStatus
+from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, SessionDown, SessionUp, Stopping
+
+
+def picture(board: ServerBoard) -> ServerStatus:
+    return msgspec.json.decode(board.document(), type=ServerStatus)
+
+
+def test_the_board_knows_who_is_there_and_what_is_held() -> None:
+    board = ServerBoard(lambda: 5.0)
+    board(Listening("127.0.0.1:8080", "127.0.0.1:4443", "127.0.0.1:4443", "20000-20999", "localhost"))
+    board(SessionUp("s1", "laptop", "0.1.0", "127.0.0.1:5"))
+    board(SessionUp("s2", "phone", "0.1.0", "127.0.0.1:6"))
+    board(LeaseUp("s1", 1, "http", "http://a.localhost:8080"))
+    board(LeaseUp("s2", 2, "tcp", "tcp://localhost:20001"))
+    board(LoginRefused("127.0.0.1:7", "bad_credentials"))
+    board(SessionDown("s2", "phone", "link lost"))
+    board(LeaseDown(2, "tcp://localhost:20001"))
+    board(Stopping("SIGTERM"))
+
+    status = picture(board)
+    assert (status.domain, status.http, status.tcp_ports, status.since) == ("localhost", "127.0.0.1:8080", "20000-20999", 5.0)
+    assert [(session.session, session.token) for session in status.sessions] == [("s1", "laptop")]
+    assert [(lease.url, lease.session) for lease in status.tunnels] == [("http://a.localhost:8080", "s1")]
+    assert status.logins_refused == 1
+
+
+def test_a_lease_that_another_session_took_over_is_one_lease() -> None:
+    board = ServerBoard(lambda: 5.0)
+    board(LeaseUp("s1", 1, "http", "http://a"))
+    board(LeaseUp("s2", 2, "http", "http://a"))
+
+    assert [(lease.url, lease.session) for lease in picture(board).tunnels] == [("http://a", "s2")]

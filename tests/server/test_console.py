@@ -1,0 +1,73 @@
+"""A server's console: where it listens, who comes and goes; safe whatever agents call themselves."""
+
+import json
+
+import pytest
+
+from portway import __version__
+from portway.server.console import Console, json_console
+from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, Stopping
+from portway.telemetry.terminal import Style
+
+LISTENING = Listening("127.0.0.1:8080", "127.0.0.1:4443", "example.org:4443", "20000-20999", "localhost")
+HOSTILE = "x\x1b[2J\r\nagent up    root\u202e" + "y" * 5000
+
+
+def said(*events: ServerEvent) -> list[str]:
+    lines: list[str] = []
+    tell = Console(lines.append, Style(colours=False))
+    for event in events:
+        tell(event)
+    return lines
+
+
+def test_the_start_says_what_listens_where_and_what_to_do_next() -> None:
+    assert said(LISTENING) == [
+        f"Portway {__version__} serves *.localhost",
+        "  http visitors  127.0.0.1:8080",
+        "  tcp tunnels    ports 20000-20999",
+        "  agents         127.0.0.1:4443, over TLS; they dial example.org:4443",
+        "  `portway token create NAME` prints what an agent needs to join",
+    ]
+
+
+def test_links_without_tls_are_said_aloud() -> None:
+    lines = said(Listening("a:1", "b:2", "b:2", "1-2", "localhost", plaintext_links=True))
+
+    assert "without TLS (--plaintext-links)" in lines[3]
+
+
+def test_who_comes_and_goes_is_a_line_each() -> None:
+    assert said(
+        SessionUp("s1", "laptop", "0.1.0", "10.0.0.1:5"),
+        LeaseUp("s1", 1, "http", "http://a"),
+        LeaseDown(1, "http://a"),
+        SessionDown("s1", "laptop", "link lost"),
+        LoginRefused("10.0.0.2:5", "bad_credentials"),
+        Stopping("SIGTERM"),
+    ) == [
+        "agent up    laptop from 10.0.0.1:5, 0.1.0, session s1",
+        "tunnel up   http://a, session s1",
+        "tunnel down http://a",
+        "agent down  laptop, session s1: link lost",
+        "refused     10.0.0.2:5: bad_credentials",
+        "stopping: SIGTERM",
+    ]
+
+
+@pytest.mark.parametrize(
+    "event", [SessionUp("s1", HOSTILE, HOSTILE, HOSTILE), SessionDown("s", HOSTILE, HOSTILE), LoginRefused(HOSTILE, HOSTILE)]
+)
+def test_hostile_names_can_neither_forge_lines_nor_command_the_terminal(event: ServerEvent) -> None:
+    (line,) = said(event)
+
+    assert line.isprintable()
+    assert len(line) < 1000
+
+
+def test_json_tells_every_event_as_one_object() -> None:
+    lines: list[str] = []
+    json_console(lines.append, lambda: 0.0)(LISTENING)
+
+    found = json.loads(lines[0])
+    assert (found["event"], found["http"], found["domain"]) == ("listening", "127.0.0.1:8080", "localhost")

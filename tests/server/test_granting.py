@@ -1,0 +1,231 @@
+"""Answers to claims, below the wire: addresses, ports that cannot be opened, and claims that race each other."""
+
+import asyncio
+import errno
+import secrets
+from dataclasses import dataclass, field
+
+import pytest
+
+from portway.config.values import PortRange
+from portway.errors import RefusedError, UnavailableError
+from portway.protocol.control.messages import Claim, Granted
+from portway.protocol.scram import make_verifier
+from portway.server import granting
+from portway.server.access.tokens import Grants, TokenRecord
+from portway.server.events import LeaseDown, LeaseUp, ServerEvent
+from portway.server.granting import Granter
+from portway.server.session import Session
+from portway.server.tunnels.addresses import PublicAddresses
+from portway.server.tunnels.lease import Lease, Owner
+from portway.server.tunnels.registry import Registry
+from tests.kit.loops import EngineLoop
+
+VERIFIER = make_verifier("x" * 22, b"s" * 16)
+PORTS = PortRange(20000, 20004)
+
+
+@dataclass
+class FakePorts:
+    """Public ports of which some are another program's."""
+
+    opened: set[int] = field(default_factory=set)
+    errors: dict[int, list[int]] = field(default_factory=dict)
+    """Port → errors of the next tries to open it."""
+
+    def open(self, lease: Lease) -> None:
+        port = int(lease.address)
+        failures = self.errors.get(port)
+        if failures:
+            raise OSError(failures.pop(0), "no")
+        self.opened.add(port)
+
+    def close(self, lease: Lease) -> None:
+        if lease.key.kind == "tcp":
+            self.opened.discard(int(lease.address))
+
+
+class House:
+    """A granter with sessions that say themselves whether they answer."""
+
+    def __init__(self, engine: EngineLoop, grants: Grants | None = None) -> None:
+        self.engine = engine
+        self.registry = Registry(engine.reactor.soon, grace_s=60.0)
+        self.ports = FakePorts()
+        self.events: list[ServerEvent] = []
+        self.replaced: list[str] = []
+        self.sessions: dict[str, Session] = {}
+        self.grants = grants or Grants()
+        self.granter = Granter(
+            engine.reactor,
+            self.registry,
+            self,
+            self.ports,
+            addresses=PublicAddresses("localhost", frozenset(), 8080, "127.0.0.1"),
+            tcp_ports=PORTS,
+            on_event=self.events.append,
+            random_bytes=secrets.token_bytes,
+        )
+
+    def find(self, session_id: str) -> Session | None:
+        return self.sessions.get(session_id)
+
+    def replace(self, session_id: str, address: str) -> None:
+        self.replaced.append(f"{session_id} {address}")
+
+    def session(self, session_id: str, identity: bytes = b"i", *, alive: bool = True) -> Session:
+        token = TokenRecord(id="t", name="laptop", verifier=VERIFIER, grants=self.grants)
+        session = Session(self.engine.reactor, session_id, Owner("t", identity), token, b"k")
+        self.sessions[session_id] = session
+
+        async def answers(within_s: float) -> bool:
+            assert within_s == granting.PROBE_S
+            return alive
+
+        session.answers = answers  # type: ignore[method-assign]
+        return session
+
+    def grant(self, session: Session, **claim: object) -> str:
+        return self.engine.run(self.granter.grant(session, Claim(id=1 + len(self.events), **claim))).url  # type: ignore[arg-type]
+
+    def refused(self, session: Session, **claim: object) -> str:
+        with pytest.raises(RefusedError) as refusal:
+            self.grant(session, **claim)
+        return refusal.value.code
+
+
+@pytest.fixture
+def house(engine: EngineLoop) -> House:
+    return House(engine)
+
+
+def test_ports_are_given_out_until_there_are_none(house: House) -> None:
+    session = house.session("s1")
+    urls = {house.grant(session, kind="tcp") for _ in range(5)}
+    assert urls == {f"tcp://127.0.0.1:{port}" for port in range(20000, 20005)}
+    assert house.ports.opened == set(range(20000, 20005))
+    assert house.refused(session, kind="tcp") == "no_free_port"
+
+
+def test_a_port_of_another_program_is_passed_over(house: House) -> None:
+    session = house.session("s1")
+    house.ports.errors = {port: [errno.EADDRINUSE] for port in range(20000, 20004)}
+    assert house.grant(session, kind="tcp") == "tcp://127.0.0.1:20004"
+    assert len(house.registry) == 1
+    assert [type(event) for event in house.events] == [LeaseUp], "nobody is told of the end of what never came up"
+
+
+def test_only_ports_that_the_token_may_have_are_given_out(engine: EngineLoop) -> None:
+    house = House(engine, Grants(ports=(PortRange(20002, 20002),)))
+    session = house.session("s1")
+    assert house.grant(session, kind="tcp") == "tcp://127.0.0.1:20002"
+    assert house.refused(session, kind="tcp") == "no_free_port"
+    assert house.refused(session, kind="tcp", port=20003) == "port_not_allowed"
+
+
+def test_an_asked_port_that_was_just_released_is_tried_twice(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(granting, "REBIND_S", 0.01)
+    session = house.session("s1")
+    house.ports.errors = {20001: [errno.EADDRINUSE]}
+    assert house.grant(session, kind="tcp", port=20001) == "tcp://127.0.0.1:20001"
+    house.ports.errors = {20002: [errno.EADDRINUSE, errno.EADDRINUSE], 20003: [errno.EACCES]}
+    assert house.refused(session, kind="tcp", port=20002) == "port_taken"
+    assert house.refused(session, kind="tcp", port=20003) == "port_taken"
+    assert len(house.registry) == 1, "what cannot be opened is nobody's"
+    assert [type(event) for event in house.events] == [LeaseUp]
+
+
+def test_a_port_stays_open_for_the_grace_time_and_closes_with_its_lease(house: House) -> None:
+    house.grant(house.session("s1"), kind="tcp", port=20001)
+    house.registry.session_lost("s1", now=house.engine.reactor.now)
+    assert house.ports.opened == {20001}
+    house.grant(house.session("s2"), kind="tcp", port=20001)
+    house.registry.session_lost("s2", now=house.engine.reactor.now)
+    house.registry.expire(now=house.engine.reactor.now + 61)
+    assert house.ports.opened == set()
+    assert [type(event) for event in house.events] == [LeaseUp, LeaseUp, LeaseDown]
+
+
+def test_a_holder_that_answers_keeps_its_address_and_a_silent_one_is_replaced(house: House) -> None:
+    house.grant(house.session("s1"), kind="http", name="app")
+    assert house.refused(house.session("s2"), kind="http", name="app") == "name_in_use"
+    house.session("s1", alive=False)
+    assert house.grant(house.session("s3"), kind="http", name="app") == "http://app.localhost:8080"
+    assert house.replaced == ["s1 app.localhost"]
+
+
+def test_a_holder_that_nobody_knows_any_more_counts_as_silent(house: House) -> None:
+    house.grant(house.session("s1"), kind="http", name="app")
+    del house.sessions["s1"]
+    house.grant(house.session("s2"), kind="http", name="app")
+
+
+def test_who_is_lost_while_the_holder_is_probed_gets_nothing(house: House) -> None:
+    house.grant(house.session("s1"), kind="http", name="app")
+    late = house.session("s2")
+
+    async def lost_meanwhile(within_s: float) -> bool:
+        late.over = True
+        return False
+
+    house.sessions["s1"].answers = lost_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(UnavailableError):
+        house.grant(late, kind="http", name="app")
+    lease = house.registry.lookup("http", "app.localhost")
+    assert lease is not None
+    assert lease.holder is house.sessions["s1"]
+
+
+def test_a_claim_that_comes_again_while_it_is_decided_is_granted_once(house: House) -> None:
+    """Its link died within the probe, and the agent asks again on the next one."""
+    house.grant(house.session("s1"), kind="http", name="app")
+    second, probes = house.session("s2"), 0
+
+    async def silent(within_s: float) -> bool:
+        nonlocal probes
+        probes += 1
+        await asyncio.sleep(0.05)
+        return False
+
+    async def twice() -> list[Granted]:
+        claim = Claim(id=9, kind="http", name="app")
+        return await asyncio.gather(*(house.granter.grant(second, claim) for _ in range(3)))
+
+    house.sessions["s1"].answers = silent  # type: ignore[method-assign]
+    answers = house.engine.run(twice())
+    assert len({answer.epoch for answer in answers}) == 1
+    assert probes == 1
+    assert house.replaced == ["s1 app.localhost"]
+    assert not second.deciding
+
+
+def test_of_two_who_wait_for_a_silent_holder_one_wins(house: House) -> None:
+    house.grant(house.session("s1"), kind="http", name="app")
+    second, third = house.session("s2"), house.session("s3")
+
+    async def faster(within_s: float) -> bool:
+        lease = house.registry.lookup("http", "app.localhost")
+        assert lease is not None
+        house.registry.claim(lease.key, third.owner, third, silent_epoch=lease.epoch)
+        return False
+
+    house.sessions["s1"].answers = faster  # type: ignore[method-assign]
+    assert house.refused(second, kind="http", name="app") == "name_in_use"
+
+
+def test_what_one_has_already_does_not_count_against_it(engine: EngineLoop) -> None:
+    house = House(engine, Grants(tunnels_max=1))
+    house.grant(house.session("s1"), kind="http", name="app")
+    assert house.refused(house.session("s1b"), kind="http", name="other") == "too_many_tunnels"
+    house.registry.session_lost("s1", now=house.engine.reactor.now)
+    house.grant(house.session("s2"), kind="http", name="app")
+
+
+def test_releasing_is_only_for_ones_own_tunnels(house: House) -> None:
+    house.grant(house.session("s1"), kind="http", name="app")
+    lease = house.registry.lookup("http", "app.localhost")
+    assert lease is not None
+    house.granter.release(house.session("s2", b"other"), lease.tunnel_id)
+    assert not lease.gone
+    house.granter.release(house.sessions["s1"], lease.tunnel_id)
+    assert lease.gone

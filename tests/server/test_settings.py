@@ -1,0 +1,70 @@
+"""Defaults as the design says, and what could never work refused."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from portway.config.values import ListenAddress, PortRange
+from portway.errors import ConfigError
+from portway.server.settings import ServerSettings, defaults_for
+
+
+def test_the_defaults_serve_this_machine_alone() -> None:
+    settings = ServerSettings()
+
+    assert settings.domain == "localhost"
+    assert str(settings.http) == "127.0.0.1:8080"
+    assert str(settings.agents) == "127.0.0.1:4443"
+    assert str(settings.tcp_ports) == "20000-20999"
+    assert settings.tcp_host == "127.0.0.1"
+    assert str(settings.advertised) == "127.0.0.1:4443"
+    assert not settings.plaintext_links
+
+
+def test_a_real_domain_serves_the_world_on_its_well_known_ports() -> None:
+    settings = ServerSettings(domain="example.org", **defaults_for({"domain": "example.org"}))  # type: ignore[arg-type]
+
+    assert str(settings.http) == ":80"
+    assert str(settings.agents) == ":4443"
+    assert settings.tcp_host == ""
+    assert str(settings.advertised) == "example.org:4443"
+    assert defaults_for({"domain": "dev.localhost"}) == {}
+    assert defaults_for({}) == {}
+
+
+def test_what_is_advertised_is_what_was_said_or_what_can_be_dialled() -> None:
+    said = ListenAddress("tunnel.example.org", 443)
+
+    assert ServerSettings(advertise=said).advertised == said
+    assert str(ServerSettings(agents=ListenAddress("0.0.0.0", 9), domain="example.org").advertised) == "example.org:9"
+    assert str(ServerSettings(agents=ListenAddress("10.0.0.1", 9)).advertised) == "10.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"hold_s": -1.0}, "hold: expected 0s to 60s, got -1s"),
+        ({"hold_s": 61.0}, "hold: expected 0s to 60s"),
+        ({"grace_s": 90000.0}, "grace: expected 0s to 24h"),
+        ({"agents": ListenAddress("127.0.0.1", 8080)}, "http, agents: expected two addresses, got 127.0.0.1:8080 for both"),
+        ({"tcp_ports": PortRange(8000, 9000)}, "tcp_ports: 8000-9000 contains port 8080, which is the http listener's"),
+        ({"tcp_ports": PortRange(4443, 4443)}, "tcp_ports: 4443 contains port 4443, which is the agents listener's"),
+        ({"agents_key": Path("/k")}, "agents_certificate, agents_key: expected both or neither"),
+    ],
+)
+def test_settings_that_could_never_work_are_refused(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        dataclasses.replace(ServerSettings(), **changes)  # type: ignore[arg-type]
+
+
+def test_a_tcp_range_may_contain_a_port_that_is_used_on_another_interface() -> None:
+    settings = ServerSettings(http=ListenAddress("10.0.0.1", 20005))
+
+    assert settings.http.port in settings.tcp_ports
+
+
+def test_tests_may_ask_for_any_free_port_twice() -> None:
+    free = ListenAddress("127.0.0.1", 0)
+
+    assert ServerSettings(http=free, agents=free).http == free

@@ -1,0 +1,15 @@
+"""A lease tells what it is."""
+
+from portway.server.tunnels.lease import Lease, LeaseKey, Owner
+
+
+def test_a_lease_tells_where_it_stands_and_no_secret() -> None:
+    lease = Lease(LeaseKey("http", "app.localhost"), Owner("laptop", b"secret-identity"))
+    lease.held_until = 65.0
+    assert lease.address == "app.localhost"
+    assert "app.localhost" in repr(lease)
+    assert "65.0" in repr(lease)
+    assert "secret-identity" not in repr(lease)
+    lease.on_gone()
+    lease.gone = True
+    assert "gone" in repr(lease)

@@ -1,0 +1,106 @@
+"""The agent's claims: asked again after every reconnect, for the same address, and never a stream for anything else."""
+
+import pytest
+
+from portway.errors import PeerError
+from portway.protocol.control.messages import Granted, Refused
+from portway.session.claims import Claims, Wish
+
+
+def grant(request_id: int, tunnel: int, name: str = "", port: int = 0) -> Granted:
+    return Granted(id=request_id, tunnel=tunnel, epoch=1, url="x", name=name, port=port)
+
+
+def test_a_lost_session_asks_again_for_the_name_and_port_that_it_was_given() -> None:
+    claims: Claims[str] = Claims([Wish("http", "site"), Wish("tcp", "db"), Wish("http", "own", host="www.example.org")])
+    first = claims.open()
+    assert [(c.name, c.host, c.port) for c in first] == [("", "", 0), ("", "", 0), ("", "www.example.org", 0)]
+    claims.answered(grant(first[0].id, 1, name="swift-otter"))
+    claims.answered(grant(first[1].id, 2, port=20001))
+    claims.answered(grant(first[2].id, 3, name="www.example.org"))
+    assert claims.complete()
+    claims.session_lost()
+    assert not claims.complete()
+    again = claims.open()
+    assert [(c.name, c.host, c.port) for c in again] == [("swift-otter", "", 0), ("", "", 20001), ("", "www.example.org", 0)]
+
+
+def test_takeover_is_meant_for_once() -> None:
+    claims: Claims[str] = Claims([Wish("http", "site", name="app", takeover=True)])
+    (first,) = claims.open()
+    assert first.takeover
+    claims.answered(grant(first.id, 1, name="app"))
+    claims.session_lost()
+    (again,) = claims.open()
+    assert not again.takeover
+
+
+def test_a_claim_that_was_never_answered_keeps_its_takeover() -> None:
+    claims: Claims[str] = Claims([Wish("http", "site", name="app", takeover=True)])
+    claims.open()
+    claims.session_lost()
+    (again,) = claims.open()
+    assert again.takeover
+
+
+def test_only_granted_tunnels_of_this_session_are_exported() -> None:
+    claims: Claims[str] = Claims([Wish("http", "site")])
+    (first,) = claims.open()
+    assert claims.exported(7) is None
+    claims.answered(grant(first.id, 7, name="a"))
+    wish = claims.exported(7)
+    assert wish is not None
+    assert wish.subject == "site"
+    assert claims.tunnel_ids() == [7]
+    claims.session_lost()
+    assert claims.exported(7) is None
+
+
+def test_open_claims_are_sent_again_under_the_same_id_and_answered_once() -> None:
+    claims: Claims[str] = Claims([Wish("http", "a"), Wish("http", "b")])
+    first = claims.open()
+    claims.answered(grant(first[0].id, 1, name="a"))
+    assert claims.open() == [first[1]]
+    assert claims.unanswered == 1
+    claims.answered(grant(first[1].id, 2, name="b"))
+    assert claims.complete()
+    assert claims.answered(grant(first[1].id, 2, name="b")) is None
+    assert claims.unanswered == 0
+
+
+def test_ids_of_another_session_mean_nothing() -> None:
+    claims: Claims[str] = Claims([Wish("http", "a")])
+    (first,) = claims.open()
+    claims.session_lost()
+    (again,) = claims.open()
+    assert again.id != first.id
+    assert claims.answered(grant(first.id, 1, name="late")) is None
+    assert claims.exported(1) is None
+
+
+def test_what_was_refused_for_good_is_not_asked_again() -> None:
+    claims: Claims[str] = Claims([Wish("http", "a"), Wish("http", "b")])
+    first = claims.open()
+    wish = claims.answered(Refused(id=first[0].id, code="name_taken", reason="no"))
+    assert wish is not None
+    claims.drop(wish)
+    claims.session_lost()
+    assert [claim.kind for claim in claims.open()] == ["http"]
+    assert [wish.subject for wish in claims] == ["b"]
+
+
+def test_a_refusal_is_told_with_its_wish() -> None:
+    claims: Claims[str] = Claims([Wish("tcp", "db", port=22)])
+    (first,) = claims.open()
+    wish = claims.answered(Refused(id=first.id, code="port_not_allowed", reason="no"))
+    assert wish is not None
+    assert wish.granted is None
+    assert claims.answered(Refused(id=first.id, code="port_not_allowed", reason="no")) is None
+
+
+def test_one_tunnel_for_two_wishes_breaks_the_rules() -> None:
+    claims: Claims[str] = Claims([Wish("http", "a", name="app"), Wish("http", "b", name="app")])
+    first = claims.open()
+    claims.answered(grant(first[0].id, 1, name="app"))
+    with pytest.raises(PeerError, match="twice"):
+        claims.answered(grant(first[1].id, 1, name="app"))

@@ -1,0 +1,358 @@
+"""The login: both halves against each other through a tiny pipe, and everything that must not get in."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+from portway.engine.memory_channel import memory_pair
+from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
+from portway.protocol.control.messages import (
+    PROTOCOL_VERSION,
+    Attach,
+    Challenge,
+    Claim,
+    Drain,
+    Ended,
+    Hello,
+    Limits,
+    Message,
+    Proof,
+    Refused,
+    Welcome,
+)
+from portway.protocol.scram import ScramClient, ScramVerifier, make_verifier
+from portway.session import login
+from portway.session.control_stream import ControlStream
+from portway.session.login import Admitted, Credentials, Login, admit, attach, error_of, log_in, turn_away
+from portway.session.tickets import attach_proof
+from tests.kit.loops import EngineLoop
+
+SECRET = "s3cret-of-the-laptop"
+BINDING = b"c" * 32
+VERIFIER = make_verifier(SECRET, b"0123456789abcdef")
+LAPTOP = Credentials("laptop", SECRET, b"i" * 32, "portway/test")
+
+
+@dataclass
+class Doorman:
+    """The server's half as the shell runs it: admit, then Welcome."""
+
+    binding: bytes | None = BINDING
+    known: dict[str, ScramVerifier] = field(default_factory=lambda: {"laptop": VERIFIER})
+    seed: bytes = b"seed"
+
+    async def admit(self, stream: ControlStream) -> Admitted | Attach:
+        try:
+            admitted = await admit(
+                stream, find_verifier=self.known.get, decoy_seed=self.seed, binding=self.binding, random_bytes=secrets.token_bytes
+            )
+        except PortwayError as error:
+            await turn_away(stream, error)
+            raise
+        if isinstance(admitted, Admitted):
+            stream.send(welcome(admitted.scram))
+        return admitted
+
+
+def welcome(scram: str) -> Welcome:
+    return Welcome(scram=scram, session="s1", server="test", region="", grace_s=60.0, limits=Limits(links=1, tunnels=8))
+
+
+def streams(engine: EngineLoop, capacity_bytes: int = 65536) -> tuple[ControlStream, ControlStream]:
+    left, right = memory_pair(engine.reactor, capacity_bytes)
+    return ControlStream(left, engine.reactor), ControlStream(right, engine.reactor)
+
+
+def both(engine: EngineLoop, agent: Coroutine[Any, Any, Any], server: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
+    """Run both halves; return what each returned or raised."""
+
+    async def talk() -> tuple[Any, Any]:
+        return tuple(await asyncio.gather(agent, server, return_exceptions=True))  # type: ignore[return-value]
+
+    return engine.run(talk())
+
+
+async def agent_login(stream: ControlStream, credentials: Credentials = LAPTOP, binding: bytes | None = BINDING) -> Login:
+    try:
+        return await log_in(stream, credentials, binding=binding, random_bytes=secrets.token_bytes)
+    except Exception:
+        stream.close()
+        raise
+
+
+@pytest.mark.parametrize("capacity_bytes", [1, 3, 100, 65536])
+@pytest.mark.parametrize("binding", [BINDING, None], ids=["TLS", "plain"])
+def test_both_halves_agree_through_any_pipe(engine: EngineLoop, capacity_bytes: int, binding: bytes | None) -> None:
+    agent, server = streams(engine, capacity_bytes)
+    said, admitted = both(engine, agent_login(agent, binding=binding), Doorman(binding).admit(server))
+    assert isinstance(said, Login)
+    assert isinstance(admitted, Admitted)
+    assert said.session_key == admitted.session_key
+    assert len(said.session_key) == 32
+    assert admitted.hello.token == "laptop"
+    assert admitted.hello.identity == b"i" * 32
+    assert said.welcome.session == "s1"
+
+
+def test_no_two_logins_share_a_session_key(engine: EngineLoop) -> None:
+    keys = set()
+    for _ in range(3):
+        agent, server = streams(engine)
+        said, _admitted = both(engine, agent_login(agent), Doorman().admit(server))
+        keys.add(said.session_key)
+    assert len(keys) == 3
+
+
+WRONG = {
+    "a wrong secret": (Credentials("laptop", "guess", b"i" * 32), BINDING),
+    "an unknown token": (Credentials("nobody", SECRET, b"i" * 32), BINDING),
+    "a man in the middle with another certificate": (LAPTOP, b"x" * 32),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_credentials_are_refused_at_both_ends_in_one_wording(engine: EngineLoop, case: str) -> None:
+    credentials, binding = WRONG[case]
+    agent, server = streams(engine, 16)
+    said, admitted = both(engine, agent_login(agent, credentials, binding), Doorman().admit(server))
+    assert isinstance(said, RefusedError)
+    assert isinstance(admitted, RefusedError)
+    assert said.code == admitted.code == "bad_credentials"
+    assert said.exit_code == 3
+    assert said.reason == "the server does not accept this token"
+    assert SECRET not in str(said) + repr(said) + repr(credentials)
+
+
+def test_a_plain_login_on_a_tls_link_is_refused(engine: EngineLoop) -> None:
+    agent, server = streams(engine)
+    said, _ = both(engine, agent_login(agent, binding=None), Doorman().admit(server))
+    assert isinstance(said, RefusedError)
+    assert "plain link" in said.reason
+
+
+class Recorder(ControlStream):
+    """A control stream that keeps what was sent on it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.sent: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
+        super().send(message)
+
+
+def test_a_replayed_login_is_refused(engine: EngineLoop) -> None:
+    left, right = memory_pair(engine.reactor)
+    agent = Recorder(left, engine.reactor)
+    both(engine, agent_login(agent), Doorman().admit(ControlStream(right, engine.reactor)))
+    assert [type(message) for message in agent.sent] == [Hello, Proof]
+    replay, server = streams(engine)
+
+    async def play() -> Message:
+        replay.send(agent.sent[0])
+        assert isinstance(await replay.receive(5.0), Challenge)
+        replay.send(agent.sent[1])
+        return await replay.receive(5.0)
+
+    answer, admitted = both(engine, play(), Doorman().admit(server))
+    assert isinstance(answer, Refused)
+    assert answer.code == "bad_credentials"
+    assert isinstance(admitted, RefusedError)
+
+
+def test_an_unknown_token_gets_a_challenge_like_a_known_one_and_the_same_salt_twice(engine: EngineLoop) -> None:
+    def challenge_for(token: str) -> str:
+        agent, server = streams(engine)
+
+        async def ask() -> str:
+            agent.send(Hello(version=1, token=token, identity=b"i" * 32, scram=ScramClient(token, "x", "n0nce", BINDING).first(), agent=""))
+            answer = await agent.receive(5.0)
+            agent.abort()
+            assert isinstance(answer, Challenge)
+            return answer.scram
+
+        text, _ = both(engine, ask(), Doorman().admit(server))
+        assert isinstance(text, str)
+        return text.partition(",s=")[2]
+
+    assert challenge_for("nobody") == challenge_for("nobody")
+    assert challenge_for("nobody") != challenge_for("another")
+    assert len(challenge_for("nobody")) == len(challenge_for("laptop"))
+
+
+def test_a_server_that_does_not_know_the_secret_is_not_believed(engine: EngineLoop) -> None:
+    agent, server = streams(engine)
+
+    async def impostor() -> None:
+        hello = await server.receive(5.0)
+        assert isinstance(hello, Hello)
+        nonce = hello.scram.rpartition("r=")[2]
+        server.send(Challenge(scram=f"r={nonce}more,s=MDEyMzQ1Njc4OWFiY2RlZg==,i=4096"))
+        await server.receive(5.0)
+        server.send(welcome("v=" + "A" * 43 + "="))
+
+    said, _ = both(engine, agent_login(agent), impostor())
+    assert isinstance(said, RefusedError)
+    assert "could not prove" in said.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "code"),
+    [
+        (Claim(id=1, kind="http"), "not_logged_in"),
+        (Proof(scram="x"), "not_logged_in"),
+        (Hello(version=0, token="laptop", identity=b"i" * 32, scram="n,,n=laptop,r=x", agent=""), "version_unsupported"),
+        (Hello(version=1, token="laptop", identity=b"i" * 32, scram="nonsense", agent=""), "bad_message"),
+        (
+            Hello(version=1, token="other", identity=b"i" * 32, scram="p=tls-server-end-point,,n=laptop,r=abc", agent=""),
+            "bad_message",
+        ),
+    ],
+    ids=["a claim", "a proof", "an ancient version", "no SCRAM", "two user names"],
+)
+def test_nothing_happens_before_a_proper_hello(engine: EngineLoop, first: Message, code: str) -> None:
+    agent, server = streams(engine)
+
+    async def barge_in() -> Message:
+        agent.send(first)
+        answer = await agent.receive(5.0)
+        agent.close()
+        return answer
+
+    answer, admitted = both(engine, barge_in(), Doorman().admit(server))
+    assert isinstance(answer, Refused)
+    assert answer.code == code
+    assert isinstance(admitted, RefusedError | PeerError)
+
+
+def test_a_newer_agent_is_let_in_and_told_the_lower_version(engine: EngineLoop) -> None:
+    agent, server = streams(engine)
+
+    async def newer() -> Message:
+        scram = ScramClient("laptop", SECRET, "n0nce", BINDING)
+        agent.send(Hello(version=PROTOCOL_VERSION + 7, token="laptop", identity=b"i" * 32, scram=scram.first(), agent=""))
+        challenge = await agent.receive(5.0)
+        assert isinstance(challenge, Challenge)
+        agent.send(Proof(scram=scram.respond(challenge.scram)))
+        return await agent.receive(5.0)
+
+    said, admitted = both(engine, newer(), Doorman().admit(server))
+    assert isinstance(said, Welcome)
+    assert isinstance(admitted, Admitted)
+    assert admitted.version == PROTOCOL_VERSION
+
+
+@pytest.mark.parametrize("version", [0, PROTOCOL_VERSION + 1])
+def test_a_server_that_speaks_what_the_agent_cannot_is_left(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    agent, server = streams(engine)
+
+    async def newer() -> None:
+        admitted = await admit(server, find_verifier=lambda _: VERIFIER, decoy_seed=b"", binding=BINDING, random_bytes=secrets.token_bytes)
+        assert isinstance(admitted, Admitted)
+        server.send(msgspec.structs.replace(welcome(admitted.scram), version=version))
+
+    said, _ = both(engine, agent_login(agent), newer())
+    assert isinstance(said, PeerError)
+    assert f"version {version}" in str(said)
+
+
+def test_a_claim_instead_of_the_proof_is_refused(engine: EngineLoop) -> None:
+    agent, server = streams(engine)
+
+    async def hurry() -> Message:
+        agent.send(Hello(version=1, token="laptop", identity=b"i" * 32, scram=ScramClient("laptop", "x", "n", BINDING).first(), agent=""))
+        await agent.receive(5.0)
+        agent.send(Claim(id=1, kind="http"))
+        answer = await agent.receive(5.0)
+        agent.close()
+        return answer
+
+    answer, _ = both(engine, hurry(), Doorman().admit(server))
+    assert isinstance(answer, Refused)
+    assert answer.code == "not_logged_in"
+
+
+@pytest.mark.parametrize(
+    "say", [None, Hello(version=1, token="laptop", identity=b"i" * 32, scram="p=tls-server-end-point,,n=laptop,r=n", agent="")]
+)
+def test_a_stranger_who_dawdles_is_put_out(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch, say: Message | None) -> None:
+    monkeypatch.setattr(login, "LOGIN_S_MAX", 0.1)
+    agent, server = streams(engine)
+    if say is not None:
+        agent.send(say)
+    with pytest.raises(UnavailableError, match=r"not finished within 0\.1 s"):
+        engine.run(Doorman().admit(server))
+    with pytest.raises(UnavailableError):
+        engine.run(hear_everything(agent))
+
+
+async def hear_everything(stream: ControlStream) -> None:
+    while True:
+        await stream.receive(5.0)
+
+
+def test_a_silent_server_is_given_up_on(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "LOGIN_S_MAX", 0.1)
+    agent, _server = streams(engine)
+    with pytest.raises(UnavailableError, match="did not finish the login"):
+        engine.run(agent_login(agent))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Refused(code="too_many_logins", reason="wait"), UnavailableError),
+        (Refused(code="draining", reason="bye"), UnavailableError),
+        (Refused(code="token_revoked", reason="gone"), RefusedError),
+        (Refused(code="something_new", reason=""), RefusedError),
+        (Ended(code="replaced", reason="x", next_step=""), RefusedError),
+        (Drain(reason="x"), PeerError),
+    ],
+)
+def test_an_agent_knows_a_final_no_from_a_later(engine: EngineLoop, answer: Refused | Ended | Drain, error: type[Exception]) -> None:
+    agent, server = streams(engine)
+
+    async def answer_so() -> None:
+        await server.receive(5.0)
+        server.send(answer)
+
+    said, _ = both(engine, agent_login(agent), answer_so())
+    assert type(said) is error
+    if isinstance(answer, Refused | Ended):
+        assert type(error_of(answer)) is error
+
+
+def test_a_further_link_shows_its_ticket_and_the_sessions_key(engine: EngineLoop) -> None:
+    agent, server = streams(engine, 5)
+    key, ticket = b"k" * 32, b"t" * 32
+
+    async def accept() -> Attach:
+        attaching = await Doorman().admit(server)
+        assert isinstance(attaching, Attach)
+        server.send(welcome(""))
+        return attaching
+
+    said, shown = both(engine, attach(agent, ticket, key), accept())
+    assert isinstance(said, Welcome)
+    assert shown == Attach(ticket=ticket, proof=attach_proof(key, ticket))
+
+
+CUTS: list[Callable[[ControlStream], None]] = [ControlStream.abort, ControlStream.close]
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_lost_link_is_unavailable_to_both(engine: EngineLoop, cut: Callable[[ControlStream], None]) -> None:
+    agent, server = streams(engine)
+    cut(server)
+    with pytest.raises(UnavailableError):
+        engine.run(agent_login(agent))
+    agent, server = streams(engine)
+    cut(agent)
+    with pytest.raises(UnavailableError):
+        engine.run(Doorman().admit(server))

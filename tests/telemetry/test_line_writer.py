@@ -1,0 +1,100 @@
+"""Lines go out in order; a stalled reader costs lines, never time."""
+
+import os
+import threading
+
+import pytest
+
+from portway.telemetry.line_writer import LINE_CHARS_MAX, LineWriter
+
+
+@pytest.fixture
+def pipe() -> tuple[int, int]:
+    return os.pipe()
+
+
+def read_all(descriptor: int) -> str:
+    with os.fdopen(descriptor, "rb") as reader:
+        return reader.read().decode()
+
+
+def test_lines_arrive_whole_and_in_order(pipe: tuple[int, int]) -> None:
+    ours, theirs = pipe
+    writer = LineWriter(theirs)
+    for number in range(500):
+        writer.write(f"line {number}")
+    writer.close()
+    os.close(theirs)
+
+    assert read_all(ours).splitlines() == [f"line {number}" for number in range(500)]
+
+
+def test_a_stalled_reader_never_blocks_who_speaks_and_is_told_what_it_missed(pipe: tuple[int, int]) -> None:
+    ours, theirs = pipe
+    writer = LineWriter(theirs, lines_max=10, dropped_line=lambda count: f"missed {count}")
+    line = "x" * 9000  # a pipe holds 64 KiB: the thread is soon stuck in its write
+    for _ in range(200):
+        writer.write(line)
+
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.append(read_all(ours)))
+    reader.start()
+    writer.close(10)
+    os.close(theirs)
+    reader.join(10)
+
+    lines = said[0].splitlines()
+    told = sum(1 for found in lines if found == line)
+    missed = [int(found.removeprefix("missed ")) for found in lines if found.startswith("missed ")]
+    assert missed
+    assert told + sum(missed) == 200
+    assert told < 40
+
+
+def test_closing_does_not_wait_for_ever_for_a_reader_that_does_not_read(pipe: tuple[int, int]) -> None:
+    ours, theirs = pipe
+    writer = LineWriter(theirs)
+    for _ in range(100):
+        writer.write("x" * 9000)
+
+    writer.close(0.05)
+    writer.write("too late")
+
+    os.close(ours)
+
+
+def test_a_reader_that_went_away_is_nobodys_problem(pipe: tuple[int, int]) -> None:
+    ours, theirs = pipe
+    os.close(ours)
+    writer = LineWriter(theirs)
+    writer.write("one")
+    writer.close()
+    writer.write("two")
+    os.close(theirs)
+
+
+def test_a_terminal_that_somebody_made_non_blocking_gets_every_line(pipe: tuple[int, int]) -> None:
+    ours, theirs = pipe
+    os.set_blocking(theirs, False)
+    writer = LineWriter(theirs)
+    for number in range(100):
+        writer.write(f"{number} " + "x" * 5000)
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.append(read_all(ours)))
+    reader.start()
+    writer.close(10)
+    os.close(theirs)
+    reader.join(10)
+
+    assert [line.split(" ")[0] for line in said[0].splitlines()] == [str(number) for number in range(100)]
+
+
+def test_endless_lines_and_odd_text_are_cut_and_escaped(pipe: tuple[int, int]) -> None:
+    ours, theirs = pipe
+    writer = LineWriter(theirs)
+    writer.write("y" * 100_000)
+    writer.write("caf\udce9")
+    writer.close()
+    os.close(theirs)
+
+    assert read_all(ours).splitlines() == ["y" * LINE_CHARS_MAX, r"caf\udce9"]

@@ -1,0 +1,189 @@
+"""What the repository promises about itself, checked: promises in packages, pinned requirements, no traces of one machine."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ROOT / "src" / "portway"
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+
+MACHINE = tuple("".join(parts) for parts in (("/wo", "rk/"), ("/ro", "ot/"), ("/home", "/"), ("/opt/", "wheels")))
+"""Folders that only one machine has; spelled in pieces, so that this file may hold them."""
+
+REGISTRIES = tuple(
+    "".join(parts)
+    for parts in (
+        ("py", "pi.org"),
+        ("python", "hosted.org"),
+        ("crates", ".io"),
+        ("proxy.", "golang.org"),
+        ("registry.", "npmjs.org"),
+        ("repo.maven", ".apache.org"),
+        ("deb.", "debian.org"),
+    )
+)
+"""Where packages come from is the user's set-up, not the repository's."""
+
+
+@cache
+def tracked() -> tuple[Path, ...]:
+    """Return every file that git knows and that is there; skip in a copy without git."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git clone")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return tuple(path for name in listed.split("\0") if name and (path := ROOT / name).is_file())
+
+
+@cache
+def modules() -> tuple[Path, ...]:
+    return tuple(sorted(SOURCES.rglob("*.py")))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_every_package_begins_with_a_promise_and_holds_nothing_else() -> None:
+    for path in modules():
+        if path.name != "__init__.py":
+            continue
+        tree = ast.parse(path.read_text())
+        promise = ast.get_docstring(tree) or ""
+        extra = [] if path.parent == SOURCES else tree.body[1:]
+
+        assert promise.splitlines()[0].endswith("."), f"{name_of(path)}: its first line is its promise, a whole sentence"
+        assert not extra, f"{name_of(path)}: re-exports are how import cycles begin"
+
+
+def test_every_folder_of_sources_is_a_package() -> None:
+    folders = {path.parent for path in modules()}
+
+    assert [name_of(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_no_file_is_too_long_to_have_one_idea() -> None:
+    long = {name_of(path): count for path in modules() if (count := path.read_text().count("\n")) > FILE_LINES_MAX}
+
+    assert long == {}
+
+
+def test_no_function_is_too_long_to_read() -> None:
+    long = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                lines = node.end_lineno - node.lineno + 1
+                if lines > FUNCTION_LINES_MAX:
+                    long[f"{name_of(path)}: {node.name}"] = lines
+
+    assert long == {}
+
+
+def test_every_module_has_a_test_in_the_folder_that_mirrors_its_own() -> None:
+    untested = []
+    for path in modules():
+        if path.name in ("__init__.py", "__main__.py") or name_of(path) in TESTED_ELSEWHERE:
+            continue
+        folder = ROOT / "tests" / path.relative_to(SOURCES).parent
+        name = ".".join(("portway", *path.relative_to(SOURCES).with_suffix("").parts))
+        tests = [test.read_text() for test in folder.glob("test_*.py")]
+        if not (folder / f"test_{path.name}").exists() and not any(re.search(rf"\b{re.escape(name)}\b", test) for test in tests):
+            untested.append(name_of(path))
+
+    assert untested == []
+
+
+def test_what_is_tested_elsewhere_is_still_there() -> None:
+    assert [name for name in TESTED_ELSEWHERE if not (ROOT / name).exists()] == []
+
+
+TESTED_ELSEWHERE = {
+    "src/portway/agent/events.py": "plain values; test_console and test_board match on every one",
+    "src/portway/agent/settings.py": "plain values",
+    "src/portway/cli/demo.py": "tests/demo runs it",
+    "src/portway/cli/expose.py": "tests/e2e runs it, tests/cli/test_main its errors",
+    "src/portway/cli/options.py": "tests/cli/test_main sees every option's help and errors",
+    "src/portway/cli/server.py": "tests/e2e runs it, tests/cli/test_main its errors",
+    "src/portway/clock.py": "two names for the standard library's clocks",
+    "src/portway/demo/app.py": "tests/demo/test_demo runs the demo as a program, start to end",
+    "src/portway/demo/parts.py": "tests/demo/test_demo stops and kills each part",
+    "src/portway/demo/site_live.py": "tests/demo/test_site_app talks to it as a browser would",
+    "src/portway/errors.py": "plain values",
+    "src/portway/protocol/yamux/stream.py": "a stream lives in a session: test_session and the fuzz beside it",
+    "src/portway/server/edge/http/asker.py": "what a visitor is to its exchange; a protocol without code",
+    "src/portway/server/edge/http/edge.py": "every test beside it goes through the edge, which its kit.py makes",
+    "src/portway/server/edge/http/edge_view.py": "what the edge is to a visitor; a protocol without code",
+    "src/portway/server/edge/http/exchange.py": "the same: requests and answers of all kinds, over real sockets",
+    "src/portway/server/edge/http/visitor.py": "the same: connections of all kinds, over real sockets",
+    "src/portway/server/events.py": "plain values; test_console and test_board match on every one",
+}
+"""Modules that no test of their own folder imports, and why. This list may only shrink."""
+
+
+def test_no_tracked_file_names_a_folder_of_one_machine_or_a_registry() -> None:
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{name_of(path)}: {word}" for word in MACHINE + REGISTRIES if word in text]
+
+    assert found == []
+
+
+def requirements(name: str) -> dict[str, str]:
+    """Return package → version of one requirement file, whose every entry must be pinned and hashed."""
+    entries: dict[str, str] = {}
+    text = re.sub(r"(?m)^\s*#.*\n", "", (ROOT / "requirements" / f"{name}.txt").read_text())
+    for entry in text.replace("\\\n", " ").splitlines():
+        pinned = re.fullmatch(r"([a-z0-9.-]+)==([^ ;]+)(?: *;[^-]+(?:-[^-]+)*?)?((?: +--hash=sha256:[0-9a-f]{64})+) *", entry)
+        assert pinned is not None, f"requirements/{name}.txt: not pinned by version and hash: {entry[:80]}"
+        entries[pinned[1]] = pinned[2]
+    return entries
+
+
+@pytest.mark.parametrize("name", ["runtime", "server", "demo", "dev"])
+def test_every_requirement_is_pinned_by_version_and_hash(name: str) -> None:
+    assert len(requirements(name)) >= 3
+
+
+def test_what_is_tested_is_what_is_installed() -> None:
+    dev = requirements("dev")
+
+    for name in ("runtime", "server", "demo"):
+        assert requirements(name).items() <= dev.items()
+
+
+def test_the_requirement_files_hold_what_the_project_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    asked = {
+        "runtime": project["project"]["dependencies"],
+        "server": extras["server"],
+        "demo": extras["demo"],
+        "dev": [entry for entry in project["dependency-groups"]["dev"] if isinstance(entry, str)],
+    }
+    for name, wanted in asked.items():
+        packages = {re.split(r"[\[<>=~ ]", entry)[0] for entry in wanted} - {"portway"}
+
+        assert packages <= set(requirements(name)), f"run `make lock`: requirements/{name}.txt is behind pyproject.toml"
+
+
+def test_every_decision_has_its_four_parts() -> None:
+    records = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
+
+    assert [path.name[:4] for path in records] == [f"{number:04d}" for number in range(1, len(records) + 1)]
+    for path in records:
+        text = path.read_text()
+        assert text.startswith(f"# {path.name[:4]} · "), name_of(path)
+        for part in ("**Context.**", "**Decision.** We will", "**Consequences.**", "**Revisit when**"):
+            assert part in text, f"{name_of(path)}: {part} is missing"
+        assert path.name in (ROOT / "docs" / "adr" / "README.md").read_text(), f"{name_of(path)}: not in the list"
