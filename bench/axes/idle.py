@@ -1,0 +1,41 @@
+"""Memory of a visitor who made one small exchange and stays, silent, on his connection."""
+
+import time
+from dataclasses import dataclass
+
+from bench.axes.base import Figure, Reading, Subject
+from bench.origins import load_argv, load_env
+from bench.plan import Plan
+from bench.systems.base import Address
+from bench.systems.links import Line
+
+OPEN_S = 60.0  # rathole makes a thousand TLS connections a second
+SETTLE_S = 0.4
+WARM_VISITORS = 32  # lets what a first visitor costs once (code, pools, caches) happen before
+
+
+def _open(subject: Subject, count: int, name: str) -> None:
+    address: Address = subject.published.web
+    visitors = subject.load.start(load_argv("idle", address.port, address.authority, count), name, load_env())
+    visitors.first_line(OPEN_S)
+    time.sleep(SETTLE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Growth of the system's own memory over many such visitors."""
+
+    name: str = "idle"
+    needs: tuple[str, ...] = ()
+    fresh: bool = True
+    line: Line | None = None
+    figures: tuple[Figure, ...] = (Figure("idle", "memory an idle visitor, kB", more_is_better=False, used_by_system=True),)
+
+    def measure(self, subject: Subject, plan: Plan) -> Reading:
+        """Warm up with a few who stay, then let the many come."""
+        _open(subject, WARM_VISITORS, "warm")
+        before = subject.system.memory_bytes()
+        _open(subject, plan.idle_visitors, "idle")
+        grown = subject.system.memory_bytes() - before
+        subject.system.check()
+        return Reading({"idle": max(grown, 0) / plan.idle_visitors / 1000})

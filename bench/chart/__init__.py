@@ -1,0 +1,1 @@
+"""Draws a run: one SVG of horizontal bars, and a PNG of it."""

@@ -1,0 +1,53 @@
+"""Writes a run's drawing to files: the SVG always, the PNG where a program that can make one is on PATH."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.chart.bars import Run, groups_of, machine_line
+from bench.chart.svg import WIDTH, draw
+
+TITLE = "Portway beside its peers"
+PNG_S_MAX = 60.0
+SHARPNESS = 2  # pixels of the PNG for one of the SVG
+
+
+def png_argv(program: str, svg: Path, png: Path, height: int, profile: str) -> list[str]:
+    """How `program`, rsvg-convert or some Chromium, makes a PNG of an SVG."""
+    if "rsvg" in program:
+        return [program, "--zoom", str(SHARPNESS), "--output", str(png), str(svg)]
+    argv = [program, "--headless", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
+    argv += [f"--force-device-scale-factor={SHARPNESS}", f"--window-size={WIDTH},{height}", f"--screenshot={png}"]
+    if os.geteuid() == 0:
+        argv.append("--no-sandbox")  # Chromium refuses root otherwise; it only sees our own drawing
+    return [*argv, svg.absolute().as_uri()]
+
+
+def write_png(svg: Path, height: int) -> str:
+    """Make a PNG beside `svg`; returns what came of it, in words."""
+    programs = ("rsvg-convert", "chromium", "chromium-browser", "google-chrome")
+    program = next((found for each in programs if (found := shutil.which(each))), None)
+    if program is None:
+        return "no PNG: neither rsvg-convert (apt install librsvg2-bin) nor chromium is installed"
+    png = svg.with_suffix(".png").absolute()
+    with tempfile.TemporaryDirectory(prefix="portway-chart-", ignore_cleanup_errors=True) as profile:
+        argv = png_argv(program, svg, png, height, profile)
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=PNG_S_MAX, check=False, stdin=subprocess.DEVNULL)
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            return f"no PNG: {program}: {exc}"
+    if done.returncode != 0 or not png.exists():
+        return f"no PNG: {program} exited with {done.returncode}: {done.stderr.strip()[-200:]}"
+    return f"chart: {png}"
+
+
+def write_chart(run: Run, svg: Path, words: Sequence[str] = ()) -> list[str]:
+    """Draw a run to `svg` and to a PNG beside it; returns a line for each file."""
+    groups = groups_of(run, words)
+    text, height = draw(TITLE, machine_line(run), groups)
+    svg.parent.mkdir(parents=True, exist_ok=True)
+    svg.write_text(text)
+    return [f"chart: {svg}", write_png(svg, height)]

@@ -1,0 +1,70 @@
+"""Visitors that move as many bytes as they can, one process each, until they are killed.
+
+`python -m bench.load.bulk down|up PORT AUTHORITY CONNECTIONS COUNTERS`. Downloads count in COUNTERS here; uploads are counted by the origin.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+from bench.load.counters import Counters
+from bench.load.forks import Forks
+from bench.load.http import download_request, upload_head
+from bench.orphans import die_with_parent
+
+CHUNK_BYTES = 1024 * 1024
+SECONDS_MAX = 120
+
+
+def download(sock: socket.socket, authority: str, slot: int, counters: Counters) -> None:
+    """Read until killed, counting what came (the head of the answer with it: 100 bytes of gigabytes)."""
+    sock.sendall(download_request(authority))
+    chunk = bytearray(CHUNK_BYTES)
+    counted = 0
+    while got := sock.recv_into(chunk):
+        counted += got
+        counters.put(slot, counted)
+
+
+def upload(sock: socket.socket, authority: str) -> None:
+    """Send until killed."""
+    sock.sendall(upload_head(authority))
+    chunk = os.urandom(CHUNK_BYTES)
+    while True:
+        sock.send(chunk)
+
+
+def visit(way: str, port: int, authority: str, slot: int, counters: Counters) -> None:
+    """Be one visitor; say why when the transfer breaks."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            sock.settimeout(None)
+            if way == "down":
+                download(sock, authority, slot, counters)
+            else:
+                upload(sock, authority)
+        print(f"visitor {slot}: the transfer ended", file=sys.stderr, flush=True)
+    except OSError as exc:
+        print(f"visitor {slot}: {exc}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Fork a visitor for each connection; exit 1 as soon as one's transfer ended, for none should."""
+    way, port, authority, connections, path = sys.argv[1:]
+    die_with_parent()
+    counters = Counters(Path(path))
+    signal.alarm(SECONDS_MAX)
+    forks = Forks()
+    for slot in range(int(connections)):
+        forks.start(partial(visit, way, int(port), authority, slot, counters), SECONDS_MAX)
+    while forks.all_alive(int(connections)):
+        time.sleep(0.1)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

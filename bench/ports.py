@@ -1,0 +1,43 @@
+"""Free ports on loopback, from below the range that outgoing connections use, so that none is taken before its program binds it."""
+
+import random
+import socket
+
+from bench.errors import BenchError
+
+LOWEST, HIGHEST = 11_000, 32_000  # Linux gives outgoing connections 32768 and up
+TRIES_MAX = 200
+
+_given: set[int] = set()
+
+
+def _free(port: int) -> bool:
+    if port in _given:
+        return False
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> range:
+    """`count` neighbouring ports that are free now and were not given before.
+
+    Raises:
+        BenchError: no such range was found.
+    """
+    for _ in range(TRIES_MAX):
+        first = random.randrange(LOWEST, HIGHEST - count)
+        found = range(first, first + count)
+        if all(_free(port) for port in found):
+            _given.update(found)
+            return found
+    raise BenchError(f"found no {count} neighbouring free ports between {LOWEST} and {HIGHEST}")
+
+
+def free_port() -> int:
+    """One free port."""
+    return free_ports(1)[0]

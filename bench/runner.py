@@ -1,0 +1,112 @@
+"""Runs every axis on every system, round by round, one after the other, so that what disturbs the machine disturbs all alike."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.axes.base import Axis, Subject
+from bench.crew import Crew
+from bench.errors import BenchError, StartFailed
+from bench.origins import Origins, start_origins
+from bench.plan import Plan
+from bench.report import number
+from bench.results import Results
+from bench.stand import FAILURES_MAX, Stand
+from bench.systems.base import System
+from bench.tools import missing
+
+Say = Callable[[str], None]
+"""Where progress goes."""
+
+
+class Runner:
+    """One run."""
+
+    def __init__(self, systems: Sequence[System], axes: Sequence[Axis], plan: Plan, folder: Path, files_max: int, say: Say) -> None:
+        self._systems, self._axes, self._plan = tuple(systems), tuple(axes), plan
+        self._folder, self._files_max, self._say = folder, files_max, say
+        self.results = Results(tuple(system.name for system in systems))
+
+    def run(self) -> Results:
+        """Run to the end of the plan or of its time; everything started is stopped, whatever happens."""
+        until = time.monotonic() + 60 * self._plan.minutes_max
+        with ExitStack() as cleanup:
+            crew = cleanup.enter_context(Crew(self._folder / "origins"))
+            origins = start_origins(crew, self._files_max)
+            stands = [Stand(system, self._folder, origins) for system in self._installed()]
+            for stand in stands:
+                cleanup.callback(stand.stop)
+            for place, (index, axis, stand) in enumerate(self._order(stands)):
+                if time.monotonic() > until:
+                    done = f"{place} of {len(self._order(stands))} measurements, in round {index + 1} of {self._plan.rounds}"
+                    self.results.note(f"stopped after {self._plan.minutes_max:g} minutes and {done}")
+                    break
+                self._measure(stand, axis, origins, index)
+        return self.results
+
+    def _order(self, stands: list[Stand]) -> list[tuple[int, Axis, Stand]]:
+        """Every system on an axis before the next axis, each time another one first, so that none always follows the same neighbour."""
+        order = []
+        for index in range(self._plan.rounds):
+            for place, axis in enumerate(self._possible_axes()):
+                first = (index + place) % max(len(stands), 1)
+                order += [(index, axis, stand) for stand in stands[first:] + stands[:first]]
+        return order
+
+    def _installed(self) -> list[System]:
+        found = []
+        for system in self._systems:
+            reason = missing(system.needs)
+            if reason is None:
+                found.append(system)
+            else:
+                self.results.absent(system.name, _keys(self._axes), "not installed")
+                self.results.note(f"{system.name}: {reason}")
+        return found
+
+    def _possible_axes(self) -> list[Axis]:
+        found = []
+        for axis in self._axes:
+            reason = missing(axis.needs)
+            if reason is None:
+                found.append(axis)
+            else:
+                for system in self._systems:
+                    self.results.absent(system.name, _keys([axis]), "not installed")
+                self.results.note(f"{axis.name}: {reason}")
+        return found
+
+    def _measure(self, stand: Stand, axis: Axis, origins: Origins, index: int) -> None:
+        if stand.given_up(axis.name):
+            return
+        name = stand.system.name
+        try:
+            system, published = stand.running(fresh=axis.fresh, line=axis.line)
+            with Crew(self._folder / "load") as load:
+                reading = axis.measure(Subject(system, load, published, origins), self._plan)
+        except BenchError as exc:
+            self._failed(stand, axis, exc)
+            return
+        without = {figure.key for figure in axis.figures if figure.used_by_system and system.empty()}
+        figures = {key: value for key, value in reading.figures.items() if key not in without}
+        self.results.add(name, figures)
+        for note in reading.notes:
+            self.results.note(f"{name}: {axis.name}: {note}")
+        shown = ", ".join(f"{key} {number(value)}" for key, value in figures.items())
+        self._say(f"{index + 1}/{self._plan.rounds} {name}: {shown or axis.name}")
+
+    def _failed(self, stand: Stand, axis: Axis, error: BenchError) -> None:
+        name = stand.system.name
+        stand.failed(axis.name)
+        self.results.absent(name, _keys([axis]), "failed")
+        # a system that does not start says so once, not on every axis
+        self.results.note(f"{name}: {error}" if isinstance(error, StartFailed) else f"{name}: {axis.name}: {error}")
+        self._say(f"{name}: {axis.name} failed: {error}")
+        if stand.given_up():
+            self.results.absent(name, _keys(self._axes), "failed")
+            self.results.note(f"{name}: left out after {FAILURES_MAX} failures")
+
+
+def _keys(axes: Sequence[Axis]) -> list[str]:
+    return [figure.key for axis in axes for figure in axis.figures]

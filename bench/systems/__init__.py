@@ -1,0 +1,1 @@
+"""Who is measured: one file a program, each starting its processes on free ports."""

@@ -1,0 +1,41 @@
+"""Makes a certificate at run time with openssl, for the systems that want files; nothing secret is kept or committed."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.tools import need
+
+OPENSSL_S_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A self-signed certificate for `localhost` that is its own root: ECDSA P-256, as Portway's own identity is."""
+
+    certificate: Path
+    key: Path
+    pkcs12: Path
+    password: str
+
+
+def _openssl(*args: str) -> None:
+    done = subprocess.run([need("openssl"), *args], capture_output=True, text=True, timeout=OPENSSL_S_MAX, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"openssl {args[0]} said: {done.stderr.strip()[-300:]}")
+
+
+def make_certificate(folder: Path) -> Certificate:
+    """Make one in `folder`.
+
+    Raises:
+        BenchError: openssl refused; NotInstalled: there is none.
+    """
+    made = Certificate(folder / "cert.pem", folder / "key.pem", folder / "identity.pfx", password="bench")
+    cert, key = str(made.certificate), str(made.key)
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "7"]
+    _openssl("req", "-x509", *curve, "-keyout", key, "-out", cert, *names)
+    _openssl("pkcs12", "-export", "-inkey", key, "-in", cert, "-out", str(made.pkcs12), "-passout", f"pass:{made.password}")
+    return made

@@ -1,0 +1,135 @@
+"""rathole, a server and two clients, over plain links, TLS or noise: the peer to beat."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+
+from bench.crew import Crew
+from bench.errors import BenchError
+from bench.origins import Origins
+from bench.ports import free_ports
+from bench.systems.base import Address, Published
+from bench.systems.certificates import Certificate, make_certificate
+from bench.systems.links import Links
+from bench.tools import need
+
+TOKENS = {"web": "bench", "bulk": "bench", "tenant": "another"}  # both ends live for minutes on loopback
+COMMAND_S = 5.0
+
+_END = """\
+[{end}]
+{address} = "{host}:{control}"
+{transport}
+"""
+_SERVICE = """\
+[{end}.services.{name}]
+token = "{token}"
+{address} = "127.0.0.1:{port}"
+"""
+_SERVER_TLS = """\
+[server.transport]
+type = "tls"
+[server.transport.tls]
+pkcs12 = "{pkcs12}"
+pkcs12_password = "{password}"
+"""
+_CLIENT_TLS = """\
+[client.transport]
+type = "tls"
+[client.transport.tls]
+trusted_root = "{certificate}"
+hostname = "localhost"
+"""
+_NOISE = """\
+[{end}.transport]
+type = "noise"
+[{end}.transport.noise]
+{key} = "{value}"
+"""
+_KEYS = re.compile(r"Private Key:\s+(\S+)\s+Public Key:\s+(\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseKeys:
+    """The server's key pair; clients know its public half (pattern NK, rathole's default)."""
+
+    private: str
+    public: str
+
+
+def parse_genkey(text: str) -> NoiseKeys:
+    """Read what `rathole --genkey` prints.
+
+    Raises:
+        BenchError: there is no pair in it.
+    """
+    match = _KEYS.search(text)
+    if match is None:
+        raise BenchError(f"expected a private and a public key from rathole --genkey, got {len(text)} characters without them")
+    return NoiseKeys(match[1], match[2])
+
+
+def transport_of(end: str, secrets: Certificate | NoiseKeys | None) -> str:
+    """The tables that choose the transport of `server` or `client`."""
+    if isinstance(secrets, NoiseKeys):
+        key, value = ("local_private_key", secrets.private) if end == "server" else ("remote_public_key", secrets.public)
+        return _NOISE.format(end=end, key=key, value=value)
+    if isinstance(secrets, Certificate):
+        server = _SERVER_TLS.format(pkcs12=secrets.pkcs12, password=secrets.password)
+        return server if end == "server" else _CLIENT_TLS.format(certificate=secrets.certificate)
+    return ""
+
+
+def config(end: str, control: tuple[str, int], services: dict[str, int], secrets: Certificate | NoiseKeys | None) -> str:
+    """A file for one end: everything not named is rathole's default (TCP_NODELAY on, for one)."""
+    outer, inner = ("bind_addr", "bind_addr") if end == "server" else ("remote_addr", "local_addr")
+    head = _END.format(end=end, address=outer, host=control[0], control=control[1], transport=transport_of(end, secrets))
+    return head + "".join(
+        _SERVICE.format(end=end, name=name, token=TOKENS[name], address=inner, port=port) for name, port in services.items()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rathole:
+    """One server, one client with two services, and another client with one."""
+
+    transport: str
+
+    @property
+    def name(self) -> str:
+        """rathole plain, rathole tls, rathole noise."""
+        return f"rathole {self.transport}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """openssl makes the certificate."""
+        return ("rathole", "openssl") if self.transport == "tls" else ("rathole",)
+
+    def start(self, crew: Crew, origins: Origins, links: Links) -> Published:
+        """Write the files and start all ends."""
+        control, *ports = free_ports(4)
+        secrets = self._secrets(crew)
+        self._run(crew, "server", "server", config("server", ("127.0.0.1", control), dict(zip(TOKENS, ports, strict=True)), secrets))
+        dial = links.dial(control)
+        ours = {"web": origins.web_port, "bulk": origins.bulk_port}
+        self._run(crew, "client", "client", config("client", dial, ours, secrets))
+        self._run(crew, "client", "tenant", config("client", dial, {"tenant": origins.bulk_port}, secrets))
+        web, bulk, tenant = map(Address.of_port, ports)
+        return Published(web=web, bulk=bulk, tenant=tenant)
+
+    def _secrets(self, crew: Crew) -> Certificate | NoiseKeys | None:
+        if self.transport == "tls":
+            return make_certificate(crew.folder)
+        if self.transport == "noise":
+            argv = [need("rathole"), "--genkey"]
+            try:
+                said = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_S, check=False, stdin=subprocess.DEVNULL).stdout
+            except subprocess.TimeoutExpired as exc:
+                raise BenchError(f"rathole --genkey took more than {COMMAND_S:g} s") from exc
+            return parse_genkey(said)
+        return None
+
+    def _run(self, crew: Crew, end: str, name: str, text: str) -> None:
+        path = crew.folder / f"{name}.toml"
+        path.write_text(text)
+        crew.start([need("rathole"), f"--{end}", str(path)], f"rathole-{name}")

@@ -1,0 +1,136 @@
+"""What Portway promises in ratios to its peers, and whether a run keeps it."""
+
+from dataclasses import dataclass
+
+from bench.results import Results
+from bench.systems.catalog import (
+    BORE,
+    FRP_PLAIN,
+    FRP_TCP,
+    FRP_VHOST,
+    HAPROXY_HTTP,
+    HAPROXY_TCP,
+    PORTWAY_HTTP,
+    PORTWAY_PLAIN,
+    PORTWAY_TCP,
+    RATHOLE_PLAIN,
+    RATHOLE_TLS,
+)
+from bench.systems.links import Line
+
+TLS, PLAIN, HTTP = PORTWAY_TCP.name, PORTWAY_PLAIN.name, PORTWAY_HTTP.name
+BULK = ("bulk-down-1", "bulk-up-1", "bulk-down-8", "bulk-up-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure of one of Portway's rows, in relation to the best of some peers."""
+
+    system: str
+    key: str
+    peers: tuple[str, ...]
+    ratio: float
+    at_least: bool = True
+    """False: the ratio is the most that is allowed (costs, delays)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A target and what the run says to it."""
+
+    target: Target
+    peer: str
+    """The best of the target's peers that were measured, "" without any."""
+
+    ratio: float | None
+    """None when one of both sides was not measured."""
+
+    @property
+    def met(self) -> bool | None:
+        """None when it cannot be said."""
+        if self.ratio is None:
+            return None
+        return self.ratio >= self.target.ratio if self.target.at_least else self.ratio <= self.target.ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A figure that has a bound of its own, not in relation to a peer."""
+
+    system: str
+    key: str
+    limit: float
+    at_least: bool = False
+    """False: the limit is the most that is allowed."""
+
+    def kept_by(self, value: float) -> bool:
+        """Whether `value` is within it."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+def _each(keys: tuple[str, ...], system: str, peers: tuple[str, ...], ratio: float) -> tuple[Target, ...]:
+    return tuple(Target(system, key, peers, ratio) for key in keys)
+
+
+def _cost(keys: tuple[str, ...], system: str, peers: tuple[str, ...], ratio: float) -> tuple[Target, ...]:
+    return tuple(Target(system, f"{key}-cpu", peers, ratio, at_least=False) for key in keys)
+
+
+_TLS_PEER, _PLAIN_PEER, _VHOST_PEER = (RATHOLE_TLS.name,), (RATHOLE_PLAIN.name,), (FRP_VHOST.name,)
+_PLAIN_PEERS = (RATHOLE_PLAIN.name, BORE.name, FRP_TCP.name, FRP_PLAIN.name)
+
+FIRST = (
+    *_each(BULK, TLS, _TLS_PEER, 1.0),
+    Target(TLS, "keepalive", _TLS_PEER, 0.9),
+    Target(TLS, "connections", _TLS_PEER, 2.0),
+    *_each(BULK, PLAIN, _PLAIN_PEER, 1.0),
+    Target(HTTP, "keepalive", (HAPROXY_HTTP.name,), 0.3),
+)
+"""Of the walking skeleton."""
+
+ENGINE = (
+    *_each(BULK, TLS, _TLS_PEER, 1.6),
+    *_cost(BULK, TLS, _TLS_PEER, 0.65),
+    *_each(BULK, PLAIN, _PLAIN_PEERS, 1.3),
+    *_each(BULK, PLAIN, (HAPROXY_TCP.name,), 0.8),
+    Target(TLS, "keepalive", _TLS_PEER, 1.15),
+    Target(TLS, "keepalive", _PLAIN_PEER, 0.95),
+    Target(HTTP, "keepalive", _VHOST_PEER, 5.0),
+    Target(HTTP, "keepalive", (HAPROXY_HTTP.name,), 0.8),
+    Target(TLS, "connections", _TLS_PEER, 6.0),
+    Target(TLS, "connections", _PLAIN_PEER, 0.9),
+    Target(HTTP, "connections", _VHOST_PEER, 1.0),
+    Target(TLS, "latency-alone-p50", _TLS_PEER, 1.1, at_least=False),
+    Target(TLS, "latency-alone-p99", _TLS_PEER, 1.1, at_least=False),
+    Target(TLS, "latency-beside-p99", _TLS_PEER, 0.7, at_least=False),
+    Target(TLS, "latency-tenant-p99", _TLS_PEER, 0.7, at_least=False),
+)
+"""Of the engine at its limit."""
+
+LINE = Line()
+QUEUE_MS_MAX = 60  # that a tunnel may add to the line's round trip
+FLAT_MB = 16.0  # of 10 GB: windows, pools and buffers may grow by so much, bytes that nobody reads may not
+
+ENGINE_BOUNDS = (
+    *(Bound(TLS, f"far-{way}", 0.9, at_least=True) for way in ("down", "up")),
+    *(Bound(TLS, f"far-{way}-p99", 1000 * LINE.rtt_s + QUEUE_MS_MAX) for way in ("down", "up")),
+    Bound(TLS, "idle", 4.0),
+    Bound(HTTP, "idle", 8.0),
+    *(Bound(system, "crowd-lost", 0) for system in (TLS, HTTP)),
+    *(Bound(system, f"stall-{way}-memory", FLAT_MB) for system in (TLS, HTTP) for way in ("down", "up")),
+    *(Bound(system, f"stall-{way}-times", 1.3) for system in (TLS, HTTP) for way in ("down", "up")),
+)
+"""Figures that need no peer."""
+
+GOALS: dict[str, tuple[tuple[Target, ...], tuple[Bound, ...]]] = {"first": (FIRST, ()), "engine": (ENGINE, ENGINE_BOUNDS)}
+"""Name → targets, as in `--targets`."""
+
+
+def judge(target: Target, results: Results) -> Verdict:
+    """Compare with the strongest of the measured peers."""
+    rows = {peer: value for peer in target.peers if (value := results.value(peer, target.key))}
+    ours = results.value(target.system, target.key)
+    if not rows or ours is None:
+        return Verdict(target, "", None)
+    best = max(rows, key=rows.__getitem__) if target.at_least else min(rows, key=rows.__getitem__)
+    return Verdict(target, best, ours / rows[best])
