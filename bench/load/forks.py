@@ -19,11 +19,14 @@ class Forks:
 
     def start(self, run: Callable[[], None], seconds_max: int) -> None:
         """Run `run` in a child that ends with it, with us, or after `seconds_max`."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # a child may end before it is noted
         pid = os.fork()
         if pid:
             self._pids.add(pid)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             return
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             die_with_parent()
@@ -38,7 +41,10 @@ class Forks:
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
         while self._pids:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:  # the next signal came within this handler, and its own call took the last child
+                return
             if pid == 0:
                 return
             self._pids.discard(pid)
