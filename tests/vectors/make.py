@@ -28,6 +28,8 @@ from portway.protocol.control.messages import (
     Granted,
     Hello,
     Limits,
+    Measure,
+    Measured,
     Message,
     Proof,
     Refused,
@@ -106,6 +108,7 @@ def control_messages() -> dict[str, Message]:
         "Claim of a host": Claim(id=4, kind="http", host="app.example.org"),
         "Claim of a port": Claim(id=6, kind="tcp", port=20001),
         "Release": Release(id=5, tunnel=1),
+        "Measure": Measure(id=7, direction="down", streams=8, seconds=5.0),
         "Challenge": Challenge(scram=_conversation(tls=True)[1]),
         "Welcome": Welcome(
             scram=_conversation(tls=True)[3],
@@ -126,6 +129,7 @@ def control_messages() -> dict[str, Message]:
         "Drain": Drain(reason="the server is being updated"),
         "Ended": Ended(code="replaced", reason="another session took the name over", next_step=""),
         "Activity": Activity(tunnel=1, requests=[request_line("GET", "/caf\u00e9", 200, 0.25), request_line("POST", "/", 0, 10)], missed=7),
+        "Measured": Measured(id=7, bytes=2**33, seconds=3.5, cpu_s=1.75, wait_s=0.25),
     }
 
 

@@ -24,6 +24,8 @@ from portway.protocol.control.messages import (
     Granted,
     Hello,
     Limits,
+    Measure,
+    Measured,
     Message,
     Proof,
     Refused,
@@ -70,6 +72,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Released, id=ids),
     st.builds(Drain, reason=text),
     st.builds(Ended, code=text, reason=text, next_step=text),
+    st.builds(Measure, id=ids, direction=st.sampled_from(["down", "up"]), streams=counts, seconds=seconds),
+    st.builds(Measured, id=ids, bytes=st.integers(0, 2**64 - 1), seconds=seconds, cpu_s=seconds, wait_s=seconds),
     st.builds(Activity, tunnel=u32, requests=lines, missed=counts),
 )
 
@@ -90,7 +94,7 @@ def test_every_message_survives_the_wire(message: Message) -> None:
 
 def test_the_strategy_above_knows_every_message() -> None:
     drawn = {"Hello", "Proof", "Attach", "AskTicket", "Claim", "Release", "Challenge", "Welcome", "Ticket", "Granted", "Refused"}
-    assert {kind.__name__ for kind in get_args(Message)} == drawn | {"Released", "Drain", "Ended", "Activity"}
+    assert {kind.__name__ for kind in get_args(Message)} == drawn | {"Released", "Drain", "Ended", "Activity", "Measure", "Measured"}
 
 
 @given(noise=st.binary(max_size=300))

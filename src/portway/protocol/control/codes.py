@@ -24,6 +24,9 @@ DRAINING: Final = "draining"
 TOO_MANY_LOGINS: Final = "too_many_logins"
 BAD_MESSAGE: Final = "bad_message"
 NOT_LOGGED_IN: Final = "not_logged_in"
+SPEED_TEST_OFF: Final = "speed_test_off"
+SPEED_TEST_BUSY: Final = "speed_test_busy"
+SPEED_TEST_TOO_LARGE: Final = "speed_test_too_large"
 
 WORDS: Final = MappingProxyType(
     {
@@ -51,9 +54,13 @@ WORDS: Final = MappingProxyType(
         TOO_MANY_LOGINS: "too many logins failed or are under way from this address",
         BAD_MESSAGE: "a message could not be understood",
         NOT_LOGGED_IN: "a message came that needs a login first",
+        # Speed tests.
+        SPEED_TEST_OFF: "the server's operator allows no speed tests",
+        SPEED_TEST_BUSY: "a speed test of this session, or as many as the server takes, are under way",
+        SPEED_TEST_TOO_LARGE: "the speed test has more streams or takes longer than the server allows",
     }
 )
 """Code → its meaning as half a sentence, for docs and for a peer that sent a code without a reason."""
 
-COME_BACK_LATER: Final = frozenset({DRAINING, TOO_MANY_LOGINS})
+COME_BACK_LATER: Final = frozenset({DRAINING, TOO_MANY_LOGINS, SPEED_TEST_BUSY})
 """Codes that say nothing about the agent: it tries again with its usual back-off. Every other code is final."""

@@ -119,6 +119,19 @@ class Release(_Message, frozen=True, kw_only=True):
     tunnel: U32
 
 
+class Measure(_Message, frozen=True, kw_only=True):
+    """Asks for a speed test on the session's links; answered by Measured when it is over, or by Refused.
+
+    A server that does not know it refuses it under its id, and the session goes on.
+    """
+
+    id: RequestId
+    direction: Literal["down", "up"]
+    """down: the server sends and the agent counts; up: the other way round."""
+    streams: Count
+    seconds: Seconds
+
+
 # Server to agent
 
 
@@ -217,8 +230,22 @@ class Activity(_Message, frozen=True, kw_only=True):
     """Requests left out because there were too many to tell."""
 
 
-FromAgent: TypeAlias = Hello | Proof | Attach | AskTicket | Claim | Release
-FromServer: TypeAlias = Challenge | Welcome | Ticket | Granted | Refused | Released | Drain | Ended | Activity
+class Measured(_Message, frozen=True, kw_only=True):
+    """Answer to Measure: what the server counted in the steady stretch of the test (session/speed.py)."""
+
+    id: RequestId
+    bytes: U64
+    """Of all streams: sent with `down`, received with `up`."""
+    seconds: Seconds
+    """How long the stretch was."""
+    cpu_s: Seconds
+    """CPU time of the server's process in it."""
+    wait_s: Seconds = 0.0
+    """How long that process was ready to run and waited for a core; 0 where the system does not tell."""
+
+
+FromAgent: TypeAlias = Hello | Proof | Attach | AskTicket | Claim | Release | Measure
+FromServer: TypeAlias = Challenge | Welcome | Ticket | Granted | Refused | Released | Drain | Ended | Activity | Measured
 Message: TypeAlias = FromAgent | FromServer
 
 
