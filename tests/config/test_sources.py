@@ -46,6 +46,7 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         plaintext_links = true
         agents_certificate = "/etc/portway/cert.pem"
         agents_key = "/etc/portway/key.pem"
+        no_speed_test = true
         hold = "2s"
         grace = "1h"
         """,
@@ -61,6 +62,7 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         plaintext_links=True,
         agents_certificate=Path("/etc/portway/cert.pem"),
         agents_key=Path("/etc/portway/key.pem"),
+        no_speed_test=True,
         hold_s=2.0,
         grace_s=3600.0,
     )

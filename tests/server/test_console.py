@@ -6,7 +6,7 @@ import pytest
 
 from portway import __version__
 from portway.server.console import Console, json_console
-from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, Stopping
+from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, SpeedTested, Stopping
 from portway.telemetry.terminal import Style
 
 LISTENING = Listening("127.0.0.1:8080", "127.0.0.1:4443", "example.org:4443", "20000-20999", "localhost")
@@ -44,6 +44,8 @@ def test_who_comes_and_goes_is_a_line_each() -> None:
         LeaseDown(1, "http://a"),
         SessionDown("s1", "laptop", "link lost"),
         LoginRefused("10.0.0.2:5", "bad_credentials"),
+        SpeedTested("s1", "laptop", "down", 8, 125 * 1024 * 1024, 5.4),
+        SpeedTested("s1", "laptop", "up", 1, 0, 1),
         Stopping("SIGTERM"),
     ) == [
         "agent up    laptop from 10.0.0.1:5, 0.1.0, session s1",
@@ -51,6 +53,8 @@ def test_who_comes_and_goes_is_a_line_each() -> None:
         "tunnel down http://a",
         "agent down  laptop, session s1: link lost",
         "refused     10.0.0.2:5: bad_credentials",
+        "speed test  laptop, down, 8 streams: 125 MiB in 5.4s, session s1",
+        "speed test  laptop, up, 1 stream: 0 B in 1s, session s1",
         "stopping: SIGTERM",
     ]
 

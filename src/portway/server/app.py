@@ -113,6 +113,7 @@ def _door(settings: ServerSettings, identity: Identity) -> DoorSettings:
         # The server's key never leaves it and outlives restarts, and so does what strangers are told of unknown tokens.
         decoy_seed=hashlib.sha256(b"portway decoy" + identity.key_file.read_bytes()).digest(),
         grace_s=settings.grace_s,
+        speed_tests=not settings.no_speed_test,
     )
 
 

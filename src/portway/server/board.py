@@ -7,7 +7,7 @@ from typing import assert_never
 import msgspec
 
 from portway import __version__
-from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, Stopping
+from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, SpeedTested, Stopping
 
 
 class SessionStatus(msgspec.Struct):
@@ -80,7 +80,7 @@ class ServerBoard:
                 self._leases.pop(event.url, None)
             case LoginRefused():
                 status.logins_refused += 1
-            case Stopping():
+            case SpeedTested() | Stopping():
                 pass
             case _:
                 assert_never(event)

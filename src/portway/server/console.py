@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from portway import __version__
-from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, Stopping
+from portway.protocol.units import format_duration, format_size
+from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, SpeedTested, Stopping
 from portway.telemetry.event_lines import event_line
 from portway.telemetry.terminal import Style, escape, table
 
@@ -45,6 +46,8 @@ class Console:
                 self.out(f"{style.warn('tunnel down')} {_safe(event.url)}")
             case LoginRefused():
                 self.out(f"{style.bad('refused')}     {_safe(event.peer)}: {_safe(event.code)}")
+            case SpeedTested():
+                self.out(f"speed test  {_safe(event.token)}, {_tested(event)}, session {_safe(event.session)}")
             case Stopping():
                 self.out(f"stopping: {_safe(event.reason)}")
             case _:
@@ -61,6 +64,11 @@ class Console:
         for line in table(rows, indent="  "):
             self.out(line)
         self.out(self.style.dim("  `portway token create NAME` prints what an agent needs to join"))
+
+
+def _tested(event: SpeedTested) -> str:
+    streams = "1 stream" if event.streams == 1 else f"{event.streams} streams"
+    return f"{event.direction}, {streams}: {format_size(event.bytes)} in {format_duration(event.seconds)}"
 
 
 def _safe(text: str) -> str:

@@ -66,11 +66,26 @@ class LoginRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeedTested:
+    """An agent's speed test is over; also told when it broke off."""
+
+    session: str
+    token: str
+    """The token's name."""
+    direction: str
+    """`down`: the server sent; `up`: it received."""
+    streams: int
+    bytes: int
+    """All that went through, what did not count included."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The server ends: no new visitors, agents are told."""
 
     reason: str
 
 
-ServerEvent = Listening | SessionUp | SessionDown | LeaseUp | LeaseDown | LoginRefused | Stopping
+ServerEvent = Listening | SessionUp | SessionDown | LeaseUp | LeaseDown | LoginRefused | SpeedTested | Stopping
 """Every event that a server can tell."""

@@ -23,6 +23,7 @@ from portway.protocol.control.messages import (
     Drain,
     Ended,
     Limits,
+    Measure,
     Message,
     Refused,
     Release,
@@ -38,6 +39,7 @@ from portway.server.events import LoginRefused, ServerEvent, SessionDown, Sessio
 from portway.server.granting import Granter
 from portway.server.guest import Guest, Stranger
 from portway.server.session import Session, SessionLink
+from portway.server.speed_tests import SpeedTests
 from portway.server.store import Store
 from portway.server.tunnels.lease import Owner
 from portway.server.tunnels.registry import Registry
@@ -80,6 +82,7 @@ class DoorSettings:
     grace_s: float
     """Told to agents; the registry keeps it."""
     region: str = ""
+    speed_tests: bool = True
 
 
 class Sessions:
@@ -109,6 +112,7 @@ class Sessions:
         self._random_bytes = random_bytes
         self._clock = clock
         self._gate = Gate()
+        self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
         self._tickets = Tickets(random_bytes)
         self._live: dict[str, Session] = {}
         self._guests: set[Guest] = set()
@@ -297,9 +301,11 @@ class Sessions:
             return
         if session.over:
             raise UnavailableError("the session is over")
-        stream.send(await self._answer(session, message))
+        answer = await self._answer(session, message)
+        if answer is not None:
+            stream.send(answer)
 
-    async def _answer(self, session: Session, message: Message) -> Message:
+    async def _answer(self, session: Session, message: Message) -> Message | None:
         match message:
             case Claim():
                 try:
@@ -313,8 +319,10 @@ class Sessions:
                 if len(session.links) >= LINKS_MAX:
                     return Refused(id=message.id, code=codes.BAD_TICKET, reason=f"the session has {LINKS_MAX} links already")
                 return Ticket(id=message.id, ticket=self._tickets.issue(session.session_id, self._reactor.refresh_now()))
+            case Measure():
+                return self._speed_tests.begin(session, message)  # it answers when it is over
             case _:
-                name, expected = type(message).__name__, " or ".join(kind.__name__ for kind in (Claim, Release, AskTicket))
+                name, expected = type(message).__name__, " or ".join(kind.__name__ for kind in (Claim, Release, AskTicket, Measure))
                 return Refused(code=codes.BAD_MESSAGE, reason=f"{name} came after the login", next_step=f"Send {expected}.")
 
     async def _claim(self, session: Session, claim: Claim) -> Message:

@@ -93,6 +93,8 @@ class ServerSettings:
 
     agents_key: Path | None = setting(None, read=_read_path, metavar="FILE", help="Its private key.", shown="")
 
+    no_speed_test: bool = setting(False, read=parse_yes_or_no, help="Refuse the speed tests of agents (`portway bench`).")
+
     hold_s: float = setting(
         5.0, read=parse_duration_s, metavar="TIME", help="How long a visitor waits for an agent that is away.", key="hold", shown="5s"
     )

@@ -1,0 +1,133 @@
+"""Both ends of a speed test: bytes that mean nothing, at the pace of the stream, judged over the same stretch."""
+
+import pytest
+
+from portway.engine.memory_channel import memory_pair
+from portway.engine.reactor import HELPING_BYTES
+from portway.errors import BrokenChannel
+from portway.session import speed
+from portway.session.speed import Payload, SpeedEnd, SpeedRun, Stopwatch
+from portway.telemetry.cpu import CpuTime
+from tests.kit.loops import EngineLoop
+
+PAYLOAD = memoryview(bytes(range(256)) * 64)
+
+
+class Both:
+    """One test between two ends in memory."""
+
+    def __init__(self, engine: EngineLoop, *, streams: int = 2, seconds: float = 0.2, capacity_bytes: int = 65536) -> None:
+        self.engine = engine
+        self.over: list[str] = []
+        reactor = engine.reactor
+        self.sender = SpeedRun(reactor, streams=streams, seconds=seconds, payload=PAYLOAD, on_over=lambda: self.over.append("sender"))
+        self.receiver = SpeedRun(reactor, streams=streams, seconds=seconds, payload=None, on_over=lambda: self.over.append("receiver"))
+        self.pairs = [memory_pair(reactor, capacity_bytes) for _ in range(streams)]
+
+    def begin(self) -> None:
+        for left, right in self.pairs:
+            self.sender.add(left)
+            self.receiver.add(right)
+
+    def until_over(self) -> None:
+        self.engine.run_until(lambda: len(self.over) == 2)
+
+
+def test_all_that_is_sent_is_received_and_both_ends_find_the_end(engine: EngineLoop) -> None:
+    both = Both(engine)
+    both.begin()
+    both.until_over()
+
+    assert both.sender.moved == both.receiver.moved > 0
+    assert both.sender.over
+    assert both.receiver.over
+    sent, received = both.sender.stretch(), both.receiver.stretch()
+    assert 0 < sent.bytes < both.sender.moved  # neither the beginning nor the overtime counts
+    assert 0 < received.bytes < both.receiver.moved
+    assert 0.04 < received.seconds < 0.2 + 0.2
+
+
+def test_a_slow_reader_sets_the_pace_and_nothing_queues(engine: EngineLoop) -> None:
+    both = Both(engine, streams=1, capacity_bytes=1000)
+    left, right = both.pairs[0]
+    both.sender.add(left)
+    engine.settle()
+
+    assert both.sender.moved == 1000 == len(right._received)
+
+
+def test_a_stream_that_never_ends_is_broken_off(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "PATIENCE_S", 0.1)
+    both = Both(engine, streams=1, seconds=0.1)
+    left, right = both.pairs[0]
+    both.receiver.add(right)
+    engine.run_until(lambda: bool(both.over))
+
+    assert both.over == ["receiver"]
+    with pytest.raises(BrokenChannel):
+        left.send(b"more")
+
+
+def test_streams_beyond_those_that_were_wanted_are_reset(engine: EngineLoop) -> None:
+    both = Both(engine, streams=1)
+    both.begin()
+    stranger, far = memory_pair(engine.reactor)
+
+    assert not both.sender.add(stranger)
+    with pytest.raises(BrokenChannel):
+        far.send(b"x")
+
+
+def test_a_stream_that_cannot_be_had_is_not_waited_for(engine: EngineLoop) -> None:
+    both = Both(engine, streams=2)
+    both.sender.miss()
+    assert both.over == []
+    both.sender.miss()
+
+    assert both.over == ["sender"]
+    assert both.sender.stretch().bytes == 0
+
+
+def test_a_broken_stream_is_over_and_the_others_go_on(engine: EngineLoop) -> None:
+    both = Both(engine, seconds=30.0)
+    both.begin()
+    both.pairs[0][1].abort()
+    engine.run_until(lambda: both.sender.moved > 200_000)
+    assert both.over == []
+    both.receiver.abort()
+    engine.run_until(lambda: len(both.over) == 2)
+
+    assert sorted(both.over) == ["receiver", "sender"]
+
+
+def test_the_stopwatch_counts_between_two_looks_only(engine: EngineLoop) -> None:
+    looks = iter(range(0, 100, 10))
+    cpu = iter([CpuTime(1.0, 0.0), CpuTime(2.0, 0.5), CpuTime(2.5, 1.5), CpuTime(99.0, 99.0)])
+    watch = Stopwatch(engine.reactor, 0.1, lambda: next(looks), lambda: next(cpu))
+    engine.run_until(lambda: watch._to is not None)
+    seen = watch.stretch()
+
+    assert (seen.bytes, seen.cpu) == (10, CpuTime(0.5, 1.0))
+
+
+def test_the_forgetful_end_gives_until_it_is_stopped() -> None:
+    end, buffer = SpeedEnd(PAYLOAD), memoryview(bytearray(10))
+    assert end.recv_into(buffer) == 10
+    assert bytes(buffer) == bytes(range(10))
+    assert (end.room(), end.send(b"abc"), end.ended) == (HELPING_BYTES, 3, False)
+    end.stop()
+
+    assert (end.recv_into(buffer), end.peek(), end.ended, end.readable) == (0, None, True, False)
+
+
+def test_the_payload_is_made_once_and_only_when_asked() -> None:
+    made: list[int] = []
+
+    def random_bytes(count: int) -> bytes:
+        made.append(count)
+        return bytes(count)
+
+    payload = Payload(random_bytes)
+    assert made == []
+    assert payload.view is payload.view
+    assert made == [HELPING_BYTES]
