@@ -35,7 +35,7 @@ async def run(settings: AgentSettings, *, on_event: Tell, stop: asyncio.Event | 
         needs = SessionNeeds(
             reactor=reactor,
             settings=settings,
-            tls=_tls(settings),
+            tls=tls_of(settings),
             identity=ensure_identity(settings.data_dir, settings.join.token_id, secrets.token_bytes),
             claims=claims,
             origins=Origins(reactor, claims, on_event),
@@ -85,8 +85,12 @@ async def _session_after_session(needs: SessionNeeds) -> RefusedError:
         await asyncio.sleep(delay_s)
 
 
-def _tls(settings: AgentSettings) -> AgentTls | None:
-    """Return how to verify the server; both ends must have said it when links are plain."""
+def tls_of(settings: AgentSettings) -> AgentTls | None:
+    """Return how to verify the server, None for plain links; both ends must have said it when links are plain.
+
+    Raises:
+        ConfigError: only one of them has.
+    """
     join = settings.join
     if join.plaintext and not settings.plaintext_links:
         raise ConfigError(

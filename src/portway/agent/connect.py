@@ -10,7 +10,19 @@ from portway.agent.link import AgentLink, Budgets
 from portway.agent.link_keeper import LinkKeeper
 from portway.agent.needs import SessionNeeds
 from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
-from portway.protocol.control.messages import Activity, BadMessageError, Drain, Ended, Granted, Message, Refused, Release, Released, Ticket
+from portway.protocol.control.messages import (
+    Activity,
+    BadMessageError,
+    Drain,
+    Ended,
+    Granted,
+    Message,
+    Refused,
+    Release,
+    Released,
+    Ticket,
+    Welcome,
+)
 from portway.session.login import Credentials, Login, error_of, log_in
 from portway.telemetry.logs import get_log
 
@@ -35,6 +47,8 @@ class AgentSession:
         """Nothing happens before `run`."""
         self.links: list[AgentLink] = []
         """Live links, lowest number first: control messages travel on the first one."""
+        self.welcome: Welcome | None = None
+        """What the server said of this session; None before the login."""
         self._needs = needs
         self._budgets = Budgets(needs)
         self._welcomed_at: float | None = None
@@ -82,7 +96,7 @@ class AgentSession:
             login = await log_in(link.stream, credentials, binding=link.binding, random_bytes=needs.random_bytes)
         except (UnavailableError, PeerError) as error:
             raise link.explained(error) from error
-        self._welcomed_at = needs.clock()
+        self._welcomed_at, self.welcome = needs.clock(), login.welcome
         link.welcomed()
         needs.on_event(Online(login.welcome.session, login.welcome.server, link.mux.rtt_s))
         return login
@@ -178,6 +192,8 @@ class AgentSession:
             link.stream.abort(f"no message came within {CLAIM_S_MAX:g} s, and a claim is open")
 
     def _hear(self, message: Message) -> None:
+        if self._needs.on_answer(message):
+            return
         match message:
             case Granted() | Refused():
                 self._hear_answer(message)
