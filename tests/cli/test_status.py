@@ -13,7 +13,7 @@ from portway.agent.board import AgentBoard
 from portway.agent.events import Online, RelayDone, RequestDone, TunnelUp
 from portway.clock import wall
 from portway.server.board import ServerBoard
-from portway.server.events import LeaseUp, Listening, SessionUp
+from portway.server.events import LeaseUp, Listening, SessionUp, VisitorsTurnedAway
 from tests.cli.conftest import Portway
 
 
@@ -84,6 +84,14 @@ def test_people_see_servers_and_agents_with_their_tunnels(portway: Portway, fold
         "  tcp://127.0.0.1:20001      127.0.0.1:22    1 relays, 10 B in, 20 B out",
         "  tcp://127.0.0.1:20002      127.0.0.1:23    no visitors yet",
     ]
+
+
+def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path, server: ServerBoard) -> None:
+    server(VisitorsTurnedAway(12, 500, 512, "http"))
+    with program(folder / "server-2.sock", server.document()):
+        lines = portway("status").stdout.splitlines()
+
+    assert lines[1] == "  12 visitors were turned away: there was no place for them"
 
 
 def test_programs_see_json(portway: Portway, folder: Path, agent: AgentBoard) -> None:

@@ -71,6 +71,8 @@ class World:
     secrets: dict[str, str] = field(default_factory=dict)
     """What must never be seen, by what it is."""
     token_ids: list[str] = field(default_factory=list)
+    server_before: tuple[str, ...] = ()
+    """Words before the server's, such as those that lower its limits."""
 
     def __post_init__(self) -> None:
         first = steady_ports(TCP_PORTS + 2)
@@ -128,7 +130,7 @@ class World:
         words = ["server", "--http", f"127.0.0.1:{self.http_port}", "--agents", f"{self.agents_host}:{self.agents_port}"]
         words += ["--tcp-ports", f"{self.tcp_port}-{self.tcp_port + TCP_PORTS - 1}", "--data", str(self.server_data)]
         words += ["--log-level", "debug", *(["--json"] if as_json else []), *self.server_flags, *flags]
-        server = self.start(*words)
+        server = self.start(*words, before=self.server_before)
         server.expect('"event":"listening"' if as_json else "they dial")
         return server
 

@@ -3,7 +3,16 @@
 import msgspec
 
 from portway.server.board import ServerBoard, ServerStatus
-from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, SessionDown, SessionUp, Stopping
+from portway.server.events import (
+    LeaseDown,
+    LeaseUp,
+    Listening,
+    LoginRefused,
+    SessionDown,
+    SessionUp,
+    Stopping,
+    VisitorsTurnedAway,
+)
 
 
 def picture(board: ServerBoard) -> ServerStatus:
@@ -20,6 +29,8 @@ def test_the_board_knows_who_is_there_and_what_is_held() -> None:
     board(LoginRefused("127.0.0.1:7", "bad_credentials"))
     board(SessionDown("s2", "phone", "link lost"))
     board(LeaseDown(2, "tcp://localhost:20001"))
+    board(VisitorsTurnedAway(1, 500, 512, "http"))
+    board(VisitorsTurnedAway(4000, 512, 512, "tcp port 20001"))
     board(Stopping("SIGTERM"))
 
     status = picture(board)
@@ -27,6 +38,7 @@ def test_the_board_knows_who_is_there_and_what_is_held() -> None:
     assert [(session.session, session.token) for session in status.sessions] == [("s1", "laptop")]
     assert [(lease.url, lease.session) for lease in status.tunnels] == [("http://a.localhost:8080", "s1")]
     assert status.logins_refused == 1
+    assert status.visitors_turned_away == 4001
 
 
 def test_a_lease_that_another_session_took_over_is_one_lease() -> None:

@@ -6,7 +6,18 @@ import pytest
 
 from portway import __version__
 from portway.server.console import Console, json_console
-from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, SpeedTested, Stopping
+from portway.server.events import (
+    LeaseDown,
+    LeaseUp,
+    Listening,
+    LoginRefused,
+    ServerEvent,
+    SessionDown,
+    SessionUp,
+    SpeedTested,
+    Stopping,
+    VisitorsTurnedAway,
+)
 from portway.telemetry.terminal import Style
 
 LISTENING = Listening("127.0.0.1:8080", "127.0.0.1:4443", "example.org:4443", "20000-20999", "localhost")
@@ -46,6 +57,7 @@ def test_who_comes_and_goes_is_a_line_each() -> None:
         LoginRefused("10.0.0.2:5", "bad_credentials"),
         SpeedTested("s1", "laptop", "down", 8, 125 * 1024 * 1024, 5.4),
         SpeedTested("s1", "laptop", "up", 1, 0, 1),
+        VisitorsTurnedAway(4000, 511, 512, "tcp port 20001"),
         Stopping("SIGTERM"),
     ) == [
         "agent up    laptop from 10.0.0.1:5, 0.1.0, session s1",
@@ -55,6 +67,7 @@ def test_who_comes_and_goes_is_a_line_each() -> None:
         "refused     10.0.0.2:5: bad_credentials",
         "speed test  laptop, down, 8 streams: 125 MiB in 5.4s, session s1",
         "speed test  laptop, up, 1 stream: 0 B in 1s, session s1",
+        "turned away 4,000 visitors: 511 visitors are here, 512 places; the last came to tcp port 20001",
         "stopping: SIGTERM",
     ]
 

@@ -62,6 +62,8 @@ def _server_lines(one: ServerStatus, now: float) -> list[str]:
 
     since = format_duration(max(0.0, now - one.since))
     lines = [f"server {one.pid}  up {since}  *.{one.domain} at {one.http}, agents at {one.agents}, {len(one.sessions)} logged in"]
+    if one.visitors_turned_away:
+        lines.append(f"  {one.visitors_turned_away} visitors were turned away: there was no place for them")
     tokens = {session.session: session.token for session in one.sessions}
     rows = [(escape(lease.url), f"agent {escape(tokens.get(lease.session, 'away'))}") for lease in one.tunnels]
     return lines + table(rows, indent="  ")

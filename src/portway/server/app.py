@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import ipaddress
 import secrets
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -26,6 +27,7 @@ from portway.server.events import Listening, ServerEvent, Stopping
 from portway.server.granting import Granter
 from portway.server.identity import Advertised, Identity, identity_of, record_advertised
 from portway.server.listening import open_listener, open_port
+from portway.server.places import Places
 from portway.server.sessions import DoorSettings, Sessions
 from portway.server.settings import ServerSettings
 from portway.server.store import FILE, Store
@@ -56,16 +58,12 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
         identity = identity_of(settings)
         registry = Registry(reactor.soon, grace_s=settings.grace_s, first_epoch=_first_epoch())
 
-        http_edge = HttpEdge(reactor, registry, HttpEdgeSettings(hold_s=settings.hold_s))
+        places = Places(reactor, on_event)
+        http_edge = HttpEdge(reactor, registry, HttpEdgeSettings(hold_s=settings.hold_s), places)
         house.callback(http_edge.close)
         http = Listener(reactor, open_listener(settings.http, "http"), http_edge.accept)
         house.callback(http.close)
-        tcp_edge = TcpEdge(
-            reactor,
-            lambda port: open_port(ListenAddress(settings.tcp_host, port)),
-            secrets.token_bytes,
-            TcpEdgeSettings(hold_s=settings.hold_s),
-        )
+        tcp_edge = _tcp_edge(reactor, settings, places)
 
         sessions = Sessions(reactor, registry, store, _door(settings, identity), on_event=on_event, random_bytes=secrets.token_bytes)
         agents_sock = open_listener(settings.agents, "agents")
@@ -97,6 +95,13 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
             tcp_edge.stop_listening()
             sessions.drain("the server is stopping")
             await _drain(lambda: tcp_edge.visitors + http_edge.busy)
+
+
+def _tcp_edge(reactor: Reactor, settings: ServerSettings, places: Places) -> TcpEdge:
+    def listen(port: int) -> socket.socket:
+        return open_port(ListenAddress(settings.tcp_host, port))
+
+    return TcpEdge(reactor, listen, secrets.token_bytes, TcpEdgeSettings(hold_s=settings.hold_s), places)
 
 
 async def _drain(visitors: Callable[[], int]) -> None:

@@ -7,7 +7,18 @@ from typing import assert_never
 import msgspec
 
 from portway import __version__
-from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, SpeedTested, Stopping
+from portway.server.events import (
+    LeaseDown,
+    LeaseUp,
+    Listening,
+    LoginRefused,
+    ServerEvent,
+    SessionDown,
+    SessionUp,
+    SpeedTested,
+    Stopping,
+    VisitorsTurnedAway,
+)
 
 
 class SessionStatus(msgspec.Struct):
@@ -45,6 +56,8 @@ class ServerStatus(msgspec.Struct, tag_field="program", tag="server"):
     sessions: list[SessionStatus] = []
     tunnels: list[LeaseStatus] = []
     logins_refused: int = 0
+    visitors_turned_away: int = 0
+    """For want of a place, up to ten seconds ago."""
 
 
 class ServerBoard:
@@ -80,6 +93,8 @@ class ServerBoard:
                 self._leases.pop(event.url, None)
             case LoginRefused():
                 status.logins_refused += 1
+            case VisitorsTurnedAway():
+                status.visitors_turned_away += event.count
             case SpeedTested() | Stopping():
                 pass
             case _:

@@ -6,7 +6,18 @@ from typing import assert_never
 
 from portway import __version__
 from portway.protocol.units import format_duration, format_size
-from portway.server.events import LeaseDown, LeaseUp, Listening, LoginRefused, ServerEvent, SessionDown, SessionUp, SpeedTested, Stopping
+from portway.server.events import (
+    LeaseDown,
+    LeaseUp,
+    Listening,
+    LoginRefused,
+    ServerEvent,
+    SessionDown,
+    SessionUp,
+    SpeedTested,
+    Stopping,
+    VisitorsTurnedAway,
+)
 from portway.telemetry.event_lines import event_line
 from portway.telemetry.terminal import Style, escape, table
 
@@ -46,6 +57,9 @@ class Console:
                 self.out(f"{style.warn('tunnel down')} {_safe(event.url)}")
             case LoginRefused():
                 self.out(f"{style.bad('refused')}     {_safe(event.peer)}: {_safe(event.code)}")
+            case VisitorsTurnedAway():
+                full = f"{event.visitors:,} visitors are here, {event.places:,} places; the last came to {_safe(event.last)}"
+                self.out(f"{style.bad('turned away')} {event.count:,} visitors: {full}")
             case SpeedTested():
                 self.out(f"speed test  {_safe(event.token)}, {_tested(event)}, session {_safe(event.session)}")
             case Stopping():

@@ -66,6 +66,20 @@ class LoginRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class VisitorsTurnedAway:
+    """There was no place for some visitors. Told of the first at once, then of all others every 10 seconds."""
+
+    count: int
+    """How many, since this was last told."""
+    visitors: int
+    """Who is here now."""
+    places: int
+    """For visitors, in all; fewer for each tunnel (see `server/places.py`)."""
+    last: str
+    """Where the last one came: `http`, or `tcp port 20001`."""
+
+
+@dataclass(frozen=True, slots=True)
 class SpeedTested:
     """An agent's speed test is over; also told when it broke off."""
 
@@ -87,5 +101,5 @@ class Stopping:
     reason: str
 
 
-ServerEvent = Listening | SessionUp | SessionDown | LeaseUp | LeaseDown | LoginRefused | SpeedTested | Stopping
+ServerEvent = Listening | SessionUp | SessionDown | LeaseUp | LeaseDown | LoginRefused | VisitorsTurnedAway | SpeedTested | Stopping
 """Every event that a server can tell."""

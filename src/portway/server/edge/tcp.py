@@ -13,6 +13,7 @@ from portway.engine.timers import Timer
 from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import encode_visitor
 from portway.protocol.stream_status import StreamStatus
+from portway.server.places import TUNNEL_TIMES, Places, Share, turn_away
 from portway.server.tunnels.lease import Lease, LeaseKey
 from portway.telemetry.logs import get_log
 
@@ -45,18 +46,18 @@ class TcpEdge:
         listen: Callable[[int], socket.socket],
         random_bytes: Callable[[int], bytes],
         settings: TcpEdgeSettings | None = None,
+        places: Places | None = None,
     ) -> None:
-        """`listen` returns a listening socket for a port, or raises OSError."""
+        """`listen` returns a listening socket for a port, or raises OSError; `places` are shared with other edges."""
         self.reactor = reactor
         self.settings = settings or TcpEdgeSettings()
         self.random_bytes = random_bytes
+        self.visitors = 0
+        """Visitors now, on all ports, also on those that are closed already."""
+        self.places = places or Places(reactor)
+        self.places.count(lambda: self.visitors)
         self._listen = listen
         self._ports: dict[LeaseKey, _Port] = {}
-
-    @property
-    def visitors(self) -> int:
-        """Visitors on all ports now."""
-        return sum(len(port.visits) for port in self._ports.values())
 
     def open(self, lease: Lease) -> None:
         """Listen on the lease's port; a port that is open stays so.
@@ -88,6 +89,7 @@ class _Port:
         self.visits: set[_Visit] = set()
         self.listener = Listener(edge.reactor, sock, self._accept)
         host, self.number = self.listener.address
+        self._share = Share(edge.places, f"tcp port {self.number}", times=TUNNEL_TIMES, most=edge.settings.visitors_max)
         self._host = "" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared with, not bound
 
     def close(self) -> None:
@@ -96,11 +98,10 @@ class _Port:
             visit.abort()
 
     def _accept(self, sock: socket.socket, address: Address) -> None:
-        visitor = SocketChannel(self.edge.reactor, sock)
-        if len(self.visits) >= self.edge.settings.visitors_max:
-            visitor.abort()
-            log.debug("visitor over the cap", port=self.number)
+        if not self._share.has_place(sock, len(self.visits)):
+            turn_away(sock)
             return
+        visitor = SocketChannel(self.edge.reactor, sock)
         try:
             arrived_at: Address = (self._host, self.number) if self._host else sock.getsockname()[:2]
         except OSError:  # gone already
@@ -108,6 +109,7 @@ class _Port:
             return
         visit = _Visit(self, visitor, address, arrived_at)
         self.visits.add(visit)
+        self.edge.visitors += 1
         visit.go()
 
 
@@ -194,6 +196,9 @@ class _Visit:
         self._leave()
 
     def _leave(self) -> None:
+        if self._over:
+            return
         self._over = True
         self._stop_waiting()
         self._port.visits.discard(self)
+        self._port.edge.visitors -= 1

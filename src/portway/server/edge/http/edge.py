@@ -11,6 +11,7 @@ from portway.engine.socket_channel import SocketChannel
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.forwarding import forwarded_fields
 from portway.protocol.names import normalise_host
+from portway.server.edge.http.apologies import Apologies
 from portway.server.edge.http.deadlines import Deadlines
 from portway.server.edge.http.handover import Handover
 from portway.server.edge.http.linger import Linger
@@ -18,6 +19,7 @@ from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.http.visitor import Visitor
+from portway.server.places import HTTP_TIMES, Places, Share
 from portway.server.tunnels.lease import Kind, Lease
 
 HOSTS_KNOWN_MAX = 4096
@@ -36,9 +38,16 @@ class HttpEdge:
     """Serves visitors of every http tunnel, on one reactor, without a coroutine."""
 
     def __init__(
-        self, reactor: Reactor, routes: Routes, settings: HttpEdgeSettings | None = None, *, scheme: str = "http", clock: Clock = wall
+        self,
+        reactor: Reactor,
+        routes: Routes,
+        settings: HttpEdgeSettings | None = None,
+        places: Places | None = None,
+        *,
+        scheme: str = "http",
+        clock: Clock = wall,
     ) -> None:
-        """Route by `routes`; `scheme` is what origins are told the visitor used, `clock` tells them when."""
+        """Route by `routes`; `places` are shared with other edges; `scheme` is what origins are told, `clock` tells them when."""
         self.reactor = reactor
         self.settings = settings or HttpEdgeSettings()
         self.wall = clock
@@ -51,6 +60,10 @@ class HttpEdge:
         self._visitors: dict[Visitor, None] = {}
         self._relays: dict[Relay, None] = {}
         self._lingering: dict[Linger, None] = {}
+        places = places or Places(reactor)
+        places.count(lambda: self.visitors)
+        self._share = Share(places, scheme, times=HTTP_TIMES, most=self.settings.visitors_max)
+        self._apologies = Apologies(reactor, places.apologies_max, self.settings.linger_s)
         self.pools = Pools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget)
 
     @property
@@ -65,10 +78,10 @@ class HttpEdge:
 
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve a connected, non-blocking socket (a listener's `on_accept`)."""
-        if self.visitors >= self.settings.visitors_max:
-            sock.close()
-            return
-        self.serve(SocketChannel(self.reactor, sock), address)
+        if self._share.has_place(sock, self.visitors):
+            self.serve(SocketChannel(self.reactor, sock), address)
+        else:
+            self._apologies.say(sock)
 
     def serve(self, channel: Channel, address: tuple[str, int]) -> None:
         """Serve a channel, of whatever kind; `address` is the visitor's."""
@@ -84,6 +97,7 @@ class HttpEdge:
             linger.abort()
         for relay in list(self._relays):
             relay.abort("the server stops")
+        self._apologies.close()
         self.pools.close()
         self._deadlines.close()
 

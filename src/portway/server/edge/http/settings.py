@@ -50,7 +50,7 @@ class HttpEdgeSettings:
     connections after 2 s, Node and uvicorn after 5 s, and such a request cannot be retried when it meets that close."""
 
     visitors_max: int = 18_000
-    """Visitors connected at the same time, below the 20,000 descriptors of a process; more are closed at once."""
+    """Visitors connected at the same time, of the 20,000 descriptors of a process; more get 503. `server/places.py` may allow fewer."""
 
     def __post_init__(self) -> None:
         """Refuse what could never work."""

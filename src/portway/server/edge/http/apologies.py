@@ -1,0 +1,44 @@
+"""Tells visitors for whom there is no place that there is none, as long as even that is affordable."""
+
+import socket
+
+from portway.engine.reactor import Reactor
+from portway.engine.socket_channel import SocketChannel
+from portway.errors import BrokenChannel
+from portway.protocol.http1.answers import render_answer
+from portway.server.edge.http.linger import Linger
+from portway.server.places import turn_away
+
+_NO_PLACE = render_answer("overloaded")
+
+
+class Apologies:
+    """Answers 503 before any request was read: there is no room to wait for it. Bounded in number and time."""
+
+    def __init__(self, reactor: Reactor, at_a_time_max: int, patience_s: float) -> None:
+        """Tell `at_a_time_max` visitors at a time, for `patience_s` seconds at most; others are reset."""
+        self._reactor = reactor
+        self._at_a_time_max = at_a_time_max
+        self._patience_s = patience_s
+        self._under_way: dict[Linger, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def say(self, sock: socket.socket) -> None:
+        """Answer, and close once the visitor has read it; or reset at once."""
+        if len(self._under_way) >= self._at_a_time_max:
+            turn_away(sock)
+            return
+        channel = SocketChannel(self._reactor, sock)
+        try:
+            channel.send(_NO_PLACE)  # into the empty buffer of a new socket: it takes the whole
+        except BrokenChannel:
+            channel.abort()
+        else:
+            Linger(self._reactor, channel, self._patience_s, self._under_way)
+
+    def close(self) -> None:
+        """Break off those under way."""
+        for linger in list(self._under_way):
+            linger.abort()

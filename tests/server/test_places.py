@@ -1,0 +1,106 @@
+"""Who finds a place: by the number of a descriptor, and by what is left for others. With real sockets."""
+
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from portway.engine.listener import Listener, listen
+from portway.server.events import VisitorsTurnedAway
+from portway.server.places import ENDLESS, Places, Share, descriptors_max, turn_away
+from tests.kit.loops import EngineLoop
+from tests.kit.sockets import open_descriptors, tcp_pair
+
+
+@pytest.fixture
+def sockets() -> Iterator[Callable[[], socket.socket]]:
+    """A function that opens one more socket."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(socket.socket())
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "visitors_end"), [(64, 32), (1024, 512), (4096, 3584), (20_000, 18_000), (ENDLESS, ENDLESS - ENDLESS // 10)]
+)
+def test_a_part_of_all_descriptors_is_kept_from_visitors(engine: EngineLoop, descriptors: int, visitors_end: int) -> None:
+    assert Places(engine.reactor, descriptors=descriptors).visitors_end == visitors_end
+
+
+def test_this_process_s_limit_counts_when_no_other_is_said(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (2048, 4096))
+    assert Places(engine.reactor).visitors_end == 1536
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert descriptors_max() == ENDLESS
+
+
+def test_whoever_took_the_descriptors_those_kept_are_not_for_visitors(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
+    end = open_descriptors() + 20
+    share = Share(Places(engine.reactor, descriptors=2 * end), "tcp port 1", times=10**6, most=10**6)
+    answers = [(sock.fileno(), share.has_place(sock, 0)) for sock in (sockets() for _ in range(40))]
+    assert answers == [(number, number < end) for number, _ in answers]
+    assert {found for _, found in answers} == {True, False}
+
+
+def test_a_greedy_share_leaves_room_for_others(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
+    places = Places(engine.reactor, descriptors=36_000)
+    sock, held = sockets(), [0, 0]
+    places.count(lambda: sum(held))
+    for who in range(2):
+        share = Share(places, "greedy", times=3, most=10**6)
+        while share.has_place(sock, held[who]):
+            held[who] += 1
+    end = places.visitors_end
+    assert held[0] == pytest.approx(end * 3 / 4, abs=2)
+    assert held[1] == pytest.approx(end / 4 * 3 / 4, abs=2)
+    assert Share(places, "modest", times=3, most=10**6).has_place(sock, 0)
+    assert not Share(places, "modest", times=3, most=5).has_place(sock, 5), "its own cap holds, too"
+
+
+def test_the_first_one_is_told_at_once_and_a_flood_is_one_line(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
+    told: list[VisitorsTurnedAway] = []
+    places = Places(engine.reactor, told.append, descriptors=36_000)
+    places.count(lambda: 7)
+    share, sock = Share(places, "tcp port 1", times=3, most=0), sockets()
+    for _ in range(1000):
+        assert not share.has_place(sock, 0)
+    assert told == [VisitorsTurnedAway(1, 7, places.visitors_end, "tcp port 1")]
+
+
+def test_a_visitor_turned_away_sees_a_reset_and_holds_no_descriptor(engine: EngineLoop) -> None:
+    """Not until the end of the batch either: a flood would use up what is kept for agents."""
+    near, far = tcp_pair()
+    with near:
+        near.send(b"hello")
+        before = open_descriptors()
+        turn_away(far)
+        assert open_descriptors() == before - 1
+        with pytest.raises(ConnectionResetError):
+            near.recv(1)
+
+
+def test_a_flood_in_one_batch_leaves_the_kept_descriptors_alone(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
+    end = open_descriptors() + 60
+    places = Places(engine.reactor, descriptors=2 * end)
+    share, highest = Share(places, "tcp port 1", times=10**6, most=10**6), 0
+    taken: list[socket.socket] = []
+
+    def accept(sock: socket.socket, _address: tuple[str, int]) -> None:
+        nonlocal highest
+        highest = max(highest, sock.fileno())
+        if share.has_place(sock, 0):
+            taken.append(sock)
+        else:
+            turn_away(sock)
+
+    listener = Listener(engine.reactor, listen("127.0.0.1", 0), accept)
+    for _ in range(50):
+        sockets().connect(listener.address)
+    engine.settle()
+    listener.close()
+    engine.settle()
+    assert len(taken) < 50, "some found no place"
+    assert highest <= end + 50, "the visitors' own ends in this process, and one more"
+    for sock in taken:
+        sock.close()
