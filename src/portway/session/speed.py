@@ -82,7 +82,7 @@ class SpeedEnd(Channel):
     Without a payload it has ended from the beginning. It always has room: the stream alone sets the pace.
     """
 
-    __slots__ = (*CHANNEL_SLOTS, "_payload")
+    __slots__ = (*CHANNEL_SLOTS, "_payload", "moved")
 
     lends = True
 
@@ -90,6 +90,8 @@ class SpeedEnd(Channel):
         """Give `payload`, which belongs to the caller and never changes."""
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = True
+        self.moved = 0
+        """Bytes that were taken here or forgotten here."""
         self._payload = payload
 
     @property
@@ -111,6 +113,7 @@ class SpeedEnd(Channel):
 
     def consume(self, count: int) -> None:
         """Stay as full as before."""
+        self.moved += count
 
     def recv_into(self, buffer: memoryview) -> int:
         """Copy out of the payload."""
@@ -118,6 +121,7 @@ class SpeedEnd(Channel):
             return 0
         count = min(len(buffer), len(self._payload))
         buffer[:count] = self._payload[:count]
+        self.moved += count
         return count
 
     def room(self) -> int:
@@ -126,6 +130,7 @@ class SpeedEnd(Channel):
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
         """Forget all of it."""
+        self.moved += len(data)
         return len(data)
 
     def shutdown_write(self) -> None:
@@ -181,7 +186,7 @@ class SpeedRun:
     @property
     def moved(self) -> int:
         """Bytes so far, on all streams."""
-        return self._moved_before + sum(map(_moved, self._relays))
+        return self._moved_before + sum(end.moved for end in self._relays.values())
 
     @property
     def over(self) -> bool:
@@ -232,8 +237,7 @@ class SpeedRun:
         self._look_if_over()
 
     def _ended(self, relay: Relay) -> None:
-        self._moved_before += _moved(relay)
-        del self._relays[relay]
+        self._moved_before += self._relays.pop(relay).moved
         self._look_if_over()
 
     def _look_if_over(self) -> None:
@@ -242,8 +246,3 @@ class SpeedRun:
             for timer in self._timers:
                 timer.cancel()
             on_over()
-
-
-def _moved(relay: Relay) -> int:
-    tally = relay.tally
-    return tally.forward.bytes + tally.backward.bytes
