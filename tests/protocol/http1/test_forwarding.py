@@ -15,7 +15,7 @@ def test_the_four_fields_agree() -> None:
 
 
 def test_the_start_is_told_in_whole_microseconds() -> None:
-    assert request_start(1795259999.5000007) == (b"X-Request-Start", b"t=1795259999500000")
+    assert request_start(1795259999.5000007) == b"X-Request-Start: t=1795259999500000\r\n"
 
 
 def test_an_ipv6_address_is_quoted_in_forwarded() -> None:

@@ -22,12 +22,13 @@ def forwarded_fields(visitor_host: str, host: bytes, scheme: str) -> tuple[Field
     )
 
 
-def request_start(now_s: float) -> Field:
-    """Return X-Request-Start with the time at the edge, in microseconds since 1970, as load balancers tell it.
+def request_start(now_s: float) -> bytes:
+    """Return the line of X-Request-Start: the time at the edge, in microseconds since 1970, as load balancers tell it.
 
-    An origin whose clock is right learns from it how long the request was under way.
+    An origin whose clock is right learns from it how long the request was under way. A line, because it is the one field
+    that is another for every request.
     """
-    return b"X-Request-Start", b"t=%d" % (now_s * 1e6)
+    return b"X-Request-Start: t=%d\r\n" % (now_s * 1e6)
 
 
 def visitor_address(visitor_host: str) -> str:

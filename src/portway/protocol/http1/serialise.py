@@ -8,6 +8,7 @@ from portway.protocol.http1.framing import CHUNKED, Body
 from portway.protocol.http1.request import RequestHead
 from portway.protocol.http1.response import ResponseHead
 
+_COLON = b": "
 _FIELD_CHUNKED: Field = (b"Transfer-Encoding", b"chunked")
 _FIELD_CONTINUE: Field = (b"Expect", b"100-continue")
 _FIELD_CLOSE: Field = (b"Connection", b"close")
@@ -15,8 +16,9 @@ _FIELD_KEEP_ALIVE: Field = (b"Connection", b"keep-alive")
 _UPGRADE: tuple[Field, Field] = ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
 
 
-def request_bytes(head: RequestHead, own: Sequence[Field], *, close: bool = False) -> bytes:
-    """Return a request head for the origin: `head`'s fields, then framing, then the edge's `own` fields.
+def request_lines(head: RequestHead, *, close: bool = False) -> bytes:
+    """Return a request head for the origin as far as it follows from `head`: the edge's own lines and an empty one are
+    still to come.
 
     `close` asks the origin to close after its answer, for a connection that will not be used again.
     """
@@ -31,8 +33,12 @@ def request_bytes(head: RequestHead, own: Sequence[Field], *, close: bool = Fals
         fields += _UPGRADE
     elif close:
         fields.append(_FIELD_CLOSE)
-    fields += own
-    return _head(b"%b %b HTTP/1.1" % (head.method, head.target), fields)
+    return _lines([b"%b %b HTTP/1.1" % (head.method, head.target), *map(_COLON.join, fields)])
+
+
+def field_lines(fields: Sequence[Field]) -> bytes:
+    """Return `fields` as lines, each with its end: part of a head."""
+    return _lines([*map(_COLON.join, fields)])
 
 
 _USUALLY_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -64,12 +70,17 @@ def own_response_bytes(status: int, reason: bytes, fields: Sequence[Field]) -> b
 
 
 def _head(start_line: bytes, fields: Sequence[Field]) -> bytes:
-    """Join lines to a head.
+    """Return a whole head."""
+    return _lines([start_line, *map(_COLON.join, fields), b""])
+
+
+def _lines(lines: list[bytes]) -> bytes:
+    """Give each line its end.
 
     Raises:
         MisuseError: a line break or control byte got this far; it must not get further, whoever let it through.
     """
-    head = CRLF.join([start_line, *map(b": ".join, fields), CRLF])
-    if head.translate(None, VISIBLE) != CRLF * (len(fields) + 2):
+    text = CRLF.join([*lines, b""])
+    if text.translate(None, VISIBLE) != CRLF * len(lines):
         raise MisuseError("a head with a control byte was about to be sent")
-    return head
+    return text

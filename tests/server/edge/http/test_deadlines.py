@@ -221,7 +221,7 @@ def test_an_idle_visitor_holds_no_parser_and_no_buffer(stage: Stage, origin: Ori
             for visitor in stage.edge._visitors:
                 assert visitor._buffer is None
                 assert visitor._exchange is None
-                assert visitor._request is None
+                assert visitor._asked is None
                 assert visitor.inlet.held == b""
                 assert visitor.outlet.rest is None
 

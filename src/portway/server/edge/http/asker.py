@@ -2,7 +2,6 @@
 
 from typing import Protocol
 
-from portway.protocol.http1.fields import Field
 from portway.server.edge.http.ends import Inlet, Outlet
 from portway.server.edge.http.origin_stream import OriginStream
 
@@ -14,8 +13,8 @@ class Asker(Protocol):
     outlet: Outlet
     deadline: float
 
-    def own_fields(self, host: bytes) -> tuple[Field, ...]:
-        """Return what the edge says about this visitor."""
+    def own_lines(self, host: bytes) -> bytes:
+        """Return the lines that the edge adds to a request's head, and the empty one that ends it."""
 
     def answered(self, status: int, *, keep_alive: bool) -> None:
         """Hear that the whole answer was handed to the outlet."""

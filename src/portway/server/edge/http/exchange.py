@@ -4,16 +4,17 @@ from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import HEAD_BYTES_MAX, HeadBuffer, cut_head
-from portway.protocol.http1.framing import CHUNKED, NO_BODY, UNTIL_END, body_for_visitor
-from portway.protocol.http1.request import RequestHead
-from portway.protocol.http1.response import INTERIM_MAX, ResponseHead, check_switch, parse_response_head
-from portway.protocol.http1.serialise import interim_bytes, request_bytes, response_bytes
+from portway.protocol.http1.framing import CHUNKED, UNTIL_END, body_for_visitor
+from portway.protocol.http1.response import INTERIM_MAX, ResponseHead, check_switch
+from portway.protocol.http1.serialise import interim_bytes
 from portway.protocol.stream_status import StreamStatus
+from portway.server.edge.http.answered import Answered
+from portway.server.edge.http.asked import Asked
 from portway.server.edge.http.asker import Asker
 from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
 from portway.server.edge.http.ends import Inlet
 from portway.server.edge.http.origin_stream import OriginStream
-from portway.server.edge.http.policy import answer_to, is_repeatable, may_overlook_body
+from portway.server.edge.http.policy import answer_to
 from portway.server.edge.http.pool import TunnelPool
 from portway.server.edge.http.settings import HttpEdgeSettings
 
@@ -29,7 +30,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body_unexpected",
+        "_asked",
         "_buffer",
         "_download",
         "_interims",
@@ -38,8 +39,6 @@ class Exchange:
         "_pool",
         "_queued",
         "_reactor",
-        "_repeatable",
-        "_request",
         "_response",
         "_reused",
         "_settings",
@@ -51,15 +50,13 @@ class Exchange:
         "early",
     )
 
-    def __init__(self, reactor: Reactor, settings: HttpEdgeSettings, visitor: Asker, request: RequestHead, pool: TunnelPool) -> None:
+    def __init__(self, reactor: Reactor, settings: HttpEdgeSettings, visitor: Asker, asked: Asked, pool: TunnelPool) -> None:
         """Stand ready for `start`."""
         self._reactor = reactor
         self._settings = settings
         self._visitor = visitor
-        self._request = request
+        self._asked = asked
         self._pool = pool
-        self._repeatable = is_repeatable(request)
-        self._body_unexpected = may_overlook_body(request)
         self._keep_alive = False
         self._silence_s = settings.silence_s
         self._stream: OriginStream | None = None
@@ -82,7 +79,7 @@ class Exchange:
             UnavailableError: there is no stream to be had; nothing was sent.
         """
         self._tried_again = tried_before
-        stream = None if tried_before else self._pool.take(repeatable=self._repeatable)
+        stream = None if tried_before else self._pool.take(repeatable=self._asked.repeatable)
         self._reused = stream is not None
         self._send(stream or self._pool.open())
 
@@ -94,18 +91,18 @@ class Exchange:
     # ------------------------------------------------------------------------------------------------- the request
 
     def _send(self, stream: OriginStream) -> None:
-        request, visitor, reactor = self._request, self._visitor, self._reactor
+        asked, visitor, reactor = self._asked, self._visitor, self._reactor
         self._stream = stream
         stream.user = self
-        body = request.body
-        head = request_bytes(request, visitor.own_fields(request.host), close=self._body_unexpected)
+        head = asked.lines + visitor.own_lines(asked.request.host)
         visitor.deadline = reactor.now + self._settings.answer_s
-        if body == NO_BODY:
+        if asked.bodyless:
             try:
                 stream.outlet.write(head)
             except BrokenChannel:
                 self._origin_failed()
             return
+        body = asked.request.body
         if body == CHUNKED:
             self._upload = CodedPump(reactor, visitor.inlet, stream.outlet, (CHUNKED, CHUNKED), head)
             self._upload.limit(self._settings.body_bytes_max)
@@ -168,7 +165,7 @@ class Exchange:
                 if head is None:
                     inlet.used(len(data))
                 else:
-                    self._take_head(parse_response_head(head, self._request.method), inlet, data, size)
+                    self._take_head(self._pool.answered.understand(head, self._asked.request.method), inlet, data, size)
         except MessageError as exc:
             self._end_stream()
             self._refuse("origin_invalid", str(exc), complete=self._upload is None)
@@ -190,15 +187,16 @@ class Exchange:
         self._end_stream()
         if status is not None:
             self._refuse(answer_to(status), complete=self._upload is None)
-        elif self._repeatable and not self._tried_again:
+        elif self._asked.repeatable and not self._tried_again:
             self._visitor.try_again()
         else:
             self._refuse("origin_closed", complete=self._upload is None)
 
-    def _take_head(self, response: ResponseHead, inlet: Inlet, data: bytes, size: int) -> None:
+    def _take_head(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
         """Act on a head that is the first `size` bytes of `data`, which `inlet` lent."""
+        response = answered.response
         if response.status >= 200:
-            self._answer(response, inlet, data, size)
+            self._answer(answered, inlet, data, size)
             return
         inlet.used(size)
         if response.status == 101:
@@ -207,20 +205,20 @@ class Exchange:
         self._interims += 1
         if self._interims > INTERIM_MAX:
             raise MessageError(f"more than {INTERIM_MAX} interim answers")
-        if self._request.version == 11:
+        if self._asked.request.version == 11:
             self._to_visitor(interim_bytes(response))
 
-    def _answer(self, response: ResponseHead, inlet: Inlet, data: bytes, size: int) -> None:
+    def _answer(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
         """Begin the final answer, and complete it at once where it is all there: most are."""
-        request = self._request
-        self._response = response
+        request = self._asked.request
+        response = self._response = answered.response
         self.early = self.early or self._upload is not None
         body = response.body
         outgoing = body if body >= 0 else body_for_visitor(body, request.version)
         # What follows a refused upgrade may be frames as well as a request (threats S4): it is not read.
         keep_alive = request.keep_alive and not self.early and outgoing != UNTIL_END and request.websocket_key is None
         self._keep_alive = keep_alive
-        head = response_bytes(response, outgoing, keep_alive=keep_alive, version=request.version)
+        head = answered.head(request.version, keep_alive=keep_alive)
         if 0 <= body <= len(data) - size:
             inlet.used(size + body)
             if self._to_visitor(head + data[size : size + body] if body else head):
@@ -279,7 +277,7 @@ class Exchange:
             return
         if self.early:
             stream.abort()
-        elif not response.keep_alive or response.body == UNTIL_END or self._body_unexpected:
+        elif not response.keep_alive or response.body == UNTIL_END or self._asked.body_unexpected:
             stream.leave()
         else:
             self._pool.give_back(stream)
@@ -287,7 +285,7 @@ class Exchange:
 
     def _switch(self, response: ResponseHead) -> None:
         """Hand both channels over to a relay, as the origin itself agreed to."""
-        check_switch(response, self._request.websocket_key)
+        check_switch(response, self._asked.request.websocket_key)
         stream = self._stream
         if stream is not None and self._to_visitor(interim_bytes(response)):
             self._stream = None
@@ -338,7 +336,7 @@ class Exchange:
         self._end_stream()
         if self._buffer is not None:
             self._refuse("origin_invalid", "its head broke off", complete=self._upload is None)
-        elif not (untouched and self._reused and self._repeatable):
+        elif not (untouched and self._reused and self._asked.repeatable):
             self._refuse("origin_closed", complete=self._upload is None)
         else:
             # A pooled stream whose end crossed our request: a new one tells whether the origin is well.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
 from portway.protocol.proxy_header import encode_local
+from portway.server.edge.http.answered import AnsweredBefore
 from portway.server.edge.http.farewell import Farewell
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
@@ -19,7 +20,10 @@ class TunnelPool:
     what is not needed grows old.
     """
 
-    __slots__ = ("_idle", "_pools", "_reactor", "_retired", "_settings", "deadline", "farewells", "header", "holder", "lease", "tunnel_id")
+    __slots__ = (
+        *("_idle", "_pools", "_reactor", "_retired", "_settings"),
+        *("answered", "deadline", "farewells", "header", "holder", "lease", "tunnel_id"),
+    )
 
     def __init__(self, pools: "Pools", reactor: Reactor, settings: HttpEdgeSettings, lease: Lease, holder: Holder) -> None:
         """Serve `lease` as `holder` has it now, as one of `pools`."""
@@ -29,6 +33,8 @@ class TunnelPool:
         self.farewells = pools.farewells
         self._retired = False
         self._idle: list[OriginStream] = []
+        self.answered = AnsweredBefore()
+        """What its origin said lately."""
         self.lease = lease
         self.holder = holder
         self.tunnel_id = lease.tunnel_id

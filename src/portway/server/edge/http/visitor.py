@@ -4,10 +4,10 @@ from portway.engine.channel import BLOCKED, Channel
 from portway.errors import BrokenChannel, PeerError, UnavailableError
 from portway.protocol.http1.answers import ANSWERS, ANYBODY, Reader, render_answer
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import END_OF_HEAD, HEAD_BYTES_MAX, Field, HeadBuffer
+from portway.protocol.http1.fields import CRLF, END_OF_HEAD, HEAD_BYTES_MAX, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
-from portway.protocol.http1.framing import NO_BODY
-from portway.protocol.http1.request import RequestHead, parse_request_head
+from portway.protocol.http1.serialise import field_lines
+from portway.server.edge.http.asked import Asked, AskedBefore
 from portway.server.edge.http.edge_view import Edge
 from portway.server.edge.http.ends import Inlet, Outlet
 from portway.server.edge.http.exchange import Exchange
@@ -27,19 +27,20 @@ class Visitor:
 
     Memory: while idle, this object, its two ends and the channel: no parser, no buffer, well below 4 kB. While a head
     comes in pieces: those, at most 32 KiB and one read of as much. With a request: its head (32 KiB) and what one
-    exchange keeps. Between requests nothing stays.
+    exchange keeps. Between requests only a short head stays that came twice (`asked`).
     """
 
     __slots__ = (
         "_address",
+        "_asked",
+        "_asked_before",
         "_buffer",
         "_edge",
         "_exchange",
         "_host",
         "_lease",
-        "_own_fields",
         "_own_host",
-        "_request",
+        "_own_lines",
         "_started_at",
         "_state",
         "_then_close",
@@ -59,12 +60,13 @@ class Visitor:
         self.outlet = Outlet(channel)
         self._state = _HEAD
         self._buffer: HeadBuffer | None = None
-        self._request: RequestHead | None = None
+        self._asked: Asked | None = None
+        self._asked_before = AskedBefore()
         self._lease: Lease | None = None
         self._exchange: Exchange | None = None
         self._host = ""
         self._own_host = b""
-        self._own_fields: tuple[Field, ...] = ()
+        self._own_lines = b""
         self._started_at = 0.0
         self._then_close = False
         self._tried_before = False
@@ -90,11 +92,11 @@ class Visitor:
         if state == _HEAD:
             self._read_head()
         elif state == _EXCHANGE:
-            exchange = self._exchange
+            exchange, asked = self._exchange, self._asked
             if exchange is not None:
                 if exchange.uploading:
                     exchange.run_upload()
-                elif not self.inlet.held and self._request is not None and self._request.websocket_key is None:
+                elif not self.inlet.held and asked is not None and asked.request.websocket_key is None:
                     self._look_ahead(exchange)
 
     def _look_ahead(self, exchange: Exchange) -> None:
@@ -130,9 +132,9 @@ class Visitor:
                 self._exchange.expire()
         elif state == _HELD:
             self._let_go()
-            self.refuse("agent_offline", complete=self._bodyless)
+            self.refuse("agent_offline", complete=self._asked is not None and self._asked.bodyless)
         elif state == _HEAD and self._buffer is not None:
-            self._request = None
+            self._asked = None
             self.refuse("request_timeout", complete=False)
         elif state == _DRAIN:
             self.abort()
@@ -199,46 +201,46 @@ class Visitor:
         edge = self._edge
         self._started_at = edge.reactor.now
         try:
-            request = self._request = parse_request_head(head)
+            asked = self._asked = self._asked_before.understand(head)
         except MessageError as exc:
             self.refuse(exc.code, str(exc), complete=False)
             return
         bytes_max = edge.settings.body_bytes_max
-        if bytes_max is not None and request.body > bytes_max:
-            self.refuse("body_too_large", f"{request.body} bytes, at most {bytes_max} are taken", complete=False)
+        if bytes_max is not None and asked.request.body > bytes_max:
+            self.refuse("body_too_large", f"{asked.request.body} bytes, at most {bytes_max} are taken", complete=False)
             return
         self._tried_before = False
-        self._route(request)
+        self._route(asked)
 
-    def _route(self, request: RequestHead) -> None:
+    def _route(self, asked: Asked) -> None:
         """Send the request where its host says; hold it while nobody is there."""
         edge = self._edge
         try:
-            self._host, lease = edge.route(request.host)
+            self._host, lease = edge.route(asked.request.host)
         except PeerError as exc:
             self.refuse("bad_request", str(exc), complete=False)
             return
         self._lease = lease
         if lease is None:
-            self.refuse("unknown_host", complete=self._bodyless)
+            self.refuse("unknown_host", complete=asked.bodyless)
             return
         holder = lease.holder
         if holder is not None:
             self._state = _EXCHANGE
-            self._exchange = Exchange(edge.reactor, edge.settings, self, request, edge.pools.of(lease, holder))
+            self._exchange = Exchange(edge.reactor, edge.settings, self, asked, edge.pools.of(lease, holder))
             try:
                 self._exchange.start(tried_before=self._tried_before)
                 return
             except UnavailableError:
                 self._exchange = None
-        self._hold(lease)
+        self._hold(lease, asked)
 
-    def _hold(self, lease: Lease) -> None:
+    def _hold(self, lease: Lease, asked: Asked) -> None:
         """Wait for the agent, not for long."""
         edge = self._edge
         until = self._started_at + edge.settings.hold_s
         if edge.held >= edge.settings.held_max or until <= edge.reactor.now:
-            self.refuse("agent_offline", complete=self._bodyless)
+            self.refuse("agent_offline", complete=asked.bodyless)
             return
         edge.held += 1
         self._state = _HELD
@@ -259,23 +261,19 @@ class Visitor:
             self._state = _HEAD
 
     def _reroute(self) -> None:
-        request = self._request
-        if request is not None:
+        asked = self._asked
+        if asked is not None:
             self._state = _HEAD
-            self._route(request)
-
-    @property
-    def _bodyless(self) -> bool:
-        return self._request is not None and self._request.body == NO_BODY
+            self._route(asked)
 
     # ---------------------------------------------------------------------------------------- what an exchange asks for
 
-    def own_fields(self, host: bytes) -> tuple[Field, ...]:
-        """Return what the edge says about this visitor, nearly always what it said the last time, and when."""
+    def own_lines(self, host: bytes) -> bytes:
+        """Return what the edge says about this visitor, nearly always what it said the last time, and when; the head's end."""
         if host != self._own_host:
+            self._own_lines = field_lines(self._edge.forwarded(self._address, host))
             self._own_host = host
-            self._own_fields = self._edge.forwarded(self._address, host)
-        return (*self._own_fields, request_start(self._edge.wall()))
+        return self._own_lines + request_start(self._edge.wall()) + CRLF
 
     def try_again(self) -> None:
         """Route the same request once more: the stream broke before the agent answered."""
@@ -290,7 +288,7 @@ class Visitor:
 
     def refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
         """Answer in the origin's place; the connection stays only when the request was `complete` and wants it to."""
-        request, self._exchange = self._request, None
+        request, self._exchange = None if self._asked is None else self._asked.request, None
         keep_alive = complete and request is not None and request.keep_alive and request.websocket_key is None
         if request is None:
             reader = ANYBODY
@@ -307,7 +305,7 @@ class Visitor:
     def switched(self, stream: OriginStream) -> None:
         """Hand the connection over to a relay: it is a websocket now."""
         self._note(101)
-        self._exchange = self._request = None
+        self._exchange = self._asked = None
         self._state = _OVER
         rest = b"" if self.outlet.rest is None else bytes(self.outlet.rest)
         self._edge.left(self)
@@ -322,13 +320,10 @@ class Visitor:
 
     def _note(self, status: int) -> None:
         """Tell the agent's console of the request that ends now, once."""
-        lease, request = self._lease, self._request
+        lease, asked = self._lease, self._asked
         self._lease = None
-        if lease is None or request is None or lease.holder is None:
-            return
-        path = request.target.partition(b"?")[0]
-        seconds = self._edge.reactor.now - self._started_at
-        lease.holder.note_request(lease.tunnel_id, request.method.decode("ascii"), path[:512].decode("ascii"), status, seconds)
+        if lease is not None and asked is not None and lease.holder is not None:
+            lease.holder.note_request(lease.tunnel_id, asked.method, asked.path, status, self._edge.reactor.now - self._started_at)
 
     # ------------------------------------------------------------------------------------------------ what comes after it
 
@@ -360,16 +355,16 @@ class Visitor:
         """Wait for another request; one that is there already waits for its turn."""
         edge = self._edge
         self._state = _HEAD
-        self._request = self._lease = None
+        self._asked = self._lease = None
         self.deadline = edge.reactor.now + edge.settings.idle_s
         if self.inlet.held or self.channel.readable:
             edge.reactor.soon(self._read_head)
 
     def _finish(self) -> None:
         """Close so that the answer arrives: what the visitor still sends would turn a plain close into RST."""
-        request, self._request = self._request, None
-        asked = request is not None and not request.keep_alive and request.body == NO_BODY
-        if self.inlet.ended or (asked and not self.inlet.held and not self.channel.readable):
+        asked, self._asked = self._asked, None
+        expected = asked is not None and asked.bodyless and not asked.request.keep_alive
+        if self.inlet.ended or (expected and not self.inlet.held and not self.channel.readable):
             self._close()
             return
         self._state = _OVER

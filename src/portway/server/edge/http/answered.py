@@ -1,0 +1,69 @@
+"""What follows from an answer's head alone, worked out once for an origin that says the same again and again."""
+
+from portway.protocol.http1.framing import body_for_visitor
+from portway.protocol.http1.response import ResponseHead, parse_response_head
+from portway.protocol.http1.serialise import response_bytes
+
+KNOWN_BYTES_MAX = 1024
+KNOWN_FIELDS_MAX = 24
+"""As for requests (`asked`)."""
+KNOWN_MAX = 16
+"""Heads remembered for a tunnel, below 100 kB. They last a second, because of Date; what a busy origin says most often in
+a second is few things."""
+
+
+class Answered:
+    """A final answer's head, and how it goes on to a visitor of HTTP/1.1, written when first needed."""
+
+    __slots__ = ("_closing", "_keeping", "response")
+
+    def __init__(self, response: ResponseHead) -> None:
+        """Write nothing yet."""
+        self.response = response
+        self._keeping = b""
+        self._closing = b""
+
+    def head(self, version: int, *, keep_alive: bool) -> bytes:
+        """Return the head for a visitor of `version` whose connection stays or closes."""
+        if version != 11:
+            return self._write(version, keep_alive=keep_alive)
+        if keep_alive:
+            self._keeping = self._keeping or self._write(version, keep_alive=True)
+            return self._keeping
+        self._closing = self._closing or self._write(version, keep_alive=False)
+        return self._closing
+
+    def _write(self, version: int, *, keep_alive: bool) -> bytes:
+        return response_bytes(self.response, body_for_visitor(self.response.body, version), keep_alive=keep_alive, version=version)
+
+
+class AnsweredBefore:
+    """Remembers the last few heads of one tunnel's origin, byte for byte.
+
+    What a final answer's head means depends on its bytes, and on whether HEAD was asked: those answers are not remembered.
+    A tunnel has a memory of its own, so that no other tenant can fill it, or find out by timing what is in it.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._known: dict[bytes, Answered] = {}
+
+    def understand(self, head: bytes, method: bytes) -> Answered:
+        """Return what a whole head (with its last empty line) answers to a request by `method`.
+
+        Raises:
+            MessageError: as `parse_response_head`.
+        """
+        known = self._known
+        answered = known.get(head)
+        if answered is not None and method != b"HEAD":
+            return answered
+        answered = Answered(parse_response_head(head, method))
+        response = answered.response
+        if method != b"HEAD" and response.status >= 200 and len(head) <= KNOWN_BYTES_MAX and len(response.fields) <= KNOWN_FIELDS_MAX:
+            if len(known) >= KNOWN_MAX:
+                del known[next(iter(known))]  # the oldest: its second is over
+            known[head] = answered
+        return answered

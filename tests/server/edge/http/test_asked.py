@@ -1,0 +1,76 @@
+"""A head that comes again means what it meant; nothing else does."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portway.protocol.http1.errors import MessageError
+from portway.protocol.http1.request import parse_request_head
+from portway.server.edge.http.asked import KNOWN_BYTES_MAX, KNOWN_FIELDS_MAX, Asked, AskedBefore
+
+HEAD = b"GET /a?b HTTP/1.1\r\nHost: a.localhost\r\nX-Y: z\r\n\r\n"
+
+
+def head_of(*fields: bytes) -> bytes:
+    return b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
+
+
+def outcome(understand: Callable[[bytes], Asked], head: bytes) -> object:
+    """Return what is understood, or how the head is refused."""
+    try:
+        asked = understand(head)
+    except MessageError as exc:
+        return exc.code, str(exc)
+    return asked.request, asked.lines
+
+
+def test_what_follows_from_a_head() -> None:
+    asked = AskedBefore().understand(b"DELETE /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")
+    assert (asked.method, asked.path, asked.bodyless, asked.repeatable, asked.body_unexpected) == ("DELETE", "/a", False, False, True)
+    assert asked.lines == b"DELETE /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nConnection: close\r\n"
+
+
+def test_a_head_is_remembered_from_the_second_time_on() -> None:
+    before = AskedBefore()
+    first, second, third = (before.understand(HEAD) for _ in range(3))
+    assert first is not second
+    assert second is third
+
+
+def test_another_head_is_read_and_ends_the_memory_of_the_first() -> None:
+    before = AskedBefore()
+    second = [before.understand(HEAD) for _ in range(2)][1]
+    assert before.understand(HEAD.replace(b"X-Y: z", b"X-Y: Z")).request.fields == [(b"X-Y", b"Z")]
+    assert before.understand(HEAD) is not second
+
+
+@given(st.lists(st.integers(0, len(HEAD) - 1), max_size=12), st.integers(0, 255))
+def test_a_head_that_differs_in_one_byte_is_judged_by_itself(places: list[int], byte: int) -> None:
+    before = AskedBefore()
+    for place in (*places, *places):
+        for head in (HEAD, HEAD, HEAD, HEAD[:place] + bytes([byte]) + HEAD[place + 1 :]):
+            assert outcome(before.understand, head) == outcome(lambda head: Asked(parse_request_head(head)), head)
+
+
+@pytest.mark.parametrize(
+    ("head", "remembered"),
+    [
+        (head_of(b"A: " + b"x" * (KNOWN_BYTES_MAX - len(head_of(b"A: ")))), True),
+        (head_of(b"A: " + b"x" * (KNOWN_BYTES_MAX - len(head_of(b"A: ")) + 1)), False),
+        (head_of(*[b"A:"] * KNOWN_FIELDS_MAX), True),
+        (head_of(*[b"A:"] * (KNOWN_FIELDS_MAX + 1)), False),
+    ],
+)
+def test_only_short_heads_are_remembered(head: bytes, remembered: bool) -> None:
+    before = AskedBefore()
+    _, second, third = (before.understand(head) for _ in range(3))
+    assert (second is third) == remembered
+
+
+def test_a_wrong_head_stays_wrong() -> None:
+    before = AskedBefore()
+    for _ in range(3):
+        with pytest.raises(MessageError):
+            before.understand(b"GET / HTTP/1.1\r\n\r\n")
