@@ -437,3 +437,22 @@ def test_an_error_of_send_leaves_the_senders_buffer_free_to_grow(engine: EngineL
         end.abort()
     engine.settle()
     wire.close()
+
+
+def test_a_write_that_tls_refuses_leaves_the_senders_buffer_free_to_grow(engine: EngineLoop, identity: Identity) -> None:
+    """Also when it is TLS that broke, not the socket: the library's own frame, which the error keeps, has seen the buffer."""
+    client, server, wire = tls_ends(engine, identity)
+    wire.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+    server.send(b"damaged on its way")
+    engine.run_until(lambda: client.readable)
+    with pytest.raises(BrokenChannel, match="TLS broke"):
+        client.recv_into(memoryview(bytearray(100)))
+    waiting = bytearray(b"small frames that have gathered")
+    with pytest.raises(BrokenChannel, match="TLS broke") as still_handled:
+        client.send(waiting)
+    waiting += b", and one more"
+    assert still_handled.value.__traceback__ is not None
+    for end in (client, server):
+        end.abort()
+    engine.settle()
+    wire.close()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.engine.memory_channel import memory_pair
+from portway.engine.reactor import HELPING_BYTES
 from portway.errors import BrokenChannel, UnavailableError
 from portway.mux import mux_channel
 from portway.mux.heartbeat import HeartbeatSettings
@@ -18,6 +19,8 @@ from portway.mux.kept import KeptBytes, KeptTotal
 from portway.mux.mux import FRAMES_A_TURN, OUT_BYTES_MAX, Mux, MuxSettings
 from portway.mux.mux_channel import MuxChannel
 from portway.protocol.yamux.session import YamuxLimits
+from tests.kit.certificates import Identity
+from tests.kit.channels import tls_ends
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 from tests.kit.yamux_peer import RawPeer
@@ -775,3 +778,46 @@ def test_a_link_that_joins_brings_along_what_its_streams_keep_already(engine: En
     assert first.mux.kept.bytes == total.bytes == 0
     joining.close()
     first.close()
+
+
+# The link breaks --------------------------------------------------------------------------------------------------
+
+
+def test_a_link_whose_tls_breaks_under_a_bulk_frame_still_takes_resets_into_its_output(engine: EngineLoop, identity: Identity) -> None:
+    """Whoever handles the error resets streams; the error must not hold the link's output, which is to grow."""
+    near, far, wire = tls_ends(engine, identity, feed_bytes=HELPING_BYTES)
+    arrived: list[MuxChannel] = []
+    lost: list[str] = []
+    mux = Mux(engine.reactor, near, client=True, on_stream=arrived.append, on_lost=lost.append)
+    other = Mux(engine.reactor, far, client=False, on_stream=arrived.append, on_lost=lambda _: None)
+    bulk, small = mux.open(), mux.open()
+    engine.run_until(lambda: len(arrived) == 2)
+    engine.settle()
+
+    broken: list[BrokenChannel] = []
+
+    def answer() -> None:
+        """Like a relay: a small frame gathers, a large one goes out at once, and meets the break."""
+        if broken:
+            return
+        small.send(b"small")
+        try:
+            bulk.send(bytes(64 * KIB))
+        except BrokenChannel as exc:
+            broken.append(exc)
+            small.abort()
+
+    bulk.on_readable = answer
+    # One read of the link: a whole record with data, and a damaged one behind it.
+    wire.leftward.pause()
+    for piece in (b"whole", b"damaged"):
+        arrived[0].send(piece)
+        engine.settle()
+    wire.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+    wire.leftward.resume()
+    engine.run_until(lambda: bool(lost))
+
+    assert [str(exc).partition(":")[0] for exc in broken] == ["TLS broke"]
+    other.abort()
+    engine.settle()
+    wire.close()
