@@ -1,5 +1,8 @@
 """The timer wheel, without a clock: never early, at most two ticks late, cancelled is forgotten."""
 
+import gc
+from weakref import ref
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +34,26 @@ def test_a_cancelled_timer_is_not_due_and_wakes_nobody() -> None:
     timer.cancel()
     assert wheel.next_deadline() is None
     assert wheel.due(1e9) == []
+
+
+def test_a_cancelled_timer_holds_nobody() -> None:
+    class Waiter:
+        def __init__(self) -> None:
+            self.timer = wheel.set(100.0, 1.0, self.time_out)
+
+        def time_out(self) -> None:
+            raise AssertionError
+
+    wheel = TimerWheel()
+    waiter = Waiter()
+    alive = ref(waiter)
+    gc.disable()
+    try:
+        waiter.timer.cancel()
+        del waiter
+        assert alive() is None, "only the cycle collector would free it"
+    finally:
+        gc.enable()
 
 
 def test_a_timer_cancelled_by_an_earlier_one_of_the_same_tick_does_not_fire() -> None:

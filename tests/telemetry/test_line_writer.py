@@ -1,7 +1,9 @@
 """Lines go out in order; a stalled reader costs lines, never time."""
 
 import os
+import socket
 import threading
+import time
 
 import pytest
 
@@ -49,6 +51,25 @@ def test_a_stalled_reader_never_blocks_who_speaks_and_is_told_what_it_missed(pip
     assert missed
     assert told + sum(missed) == 200
     assert told < 40
+
+
+def test_lines_that_come_fast_go_out_in_few_writes_and_the_first_at_once() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # every write is a message of its own
+    with ours, theirs:
+        ours.settimeout(5)
+        writer = LineWriter(theirs.fileno())
+        writer.write("first")
+        assert ours.recv(100) == b"first\n"
+        for _ in range(200):
+            writer.write("another")
+            time.sleep(0.001)
+        writer.close()
+        heard, writes = b"", 0
+        while len(heard) < 200 * len("another\n"):
+            heard += ours.recv(1 << 16)
+            writes += 1
+        assert heard == b"another\n" * 200
+        assert writes < 50
 
 
 def test_closing_does_not_wait_for_ever_for_a_reader_that_does_not_read(pipe: tuple[int, int]) -> None:

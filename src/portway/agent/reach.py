@@ -46,7 +46,7 @@ class Reach:
         """Look for a way."""
         target = self._target
         if target.path:
-            self._attempt = connect(self._reactor, socket.AF_UNIX, target.path, REACH_S_MAX, self._connected)
+            self._attempt = connect(self._reactor, socket.AF_UNIX, target.path, None, self._connected)
         else:
             self._resolver.resolve(target.host, target.port, self._resolved)
 
@@ -70,9 +70,9 @@ class Reach:
             self._resolver.forget(self._target.host, self._target.port)
             self._tell(self._status)
             return
-        # Each address gets its share of the time, so that a dead first one does not use it up.
-        share_s = REACH_S_MAX / (len(self._addresses) + 1) if len(self._addresses) > 1 else REACH_S_MAX
         family, address = self._addresses.pop(0)
+        # Each address gets its share of the time, so that a dead first one does not use it up; the last one the rest.
+        share_s = REACH_S_MAX / (len(self._addresses) + 1) if self._addresses else None
         self._attempt = connect(self._reactor, family, address, share_s, self._connected)
 
     def _connected(self, result: socket.socket | OSError) -> None:

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable
 
+from portway.engine.poller import GONE, WRITABLE
 from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
 
@@ -12,6 +13,9 @@ SocketAddress = tuple[str, int] | str
 """What `socket.connect` takes: numeric host and port, or the path of a unix socket."""
 
 Done = Callable[[socket.socket | OSError], None]
+
+_STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
+"""Where the system makes non-blocking sockets, they cost no call of their own to become so."""
 
 _UNDER_WAY = {errno.EINPROGRESS, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)}
 """What a connect that has begun says; Windows has its own word. (EAGAIN elsewhere: a unix listener's backlog is full.)"""
@@ -22,12 +26,12 @@ class Attempt:
 
     __slots__ = ("_on_done", "_reactor", "_sock", "_timer")
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, timeout_s: float, on_done: Done) -> None:
+    def __init__(self, reactor: Reactor, sock: socket.socket, timeout_s: float | None, on_done: Done) -> None:
         """Wait for `sock`, which is connecting already."""
         self._reactor = reactor
         self._sock: socket.socket | None = sock
         self._on_done = on_done
-        self._timer: Timer = reactor.call_later(timeout_s, self._time_out)
+        self._timer: Timer | None = None if timeout_s is None else reactor.call_later(timeout_s, self._time_out)
         reactor.watch(sock.fileno(), self._on_events)
 
     def cancel(self) -> None:
@@ -42,14 +46,17 @@ class Attempt:
 
     def _take(self) -> socket.socket | None:
         sock, self._sock = self._sock, None
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         return sock
 
-    def _on_events(self, _mask: int) -> None:
+    def _on_events(self, mask: int) -> None:
         sock = self._take()
         if sock is None:
             return
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        # A poller that sees edges tells of a failure in the mask; another's word has to be checked.
+        sure = mask & WRITABLE and not mask & GONE and self._reactor.level is None
+        code = 0 if sure else sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._reactor.discard(sock)
             self._on_done(OSError(code, os.strerror(code)))
@@ -63,18 +70,19 @@ class Attempt:
             self._on_done(OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
 
 
-def connect(reactor: Reactor, family: int, address: SocketAddress, timeout_s: float, on_done: Done) -> Attempt | None:
+def connect(reactor: Reactor, family: int, address: SocketAddress, timeout_s: float | None, on_done: Done) -> Attempt | None:
     """Connect to a numeric address or a unix path; `on_done` gets the socket or an OSError, always from the reactor.
 
-    The socket is non-blocking, with TCP_NODELAY, and still watched: hand it to a channel. Returns None when it was
+    Without `timeout_s` the caller has a deadline of its own. The socket is non-blocking, with TCP_NODELAY, and still watched: hand it to a channel. Returns None when it was
     decided at once (the callback is queued then).
     """
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, _STREAM)
     except OSError as exc:
         _fail_soon(reactor, exc, on_done)
         return None
-    sock.setblocking(False)
+    if sock.gettimeout() != 0:
+        sock.setblocking(False)
     try:
         if family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

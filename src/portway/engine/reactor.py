@@ -120,7 +120,9 @@ class Reactor:
 
     def call_later(self, delay_s: float, callback: Callback) -> Timer:
         """Call back about `delay_s` seconds from now (never earlier, up to 0.1 s later)."""
-        timer = self._timers.set(self.now if self._in_batch else self._clock(), delay_s, callback)
+        if self._in_batch:  # which sets the alarm at its end
+            return self._timers.set(self.now, delay_s, callback)
+        timer = self._timers.set(self._clock(), delay_s, callback)
         self._set_alarm()
         return timer
 

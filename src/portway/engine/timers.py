@@ -22,12 +22,17 @@ class Timer:
         if self._bucket is not None:
             self._bucket.pop(self, None)
             self._bucket = None
+            self.callback = _forgotten  # it holds whoever holds this timer: a cycle, which only a collector would find
 
     def fire(self) -> None:
         """Call back, unless it was cancelled meanwhile (by a timer of the same tick, say)."""
         if self._bucket is not None:
             self._bucket = None
             self.callback()
+
+
+def _forgotten() -> None:
+    """Stand in for the callback of a timer that was cancelled."""
 
 
 class TimerWheel:

@@ -232,6 +232,7 @@ def _packed(host: str) -> bytes:
     return (mapped or address).packed
 
 
+@lru_cache(maxsize=4096)
 def _ip_text(packed: bytes) -> str:
     packed = packed.removeprefix(_V4_MAPPED)
     return str(IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed))

@@ -115,7 +115,7 @@ class AcceptedStream:
     Holds at most one preamble (512 bytes); what follows it stays in the channel.
     """
 
-    __slots__ = ("_channel", "_held", "_on_bad", "_on_visit", "_timer")
+    __slots__ = ("_channel", "_deadline_s", "_held", "_on_bad", "_on_visit", "_reactor", "_timer")
 
     def __init__(
         self,
@@ -130,13 +130,21 @@ class AcceptedStream:
         self._on_visit: Callable[[ProxyHeader, Channel], None] | None = on_visit
         self._on_bad = on_bad
         self._held = b""
-        self._timer: Timer = reactor.call_later(deadline_s, self._time_out)
+        self._timer: Timer | None = None
+        self._reactor = reactor
+        self._deadline_s = deadline_s
         channel.on_readable = channel.on_broken = self._look
-        reactor.soon(self._look)
+        reactor.soon(self._wait)
 
     def abort(self) -> None:
         """Give up, as the reactor asks after a failed callback."""
         self._fail("a callback failed")
+
+    def _wait(self) -> None:
+        """Set the deadline of a preamble that did not come with the stream itself, as nearly all do."""
+        if self._on_visit is not None:
+            self._timer = self._reactor.call_later(self._deadline_s, self._time_out)
+            self._look()
 
     def _time_out(self) -> None:
         self._fail("no preamble in time")
@@ -169,7 +177,8 @@ class AcceptedStream:
 
     def _hand_on(self, header: ProxyHeader) -> None:
         on_visit, self._on_visit = self._on_visit, None
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._channel.on_readable = self._channel.on_broken = nothing
         if on_visit is not None:
             on_visit(header, self._channel)
@@ -177,7 +186,8 @@ class AcceptedStream:
     def _fail(self, why: str) -> None:
         if self._on_visit is not None:
             self._on_visit = None
-            self._timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             self._channel.abort()
             self._on_bad(why)
 

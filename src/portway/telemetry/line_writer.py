@@ -13,6 +13,10 @@ LINES_MAX = 2000
 LINE_CHARS_MAX = 16 * 1024
 """Room for a traceback. With LINES_MAX it bounds what a stalled reader can cost to 32 MB of text, in practice 0.2 MB."""
 
+GATHER_S = 0.05
+"""After a write, lines gather for as long: a thread woken for each of thousands a second costs those who speak more
+than all their other work. The first line after a quiet moment goes out at once."""
+
 CLOSE_S_MAX = 1.0
 """How long the end of a program waits for a reader that does not read."""
 
@@ -34,6 +38,8 @@ class LineWriter:
         self._closing = False
         self._broken = False
         self._news = threading.Condition()
+        self._waiting = False
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lines to descriptor {descriptor}", daemon=True)
         self._thread.start()
 
@@ -46,12 +52,15 @@ class LineWriter:
                 self._dropped += 1
                 return
             self._lines.append(line[:LINE_CHARS_MAX])
-            self._news.notify()
+            if self._waiting:
+                self._waiting = False
+                self._news.notify()
 
     def close(self, timeout_s: float = CLOSE_S_MAX) -> None:
         """Write what waits, for at most `timeout_s`, and end; may be called twice."""
         with self._news:
             self._closing = True
+            self._over.set()
             self._news.notify()
         self._thread.join(timeout_s)
 
@@ -65,11 +74,13 @@ class LineWriter:
                     self._broken = True
                     self._lines.clear()
                 return
+            self._over.wait(GATHER_S)
 
     def _taken(self) -> list[str] | None:
         """Wait for lines and take all of them; None at the end."""
         with self._news:
             while not self._lines and not self._closing:
+                self._waiting = True
                 self._news.wait()
             lines = list(self._lines)
             self._lines.clear()
