@@ -40,6 +40,7 @@ class RequestHead(NamedTuple):
 
 # RFC 9112 section 3: one space, no other white space; "#" begins a fragment, which is never sent.
 _START_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!\"$-~]+) HTTP/1\.([01])\r\n")
+_ORIGIN_FORM = re.compile(rb"/[!\"$-~]*")
 _ABSOLUTE = re.compile(rb"([Hh][Tt][Tt][Pp][Ss]?)://([^/?]*)(.*)")
 _ANY_VERSION = re.compile(rb"[^\r\n]* HTTP/([0-9](?:\.[0-9])?)\r\n")
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
@@ -97,6 +98,11 @@ def parse_request_head(head: bytes) -> RequestHead:
         expect is not None and body != NO_BODY and version == 11,
         key,
     )
+
+
+def is_origin_form(target: bytes) -> bool:
+    """Return whether `target` is a path, perhaps with a query: what means the same whatever else a head says."""
+    return _ORIGIN_FORM.fullmatch(target) is not None
 
 
 def _sorted_out(head: bytes, start: int) -> tuple[list[Field], dict[bytes, bytes]]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.request import parse_request_head
-from portway.server.edge.http.asked import KNOWN_BYTES_MAX, KNOWN_FIELDS_MAX, Asked, AskedBefore
+from portway.server.edge.http.asked import KNOWN_BYTES_MAX, KNOWN_FIELDS_MAX, Asked, AskedBefore, what_follows
 
 HEAD = b"GET /a?b HTTP/1.1\r\nHost: a.localhost\r\nX-Y: z\r\n\r\n"
 
@@ -23,7 +23,7 @@ def outcome(understand: Callable[[bytes], Asked], head: bytes) -> object:
         asked = understand(head)
     except MessageError as exc:
         return exc.code, str(exc)
-    return asked.request, asked.lines
+    return asked
 
 
 def test_what_follows_from_a_head() -> None:
@@ -39,6 +39,62 @@ def test_a_head_is_remembered_from_the_second_time_on() -> None:
     assert second is third
 
 
+def test_a_head_that_is_alike_but_for_its_target_is_understood_by_it() -> None:
+    before = AskedBefore()
+    seed = [before.understand(HEAD) for _ in range(2)][1]
+    for target in (b"/", b"/b", b"//a?b?c", b"/" + b"x" * 2000, b"/%00~"):
+        asked = before.understand(HEAD.replace(b"/a?b", target))
+        assert asked.request.fields is seed.request.fields
+        assert asked == what_follows(parse_request_head(HEAD.replace(b"/a?b", target)))
+        assert before.understand(HEAD).request.fields is seed.request.fields
+
+
+TARGETS = [
+    b"*",
+    b"http://a.localhost/a?b",
+    b"http://b.localhost/a?b",
+    b"a",
+    b"",
+    b"/a b",
+    b"/a#",
+    b"/\x7f",
+    b"/\xe9",
+    b"/ HTTP/1.1\r\nA: b\r\n",
+]
+
+
+def test_a_path_after_another_form_is_a_path() -> None:
+    before = AskedBefore()
+    for target in (b"http://a.localhost/a", b"http://a.localhost/a", b"/b", b"http://a.localhost/a", b"/b"):
+        head = HEAD.replace(b"/a?b", target)
+        assert before.understand(head) == what_follows(parse_request_head(head))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_that_is_no_path_is_judged_with_its_head(target: bytes) -> None:
+    before = AskedBefore()
+    for _ in range(2):
+        for head in (HEAD, HEAD, HEAD.replace(b"/a?b", target), HEAD.replace(b"/a?b", target)):
+            assert outcome(before.understand, head) == outcome(lambda head: what_follows(parse_request_head(head)), head)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"POST /a?b HTTP/1.1",
+        b"PUT /a?b HTTP/1.1",
+        b"GET /a?b HTTP/1.0",
+        b"G /a?b HTTP/1.1",
+        b"GET  /a?b HTTP/1.1",
+        b"\r\nGET /a?b HTTP/1.1",
+    ],
+)
+def test_another_method_or_version_is_read(start: bytes) -> None:
+    before = AskedBefore()
+    for head in (HEAD, HEAD, HEAD.replace(b"GET /a?b HTTP/1.1", start), HEAD):
+        assert outcome(before.understand, head) == outcome(lambda head: what_follows(parse_request_head(head)), head)
+
+
 def test_another_head_is_read_and_ends_the_memory_of_the_first() -> None:
     before = AskedBefore()
     second = [before.understand(HEAD) for _ in range(2)][1]
@@ -51,7 +107,7 @@ def test_a_head_that_differs_in_one_byte_is_judged_by_itself(places: list[int], 
     before = AskedBefore()
     for place in (*places, *places):
         for head in (HEAD, HEAD, HEAD, HEAD[:place] + bytes([byte]) + HEAD[place + 1 :]):
-            assert outcome(before.understand, head) == outcome(lambda head: Asked(parse_request_head(head)), head)
+            assert outcome(before.understand, head) == outcome(lambda head: what_follows(parse_request_head(head)), head)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """What follows from a request's head alone, worked out once for a visitor who asks the same again and again."""
 
+from typing import NamedTuple
+
 from portway.protocol.http1.framing import NO_BODY
-from portway.protocol.http1.request import RequestHead, parse_request_head
+from portway.protocol.http1.request import RequestHead, is_origin_form, parse_request_head
 from portway.protocol.http1.serialise import request_lines
 from portway.server.edge.http.policy import is_repeatable, may_overlook_body
 
@@ -13,39 +15,61 @@ PATH_SHOWN_BYTES = 512
 """What the agent's console is told of a path."""
 
 
-class Asked:
-    """A request that may be forwarded, and what every exchange wants to know of it. Never changed."""
+class Asked(NamedTuple):
+    """A request that may be forwarded, and what every exchange wants to know of it.
 
-    __slots__ = ("body_unexpected", "bodyless", "lines", "method", "path", "repeatable", "request")
+    The first three fields depend on the target, the others do not.
+    """
 
-    def __init__(self, request: RequestHead) -> None:
-        """Work it all out."""
-        self.request = request
-        self.body_unexpected = may_overlook_body(request)
-        """Whether an origin might overlook the body: its connection is not used again then."""
-        self.lines = request_lines(request, close=self.body_unexpected)
-        """The head for the origin, without the lines that the edge adds and without its end."""
-        self.repeatable = is_repeatable(request)
-        self.bodyless = request.body == NO_BODY
-        self.method = request.method.decode("ascii")
-        self.path = request.target.partition(b"?")[0][:PATH_SHOWN_BYTES].decode("ascii")
-        """For people: without query, and not longer than they read."""
+    request: RequestHead
+    path: str
+    """For people: without query, and not longer than they read."""
+    lines: bytes
+    """The head for the origin, without the lines that the edge adds and without its end."""
+    behind_target: bytes
+    """Of these lines what is behind the target."""
+    method: str
+    bodyless: bool
+    repeatable: bool
+    """Whether it may be sent again when its first stream failed without an answer."""
+    body_unexpected: bool
+    """Whether an origin might overlook the body: its connection is not used again then."""
+
+    def with_target(self, target: bytes) -> "Asked":
+        """Return the same request for another target, in origin form."""
+        request = self.request
+        lines = b"%b %b%b" % (request.method, target, self.behind_target)
+        return Asked(RequestHead(request.method, target, *request[2:]), _path(target), lines, *self[3:])
+
+
+def what_follows(request: RequestHead) -> Asked:
+    """Work out what follows from a request's head."""
+    body_unexpected = may_overlook_body(request)
+    lines = request_lines(request, close=body_unexpected)
+    behind_target = lines[len(request.method) + 1 + len(request.target) :]
+    method, bodyless = request.method.decode("ascii"), request.body == NO_BODY
+    return Asked(request, _path(request.target), lines, behind_target, method, bodyless, is_repeatable(request), body_unexpected)
+
+
+def _path(target: bytes) -> str:
+    return target.partition(b"?")[0][:PATH_SHOWN_BYTES].decode("ascii")
 
 
 class AskedBefore:
-    """Remembers the last head of one connection, byte for byte, from the second time on that it comes.
+    """Remembers the last head of one connection, byte for byte, once a second one was like it but for the target.
 
-    What a head means depends on nothing but its bytes, so that the same bytes mean the same. It belongs to one connection:
-    what another visitor has asked cannot be found out by timing it. A visitor who asks once, or something else every time,
-    costs one number.
+    What a head means depends on nothing but its bytes, so that the same bytes mean the same; and a path means nothing for
+    the rest of the head. The memory belongs to one connection: what another visitor has asked cannot be found out by
+    timing it. A visitor who asks once, or something else every time, costs one number.
     """
 
-    __slots__ = ("_asked", "_fingerprint", "_head")
+    __slots__ = ("_asked", "_at", "_fingerprint", "_head", "_to")
 
     def __init__(self) -> None:
         """Remember nothing yet."""
-        self._head = b""
         self._asked: Asked | None = None
+        self._head = b""
+        self._at = self._to = 0
         self._fingerprint = 0
 
     def understand(self, head: bytes) -> Asked:
@@ -54,14 +78,37 @@ class AskedBefore:
         Raises:
             MessageError: as `parse_request_head`.
         """
-        asked = self._asked
-        if asked is not None and head == self._head:
-            return asked
-        asked = Asked(parse_request_head(head))
-        fingerprint = hash(head)
-        if fingerprint != self._fingerprint or len(head) > KNOWN_BYTES_MAX or len(asked.request.fields) > KNOWN_FIELDS_MAX:
-            self._fingerprint = fingerprint
-            self._head, self._asked = b"", None
+        known = self._asked
+        if known is not None:
+            if head == self._head:
+                return known
+            asked = self._other_target(head, known)
+            if asked is not None:
+                return asked
+        asked = what_follows(parse_request_head(head))
+        at = head.find(b" ") + 1
+        to = head.find(b" ", at)
+        fingerprint = hash(head[to:])
+        if fingerprint == self._fingerprint and len(asked.request.fields) <= KNOWN_FIELDS_MAX:
+            self._remember(head, asked, at, to)
         else:
-            self._head, self._asked = head, asked
+            self._head, self._asked = b"", None
+        self._fingerprint = fingerprint
         return asked
+
+    def _other_target(self, head: bytes, known: Asked) -> Asked | None:
+        """Understand a head that is the known one up to its target and behind it, if it is."""
+        at, behind = self._at, self._head[self._to :]
+        if not (head.endswith(behind) and head.startswith(self._head[:at])):
+            return None
+        to = len(head) - len(behind)
+        target = head[at:to]
+        if not is_origin_form(target):
+            return None
+        asked = known.with_target(target)
+        self._remember(head, asked, at, to)
+        return asked
+
+    def _remember(self, head: bytes, asked: Asked, at: int, to: int) -> None:
+        if len(head) <= KNOWN_BYTES_MAX:
+            self._head, self._asked, self._at, self._to = head, asked, at, to
