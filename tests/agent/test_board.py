@@ -3,7 +3,7 @@
 import msgspec
 
 from portway.agent.board import AgentBoard, AgentStatus
-from portway.agent.events import Connecting, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+from portway.agent.events import Connecting, LinksChanged, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
 
 
 def picture(board: AgentBoard) -> AgentStatus:
@@ -18,6 +18,9 @@ def test_the_board_follows_a_session_through_its_life() -> None:
     now = 101.0
     board(Connecting("10.0.0.1:4443"))
     board(Online("s1", "0.1.0", 0.002))
+    assert (picture(board).links, picture(board).links_draining) == (1, 0)
+    board(LinksChanged(3, 1))
+    assert (picture(board).links, picture(board).links_draining) == (3, 1)
     board(RoundTrip(0.001))
     assert picture(board).rtt_s == 0.001
     board(TunnelUp(1, "http://a", "a", 0, "127.0.0.1:3000"))
@@ -30,7 +33,7 @@ def test_the_board_follows_a_session_through_its_life() -> None:
     assert [(t.url, t.requests, t.relays, t.bytes_in, t.bytes_out) for t in status.tunnels] == [("http://a", 1, 1, 10, 20)]
 
     board(Offline("link lost", 1.0))
-    assert (picture(board).state, picture(board).problem) == ("offline", "link lost")
+    assert (picture(board).state, picture(board).problem, picture(board).links) == ("offline", "link lost", 0)
 
 
 def test_counts_go_on_after_a_reconnect_and_old_tunnels_are_forgotten() -> None:

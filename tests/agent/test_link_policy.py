@@ -8,6 +8,7 @@ from portway.agent.link_policy import (
     BUSY_BYTES,
     BUSY_STREAMS,
     CLOSE_AFTER_S,
+    DRAIN_APART_S,
     OPEN_AFTER_S,
     PRESSING_STREAMS,
     RETRY_S,
@@ -92,8 +93,16 @@ def test_a_link_that_is_being_opened_is_waited_for() -> None:
     assert life.over(OPEN_AFTER_S, [BULK]) == [], "its effect is waited for, too"
 
 
-def test_draining_links_count_against_the_most() -> None:
-    assert LinkPolicy(2).judge(0.0, [LinkLoad(1, 0, PRESSING_STREAMS)], 1) is None
+@pytest.mark.parametrize(("draining", "decision"), [(0, OpenOne()), (2, OpenOne()), (3, None)])
+def test_links_that_drain_cost_the_others_no_place_and_are_bounded(draining: int, decision: Decision) -> None:
+    assert LinkPolicy(2).judge(0.0, [LinkLoad(1, 0, PRESSING_STREAMS)], draining) == decision
+
+
+def test_a_link_that_never_gets_rid_of_its_last_visitor_does_not_keep_the_others_from_closing() -> None:
+    life = Life()
+    assert life.over(CLOSE_AFTER_S + 1, [QUIET] * 3)[:1] == [DrainOne(3)]
+    assert life.over(DRAIN_APART_S, [QUIET] * 2, draining=1) == [DrainOne(2)]
+    assert life.over(5, [QUIET] * 2, draining=4) == [], "four of them are enough"
 
 
 def test_without_a_link_that_takes_visitors_one_is_opened_at_once() -> None:
@@ -108,8 +117,8 @@ def test_the_youngest_idle_link_goes_after_a_long_calm_and_then_the_next() -> No
     life = Life()
     assert life.over(CLOSE_AFTER_S - 1, [QUIET] * 3) == []
     assert life.over(2, [QUIET] * 3)[:1] == [DrainOne(3)]
-    assert life.over(5, [QUIET] * 2, draining=1) == [], "one at a time"
-    assert life.over(1, [QUIET] * 2)[:1] == [DrainOne(2)]
+    assert life.over(DRAIN_APART_S / 2, [QUIET] * 2, draining=1) == [], "one at a time"
+    assert life.over(DRAIN_APART_S, [QUIET] * 2)[:1] == [DrainOne(2)]
     assert life.over(3 * CLOSE_AFTER_S, [QUIET]) == []
 
 

@@ -11,10 +11,12 @@ import pytest
 from portway.agent import app as app_module
 from portway.agent import link_policy
 from portway.agent.connect import AgentSession
-from portway.agent.events import Offline, Online, RequestDone, TunnelUp
+from portway.agent.events import LinksChanged, Offline, Online, RequestDone, TunnelUp
+from portway.agent.link import AgentLink
 from portway.agent.needs import SessionNeeds
 from portway.config.values import PortRange
 from portway.server.events import LeaseDown, SessionDown
+from portway.server.events import LinksChanged as ServerLinksChanged
 from tests.kit.cords import Cords, cords_to
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, pour
@@ -247,6 +249,49 @@ def test_idle_links_are_closed_but_for_one_and_nobody_is_lost_with_them(
         echo.close()
 
     assert len(play(tmp_path, scene).events.of(SessionDown)) == 1
+
+
+def test_a_quiet_visitor_on_a_link_that_drains_costs_the_others_nothing(
+    tmp_path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He may stay for days. Meanwhile further links are opened and closed as if that one were gone, and he is served."""
+
+    async def scene(server: RunningServer, cords: Cords) -> None:
+        echo = await echoing()
+        with monkeypatch.context() as patch:
+            patch.setattr(link_policy, "PRESSING_STREAMS", 0)
+            patch.setattr(link_policy, "DRAIN_APART_S", 0.1)
+            async with agent_with_links(tmp_path, server, cords, port_of(echo), links_max=2) as agent:
+                await sessions.until(2)
+                port = agent.events.of(TunnelUp)[0].port
+                quiet = [await visit(port, b"x.") for _ in range(2)]
+                await agent.events.until(lambda: [link.visitors for link in sessions.now.links] == [1, 1])
+                for taking in (2, 1):  # each turn leaves one more link with a quiet visitor behind
+                    patch.setattr(link_policy, "PRESSING_STREAMS", 1000)
+                    patch.setattr(link_policy, "CLOSE_AFTER_S", 0.3)
+                    await agent.events.until(lambda: len(taking_of(sessions)) == 1)
+                    assert agent.events.of(LinksChanged)[-1].draining == 3 - taking
+                    patch.setattr(link_policy, "CLOSE_AFTER_S", 1000.0)
+                    patch.setattr(link_policy, "PRESSING_STREAMS", 0)
+                    await agent.events.until(lambda: len(taking_of(sessions)) == 2)
+                    assert len(sessions.now.links) == 5 - taking
+                    quiet.append(await visit(port, b"x."))
+                assert agent.events.of(LinksChanged)[-1] == LinksChanged(4, 2)
+                assert server.events.of(ServerLinksChanged)[-1].links == 4
+                for reader, writer in quiet:
+                    writer.write(b"still here.")
+                    assert await reader.readuntil(b".") == b"x."
+                    assert await reader.readuntil(b".") == b"still here."
+                    writer.close()
+                await sessions.until(2)
+                assert not agent.events.of(Offline)
+        echo.close()
+
+    play(tmp_path, scene)
+
+
+def taking_of(sessions: Sessions) -> list[AgentLink]:
+    return [link for link in sessions.now.links if not link.draining]
 
 
 def test_the_last_link_that_takes_visitors_is_replaced_before_a_draining_one_goes(

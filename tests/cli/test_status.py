@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from portway.agent.board import AgentBoard
-from portway.agent.events import Online, RelayDone, RequestDone, TunnelUp
+from portway.agent.events import LinksChanged, Online, RelayDone, RequestDone, TunnelUp
 from portway.clock import wall
 from portway.server.board import ServerBoard
 from portway.server.events import LeaseUp, Listening, SessionUp, VisitorsTurnedAway
+from portway.server.events import LinksChanged as ServerLinksChanged
 from tests.cli.conftest import Portway
 
 
@@ -92,6 +93,16 @@ def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path,
         lines = portway("status").stdout.splitlines()
 
     assert lines[1] == "  12 visitors were turned away: there was no place for them"
+
+
+def test_people_see_how_many_links_there_are(portway: Portway, folder: Path, agent: AgentBoard, server: ServerBoard) -> None:
+    agent(LinksChanged(3, 1))
+    server(ServerLinksChanged("s1", 3))
+    with program(folder / "server-2.sock", server.document()), program(folder / "agent-1.sock", agent.document()):
+        lines = portway("status").stdout.splitlines()
+
+    assert lines[0].endswith("1 logged in over 3 links")
+    assert lines[2].endswith("2ms away, 3 links of which 1 drain")
 
 
 def test_programs_see_json(portway: Portway, folder: Path, agent: AgentBoard) -> None:

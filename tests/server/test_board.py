@@ -6,6 +6,7 @@ from portway.server.board import ServerBoard, ServerStatus
 from portway.server.events import (
     LeaseDown,
     LeaseUp,
+    LinksChanged,
     Listening,
     LoginRefused,
     SessionDown,
@@ -24,6 +25,8 @@ def test_the_board_knows_who_is_there_and_what_is_held() -> None:
     board(Listening("127.0.0.1:8080", "127.0.0.1:4443", "127.0.0.1:4443", "20000-20999", "localhost"))
     board(SessionUp("s1", "laptop", "0.1.0", "127.0.0.1:5"))
     board(SessionUp("s2", "phone", "0.1.0", "127.0.0.1:6"))
+    board(LinksChanged("s1", 3))
+    board(LinksChanged("s0", 2))
     board(LeaseUp("s1", 1, "http", "http://a.localhost:8080"))
     board(LeaseUp("s2", 2, "tcp", "tcp://localhost:20001"))
     board(LoginRefused("127.0.0.1:7", "bad_credentials"))
@@ -35,7 +38,7 @@ def test_the_board_knows_who_is_there_and_what_is_held() -> None:
 
     status = picture(board)
     assert (status.domain, status.http, status.tcp_ports, status.since) == ("localhost", "127.0.0.1:8080", "20000-20999", 5.0)
-    assert [(session.session, session.token) for session in status.sessions] == [("s1", "laptop")]
+    assert [(session.session, session.token, session.links) for session in status.sessions] == [("s1", "laptop", 3)]
     assert [(lease.url, lease.session) for lease in status.tunnels] == [("http://a.localhost:8080", "s1")]
     assert status.logins_refused == 1
     assert status.visitors_turned_away == 4001

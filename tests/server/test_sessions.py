@@ -27,7 +27,7 @@ from portway.protocol.control.messages import (
 from portway.protocol.join_string import JoinString
 from portway.server import sessions as sessions_module
 from portway.server.access import gate, pace
-from portway.server.events import LeaseDown, LeaseUp, LoginRefused, SessionDown, SessionUp
+from portway.server.events import LeaseDown, LeaseUp, LinksChanged, LoginRefused, SessionDown, SessionUp
 from portway.server.sessions import DoorSettings
 from portway.server.tunnels.lease import Owner
 from portway.session import control_stream
@@ -418,6 +418,35 @@ def test_a_session_has_four_links_at_most(tmp_path: Path) -> None:
             await (await raw_agent(reactor, join)).attach(spare, key)
 
     play(tmp_path, scene)
+
+
+def test_a_link_that_said_go_away_makes_room_for_another_but_not_without_end(tmp_path: Path) -> None:
+    async def scene(server: RunningServer, reactor: RawReactor) -> None:
+        join = server.token()
+        first = await raw_agent(reactor, join)
+        key = (await first.log_in(join)).session_key
+        links = [first]
+        for number in range(7):
+            if len(links) >= 4:
+                links[number - 3].mux.session.drain()
+                await until_it_heard(links[number - 3])
+            ticket = await links[-1].ask(AskTicket(id=number + 1), Ticket)
+            links.append(await raw_agent(reactor, join))
+            await links[-1].attach(ticket.ticket, key)
+        links[5].mux.session.drain()
+        await until_it_heard(links[5])
+        assert (await links[-1].ask(AskTicket(id=99), Refused)).code == "bad_ticket"
+        assert [told.links for told in server.events.of(LinksChanged)] == list(range(2, 9))
+
+    play(tmp_path, scene)
+
+
+async def until_it_heard(agent: RawAgent) -> None:
+    """Wait for the answer to a ping: it comes behind all that was said before."""
+    heard = asyncio.Event()
+    agent.mux.ping(lambda _: heard.set())
+    async with asyncio.timeout(10):
+        await heard.wait()
 
 
 def test_an_agent_may_open_no_stream_but_its_control_stream(tmp_path: Path) -> None:

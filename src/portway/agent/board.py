@@ -7,7 +7,19 @@ from typing import Literal, assert_never
 import msgspec
 
 from portway import __version__
-from portway.agent.events import AgentEvent, Connecting, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+from portway.agent.events import (
+    AgentEvent,
+    Connecting,
+    LinksChanged,
+    Missed,
+    Offline,
+    Online,
+    Refused,
+    RelayDone,
+    RequestDone,
+    RoundTrip,
+    TunnelUp,
+)
 
 State = Literal["connecting", "online", "offline", "refused"]
 
@@ -38,6 +50,10 @@ class AgentStatus(msgspec.Struct, tag_field="program", tag="agent"):
     session: str = ""
     rtt_s: float | None = None
     """Lowest round trip of the link in the last 30 s; None before the first ping came back."""
+    links: int = 0
+    """Links that it has with the server."""
+    links_draining: int = 0
+    """Links among them that wait for their last visitor to leave."""
     problem: str = ""
     """Why it was last offline or refused."""
     tunnels: list[TunnelStatus] = []
@@ -71,6 +87,9 @@ class AgentBoard:
                 self._before = {(tunnel.url, tunnel.target): tunnel for tunnel in self._tunnels.values()}
                 self._tunnels.clear()
                 status.session, status.server_version, status.rtt_s, status.problem = session, server, rtt_s, ""
+                status.links, status.links_draining = 1, 0
+            case LinksChanged(links, draining):
+                status.links, status.links_draining = links, draining
             case RoundTrip(rtt_s):
                 status.rtt_s = rtt_s
             case TunnelUp():
@@ -94,6 +113,7 @@ class AgentBoard:
     def _enter(self, state: State) -> None:
         if self._status.state != state:
             self._status.state, self._status.since = state, self._clock()
+            self._status.links = self._status.links_draining = 0
 
     def _tunnel_up(self, event: TunnelUp) -> None:
         """Note a tunnel; after a reconnect it has a new id, and its counts go on if its URL is the same."""

@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from portway import __version__
-from portway.agent.events import Missed, Online, RequestDone, RoundTrip, TunnelUp
+from portway.agent.events import LinksChanged, Missed, Online, RequestDone, RoundTrip, TunnelUp
 from portway.agent.events import Refused as RefusedEvent
 from portway.agent.link import AgentLink, Budgets
 from portway.agent.link_keeper import LinkKeeper
@@ -128,6 +128,11 @@ class AgentSession:
         """Use a further link that was welcomed."""
         self.links.append(link)
         self._listen_on(link)
+        self.tell_links()
+
+    def tell_links(self) -> None:
+        """Tell how many links there are now."""
+        self._needs.on_event(LinksChanged(len(self.links), sum(link.draining for link in self.links)))
 
     def _listen_on(self, link: AgentLink) -> None:
         listener = self._tasks.create_task(self._listen(link), name=f"control stream of link {link.number}")
@@ -157,7 +162,9 @@ class AgentSession:
         link.close(str(gone))
         if not self.links:
             self._end(link.explained(gone, self._drain_reason))
-        elif controlled:
+            return
+        self.tell_links()
+        if controlled:
             log.info("control goes over to another link", lost=link.number, now=self.links[0].number)
             self._ask()
 

@@ -4,7 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from portway.agent.events import AgentEvent, Connecting, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+from portway.agent.events import (
+    AgentEvent,
+    Connecting,
+    LinksChanged,
+    Missed,
+    Offline,
+    Online,
+    Refused,
+    RelayDone,
+    RequestDone,
+    RoundTrip,
+    TunnelUp,
+)
 from portway.protocol.units import format_duration, format_size
 from portway.telemetry.event_lines import event_line
 from portway.telemetry.terminal import Style, escape
@@ -58,7 +70,7 @@ class Console:
                 self._note(self.notes_style.dim(f"connecting to {escape(address, TEXT_CHARS_MAX)}"))
             case Online():
                 self._note(self._online(event))
-            case RoundTrip():
+            case RoundTrip() | LinksChanged():
                 pass  # for `portway status`; a console that said it every few seconds would tire its reader
             case Offline():
                 self._note(self._offline(event))

@@ -23,6 +23,15 @@ class Online:
 
 
 @dataclass(frozen=True, slots=True)
+class LinksChanged:
+    """The session has more links than one, or fewer again; a session begins with one."""
+
+    links: int
+    draining: int
+    """Links among them that take no new visitors, and close once the last one there has left."""
+
+
+@dataclass(frozen=True, slots=True)
 class RoundTrip:
     """The lowest recent round trip of the link has changed, by a fifth at least."""
 
@@ -94,5 +103,5 @@ class Missed:
     count: int
 
 
-AgentEvent = Connecting | Online | RoundTrip | TunnelUp | RequestDone | RelayDone | Offline | Refused | Missed
+AgentEvent = Connecting | Online | LinksChanged | RoundTrip | TunnelUp | RequestDone | RelayDone | Offline | Refused | Missed
 """Every event that an agent can tell."""

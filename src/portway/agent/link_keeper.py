@@ -30,6 +30,9 @@ class Links(Protocol):
     def add_link(self, link: AgentLink) -> None:
         """Use a further link that was welcomed."""
 
+    def tell_links(self) -> None:
+        """Tell how many links there are now."""
+
     def send(self, message: Message) -> None:
         """Send on the control link; raises UnavailableError."""
 
@@ -102,6 +105,7 @@ class LinkKeeper:
             case DrainOne(number):
                 log.info("link drains", link=number)
                 next(link for link in links if link.number == number).drain()
+                self._session.tell_links()
         if taking:
             for link in links:
                 if link.drained and not link.visitors and link not in self._parting:

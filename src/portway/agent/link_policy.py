@@ -26,6 +26,9 @@ CLOSE_AFTER_S: Final = 30.0
 IDLE_BYTES: Final = 16 * 1024
 """A link that carries less in 100 ms counts as idle, whatever streams are open on it."""
 
+DRAIN_APART_S: Final = 2.0
+"""From one link that drains to the next: what moves over to the others is seen before another one goes."""
+
 RETRY_S: Final = 1.0
 RETRY_S_MAX: Final = 60.0
 """After a further link could not be had, the next try waits so long, twice as long each time."""
@@ -58,7 +61,10 @@ class LinkPolicy:
     """Looks at the links every now and then. Opening and closing are far apart, so that it does not flutter."""
 
     def __init__(self, links_max: int) -> None:
-        """Ask for at most `links_max` links, those that drain included."""
+        """Ask for at most `links_max` links that take visitors, and for as many again that drain.
+
+        A quiet visitor may stay on a link that drains for days: he must not cost the others a link.
+        """
         self._links_max = links_max
         self._looked_at: float | None = None
         self._moved: dict[int, int] = {}
@@ -67,6 +73,7 @@ class LinkPolicy:
         self._calm_since: dict[int, float] = {}
         self._not_before = 0.0
         self._retry_s = RETRY_S
+        self._drained_at = float("-inf")
 
     def judge(self, now: float, loads: Sequence[LinkLoad], draining: int = 0, *, opening: bool = False) -> OpenOne | DrainOne | None:
         """Return what to do about the links that take visitors, lowest number first; `draining` more take none.
@@ -82,12 +89,15 @@ class LinkPolicy:
         self._note_calm(now, loads, rates)
         if opening:
             self._busy_since = None
-        elif len(loads) + draining < self._links_max and now >= self._not_before and self._is_needed(now, loads, rates):
+        elif self._has_room(len(loads), draining) and now >= self._not_before and self._is_needed(now, loads, rates):
             self._busy_since = None  # the new one must have been there for a while before there is need of another
             return OpenOne()
-        if draining or opening:
+        if opening or draining >= self._links_max or now - self._drained_at < DRAIN_APART_S:
             return None
         return self._needless(now, loads)
+
+    def _has_room(self, taking: int, draining: int) -> bool:
+        return taking < self._links_max and taking + draining < 2 * self._links_max
 
     def opened(self) -> None:
         """Note that a link was had."""
@@ -124,5 +134,6 @@ class LinkPolicy:
         for load in reversed(loads[1:]):
             since = self._idle_since.get(load.number)
             if since is not None and now - since >= CLOSE_AFTER_S and calm - {load.number}:
+                self._drained_at = now
                 return DrainOne(load.number)
         return None

@@ -37,6 +37,6 @@ class AgentSettings:
     plaintext_links: bool = False
     """Speak without TLS, on a network that is already private; the server must say so too."""
     links_max: int = 4
-    """Links to the server at a time, as far as it allows them; 1 keeps to a single one."""
+    """Links to the server that take visitors, as far as it allows them; 1 keeps to a single one."""
     ca_file: Path | None = None
     """CA certificates for a server without a pin in the join string; None means the system's."""

@@ -43,7 +43,7 @@ links_option = click.option(
     show_default=True,
     envvar="PORTWAY_MAX_LINKS",
     show_envvar=True,
-    help="Connections to the server at a time. Further ones are opened when traffic asks for them.",
+    help="Connections to the server that take visitors. Further ones are opened when traffic asks for them.",
 )
 
 

@@ -61,7 +61,9 @@ def _server_lines(one: ServerStatus, now: float) -> list[str]:
     from portway.telemetry.terminal import escape, table
 
     since = format_duration(max(0.0, now - one.since))
-    lines = [f"server {one.pid}  up {since}  *.{one.domain} at {one.http}, agents at {one.agents}, {len(one.sessions)} logged in"]
+    links = sum(session.links for session in one.sessions)
+    agents = f"{len(one.sessions)} logged in" + (f" over {links} links" if links > len(one.sessions) else "")
+    lines = [f"server {one.pid}  up {since}  *.{one.domain} at {one.http}, agents at {one.agents}, {agents}"]
     if one.visitors_turned_away:
         lines.append(f"  {one.visitors_turned_away} visitors were turned away: there was no place for them")
     tokens = {session.session: session.token for session in one.sessions}
@@ -74,9 +76,10 @@ def _agent_lines(one: AgentStatus, now: float) -> list[str]:
     from portway.telemetry.terminal import escape, table
 
     away = f", {format_duration(one.rtt_s)} away" if one.rtt_s is not None else ""
+    links = f", {_links(one)}" if one.links > 1 else ""
     why = f": {escape(one.problem)}" if one.problem else ""
     since = format_duration(max(0.0, now - one.since))
-    lines = [f"agent {one.pid}  {one.state} for {since}  server {escape(one.server)}{away}{why}"]
+    lines = [f"agent {one.pid}  {one.state} for {since}  server {escape(one.server)}{away}{links}{why}"]
     rows = []
     for tunnel in one.tunnels:
         said = [f"{tunnel.requests} requests"] if tunnel.requests else []
@@ -84,3 +87,7 @@ def _agent_lines(one: AgentStatus, now: float) -> list[str]:
             said.append(f"{tunnel.relays} relays, {format_size(tunnel.bytes_in)} in, {format_size(tunnel.bytes_out)} out")
         rows.append((escape(tunnel.url), escape(tunnel.target), ", ".join(said) or "no visitors yet"))
     return lines + table(rows, indent="  ")
+
+
+def _links(one: AgentStatus) -> str:
+    return f"{one.links} links" + (f" of which {one.links_draining} drain" if one.links_draining else "")

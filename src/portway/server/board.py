@@ -10,6 +10,7 @@ from portway import __version__
 from portway.server.events import (
     LeaseDown,
     LeaseUp,
+    LinksChanged,
     Listening,
     LoginRefused,
     ServerEvent,
@@ -30,6 +31,7 @@ class SessionStatus(msgspec.Struct):
     peer: str
     since: float
     """Seconds since 1970."""
+    links: int = 1
 
 
 class LeaseStatus(msgspec.Struct):
@@ -85,6 +87,9 @@ class ServerBoard:
                 status.advertised, status.tcp_ports = event.advertised, event.tcp_ports
             case SessionUp():
                 self._sessions[event.session] = SessionStatus(event.session, event.token, event.agent, event.peer, self._clock())
+            case LinksChanged():
+                if event.session in self._sessions:
+                    self._sessions[event.session].links = event.links
             case SessionDown():
                 self._sessions.pop(event.session, None)
             case LeaseUp():

@@ -9,6 +9,7 @@ from portway.protocol.units import format_duration, format_size
 from portway.server.events import (
     LeaseDown,
     LeaseUp,
+    LinksChanged,
     Listening,
     LoginRefused,
     ServerEvent,
@@ -49,6 +50,8 @@ class Console:
             case SessionUp():
                 who = f"{_safe(event.token)} from {_safe(event.peer)}, {_safe(event.agent)}"
                 self.out(f"{style.good('agent up')}    {who}, session {_safe(event.session)}")
+            case LinksChanged():
+                pass  # for `portway status`: links come and go with the traffic
             case SessionDown():
                 self.out(f"{style.warn('agent down')}  {_safe(event.token)}, session {_safe(event.session)}: {_safe(event.reason)}")
             case LeaseUp():

@@ -31,6 +31,14 @@ class SessionUp:
 
 
 @dataclass(frozen=True, slots=True)
+class LinksChanged:
+    """A session has more links than one, or fewer again. Not told of its first link, nor of its last one's end."""
+
+    session: str
+    links: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionDown:
     """An agent's session ended."""
 
@@ -101,5 +109,7 @@ class Stopping:
     reason: str
 
 
-ServerEvent = Listening | SessionUp | SessionDown | LeaseUp | LeaseDown | LoginRefused | VisitorsTurnedAway | SpeedTested | Stopping
+ServerEvent = (
+    Listening | SessionUp | LinksChanged | SessionDown | LeaseUp | LeaseDown | LoginRefused | VisitorsTurnedAway | SpeedTested | Stopping
+)
 """Every event that a server can tell."""

@@ -14,6 +14,9 @@ from portway.server.tunnels.lease import OnStatus, Owner
 from portway.session.control_stream import ControlStream
 from portway.session.opening import open_visit
 
+LINKS_MAX = 4
+"""Links of one session that take visitors (design §3), and as many again that drain: a quiet visitor may stay there for days."""
+
 BUSY_S = 0.1
 """A link is judged by the bytes of the last 100 ms (design §3)."""
 
@@ -107,6 +110,12 @@ class Session:
             if not self._sampling:
                 self._sampling = True
                 self._reactor.call_later(BUSY_S, self._keep_sampling)
+
+    @property
+    def links_full(self) -> bool:
+        """True while no further link may join."""
+        taking = sum(not link.mux.session.going_away for link in self.links)
+        return taking >= LINKS_MAX or len(self.links) >= 2 * LINKS_MAX
 
     def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
         """Tell the agent's console of a finished request, soon; see `Holder.note_request`."""

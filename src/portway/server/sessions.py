@@ -35,10 +35,10 @@ from portway.protocol.scram import ScramVerifier
 from portway.protocol.yamux.session import YamuxLimits
 from portway.server.access.gate import STRANGERS_MAX, Gate
 from portway.server.access.tokens import TokenRecord, check_alive
-from portway.server.events import LoginRefused, ServerEvent, SessionDown, SessionUp
+from portway.server.events import LinksChanged, LoginRefused, ServerEvent, SessionDown, SessionUp
 from portway.server.granting import Granter
 from portway.server.guest import Guest, Stranger
-from portway.server.session import Session, SessionLink
+from portway.server.session import LINKS_MAX, Session, SessionLink
 from portway.server.speed_tests import SpeedTests
 from portway.server.store import Store
 from portway.server.tunnels.lease import Owner
@@ -47,9 +47,6 @@ from portway.session.control_stream import ControlStream
 from portway.session.login import Admitted, admit, refusal_of, turn_away
 from portway.session.tickets import Tickets, bad_ticket, check_proof
 from portway.telemetry.logs import get_log
-
-LINKS_MAX = 4
-"""Links of one session (design §3)."""
 
 SESSIONS_PER_TOKEN_MAX = 1000
 """Sessions of one token at a time: a leaked one may not take the descriptors (20,000 a process) of all others."""
@@ -200,8 +197,11 @@ class Sessions:
         guest.stranger.leave()
         self._guests.discard(guest)
         session, link = guest.session, guest.link
-        if session is not None and link is not None and session.drop_link(link) and not session.over:
-            self._lose(session, reason)
+        if session is not None and link is not None and not session.over:
+            if session.drop_link(link):
+                self._lose(session, reason)
+            else:
+                self._on_event(LinksChanged(session.session_id, len(session.links)))
 
     async def _converse(self, guest: Guest, stream: ControlStream) -> None:
         reason = "the conversation ended"
@@ -241,6 +241,8 @@ class Sessions:
         else:
             session, scram = self._begin(admitted, guest), admitted.scram
         guest.join(session, SessionLink(guest.mux, stream, self._reactor.now))
+        if len(session.links) > 1:
+            self._on_event(LinksChanged(session.session_id, len(session.links)))
         stream.trust()
         stream.send(self._welcome(session, scram))
         return session
@@ -275,7 +277,7 @@ class Sessions:
     def _attach(self, attach: Attach) -> Session:
         """Find the session that a further link belongs to."""
         session = self._live.get(self._tickets.burn(attach.ticket, self._reactor.refresh_now()))
-        if session is None or len(session.links) >= LINKS_MAX:
+        if session is None or session.links_full:
             raise bad_ticket()
         check_proof(session.key, attach.ticket, attach.proof)
         return session
@@ -316,7 +318,7 @@ class Sessions:
                 self.granter.release(session, message.tunnel)
                 return Released(id=message.id)
             case AskTicket():
-                if len(session.links) >= LINKS_MAX:
+                if session.links_full:
                     return Refused(id=message.id, code=codes.BAD_TICKET, reason=f"the session has {LINKS_MAX} links already")
                 return Ticket(id=message.id, ticket=self._tickets.issue(session.session_id, self._reactor.refresh_now()))
             case Measure():
