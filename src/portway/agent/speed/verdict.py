@@ -1,0 +1,144 @@
+"""Says what limits the way to the server. Pure: figures in, words out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from portway.agent.speed.events import DelayVerdict, Limit, Measurement, Verdict
+from portway.agent.speed.rates import format_rate, format_rtt
+
+BUSY = 0.9
+"""A process that uses this much of a core, or would if others let it, has no time left: a reactor is one thread."""
+
+CROWDED = 0.15
+"""From here on the time that a process had to wait for a core is worth a word."""
+
+MUCH_MORE = 1.5
+"""Many streams that reach so many times what one reaches had room that the one could not use; less is scatter."""
+
+ADDS_UP = 0.7
+"""Streams (or links) that each reach this share of what one reaches alone do not feel each other yet."""
+
+DELAY_S = 0.03
+"""A round trip that grows by less is no matter: nobody feels it while typing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinksAllowed:
+    """How many links there may be."""
+
+    by_server: int
+    by_command: int
+    """`--max-links`."""
+
+
+def judge(one: Measurement, many: Measurement, allowed: LinksAllowed) -> Verdict:
+    """Return what limits the direction that both measured, with one stream and with many."""
+    limit = find_limit(one, many)
+    best = max(one.bytes_per_s, many.bytes_per_s)
+    reason, next_step = _in_words(limit, one, many, allowed)
+    return Verdict(direction=many.direction, limit=limit, bytes_per_s=best, reason=reason, next_step=next_step)
+
+
+def find_limit(one: Measurement, many: Measurement) -> Limit:
+    """Return the limit's name: a busy process first, as nothing else can be seen behind it."""
+    if not one.bytes_per_s or not many.bytes_per_s:
+        return "unknown"
+    here, server = is_busy(many.here_cpu, many.here_waited), is_busy(many.server_cpu, many.server_waited)
+    if here and server:
+        return "both_cpus"
+    if here or server:
+        return "here_cpu" if here else "server_cpu"
+    gain = many.bytes_per_s / one.bytes_per_s
+    if gain < MUCH_MORE:
+        return "line"
+    if gain >= ADDS_UP * many.streams:
+        return "streams"
+    if many.links > one.links and gain >= ADDS_UP * many.links:
+        return "links"
+    return "line"
+
+
+def is_busy(used: float, waited: float) -> bool:
+    """Return whether a process had no time left."""
+    return used + waited >= BUSY
+
+
+def _any_busy(measured: Measurement) -> bool:
+    return is_busy(measured.here_cpu, measured.here_waited) or is_busy(measured.server_cpu, measured.server_waited)
+
+
+def judge_delay(rest_s: float, measured: Sequence[Measurement]) -> DelayVerdict | None:
+    """Return what a full way does to a round trip, in the worse direction; None when no ping came back under load."""
+    known = [(one.rtt_s, one) for one in measured if one.rtt_s is not None]
+    if not known:
+        return None
+    full_s, worst = max(known, key=lambda pair: pair[0])
+    added_s = max(0.0, full_s - rest_s)
+    adds = f"Going {worst.direction} at full speed adds {format_rtt(added_s)} to a round trip of {format_rtt(rest_s)}"
+    if added_s < DELAY_S:
+        reason, next_step = f"{adds}: small requests stay quick.", ""
+    elif _any_busy(worst):
+        reason, next_step = f"{adds}: bytes wait for the busy CPU.", "What relieves that CPU relieves small requests too."
+    else:
+        reason = f"{adds}: the line's buffers fill up, and everybody on it waits."
+        next_step = "A router with smart queues (fq_codel, CAKE) keeps them short."
+    return DelayVerdict(rest_s=rest_s, full_s=full_s, reason=reason, next_step=next_step)
+
+
+def _in_words(limit: Limit, one: Measurement, many: Measurement, allowed: LinksAllowed) -> tuple[str, str]:
+    """Return the reason and the next step."""
+    here, server = _cpu("this machine", many.here_cpu, many.here_waited), _cpu("the server", many.server_cpu, many.server_waited)
+    match limit:
+        case "unknown":
+            return "Nothing arrived.", "Look at what the server says, and try again."
+        case "here_cpu":
+            return f"The CPU of {here}.{_alone(one, many)}", _relief("this machine", many.here_waited)
+        case "server_cpu":
+            return f"The CPU of {server}.{_alone(one, many)}", _relief("the server", many.server_waited)
+        case "both_cpus":
+            crowd = max(many.here_waited, many.server_waited)
+            return f"The CPUs at both ends: {here}; {server}.{_alone(one, many)}", _relief("both ends", crowd)
+        case "streams":
+            reason = f"Each stream by itself: {many.streams} of them add up to {_times(one, many)} times one, so the line has room left."
+            return f"{reason}{_alone(one, many)}", f"To fill the line, try more of them: --streams {min(64, many.streams * 4)}."
+        case "links":
+            reason = (
+                f"Each link's own TCP: {many.links} links reach {_times(one, many)} times what one does, so the line may have room left."
+            )
+            return reason, _more_links(many, allowed)
+        case "line":
+            same = "" if _alone(one, many) else f"1 stream and {many.streams} get nearly the same, and "
+            reason = f"The line: {same}both CPUs have time to spare.{_alone(one, many)}"
+            best = format_rate(max(one.bytes_per_s, many.bytes_per_s))
+            return reason, f"Nothing to turn in Portway: the line itself gives {best}."
+
+
+def _cpu(whose: str, used: float, waited: float) -> str:
+    crowded = f" and waited for one {waited:.0%} of the time" if waited >= CROWDED else ""
+    return f"{whose}: Portway used {used:.0%} of a core{crowded}"
+
+
+def _relief(where: str, waited: float) -> str:
+    if waited >= CROWDED:
+        return f"Other programs take the cores of {where}: stop or move them."
+    return f"A faster core for {where} gives more; the line has room."
+
+
+def _alone(one: Measurement, many: Measurement) -> str:
+    """Return the note on a single stream, where it could not use what many can, and no CPU was in its way."""
+    if many.bytes_per_s < MUCH_MORE * one.bytes_per_s or _any_busy(one):
+        return ""
+    away = f" of {format_rtt(one.rtt_s)}" if one.rtt_s is not None else ""
+    return f" One stream alone gets {format_rate(one.bytes_per_s)}: what its window and its link's TCP allow in a round trip{away}."
+
+
+def _times(one: Measurement, many: Measurement) -> str:
+    return f"{many.bytes_per_s / one.bytes_per_s:.1f}".removesuffix(".0")
+
+
+def _more_links(many: Measurement, allowed: LinksAllowed) -> str:
+    if allowed.by_command < allowed.by_server:
+        return f"Allow more links: --max-links {allowed.by_server}, here and for your tunnels."
+    if many.links < allowed.by_server:
+        return f"More streams would open more links: {many.links} of {allowed.by_server} were used."
+    return f"All {many.links} links that the server allows are in use; a way with less loss gives each of them more."

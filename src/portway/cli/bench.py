@@ -1,0 +1,97 @@
+"""`portway bench`: how fast the way to the server is, and what limits it."""
+
+import os
+from pathlib import Path
+
+import click
+
+from portway.agent.settings import AgentSettings
+from portway.agent.speed.course import SpeedWishes
+from portway.cli.expose import ca_option, links_option, plaintext_option
+from portway.cli.options import agent_options, output_options
+from portway.errors import ConfigError
+
+STOPPED_EARLY = 1
+"""A test that was stopped has not done what it was asked for."""
+
+
+@click.command("bench")
+@click.option(
+    "--seconds",
+    metavar="S",
+    type=click.FloatRange(0.5, 30.0),
+    default=5.0,
+    show_default=True,
+    envvar="PORTWAY_SECONDS",
+    show_envvar=True,
+    help="Length of each of the four measurements.",
+)
+@click.option(
+    "--streams",
+    metavar="N",
+    type=click.IntRange(2, 64),
+    default=8,
+    show_default=True,
+    envvar="PORTWAY_STREAMS",
+    show_envvar=True,
+    help="How many streams are many.",
+)
+@plaintext_option
+@links_option
+@ca_option
+@agent_options
+@output_options
+def bench(
+    seconds: float,
+    streams: int,
+    plaintext_links: bool,
+    max_links: int,
+    ca_file: Path | None,
+    join_file: Path | None,
+    data: Path | None,
+    as_json: bool,
+    log_level: str,
+) -> int:
+    """Measure the way to the server, over the links that tunnels use, and name what limits it.
+
+    Round trips, one stream and many, both ways. It needs no tunnel, and takes all that the line gives for half a minute.
+    """
+    from portway.agent.joining import find_join
+    from portway.config.paths import data_dir, private_dir
+    from portway.telemetry.logs import secrets_mask
+
+    folder = private_dir(data or data_dir())
+    join = find_join(join_file, os.environ, folder)
+    secrets_mask.hide(join.secret)
+    if ca_file is not None and (join.pin is not None or join.plaintext):
+        raise ConfigError("--ca-file: the join string says how to know the server already; a CA is not asked")
+    settings = AgentSettings(join=join, tunnels=(), data_dir=folder, plaintext_links=plaintext_links, links_max=max_links, ca_file=ca_file)
+    return _run(settings, SpeedWishes(seconds=seconds, streams=streams), as_json, log_level)
+
+
+def _run(settings: AgentSettings, wishes: SpeedWishes, as_json: bool, log_level: str) -> int:
+    from portway.agent.speed.console import Console, Tell, json_console
+    from portway.agent.speed.course import run
+    from portway.cli.running import STDOUT, run_until_stopped, voices
+    from portway.clock import wall
+    from portway.telemetry.terminal import Style
+
+    with voices(as_json=as_json, log_level=log_level) as ways:
+        console: Tell
+        style = Style.of(STDOUT)
+        if as_json:
+            console = json_console(ways.out.write, wall)
+        else:
+            console = Console(ways.out.write, style, live=style.colours)
+        finished = False
+
+        async def work() -> int:
+            nonlocal finished
+            await run(settings, wishes, on_event=console)
+            finished = True
+            return 0
+
+        code = run_until_stopped(work)
+        if not finished:
+            click.echo("portway: stopped; what was measured so far stands above", err=True)
+        return code if finished else STOPPED_EARLY

@@ -1,0 +1,55 @@
+"""One question at a time, and only its own answer."""
+
+import asyncio
+
+import pytest
+
+from portway.agent.speed.asking import Asking, deadline_s
+from portway.errors import RefusedError, UnavailableError
+from portway.protocol.control.messages import Drain, Measure, Measured, Message, Refused
+from portway.session.speed import OVERTIME_S, PATIENCE_S
+
+
+class Session:
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+
+async def ask(answer: Message, *others: Message) -> Measured:
+    asking, session = Asking(), Session()
+    future = asking.ask(session, "up", 8, 2.5)
+    assert session.sent == [Measure(id=1, direction="up", streams=8, seconds=2.5)]
+    assert not await asking.until_answered(future, 0.01)
+    for other in others:
+        assert not asking.hear(other)
+    assert asking.hear(answer)
+    assert asking.hear(answer)  # twice is no harm
+    assert await asking.until_answered(future, 5.0)
+    return future.result()
+
+
+def test_the_answer_is_the_one_with_the_id() -> None:
+    measured = Measured(id=1, bytes=5, seconds=1.0, cpu_s=0.5)
+    others = (Measured(id=2, bytes=6, seconds=1.0, cpu_s=0.5), Refused(code="draining", reason="x"), Drain(reason="x"))
+
+    assert asyncio.run(ask(measured, *others)) == measured
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        ("speed_test_off", RefusedError, "no tests here"),
+        ("speed_test_busy", UnavailableError, "no tests here"),
+        ("bad_message", RefusedError, "does not know speed tests yet"),
+    ],
+)
+def test_a_refusal_is_the_error_that_it_means(code: str, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        asyncio.run(ask(Refused(id=1, code=code, reason="no tests here")))
+
+
+def test_the_patience_is_longer_than_the_servers() -> None:
+    assert deadline_s(5.0) > 5.0 + OVERTIME_S + PATIENCE_S

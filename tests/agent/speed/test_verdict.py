@@ -1,0 +1,143 @@
+"""What limits a direction, from its figures: a table, and the words for it."""
+
+from dataclasses import replace
+
+import pytest
+
+from portway.agent.speed.events import Limit, Measurement
+from portway.agent.speed.verdict import LinksAllowed, find_limit, judge, judge_delay
+
+MBIT = 125_000.0
+FOUR = LinksAllowed(by_server=4, by_command=4)
+IDLE = Measurement(
+    direction="down",
+    streams=1,
+    links=1,
+    bytes_per_s=50 * MBIT,
+    rtt_s=0.05,
+    here_cpu=0.1,
+    here_waited=0.0,
+    server_cpu=0.1,
+    server_waited=0.0,
+)
+
+
+def one(mbit: float = 50, **changes: object) -> Measurement:
+    return replace(IDLE, bytes_per_s=mbit * MBIT, **changes)  # type: ignore[arg-type]
+
+
+def many(mbit: float, streams: int = 8, links: int = 1, **changes: object) -> Measurement:
+    return replace(IDLE, bytes_per_s=mbit * MBIT, streams=streams, links=links, **changes)  # type: ignore[arg-type]
+
+
+TABLE: list[tuple[str, Measurement, Measurement, Limit]] = [
+    ("the same with one and many", one(50), many(50), "line"),
+    ("a little more with many", one(50), many(74), "line"),
+    ("a little less with many", one(50), many(40), "line"),
+    ("many get more, but far from eight times", one(50), many(150), "line"),
+    ("eight get eight times, on one link", one(50), many(400), "streams"),
+    ("eight get nearly eight times, on four links", one(50), many(300, links=4), "streams"),
+    ("four links get four times", one(50), many(200, links=4), "links"),
+    ("four links get twice as much", one(50), many(100, links=4), "line"),
+    ("one link gets four times", one(50), many(200), "line"),
+    ("this machine is busy", one(900), many(1000, here_cpu=0.97), "here_cpu"),
+    ("the server is busy", one(900), many(1000, server_cpu=0.9), "server_cpu"),
+    ("both are busy", one(900), many(1000, here_cpu=0.95, server_cpu=0.95), "both_cpus"),
+    ("busy, although eight get eight times", one(100), many(800, here_cpu=1.0), "here_cpu"),
+    ("others have the cores here", one(900), many(1000, here_cpu=0.5, here_waited=0.45), "here_cpu"),
+    ("others have the cores of the server", one(900), many(1000, server_cpu=0.4, server_waited=0.55), "server_cpu"),
+    ("both have time left", one(900), many(1000, here_cpu=0.89, server_cpu=0.89), "line"),
+    ("only the single stream was busy", one(900, here_cpu=1.0), many(1000, here_cpu=0.8), "line"),
+    ("nothing arrived", one(0), many(0), "unknown"),
+    ("nothing arrived with many", one(50), many(0), "unknown"),
+]
+
+
+@pytest.mark.parametrize(("single", "crowd", "limit"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_the_limit_follows_from_the_figures(single: Measurement, crowd: Measurement, limit: Limit) -> None:
+    assert find_limit(single, crowd) == limit
+
+
+def test_a_full_line_is_named_with_its_rate() -> None:
+    verdict = judge(one(49.8), many(50), FOUR)
+
+    assert (verdict.direction, verdict.limit, verdict.bytes_per_s) == ("down", "line", 50 * MBIT)
+    assert verdict.reason == "The line: 1 stream and 8 get nearly the same, and both CPUs have time to spare."
+    assert verdict.next_step == "Nothing to turn in Portway: the line itself gives 50.0 Mbit/s."
+
+
+def test_a_single_stream_that_cannot_fill_the_line_is_told_why() -> None:
+    verdict = judge(one(20, rtt_s=0.2), many(50), FOUR)
+
+    assert verdict.limit == "line"
+    assert "One stream alone gets 20.0 Mbit/s: what its window and its link's TCP allow in a round trip of 200ms." in verdict.reason
+
+
+def test_a_single_stream_that_a_cpu_held_back_is_no_matter_of_windows() -> None:
+    assert "alone" not in judge(one(20, server_cpu=1.0), many(50), FOUR).reason
+
+
+def test_a_busy_cpu_is_told_with_its_share_and_whose_it_is() -> None:
+    here = judge(one(900), many(1000, here_cpu=0.97), FOUR)
+    server = judge(one(900), many(1000, server_cpu=0.97), FOUR)
+    both = judge(one(900), many(1000, here_cpu=0.95, server_cpu=0.93), FOUR)
+
+    assert here.reason == "The CPU of this machine: Portway used 97% of a core."
+    assert server.reason == "The CPU of the server: Portway used 97% of a core."
+    assert both.reason == "The CPUs at both ends: this machine: Portway used 95% of a core; the server: Portway used 93% of a core."
+    assert "faster core for this machine" in here.next_step
+    assert "faster core for the server" in server.next_step
+
+
+def test_cores_that_others_have_are_a_matter_of_the_others() -> None:
+    verdict = judge(one(900), many(1000, server_cpu=0.5, server_waited=0.43), FOUR)
+
+    assert verdict.reason == "The CPU of the server: Portway used 50% of a core and waited for one 43% of the time."
+    assert verdict.next_step == "Other programs take the cores of the server: stop or move them."
+
+
+@pytest.mark.parametrize(
+    ("allowed", "links", "words"),
+    [
+        (LinksAllowed(by_server=4, by_command=2), 2, "--max-links 4"),
+        (LinksAllowed(by_server=4, by_command=4), 2, "2 of 4 were used"),
+        (LinksAllowed(by_server=4, by_command=4), 4, "All 4 links"),
+    ],
+)
+def test_links_that_are_each_at_their_end_ask_for_more_of_them(allowed: LinksAllowed, links: int, words: str) -> None:
+    verdict = judge(one(50), many(50 * links, links=links), allowed)
+
+    assert verdict.limit == "links"
+    assert words in verdict.next_step
+
+
+@pytest.mark.parametrize(("streams", "next_try"), [(8, 32), (16, 64), (40, 64)])
+def test_streams_that_add_up_ask_for_more_of_them(streams: int, next_try: int) -> None:
+    assert f"--streams {next_try}." in judge(one(5), many(5 * streams, streams), FOUR).next_step
+
+
+DELAYS = [
+    ("next to nothing", many(50, rtt_s=0.06), "adds 20ms to a round trip of 40ms: small requests stay quick", ""),
+    ("quicker than at rest", many(50, rtt_s=0.03), "adds 0ms", ""),
+    ("full buffers", many(50, rtt_s=0.24), "adds 200ms to a round trip of 40ms: the line's buffers fill up", "smart queues"),
+    ("a busy CPU", many(50, rtt_s=0.24, here_cpu=0.99), "bytes wait for the busy CPU", "relieves"),
+]
+
+
+@pytest.mark.parametrize(("measured", "reason", "next_step"), [row[1:] for row in DELAYS], ids=[row[0] for row in DELAYS])
+def test_what_a_full_way_does_to_others(measured: Measurement, reason: str, next_step: str) -> None:
+    verdict = judge_delay(0.04, [many(50, rtt_s=0.02), measured])
+    assert verdict is not None
+
+    assert reason in verdict.reason
+    assert next_step in verdict.next_step
+    assert bool(verdict.next_step) == bool(next_step)
+
+
+def test_the_worse_direction_counts_and_silence_is_no_figure() -> None:
+    verdict = judge_delay(0.04, [many(50, rtt_s=None), many(50, rtt_s=0.3, direction="up")])
+    assert verdict is not None
+    assert (verdict.rest_s, verdict.full_s) == (0.04, 0.3)
+    assert verdict.reason.startswith("Going up at full speed")
+
+    assert judge_delay(0.04, [many(50, rtt_s=None)]) is None
