@@ -1,13 +1,28 @@
-"""What a tally calls a clean end."""
+"""What a tally calls a clean end, and what it says of the others."""
 
 import pytest
 
-from portway.engine.tally import ENDED, READ_BROKE, WRITE_BROKE, Flow, Tally
+from portway.engine.tally import ABORTED, BY_POLICY, ENDED, IDLE, PAYLOAD, READ_BROKE, REASONS, WRITE_BROKE, Flow, Tally
+
+
+def tally(forward: str, backward: str) -> Tally:
+    return Tally(Flow(1, 1, forward), Flow(2, 1, backward), 0.0, 1.0)
 
 
 @pytest.mark.parametrize(
     ("forward", "backward", "clean"),
-    [(ENDED, ENDED, True), (ENDED, READ_BROKE, False), (WRITE_BROKE, ENDED, False), (ENDED, "", False), ("aborted: revoked", ENDED, False)],
+    [(ENDED, ENDED, True), (ENDED, READ_BROKE, False), (WRITE_BROKE, ENDED, False), (ENDED, "", False), (ABORTED, ENDED, False)],
 )
 def test_clean_means_that_both_sides_came_to_their_own_end(forward: str, backward: str, clean: bool) -> None:
-    assert Tally(Flow(1, 1, forward), Flow(2, 1, backward), 0.0, 1.0).clean is clean
+    assert tally(forward, backward).clean is clean
+
+
+def test_it_says_which_limit_ended_a_relay_of_which_one_way_had_ended_before() -> None:
+    assert tally(ENDED, IDLE).limit == IDLE
+    assert tally(PAYLOAD, PAYLOAD).limit == PAYLOAD
+    assert tally(ENDED, READ_BROKE).limit == ""
+
+
+def test_the_words_are_the_ones_that_readers_of_json_lines_know() -> None:
+    assert set(REASONS) == {"ended", "read_broke", "write_broke", "idle", "too_slow", "lifetime", "payload", "aborted"}
+    assert set(REASONS) > BY_POLICY

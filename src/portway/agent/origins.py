@@ -10,7 +10,7 @@ from portway.agent.settings import TunnelRequest
 from portway.engine.channel import Channel, nothing
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
-from portway.engine.tally import ENDED, READ_BROKE, Tally
+from portway.engine.tally import IDLE, LIFETIME, PAYLOAD, READ_BROKE, TOO_SLOW, WRITE_BROKE, Tally
 from portway.engine.timers import Timer
 from portway.protocol.proxy_header import ProxyHeader
 from portway.protocol.stream_status import StreamStatus
@@ -160,7 +160,7 @@ class _Visit:
     def _done(self, relay: Relay) -> None:
         self._origins.visits.discard(self)
         tally = relay.tally
-        self._tell(tally.forward.bytes, tally.backward.bytes, how_it_ended(tally))
+        self._tell(tally.forward.total_bytes, tally.backward.total_bytes, how_it_ended(tally))
 
     def _tell(self, bytes_in: int, bytes_out: int, reason: str) -> None:
         # The edge tells of HTTP requests, one by one; a stream of theirs says nothing to a person.
@@ -173,8 +173,18 @@ def how_it_ended(tally: Tally) -> str:
     """Return how a relay from a visitor (left) to an origin (right) ended, in words."""
     if tally.clean:
         return "closed"
-    if tally.forward.reason == READ_BROKE:
-        return "the visitor left"
-    if tally.backward.reason == READ_BROKE:
-        return "the origin broke off"
-    return "the visitor left" if tally.forward.reason == ENDED else "the origin broke off"
+    if tally.limit:
+        return LIMITS[tally.limit]
+    if tally.why:
+        return tally.why
+    forward, backward = tally.forward.shutdown_reason, tally.backward.shutdown_reason
+    return "the visitor left" if forward == READ_BROKE or backward == WRITE_BROKE else "the origin broke off"
+
+
+LIMITS = {
+    IDLE: "idle for too long",
+    TOO_SLOW: "too slow",
+    LIFETIME: "its time was over",
+    PAYLOAD: "all that it may carry was carried",
+}
+"""What ended a relay by policy, in words."""

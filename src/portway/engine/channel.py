@@ -86,6 +86,10 @@ class Channel(ABC):
     def close(self) -> None:
         """Give the channel back. Bytes already taken by `send` still go out where the kind can do so."""
 
+    def unsent_bytes(self) -> int | None:
+        """Return how many bytes that `send` took the peer's system has not got yet; None where that cannot be known."""
+        return None
+
     def peek(self) -> memoryview | None:
         """Return the bytes received and not yet consumed, or None; valid until `consume`. Only where `lends`.
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from portway.engine.channel import Channel
 from portway.engine.reactor import HELPING_BYTES, Reactor
-from portway.engine.tally import ENDED, READ_BROKE, WRITE_BROKE, Flow
+from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE, Flow
 from portway.errors import BrokenChannel
 
 LARGE_READ_BYTES = 16 * 1024
@@ -13,6 +13,26 @@ LARGE_READ_BYTES = 16 * 1024
 (design §2, point 2)."""
 READ_COST_BYTES = 8 * 1024
 """What a read and a send cost, in bytes copied: a source that comes in crumbs ends its turn as soon as a fat one does."""
+
+
+class Sink(Protocol):
+    """What a pump asks of where it sends to: a channel, or a gate in front of one. See `Channel` for the rules."""
+
+    @property
+    def wants_headroom(self) -> bool:
+        """True when `send_headroom` saves a copy for large payloads."""
+
+    def room(self) -> int:
+        """Return how many bytes `send` surely considers now; 0 is a promise to call."""
+
+    def send(self, data: memoryview | bytes | bytearray) -> int:
+        """Take bytes from the front of `data`; return how many."""
+
+    def send_headroom(self, buffer: memoryview, count: int) -> int:
+        """Send `count` bytes behind the headroom of `buffer`."""
+
+    def shutdown_write(self) -> None:
+        """Say that no more bytes follow."""
 
 
 class PumpOwner(Protocol):
@@ -33,11 +53,11 @@ class Pump:
     then a third, until one fast sender has most of the turns of a round.
     """
 
-    __slots__ = ("_owner", "_queued", "_reactor", "_sink", "_source", "bytes", "events", "reason")
+    __slots__ = ("_owner", "_queued", "_reactor", "_sink", "_source", "bytes", "ended_at", "events", "reason")
 
     run: Callable[[], None]
 
-    def __init__(self, reactor: Reactor, source: Channel, sink: Channel, owner: PumpOwner) -> None:
+    def __init__(self, reactor: Reactor, source: Channel, sink: Sink, owner: PumpOwner) -> None:
         """Stand ready; nothing moves before `run`."""
         self._reactor = reactor
         self._source = source
@@ -47,15 +67,22 @@ class Pump:
         self.bytes = 0
         self.events = 0
         self.reason = ""
+        self.ended_at = 0.0
+        """When `reason` was set, by the reactor's `now`."""
 
-    @property
-    def flow(self) -> Flow:
-        """What this pump has moved so far."""
-        return Flow(self.bytes, self.events, self.reason)
+    def flow(self, started_at: float) -> Flow:
+        """Return what this pump has moved since then."""
+        return Flow(self.bytes, self.events, self.reason, (self.ended_at if self.reason else self._reactor.now) - started_at)
+
+    def stop(self, reason: str) -> None:
+        """Move nothing more, for `reason`, unless there was one before. The owner is told nothing."""
+        if not self.reason:
+            self.reason = reason
+            self.ended_at = self._reactor.now
 
     def abort(self) -> None:
         """End the relay, as the reactor asks after a failed callback."""
-        self._break("aborted: internal error")
+        self._break(ABORTED)
 
     def _queue(self) -> None:
         if not self._queued:
@@ -68,11 +95,11 @@ class Pump:
 
     def _break(self, reason: str) -> None:
         if not self.reason:
-            self.reason = reason
+            self.stop(reason)
             self._owner.pump_broke()
 
     def _finish(self) -> None:
-        self.reason = ENDED
+        self.stop(ENDED)
         self._sink.shutdown_write()
         self._owner.pump_ended()
 
@@ -85,7 +112,7 @@ class CopyPump(Pump):
 
     __slots__ = ("_kept",)
 
-    def __init__(self, reactor: Reactor, source: Channel, sink: Channel, owner: PumpOwner) -> None:
+    def __init__(self, reactor: Reactor, source: Channel, sink: Sink, owner: PumpOwner) -> None:
         """Keep nothing yet."""
         super().__init__(reactor, source, sink, owner)
         self._kept: memoryview | None = None

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from portway.engine.channel import Channel
-from portway.engine.pumps import choose_pump
+from portway.engine.limits import Limits, Scopes
+from portway.engine.pumps import Sink, choose_pump
 from portway.engine.reactor import Reactor
-from portway.engine.tally import Tally
+from portway.engine.tally import ABORTED, READ_BROKE, WRITE_BROKE, Tally
 
 
 class Relay:
@@ -16,24 +17,51 @@ class Relay:
     truncation from completion. When both ways have ended, both channels are closed and `on_done` is called, once.
     """
 
-    __slots__ = ("_backward", "_done", "_ended_at", "_forward", "_on_done", "_reactor", "left", "right", "started_at")
+    __slots__ = (
+        "_backward",
+        "_done",
+        "_ended_at",
+        "_forward",
+        "_limits",
+        "_on_done",
+        "_reactor",
+        "_why",
+        "left",
+        "right",
+        "started_at",
+    )
 
-    def __init__(self, reactor: Reactor, left: Channel, right: Channel, on_done: "Callable[[Relay], None]") -> None:
-        """Join `left` and `right`; nothing moves before a `start…`."""
+    def __init__(self, reactor: Reactor, left: Channel, right: Channel, on_done: "Callable[[Relay], None]", scopes: Scopes = ()) -> None:
+        """Join `left` and `right`, within the limits of all `scopes`; nothing moves before a `start…`."""
         self._reactor = reactor
         self.left = left
         self.right = right
         self._on_done = on_done
         self._done = False
+        self._why = ""
         self.started_at = reactor.now
         self._ended_at: float | None = None
-        self._forward = choose_pump(left)(reactor, left, right, self)
-        self._backward = choose_pump(right)(reactor, right, left, self)
+        self._limits: Limits | None = None
+        to_right: Sink = right
+        to_left: Sink = left
+        if scopes:
+            self._limits = Limits(reactor, self, scopes)
+            to_right, to_left = self._limits.gates(left, right)
+        self._forward = choose_pump(left)(reactor, left, to_right, self)
+        self._backward = choose_pump(right)(reactor, right, to_left, self)
 
     @property
     def tally(self) -> Tally:
         """What has gone through so far."""
-        return Tally(self._forward.flow, self._backward.flow, self.started_at, self._ended_at)
+        forward, backward = self._forward.flow(self.started_at), self._backward.flow(self.started_at)
+        if self._limits is not None:
+            forward, backward = self._limits.counted(forward, backward)
+        return Tally(forward, backward, self.started_at, self._ended_at, self._why)
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that were received from either side."""
+        return self._forward.bytes + self._backward.bytes
 
     def start(self) -> None:
         """Move bytes both ways from now on."""
@@ -53,11 +81,21 @@ class Relay:
         self.right.on_broken = self._right_broke
         self._backward.run()
 
-    def abort(self, reason: str = "internal error") -> None:
-        """Break both sides, for `reason`."""
+    def abort(self, why: str = "internal error") -> None:
+        """Break both sides, for `why`, in words."""
         if not self._done:
-            for pump in (self._forward, self._backward):
-                pump.reason = pump.reason or f"aborted: {reason}"
+            self._why = why
+            self.end(ABORTED)
+
+    def stop(self, reason: str) -> None:
+        """Move nothing more either way, for one of tally.REASONS; a way that ended before keeps its own."""
+        self._forward.stop(reason)
+        self._backward.stop(reason)
+
+    def end(self, reason: str) -> None:
+        """Stop, and break both sides."""
+        if not self._done:
+            self.stop(reason)
             self.left.abort()
             self.right.abort()
             self._end()
@@ -71,17 +109,24 @@ class Relay:
 
     def pump_broke(self) -> None:
         """Break both sides, because one broke."""
-        self.abort("other way broke")
+        if self._forward.reason == READ_BROKE or self._backward.reason == WRITE_BROKE:
+            self._left_broke()
+        elif self._forward.reason == WRITE_BROKE or self._backward.reason == READ_BROKE:
+            self._right_broke()
+        else:
+            self.abort()
 
     def _left_broke(self) -> None:
-        self._forward.reason = self._forward.reason or "read_broke"
-        self.abort("other side broke")
+        self._forward.stop(READ_BROKE)
+        self.end(WRITE_BROKE)
 
     def _right_broke(self) -> None:
-        self._backward.reason = self._backward.reason or "read_broke"
-        self.abort("other side broke")
+        self._backward.stop(READ_BROKE)
+        self.end(WRITE_BROKE)
 
     def _end(self) -> None:
         self._done = True
         self._ended_at = self._reactor.now
+        if self._limits is not None:
+            self._limits.over()
         self._on_done(self)

@@ -6,6 +6,7 @@ import struct
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
 from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE, URGENT
 from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.unsent import unsent_bytes
 from portway.errors import BrokenChannel
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -89,6 +90,10 @@ class SocketChannel(Channel):
         if count < len(data):
             self._block()
         return count
+
+    def unsent_bytes(self) -> int | None:
+        """Return what the kernel still holds."""
+        return 0 if self._closed else unsent_bytes(self._sock)
 
     def shutdown_write(self) -> None:
         """Send FIN after what is in the kernel's buffer."""

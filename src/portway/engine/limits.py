@@ -1,0 +1,156 @@
+"""Holds one relay to the policies that it is under: a look now and then, a gate before each sink where bytes count."""
+
+from typing import Protocol
+
+from portway.engine.bucket import Bucket, Clockwork
+from portway.engine.channel import Channel
+from portway.engine.gate import Gate, Quota
+from portway.engine.policy import Policy, Watch, strictest
+from portway.engine.tally import PAYLOAD, Flow
+from portway.engine.timers import Timer
+
+FAREWELL_S = 1.0
+"""How long a relay that used up its payload waits before it breaks, where nobody can tell what the peer has (a mux stream, TLS)."""
+STUCK_S = 10.0
+"""How long it waits for a peer that takes nothing of what is on its way to it."""
+FAREWELL_S_MAX = 60.0
+"""And for one that takes it in crumbs."""
+LOOK_S = 0.05
+
+
+class Scope:
+    """The policy of one tunnel or token at work, with the bandwidth that its relays share."""
+
+    __slots__ = ("__weakref__", "backward", "forward", "policy")
+
+    def __init__(self, clock: Clockwork, policy: Policy) -> None:
+        """Begin with a full bandwidth."""
+        self.policy = policy
+        self.forward: tuple[Bucket, ...] = ()
+        self.backward: tuple[Bucket, ...] = ()
+        if policy.bandwidth_bps is not None:
+            self.forward = (Bucket(clock, policy.bandwidth_bps),)
+            self.backward = (Bucket(clock, policy.bandwidth_bps),)
+
+
+Scopes = tuple[Scope, ...]
+"""Everything that a relay is under: its tunnel's scope, its token's. Empty: no limits, and no cost."""
+
+
+def scopes_of(clock: Clockwork, policy: Policy) -> Scopes:
+    """Return the scope of a policy, or nothing when it limits nothing."""
+    return () if policy.limits_nothing else (Scope(clock, policy),)
+
+
+class Limited(Protocol):
+    """A relay, as its limits see it."""
+
+    left: Channel
+    right: Channel
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that went either way so far."""
+
+    def stop(self, reason: str) -> None:
+        """Read nothing more, either way; both channels live on."""
+
+    def end(self, reason: str) -> None:
+        """Break both sides."""
+
+
+class Limits:
+    """What a relay with limits has more than one without: one timer in the wheel, and two gates where bytes count."""
+
+    __slots__ = ("_began_at", "_clock", "_gates", "_policy", "_relay", "_scopes", "_stuck_since", "_timer", "_unsent_bytes", "_watch")
+
+    def __init__(self, clock: Clockwork, relay: Limited, scopes: Scopes) -> None:
+        """Begin to look; the gates come into being with `gates`."""
+        self._clock = clock
+        self._relay = relay
+        self._scopes = scopes
+        self._policy = strictest(scope.policy for scope in scopes)
+        self._gates: tuple[Gate, ...] = ()
+        self._timer: Timer | None = None
+        self._began_at = self._stuck_since = 0.0
+        self._unsent_bytes = 0
+        self._watch: Watch | None = None
+        if self._policy.times:
+            self._watch = Watch(self._policy, clock.now)
+            _, look_at = self._watch.look(clock.now, 0)
+            self._timer = clock.call_later(look_at - clock.now, self._look)
+
+    def gates(self, left: Channel, right: Channel) -> tuple[Channel | Gate, Channel | Gate]:
+        """Return what the forward and the backward pump shall send to: the channels themselves where bytes do not count."""
+        policy = self._policy
+        forward = [bucket for scope in self._scopes for bucket in scope.forward]
+        backward = [bucket for scope in self._scopes for bucket in scope.backward]
+        if policy.max_rate_bps is not None:
+            forward.append(Bucket(self._clock, policy.max_rate_bps))
+            backward.append(Bucket(self._clock, policy.max_rate_bps))
+        quota = None if policy.max_total_payload is None else Quota(policy.max_total_payload, self._spent)
+        if quota is None and not forward:
+            return right, left
+        to_right, to_left = Gate(right, tuple(forward), quota), Gate(left, tuple(backward), quota)
+        self._gates = (to_right, to_left)
+        return to_right, to_left
+
+    def counted(self, forward: Flow, backward: Flow) -> tuple[Flow, Flow]:
+        """Return both flows with the bytes that were let through, where those were counted."""
+        if not self._gates:
+            return forward, backward
+        there, back = (
+            Flow(gate.bytes, flow.event_count, flow.shutdown_reason, flow.duration)
+            for gate, flow in zip(self._gates, (forward, backward), strict=True)
+        )
+        return there, back
+
+    def over(self) -> None:
+        """Forget a relay that has ended."""
+        self._cancel()
+        for gate in self._gates:
+            gate.shut()
+
+    def abort(self) -> None:
+        """End the relay, as the reactor asks after a failed callback."""
+        self._relay.left.on_broken()
+
+    def _look(self) -> None:
+        """Judge, and come back when the watch says so."""
+        self._timer = None
+        watch = self._watch
+        if watch is None:
+            return
+        now = self._clock.now
+        reason, again_at = watch.look(now, self._relay.moved_bytes)
+        if reason:
+            self._relay.end(reason)
+        else:
+            self._timer = self._clock.call_later(again_at - now, self._look)
+
+    def _spent(self) -> None:
+        """Stop at the last byte that may go, and break both sides as soon as it has arrived: a reset overtakes what is on its way."""
+        for gate in self._gates:
+            gate.shut()
+        self._relay.stop(PAYLOAD)
+        self._cancel()
+        self._began_at = self._stuck_since = self._clock.now
+        self._timer = self._clock.call_later(LOOK_S, self._say_goodbye)
+
+    def _say_goodbye(self) -> None:
+        self._timer = None
+        now = self._clock.now
+        unsent = [channel.unsent_bytes() for channel in (self._relay.left, self._relay.right)]
+        known = sum(count for count in unsent if count is not None)
+        if known != self._unsent_bytes:
+            self._unsent_bytes, self._stuck_since = known, now
+        arrived = not known and (None not in unsent or now - self._began_at >= FAREWELL_S)
+        if arrived or now - self._stuck_since >= STUCK_S or now - self._began_at >= FAREWELL_S_MAX:
+            self._relay.end(PAYLOAD)
+        else:
+            self._timer = self._clock.call_later(LOOK_S, self._say_goodbye)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

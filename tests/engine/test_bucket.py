@@ -1,0 +1,167 @@
+"""Rates and fair parts, on the real timer wheel with a clock of the test's."""
+
+import pytest
+
+from portway.engine.bucket import BURST_S, DEBT_S_MAX, GRANT_BYTES_MAX, Bucket, Share
+from tests.kit.clockwork import Clockwork
+
+RATES = [100, 2_000, 64_000, 1_000_000, 50_000_000, 1_000_000_000]
+
+
+class Sender:
+    """Somebody who always has more to send, or has so much at a time."""
+
+    def __init__(self, clock: Clockwork, *buckets: Bucket, piece_bytes: int = 1 << 30) -> None:
+        self.clock = clock
+        self.shares = [Share(bucket, self.run) for bucket in buckets]
+        self.piece_bytes = piece_bytes
+        self.sent = 0
+        self.runs = 0
+
+    def run(self) -> None:
+        """Send what may be sent; at most a helping a turn, as pumps do."""
+        self.runs += 1
+        helping = 256 * 1024
+        while helping:
+            room = min(helping, self.piece_bytes)
+            for share in self.shares:
+                credit = share.credit or share.ask()
+                if not credit:
+                    return
+                room = min(room, credit)
+            for share in self.shares:
+                share.credit -= room
+            self.sent += room
+            helping -= room
+        self.clock.soon(self.run)
+
+    def leave(self) -> None:
+        """Go away."""
+        for share in self.shares:
+            share.leave()
+
+
+def fairness(parts: list[int]) -> float:
+    """Return Jain's index: 1 when all parts are equal, 1/n when one has everything."""
+    return sum(parts) ** 2 / (len(parts) * sum(part * part for part in parts))
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.08])
+@pytest.mark.parametrize("rate_bps", RATES)
+def test_a_rate_is_kept_within_five_per_cent_over_some_seconds_also_when_wake_ups_come_late(rate_bps: int, late_s: float) -> None:
+    clock = Clockwork(late_s)
+    sender = Sender(clock, Bucket(clock, rate_bps))
+    sender.run()
+    seconds = 4
+    clock.pass_time(seconds)
+    assert 0.95 * rate_bps * seconds <= sender.sent <= 1.05 * rate_bps * seconds
+    assert clock.fired <= 20 * seconds + 1, "nobody wakes up more often than the wheel turns"
+
+
+@pytest.mark.parametrize("rate_bps", RATES)
+@pytest.mark.parametrize("count", [2, 8, 50])
+def test_all_who_want_more_than_their_part_get_the_same(rate_bps: int, count: int) -> None:
+    clock = Clockwork(0.02)
+    bucket = Bucket(clock, rate_bps)
+    senders = [Sender(clock, bucket) for _ in range(count)]
+    for sender in senders:
+        sender.run()
+    seconds = max(4.0, 40 * count * max(1, min(1024, rate_bps // 20)) / rate_bps)
+    clock.pass_time(seconds)
+    sent = [sender.sent for sender in senders]
+    assert 0.95 <= sum(sent) / (rate_bps * seconds) <= 1.05
+    assert fairness(sent) > 0.99, sent
+
+
+def test_who_wants_less_than_a_part_gets_it_and_the_others_share_the_rest() -> None:
+    clock = Clockwork()
+    bucket = Bucket(clock, 1_000_000)
+    greedy = [Sender(clock, bucket) for _ in range(4)]
+    modest = Sender(clock, bucket, piece_bytes=1000)
+    wanted = 0
+    for sender in greedy:
+        sender.run()
+    for _ in range(50):
+        clock.pass_time(0.1)
+        wanted += 1000  # 10 kB/s, a hundredth of what there is
+        share = modest.shares[0]
+        while modest.sent + 1000 <= wanted and (share.credit or share.ask()) >= 1000:
+            share.credit -= 1000
+            modest.sent += 1000
+    clock.pass_time(1.0)
+    assert modest.sent >= 45_000
+    assert fairness([sender.sent for sender in greedy]) > 0.99
+    assert sum(sender.sent for sender in greedy) + modest.sent >= 0.95 * 6_000_000
+
+
+def test_a_relay_of_two_buckets_is_served_by_both_and_starves_in_neither() -> None:
+    clock = Clockwork(0.02)
+    whole = Bucket(clock, 1_000_000)
+    narrow = Bucket(clock, 300_000)
+    inside = [Sender(clock, narrow, whole) for _ in range(3)]
+    outside = [Sender(clock, whole) for _ in range(2)]
+    for sender in [*inside, *outside]:
+        sender.run()
+    clock.pass_time(10.0)
+    assert 0.95 * 3_000_000 <= sum(sender.sent for sender in inside) <= 1.05 * 3_000_000
+    assert 0.95 * 10_000_000 <= sum(sender.sent for sender in [*inside, *outside]) <= 1.05 * 10_000_000
+    assert fairness([sender.sent for sender in inside]) > 0.99
+    assert fairness([sender.sent for sender in outside]) > 0.99
+
+
+def test_a_pause_saves_up_a_tenth_of_a_second_and_no_more() -> None:
+    clock = Clockwork()
+    bucket = Bucket(clock, 1_000_000)
+    clock.pass_time(3600.0)
+    sender = Sender(clock, bucket)
+    sender.run()
+    clock.settle()
+    assert sender.sent == BURST_S * 1_000_000
+
+
+def test_a_process_that_stood_still_owes_a_second_at_most() -> None:
+    clock = Clockwork()
+    bucket = Bucket(clock, 1_000_000)
+    sender = Sender(clock, bucket)
+    sender.run()
+    clock.settle()
+    before = sender.sent
+    clock.now += 3600.0
+    clock.pass_time(0.0)
+    assert sender.sent - before <= DEBT_S_MAX * 1_000_000
+
+
+def test_who_leaves_frees_his_place_and_what_he_did_not_use() -> None:
+    clock = Clockwork()
+    bucket = Bucket(clock, 100_000)
+    first, second = Sender(clock, bucket), Share(bucket, lambda: None)
+    assert second.ask() == 2500
+    first.run()
+    clock.settle()
+    assert (bucket.waiting, clock.next_deadline is None) == (1, False)
+    first.leave()
+    assert (bucket.waiting, clock.next_deadline) == (0, None), "no timer for nobody"
+    second.leave()
+    second.leave()
+    third = Share(bucket, lambda: None)
+    assert third.ask() == 2500, "what was not used is there for others, once"
+
+
+def test_a_bucket_that_nobody_waits_for_has_no_timer() -> None:
+    clock = Clockwork()
+    share = Share(Bucket(clock, 10_000_000), lambda: None)
+    assert 0 < share.ask() <= GRANT_BYTES_MAX
+    assert clock.next_deadline is None
+
+
+def test_ten_thousand_who_wait_cost_one_timer_and_come_in_turn() -> None:
+    clock = Clockwork()
+    bucket = Bucket(clock, 1_000_000)
+    senders = [Sender(clock, bucket) for _ in range(10_000)]
+    for sender in senders:
+        sender.run()
+    clock.settle()
+    assert bucket.waiting >= 9_900
+    clock.pass_time(12.0)
+    assert max(sender.runs for sender in senders) - min(sender.runs for sender in senders) <= 2
+    assert clock.fired <= 20 * 12 + 1

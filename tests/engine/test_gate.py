@@ -1,0 +1,105 @@
+"""A gate keeps the promises of the channel behind it, and lets no more through than it may."""
+
+from portway.engine.bucket import Bucket
+from portway.engine.channel import HEADROOM_BYTES
+from portway.engine.gate import Gate, Quota
+from portway.engine.memory_channel import memory_pair
+from tests.kit.clockwork import Clockwork
+from tests.kit.loops import EngineLoop
+from tests.kit.raw_agent import read_now
+
+
+def never() -> None:
+    raise AssertionError("there was something left")
+
+
+def test_it_shows_the_smallest_of_all_rooms(engine: EngineLoop) -> None:
+    sink, _ = memory_pair(engine.reactor, 500)
+    clock = Clockwork()
+    slow, fast = Bucket(clock, 4000), Bucket(clock, 10**9)
+    assert Gate(sink, (), None).room() == 500
+    assert Gate(sink, (), Quota(300, never)).room() == 300
+    assert Gate(sink, (fast,), None).room() == 500
+    assert Gate(sink, (fast, slow), Quota(300, never)).room() == 200
+
+
+def test_what_is_offered_beyond_its_room_stays_outside(engine: EngineLoop) -> None:
+    sink, reader = memory_pair(engine.reactor)
+    gate = Gate(sink, (), Quota(10, never))
+    assert gate.send(b"0123456") == 7
+    assert gate.send_headroom(memoryview(bytes(HEADROOM_BYTES) + b"789abc"), 6) == 3
+    assert read_now(reader) == b"0123456789"
+    assert gate.bytes == 10
+
+
+def test_a_used_up_quota_shows_room_for_the_one_byte_that_ends_it(engine: EngineLoop) -> None:
+    sink, reader = memory_pair(engine.reactor)
+    told: list[str] = []
+    gate = Gate(sink, (), Quota(3, lambda: told.append("spent")))
+    assert gate.send(b"abc") == 3
+    assert gate.room() == 1
+    assert told == []
+    gate.shut()
+    assert gate.room() == gate.send(b"d") == 0
+    assert told == []
+
+    def end() -> None:
+        told.append("spent")
+        other.shut()
+
+    other = Gate(sink, (), Quota(3, end))
+    assert other.send(b"abc") == 3
+    assert other.send(b"d") == 0
+    assert told == ["spent"]
+    assert read_now(reader) == b"abcabc"
+
+
+def test_credit_that_comes_is_told_as_the_sinks_own_room(engine: EngineLoop) -> None:
+    sink, reader = memory_pair(engine.reactor)
+    clock = Clockwork()
+    gate = Gate(sink, (Bucket(clock, 1000),), None)
+    told: list[float] = []
+    sink.on_writable = lambda: told.append(clock.now)
+    sent = 0
+    while room := gate.room():
+        sent += gate.send(bytes(room))
+    clock.settle()
+    assert told == []
+    clock.pass_time(0.2)
+    assert len(told) == 1
+    assert gate.room() > 0
+    assert len(read_now(reader)) == sent == 50
+
+
+def test_a_shut_gate_waits_for_nothing_and_wakes_nobody(engine: EngineLoop) -> None:
+    sink, _ = memory_pair(engine.reactor)
+    clock = Clockwork()
+    bucket = Bucket(clock, 1000)
+    gate = Gate(sink, (bucket,), None)
+    sink.on_writable = never
+    while room := gate.room():
+        gate.send(bytes(room))
+    assert bucket.waiting == 1
+    gate.shut()
+    gate.shut()
+    assert bucket.waiting == 0
+    clock.pass_time(1.0)
+
+
+def test_an_end_passes_whatever_the_limits_say(engine: EngineLoop) -> None:
+    sink, reader = memory_pair(engine.reactor)
+    gate = Gate(sink, (), Quota(3, never))
+    gate.send(b"abc")
+    gate.shutdown_write()
+    assert read_now(reader) == b"abc"
+    assert reader.ended
+
+
+def test_a_sink_without_room_is_not_asked_for_credit(engine: EngineLoop) -> None:
+    sink, _ = memory_pair(engine.reactor, 10)
+    bucket = Bucket(Clockwork(), 10**6)
+    gate = Gate(sink, (bucket,), None)
+    assert gate.send(bytes(10)) == 10 or gate.room()
+    sink.send(bytes(10))
+    assert gate.room() == 0
+    assert bucket.waiting == 0

@@ -1,0 +1,102 @@
+"""What ends a relay and when, as tables: counts and times in, words out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portway.engine.policy import LOOKS, MINUTE_S, NEVER, UNLIMITED, Policy, Watch, strictest
+from portway.engine.tally import IDLE, LIFETIME, TOO_SLOW
+from portway.errors import ConfigError
+
+
+def followed(policy: Policy, moved: list[tuple[float, int]], until: float = 1e6) -> tuple[str, float, int]:
+    """Return why a relay ended that had moved so much at such times, when, and after how many looks."""
+    watch = Watch(policy, 0.0)
+    reason, at = watch.look(0.0, 0)
+    looks = 0
+    while not reason and at < until:
+        now = at
+        reason, at = watch.look(now, max((count for when, count in moved if when <= now), default=0))
+        looks += 1
+        if reason:
+            return reason, now, looks
+        assert at > now, "a look that asks to be repeated at once would spin"
+    return "", until, looks
+
+
+def test_a_relay_on_which_nothing_moves_ends_when_its_idle_time_is_over() -> None:
+    assert followed(Policy(idle_timeout_s=10.0), []) == (IDLE, 10.0, LOOKS)
+
+
+@pytest.mark.parametrize("last_at", [0.1, 3.0, 9.9, 23.456])
+def test_idle_counts_from_the_last_byte_and_is_noticed_a_quarter_late_at_most(last_at: float) -> None:
+    steady = [(tenth / 10, tenth + 1) for tenth in range(1, int(last_at * 10))]
+    reason, ended_at, looks = followed(Policy(idle_timeout_s=10.0), [*steady, (last_at, 10_000)])
+    assert reason == IDLE
+    assert last_at + 10.0 <= ended_at <= last_at + 10.0 * (1 + 1 / LOOKS)
+    assert looks <= 2 + LOOKS * ended_at / 10.0
+
+
+def test_a_relay_on_which_something_moves_is_not_idle() -> None:
+    steady = [(float(second), second) for second in range(1, 1000)]
+    assert followed(Policy(idle_timeout_s=3.0), steady, until=900.0)[0] == ""
+
+
+def test_a_slow_relay_ends_after_the_minute_that_brought_too_little() -> None:
+    enough_at_first = [(1.0, 500), (MINUTE_S + 1, 1000), (2 * MINUTE_S + 1, 1499), (2 * MINUTE_S + 50, 1499)]
+    assert followed(Policy(min_rate_bpm=500), enough_at_first)[:2] == (TOO_SLOW, 3 * MINUTE_S)
+    assert followed(Policy(min_rate_bpm=500), [(0.0, 0)])[:2] == (TOO_SLOW, MINUTE_S)
+
+
+def test_a_pause_within_a_minute_is_forgiven() -> None:
+    bursts = [(minute * MINUTE_S + 59.0, 500 * (minute + 1)) for minute in range(20)]
+    assert followed(Policy(min_rate_bpm=500), bursts, until=15 * MINUTE_S)[0] == ""
+
+
+def test_a_lifetime_ends_the_busiest_relay() -> None:
+    busy = [(second / 10, second * 1000) for second in range(1, 1000)]
+    assert followed(Policy(max_lifetime_s=7.0), busy) == (LIFETIME, 7.0, 1)
+    assert followed(Policy(max_lifetime_s=7.0, idle_timeout_s=1.0), busy)[:2] == (LIFETIME, 7.0)
+
+
+def test_without_limits_of_time_nobody_looks() -> None:
+    for policy in (UNLIMITED, Policy(max_rate_bps=5, bandwidth_bps=9, max_total_payload=7)):
+        assert not policy.times
+        assert Watch(policy, 0.0).look(0.0, 0) == ("", NEVER)
+
+
+@pytest.mark.parametrize("name", ["idle_timeout_s", "min_rate_bpm", "max_rate_bps", "bandwidth_bps", "max_lifetime_s", "max_total_payload"])
+def test_a_limit_of_nothing_is_refused_by_the_name_that_a_person_gave(name: str) -> None:
+    for value in (0, -1, NEVER, float("nan")):
+        with pytest.raises(ConfigError, match=f"^{name.removesuffix('_s')}: expected more than nothing"):
+            Policy(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_minute_that_no_relay_could_fill_is_refused() -> None:
+    for rates in ({"max_rate_bps": 1000}, {"bandwidth_bps": 1000}, {"max_rate_bps": 10_000, "bandwidth_bps": 1000}):
+        with pytest.raises(ConfigError, match="60000 bytes a minute are not less than what may go one way in a minute, 60000 bytes"):
+            Policy(min_rate_bpm=60_000, **rates).check()
+        Policy(min_rate_bpm=59_999, **rates).check()
+
+
+optional = st.none() | st.integers(1, 1000)
+policies = st.builds(
+    Policy,
+    idle_timeout_s=optional,
+    min_rate_bpm=optional,
+    max_rate_bps=optional,
+    bandwidth_bps=optional,
+    max_lifetime_s=optional,
+    max_total_payload=optional,
+)
+
+
+@given(st.lists(policies, min_size=1, max_size=4))
+def test_the_strictest_of_some_policies_keeps_them_all(found: list[Policy]) -> None:
+    whole = strictest(found)
+    for policy in found:
+        for name in ("idle_timeout_s", "max_rate_bps", "max_lifetime_s", "max_total_payload"):
+            asked, got = getattr(policy, name), getattr(whole, name)
+            assert asked is None or got <= asked
+        assert policy.min_rate_bpm is None or (whole.min_rate_bpm or 0) >= policy.min_rate_bpm
+    assert strictest([UNLIMITED, UNLIMITED]).limits_nothing
