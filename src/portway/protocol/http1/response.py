@@ -70,7 +70,8 @@ def parse_response_head(head: bytes, method: bytes) -> ResponseHead:
         reason or b"",
         without_nominated(kept, options),
         body,
-        None if length is None or status < 200 or status == 204 else parse_length(length),
+        # A body's length was read already; HEAD and 304 have a length without a body.
+        None if length is None or status < 200 or status == 204 else body or parse_length(length),
         keeps_alive(options, version),
         taken.get(b"upgrade") if b"upgrade" in options else None,
     )
