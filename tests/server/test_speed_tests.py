@@ -61,7 +61,8 @@ def asks(direction: Any = "down", streams: int = 2, seconds: float = 0.3, number
 @pytest.mark.parametrize("direction", ["down", "up"])
 def test_a_test_moves_bytes_on_the_sessions_links_and_is_told(tmp_path: Path, direction: str, plaintext: bool) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
-        agent, seen = await logged_in(server, reactor), []
+        agent = await logged_in(server, reactor)
+        seen: list[ProxyHeader] = []
         run = SpeedRun(reactor, streams=3, seconds=0.3, payload=PAYLOAD if direction == "up" else None)
         take(agent, run, seen)
         measured = await agent.ask(asks(direction, streams=3), Measured)
