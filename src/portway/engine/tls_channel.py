@@ -42,27 +42,9 @@ class TlsChannel(Channel):
 
     __slots__ = (
         *CHANNEL_SLOTS,
-        "_blocked",
-        "_cipher",
-        "_closed",
-        "_coming",
-        "_context",
-        "_dry",
-        "_ended",
-        "_feed_bytes",
-        "_full_feed_bytes",
-        "_hung_up",
-        "_incoming",
-        "_kept_plain",
-        "_level",
-        "_linger",
-        "_on_handshake",
-        "_outgoing",
-        "_reactor",
-        "_records",
-        "_shut",
-        "_sock",
-        "_tls",
+        *("_blocked", "_cipher", "_closed", "_coming", "_context", "_dry", "_ended", "_feed_bytes", "_full_feed_bytes"),
+        *("_hung_up", "_incoming", "_kept_plain", "_level", "_linger", "_on_handshake", "_outgoing", "_reactor", "_records"),
+        *("_shut", "_sock", "_tls"),
     )
 
     def __init__(
@@ -127,35 +109,24 @@ class TlsChannel(Channel):
         if self._kept_plain:
             return self._take_kept(buffer)
         filled = feeds = 0
-        while filled < len(buffer):
-            if self._ended:
-                break
-            try:
-                count: int = self._tls.read(len(buffer) - filled, buffer[filled:])  # type: ignore[assignment]
-            except ssl.SSLWantReadError:
-                if feeds == FEEDS_A_CALL and filled:
-                    return filled
-                if feeds < FEEDS_A_CALL and self._feed():
+        try:
+            while filled < len(buffer) and not self._ended:
+                count = self._decrypt(buffer, filled)
+                if count != BLOCKED:
+                    filled += count
+                elif feeds < FEEDS_A_CALL and self._feed():
                     feeds += 1
-                    continue
-                self.readable = False
-                if feeds == FEEDS_A_CALL:
-                    self._come_back()
-                return filled or BLOCKED
-            except ssl.SSLZeroReturnError:
-                count = 0  # close_notify as CPython tells it once this end has sent its own
-            except ssl.SSLError as exc:
-                if filled:
+                elif filled and feeds == FEEDS_A_CALL:
                     return filled
-                raise BrokenChannel(f"TLS broke: {words_of(exc)}") from exc
-            except BrokenChannel:
-                if filled:
-                    return filled
+                else:
+                    self.readable = False
+                    if feeds == FEEDS_A_CALL:
+                        self._come_back()
+                    return filled or BLOCKED
+        except BrokenChannel:
+            if not filled:
                 raise
-            if not count:
-                self._ended = True
-            self._records.in_vain = 0
-            filled += count
+            return filled
         if not filled:
             self.readable = False
         return filled
@@ -235,6 +206,23 @@ class TlsChannel(Channel):
         self._cipher = None
         if self._sock.fileno() >= 0:
             self._reactor.discard(self._sock)
+
+    def _decrypt(self, buffer: memoryview, at: int) -> int:
+        """Take one record, or what is left of it; return its bytes, 0 at the end, or `BLOCKED`."""
+        # Asked when it has nothing, OpenSSL answers with an exception, which costs more than a small record.
+        if not (self._incoming.pending or self._incoming.eof or self._tls.pending()):
+            return BLOCKED
+        try:
+            count: int = self._tls.read(len(buffer) - at, buffer[at:])  # type: ignore[assignment]
+        except ssl.SSLWantReadError:
+            return BLOCKED
+        except ssl.SSLZeroReturnError:
+            count = 0  # close_notify as CPython tells it once this end has sent its own
+        except ssl.SSLError as exc:
+            raise BrokenChannel(f"TLS broke: {words_of(exc)}") from exc
+        self._ended = not count
+        self._records.in_vain = 0
+        return count
 
     def _feed(self) -> bool:
         """Give OpenSSL more ciphertext, some records of it; return whether there is anything new."""
