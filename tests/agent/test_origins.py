@@ -13,6 +13,7 @@ from portway.agent.origins import Origins
 from portway.agent.settings import TunnelRequest
 from portway.agent.target import Target
 from portway.engine.memory_channel import MemoryChannel, memory_pair
+from portway.engine.policy import UNLIMITED, Policy
 from portway.errors import BrokenChannel
 from portway.protocol.control.messages import Granted
 from portway.protocol.proxy_header import ProxyHeader, encode, encode_local, encode_visitor
@@ -33,10 +34,11 @@ class Stage:
     engine: EngineLoop
     target: Target
     kind: str = "tcp"
+    policy: Policy = UNLIMITED
     events: list[AgentEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        request = TunnelRequest(kind=self.kind, target=self.target)  # type: ignore[arg-type]
+        request = TunnelRequest(kind=self.kind, target=self.target, policy=self.policy)  # type: ignore[arg-type]
         self.claims: Claims[TunnelRequest] = Claims([Wish(self.kind, request)])  # type: ignore[arg-type]
         (claim,) = self.claims.open()
         self.claims.answered(Granted(id=claim.id, tunnel=7, epoch=1, url="x"))
@@ -72,8 +74,8 @@ NewStage = Callable[..., Stage]
 def new_stage(engine: EngineLoop) -> Iterator[NewStage]:
     made: list[Stage] = []
 
-    def make(target: Target, kind: str = "tcp") -> Stage:
-        made.append(Stage(engine, target, kind))
+    def make(target: Target, kind: str = "tcp", policy: Policy = UNLIMITED) -> Stage:
+        made.append(Stage(engine, target, kind, policy))
         return made[-1]
 
     yield make
@@ -267,3 +269,32 @@ def test_streams_beyond_the_bound_are_refused(
     assert stage.hear(second, 1) == bytes((StreamStatus.OVERLOADED,))
     first.abort()
     engine.run_until(lambda: not stage.origins.visits)
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        (Policy(idle_timeout_s=0.1), "idle for too long"),
+        (Policy(max_lifetime_s=0.1), "its time was over"),
+        (Policy(max_total_payload=5), "all that it may carry was carried"),
+    ],
+)
+def test_the_relays_of_a_tunnel_are_held_to_its_limits(
+    engine: EngineLoop, new_stage: NewStage, origin: RawOrigin, policy: Policy, reason: str
+) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port), policy=policy)
+    near = stage.open(visitor() + b"hello")
+    assert stage.hear(near, 1)[:1] == b"\0"
+    engine.run_until(lambda: bool(stage.events))
+    (done,) = stage.events
+    assert isinstance(done, RelayDone)
+    assert done.reason == reason
+    with pytest.raises(BrokenChannel):
+        while not near.ended:
+            read_now(near)
+
+
+def test_the_relays_of_a_tunnel_share_one_bandwidth(new_stage: NewStage) -> None:
+    stage = new_stage(Target("127.0.0.1", 1), policy=Policy(bandwidth_bps=1000))
+    (scope,) = stage.origins.scopes[next(iter(stage.claims)).subject]
+    assert scope.policy.bandwidth_bps == 1000

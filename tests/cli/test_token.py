@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from portway.clock import wall
+from portway.engine.policy import Policy
 from portway.protocol.join_string import parse
 from portway.protocol.scram import make_verifier
 from portway.server.identity import Advertised, ensure_identity, record_advertised
@@ -120,3 +121,22 @@ def test_bad_grants_are_refused_before_anything_is_made(portway: Portway, home: 
     for option, value in (("--hosts", "a,,b"), ("--hosts", "A"), ("--ports", "x"), ("--protocols", "udp"), ("--max-tunnels", "0")):
         assert portway("token", "create", "laptop", option, value).exit_code == 2
     assert not data(home).exists()
+
+
+def test_limits_are_kept_and_shown(portway: Portway, home: Path) -> None:
+    limits = ("--idle-timeout", "10m", "--min-rate", "10kb", "--max-rate", "1mb", "--bandwidth", "10MiB", "--max-lifetime", "1d")
+    made = portway("token", "create", "laptop", *limits, "--max-total-payload", "1gb")
+    assert made.exit_code == 0, made.stderr
+    with Store(data(home) / "server.db") as store:
+        (token,) = store.tokens()
+    assert token.grants.policy == Policy(
+        idle_timeout_s=600.0,
+        min_rate_bpm=10_000,
+        max_rate_bps=1_000_000,
+        bandwidth_bps=10_485_760,
+        max_lifetime_s=86400.0,
+        max_total_payload=10**9,
+    )
+    assert "10 MiB a second together" in portway("token", "list").stdout
+    (shown,) = json.loads(portway("token", "list", "--json").stdout)
+    assert shown["limits"]["max_rate_bps"] == 1_000_000

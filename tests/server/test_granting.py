@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from portway.config.values import PortRange
+from portway.engine.policy import Policy
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Claim, Granted
 from portway.protocol.scram import make_verifier
@@ -229,3 +230,19 @@ def test_releasing_is_only_for_ones_own_tunnels(house: House) -> None:
     assert not lease.gone
     house.granter.release(house.sessions["s1"], lease.tunnel_id)
     assert lease.gone
+
+
+def test_all_leases_of_a_token_share_its_limits_and_those_without_have_none(engine: EngineLoop) -> None:
+    house = House(engine, Grants(policy=Policy(bandwidth_bps=1000)))
+    for session_id in ("s1", "s2"):
+        session = house.session(session_id, identity=session_id.encode())
+        house.grant(session, kind="tcp")
+        house.grant(session, kind="http", name=session_id)
+    leases = [lease for session_id in ("s1", "s2") for lease in house.registry.of_session(session_id)]
+    assert len(leases) == 4
+    (scope,) = leases[0].scopes
+    assert all(lease.scopes == (scope,) for lease in leases)
+    assert scope.policy.bandwidth_bps == 1000
+    free = House(engine)
+    free.grant(free.session("s3"), kind="tcp")
+    assert [lease.scopes for lease in free.registry.of_session("s3")] == [()]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from portway.config.values import PortRange
+from portway.engine.policy import UNLIMITED, Policy
 from portway.errors import ConfigError, UnavailableError
 from portway.protocol.scram import ScramVerifier
 from portway.server.access.tokens import Grants, TokenRecord
@@ -208,3 +209,31 @@ def test_a_writer_killed_at_any_time_leaves_all_that_it_told_and_nothing_half(li
         assert all(token.verifier == VERIFIER for token in found.values())
         # Each of them but the last was revoked before the next was told.
         assert all(found[f"id{number}"].revoked_at == 1.0 for number in told[:-1])
+
+
+def test_limits_come_back_as_they_went_in_and_only_what_limits_is_kept(path: Path) -> None:
+    policies = [
+        Policy(idle_timeout_s=2.5, min_rate_bpm=3, max_rate_bps=4, bandwidth_bps=5, max_lifetime_s=6, max_total_payload=7),
+        Policy(bandwidth_bps=1_000_000),
+    ]
+    with Store(path) as store:
+        for number, policy in enumerate(policies):
+            store.create_token(record(number, grants=Grants(policy=policy)))
+    with Store(path) as store:
+        assert [token.grants.policy for token in store.tokens()] == policies
+    raw = sqlite3.connect(path)
+    (text,) = raw.execute("SELECT grants FROM tokens WHERE id = 'id1'").fetchone()
+    raw.close()
+    assert '"limits":{"bandwidth_bps":1000000}' in text
+
+
+def test_a_token_from_before_there_were_limits_has_none_and_one_without_reads_as_it_did(path: Path) -> None:
+    before = '{"hosts":["*"],"ports":[],"protocols":["http","tcp"],"tunnels_max":64,"expires_at":null}'
+    with Store(path) as store:
+        store.create_token(record(1))
+    raw = sqlite3.connect(path, isolation_level=None)
+    assert raw.execute("SELECT grants FROM tokens").fetchone() == (before,), "an older Portway can read it"
+    raw.close()
+    with Store(path) as store:
+        (token,) = store.tokens()
+        assert token.grants.policy == UNLIMITED

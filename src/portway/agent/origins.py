@@ -8,6 +8,7 @@ from portway.agent.reach import Reach, origin_tls
 from portway.agent.resolver import Resolver
 from portway.agent.settings import TunnelRequest
 from portway.engine.channel import Channel, nothing
+from portway.engine.limits import Scopes, scopes_of
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
 from portway.engine.tally import IDLE, LIFETIME, PAYLOAD, READ_BROKE, TOO_SLOW, WRITE_BROKE, Tally
@@ -45,6 +46,8 @@ class Origins:
         self._claims = claims
         self._early: dict[Channel, tuple[int, Timer]] = {}
         self._resolver = Resolver(reactor)
+        self.scopes: dict[TunnelRequest, Scopes] = {wish.subject: scopes_of(reactor, wish.subject.policy) for wish in claims}
+        """What the relays of each tunnel are held to."""
         self._contexts: dict[TunnelRequest, ssl.SSLContext | None] = {wish.subject: origin_tls(wish.subject.target) for wish in claims}
 
     def accept(self, channel: Channel) -> None:
@@ -152,7 +155,7 @@ class _Visit:
         self._origin = None
         channel.on_writable = channel.on_broken = nothing
         if answer(channel, StreamStatus.CONNECTED):
-            Relay(origins.reactor, channel, origin, self._done).start()
+            Relay(origins.reactor, channel, origin, self._done, origins.scopes[self._wish.subject]).start()
         else:
             origins.visits.discard(self)
             origin.abort()

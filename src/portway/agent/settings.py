@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from portway.agent.target import Target
+from portway.engine.policy import UNLIMITED, Policy
 from portway.protocol.join_string import JoinString
 
 
@@ -23,6 +24,8 @@ class TunnelRequest:
     """The public port of a tcp tunnel; 0 lets the server choose."""
     takeover: bool = False
     """Take the name or port even from a session of ours that still answers."""
+    policy: Policy = UNLIMITED
+    """What each of the tunnel's relays may do here, beside the origin, and what they share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

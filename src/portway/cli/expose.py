@@ -8,6 +8,7 @@ import click
 
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.agent.target import parse_target
+from portway.cli.limits import RATES, limits_options, read_limits
 from portway.cli.options import agent_options, output_options
 from portway.errors import ConfigError
 
@@ -47,7 +48,18 @@ links_option = click.option(
 )
 
 
-class _Options(TypedDict):
+class _Limits(TypedDict, total=False):
+    """What `tcp` takes of `limits_options`, and `http` two of."""
+
+    idle_timeout: str | None
+    min_rate: str | None
+    max_rate: str | None
+    bandwidth: str | None
+    max_lifetime: str | None
+    max_total_payload: str | None
+
+
+class _Options(_Limits):
     """What `http` and `tcp` take alike."""
 
     plaintext_links: bool
@@ -64,6 +76,7 @@ class _Options(TypedDict):
 @click.option("--name", metavar="NAME", default="", envvar="PORTWAY_NAME", show_envvar=True, help="Name below the server's domain.")
 @click.option("--host", metavar="HOST", default="", envvar="PORTWAY_HOST", show_envvar=True, help="A whole host name instead.")
 @takeover_option
+@limits_options(*RATES, environment=True)
 @plaintext_option
 @links_option
 @ca_option
@@ -72,11 +85,13 @@ class _Options(TypedDict):
 def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Options]) -> int:
     """Show a local web service: TARGET is 3000, host:port, https://host:port or unix:/path.
 
-    Without --name or --host the server chooses a name that nobody guesses.
+    Without --name or --host the server chooses a name that nobody guesses. SIZE is 100mb, 10MiB or 4096 (bytes).
     """
     if name and host:
         raise ConfigError("--name, --host: give one of them, a name below the server's domain or a whole host name")
-    request = TunnelRequest(kind="http", target=parse_target(target, "http"), name=name, host=host, takeover=takeover)
+    request = TunnelRequest(
+        kind="http", target=parse_target(target, "http"), name=name, host=host, takeover=takeover, policy=read_limits(rest)
+    )
     return _expose(request, **rest)
 
 
@@ -92,14 +107,19 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
     help="Public port; else the server chooses.",
 )
 @takeover_option
+@limits_options(environment=True)
 @plaintext_option
 @links_option
 @ca_option
 @agent_options
 @output_options
 def tcp(target: str, port: int | None, takeover: bool, **rest: Unpack[_Options]) -> int:
-    """Show any local service that speaks TCP: TARGET is 5432, host:port or unix:/path."""
-    request = TunnelRequest(kind="tcp", target=parse_target(target, "tcp"), port=port or 0, takeover=takeover)
+    """Show any local service that speaks TCP: TARGET is 5432, host:port or unix:/path.
+
+    SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m or 500ms. A connection that a limit ends is broken off: nobody takes it
+    for complete.
+    """
+    request = TunnelRequest(kind="tcp", target=parse_target(target, "tcp"), port=port or 0, takeover=takeover, policy=read_limits(rest))
     return _expose(request, **rest)
 
 

@@ -1,5 +1,6 @@
 """`portway token`: makes, lists and revokes tokens in a server's data directory, while it runs or not."""
 
+import dataclasses
 import os
 import secrets
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from portway.cli.limits import in_words, limits_options, read_limits
 from portway.cli.options import config_option, json_option, settings_options
 from portway.config.values import PortRange
 from portway.errors import ConfigError
@@ -14,7 +16,7 @@ from portway.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from portway.protocol.join_string import JoinString
-    from portway.server.access.tokens import TokenRecord
+    from portway.server.access.tokens import Grants, TokenRecord
     from portway.server.store import Store
 
 
@@ -32,6 +34,7 @@ def token() -> None:
 @click.option("--protocols", metavar="LIST", multiple=True, help="http, tcp.  [default: both]")
 @click.option("--expires", metavar="TIME", help="How long it lives: 12h, 30d.  [default: until it is revoked]")
 @click.option("--max-tunnels", metavar="N", type=int, help="Names and ports held at once.  [default: 64]")
+@limits_options()
 @settings_options(ServerSettings, "data", "advertise")
 @config_option
 def create(
@@ -47,6 +50,7 @@ def create(
     """Make a token and print its join string, alone, on stdout. It is never shown again.
 
     PATTERNS, RANGES and LIST are separated by commas; the options may also come several times.
+    SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m or 500ms. Limits hold for its tcp connections and WebSockets.
     """
     from portway.clock import wall
     from portway.protocol.scram import make_verifier
@@ -59,17 +63,18 @@ def create(
         "protocols": _split(protocols),
         "tunnels_max": max_tunnels,
         "expires_at": wall() + parse_duration_s(expires) if expires else None,
+        "policy": read_limits(flags),
     }
     grants = Grants(**{key: value for key, value in given.items() if value not in (None, ())})  # type: ignore[arg-type]
     check_token_name(name)
-    settings = _settings(config, flags)
+    settings = _settings(config, {key: flags[key] for key in ("data", "advertise")})
     token_id, secret = new_credentials(secrets.token_bytes)
     verifier = make_verifier(secret, secrets.token_bytes(16))
     join = _join_string(settings, token_id, secret)
     with _store(settings) as store:
         store.create_token(TokenRecord(id=token_id, name=name, verifier=verifier, grants=grants, created_at=wall()))
     click.echo(str(join))
-    click.echo(f"Token {name}: {_allowed(grants.hosts, grants.ports, grants.protocols)}. On the agent's machine: portway join", err=True)
+    click.echo(f"Token {name}: {_allowed(grants)}. On the agent's machine: portway join", err=True)
 
 
 @token.command("list")
@@ -96,8 +101,7 @@ def list_tokens(config: Path | None, as_json: bool, **flags: object) -> None:
     rows = [("NAME", "ID", "STATE", "CREATED", "ALLOWS")]
     for one in tokens:
         grants = one.grants
-        allows = _allowed(grants.hosts, grants.ports, grants.protocols)
-        rows.append((one.name, one.id, _state(one, now), timestamp(one.created_at)[:10], allows))
+        rows.append((one.name, one.id, _state(one, now), timestamp(one.created_at)[:10], _allowed(grants)))
     click.echo("\n".join(table(rows)))
 
 
@@ -153,10 +157,10 @@ def _split(values: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
-def _allowed(hosts: tuple[str, ...], ports: tuple[PortRange, ...], protocols: tuple[str, ...]) -> str:
+def _allowed(grants: "Grants") -> str:
     """Return what grants allow, in words."""
-    words = {"http": f"http as {', '.join(hosts)}", "tcp": f"tcp on {', '.join(map(str, ports)) or 'any port'}"}
-    return "; ".join(words[protocol] for protocol in protocols)
+    words = {"http": f"http as {', '.join(grants.hosts)}", "tcp": f"tcp on {', '.join(map(str, grants.ports)) or 'any port'}"}
+    return "; ".join([*(words[protocol] for protocol in grants.protocols), *filter(None, [in_words(grants.policy)])])
 
 
 def _state(one: "TokenRecord", now: float) -> str:
@@ -182,6 +186,7 @@ def _as_json(one: "TokenRecord", now: float) -> dict[str, object]:
         "ports": [str(ports) for ports in one.grants.ports],
         "protocols": list(one.grants.protocols),
         "max_tunnels": one.grants.tunnels_max,
+        "limits": {key: value for key, value in dataclasses.asdict(one.grants.policy).items() if value is not None},
         "created": timestamp(one.created_at),
         "expires": timestamp(ends) if ends is not None else None,
         "revoked": timestamp(one.revoked_at) if one.revoked_at is not None else None,

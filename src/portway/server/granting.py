@@ -4,14 +4,16 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterator
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from portway.clock import Clock, wall
 from portway.config.values import PortRange
+from portway.engine.limits import Scope, Scopes
 from portway.engine.reactor import Reactor
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Claim, Granted
-from portway.server.access.tokens import Wanted, may_claim
+from portway.server.access.tokens import TokenRecord, Wanted, may_claim
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
 from portway.server.session import Session
 from portway.server.tunnels.addresses import PublicAddresses
@@ -71,6 +73,8 @@ class Granter:
         self._on_event = on_event
         self._random_bytes = random_bytes
         self._clock = clock
+        self._scopes: WeakValueDictionary[str, Scope] = WeakValueDictionary()
+        """By token id, as long as a lease or a relay is in it."""
 
     async def grant(self, session: Session, claim: Claim) -> Granted:
         """Return the answer to a claim that holds; a claim that comes twice gets the same answer.
@@ -176,7 +180,17 @@ class Granter:
                 raise in_use(key)  # a third session was faster, and it is alive: it has just claimed
         if outcome.replaced is not None:
             self._sessions.replace(outcome.replaced.session_id, key.address)
+        outcome.lease.scopes = self._scopes_of(session.token)
         return outcome.lease
+
+    def _scopes_of(self, token: TokenRecord) -> Scopes:
+        """Return what limits a token's relays: one and the same for all its sessions."""
+        if token.grants.policy.limits_nothing:
+            return ()
+        scope = self._scopes.get(token.id)
+        if scope is None:
+            scope = self._scopes[token.id] = Scope(self._reactor, token.grants.policy)
+        return (scope,)
 
     async def _is_alive(self, holder: Holder) -> bool:
         session = self._sessions.find(holder.session_id)

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -11,6 +11,7 @@ import msgspec
 
 from portway.config.files import is_private_file, write_secret
 from portway.config.values import PortRange
+from portway.engine.policy import UNLIMITED, Policy
 from portway.errors import ConfigError, UnavailableError
 from portway.protocol.scram import ScramVerifier
 from portway.server.access.tokens import Grants, TokenRecord
@@ -200,10 +201,22 @@ class _Row(NamedTuple):
 _SELECT = f"SELECT {', '.join(_Row._fields)} FROM tokens"  # noqa: S608 - our own column names
 
 
-class _GrantsText(msgspec.Struct, forbid_unknown_fields=True):
+class _LimitsText(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A policy as JSON; what does not limit is left out."""
+
+    idle_timeout_s: float | None = None
+    min_rate_bpm: int | None = None
+    max_rate_bps: int | None = None
+    bandwidth_bps: int | None = None
+    max_lifetime_s: float | None = None
+    max_total_payload: int | None = None
+
+
+class _GrantsText(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Grants as JSON in one column: they are only ever read whole.
 
-    Unknown fields are refused: a limit that a newer Portway wrote must not be lost on an older one.
+    Unknown fields are refused: a limit that a newer Portway wrote must not be lost on an older one. A field that came
+    later has a default, which is left out: what does not use it can be read by those before.
     """
 
     hosts: tuple[str, ...]
@@ -211,11 +224,13 @@ class _GrantsText(msgspec.Struct, forbid_unknown_fields=True):
     protocols: tuple[str, ...]
     tunnels_max: int
     expires_at: float | None
+    limits: _LimitsText | None = None
 
 
 def _grants_to_text(grants: Grants) -> str:
     ports = tuple(str(ports) for ports in grants.ports)
-    text = _GrantsText(grants.hosts, ports, grants.protocols, grants.tunnels_max, grants.expires_at)
+    limits = None if grants.policy.limits_nothing else _LimitsText(**asdict(grants.policy))
+    text = _GrantsText(grants.hosts, ports, grants.protocols, grants.tunnels_max, grants.expires_at, limits)
     return msgspec.json.encode(text).decode()
 
 
@@ -227,4 +242,5 @@ def _grants_from_text(text: str) -> Grants:
         protocols=found.protocols,
         tunnels_max=found.tunnels_max,
         expires_at=found.expires_at,
+        policy=UNLIMITED if found.limits is None else Policy(**msgspec.structs.asdict(found.limits)),
     )

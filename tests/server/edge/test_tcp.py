@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from portway.engine.channel import Channel
+from portway.engine.limits import scopes_of
 from portway.engine.listener import listen
 from portway.engine.memory_channel import MemoryChannel, memory_pair
+from portway.engine.policy import Policy
 from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import ProxyHeader, decode
 from portway.protocol.stream_status import StreamStatus
@@ -275,3 +277,24 @@ def test_stopping_takes_no_new_visitors_and_lets_the_others_finish(place: Place)
     place.stream()[1].send(b"\0still here")
     place.engine.settle()
     assert visitor.recv(100) == b"still here"
+
+
+def test_a_visitor_is_held_to_the_limits_of_the_leases_token(place: Place) -> None:
+    place.lease.scopes = scopes_of(place.engine.reactor, Policy(max_total_payload=20))
+    visitor = place.visit()
+    _, stream, _ = place.stream()
+    stream.send(b"\0" + b"exactly twenty bytes, and no more")
+    place.until(lambda: place.edge.visitors == 0)
+    assert visitor.recv(100) == b"exactly twenty bytes"
+    with pytest.raises(ConnectionResetError):
+        visitor.recv(100)
+
+
+def test_an_idle_visitor_is_reset_also_while_the_origin_is_not_reached_yet(place: Place) -> None:
+    place.lease.scopes = scopes_of(place.engine.reactor, Policy(idle_timeout_s=0.1))
+    assert is_reset_in_time(place, place.visit())
+
+
+def is_reset_in_time(place: Place, visitor: socket.socket) -> bool:
+    place.until(lambda: place.edge.visitors == 0)
+    return is_reset(place, visitor)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from portway.config.values import PortRange
+from portway.engine.policy import UNLIMITED, Policy
 from portway.errors import ConfigError, RefusedError
 from portway.protocol.control import codes
 from portway.protocol.scram import ScramVerifier
@@ -35,6 +36,8 @@ class Grants:
     """Names and ports held at once, over all sessions of the token."""
     expires_at: float | None = None
     """Seconds since 1970 (`clock.wall`); None means never."""
+    policy: Policy = UNLIMITED
+    """What each of its relays may do on the server, and what they share, over all tunnels and sessions of the token."""
 
     def __post_init__(self) -> None:
         """Refuse grants that nobody could mean.

@@ -150,7 +150,7 @@ class _Visit:
             log.debug("no stream for a visitor", port=self._port.number, why=exc)
             self.abort()
             return
-        self._relay = Relay(edge.reactor, self._visitor, stream, self._done)
+        self._relay = Relay(edge.reactor, self._visitor, stream, self._done, lease.scopes)
         # What the visitor says goes out behind the preamble at once; the other way waits for the status byte.
         self._relay.start_forward()
 

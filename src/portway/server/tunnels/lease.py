@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 from portway.engine.channel import Channel
+from portway.engine.limits import Scopes
 from portway.protocol.stream_status import StreamStatus
 
 Kind = Literal["http", "tcp"]
@@ -52,9 +53,9 @@ class Holder(Protocol):
 
 
 class Lease:
-    """One address, its owner, and who serves it now. Only the registry changes it, `waiters` and `on_gone` excepted."""
+    """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone` and `scopes` excepted."""
 
-    __slots__ = ("epoch", "gone", "held_until", "holder", "key", "on_gone", "owner", "tunnel_id", "waiters")
+    __slots__ = ("epoch", "gone", "held_until", "holder", "key", "on_gone", "owner", "scopes", "tunnel_id", "waiters")
 
     def __init__(self, key: LeaseKey, owner: Owner) -> None:
         """Start without a holder; the registry fills in the rest at once."""
@@ -81,6 +82,8 @@ class Lease:
 
         It runs inside the registry: it must not call back into it.
         """
+        self.scopes: Scopes = ()
+        """What its relays are held to: the limits of its token, which all of the token's leases share."""
 
     @property
     def address(self) -> str:

@@ -1,0 +1,66 @@
+"""Limits as people write them: units, flags, variables, and complaints that name what was given."""
+
+import re
+
+import pytest
+
+from portway.cli.limits import in_words, read_limits
+from portway.engine.policy import UNLIMITED, Policy
+from portway.errors import ConfigError
+from tests.cli.conftest import Portway
+
+FLAGS = ["--idle-timeout", "--min-rate", "--max-rate", "--bandwidth", "--max-lifetime", "--max-total-payload"]
+
+
+def test_every_limit_has_its_unit() -> None:
+    given = {
+        "idle_timeout": "10s",
+        "min_rate": "1kb",
+        "max_rate": "1mb",
+        "bandwidth": "2MiB",
+        "max_lifetime": "2h",
+        "max_total_payload": "5",
+    }
+    policy = read_limits(given)
+    assert policy == Policy(
+        idle_timeout_s=10.0, min_rate_bpm=1000, max_rate_bps=10**6, bandwidth_bps=2 << 20, max_lifetime_s=7200.0, max_total_payload=5
+    )
+    assert in_words(policy) == (
+        "idle for at most 10s, at least 1000 B a minute, 977 KiB a second each, 2 MiB a second together, at most 2h long, at most 5 B each"
+    )
+
+
+def test_what_is_not_given_does_not_limit() -> None:
+    assert read_limits({}) == read_limits({"max_rate": None, "other": "x"}) == UNLIMITED
+    assert in_words(UNLIMITED) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"max_rate": "fast"}, "--max-rate: 'fast' is no size"),
+        ({"idle_timeout": "10"}, "--idle-timeout: '10' is no duration"),
+        ({"max_lifetime": "0s"}, "--max-lifetime: expected more than nothing, got 0"),
+        ({"max_total_payload": "0"}, "--max-total-payload: expected more than nothing, got 0"),
+        ({"bandwidth": "x", "min_rate": "y"}, "--min-rate: 'y' is no size.*\n--bandwidth: 'x' is no size"),
+        ({"min_rate": "6kb", "max_rate": "100b"}, "--min-rate: 6000 bytes a minute are not less"),
+    ],
+)
+def test_complaints_name_the_flag_and_what_was_expected(given: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        read_limits(given)
+    assert re.match(complaint, str(found.value))
+
+
+def test_a_tcp_tunnel_and_a_token_take_every_limit_and_an_http_tunnel_the_rates(portway: Portway) -> None:
+    for command in (("tcp", "--help"), ("token", "create", "--help")):
+        shown = portway(*command).stdout
+        assert [flag for flag in FLAGS if flag not in shown] == []
+    shown = portway("http", "--help").stdout
+    assert [flag for flag in FLAGS if flag in shown] == ["--max-rate", "--bandwidth"]
+
+
+def test_a_limit_may_come_from_the_environment_and_is_checked_alike(portway: Portway) -> None:
+    done = portway("tcp", "5432", env={"PORTWAY_MAX_RATE": "soon"})
+    assert done.exit_code == 2
+    assert "--max-rate: 'soon' is no size" in done.stderr
