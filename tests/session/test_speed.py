@@ -110,6 +110,20 @@ def test_the_stopwatch_counts_between_two_looks_only(engine: EngineLoop) -> None
     assert (seen.bytes, seen.cpu) == (10, CpuTime(0.5, 1.0))
 
 
+def test_the_first_part_of_a_test_does_not_count(engine: EngineLoop) -> None:
+    looked_at: list[float] = []
+
+    def moved() -> int:
+        looked_at.append(engine.reactor.refresh_now())
+        return 0
+
+    watch = Stopwatch(engine.reactor, 0.6, moved)
+    engine.run_until(lambda: watch._to is not None)
+
+    assert looked_at[1] - looked_at[0] >= 0.3 * 0.6
+    assert looked_at[2] - looked_at[0] >= 0.6
+
+
 def test_the_forgetful_end_gives_until_it_is_stopped() -> None:
     end, buffer = SpeedEnd(PAYLOAD), memoryview(bytearray(10))
     assert end.recv_into(buffer) == 10
