@@ -15,6 +15,7 @@ from portway.config.values import ListenAddress, PortRange
 from portway.errors import ConfigError
 from portway.protocol.join_string import JoinString
 from portway.server.events import LeaseDown, SessionDown, SessionUp
+from tests.kit.certificates import Identity
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, echo, pour, pour_and_die, swallow_and_tell
 from tests.kit.pair import Events, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel
@@ -349,6 +350,22 @@ def test_a_server_that_is_away_is_dialled_ever_more_slowly(tmp_path: Path) -> No
         assert agent.task.result() == 0
 
     asyncio.run(scene())
+
+
+def test_a_server_that_no_ca_vouches_for_is_dialled_ever_more_slowly(tmp_path: Path, identity: Identity) -> None:
+    """It may be a certificate that is about to be renewed; so it is tried again, but nobody hammers."""
+
+    async def scene(server: RunningServer) -> None:
+        join = replace(server.token(), host="localhost", pin=None)
+        async with running_agent(tmp_path, join, http_tunnel(80), ca_file=identity.cert_file) as agent:
+            await agent.events.wait(Offline, 5)
+            told = agent.events.of(Offline)
+            assert all("certificate" in event.reason for event in told)
+            delays = [event.retry_in_s for event in told]
+            assert delays[0] == 0.0
+            assert all(0.1 * 2**n <= delay <= 0.2 * 2**n for n, delay in enumerate(delays[1:]))
+
+    play(tmp_path, scene)
 
 
 @pytest.mark.parametrize("plaintext_join", [True, False])

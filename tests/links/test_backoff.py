@@ -6,7 +6,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway.links.backoff import DELAY_S_MAX, Backoff
+from portway.links.backoff import DELAY_S_MAX, LIVED_S_MIN, YOUNG_MAX, Backoff
 
 
 def test_the_first_retry_is_at_once_and_the_next_ones_ever_later() -> None:
@@ -33,6 +33,23 @@ def test_a_session_that_died_young_is_no_way_around_the_waiting() -> None:
         backoff.lived(0.1)
         delays.append(backoff.next_delay_s())
     assert min(delays) >= 0.1
+    assert max(delays) <= 0.2, "a network that flaps is put up with for a while"
+
+
+def test_sessions_that_always_die_young_are_not_retried_fast_for_ever() -> None:
+    backoff = Backoff(lambda: 0.0)
+    waited_s = 0.0
+    tries = 0
+    while waited_s < 3600:
+        backoff.lived(4.9)
+        waited_s += backoff.next_delay_s()
+        tries += 1
+    assert tries < YOUNG_MAX + 3600 / (DELAY_S_MAX / 2) + 10
+    backoff.lived(LIVED_S_MIN)
+    assert backoff.next_delay_s() == 0
+    for _ in range(5):
+        backoff.lived(0.1)
+        assert backoff.next_delay_s() <= 0.2, "one that lived makes up for all before"
 
 
 def test_many_agents_do_not_come_back_together() -> None:

@@ -6,8 +6,11 @@ FIRST_S = 0.2
 """The second try; the first is made at once."""
 DELAY_S_MAX = 30.0
 """Never further apart: an outage of ten minutes must not cost ten more."""
-LIVED_S_MIN = 1.0
-"""A session that lived so long is worth a retry at once; a shorter one counts as the first failure, against tight loops."""
+LIVED_S_MIN = 5.0
+"""A session that lived so long is worth a retry at once, and with it all is forgotten."""
+YOUNG_MAX = 120
+"""Sessions in a row that died younger and are still retried soon, 20 seconds in all: a network that flaps is worth that. A
+server, or something before it, that ends every session right after the login is not, and it is asked ever more slowly."""
 
 
 class Backoff:
@@ -17,6 +20,7 @@ class Backoff:
         """`random` returns numbers in [0, 1), as `random.random` does."""
         self._random = random
         self._failures = 0
+        self._young = 0
 
     def next_delay_s(self) -> float:
         """Return how long to wait before the next try."""
@@ -28,4 +32,8 @@ class Backoff:
 
     def lived(self, seconds: float) -> None:
         """Note that a session was logged in for `seconds` before it was lost."""
-        self._failures = 0 if seconds >= LIVED_S_MIN else 1
+        if seconds >= LIVED_S_MIN:
+            self._failures = self._young = 0
+        elif self._young < YOUNG_MAX:
+            self._young += 1
+            self._failures = 1

@@ -2,22 +2,18 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
 
 from portway.engine.channel import Channel
-from portway.engine.connect import connect
 from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel, UnavailableError
+from portway.links.race import NumericAddress, connect_first
 from portway.links.sockets import prepare
 from portway.links.tls import ALPN, AgentTls
 
 DIAL_S_MAX = 10.0
 """For all of it; a server that needs longer is as good as away, and the next try comes by itself."""
-
-NumericAddress = tuple[int, tuple[str, int]]
-"""Address family, numeric host and port."""
 
 
 async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, timeout_s: float = DIAL_S_MAX) -> Channel:
@@ -40,21 +36,6 @@ async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, tim
         raise UnavailableError(f"{_named(host, port)} did not answer within {timeout_s:g} s") from None
 
 
-async def connect_first(reactor: Reactor, addresses: Sequence[NumericAddress], timeout_s: float) -> socket.socket:
-    """Connect to the first of `addresses` that answers; each gets its share of the time.
-
-    Raises:
-        UnavailableError: none does; says why, one by one.
-    """
-    failures: list[str] = []
-    for family, address in addresses:
-        try:
-            return await _connect_one(reactor, family, address, timeout_s / len(addresses))
-        except OSError as exc:
-            failures.append(f"{address[0]}: {(exc.strerror or str(exc)).lower()}")
-    raise UnavailableError("; ".join(failures))
-
-
 async def _resolve(host: str, port: int) -> list[NumericAddress]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -62,29 +43,6 @@ async def _resolve(host: str, port: int) -> list[NumericAddress]:
         why = exc.strerror if isinstance(exc, OSError) else None
         raise UnavailableError(f"the name {host} cannot be resolved: {why or exc}") from exc
     return [(family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found]
-
-
-async def _connect_one(reactor: Reactor, family: int, address: tuple[str, int], timeout_s: float) -> socket.socket:
-    done: asyncio.Future[socket.socket | OSError] = asyncio.get_running_loop().create_future()
-
-    def settle(outcome: socket.socket | OSError) -> None:
-        if not done.done():
-            done.set_result(outcome)
-        elif not isinstance(outcome, OSError):
-            reactor.discard(outcome)
-
-    attempt = connect(reactor, family, address, timeout_s, settle)
-    try:
-        outcome = await done
-    except asyncio.CancelledError:
-        if attempt is not None:
-            attempt.cancel()
-        if done.done() and not done.cancelled() and not isinstance(connected := done.result(), OSError):
-            reactor.discard(connected)  # it connected in the very moment in which we were told to stop
-        raise
-    if isinstance(outcome, OSError):
-        raise outcome
-    return outcome
 
 
 def _named(host: str, port: int) -> str:
