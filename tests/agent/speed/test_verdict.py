@@ -35,6 +35,7 @@ TABLE: list[tuple[str, Measurement, Measurement, Limit]] = [
     ("a little more with many", one(50), many(74), "line"),
     ("a little less with many", one(50), many(40), "line"),
     ("many get more, but far from eight times", one(50), many(150), "line"),
+    ("two get 1.44 times what one gets", one(50), many(72, streams=2), "line"),
     ("eight get eight times, on one link", one(50), many(400), "streams"),
     ("eight get nearly eight times, on four links", one(50), many(300, links=4), "streams"),
     ("four links get four times", one(50), many(200, links=4), "links"),

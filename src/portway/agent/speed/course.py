@@ -29,9 +29,6 @@ REST_S = 0.3
 REST_S_MAX = 3.0
 """Between two tests, and until a ping is nearly as quick as at rest: what one has left in buffers must not meet the next."""
 
-LOGIN_S_MAX = 30.0
-"""Dial, handshake and login have their own deadlines, which come earlier."""
-
 Tell = Callable[[SpeedEvent], None]
 
 
@@ -117,9 +114,8 @@ class _Course:
             self._on_event(delay)
 
     async def _begin(self) -> LinksAllowed:
-        """Wait for the login, and tell what will be tested."""
-        async with asyncio.timeout(LOGIN_S_MAX):
-            online = await self._online
+        """Wait for the login, which has its own deadlines, and tell what will be tested."""
+        online = await self._online
         welcome, settings, wishes = self._session.welcome, self._settings, self._wishes
         allowed = LinksAllowed(by_server=welcome.limits.links if welcome is not None else 1, by_command=settings.links_max)
         join = settings.join
