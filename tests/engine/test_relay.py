@@ -1,12 +1,15 @@
 """The relay, over every combination of channels: bytes, ends, breaks, tallies, and what waits for whom."""
 
+import gc
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
+from portway.engine.pumps import Pump
 from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tally import ABORTED, ENDED, READ_BROKE
@@ -363,3 +366,40 @@ def test_a_bulk_relay_gives_a_small_one_its_turn(engine: EngineLoop, identity: I
         small.visitor.feed(b"hello", end=True)
         engine.run_until(lambda: small.origin.ended)
         assert overtaken[0] <= 2 * MIB
+
+
+class Visit:
+    """Whoever holds a relay and is told by it, as both edges' visits do."""
+
+    def __init__(self, engine: EngineLoop, left: Pair, right: Pair) -> None:
+        self.relay = Relay(engine.reactor, left.near, right.near, self.over)
+        self.ended = False
+
+    def over(self, _relay: Relay) -> None:
+        self.ended = True
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["ends", "breaks"])
+@pytest.mark.parametrize("kinds", ["tcp:tcp", "tls-server:tcp", "mux-tls-opened:tcp"])
+def test_a_relay_that_is_over_is_freed_without_the_cycle_collector(
+    engine: EngineLoop, identity: Identity, kinds: str, breaks: bool
+) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with ExitStack() as stack:
+            left, right = (stack.enter_context(pair_of(kind, engine, identity)) for kind in kinds.split(":"))
+            visit = Visit(engine, left, right)
+            visit.relay.start()
+            for far in (left.far, right.far):
+                if breaks:
+                    far.abort()
+                else:
+                    Probe(far)
+                    far.shutdown_write()
+            engine.run_until(partial(getattr, visit, "ended"))
+            del visit
+            engine.settle()
+            assert [one for one in gc.get_objects() if isinstance(one, Relay | Visit | Pump)] == []
+    finally:
+        gc.enable()

@@ -80,6 +80,10 @@ class Pump:
             self.reason = reason
             self.ended_at = self._reactor.now
 
+    def let_go(self) -> None:
+        """Forget the owner, which is over."""
+        self._owner = _NOBODY
+
     def abort(self) -> None:
         """End the relay, as the reactor asks after a failed callback."""
         self._break(ABORTED)
@@ -102,6 +106,19 @@ class Pump:
         self.stop(ENDED)
         self._sink.shutdown_write()
         self._owner.pump_ended()
+
+
+class _Nobody:
+    """The owner of a pump whose relay is over."""
+
+    def pump_ended(self) -> None:
+        """Hear nothing."""
+
+    def pump_broke(self) -> None:
+        """Hear nothing."""
+
+
+_NOBODY = _Nobody()
 
 
 class CopyPump(Pump):
