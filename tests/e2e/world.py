@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from portway.agent.identity import ensure_identity
 from portway.protocol.join_string import JoinString, parse
+from portway.telemetry.line_writer import GATHER_S
 from tests.kit.programs import DEADLINE_S, SOURCES, Finished, Program
 
 TCP_PORTS = 8
@@ -232,7 +233,8 @@ class World:
 
 
 def events(program: Program, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the events of one name that a program has told so far."""
+    """Yield the events of one name that a program has told so far, those included that gather to be written together."""
+    time.sleep(2 * GATHER_S)
     for line in list(program.out.lines):
         if line.startswith(f'{{"event":"{name}"'):
             yield json.loads(line)
