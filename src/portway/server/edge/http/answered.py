@@ -8,7 +8,7 @@ KNOWN_BYTES_MAX = 1024
 KNOWN_FIELDS_MAX = 24
 """As for requests (`asked`)."""
 KNOWN_MAX = 16
-"""Heads remembered for a tunnel, below 100 kB. They last a second, because of Date; what a busy origin says most often in
+"""Heads remembered for a tunnel, about 100 kB at most. They last a second, because of Date; what a busy origin says most often in
 a second is few things."""
 
 

@@ -10,7 +10,7 @@ from portway.server.edge.http.policy import is_repeatable, may_overlook_body
 KNOWN_BYTES_MAX = 1024
 """A longer head is read anew every time: programs that repeat themselves send short ones."""
 KNOWN_FIELDS_MAX = 24
-"""The same in fields: with both, what a visitor's connection remembers is below 6 kB, whatever it sends."""
+"""The same in fields: with both, what a visitor's connection remembers is below 8 kB, whatever it sends."""
 PATH_SHOWN_BYTES = 512
 """What the agent's console is told of a path."""
 
