@@ -13,7 +13,7 @@ from portway.agent.board import AgentBoard
 from portway.agent.events import LinksChanged, Online, RelayDone, RequestDone, TunnelUp
 from portway.clock import wall
 from portway.server.board import ServerBoard
-from portway.server.events import LeaseUp, Listening, SessionUp, VisitorsTurnedAway
+from portway.server.events import LeaseUp, Listening, LoginRefused, SessionUp, VisitorsTurnedAway
 from portway.server.events import LinksChanged as ServerLinksChanged
 from tests.cli.conftest import Portway
 
@@ -93,6 +93,14 @@ def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path,
         lines = portway("status").stdout.splitlines()
 
     assert lines[1] == "  12 visitors were turned away: there was no place for them"
+
+
+def test_people_see_who_was_not_let_in(portway: Portway, folder: Path, server: ServerBoard) -> None:
+    server(LoginRefused("127.0.0.1:7", "bad_credentials", 3))
+    with program(folder / "server-2.sock", server.document()):
+        lines = portway("status").stdout.splitlines()
+
+    assert lines[1] == "  3 logins were refused, 0 connections were no agent's"
 
 
 def test_people_see_how_many_links_there_are(portway: Portway, folder: Path, agent: AgentBoard, server: ServerBoard) -> None:

@@ -174,6 +174,7 @@ def test_a_forged_ticket_one_used_twice_and_one_of_another_session_attach_nothin
         await first.claim(3, "still-here")
 
     on_a_reactor(scene)
+    event(server, "login_refused", 4)
     assert [one["code"] for one in events(server, "login_refused")] == ["bad_ticket"] * 4
 
 

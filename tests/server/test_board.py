@@ -4,6 +4,7 @@ import msgspec
 
 from portway.server.board import ServerBoard, ServerStatus
 from portway.server.events import (
+    HandshakesFailed,
     LeaseDown,
     LeaseUp,
     LinksChanged,
@@ -30,6 +31,9 @@ def test_the_board_knows_who_is_there_and_what_is_held() -> None:
     board(LeaseUp("s1", 1, "http", "http://a.localhost:8080"))
     board(LeaseUp("s2", 2, "tcp", "tcp://localhost:20001"))
     board(LoginRefused("127.0.0.1:7", "bad_credentials"))
+    board(LoginRefused("127.0.0.1:8", "too_many_logins", 99))
+    board(HandshakesFailed(1, "127.0.0.1:9", "no TLS"))
+    board(HandshakesFailed(6, "127.0.0.1:9", "no TLS"))
     board(SessionDown("s2", "phone", "link lost"))
     board(LeaseDown(2, "tcp://localhost:20001"))
     board(VisitorsTurnedAway(1, 500, 512, "http"))
@@ -40,7 +44,8 @@ def test_the_board_knows_who_is_there_and_what_is_held() -> None:
     assert (status.domain, status.http, status.tcp_ports, status.since) == ("localhost", "127.0.0.1:8080", "20000-20999", 5.0)
     assert [(session.session, session.token, session.links) for session in status.sessions] == [("s1", "laptop", 3)]
     assert [(lease.url, lease.session) for lease in status.tunnels] == [("http://a.localhost:8080", "s1")]
-    assert status.logins_refused == 1
+    assert status.logins_refused == 100
+    assert status.handshakes_failed == 7
     assert status.visitors_turned_away == 4001
 
 

@@ -7,6 +7,7 @@ import pytest
 from portway import __version__
 from portway.server.console import Console, json_console
 from portway.server.events import (
+    HandshakesFailed,
     LeaseDown,
     LeaseUp,
     Listening,
@@ -55,6 +56,9 @@ def test_who_comes_and_goes_is_a_line_each() -> None:
         LeaseDown(1, "http://a"),
         SessionDown("s1", "laptop", "link lost"),
         LoginRefused("10.0.0.2:5", "bad_credentials"),
+        LoginRefused("10.0.0.2:6", "too_many_logins", 1234),
+        HandshakesFailed(1, "10.0.0.3:5", "no TLS"),
+        HandshakesFailed(300, "10.0.0.3:6", "no TLS"),
         SpeedTested("s1", "laptop", "down", 8, 125 * 1024 * 1024, 5.4),
         SpeedTested("s1", "laptop", "up", 1, 0, 1),
         VisitorsTurnedAway(4000, 511, 512, "tcp port 20001"),
@@ -65,6 +69,9 @@ def test_who_comes_and_goes_is_a_line_each() -> None:
         "tunnel down http://a",
         "agent down  laptop, session s1: link lost",
         "refused     10.0.0.2:5: bad_credentials",
+        "refused     1,234 logins, the last from 10.0.0.2:6: too_many_logins",
+        "no agent    10.0.0.3:5: no TLS",
+        "no agent    300 connections, the last from 10.0.0.3:6: no TLS",
         "speed test  laptop, down, 8 streams: 125 MiB in 5.4s, session s1",
         "speed test  laptop, up, 1 stream: 0 B in 1s, session s1",
         "turned away 4,000 visitors: 511 visitors are here, 512 places; the last came to tcp port 20001",
@@ -73,7 +80,13 @@ def test_who_comes_and_goes_is_a_line_each() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [SessionUp("s1", HOSTILE, HOSTILE, HOSTILE), SessionDown("s", HOSTILE, HOSTILE), LoginRefused(HOSTILE, HOSTILE)]
+    "event",
+    [
+        SessionUp("s1", HOSTILE, HOSTILE, HOSTILE),
+        SessionDown("s", HOSTILE, HOSTILE),
+        LoginRefused(HOSTILE, HOSTILE),
+        HandshakesFailed(1, HOSTILE, HOSTILE),
+    ],
 )
 def test_hostile_names_can_neither_forge_lines_nor_command_the_terminal(event: ServerEvent) -> None:
     (line,) = said(event)

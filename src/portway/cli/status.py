@@ -66,6 +66,8 @@ def _server_lines(one: ServerStatus, now: float) -> list[str]:
     lines = [f"server {one.pid}  up {since}  *.{one.domain} at {one.http}, agents at {one.agents}, {agents}"]
     if one.visitors_turned_away:
         lines.append(f"  {one.visitors_turned_away} visitors were turned away: there was no place for them")
+    if one.logins_refused or one.handshakes_failed:
+        lines.append(f"  {one.logins_refused} logins were refused, {one.handshakes_failed} connections were no agent's")
     tokens = {session.session: session.token for session in one.sessions}
     rows = [(escape(lease.url), f"agent {escape(tokens.get(lease.session, 'away'))}") for lease in one.tunnels]
     return lines + table(rows, indent="  ")

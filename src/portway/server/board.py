@@ -8,6 +8,7 @@ import msgspec
 
 from portway import __version__
 from portway.server.events import (
+    HandshakesFailed,
     LeaseDown,
     LeaseUp,
     LinksChanged,
@@ -58,6 +59,8 @@ class ServerStatus(msgspec.Struct, tag_field="program", tag="server"):
     sessions: list[SessionStatus] = []
     tunnels: list[LeaseStatus] = []
     logins_refused: int = 0
+    handshakes_failed: int = 0
+    """Up to a minute ago."""
     visitors_turned_away: int = 0
     """For want of a place, up to ten seconds ago."""
 
@@ -97,7 +100,9 @@ class ServerBoard:
             case LeaseDown():
                 self._leases.pop(event.url, None)
             case LoginRefused():
-                status.logins_refused += 1
+                status.logins_refused += event.count
+            case HandshakesFailed():
+                status.handshakes_failed += event.count
             case VisitorsTurnedAway():
                 status.visitors_turned_away += event.count
             case SpeedTested() | Stopping():

@@ -7,6 +7,7 @@ from typing import assert_never
 from portway import __version__
 from portway.protocol.units import format_duration, format_size
 from portway.server.events import (
+    HandshakesFailed,
     LeaseDown,
     LeaseUp,
     LinksChanged,
@@ -59,7 +60,11 @@ class Console:
             case LeaseDown():
                 self.out(f"{style.warn('tunnel down')} {_safe(event.url)}")
             case LoginRefused():
-                self.out(f"{style.bad('refused')}     {_safe(event.peer)}: {_safe(event.code)}")
+                many = f"{event.count:,} logins, the last from " if event.count > 1 else ""
+                self.out(f"{style.bad('refused')}     {many}{_safe(event.peer)}: {_safe(event.code)}")
+            case HandshakesFailed():
+                many = f"{event.count:,} connections, the last from " if event.count > 1 else ""
+                self.out(f"{style.warn('no agent')}    {many}{_safe(event.peer)}: {_safe(event.reason)}")
             case VisitorsTurnedAway():
                 full = f"{event.visitors:,} visitors are here, {event.places:,} places; the last came to {_safe(event.last)}"
                 self.out(f"{style.bad('turned away')} {event.count:,} visitors: {full}")

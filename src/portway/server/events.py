@@ -67,10 +67,24 @@ class LeaseDown:
 
 @dataclass(frozen=True, slots=True)
 class LoginRefused:
-    """Somebody tried to log in and may not."""
+    """Somebody tried to log in and may not. In a flood only the last one is told, with their number."""
 
     peer: str
     code: str
+    count: int = 1
+    """How many, since this was last told."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakesFailed:
+    """Connections to the agents' listener that did not get as far as a login: scanners, mostly. Told once a minute."""
+
+    count: int
+    """How many, since this was last told."""
+    peer: str
+    """`host:port` of the last one."""
+    reason: str
+    """What was wrong with the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +124,16 @@ class Stopping:
 
 
 ServerEvent = (
-    Listening | SessionUp | LinksChanged | SessionDown | LeaseUp | LeaseDown | LoginRefused | VisitorsTurnedAway | SpeedTested | Stopping
+    Listening
+    | SessionUp
+    | LinksChanged
+    | SessionDown
+    | LeaseUp
+    | LeaseDown
+    | LoginRefused
+    | HandshakesFailed
+    | VisitorsTurnedAway
+    | SpeedTested
+    | Stopping
 )
 """Every event that a server can tell."""

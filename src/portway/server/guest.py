@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from portway.config.values import ListenAddress
 from portway.engine.channel import Channel, nothing
+from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.errors import RefusedError
 from portway.mux.mux import Mux, MuxSettings
@@ -22,6 +24,12 @@ class Door(Protocol):
 
     def guest_left(self, guest: "Guest", reason: str) -> None:
         """Hear, once, that the link is gone."""
+
+
+def named(address: Address) -> str:
+    """Return `host:port` of a peer, for people."""
+    host, port = address
+    return str(ListenAddress(host.removeprefix("::ffff:") if "." in host else host, port))
 
 
 @dataclass(slots=True)
@@ -48,7 +56,8 @@ class Guest:
         self.link: SessionLink | None = None
         self._door = door
         self._reactor = reactor
-        self._spoke = False
+        self.spoke = False
+        """True once it has opened its control stream."""
         self._timer = reactor.call_later(LOGIN_S_MAX, self._too_late)
         self.mux = Mux(reactor, channel, client=True, settings=settings, on_stream=self._on_stream, on_lost=self._on_lost)
 
@@ -59,10 +68,10 @@ class Guest:
         session.add_link(link)
 
     def _on_stream(self, channel: MuxChannel) -> None:
-        if self._spoke:
+        if self.spoke:
             channel.abort()  # an agent opens one stream, ever: its control stream
             return
-        self._spoke = True
+        self.spoke = True
         self._timer.cancel()  # the login itself has a deadline of its own
         self._door.guest_speaks(self, ControlStream(channel, self._reactor))
 

@@ -55,10 +55,10 @@ class Places:
         """The first descriptor that is not for visitors."""
         self.apologies_max = kept // APOLOGIES_PART
         """Visitors at a time that may be told why they cannot stay; it takes their descriptor a moment longer."""
-        self.last = ""
-        """Where the last visitor came who found no place."""
         self._counts: list[Callable[[], int]] = []
-        self._turned_away = Counted(reactor, lambda count: tell(VisitorsTurnedAway(count, self.taken, self.visitors_end, self.last)))
+        self._turned_away = Counted[str](
+            reactor, lambda where, count: tell(VisitorsTurnedAway(count, self.taken, self.visitors_end, where))
+        )
 
     @property
     def taken(self) -> int:
@@ -71,8 +71,7 @@ class Places:
 
     def turned_away(self, where: str) -> None:
         """Note that a visitor found no place."""
-        self.last = where
-        self._turned_away.note()
+        self._turned_away.note(where)
 
 
 class Share:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from portway import __version__
 from portway.clock import Clock, wall
-from portway.config.values import ListenAddress
 from portway.engine.channel import Channel
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
@@ -35,9 +34,10 @@ from portway.protocol.scram import ScramVerifier
 from portway.protocol.yamux.session import YamuxLimits
 from portway.server.access.gate import STRANGERS_MAX, Gate
 from portway.server.access.tokens import TokenRecord, check_alive
-from portway.server.events import LinksChanged, LoginRefused, ServerEvent, SessionDown, SessionUp
+from portway.server.events import LinksChanged, ServerEvent, SessionDown, SessionUp
+from portway.server.failures import Failures
 from portway.server.granting import Granter
-from portway.server.guest import Guest, Stranger
+from portway.server.guest import Guest, Stranger, named
 from portway.server.session import LINKS_MAX, Session, SessionLink
 from portway.server.speed_tests import SpeedTests
 from portway.server.store import Store
@@ -109,6 +109,7 @@ class Sessions:
         self._random_bytes = random_bytes
         self._clock = clock
         self._gate = Gate()
+        self._failures = Failures(reactor, on_event)
         self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
         self._tickets = Tickets(random_bytes)
         self._live: dict[str, Session] = {}
@@ -166,8 +167,7 @@ class Sessions:
         if self._tasks is None:
             link.abort()
             return
-        peer = ListenAddress(address[0].removeprefix("::ffff:") if "." in address[0] else address[0], address[1])
-        stranger = Stranger(host=address[0], peer=str(peer))
+        stranger = Stranger(host=address[0], peer=named(address))
         try:
             stranger.leave = self._gate.enter(stranger.host, self._reactor.now)
         except RefusedError as exc:
@@ -181,7 +181,7 @@ class Sessions:
 
     def handshake_failed(self, address: Address, why: str) -> None:
         """Note a link that never came to be (LinkListener's `on_failure`): scanners, mostly."""
-        log.debug("handshake failed", peer=f"{address[0]}:{address[1]}", why=why)
+        self._failures.handshake(named(address), why)
 
     # One guest, from its first message to its last.
 
@@ -197,6 +197,8 @@ class Sessions:
         guest.stranger.leave()
         self._guests.discard(guest)
         session, link = guest.session, guest.link
+        if not guest.spoke and self._tasks is not None:
+            self._failures.handshake(guest.stranger.peer, f"it left without a login: {reason}")
         if session is not None and link is not None and not session.over:
             if session.drop_link(link):
                 self._lose(session, reason)
@@ -251,7 +253,7 @@ class Sessions:
         """Tell of a login that failed, and let its source wait if it has to answer for that."""
         if isinstance(error, RefusedError | PeerError):
             code = error.code if isinstance(error, RefusedError) else codes.BAD_MESSAGE
-            self._on_event(LoginRefused(stranger.peer, code))
+            self._failures.login(stranger.peer, code)
             if code in _FAULTS:
                 self._gate.failed(stranger.host, self._reactor.refresh_now())
 
