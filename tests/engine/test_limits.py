@@ -1,20 +1,24 @@
 """Relays with limits, over real sockets and links: what ends them and with which word, what passes, and what they cost."""
 
+import gc
 import socket
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from portway.engine import limits as limits_module
 from portway.engine import policy as policy_module
-from portway.engine.bucket import BURST_S
+from portway.engine.bucket import BURST_S, Share
 from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
-from portway.engine.limits import Scope, Scopes, scopes_of
+from portway.engine.gate import Gate
+from portway.engine.limits import Limits, Scope, Scopes, scopes_of
 from portway.engine.policy import UNLIMITED, Policy
+from portway.engine.pumps import Pump
 from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tally import ABORTED, ENDED, IDLE, LIFETIME, PAYLOAD, READ_BROKE, REASONS, TOO_SLOW, WRITE_BROKE
@@ -456,3 +460,33 @@ def test_a_visitor_sees_the_payloads_end_as_a_reset_on_a_plain_socket(engine: En
             pass
     visitor.close()
     origin.close()
+
+
+def has_ended(relay: Relay) -> bool:
+    return relay.tally.ended_at is not None
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["ends", "breaks"])
+def test_a_relay_with_limits_that_is_over_is_freed_without_the_cycle_collector(stage: Stage, breaks: bool) -> None:
+    scopes = scopes_of(stage.engine.reactor, ALL_LIMITS)
+    gc.collect()
+    gc.disable()
+    try:
+        joined = stage.join(scopes)
+        joined.relay._on_done = lambda relay: None
+        joined.visitor.read()
+        joined.origin.read()
+        joined.relay.start()
+        joined.visitor.feed(b"hello", end=True)
+        stage.engine.settle()
+        if breaks:
+            joined.origin.abort()
+        else:
+            joined.origin.end()
+        stage.engine.run_until(partial(has_ended, joined.relay))
+        assert joined.relay.tally.forward.total_bytes == 5
+        del joined
+        stage.engine.settle()
+        assert [one for one in gc.get_objects() if isinstance(one, Relay | Limits | Gate | Pump | Share)] == []
+    finally:
+        gc.enable()

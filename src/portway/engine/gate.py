@@ -79,6 +79,12 @@ class Gate:
             for share in self._shares:
                 share.leave()
 
+    def let_go(self) -> None:
+        """Shut, and hold nobody: the count alone stays."""
+        self.shut()
+        self._shares = ()
+        self._quota = None
+
     def abort(self) -> None:
         """Break the sink, as the reactor asks after a failed callback; the relay hears of it there."""
         self._sink.on_broken()

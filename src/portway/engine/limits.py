@@ -67,7 +67,7 @@ class Limits:
     def __init__(self, clock: Clockwork, relay: Limited, scopes: Scopes) -> None:
         """Begin to look; the gates come into being with `gates`."""
         self._clock = clock
-        self._relay = relay
+        self._relay: Limited | None = relay
         self._scopes = scopes
         self._policy = strictest(scope.policy for scope in scopes)
         self._gates: tuple[Gate, ...] = ()
@@ -106,30 +106,34 @@ class Limits:
         return there, back
 
     def over(self) -> None:
-        """Forget a relay that has ended."""
+        """Let go of a relay that has ended, and of whatever leads back to it."""
         self._cancel()
+        self._relay = None
         for gate in self._gates:
-            gate.shut()
+            gate.let_go()
 
     def abort(self) -> None:
         """End the relay, as the reactor asks after a failed callback."""
-        self._relay.left.on_broken()
+        if self._relay is not None:
+            self._relay.left.on_broken()
 
     def _look(self) -> None:
         """Judge, and come back when the watch says so."""
         self._timer = None
-        watch = self._watch
-        if watch is None:
+        watch, relay = self._watch, self._relay
+        if watch is None or relay is None:
             return
         now = self._clock.now
-        reason, again_at = watch.look(now, self._relay.moved_bytes)
+        reason, again_at = watch.look(now, relay.moved_bytes)
         if reason:
-            self._relay.end(reason)
+            relay.end(reason)
         else:
             self._timer = self._clock.call_later(again_at - now, self._look)
 
     def _spent(self) -> None:
         """Stop at the last byte that may go, and break both sides as soon as it has arrived: a reset overtakes what is on its way."""
+        if self._relay is None:
+            return
         for gate in self._gates:
             gate.shut()
         self._relay.stop(PAYLOAD)
@@ -139,14 +143,17 @@ class Limits:
 
     def _say_goodbye(self) -> None:
         self._timer = None
+        relay = self._relay
+        if relay is None:
+            return
         now = self._clock.now
-        unsent = [channel.unsent_bytes() for channel in (self._relay.left, self._relay.right)]
+        unsent = [channel.unsent_bytes() for channel in (relay.left, relay.right)]
         known = sum(count for count in unsent if count is not None)
         if known != self._unsent_bytes:
             self._unsent_bytes, self._stuck_since = known, now
         arrived = not known and (None not in unsent or now - self._began_at >= FAREWELL_S)
         if arrived or now - self._stuck_since >= STUCK_S or now - self._began_at >= FAREWELL_S_MAX:
-            self._relay.end(PAYLOAD)
+            relay.end(PAYLOAD)
         else:
             self._timer = self._clock.call_later(LOOK_S, self._say_goodbye)
 
