@@ -106,6 +106,10 @@ def test_a_stream_of_an_exported_tunnel_reaches_its_origin(engine: EngineLoop, n
     (done,) = stage.events
     assert isinstance(done, RelayDone)
     assert (done.tunnel, done.bytes_in, done.bytes_out, done.reason) == (7, 14, 14, "closed")
+    assert done.relay == b"u".hex()
+    assert done.forward is not None
+    assert done.backward is not None
+    assert (done.forward.shutdown_reason, done.backward.shutdown_reason) == ("ended", "ended")
     assert not stage.origins.visits
 
 
@@ -200,6 +204,7 @@ def test_an_origin_that_is_not_there_is_told_in_one_byte(engine: EngineLoop, new
     (done,) = stage.events
     assert isinstance(done, RelayDone)
     assert done.reason == StreamStatus.REFUSED.words
+    assert (done.relay, done.forward) == (b"u".hex(), None)
 
 
 def test_streams_of_http_tunnels_are_not_told_one_by_one(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:

@@ -44,6 +44,7 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         advertise = "tunnel.example.org:443"
         data = "/var/lib/portway"
         plaintext_links = true
+        log_visitors = true
         agents_certificate = "/etc/portway/cert.pem"
         agents_key = "/etc/portway/key.pem"
         no_speed_test = true
@@ -60,6 +61,7 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         advertise=ListenAddress("tunnel.example.org", 443),
         data=Path("/var/lib/portway"),
         plaintext_links=True,
+        log_visitors=True,
         agents_certificate=Path("/etc/portway/cert.pem"),
         agents_key=Path("/etc/portway/key.pem"),
         no_speed_test=True,

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from portway import __version__
+from portway.engine.tally import Flow
 from portway.server.console import Console, json_console
 from portway.server.events import (
     HandshakesFailed,
@@ -12,6 +13,7 @@ from portway.server.events import (
     LeaseUp,
     Listening,
     LoginRefused,
+    RelayDone,
     ServerEvent,
     SessionDown,
     SessionUp,
@@ -101,3 +103,21 @@ def test_json_tells_every_event_as_one_object() -> None:
 
     found = json.loads(lines[0])
     assert (found["event"], found["http"], found["domain"]) == ("listening", "127.0.0.1:8080", "localhost")
+
+
+def test_a_finished_relay_is_one_line_for_programs_and_none_for_people() -> None:
+    done = RelayDone("ab" * 16, 7, 20001, Flow(5, 1, "ended", 0.5), Flow(10, 2, "payload", 0.75))
+    assert said(done) == []
+    lines: list[str] = []
+    json_console(lines.append, lambda: 0.0)(done)
+    assert json.loads(lines[0]) == {
+        "event": "relay_done",
+        "time": "1970-01-01T00:00:00.000Z",
+        "relay": "ab" * 16,
+        "tunnel": 7,
+        "port": 20001,
+        "forward": {"total_bytes": 5, "event_count": 1, "shutdown_reason": "ended", "duration": 0.5},
+        "backward": {"total_bytes": 10, "event_count": 2, "shutdown_reason": "payload", "duration": 0.75},
+        "why": "",
+        "visitor": None,
+    }

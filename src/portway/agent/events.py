@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from portway.engine.tally import Flow
+
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
@@ -77,6 +79,12 @@ class RelayDone:
     seconds: float
     reason: str
     """How it ended, for example `closed` or `origin refused`."""
+    relay: str = ""
+    """Random, in hex; the server's line about the same visitor has it too."""
+    forward: Flow | None = None
+    """From the visitor to the origin; None when it was never relayed."""
+    backward: Flow | None = None
+    """From the origin to the visitor."""
 
 
 @dataclass(frozen=True, slots=True)

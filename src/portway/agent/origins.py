@@ -44,7 +44,7 @@ class Origins:
         self.refused = 0
         """Streams that were not for a tunnel of ours, or had no proper preamble: a server that means no good, or a bug."""
         self._claims = claims
-        self._early: dict[Channel, tuple[int, Timer]] = {}
+        self._early: dict[Channel, tuple[int, bytes, Timer]] = {}
         self._resolver = Resolver(reactor)
         self.scopes: dict[TunnelRequest, Scopes] = {wish.subject: scopes_of(reactor, wish.subject.policy) for wish in claims}
         """What the relays of each tunnel are held to."""
@@ -62,25 +62,25 @@ class Origins:
     def claims_answered(self) -> None:
         """Look again at the streams that came before the answer to a claim was heard."""
         early, self._early = self._early, {}
-        for channel, (tunnel_id, timer) in early.items():
+        for channel, (tunnel_id, unique_id, timer) in early.items():
             timer.cancel()
-            self._begin(tunnel_id, channel)
+            self._begin(tunnel_id, unique_id, channel)
 
     def _visit(self, header: ProxyHeader, channel: Channel) -> None:
-        self._begin(header.tunnel_id, channel)
+        self._begin(header.tunnel_id, header.unique_id or b"", channel)
 
-    def _begin(self, tunnel_id: int | None, channel: Channel) -> None:
+    def _begin(self, tunnel_id: int | None, unique_id: bytes, channel: Channel) -> None:
         wish = None if tunnel_id is None else self._claims.exported(tunnel_id)
         if wish is None or tunnel_id is None:
-            self._wait_or_refuse(tunnel_id, channel)
+            self._wait_or_refuse(tunnel_id, unique_id, channel)
         elif len(self.visits) >= VISITS_MAX:
             answer(channel, StreamStatus.OVERLOADED)
         else:
-            visit = _Visit(self, wish, tunnel_id, channel)
+            visit = _Visit(self, wish, tunnel_id, unique_id, channel)
             self.visits.add(visit)
             visit.start()
 
-    def _wait_or_refuse(self, tunnel_id: int | None, channel: Channel) -> None:
+    def _wait_or_refuse(self, tunnel_id: int | None, unique_id: bytes, channel: Channel) -> None:
         """Refuse a stream for a tunnel that is none of ours, unless it may become one with the next message.
 
         Control messages are heard by a coroutine, streams by the reactor: a stream may be here first.
@@ -89,10 +89,10 @@ class Origins:
             self._refuse(tunnel_id, channel)
         else:
             timer = self.reactor.call_later(EARLY_S_MAX, lambda: self._too_early(channel))
-            self._early[channel] = (tunnel_id, timer)
+            self._early[channel] = (tunnel_id, unique_id, timer)
 
     def _too_early(self, channel: Channel) -> None:
-        tunnel_id, _ = self._early.pop(channel)
+        tunnel_id, *_ = self._early.pop(channel)
         self._refuse(tunnel_id, channel)
 
     def _refuse(self, tunnel_id: int | None, channel: Channel) -> None:
@@ -109,12 +109,13 @@ class Origins:
 class _Visit:
     """One stream: on its way to the origin, then relayed."""
 
-    __slots__ = ("_channel", "_origin", "_origins", "_reach", "_started_at", "_tunnel_id", "_wish")
+    __slots__ = ("_channel", "_origin", "_origins", "_reach", "_started_at", "_tunnel_id", "_unique_id", "_wish")
 
-    def __init__(self, origins: Origins, wish: TunnelWish, tunnel_id: int, channel: Channel) -> None:
+    def __init__(self, origins: Origins, wish: TunnelWish, tunnel_id: int, unique_id: bytes, channel: Channel) -> None:
         self._origins = origins
         self._wish = wish
         self._tunnel_id = tunnel_id
+        self._unique_id = unique_id
         self._channel = channel
         self._started_at = origins.reactor.now
         self._reach: Reach | None = None
@@ -141,7 +142,7 @@ class _Visit:
             self._channel.on_broken = nothing
             self._origins.visits.discard(self)
             answer(self._channel, outcome)
-            self._tell(0, 0, outcome.words)
+            self._tell(outcome.words, None)
         else:
             self._origin = outcome
             self._channel.on_writable = self._begin
@@ -163,13 +164,16 @@ class _Visit:
     def _done(self, relay: Relay) -> None:
         self._origins.visits.discard(self)
         tally = relay.tally
-        self._tell(tally.forward.total_bytes, tally.backward.total_bytes, how_it_ended(tally))
+        self._tell(how_it_ended(tally), tally)
 
-    def _tell(self, bytes_in: int, bytes_out: int, reason: str) -> None:
+    def _tell(self, reason: str, tally: Tally | None) -> None:
         # The edge tells of HTTP requests, one by one; a stream of theirs says nothing to a person.
-        if self._wish.kind == "tcp":
-            seconds = self._origins.reactor.now - self._started_at
-            self._origins.on_event(RelayDone(self._tunnel_id, bytes_in, bytes_out, seconds, reason))
+        if self._wish.kind != "tcp":
+            return
+        seconds = self._origins.reactor.now - self._started_at
+        there, back = (tally.forward, tally.backward) if tally is not None else (None, None)
+        bytes_in, bytes_out = (flow.total_bytes if flow is not None else 0 for flow in (there, back))
+        self._origins.on_event(RelayDone(self._tunnel_id, bytes_in, bytes_out, seconds, reason, self._unique_id.hex(), there, back))
 
 
 def how_it_ended(tally: Tally) -> str:

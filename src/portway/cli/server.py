@@ -43,7 +43,7 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
             console(event)
 
         async def work() -> int:
-            await serve(settings, on_event=on_event)
+            await serve(settings, on_event=on_event, tell_relays=as_json)
             return 0
 
         return run_until_stopped(lambda: with_status("server", board.document, work))

@@ -42,10 +42,10 @@ DRAIN_LOOK_S = 0.05
 Tell = Callable[[ServerEvent], None]
 
 
-async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event | None = None) -> None:
+async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event | None = None, tell_relays: bool = False) -> None:
     """Serve visitors and agents until `stop` is set or this is cancelled; then drain, for 3 s at most.
 
-    `on_event` is told of every step and must not block.
+    `on_event` is told of every step and must not block; with `tell_relays`, of every tcp visitor who left, too.
 
     Raises:
         ConfigError: the settings, the data directory or a file in it cannot be used.
@@ -63,7 +63,7 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
         house.callback(http_edge.close)
         http = Listener(reactor, open_listener(settings.http, "http"), http_edge.accept)
         house.callback(http.close)
-        tcp_edge = _tcp_edge(reactor, settings, places)
+        tcp_edge = _tcp_edge(reactor, settings, places, on_event if tell_relays else None)
 
         sessions = Sessions(reactor, registry, store, _door(settings, identity), on_event=on_event, random_bytes=secrets.token_bytes)
         agents_sock = open_listener(settings.agents, "agents")
@@ -97,11 +97,12 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
             await _drain(lambda: tcp_edge.visitors + http_edge.busy)
 
 
-def _tcp_edge(reactor: Reactor, settings: ServerSettings, places: Places) -> TcpEdge:
+def _tcp_edge(reactor: Reactor, settings: ServerSettings, places: Places, on_relay: Tell | None) -> TcpEdge:
     def listen(port: int) -> socket.socket:
         return open_port(ListenAddress(settings.tcp_host, port))
 
-    return TcpEdge(reactor, listen, secrets.token_bytes, TcpEdgeSettings(hold_s=settings.hold_s), places)
+    edge_settings = TcpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors)
+    return TcpEdge(reactor, listen, secrets.token_bytes, edge_settings, places, on_relay)
 
 
 async def _drain(visitors: Callable[[], int]) -> None:

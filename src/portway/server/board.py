@@ -14,6 +14,7 @@ from portway.server.events import (
     LinksChanged,
     Listening,
     LoginRefused,
+    RelayDone,
     ServerEvent,
     SessionDown,
     SessionUp,
@@ -105,7 +106,7 @@ class ServerBoard:
                 status.handshakes_failed += event.count
             case VisitorsTurnedAway():
                 status.visitors_turned_away += event.count
-            case SpeedTested() | Stopping():
+            case SpeedTested() | RelayDone() | Stopping():
                 pass
             case _:
                 assert_never(event)

@@ -13,6 +13,7 @@ from portway.server.events import (
     LinksChanged,
     Listening,
     LoginRefused,
+    RelayDone,
     ServerEvent,
     SessionDown,
     SessionUp,
@@ -51,8 +52,8 @@ class Console:
             case SessionUp():
                 who = f"{_safe(event.token)} from {_safe(event.peer)}, {_safe(event.agent)}"
                 self.out(f"{style.good('agent up')}    {who}, session {_safe(event.session)}")
-            case LinksChanged():
-                pass  # for `portway status`: links come and go with the traffic
+            case LinksChanged() | RelayDone():
+                pass  # for `portway status` and for programs: links and visitors come and go all the time
             case SessionDown():
                 self.out(f"{style.warn('agent down')}  {_safe(event.token)}, session {_safe(event.session)}: {_safe(event.reason)}")
             case LeaseUp():

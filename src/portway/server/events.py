@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from portway.engine.tally import Flow
+
 
 @dataclass(frozen=True, slots=True)
 class Listening:
@@ -117,6 +119,25 @@ class SpeedTested:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayDone:
+    """A visitor's connection to a tcp tunnel ended. Told to programs only: to people it would be noise."""
+
+    relay: str
+    """Random, in hex; the agent's line about the same visitor has it too. It says nothing else."""
+    tunnel: int
+    port: int
+    """The public one."""
+    forward: Flow
+    """From the visitor to the origin."""
+    backward: Flow
+    """From the origin to the visitor."""
+    why: str = ""
+    """Where this server broke it off: what for."""
+    visitor: str | None = None
+    """His address, where the operator asked for it (`log_visitors`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The server ends: no new visitors, agents are told."""
 
@@ -134,6 +155,7 @@ ServerEvent = (
     | HandshakesFailed
     | VisitorsTurnedAway
     | SpeedTested
+    | RelayDone
     | Stopping
 )
 """Every event that a server can tell."""

@@ -95,6 +95,10 @@ class ServerSettings:
 
     no_speed_test: bool = setting(False, read=parse_yes_or_no, help="Refuse the speed tests of agents (`portway bench`).")
 
+    log_visitors: bool = setting(
+        False, read=parse_yes_or_no, help="Say in the JSON line of each finished tcp connection what address it came from."
+    )
+
     hold_s: float = setting(
         5.0, read=parse_duration_s, metavar="TIME", help="How long a visitor waits for an agent that is away.", key="hold", shown="5s"
     )

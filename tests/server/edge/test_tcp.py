@@ -15,6 +15,7 @@ from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import ProxyHeader, decode
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
+from portway.server.events import RelayDone
 from portway.server.tunnels.lease import Lease, LeaseKey, OnStatus, Owner
 from portway.server.tunnels.registry import Granted, Registry
 from portway.session.opening import open_visit
@@ -56,7 +57,14 @@ class Place:
         self.registry = Registry(engine.reactor.soon, grace_s=60.0)
         self.sock = listen("127.0.0.1", 0)
         self.port: int = self.sock.getsockname()[1]
-        self.edge = TcpEdge(engine.reactor, lambda _port: self.sock, lambda n: b"u" * n, TcpEdgeSettings(**settings))  # type: ignore[arg-type]
+        self.told: list[RelayDone] = []
+        self.edge = TcpEdge(
+            engine.reactor,
+            lambda _port: self.sock,
+            lambda n: b"u" * n,
+            TcpEdgeSettings(**settings),  # type: ignore[arg-type]
+            on_relay=self.told.append,
+        )
         self.holder = FakeHolder(engine)
         self.lease = self.claim()
         self.edge.open(self.lease)
@@ -298,3 +306,34 @@ def test_an_idle_visitor_is_reset_also_while_the_origin_is_not_reached_yet(place
 def is_reset_in_time(place: Place, visitor: socket.socket) -> bool:
     place.until(lambda: place.edge.visitors == 0)
     return is_reset(place, visitor)
+
+
+def speak(place: Place) -> RelayDone:
+    """Let a visitor say five bytes and hear ten, and return what is told of him."""
+    visitor = place.visit()
+    header, stream, _ = place.stream()
+    visitor.send(b"hello")
+    visitor.shutdown(socket.SHUT_WR)
+    stream.send(b"\0hello back")
+    stream.shutdown_write()
+    place.until(lambda: place.edge.visitors == 0)
+    (done,) = place.told
+    assert header.unique_id is not None
+    assert done.relay == header.unique_id.hex()
+    return done
+
+
+def test_a_relay_that_ended_is_told_with_both_ways_and_nothing_of_the_visitor(place: Place) -> None:
+    done = speak(place)
+    assert (done.tunnel, done.port, done.visitor, done.why) == (place.lease.tunnel_id, place.port, None, "")
+    assert (done.forward.total_bytes, done.forward.shutdown_reason) == (5, "ended")
+    assert (done.backward.total_bytes, done.backward.shutdown_reason) == (10, "ended")
+    assert done.forward.event_count >= 1
+    assert 0 <= done.forward.duration < 5
+    assert "127.0.0.1" not in repr(done)
+
+
+def test_the_visitors_address_is_told_to_an_operator_who_asks_for_it(engine: EngineLoop) -> None:
+    place = Place(engine, tell_visitors=True)
+    assert speak(place).visitor == "127.0.0.1"
+    place.close()

@@ -13,6 +13,7 @@ from portway.engine.timers import Timer
 from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import encode_visitor
 from portway.protocol.stream_status import StreamStatus
+from portway.server.events import RelayDone
 from portway.server.places import TUNNEL_TIMES, Places, Share, turn_away
 from portway.server.tunnels.lease import Lease, LeaseKey
 from portway.telemetry.logs import get_log
@@ -33,6 +34,9 @@ class TcpEdgeSettings:
     visitors_max: int = 16_000
     """Visitors of one tunnel at a time: as many streams as fit on four links (16,380). More are reset at once."""
 
+    tell_visitors: bool = False
+    """Say in each relay's line who the visitor was."""
+
     held_max: int = 256
     """Visitors of one tunnel that wait for an agent that is away; each pins a descriptor and does nothing."""
 
@@ -47,11 +51,16 @@ class TcpEdge:
         random_bytes: Callable[[int], bytes],
         settings: TcpEdgeSettings | None = None,
         places: Places | None = None,
+        on_relay: Callable[[RelayDone], None] | None = None,
     ) -> None:
-        """`listen` returns a listening socket for a port, or raises OSError; `places` are shared with other edges."""
+        """`listen` returns a listening socket for a port, or raises OSError; `places` are shared with other edges.
+
+        `on_relay` is told of every relay that ended; None spares the making of what it would be told.
+        """
         self.reactor = reactor
         self.settings = settings or TcpEdgeSettings()
         self.random_bytes = random_bytes
+        self.on_relay = on_relay
         self.visitors = 0
         """Visitors now, on all ports, also on those that are closed already."""
         self.places = places or Places(reactor)
@@ -116,7 +125,7 @@ class _Port:
 class _Visit:
     """One visitor: perhaps held for a while, then a stream and a relay."""
 
-    __slots__ = ("_arrived_at", "_from", "_over", "_port", "_relay", "_timer", "_visitor")
+    __slots__ = ("_arrived_at", "_from", "_over", "_port", "_relay", "_timer", "_told", "_visitor")
 
     def __init__(self, port: _Port, visitor: SocketChannel, address: Address, arrived_at: Address) -> None:
         self._port = port
@@ -125,6 +134,8 @@ class _Visit:
         self._arrived_at = arrived_at
         self._relay: Relay | None = None
         self._timer: Timer | None = None
+        self._told: tuple[int, bytes] | None = None
+        """Tunnel and random id, where somebody wants to hear of the relay."""
         self._over = False
 
     @property
@@ -143,7 +154,10 @@ class _Visit:
             return
         self._stop_waiting()
         edge = self._port.edge
-        header = encode_visitor(self._from, self._arrived_at, lease.tunnel_id, edge.random_bytes(UNIQUE_ID_BYTES))
+        unique_id = edge.random_bytes(UNIQUE_ID_BYTES)
+        if edge.on_relay is not None:
+            self._told = (lease.tunnel_id, unique_id)
+        header = encode_visitor(self._from, self._arrived_at, lease.tunnel_id, unique_id)
         try:
             stream = lease.holder.open(lease.tunnel_id, header, self._heard_status)
         except UnavailableError as exc:
@@ -192,8 +206,15 @@ class _Visit:
         else:
             relay.abort("the agent's link broke" if status is None else status.words)
 
-    def _done(self, _relay: Relay) -> None:
+    def _done(self, relay: Relay) -> None:
         self._leave()
+        edge = self._port.edge
+        if edge.on_relay is not None and self._told is not None:
+            tunnel_id, unique_id = self._told
+            tally = relay.tally
+            visitor = self._from[0] if edge.settings.tell_visitors else None
+            number = self._port.number
+            edge.on_relay(RelayDone(unique_id.hex(), tunnel_id, number, tally.forward, tally.backward, tally.why, visitor))
 
     def _leave(self) -> None:
         if self._over:
