@@ -7,6 +7,8 @@ import threading
 
 import pytest
 
+from portway.engine.limits import scopes_of
+from portway.engine.policy import Policy
 from tests.kit.sockets import reset
 from tests.kit.streams import blocks, stream_hash
 from tests.protocol.http1.corpus import KEY
@@ -220,5 +222,24 @@ def test_the_edge_s_end_ends_websockets(stage: Stage) -> None:
                 stage.on_loop(stage.edge.close)
                 with pytest.raises(ConnectionResetError):
                     visitor.rest()
+
+        stage.play(story)
+
+
+def test_a_websocket_is_held_to_the_limits_of_its_token(stage: Stage) -> None:
+    with Origin(echoing) as origin:
+        stage.publish(origin)
+        lease = stage.registry.lookup("http", "a.localhost")
+        assert lease is not None
+        lease.scopes = scopes_of(stage.engine.reactor, Policy(max_total_payload=1000))
+
+        def story() -> None:
+            with stage.caller() as visitor:
+                switched(visitor)
+                visitor.send(b"x" * 600)
+                assert visitor.read(400) == b"x" * 400, "600 there and 400 back are all that may pass"
+                with pytest.raises(ConnectionResetError):
+                    visitor.read(1)
+            stage.eventually(lambda: stage.edge.visitors == 0)
 
         stage.play(story)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from portway.clock import Clock, wall
 from portway.engine.channel import Channel
+from portway.engine.limits import Scopes
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
@@ -131,9 +132,9 @@ class HttpEdge:
         """Close a visitor's channel so that what was sent arrives."""
         Linger(self.reactor, channel, self.settings.linger_s, self._lingering)
 
-    def join(self, channel: Channel, held: bytes, rest: bytes, stream: OriginStream) -> None:
+    def join(self, channel: Channel, held: bytes, rest: bytes, stream: OriginStream, scopes: Scopes) -> None:
         """Relay between a visitor's channel and a stream, a websocket, from now on."""
-        handover = Handover(self.reactor, channel, stream, self._relay_done)
+        handover = Handover(self.reactor, channel, stream, self._relay_done, scopes)
         self._relays[handover.relay] = None
         handover.start(held, rest + stream.inlet.held)
 

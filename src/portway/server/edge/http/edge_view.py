@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from portway.clock import Clock
 from portway.engine.channel import Channel
+from portway.engine.limits import Scopes
 from portway.engine.reactor import Reactor
 from portway.protocol.http1.fields import Field
 from portway.server.edge.http.origin_stream import OriginStream
@@ -42,8 +43,8 @@ class Edge(Protocol):
     def linger(self, channel: Channel) -> None:
         """Close a visitor's channel so that what was sent arrives."""
 
-    def join(self, channel: Channel, held: bytes, rest: bytes, stream: OriginStream) -> None:
-        """Relay between a visitor's channel and a stream from now on.
+    def join(self, channel: Channel, held: bytes, rest: bytes, stream: OriginStream, scopes: Scopes) -> None:
+        """Relay between a visitor's channel and a stream from now on, within the limits of `scopes`.
 
         `held` was read from the visitor and is still to be sent on; `rest` is still to be sent to it first.
         """

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from portway.engine.channel import Channel
+from portway.engine.limits import Scopes
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
 from portway.errors import BrokenChannel
@@ -17,9 +18,11 @@ class Handover:
 
     __slots__ = ("_backward", "_forward", "_over", "relay")
 
-    def __init__(self, reactor: Reactor, channel: Channel, stream: OriginStream, on_done: Callable[[Relay], None]) -> None:
-        """Join a visitor's channel (left) and a stream (right)."""
-        self.relay = Relay(reactor, channel, stream.channel, on_done)
+    def __init__(
+        self, reactor: Reactor, channel: Channel, stream: OriginStream, on_done: Callable[[Relay], None], scopes: Scopes = ()
+    ) -> None:
+        """Join a visitor's channel (left) and a stream (right). The limits of `scopes` do not count the beginnings."""
+        self.relay = Relay(reactor, channel, stream.channel, on_done, scopes)
         self._backward = Outlet(channel)
         self._forward = Outlet(stream.channel)
         self._forward.rest = stream.outlet.rest

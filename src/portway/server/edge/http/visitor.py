@@ -304,12 +304,13 @@ class Visitor:
 
     def switched(self, stream: OriginStream) -> None:
         """Hand the connection over to a relay: it is a websocket now."""
+        scopes = () if self._lease is None else self._lease.scopes
         self._note(101)
         self._exchange = self._asked = None
         self._state = _OVER
         rest = b"" if self.outlet.rest is None else bytes(self.outlet.rest)
         self._edge.left(self)
-        self._edge.join(self.channel, self.inlet.held, rest, stream)
+        self._edge.join(self.channel, self.inlet.held, rest, stream, scopes)
 
     def gone(self, status: int) -> None:
         """Break the connection: its answer cannot be completed, or the visitor has left."""
