@@ -1,5 +1,7 @@
 """What a tally calls a clean end, and what it says of the others."""
 
+from pathlib import Path
+
 import pytest
 
 from portway.engine.tally import ABORTED, BY_POLICY, ENDED, IDLE, PAYLOAD, READ_BROKE, REASONS, WRITE_BROKE, Flow, Tally
@@ -26,3 +28,8 @@ def test_it_says_which_limit_ended_a_relay_of_which_one_way_had_ended_before() -
 def test_the_words_are_the_ones_that_readers_of_json_lines_know() -> None:
     assert set(REASONS) == {"ended", "read_broke", "write_broke", "idle", "too_slow", "lifetime", "payload", "aborted"}
     assert set(REASONS) > BY_POLICY
+
+
+def test_every_word_is_explained_to_who_reads_the_lines() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    assert [word for word in REASONS if f"`{word}`" not in text] == []
