@@ -21,7 +21,7 @@ from portway.protocol.proxy_header import ProxyHeader, decode
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.tunnels.lease import LeaseKey, OnStatus, Owner
+from portway.server.tunnels.lease import Holder, Lease, LeaseKey, OnStatus, Owner
 from portway.server.tunnels.registry import Granted, Registry
 from portway.session.opening import AcceptedStream, answer, open_visit
 from tests.kit.loops import EngineLoop
@@ -221,6 +221,8 @@ class Agent:
         """True: streams are reset instead of answered."""
         self.gone = False
         """True: no stream can be opened."""
+        self.places = 1 << 31
+        """Streams that its links carry at a time."""
         self.notes: list[tuple[str, str, int]] = []
         self._tunnels: set[int] = set()
         self._unused: list[socket.socket] = []
@@ -238,6 +240,8 @@ class Agent:
         """Open a stream."""
         if self.gone:
             raise UnavailableError("no link")
+        if self._link is not None and self._link.streams_open >= self.places:
+            raise UnavailableError("no place on any link")
         self.opened += 1
         self._tunnels.add(tunnel_id)
         if self._link is not None:
@@ -462,6 +466,13 @@ class Stage:
         self.registry.session_lost(agent.session_id, self.engine.reactor.refresh_now())
         agent.gone = True
         agent.die()
+
+    def lease_and_holder(self, host: str) -> tuple[Lease, Holder]:
+        """Return who has a host now."""
+        lease = self.registry.lookup("http", host)
+        assert lease is not None
+        assert lease.holder is not None
+        return lease, lease.holder
 
     def play(self, story: Callable[[], T], deadline_s: float = 20.0) -> T:
         """Run a story, which may block, in a thread while the loop runs."""

@@ -211,7 +211,8 @@ def test_a_link_that_was_lost_unnoticed_holds_the_visitor_too(stage: Stage, orig
     def story() -> None:
         with stage.caller() as visitor:
             visitor.send(b"GET /held HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-            stage.eventually(lambda: stage.edge.held == 1)
+            pool = stage.edge.pools.of(*stage.lease_and_holder("a.localhost"))
+            stage.eventually(lambda: len(pool.line) == 1)
             stage.on_loop(lambda: stage.publish(origin))
             assert visitor.answer().body == b"/held"
 

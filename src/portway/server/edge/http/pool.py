@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from portway.engine.reactor import Reactor
+from portway.engine.timers import Timer
 from portway.errors import UnavailableError
 from portway.protocol.proxy_header import encode_local
 from portway.server.edge.http.answered import AnsweredBefore
@@ -10,6 +11,11 @@ from portway.server.edge.http.farewell import Farewell
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder, Lease
+
+LOOK_S = 0.05
+"""How often those in line look for a stream by themselves: streams that break and links that open tell nobody here."""
+SERVED_AT_ONCE = 256
+"""Visitors that a turn of the loop takes out of the line at most, so that others have their turn too."""
 
 
 class TunnelPool:
@@ -21,8 +27,8 @@ class TunnelPool:
     """
 
     __slots__ = (
-        *("_idle", "_pools", "_reactor", "_retired", "_settings"),
-        *("answered", "deadline", "farewells", "header", "holder", "lease", "tunnel_id"),
+        *("_idle", "_look", "_pools", "_reactor", "_retired", "_settings"),
+        *("answered", "deadline", "farewells", "header", "holder", "lease", "line", "tunnel_id"),
     )
 
     def __init__(self, pools: "Pools", reactor: Reactor, settings: HttpEdgeSettings, lease: Lease, holder: Holder) -> None:
@@ -40,6 +46,10 @@ class TunnelPool:
         self.tunnel_id = lease.tunnel_id
         self.header = encode_local(lease.tunnel_id)
         """The preamble of streams that several visitors use: it names none of them."""
+        self.line: dict[object, Callable[[], None]] = {}
+        """Visitors for whom there is no stream as all links are full, in the order in which they came; each with what has
+        him try again. They leave by themselves, once served. As many as there are visitors; each keeps his request's head."""
+        self._look: Timer | None = None
         self.deadline = reactor.now + settings.pool_idle_s
         """When to look for streams that grew old."""
 
@@ -84,11 +94,41 @@ class TunnelPool:
         if stream.outlet.rest is not None:
             stream.abort()  # answered before it had the whole request
             return
-        if self._retired or len(self._idle) >= self._settings.pool_idle_max or stream.leaving or not stream.is_dry():
+        full = len(self._idle) >= self._settings.pool_idle_max and not self.line
+        if self._retired or full or stream.leaving or not stream.is_dry():
             stream.leave()
             return
         stream.idle_since = self._reactor.now
         self._idle.append(stream)
+        if self.line:
+            self._reactor.soon(self._serve_line)
+
+    def stand_in_line(self, who: object, try_again: Callable[[], None]) -> None:
+        """Let `who` try again when it is his turn; he keeps his place until he takes himself out of `line`."""
+        self.line[who] = try_again
+        if self._look is None:
+            self._look = self._reactor.call_later(LOOK_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        if self._idle:
+            self._idle.pop(0).leave()  # nobody in line may use it, but it holds a place on a link
+        self._serve_line()
+
+    def _serve_line(self) -> None:
+        """Let those in line try, in their order, until one finds nothing."""
+        line = self.line
+        for _ in range(SERVED_AT_ONCE):
+            if not line:
+                return
+            who, try_again = next(iter(line.items()))
+            try_again()
+            if who in line:
+                break
+        else:
+            self._reactor.soon(self._serve_line)
+        if self._look is None and line:
+            self._look = self._reactor.call_later(LOOK_S, self._look_again)
 
     def discard(self, stream: OriginStream) -> None:
         """Drop an idle stream that got bytes, ended or broke."""
@@ -106,8 +146,8 @@ class TunnelPool:
         for stream in self._idle[: len(self._idle) - len(kept)]:
             stream.leave()
         self._idle = kept
-        if kept:
-            self.deadline = kept[0].idle_since + self._settings.pool_idle_s
+        if kept or self.line:
+            self.deadline = (kept[0].idle_since if kept else now) + self._settings.pool_idle_s
         else:
             self.close()
 
@@ -115,6 +155,11 @@ class TunnelPool:
         """Let go of all idle streams; those in use are not kept when they come back."""
         if not self._retired:
             self._retired = True
+            if self._look is not None:
+                self._look.cancel()
+            for try_again in self.line.values():
+                self._reactor.soon(try_again)
+            self.line = {}
             idle, self._idle = self._idle, []
             for stream in idle:
                 if at_once:

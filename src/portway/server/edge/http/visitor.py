@@ -1,5 +1,7 @@
 """A visitor's connection: requests come in one after the other, each is routed by its own host."""
 
+from collections.abc import Callable
+
 from portway.engine.channel import BLOCKED, Channel
 from portway.errors import BrokenChannel, PeerError, UnavailableError
 from portway.protocol.http1.answers import ANSWERS, ANYBODY, Reader, render_answer
@@ -12,6 +14,7 @@ from portway.server.edge.http.edge_view import Edge
 from portway.server.edge.http.ends import Inlet, Outlet
 from portway.server.edge.http.exchange import Exchange
 from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.pool import TunnelPool
 from portway.server.tunnels.lease import Lease
 
 _HEAD, _HELD, _EXCHANGE, _DRAIN, _OVER = range(5)
@@ -22,8 +25,8 @@ class Visitor:
 
         HEAD ──a request──> EXCHANGE ──answered──> (DRAIN) ──> HEAD, or over
           │                   │  ^
-          │                   v  │ the agent is back
-          └──agent away──> HELD ─┘
+          │                   v  │ the agent is back, or there is a stream
+          └──agent away──> HELD ─┘   (all links were full)
 
     Memory: while idle, this object, its two ends and the channel: no parser, no buffer, well below 4 kB. While a head
     comes in pieces: those, at most 32 KiB and one read of as much. With a request: its head (32 KiB) and what one
@@ -31,24 +34,9 @@ class Visitor:
     """
 
     __slots__ = (
-        "_address",
-        "_asked",
-        "_asked_before",
-        "_buffer",
-        "_edge",
-        "_exchange",
-        "_host",
-        "_lease",
-        "_own_host",
-        "_own_lines",
-        "_started_at",
-        "_state",
-        "_then_close",
-        "_tried_before",
-        "channel",
-        "deadline",
-        "inlet",
-        "outlet",
+        *("_address", "_asked", "_asked_before", "_buffer", "_edge", "_exchange", "_held_in", "_host", "_lease"),
+        *("_own_host", "_own_lines", "_started_at", "_state", "_then_close", "_tried_before", "_why_held"),
+        *("channel", "deadline", "inlet", "outlet"),
     )
 
     def __init__(self, edge: Edge, channel: Channel, address: str) -> None:
@@ -70,6 +58,8 @@ class Visitor:
         self._started_at = 0.0
         self._then_close = False
         self._tried_before = False
+        self._held_in: dict[object, Callable[[], None]] = {}
+        self._why_held = ""
         self.deadline = edge.reactor.now + edge.settings.head_s
         channel.on_readable = self._on_readable
         channel.on_writable = self._on_writable
@@ -132,7 +122,7 @@ class Visitor:
                 self._exchange.expire()
         elif state == _HELD:
             self._let_go()
-            self.refuse("agent_offline", complete=self._asked is not None and self._asked.bodyless)
+            self.refuse(self._why_held, complete=self._asked is not None and self._asked.bodyless)
         elif state == _HEAD and self._buffer is not None:
             self._asked = None
             self.refuse("request_timeout", complete=False)
@@ -225,39 +215,56 @@ class Visitor:
             self.refuse("unknown_host", complete=asked.bodyless)
             return
         holder = lease.holder
-        if holder is not None:
-            self._state = _EXCHANGE
-            self._exchange = Exchange(edge.reactor, edge.settings, self, asked, edge.pools.of(lease, holder))
-            try:
-                self._exchange.start(tried_before=self._tried_before)
-                return
-            except UnavailableError:
-                self._exchange = None
-        self._hold(lease, asked)
-
-    def _hold(self, lease: Lease, asked: Asked) -> None:
-        """Wait for the agent, not for long."""
-        edge = self._edge
-        until = self._started_at + edge.settings.hold_s
-        if edge.held >= edge.settings.held_max or until <= edge.reactor.now:
-            self.refuse("agent_offline", complete=asked.bodyless)
+        if holder is None:
+            if edge.held < edge.settings.held_max:
+                self._hold("agent_offline", asked)
+            else:
+                self.refuse("agent_offline", complete=asked.bodyless)
             return
-        edge.held += 1
+        pool = edge.pools.of(lease, holder)
+        if pool.line and self not in pool.line:
+            self._hold("overloaded", asked, pool)
+            return
+        self._state = _EXCHANGE
+        self._exchange = Exchange(edge.reactor, edge.settings, self, asked, pool)
+        try:
+            self._exchange.start(tried_before=self._tried_before)
+        except UnavailableError:
+            self._exchange = None
+            self._hold("overloaded", asked, pool)
+
+    def _hold(self, why: str, asked: Asked, pool: TunnelPool | None = None) -> None:
+        """Wait for the agent, or in line for a stream, not for long."""
+        until = self._started_at + self._edge.settings.hold_s
+        lease = self._lease
+        if until <= self._edge.reactor.now or lease is None:
+            self.refuse(why, complete=asked.bodyless)
+            return
         self._state = _HELD
         self.deadline = until
-        lease.waiters[self] = self._woken
+        self._why_held = why
+        if pool is not None:
+            self._held_in = pool.line
+            pool.stand_in_line(self, self._woken)
+        else:
+            self._edge.held += 1
+            self._held_in = lease.waiters
+            lease.waiters[self] = self._woken
 
     def _woken(self) -> None:
-        """Try again: the lease is live again, or gone."""
+        """Try again: the lease is live again, or gone, or it is his turn in the line, where he keeps his place meanwhile."""
         if self._state == _HELD:
-            self._edge.held -= 1
+            waited_in = self._held_in
+            self._edge.held -= self._why_held == "agent_offline"
             self._reroute()
+            if self._state != _HELD or self._held_in is not waited_in:
+                waited_in.pop(self, None)
 
     def _let_go(self) -> None:
         """Wait no more."""
-        if self._state == _HELD and self._lease is not None:
-            self._lease.waiters.pop(self, None)
-            self._edge.held -= 1
+        if self._state == _HELD:
+            self._held_in.pop(self, None)
+            self._edge.held -= self._why_held == "agent_offline"
             self._state = _HEAD
 
     def _reroute(self) -> None:
