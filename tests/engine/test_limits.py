@@ -1,8 +1,8 @@
 """Relays with limits, over real sockets and links: what ends them and with which word, what passes, and what they cost."""
 
+import asyncio
 import gc
 import socket
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ import pytest
 
 from portway.engine import limits as limits_module
 from portway.engine import policy as policy_module
-from portway.engine.bucket import BURST_S, Share
+from portway.engine.bucket import BURST_S, DEBT_S_MAX, Share
 from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
 from portway.engine.gate import Gate
 from portway.engine.limits import Limits, Scope, Scopes, scopes_of
@@ -163,26 +163,32 @@ def test_without_limits_the_words_are_the_same(stage: Stage, happening: Callable
     assert joined.reasons == reasons
 
 
-def test_idle_means_both_ways_quiet(stage: Stage) -> None:
-    joined = stage.join(Policy(idle_timeout_s=0.3))
-    joined.visitor.read()
-    joined.relay.start()
-    started = stage.engine.reactor.now
-    for _ in range(3):
-        until = stage.engine.reactor.refresh_now() + 0.15
-        stage.engine.run_until(lambda until=until: stage.engine.reactor.refresh_now() >= until or bool(joined.done))  # type: ignore[misc]
-        joined.origin.feed(b"one way is enough")
-    stage.engine.run_until(lambda: bool(joined.done))
-    assert joined.reasons == (IDLE, IDLE)
-    ended_at = joined.relay.tally.ended_at
-    assert ended_at is not None
-    assert ended_at - started >= 0.45 + 0.3
+def wait(engine: EngineLoop, seconds: float) -> None:
+    """Let time pass."""
+    engine.run(asyncio.sleep(seconds))
+
+
+def test_idle_means_both_ways_quiet(engine: EngineLoop, identity: Identity) -> None:
+    with ExitStack() as stack:
+        joined = Stage(stack, engine, identity, "tcp:mux-tls-opened").join(Policy(idle_timeout_s=0.4))
+        joined.visitor.read()
+        joined.relay.start()
+        started = engine.reactor.refresh_now()
+        for _ in range(6):
+            wait(engine, 0.08)
+            assert not joined.done, "one way is enough"
+            joined.origin.feed(b"still here")
+        engine.run_until(lambda: bool(joined.done))
+        assert joined.reasons == (IDLE, IDLE)
+        ended_at = joined.relay.tally.ended_at
+        assert ended_at is not None
+        assert ended_at - started >= 6 * 0.08 + 0.4
 
 
 # The payload, to the byte.
 
 
-@pytest.mark.parametrize("total", [1, 4096, 65_537, 300_001])
+@pytest.mark.parametrize("total", [1, 65_537, 300_001])
 @pytest.mark.parametrize("upwards", [True, False], ids=["up", "down"])
 def test_exactly_the_payload_arrives_and_then_the_break(stage: Stage, total: int, upwards: bool) -> None:
     joined = stage.join(Policy(max_total_payload=total))
@@ -255,8 +261,7 @@ def test_a_slow_reader_gets_all_of_the_payload_too(engine: EngineLoop, plain: Ca
     joined.relay.start()
     joined.origin.feed(iter([noise(1 << 20)] * 4))
     engine.run_until(lambda: joined.reasons[1] == PAYLOAD)
-    until = engine.reactor.refresh_now() + 0.3
-    engine.run_until(lambda: engine.reactor.refresh_now() >= until)
+    wait(engine, 0.3)
     assert not joined.done
     joined.visitor.read()
     engine.run_until(lambda: joined.visitor.broken is not None)
@@ -277,6 +282,30 @@ def test_a_reader_that_takes_nothing_is_given_up(
     assert joined.visitor.received_bytes < 2_000_000
 
 
+def test_a_slow_reader_behind_a_link_gets_all_of_the_payload_too(
+    engine: EngineLoop, identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits_module, "FAREWELL_S", 0.4)
+    with ExitStack() as stack:
+        joined = Stage(stack, engine, identity, "tcp:mux-tls-opened").join(Policy(max_total_payload=500_000))
+        far = joined.right.far
+        far.on_readable = nothing
+        joined.relay.start()
+        joined.visitor.feed(noise(600_000))
+        got = bytearray()
+        while len(got) < 500_000:
+            wait(engine, 0.2)
+            assert far.readable, f"only {len(got)} bytes came"
+            turn = len(got) + 64_000
+            while len(got) < turn and (view := far.peek()) is not None:
+                count = min(len(view), turn - len(got))
+                got += view[:count]
+                far.consume(count)
+        assert got == noise(600_000)[:500_000]
+        engine.run_until(lambda: bool(joined.done))
+        assert joined.reasons == (PAYLOAD, PAYLOAD)
+
+
 def test_a_break_ends_the_farewell_at_once(sockets: Stage) -> None:
     joined = sockets.join(Policy(max_total_payload=10))
     joined.visitor.feed(b"more than ten bytes")
@@ -292,21 +321,29 @@ def test_a_break_ends_the_farewell_at_once(sockets: Stage) -> None:
 
 
 def test_a_shaped_relay_keeps_its_rate_each_way_and_loses_nothing(stage: Stage) -> None:
+    """However busy the machine is, no more passes than was due by the clock; how much less, that is the machine's."""
     rate_bps = 1_000_000
+    began_at = stage.engine.reactor.refresh_now()
     joined = stage.join(Policy(max_rate_bps=rate_bps))
     visitor, origin = joined.visitor.read(), joined.origin.read()
-    up, down = noise(600_000, 1), noise(800_000, 2)
+    up, down = noise(300_000, 1), noise(600_000, 2)
     joined.relay.start()
-    started = time.monotonic()
     visitor.feed(up, end=True)
     origin.feed(down, end=True)
-    stage.engine.run_until(lambda: visitor.ended, deadline_s=10)
-    passed_s = time.monotonic() - started
+
+    def due_bytes() -> float:
+        return rate_bps * (stage.engine.reactor.refresh_now() - began_at + BURST_S / 2)
+
+    def all_there() -> bool:
+        assert visitor.received_bytes <= due_bytes()
+        assert origin.received_bytes <= due_bytes()
+        return visitor.ended
+
+    stage.engine.run_until(all_there, deadline_s=10)
+    assert due_bytes() <= 2 * len(down) + rate_bps * DEBT_S_MAX
     stage.engine.run_until(lambda: bool(joined.done))
     assert (bytes(origin.received), bytes(visitor.received)) == (up, down)
     assert joined.relay.tally.clean
-    # Never faster; a machine that is busy elsewhere may make it slower.
-    assert len(down) / rate_bps * 0.95 <= passed_s < len(down) / rate_bps * 1.5
 
 
 def test_small_messages_pass_a_rate_that_they_do_not_reach(stage: Stage) -> None:
@@ -319,27 +356,62 @@ def test_small_messages_pass_a_rate_that_they_do_not_reach(stage: Stage) -> None
         assert origin.received == b"ping" * (number + 1), "nobody waits who is below the rate"
 
 
+def pour(joined: Joined, piece_bytes: int = 64 * 1024) -> None:
+    """Let the origin send without end, and the visitor take all of it."""
+    joined.visitor.keep = False
+    joined.visitor.read()
+    joined.relay.start()
+    joined.origin.piece_bytes = piece_bytes
+    joined.origin.feed(iter([noise(1 << 20)] * 400))
+
+
 def test_the_relays_of_one_scope_share_its_bandwidth_in_equal_parts(stage: Stage) -> None:
     bandwidth_bps = 2_000_000
+    began_at = stage.engine.reactor.refresh_now()
     scopes = scopes_of(stage.engine.reactor, Policy(bandwidth_bps=bandwidth_bps))
     crowd = [stage.join(scopes) for _ in range(8)]
-    for joined in crowd:
-        joined.visitor.keep = False
-        joined.visitor.read()
-        joined.relay.start()
     for number, joined in enumerate(crowd):
-        joined.origin.piece_bytes = 1000 * (number + 1) ** 2  # in crumbs and in lumps
-        joined.origin.feed(iter([noise(1 << 20)] * 40))
-    started = time.monotonic()
-    stage.engine.run_until(lambda: time.monotonic() - started >= 1.0)
-    passed_s = time.monotonic() - started
+        pour(joined, 1000 * (number + 1) ** 2)  # in crumbs and in lumps
+    wait(stage.engine, 0.7)
+    passed_s = stage.engine.reactor.refresh_now() - began_at
     parts = [joined.relay.tally.backward.total_bytes for joined in crowd]
     assert fairness(parts) > 0.98, parts
-    assert min(parts) > 0.85 * max(parts), parts
-    assert sum(parts) <= 1.03 * bandwidth_bps * (passed_s + BURST_S)
-    assert sum(parts) >= 0.6 * bandwidth_bps * passed_s, "a busy machine may lose some, not most"
+    assert min(parts) > 0.8 * max(parts), parts
+    assert sum(parts) <= bandwidth_bps * (passed_s + BURST_S / 2)
+    assert sum(parts) >= 0.5 * bandwidth_bps * passed_s, "a busy machine may lose some, not most"
     for joined in crowd:
         joined.relay.abort("the test is over")
+
+
+@pytest.mark.parametrize("policy", [Policy(bandwidth_bps=2_000_000), UNLIMITED], ids=["of a bandwidth", "without limits"])
+def test_one_who_pours_does_not_keep_the_others_waiting(stage: Stage, policy: Policy) -> None:
+    """Who wants less than a part gets it at once: a hundred questions and answers beside somebody who takes all there is."""
+    scopes = scopes_of(stage.engine.reactor, policy)
+    greedy = stage.join(scopes)
+    modest = [stage.join(scopes) for _ in range(4)]
+    pour(greedy)
+    for joined in modest:
+        joined.visitor.read()
+        joined.origin.read()
+        joined.relay.start()
+    waited_s = []
+    for round_ in range(1, 26):
+        asked_at = stage.engine.reactor.refresh_now()
+        for joined in modest:
+            joined.visitor.feed(b"?" * 100)
+        stage.engine.run_until(partial(all_have, [joined.origin for joined in modest], 100 * round_))
+        for joined in modest:
+            joined.origin.feed(b"!" * 1000)
+        stage.engine.run_until(partial(all_have, [joined.visitor for joined in modest], 1000 * round_))
+        waited_s.append(stage.engine.reactor.refresh_now() - asked_at)
+    assert sorted(waited_s)[12] < 0.2, waited_s
+    stage.engine.run_until(lambda: greedy.visitor.received_bytes > 200_000, what="he has the rest")
+    for joined in [greedy, *modest]:
+        joined.relay.abort("the test is over")
+
+
+def all_have(probes: list[Probe], count: int) -> bool:
+    return all(probe.received_bytes >= count for probe in probes)
 
 
 def test_a_relay_that_ends_leaves_no_place_in_the_queue_behind(sockets: Stage) -> None:
@@ -396,9 +468,16 @@ def test_a_hundred_thousand_relays_with_limits_cost_one_timer_of_the_loop(engine
     still = Still()
     before = len(engine.loop._scheduled)  # type: ignore[attr-defined]
     scopes = scopes_of(engine.reactor, Policy(idle_timeout_s=60, min_rate_bpm=100, max_lifetime_s=3600))
-    relays = [Relay(engine.reactor, still, still, lambda relay: None, scopes) for _ in range(100_000)]
+    relays: list[Relay] = []
+
+    def come() -> None:
+        relays.extend(Relay(engine.reactor, still, still, lambda relay: None, scopes) for _ in range(100_000))
+
+    engine.reactor.soon(come)  # in one moment, as after a restart
+    engine.settle()
     wheel = engine.reactor._timers
     assert sum(len(bucket) for bucket in wheel._buckets.values()) == 100_000
+    assert max(len(bucket) for bucket in wheel._buckets.values()) < 2_000, "a crowd is not looked at all at once"
     handles = [handle for handle in engine.loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
     assert len(handles) - before == 1
     for relay in relays:

@@ -44,6 +44,9 @@ class Channel(ABC):
     wants_headroom: bool = False
     """True when `send_headroom` saves a copy for large payloads."""
 
+    send_window: int = 0
+    """What the peer still takes, where the kind counts it (a mux stream); grows while it reads."""
+
     readable: bool
     """False when `recv_into` would surely return `BLOCKED`. Kept by the channel; a plain attribute, as pumps ask often."""
 

@@ -9,23 +9,29 @@ from portway.engine.policy import Policy, Watch, strictest
 from portway.engine.tally import PAYLOAD, Flow
 from portway.engine.timers import Timer
 
-FAREWELL_S = 1.0
-"""How long a relay that used up its payload waits before it breaks, where nobody can tell what the peer has (a mux stream, TLS)."""
+FAREWELL_S = 2.0
+"""How long nothing may have moved before a relay that used up its payload breaks, where nobody can tell what the peer has. A mux stream
+tells of a quarter of its window at a time: 64 KiB, 256 KiB in full flow. So whoever reads that in two seconds gets all of it."""
 STUCK_S = 10.0
 """How long it waits for a peer that takes nothing of what is on its way to it."""
 FAREWELL_S_MAX = 60.0
 """And for one that takes it in crumbs."""
 LOOK_S = 0.05
 
+PHASES = 64
+"""Relays that come in a crowd are not looked at in one: their first looks are spread over half of the time until then."""
+
 
 class Scope:
     """The policy of one tunnel or token at work, with the bandwidth that its relays share."""
 
-    __slots__ = ("__weakref__", "backward", "forward", "policy")
+    __slots__ = ("__weakref__", "backward", "forward", "joined", "policy")
 
     def __init__(self, clock: Clockwork, policy: Policy) -> None:
         """Begin with a full bandwidth."""
         self.policy = policy
+        self.joined = 0
+        """Relays that came so far."""
         self.forward: tuple[Bucket, ...] = ()
         self.backward: tuple[Bucket, ...] = ()
         if policy.bandwidth_bps is not None:
@@ -62,7 +68,7 @@ class Limited(Protocol):
 class Limits:
     """What a relay with limits has more than one without: one timer in the wheel, and two gates where bytes count."""
 
-    __slots__ = ("_began_at", "_clock", "_gates", "_policy", "_relay", "_scopes", "_stuck_since", "_timer", "_unsent_bytes", "_watch")
+    __slots__ = ("_began_at", "_clock", "_gates", "_policy", "_relay", "_scopes", "_stuck_since", "_timer", "_unread", "_watch")
 
     def __init__(self, clock: Clockwork, relay: Limited, scopes: Scopes) -> None:
         """Begin to look; the gates come into being with `gates`."""
@@ -73,12 +79,14 @@ class Limits:
         self._gates: tuple[Gate, ...] = ()
         self._timer: Timer | None = None
         self._began_at = self._stuck_since = 0.0
-        self._unsent_bytes = 0
+        self._unread: tuple[object, ...] = ()
         self._watch: Watch | None = None
         if self._policy.times:
             self._watch = Watch(self._policy, clock.now)
             _, look_at = self._watch.look(clock.now, 0)
-            self._timer = clock.call_later(look_at - clock.now, self._look)
+            scopes[0].joined += 1
+            early = scopes[0].joined % PHASES / (2 * PHASES)
+            self._timer = clock.call_later((look_at - clock.now) * (1 - early), self._look)
 
     def gates(self, left: Channel, right: Channel) -> tuple[Channel | Gate, Channel | Gate]:
         """Return what the forward and the backward pump shall send to: the channels themselves where bytes do not count."""
@@ -148,10 +156,11 @@ class Limits:
             return
         now = self._clock.now
         unsent = [channel.unsent_bytes() for channel in (relay.left, relay.right)]
+        unread = (*unsent, relay.left.send_window, relay.right.send_window)
+        if unread != self._unread:
+            self._unread, self._stuck_since = unread, now
         known = sum(count for count in unsent if count is not None)
-        if known != self._unsent_bytes:
-            self._unsent_bytes, self._stuck_since = known, now
-        arrived = not known and (None not in unsent or now - self._began_at >= FAREWELL_S)
+        arrived = not known and (None not in unsent or now - self._stuck_since >= FAREWELL_S)
         if arrived or now - self._stuck_since >= STUCK_S or now - self._began_at >= FAREWELL_S_MAX:
             relay.end(PAYLOAD)
         else:
