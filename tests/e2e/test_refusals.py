@@ -202,7 +202,9 @@ def test_an_agent_says_what_is_wrong_with_an_address_where_no_portway_server_is(
             (altered(pinned, port=http.port), r"no encrypted link: .*(wrong version number|not TLS)"),
             (altered(pinned, port=https.port), r"not a Portway server \(ALPN None, expected 'portway/1'\)"),
             (altered(pinned, port=door.port), r"no encrypted link: "),
-            (altered(plain, port=http.port), rf"did not finish the login within 10 s\. {foreign}"),  # it waits for the end of a line
+            # A web server waits for the end of a line, and a login's random bytes have one now and then: it answers with "<html>" then.
+            (altered(plain, port=http.port), rf"(did not finish the login within 10 s|yamux: version [0-9]+, expected 0)\. {foreign}"),
+            (altered(plain, port=silent.port), rf"did not finish the login within 10 s\. {foreign}"),
             (altered(plain, port=parrot.port), rf"yamux: .*\. {foreign}"),
             (altered(plain, port=door.port), rf"(closed the link|link broke).*\. {foreign}"),
             (altered(pinned, port=silent.port), r"did not answer within 10 s"),
