@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -128,15 +129,37 @@ TESTED_ELSEWHERE = {
 
 
 def test_no_tracked_file_names_a_folder_of_one_machine_or_a_registry() -> None:
-    found = []
+    found = [f"{name_of(path)}: {word}" for path, text in texts() for word in MACHINE + REGISTRIES if word in text]
+
+    assert found == []
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Yield every tracked file that is text."""
     for path in tracked():
         try:
             text = path.read_text()
         except UnicodeDecodeError:
             continue
-        found += [f"{name_of(path)}: {word}" for word in MACHINE + REGISTRIES if word in text]
+        yield path, text
 
-    assert found == []
+
+def test_no_file_cites_a_page_that_a_reader_of_this_repository_has_not() -> None:
+    cited = [f"{name_of(path)}: {found}" for path, text in texts() for found in re.findall(r"\bdesign(?:\.md)?,? ?§ ?[0-9.]+", text)]
+
+    assert cited == [], "cite a decision (ADR 0004), a document or an RFC"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    lost = [
+        f"{name_of(path)}: {target}"
+        for path, text in texts()
+        if path.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+        if not (path.parent / target).exists()
+    ]
+
+    assert lost == []
 
 
 def requirements(name: str) -> dict[str, str]:

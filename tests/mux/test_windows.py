@@ -1,4 +1,4 @@
-"""Windows follow the path (design §2, point 3), measured by the link's own pings over a path that is really long."""
+"""Windows follow the path (ADR 0004), measured by the link's own pings over a path that is really long."""
 
 import socket
 

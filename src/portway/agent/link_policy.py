@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SAMPLE_S: Final = 0.1
-"""Traffic is judged by what a link carries in 100 ms, both ways (design §3)."""
+"""Traffic is judged by what a link carries in 100 ms, both ways."""
 
 BUSY_BYTES: Final = 1024 * 1024
 """A link that carries this much in 100 ms (84 Mbit/s) is busy: a large transfer, not many small requests, whose frames

@@ -10,7 +10,7 @@ from portway.errors import BrokenChannel
 
 LARGE_READ_BYTES = 16 * 1024
 """From here on a read goes out behind its headroom, uncopied; below, copying is cheaper than a system call of its own
-(design §2, point 2)."""
+(ADR 0004)."""
 READ_COST_BYTES = 8 * 1024
 """What a read and a send cost, in bytes copied: a source that comes in crumbs ends its turn as soon as a fat one does."""
 

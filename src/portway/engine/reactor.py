@@ -19,9 +19,9 @@ EVENTS_MAX = 512
 BATCH_S_MAX = 0.005
 """How long a batch may work its ready queue before coroutines get their turn."""
 BATCH_BYTES_MAX = 4 * 1024 * 1024
-"""The same in bytes moved: about what 5 ms of copying come to (design §2, point 4)."""
+"""The same in bytes moved: about what 5 ms of copying come to."""
 HELPING_BYTES = 256 * 1024
-"""What one source may move in one turn; then it goes to the back of the ready queue."""
+"""What one source may move in one turn; then it goes to the back of the ready queue (ADR 0002)."""
 
 FAILED = "a callback failed; its connection is aborted: %r"
 

@@ -15,7 +15,7 @@ from portway.engine.tls_records import RecordFeed
 from portway.errors import BrokenChannel
 
 FEED_VISITOR_BYTES = 16 * 1024
-"""Ciphertext fed to a visitor's BIO at a time: BIOs never shrink (design §2, point 6: 17 to 19 kB idle)."""
+"""Ciphertext fed to a visitor's BIO at a time: BIOs never shrink (ADR 0003: 17 to 19 kB idle)."""
 FEEDS_A_CALL = 2
 """Feeds in one call, each of a bounded number of records. A record of 16 KiB may lie across two of a visitor's."""
 RECORDS_IN_VAIN_MAX = 512

@@ -4,7 +4,7 @@ import contextlib
 import socket
 
 UNSENT_BYTES_MAX = 128 * 1024
-"""TCP_NOTSENT_LOWAT: a new small frame finds at most so much before it in the kernel (design §2, point 3)."""
+"""TCP_NOTSENT_LOWAT: a new small frame finds at most so much before it in the kernel (ADR 0004)."""
 _UNSENT_MAX: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 """None where the system does not have it: it is an optimisation."""
 

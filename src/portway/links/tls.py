@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from portway.errors import ConfigError, RefusedError
 
 ALPN = "portway/1"
-"""Agents offer this alone, so that one port can carry visitors and agents (design §3)."""
+"""Agents offer this alone, so that one port can carry visitors and agents."""
 
 
 @dataclass(frozen=True, slots=True)

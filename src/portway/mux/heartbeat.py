@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 
 RTT_WINDOW_S = 30.0
-"""The lowest round trip is that of the last 30 s: paths change, queues come and go (design §2, point 3)."""
+"""The lowest round trip is that of the last 30 s: paths change, queues come and go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from portway.protocol.yamux.window import GrowthBudget
 
 FRAME_BYTES_ALONE = 256 * 1024
 FRAME_BYTES_SHARED = 64 * 1024
-"""Bulk frames are this short while several streams send: a small frame waits for one of them at most (design §2.2)."""
+"""Bulk frames are this short while several streams send: a small frame waits for one of them at most (ADR 0004)."""
 SHARED_FOR_S = 0.1
 """How long a link counts as shared after two streams have sent in turn."""
 SMALL_OUT_BYTES_MAX = 256 * 1024

@@ -21,7 +21,7 @@ from portway.server.tunnels.lease import Holder, Lease, LeaseKey
 from portway.server.tunnels.registry import NeedsProbe, Registry, in_use
 
 PROBE_S = 1.0
-"""A holder that is silent for so long gives way to the same identity (design §3)."""
+"""A holder that is silent for so long gives way to the same identity (docs/wire.md, section 8)."""
 
 REBIND_S = 0.1
 """A port that was released a moment ago is really closed at the end of the reactor's batch."""

@@ -15,10 +15,10 @@ from portway.session.control_stream import ControlStream
 from portway.session.opening import open_visit
 
 LINKS_MAX = 4
-"""Links of one session that take visitors (design §3), and as many again that drain: a quiet visitor may stay there for days."""
+"""Links of one session that take visitors (ADR 0010), and as many again that drain: a quiet visitor may stay there for days."""
 
 BUSY_S = 0.1
-"""A link is judged by the bytes of the last 100 ms (design §3)."""
+"""A link is judged by the bytes of the last 100 ms (ADR 0010)."""
 
 BUSY_BYTES = 64 * 1024
 """Less than this in 100 ms counts as nothing, and above it each doubling as one step. Links on the same step are equally

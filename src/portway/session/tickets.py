@@ -8,7 +8,7 @@ from portway.errors import RefusedError
 from portway.protocol.control import codes
 
 TICKET_BYTES = 32
-"""256 bits: nobody guesses one (design §3)."""
+"""256 bits: nobody guesses one."""
 
 LIFE_S = 30.0
 """A ticket is asked for just before a dial; after this long it is worthless to whoever kept a copy."""

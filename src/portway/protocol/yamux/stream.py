@@ -15,7 +15,7 @@ STREAM_SLOTS = ("_first_flags", "gone", "local_ended", "peer_ended", "receive_wi
 class Stream:
     """A stream as both ends see it; the shell's stream derives from it and answers the four `…` calls at the end.
 
-    The session calls it directly for Data: an event object costs three times as much (design §2, point 7).
+    The session calls it directly for Data: an event object costs three times as much (docs/engine.md).
     """
 
     __slots__ = STREAM_SLOTS

@@ -4,7 +4,7 @@ from portway.errors import PeerError
 from portway.protocol.yamux.frame import INITIAL_WINDOW_BYTES
 
 PROVEN_BYTES = 1024 * 1024
-"""A stream that has moved this much gets a window of as much (design §2, point 3: measured best beside small requests)."""
+"""A stream that has moved this much gets a window of as much (ADR 0004: measured best beside small requests)."""
 WINDOW_BYTES_MAX = 16 * 1024 * 1024
 """No stream's window grows beyond: 16 MiB fill 1.3 Gbit/s at 100 ms."""
 

@@ -343,12 +343,20 @@ class Caller:
     """A raw visitor: sends any bytes, reads answers with h11 as a second opinion on our framing."""
 
     def __init__(self, port: int, receive_buffer: int | None = None) -> None:
-        """Connect."""
+        """Connect.
+
+        Raises:
+            ConnectionResetError: it was accepted and reset before `connect` came back, as a socket with a deadline allows.
+        """
         self.sock = socket.socket()
         if receive_buffer is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(DEADLINE_S)
-        self.sock.connect(("127.0.0.1", port))
+        try:
+            self.sock.connect(("127.0.0.1", port))
+        except OSError:
+            self.sock.close()
+            raise
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pending = b""
 

@@ -1,9 +1,10 @@
 """Visitors for whom there is no place: a truthful answer, and a reset when even that costs too much."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from portway.server.edge.http.settings import HttpEdgeSettings
-from tests.server.edge.http.kit import Caller, Origin, Stage
+from tests.server.edge.http.kit import Origin, Stage
 
 
 def test_a_visitor_over_the_cap_hears_503_whatever_it_sends(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
@@ -23,24 +24,37 @@ def test_a_visitor_over_the_cap_hears_503_whatever_it_sends(stage_with: Callable
     stage.play(story)
 
 
-def test_apologies_are_bounded_in_number_and_time(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
-    stage = stage_with(HttpEdgeSettings(visitors_max=1, linger_s=0.5))
+def test_apologies_are_bounded_in_number(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
+    stage = stage_with(HttpEdgeSettings(visitors_max=1, linger_s=60))
     most = stage.edge._apologies._at_a_time_max = 3
 
     def story() -> None:
-        callers = [stage.caller() for _ in range(1 + 2 * most)]
-        stage.eventually(lambda: len(stage.edge._apologies) == most)
-        outcomes = [outcome(caller) for caller in callers[1:]]
-        assert sorted(outcomes) == ["reset"] * most + ["told"] * most
-        stage.eventually(lambda: not len(stage.edge._apologies), "silent ones are closed")
-        for caller in callers:
-            caller.sock.close()
+        with ExitStack() as open_callers, stage.caller():
+            stage.eventually(lambda: stage.edge.visitors == 1)
+            outcomes = [outcome(stage, open_callers) for _ in range(2 * most)]
+            assert outcomes == ["told"] * most + ["reset"] * most
+            assert stage.on_loop(lambda: len(stage.edge._apologies)) == most
+        stage.eventually(lambda: not len(stage.edge._apologies), "who leaves makes room")
 
     stage.play(story)
 
 
-def outcome(caller: Caller) -> str:
+def test_who_never_leaves_is_not_apologised_to_for_ever(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
+    stage = stage_with(HttpEdgeSettings(visitors_max=1, linger_s=0.3))
+
+    def story() -> None:
+        with ExitStack() as open_callers, stage.caller():
+            stage.eventually(lambda: stage.edge.visitors == 1)
+            assert outcome(stage, open_callers) == "told"
+            stage.eventually(lambda: not len(stage.edge._apologies), "the silent one is closed")
+
+    stage.play(story)
+
+
+def outcome(stage: Stage, open_callers: ExitStack) -> str:
+    """Call, and hear what becomes of it; a reset may come before the caller even knows that it is connected."""
     try:
+        caller = open_callers.enter_context(stage.caller())
         return "told" if caller.answer().code == "overloaded" else "?"
     except ConnectionResetError:
         return "reset"
