@@ -125,13 +125,12 @@ def test_memory_does_not_grow_with_what_goes_through(tls_world: World) -> None:
     join = tls_world.token()
     before = server.rss_bytes()
     program = bench(tls_world, join, "--seconds", "1.5", "--streams", "64")
-    event(program, "measurement", 4, 60)
-    peak_here = program.peak_rss_bytes()
+    peak_here = program.peak_rss_bytes_to_its_end(60)
     ended = program.wait()
     moved = sum(one["bytes"] for one in events(server, "speed_tested"))
 
     assert ended.code == 0, ended
-    assert moved > 200_000_000
+    assert moved > 120_000_000  # twice of what anybody may keep; a slow and busy machine gets that far
     assert server.peak_rss_bytes() - before < 60_000_000
     assert peak_here < 120_000_000
 

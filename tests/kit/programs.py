@@ -164,11 +164,26 @@ class Program:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def peak_rss_bytes(self) -> int:
-        """Return the most resident memory it ever had."""
+        """Return the most resident memory it ever had; it must still run."""
+        peak = self._peak_rss_bytes()
+        assert peak is not None, f"it has ended, and its memory is gone.\n{self.said()}"
+        return peak
+
+    def peak_rss_bytes_to_its_end(self, deadline_s: float) -> int:
+        """Return the most resident memory it ever had, as last seen shortly before it ended by itself; fail if it does not."""
+        until = time.monotonic() + deadline_s
+        peak = self.peak_rss_bytes()
+        while (now := self._peak_rss_bytes()) is not None:
+            peak = now
+            assert time.monotonic() < until, f"{self.name} still runs after {deadline_s} s.\n{self.said()}"
+            time.sleep(0.02)
+        return peak
+
+    def _peak_rss_bytes(self) -> int | None:
+        """Return the same, or None once it has ended: that frees its memory, before anybody reaps it."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found is not None, status
-        return int(found[1]) * 1024
+        return None if found is None else int(found[1]) * 1024
 
     def descriptors(self) -> int:
         """Return how many descriptors it holds."""
