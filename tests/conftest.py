@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.kit.certificates import Identity, make_identity
+from tests.kit.descriptors import raise_descriptors
 
 if TYPE_CHECKING:
     from tests.kit.loops import EngineLoop
@@ -17,6 +18,12 @@ _RELAXED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.functi
 settings.register_profile("fast", max_examples=50, deadline=None, suppress_health_check=_RELAXED)
 settings.register_profile("deep", max_examples=5000, deadline=None, suppress_health_check=_RELAXED)
 settings.load_profile(os.environ.get("PORTWAY_HYPOTHESIS", "fast"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptors() -> int:
+    """Return how many descriptors this process may have from now on: thousands, where the machine lets it."""
+    return raise_descriptors()
 
 
 @pytest.fixture

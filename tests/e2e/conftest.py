@@ -4,17 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.descriptors import raise_descriptors
 from tests.e2e.stack import Stack
 from tests.kit.http_origin import HttpOrigin
 
 LINKS = ["TLS links", "plain links"]
-
-
-@pytest.fixture(scope="session")
-def descriptors() -> int:
-    """Return how many descriptors this process may have from now on: thousands, where the machine lets it."""
-    return raise_descriptors()
 
 
 @pytest.fixture(scope="session", params=LINKS)
