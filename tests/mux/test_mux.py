@@ -107,7 +107,26 @@ def test_no_frame_is_longer_than_a_rust_peer_accepts(engine: EngineLoop, peer: R
             got += len(frame.body)
 
 
-def test_bulk_frames_shrink_while_another_stream_sends(engine: EngineLoop) -> None:
+def test_bulk_frames_stay_long_beside_other_bulk(engine: EngineLoop) -> None:
+    """Transfers do not mind waiting for each other, and short frames cost more per byte; nor do their own crumbs count."""
+    peer = RawPeer(engine, mux_is_client=True, buffer_bytes=64 * KIB)
+    transfers = [Probe(peer.mux.open()) for _ in range(2)]
+    for turn, transfer in enumerate(transfers):
+        transfer.piece_bytes = 4 * MIB
+        peer.say(update(1 + 2 * turn, 16 * MIB))
+    peer.heard()
+    for transfer in transfers:
+        transfer.feed(iter([noise(MIB), noise(5), noise(MIB), noise(300), noise(4 * MIB)]))
+    frames: list[Frame] = []
+    while len(frames) < 40:
+        frames += peer.heard()
+    long = [frame.stream_id for frame in frames[-16:] if frame.length > 200 * KIB]
+    assert long.count(1) > 4
+    assert long.count(3) > 4
+    peer.close()
+
+
+def test_bulk_frames_shrink_while_another_stream_sends_small_ones(engine: EngineLoop) -> None:
     peer = RawPeer(engine, mux_is_client=True, buffer_bytes=64 * KIB)
     bulk, other = Probe(peer.mux.open()), peer.mux.open()
     bulk.piece_bytes = 4 * MIB

@@ -20,9 +20,9 @@ from portway.protocol.yamux.window import GrowthBudget
 
 FRAME_BYTES_ALONE = 256 * 1024
 FRAME_BYTES_SHARED = 64 * 1024
-"""Bulk frames are this short while several streams send: a small frame waits for one of them at most (ADR 0004)."""
+"""Bulk frames are this short while other streams send small ones: those wait for one of them at most (ADR 0004)."""
 SHARED_FOR_S = 0.1
-"""How long a link counts as shared after two streams have sent in turn."""
+"""How long a link counts as shared after a small frame."""
 SMALL_OUT_BYTES_MAX = 256 * 1024
 """Small frames that may gather behind a busy link; beyond, their streams wait as bulk does."""
 OUT_BYTES_MAX = 1024 * 1024
@@ -104,7 +104,7 @@ class Mux:
         self._queued = False
         self._waiting: deque[MuxChannel] = deque()
         self._waiting_set: set[MuxChannel] = set()
-        self._last_sender: MuxChannel | None = None
+        self._bulk_sender: MuxChannel | None = None
         self._shared_until = 0.0
         self._reading_paused = False
         self._pongs: dict[int, Callable[[float], None]] = {}
@@ -190,15 +190,16 @@ class Mux:
             self._waiting_set.add(stream)
             self._waiting.append(stream)
 
-    def note_sender(self, stream: MuxChannel) -> None:
-        """Shorten bulk frames while more than one stream sends."""
-        last = self._last_sender
-        if last is not stream:
-            self._last_sender = stream
-            if last is not None:
-                self._shared_until = self._reactor.now + SHARED_FOR_S
-                self.frame_bytes = FRAME_BYTES_SHARED
-        elif self.frame_bytes == FRAME_BYTES_SHARED and self._reactor.now > self._shared_until:
+    def note_small(self, stream: MuxChannel) -> None:
+        """Shorten bulk frames: somebody else than their sender sends small ones, and would wait for them."""
+        if stream is not self._bulk_sender:
+            self._shared_until = self._reactor.now + SHARED_FOR_S
+            self.frame_bytes = FRAME_BYTES_SHARED
+
+    def note_bulk(self, stream: MuxChannel) -> None:
+        """Let bulk frames be long again when nobody has sent small ones for a while."""
+        self._bulk_sender = stream
+        if self.frame_bytes == FRAME_BYTES_SHARED and self._reactor.now > self._shared_until:
             self.frame_bytes = FRAME_BYTES_ALONE
 
     def send_frame(self, frame: memoryview) -> None:

@@ -138,10 +138,11 @@ class MuxChannel(Stream, Channel):
             raise BrokenChannel("the stream is gone")
         count = min(len(data), self.room())
         if count <= SMALL_FRAME_BYTES_MAX:
-            self._bulk = count > SMALL_FRAME_BYTES_MAX // 2
+            was_bulk, self._bulk = self._bulk, count > SMALL_FRAME_BYTES_MAX // 2
             if count:
                 self.write(data if count == len(data) else memoryview(data)[:count])
-                self.mux.note_sender(self)
+                if not (was_bulk or self._bulk):  # a transfer's crumbs are no request
+                    self.mux.note_small(self)
             return count
         frame = memoryview(bytearray(HEADROOM_BYTES + count))
         frame[HEADROOM_BYTES:] = memoryview(data)[:count]
@@ -160,7 +161,7 @@ class MuxChannel(Stream, Channel):
             return self.send(buffer[HEADROOM_BYTES : HEADROOM_BYTES + count])
         self._bulk = True
         buffer[:HEADROOM_BYTES] = self.data_header(count)
-        self.mux.note_sender(self)
+        self.mux.note_bulk(self)
         self.mux.send_frame(buffer[: HEADROOM_BYTES + count])
         return count
 
