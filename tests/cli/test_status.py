@@ -81,8 +81,8 @@ def test_people_see_servers_and_agents_with_their_tunnels(portway: Portway, fold
     assert lines[1] == "  http://app.localhost:8080  agent laptop"
     assert "server 127.0.0.1:4443, 2ms away" in lines[2]
     assert lines[3:] == [
-        "  http://app.localhost:8080  127.0.0.1:3000  1 requests",
-        "  tcp://127.0.0.1:20001      127.0.0.1:22    1 relays, 10 B in, 20 B out",
+        "  http://app.localhost:8080  127.0.0.1:3000  1 request",
+        "  tcp://127.0.0.1:20001      127.0.0.1:22    1 relay, 10 B in, 20 B out",
         "  tcp://127.0.0.1:20002      127.0.0.1:23    no visitors yet",
     ]
 
@@ -92,7 +92,7 @@ def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path,
     with program(folder / "server-2.sock", server.document()):
         lines = portway("status").stdout.splitlines()
 
-    assert lines[1] == "  12 visitors were turned away: there was no place for them"
+    assert lines[1] == "  12 visitors turned away for want of a place"
 
 
 def test_people_see_who_was_not_let_in(portway: Portway, folder: Path, server: ServerBoard) -> None:
@@ -100,7 +100,7 @@ def test_people_see_who_was_not_let_in(portway: Portway, folder: Path, server: S
     with program(folder / "server-2.sock", server.document()):
         lines = portway("status").stdout.splitlines()
 
-    assert lines[1] == "  3 logins were refused, 0 connections were no agent's"
+    assert lines[1] == "  3 logins refused, 0 connections of no agent"
 
 
 def test_people_see_how_many_links_there_are(portway: Portway, folder: Path, agent: AgentBoard, server: ServerBoard) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.errors import ConfigError
-from portway.protocol.units import format_duration, format_size, parse_duration_s, parse_size_bytes
+from portway.protocol.units import format_count, format_duration, format_size, parse_duration_s, parse_size_bytes
 
 
 @pytest.mark.parametrize(
@@ -131,3 +131,8 @@ def test_what_we_write_of_a_duration_can_be_read_and_is_about_it(seconds: float)
 @given(size=st.integers(0, 10**15))
 def test_what_we_write_of_a_size_can_be_read_and_is_about_it(size: int) -> None:
     assert parse_size_bytes(format_size(size)) == pytest.approx(size, rel=0.006)
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 relays"), (1, "1 relay"), (2, "2 relays"), (12_345, "12,345 relays")])
+def test_a_count_agrees_with_its_noun(count: int, text: str) -> None:
+    assert format_count(count, "relay") == text

@@ -57,7 +57,7 @@ def _lines(one: Status, now: float) -> list[str]:
 
 
 def _server_lines(one: ServerStatus, now: float) -> list[str]:
-    from portway.protocol.units import format_duration
+    from portway.protocol.units import format_count, format_duration
     from portway.telemetry.terminal import escape, table
 
     since = format_duration(max(0.0, now - one.since))
@@ -65,16 +65,17 @@ def _server_lines(one: ServerStatus, now: float) -> list[str]:
     agents = f"{len(one.sessions)} logged in" + (f" over {links} links" if links > len(one.sessions) else "")
     lines = [f"server {one.pid}  up {since}  *.{one.domain} at {one.http}, agents at {one.agents}, {agents}"]
     if one.visitors_turned_away:
-        lines.append(f"  {one.visitors_turned_away} visitors were turned away: there was no place for them")
+        lines.append(f"  {format_count(one.visitors_turned_away, 'visitor')} turned away for want of a place")
     if one.logins_refused or one.handshakes_failed:
-        lines.append(f"  {one.logins_refused} logins were refused, {one.handshakes_failed} connections were no agent's")
+        refused, strange = format_count(one.logins_refused, "login"), format_count(one.handshakes_failed, "connection")
+        lines.append(f"  {refused} refused, {strange} of no agent")
     tokens = {session.session: session.token for session in one.sessions}
     rows = [(escape(lease.url), f"agent {escape(tokens.get(lease.session, 'away'))}") for lease in one.tunnels]
     return lines + table(rows, indent="  ")
 
 
 def _agent_lines(one: AgentStatus, now: float) -> list[str]:
-    from portway.protocol.units import format_duration, format_size
+    from portway.protocol.units import format_count, format_duration, format_size
     from portway.telemetry.terminal import escape, table
 
     away = f", {format_duration(one.rtt_s)} away" if one.rtt_s is not None else ""
@@ -84,9 +85,9 @@ def _agent_lines(one: AgentStatus, now: float) -> list[str]:
     lines = [f"agent {one.pid}  {one.state} for {since}  server {escape(one.server)}{away}{links}{why}"]
     rows = []
     for tunnel in one.tunnels:
-        said = [f"{tunnel.requests} requests"] if tunnel.requests else []
+        said = [format_count(tunnel.requests, "request")] if tunnel.requests else []
         if tunnel.relays:
-            said.append(f"{tunnel.relays} relays, {format_size(tunnel.bytes_in)} in, {format_size(tunnel.bytes_out)} out")
+            said.append(f"{format_count(tunnel.relays, 'relay')}, {format_size(tunnel.bytes_in)} in, {format_size(tunnel.bytes_out)} out")
         rows.append((escape(tunnel.url), escape(tunnel.target), ", ".join(said) or "no visitors yet"))
     return lines + table(rows, indent="  ")
 

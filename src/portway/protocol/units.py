@@ -74,6 +74,11 @@ def format_size(size_bytes: float) -> str:
     return f"{_trimmed(value, digits)} {units[0]}"
 
 
+def format_count(count: int, thing: str) -> str:
+    """Return it for people: "1 request", "2 requests", "1,234 requests"."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def _trimmed(value: float, digits: int) -> str:
     text = f"{value:.{digits}f}"
     return text.rstrip("0").removesuffix(".") if digits else text

@@ -11,6 +11,7 @@ from portway.engine.policy import UNLIMITED, Policy
 from portway.errors import ConfigError, RefusedError
 from portway.protocol.control import codes
 from portway.protocol.scram import ScramVerifier
+from portway.protocol.units import format_count
 
 PROTOCOLS = ("http", "tcp")
 """Kinds of tunnels, in the order in which they are shown."""
@@ -136,7 +137,7 @@ def may_claim(token: TokenRecord, wanted: Wanted, *, domain: str, held: int, now
     if held >= grants.tunnels_max:
         raise RefusedError(
             codes.TOO_MANY_TUNNELS,
-            f"token {token.name} holds {held} tunnels already, of {grants.tunnels_max}",
+            f"token {token.name} holds {format_count(held, 'tunnel')} already, of {grants.tunnels_max}",
             "Stop one of them, or ask the operator for a token with a higher `--max-tunnels`.",
         )
 
