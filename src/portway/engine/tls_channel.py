@@ -25,6 +25,9 @@ ANSWERS_BYTES_MAX = 16 * 1024
 LINGER_S = 10.0
 """How long `close` keeps trying to send ciphertext that the kernel did not take yet."""
 
+_CUT_IS_END: int = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+"""Every context of CPython before 3.11.4 takes a TCP end without close_notify for a proper one (gh-95494)."""
+
 _READ = READABLE | GONE
 
 HandshakeDone = Callable[[BrokenChannel | None], None]
@@ -64,6 +67,7 @@ class TlsChannel(Channel):
         self._level = reactor.level
         self._sock = sock
         self._context = context
+        context.options &= ~_CUT_IS_END
         self._incoming = ssl.MemoryBIO()
         self._records = RecordFeed(self._incoming)
         self._outgoing = ssl.MemoryBIO()
