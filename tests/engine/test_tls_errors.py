@@ -8,7 +8,10 @@ from portway.engine.tls_errors import words_of
 
 
 def test_an_end_without_close_notify_is_named() -> None:
-    assert words_of(ssl.SSLEOFError()) == "the connection ended without close_notify"
+    before_3_11_4 = ssl.SSLError()
+    before_3_11_4.reason = "UNEXPECTED_EOF_WHILE_READING"
+    for exc in (ssl.SSLEOFError(), before_3_11_4):
+        assert words_of(exc) == "the connection ended without close_notify"
 
 
 def test_a_reason_is_told_in_words_and_without_its_source_line() -> None:
