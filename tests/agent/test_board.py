@@ -26,6 +26,7 @@ def test_the_board_follows_a_session_through_its_life() -> None:
     board(TunnelUp(1, "http://a", "a", 0, "127.0.0.1:3000"))
     board(RequestDone("GET", "/", 200, 0.1, 1))
     board(RelayDone(1, 10, 20, 1.0, "closed"))
+    board(RelayDone(1, 10, 20, 1.0, "a connection of an http tunnel", kind="http"))
     board(RelayDone(99, 10, 20, 1.0, "of a tunnel that is gone"))
     board(Missed(3))
     status = picture(board)

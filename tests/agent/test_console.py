@@ -46,6 +46,12 @@ def test_a_relay_is_one_line_of_bytes_duration_and_end(heard: Heard) -> None:
     assert heard.out == ["relay 1.17 KiB in, 3.24 MiB out, 12.5s, closed"]
 
 
+def test_of_an_http_tunnel_people_read_the_requests_and_not_the_connections(heard: Heard) -> None:
+    heard.tell(RelayDone(7, 1200, 3_400_000, 12.5, "closed", kind="http"))
+
+    assert heard.out == []
+
+
 def test_a_reconnect_does_not_tell_the_same_url_twice_and_a_new_one_is_told(heard: Heard) -> None:
     again = Connecting("h:1")
     for event in (again, UP, Offline("link lost", 0.0), again, Offline("refused", 2.5), again, Online("s2", "0.1.0"), UP):

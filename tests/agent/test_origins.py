@@ -207,13 +207,15 @@ def test_an_origin_that_is_not_there_is_told_in_one_byte(engine: EngineLoop, new
     assert (done.relay, done.forward) == (b"u".hex(), None)
 
 
-def test_streams_of_http_tunnels_are_not_told_one_by_one(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+def test_streams_of_http_tunnels_are_told_as_such(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port), kind="http")
-    near = stage.open(encode_local(7))
-    assert stage.hear(near, 1) == b"\0"
+    near = stage.open(encode_local(7, b"u") + b"hello")
+    assert stage.hear(near, 6) == b"\0hello"
     near.shutdown_write()
     engine.run_until(lambda: not stage.origins.visits)
-    assert stage.events == []
+    (done,) = stage.events
+    assert isinstance(done, RelayDone)
+    assert (done.kind, done.relay, done.bytes_in, done.bytes_out) == ("http", b"u".hex(), 5, 5)
 
 
 def test_an_origin_that_dies_in_mid_answer_breaks_the_stream(engine: EngineLoop, new_stage: NewStage) -> None:

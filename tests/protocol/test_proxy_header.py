@@ -13,6 +13,7 @@ from portway.protocol.proxy_header import (
     TLV_CRC32C,
     TLV_TUNNEL_ID,
     TLV_UNIQUE_ID,
+    UNIQUE_ID_BYTES,
     Address,
     ProxyHeader,
     decode,
@@ -224,6 +225,8 @@ def test_the_largest_preamble_fits() -> None:
 def test_the_preamble_of_a_pooled_stream_names_the_tunnel_and_nobody() -> None:
     assert decoded(encode_local(9)) == ProxyHeader(local=True, tlvs=((TLV_TUNNEL_ID, b"\0\0\0\x09"),))
     assert decoded(encode_local(9)).tunnel_id == 9
+    named = decoded(encode_local(9, b"u" * UNIQUE_ID_BYTES))
+    assert (named.local, named.tunnel_id, named.unique_id) == (True, 9, b"u" * UNIQUE_ID_BYTES)
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ class AgentBoard:
 
     def _relay_done(self, event: RelayDone) -> None:
         tunnel = self._tunnels.get(event.tunnel)
-        if tunnel is not None:
+        if tunnel is not None and event.kind == "tcp":
             tunnel.relays += 1
             tunnel.bytes_in += event.bytes_in
             tunnel.bytes_out += event.bytes_out

@@ -60,7 +60,8 @@ class Console:
             case RequestDone():
                 self.out(self._request(event))
             case RelayDone():
-                self.out(self._relay(event))
+                if event.kind == "tcp":  # of http a person reads the requests
+                    self.out(self._relay(event))
             case Missed(count):
                 self.out(self.style.dim(f"... {count} more, faster than they could be told"))
             case Connecting(address):

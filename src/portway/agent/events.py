@@ -69,7 +69,7 @@ class RequestDone:
 
 @dataclass(frozen=True, slots=True)
 class RelayDone:
-    """One relayed connection ended."""
+    """One connection to an origin ended. Those of http tunnels serve one request after the other, and are told to programs only."""
 
     tunnel: int
     bytes_in: int
@@ -80,11 +80,13 @@ class RelayDone:
     reason: str
     """How it ended, for example `closed` or `origin refused`."""
     relay: str = ""
-    """Random, in hex; the server's line about the same visitor has it too."""
+    """Random, in hex; the server's lines about the same connection have it too. Empty where that server tells nobody."""
     forward: Flow | None = None
     """From the visitor to the origin; None when it was never relayed."""
     backward: Flow | None = None
     """From the origin to the visitor."""
+    kind: str = "tcp"
+    """The tunnel's: `tcp` or `http`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,13 +167,11 @@ class _Visit:
         self._tell(how_it_ended(tally), tally)
 
     def _tell(self, reason: str, tally: Tally | None) -> None:
-        # The edge tells of HTTP requests, one by one; a stream of theirs says nothing to a person.
-        if self._wish.kind != "tcp":
-            return
         seconds = self._origins.reactor.now - self._started_at
         there, back = (tally.forward, tally.backward) if tally is not None else (None, None)
         bytes_in, bytes_out = (flow.total_bytes if flow is not None else 0 for flow in (there, back))
-        self._origins.on_event(RelayDone(self._tunnel_id, bytes_in, bytes_out, seconds, reason, self._unique_id.hex(), there, back))
+        relay_id, kind = self._unique_id.hex(), self._wish.kind
+        self._origins.on_event(RelayDone(self._tunnel_id, bytes_in, bytes_out, seconds, reason, relay_id, there, back, kind))
 
 
 def how_it_ended(tally: Tally) -> str:

@@ -6,7 +6,7 @@ from portway.engine.bucket import Bucket, Clockwork
 from portway.engine.channel import Channel
 from portway.engine.gate import Gate, Quota
 from portway.engine.policy import Policy, Watch, strictest
-from portway.engine.tally import PAYLOAD, Flow
+from portway.engine.tally import ABORTED, PAYLOAD, Flow
 from portway.engine.timers import Timer
 
 FAREWELL_S = 2.0
@@ -48,15 +48,25 @@ def scopes_of(clock: Clockwork, policy: Policy) -> Scopes:
     return () if policy.limits_nothing else (Scope(clock, policy),)
 
 
-class Limited(Protocol):
-    """A relay, as its limits see it."""
+def buckets_of(clock: Clockwork, scopes: Scopes, policy: Policy) -> tuple[tuple[Bucket, ...], tuple[Bucket, ...]]:
+    """Return what bytes have to pass forward and backward: the shared bandwidths, and a rate of one's own (`policy` is the strictest)."""
+    forward = [bucket for scope in scopes for bucket in scope.forward]
+    backward = [bucket for scope in scopes for bucket in scope.backward]
+    if policy.max_rate_bps is not None:
+        forward.append(Bucket(clock, policy.max_rate_bps))
+        backward.append(Bucket(clock, policy.max_rate_bps))
+    return tuple(forward), tuple(backward)
 
-    left: Channel
-    right: Channel
+
+class Limited(Protocol):
+    """A relay, or an HTTP exchange, as its limits see it."""
 
     @property
     def moved_bytes(self) -> int:
         """Bytes that went either way so far."""
+
+    def ways_out(self) -> tuple[Channel, ...]:
+        """Return the channels on which bytes may still be on their way."""
 
     def stop(self, reason: str) -> None:
         """Read nothing more, either way; both channels live on."""
@@ -68,21 +78,22 @@ class Limited(Protocol):
 class Limits:
     """What a relay with limits has more than one without: one timer in the wheel, and two gates where bytes count."""
 
-    __slots__ = ("_began_at", "_clock", "_gates", "_policy", "_relay", "_scopes", "_stuck_since", "_timer", "_unread", "_watch")
+    __slots__ = ("_began_at", "_clock", "_gates", "_relay", "_scopes", "_stuck_since", "_timer", "_unread", "_watch", "policy")
 
     def __init__(self, clock: Clockwork, relay: Limited, scopes: Scopes) -> None:
         """Begin to look; the gates come into being with `gates`."""
         self._clock = clock
         self._relay: Limited | None = relay
         self._scopes = scopes
-        self._policy = strictest(scope.policy for scope in scopes)
+        self.policy = strictest(scope.policy for scope in scopes)
+        """Of each limit the strictest."""
         self._gates: tuple[Gate, ...] = ()
         self._timer: Timer | None = None
         self._began_at = self._stuck_since = 0.0
         self._unread: tuple[object, ...] = ()
         self._watch: Watch | None = None
-        if self._policy.times:
-            self._watch = Watch(self._policy, clock.now)
+        if self.policy.times:
+            self._watch = Watch(self.policy, clock.now)
             _, look_at = self._watch.look(clock.now, 0)
             scopes[0].joined += 1
             early = scopes[0].joined % PHASES / (2 * PHASES)
@@ -90,18 +101,17 @@ class Limits:
 
     def gates(self, left: Channel, right: Channel) -> tuple[Channel | Gate, Channel | Gate]:
         """Return what the forward and the backward pump shall send to: the channels themselves where bytes do not count."""
-        policy = self._policy
-        forward = [bucket for scope in self._scopes for bucket in scope.forward]
-        backward = [bucket for scope in self._scopes for bucket in scope.backward]
-        if policy.max_rate_bps is not None:
-            forward.append(Bucket(self._clock, policy.max_rate_bps))
-            backward.append(Bucket(self._clock, policy.max_rate_bps))
-        quota = None if policy.max_total_payload is None else Quota(policy.max_total_payload, self._spent)
+        forward, backward = buckets_of(self._clock, self._scopes, self.policy)
+        quota = self.quota()
         if quota is None and not forward:
             return right, left
-        to_right, to_left = Gate(right, tuple(forward), quota), Gate(left, tuple(backward), quota)
+        to_right, to_left = Gate(right, forward, quota), Gate(left, backward, quota)
         self._gates = (to_right, to_left)
         return to_right, to_left
+
+    def quota(self) -> Quota | None:
+        """Return what may still pass, both ways together, or None where that is not limited."""
+        return None if self.policy.max_total_payload is None else Quota(self.policy.max_total_payload, self._spent)
 
     def counted(self, forward: Flow, backward: Flow) -> tuple[Flow, Flow]:
         """Return both flows with the bytes that were let through, where those were counted."""
@@ -123,7 +133,7 @@ class Limits:
     def abort(self) -> None:
         """End the relay, as the reactor asks after a failed callback."""
         if self._relay is not None:
-            self._relay.left.on_broken()
+            self._relay.end(ABORTED)
 
     def _look(self) -> None:
         """Judge, and come back when the watch says so."""
@@ -155,8 +165,9 @@ class Limits:
         if relay is None:
             return
         now = self._clock.now
-        unsent = [channel.unsent_bytes() for channel in (relay.left, relay.right)]
-        unread = (*unsent, relay.left.send_window, relay.right.send_window)
+        ways = relay.ways_out()
+        unsent = [channel.unsent_bytes() for channel in ways]
+        unread = (*unsent, *(channel.send_window for channel in ways))
         if unread != self._unread:
             self._unread, self._stuck_since = unread, now
         known = sum(count for count in unsent if count is not None)

@@ -63,6 +63,10 @@ class Relay:
         """Bytes that were received from either side."""
         return self._forward.bytes + self._backward.bytes
 
+    def ways_out(self) -> tuple[Channel, Channel]:
+        """Return both channels: on either, bytes may still be on their way."""
+        return self.left, self.right
+
     def start(self) -> None:
         """Move bytes both ways from now on."""
         self.start_forward()

@@ -25,6 +25,8 @@ TLV_CRC32C = 0x03
 TLV_UNIQUE_ID = 0x05
 TLV_TUNNEL_ID = 0xE0
 """Ours, from the range that the spec leaves to applications: u32, the tunnel that this stream is for."""
+UNIQUE_ID_BYTES = 16
+"""Of TLV_UNIQUE_ID; random, so that it correlates what both ends tell of one stream and says nothing else."""
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _HEAD = struct.Struct("!12sBBH")
@@ -99,10 +101,12 @@ def encode_visitor(source: Address, destination: Address, tunnel_id: int, unique
     return _assembled(_PROXY, family | _STREAM, addresses, tlvs)
 
 
-@lru_cache(maxsize=1024)
-def encode_local(tunnel_id: int) -> bytes:
+def encode_local(tunnel_id: int, unique_id: bytes = b"") -> bytes:
     """Return the preamble of a stream that is for a tunnel, but for no one visitor (the HTTP edge's pooled streams)."""
-    return _assembled(_LOCAL, _UNSPEC, b"", _TUNNEL_TLV.pack(TLV_TUNNEL_ID, 4, tunnel_id))
+    tlvs = _TUNNEL_TLV.pack(TLV_TUNNEL_ID, 4, tunnel_id)
+    if unique_id:
+        tlvs += _TLV.pack(TLV_UNIQUE_ID, len(unique_id)) + unique_id
+    return _assembled(_LOCAL, _UNSPEC, b"", tlvs)
 
 
 def decode(data: bytes | bytearray | memoryview, bytes_max: int = HEADER_BYTES_MAX) -> tuple[ProxyHeader, int] | None:

@@ -45,7 +45,8 @@ Tell = Callable[[ServerEvent], None]
 async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event | None = None, tell_relays: bool = False) -> None:
     """Serve visitors and agents until `stop` is set or this is cancelled; then drain, for 3 s at most.
 
-    `on_event` is told of every step and must not block; with `tell_relays`, of every tcp visitor who left, too.
+    `on_event` is told of every step and must not block; with `tell_relays`, of every request, tcp
+    connection and WebSocket that is over, too.
 
     Raises:
         ConfigError: the settings, the data directory or a file in it cannot be used.
@@ -59,11 +60,13 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
         registry = Registry(reactor.soon, grace_s=settings.grace_s, first_epoch=_first_epoch())
 
         places = Places(reactor, on_event)
-        http_edge = HttpEdge(reactor, registry, HttpEdgeSettings(hold_s=settings.hold_s), places)
+        on_done = on_event if tell_relays else None
+        edge_settings = HttpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors)
+        http_edge = HttpEdge(reactor, registry, edge_settings, places, on_done=on_done)
         house.callback(http_edge.close)
         http = Listener(reactor, open_listener(settings.http, "http"), http_edge.accept)
         house.callback(http.close)
-        tcp_edge = _tcp_edge(reactor, settings, places, on_event if tell_relays else None)
+        tcp_edge = _tcp_edge(reactor, settings, places, on_done)
 
         sessions = Sessions(reactor, registry, store, _door(settings, identity), on_event=on_event, random_bytes=secrets.token_bytes)
         agents_sock = open_listener(settings.agents, "agents")

@@ -15,6 +15,7 @@ from portway.server.events import (
     Listening,
     LoginRefused,
     RelayDone,
+    RequestDone,
     ServerEvent,
     SessionDown,
     SessionUp,
@@ -106,7 +107,7 @@ class ServerBoard:
                 status.handshakes_failed += event.count
             case VisitorsTurnedAway():
                 status.visitors_turned_away += event.count
-            case SpeedTested() | RelayDone() | Stopping():
+            case SpeedTested() | RequestDone() | RelayDone() | Stopping():
                 pass
             case _:
                 assert_never(event)

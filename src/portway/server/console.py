@@ -14,6 +14,7 @@ from portway.server.events import (
     Listening,
     LoginRefused,
     RelayDone,
+    RequestDone,
     ServerEvent,
     SessionDown,
     SessionUp,
@@ -52,7 +53,7 @@ class Console:
             case SessionUp():
                 who = f"{_safe(event.token)} from {_safe(event.peer)}, {_safe(event.agent)}"
                 self.out(f"{style.good('agent up')}    {who}, session {_safe(event.session)}")
-            case LinksChanged() | RelayDone():
+            case LinksChanged() | RequestDone() | RelayDone():
                 pass  # for `portway status` and for programs: links and visitors come and go all the time
             case SessionDown():
                 self.out(f"{style.warn('agent down')}  {_safe(event.token)}, session {_safe(event.session)}: {_safe(event.reason)}")

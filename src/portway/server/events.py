@@ -119,14 +119,35 @@ class SpeedTested:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestDone:
+    """A request to an http tunnel and its answer are over. Told to programs only: to people it would be noise."""
+
+    relay: str
+    """Random, in hex; the agent's line about that connection to the origin has it too, which may serve many requests. It
+    says nothing else."""
+    tunnel: int
+    method: str
+    status: int
+    """Of the answer, the server's own included; 499: the visitor left before."""
+    forward: Flow
+    """The request's body."""
+    backward: Flow
+    """The answer's body, where it is the origin's."""
+    why: str = ""
+    """Where this server ended it: what for, if nothing else the code of its answer."""
+    visitor: str | None = None
+    """His address, where the operator asked for it (`log_visitors`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class RelayDone:
-    """A visitor's connection to a tcp tunnel ended. Told to programs only: to people it would be noise."""
+    """A visitor's connection to a tcp tunnel, or a WebSocket, ended. Told to programs only: to people it would be noise."""
 
     relay: str
     """Random, in hex; the agent's line about the same visitor has it too. It says nothing else."""
     tunnel: int
     port: int
-    """The public one."""
+    """The public one; 0: a WebSocket of an http tunnel."""
     forward: Flow
     """From the visitor to the origin."""
     backward: Flow
@@ -155,6 +176,7 @@ ServerEvent = (
     | HandshakesFailed
     | VisitorsTurnedAway
     | SpeedTested
+    | RequestDone
     | RelayDone
     | Stopping
 )

@@ -96,7 +96,7 @@ class ServerSettings:
     no_speed_test: bool = setting(False, read=parse_yes_or_no, help="Refuse the speed tests of agents (`portway bench`).")
 
     log_visitors: bool = setting(
-        False, read=parse_yes_or_no, help="Say in the JSON line of each finished tcp connection what address it came from."
+        False, read=parse_yes_or_no, help="Say in the JSON line of each finished connection or request what address it came from."
     )
 
     hold_s: float = setting(

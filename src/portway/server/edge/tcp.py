@@ -11,15 +11,12 @@ from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel, UnavailableError
-from portway.protocol.proxy_header import encode_visitor
+from portway.protocol.proxy_header import UNIQUE_ID_BYTES, encode_visitor
 from portway.protocol.stream_status import StreamStatus
 from portway.server.events import RelayDone
 from portway.server.places import TUNNEL_TIMES, Places, Share, turn_away
 from portway.server.tunnels.lease import Lease, LeaseKey
 from portway.telemetry.logs import get_log
-
-UNIQUE_ID_BYTES = 16
-"""Correlates what both ends tell of one visitor; random, so that it says nothing else."""
 
 log = get_log(__name__)
 

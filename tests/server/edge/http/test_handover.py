@@ -13,6 +13,8 @@ class NoPool:
 
     farewells: dict[Farewell, None] = {}  # noqa: RUF012
 
+    tunnel_id = 7
+
     def discard(self, stream: OriginStream) -> None:
         raise AssertionError
 

@@ -2,8 +2,10 @@
 
 from typing import Protocol
 
+from portway.engine.channel import Channel
 from portway.server.edge.http.ends import Inlet, Outlet
 from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.shaping import Shaping
 
 
 class Asker(Protocol):
@@ -11,7 +13,10 @@ class Asker(Protocol):
 
     inlet: Inlet
     outlet: Outlet
+    channel: Channel
     deadline: float
+    shaping: Shaping | None
+    """What the rates of the tunnel that it asked last make of its connection."""
 
     def own_lines(self, host: bytes) -> bytes:
         """Return the lines that the edge adds to a request's head, and the empty one that ends it."""

@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from portway.engine.channel import HEADROOM_BYTES
+from portway.engine.gate import Quota
 from portway.engine.pumps import LARGE_READ_BYTES
 from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.errors import BrokenChannel
@@ -15,6 +16,8 @@ JOIN_BYTES_MAX = 16 * 1024
 """The beginning of a body that goes out together with its head, in one packet instead of two."""
 CODED_BYTES = 64 * 1024
 """How much of a coded body is taken apart at a time: copied twice, and kept when the sink takes less."""
+CODED_BYTES_LEAST = 1024
+"""The least of it, however little room there is: each piece gets a chunk of its own."""
 CHUNK_COST_BYTES = 256
 """What taking a chunk apart costs, in bytes copied: a flood of tiny chunks ends its turn as soon as a fat body does."""
 
@@ -32,6 +35,8 @@ class Flow(IntEnum):
     """The source ended, properly, before the body did."""
     SOURCE_BROKE = 5
     SINK_BROKE = 6
+    SPENT = 7
+    """The quota is used up and out, and the body is longer."""
 
 
 class CountedPump:
@@ -40,7 +45,7 @@ class CountedPump:
     Bytes that the sink does not take stay in a source that lends; of another source they are kept, at most a helping.
     """
 
-    __slots__ = ("_inlet", "_lead", "_outlet", "_reactor", "left", "moved")
+    __slots__ = ("_inlet", "_lead", "_outlet", "_reactor", "events", "left", "moved", "quota")
 
     def __init__(self, reactor: Reactor, inlet: Inlet, outlet: Outlet, length: int, lead: bytes) -> None:
         """`lead` is the head: it goes out with the first run, together with what is there of the body."""
@@ -51,6 +56,10 @@ class CountedPump:
         self.left = length
         self.moved = 0
         """Payload bytes so far: grows at every progress."""
+        self.events = 0
+        """Reads that brought some."""
+        self.quota: Quota | None = None
+        """What may still pass, where that is limited."""
 
     def run(self) -> Flow:
         """Move a helping, or until source or sink has to wait."""
@@ -70,6 +79,10 @@ class CountedPump:
                 if not room:
                     break
                 count = min(room, self.left, HELPING_BYTES)
+                if self.quota is not None and count > self.quota.left:
+                    count = self.quota.left
+                    if not count:
+                        return Flow.SPENT
                 flow = self._copy(count) if self._inlet.direct else self._lend(count)
                 if flow is not None:
                     return flow
@@ -81,7 +94,7 @@ class CountedPump:
         """Send the head, and with it what there is of the body's beginning."""
         inlet, lead = self._inlet, self._lead
         self._lead = b""
-        limit = min(self.left, JOIN_BYTES_MAX)
+        limit = min(self.left, JOIN_BYTES_MAX if self.quota is None else min(JOIN_BYTES_MAX, self.quota.left))
         try:
             view = inlet.view(limit) if limit and (inlet.held or inlet.channel.readable) else None
         except BrokenChannel:
@@ -134,6 +147,10 @@ class CountedPump:
     def _count(self, count: int) -> None:
         self.left -= count
         self.moved += count
+        if count:
+            self.events += 1
+        if self.quota is not None:
+            self.quota.left -= count
 
 
 class CodedPump:
@@ -141,7 +158,10 @@ class CodedPump:
     together anew. Keeps at most CODED_BYTES and their framing that the sink has not taken.
     """
 
-    __slots__ = ("_bytes_max", "_chunked", "_decoder", "_finished", "_inlet", "_lead", "_outlet", "_reactor", "moved")
+    __slots__ = (
+        *("_bytes_max", "_chunked", "_decoder", "_finished", "_inlet", "_lead", "_outlet", "_reactor", "_spent"),
+        *("events", "moved", "quota"),
+    )
 
     def __init__(self, reactor: Reactor, inlet: Inlet, outlet: Outlet, coding: tuple[Body, Body], lead: bytes) -> None:
         """`coding` is how the body comes and how it goes (CHUNKED or UNTIL_END); `lead` is the head before it."""
@@ -152,9 +172,14 @@ class CodedPump:
         self._chunked = coding[1] != UNTIL_END
         self._lead = lead
         self._finished = False
+        self._spent = False
         self._bytes_max: int | None = None
         self.moved = 0
         """Payload bytes so far: grows at every progress."""
+        self.events = 0
+        """Reads that brought some."""
+        self.quota: Quota | None = None
+        """What may still pass, where that is limited."""
 
     def limit(self, bytes_max: int | None) -> None:
         """Let no more than `bytes_max` of payload through."""
@@ -171,14 +196,15 @@ class CodedPump:
         try:
             while outlet.rest is None or outlet.flush():
                 if self._finished:
-                    return Flow.FINISHED
+                    return Flow.SPENT if self._spent else Flow.FINISHED
                 if cost >= HELPING_BYTES:
                     self._reactor.moved_bytes += cost
                     return Flow.HAD_ITS_HELPING
-                if not outlet.channel.room():
+                room = outlet.channel.room()
+                if not room:
                     break
                 try:
-                    view = inlet.view(CODED_BYTES)
+                    view = inlet.view(CODED_BYTES if room >= CODED_BYTES else max(room, CODED_BYTES_LEAST))
                 except BrokenChannel:
                     return Flow.SOURCE_BROKE
                 if view is not None:
@@ -202,16 +228,32 @@ class CodedPump:
 
     def _pass_on(self, payload: list[memoryview]) -> None:
         """Send `payload` in the sink's framing."""
-        self.moved += sum(map(len, payload))
+        if self.quota is not None:
+            payload = self._within(self.quota, payload)
+        count = sum(map(len, payload))
+        self.moved += count
+        if count:
+            self.events += 1
         if self._bytes_max is not None and self.moved > self._bytes_max:
             raise MessageError(f"at most {self._bytes_max} bytes", "body_too_large")
-        if self._decoder is not None and self._decoder.done:
+        if self._decoder is not None and self._decoder.done and not self._spent:
             self._finish(payload)
         else:
             lead, self._lead = self._lead, b""
             data = b"".join((lead, encode_chunk(payload))) if self._chunked else b"".join((lead, *payload))
             if data:
                 self._outlet.write(data)
+
+    def _within(self, quota: Quota, payload: list[memoryview]) -> list[memoryview]:
+        """Return what of `payload` may still pass; what is too much of it ends the body here."""
+        passing = []
+        for piece in payload:
+            part = piece[: quota.left]
+            if len(part) < len(piece):
+                self._spent = self._finished = True
+            quota.left -= len(part)
+            passing.append(part)
+        return passing
 
     def _finish(self, payload: list[memoryview]) -> None:
         """Send the last of the payload and the body's end."""

@@ -1,6 +1,9 @@
 """The HTTP edge: takes visitors, and knows what they share."""
 
+import secrets
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from portway.clock import Clock, wall
@@ -12,14 +15,17 @@ from portway.engine.socket_channel import SocketChannel
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.forwarding import forwarded_fields
 from portway.protocol.names import normalise_host
+from portway.protocol.proxy_header import UNIQUE_ID_BYTES
 from portway.server.edge.http.apologies import Apologies
 from portway.server.edge.http.deadlines import Deadlines
+from portway.server.edge.http.edge_view import OnDone
 from portway.server.edge.http.handover import Handover
 from portway.server.edge.http.linger import Linger
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.http.visitor import Visitor
+from portway.server.events import RelayDone
 from portway.server.places import HTTP_TIMES, Places, Share
 from portway.server.tunnels.lease import Kind, Lease
 
@@ -38,7 +44,7 @@ class Routes(Protocol):
 class HttpEdge:
     """Serves visitors of every http tunnel, on one reactor, without a coroutine."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that an edge works with, wired in app.py
         self,
         reactor: Reactor,
         routes: Routes,
@@ -47,11 +53,17 @@ class HttpEdge:
         *,
         scheme: str = "http",
         clock: Clock = wall,
+        on_done: OnDone | None = None,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        """Route by `routes`; `places` are shared with other edges; `scheme` is what origins are told, `clock` tells them when."""
+        """Route by `routes`; `places` are shared with other edges; `scheme` is what origins are told, `clock` tells them when.
+
+        `on_done` is told of every request and websocket that is over; streams get ids of `random_bytes` then.
+        """
         self.reactor = reactor
         self.settings = settings or HttpEdgeSettings()
         self.wall = clock
+        self.on_done = on_done
         self.held = 0
         """Visitors that wait for an agent right now."""
         self._routes = routes
@@ -59,13 +71,15 @@ class HttpEdge:
         self._known_hosts: dict[bytes, str] = {}
         self._deadlines = Deadlines(reactor)
         self._visitors: dict[Visitor, None] = {}
-        self._relays: dict[Relay, None] = {}
+        self._relays: dict[Relay, tuple[str, int, str]] = {}
+        """Each with its random id, its tunnel, and its visitor's address."""
         self._lingering: dict[Linger, None] = {}
         places = places or Places(reactor)
         places.count(lambda: self.visitors)
         self._share = Share(places, scheme, times=HTTP_TIMES, most=self.settings.visitors_max)
         self._apologies = Apologies(reactor, places.apologies_max, self.settings.linger_s)
-        self.pools = Pools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget)
+        new_id = None if on_done is None else partial(random_bytes, UNIQUE_ID_BYTES)
+        self.pools = Pools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
 
     @property
     def visitors(self) -> int:
@@ -125,6 +139,8 @@ class HttpEdge:
 
     def left(self, visitor: Visitor) -> None:
         """Forget a visitor."""
+        if visitor.shaping is not None:
+            visitor.shaping.let_go()
         self._visitors.pop(visitor, None)
         self._deadlines.forget(visitor)
 
@@ -132,11 +148,16 @@ class HttpEdge:
         """Close a visitor's channel so that what was sent arrives."""
         Linger(self.reactor, channel, self.settings.linger_s, self._lingering)
 
-    def join(self, channel: Channel, held: bytes, rest: bytes, stream: OriginStream, scopes: Scopes) -> None:
+    def join(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
         """Relay between a visitor's channel and a stream, a websocket, from now on."""
         handover = Handover(self.reactor, channel, stream, self._relay_done, scopes)
-        self._relays[handover.relay] = None
-        handover.start(held, rest + stream.inlet.held)
+        self._relays[handover.relay] = (stream.unique_id.hex(), stream.pool.tunnel_id, address)
+        to_origin, to_visitor = pending
+        handover.start(to_origin, to_visitor + stream.inlet.held)
 
     def _relay_done(self, relay: Relay) -> None:
-        self._relays.pop(relay, None)
+        told = self._relays.pop(relay, None)
+        if self.on_done is not None and told is not None:
+            relay_id, tunnel_id, address = told
+            tally, visitor = relay.tally, address if self.settings.tell_visitors else None
+            self.on_done(RelayDone(relay_id, tunnel_id, 0, tally.forward, tally.backward, tally.why, visitor))

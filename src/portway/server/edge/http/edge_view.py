@@ -1,5 +1,6 @@
 """What a visitor's connection needs of the edge."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from portway.clock import Clock
@@ -10,10 +11,13 @@ from portway.protocol.http1.fields import Field
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.events import RelayDone, RequestDone
 from portway.server.tunnels.lease import Lease
 
 if TYPE_CHECKING:
     from portway.server.edge.http.visitor import Visitor
+
+OnDone = Callable[[RequestDone | RelayDone], None]
 
 
 class Edge(Protocol):
@@ -26,6 +30,8 @@ class Edge(Protocol):
     """Visitors that wait for an agent."""
     wall: Clock
     """Seconds since 1970, for what origins are told."""
+    on_done: OnDone | None
+    """Is told of every request and websocket that is over; None spares the counting."""
 
     def route(self, host: bytes) -> tuple[str, Lease | None]:
         """Return the host that a Host value names, normalised, and who has it.
@@ -43,8 +49,8 @@ class Edge(Protocol):
     def linger(self, channel: Channel) -> None:
         """Close a visitor's channel so that what was sent arrives."""
 
-    def join(self, channel: Channel, held: bytes, rest: bytes, stream: OriginStream, scopes: Scopes) -> None:
-        """Relay between a visitor's channel and a stream from now on, within the limits of `scopes`.
+    def join(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
+        """Relay between the channel of a visitor from `address` and a stream from now on, within the limits of `scopes`.
 
-        `held` was read from the visitor and is still to be sent on; `rest` is still to be sent to it first.
+        `pending` was read from the visitor and is still to be sent on; and is still to be sent to it first.
         """

@@ -1,6 +1,7 @@
 """The two ends of a body's way: one that any channel can be read through alike, one that keeps what was not taken."""
 
 from portway.engine.channel import Channel
+from portway.engine.pumps import Sink
 
 
 class Inlet:
@@ -87,8 +88,8 @@ class Outlet:
 
     __slots__ = ("channel", "rest")
 
-    def __init__(self, channel: Channel) -> None:
-        """Write to `channel`."""
+    def __init__(self, channel: Sink) -> None:
+        """Write to `channel`, or to a gate before one."""
         self.channel = channel
         self.rest: memoryview | None = None
         """What is still to be sent before anything else."""

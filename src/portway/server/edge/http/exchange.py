@@ -108,7 +108,11 @@ class Exchange:
             self._upload.limit(self._settings.body_bytes_max)
         else:
             self._upload = CountedPump(reactor, visitor.inlet, stream.outlet, body, head)
+        self._body_begins(self._upload)
         self.run_upload()
+
+    def _body_begins(self, pump: CountedPump | CodedPump) -> None:
+        """Hear of each body that does not come whole with its head."""
 
     def run_upload(self) -> None:
         """Move the request's body on."""
@@ -230,6 +234,7 @@ class Exchange:
             self._download = CountedPump(self._reactor, inlet, outlet, body, head)
         else:
             self._download = CodedPump(self._reactor, inlet, outlet, (body, outgoing), head)
+        self._body_begins(self._download)
         self._run_download()
 
     def _to_visitor(self, data: bytes) -> bool:

@@ -33,6 +33,7 @@ class StreamUser(Protocol):
 class Resting(Protocol):
     """What a stream needs of the pool that it rests in."""
 
+    tunnel_id: int
     farewells: dict[Farewell, None]
     """Streams that are ending; somebody must break them off when there is no time for it."""
 
@@ -47,13 +48,15 @@ class OriginStream:
     link's decoder: an exception must not get there, as it would end the link and with it everybody else's streams.
     """
 
-    __slots__ = ("_reactor", "channel", "idle_since", "inlet", "outlet", "pool", "user")
+    __slots__ = ("_reactor", "channel", "idle_since", "inlet", "outlet", "pool", "unique_id", "user")
 
     def __init__(self, pool: Resting) -> None:
         """Stand ready for `attach`."""
         self.pool = pool
         self.user: StreamUser | None = None
         self.idle_since = 0.0
+        self.unique_id = b""
+        """Random; the agent hears it, too, so that the lines of both ends can be told together. Empty where nobody is told."""
 
     def attach(self, reactor: Reactor, channel: Channel) -> None:
         """Take `channel`, whose reading callbacks stay with whoever opens it until `on_status`."""

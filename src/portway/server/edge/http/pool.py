@@ -85,7 +85,11 @@ class TunnelPool:
         if self._retired:
             raise UnavailableError("the tunnel was granted anew")
         stream = OriginStream(self)
-        stream.attach(self._reactor, self.holder.open(self.tunnel_id, self.header, stream.on_status))
+        header, new_id = self.header, self._pools.new_id
+        if new_id is not None:
+            stream.unique_id = new_id()
+            header = encode_local(self.tunnel_id, stream.unique_id)
+        stream.attach(self._reactor, self.holder.open(self.tunnel_id, header, stream.on_status))
         return stream
 
     def give_back(self, stream: OriginStream) -> None:
@@ -173,9 +177,15 @@ class Pools:
     """The pools of all tunnels in use, by host."""
 
     def __init__(
-        self, reactor: Reactor, settings: HttpEdgeSettings, watch: Callable[[TunnelPool], None], forget: Callable[[TunnelPool], None]
+        self,
+        reactor: Reactor,
+        settings: HttpEdgeSettings,
+        watch: Callable[[TunnelPool], None],
+        forget: Callable[[TunnelPool], None],
+        new_id: Callable[[], bytes] | None = None,
     ) -> None:
-        """`watch` and `forget` see to it that `expire` is called."""
+        """`watch` and `forget` see to it that `expire` is called; `new_id` names streams, where somebody is told of them."""
+        self.new_id = new_id
         self._reactor = reactor
         self._settings = settings
         self._watch = watch

@@ -52,10 +52,13 @@ class HttpEdgeSettings:
     visitors_max: int = 18_000
     """Visitors connected at the same time, of the 20,000 descriptors of a process; more get 503. `server/places.py` may allow fewer."""
 
+    tell_visitors: bool = False
+    """Say of each request and websocket that is told of who the visitor was."""
+
     def __post_init__(self) -> None:
         """Refuse what could never work."""
         for field in fields(self):
             value = getattr(self, field.name)
-            may_be_zero = field.name in ("hold_s", "held_max", "pool_idle_max", "body_bytes_max", "pool_fresh_s")
+            may_be_zero = field.name in ("hold_s", "held_max", "pool_idle_max", "body_bytes_max", "pool_fresh_s", "tell_visitors")
             if value is not None and (value < 0 or (value == 0 and not may_be_zero)):
                 raise ConfigError(f"{field.name}: expected {'zero or ' if may_be_zero else ''}a positive number, got {value}")

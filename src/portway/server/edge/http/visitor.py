@@ -13,8 +13,10 @@ from portway.server.edge.http.asked import Asked, AskedBefore
 from portway.server.edge.http.edge_view import Edge
 from portway.server.edge.http.ends import Inlet, Outlet
 from portway.server.edge.http.exchange import Exchange
+from portway.server.edge.http.measured import MeasuredExchange
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import TunnelPool
+from portway.server.edge.http.shaping import Shaping
 from portway.server.tunnels.lease import Lease
 
 _HEAD, _HELD, _EXCHANGE, _DRAIN, _OVER = range(5)
@@ -35,8 +37,8 @@ class Visitor:
 
     __slots__ = (
         *("_address", "_asked", "_asked_before", "_buffer", "_edge", "_exchange", "_held_in", "_host", "_lease"),
-        *("_own_host", "_own_lines", "_started_at", "_state", "_then_close", "_tried_before", "_why_held"),
-        *("channel", "deadline", "inlet", "outlet"),
+        *("_measured", "_own_host", "_own_lines", "_started_at", "_state", "_then_close", "_tried_before", "_why_held"),
+        *("channel", "deadline", "inlet", "outlet", "shaping"),
     )
 
     def __init__(self, edge: Edge, channel: Channel, address: str) -> None:
@@ -52,6 +54,8 @@ class Visitor:
         self._asked_before = AskedBefore()
         self._lease: Lease | None = None
         self._exchange: Exchange | None = None
+        self._measured: MeasuredExchange | None = None
+        self.shaping: Shaping | None = None
         self._host = ""
         self._own_host = b""
         self._own_lines = b""
@@ -226,11 +230,14 @@ class Visitor:
             self._hold("overloaded", asked, pool)
             return
         self._state = _EXCHANGE
-        self._exchange = Exchange(edge.reactor, edge.settings, self, asked, pool)
+        if lease.scopes or edge.on_done is not None or self.shaping is not None:
+            self._exchange = self._measured = MeasuredExchange(edge.reactor, edge.settings, self, asked, pool)
+        else:
+            self._exchange = Exchange(edge.reactor, edge.settings, self, asked, pool)
         try:
             self._exchange.start(tried_before=self._tried_before)
         except UnavailableError:
-            self._exchange = None
+            self._exchange = self._measured = None
             self._hold("overloaded", asked, pool)
 
     def _hold(self, why: str, asked: Asked, pool: TunnelPool | None = None) -> None:
@@ -317,7 +324,7 @@ class Visitor:
         self._state = _OVER
         rest = b"" if self.outlet.rest is None else bytes(self.outlet.rest)
         self._edge.left(self)
-        self._edge.join(self.channel, self.inlet.held, rest, stream, scopes)
+        self._edge.join(self._address, self.channel, (self.inlet.held, rest), stream, scopes)
 
     def gone(self, status: int) -> None:
         """Break the connection: its answer cannot be completed, or the visitor has left."""
@@ -327,7 +334,12 @@ class Visitor:
         self.abort()
 
     def _note(self, status: int) -> None:
-        """Tell the agent's console of the request that ends now, once."""
+        """Tell the agent's console of the request that ends now, once, and whoever wants to hear what went through."""
+        measured, on_done = self._measured, self._edge.on_done
+        if measured is not None:
+            self._measured = None
+            if on_done is not None:
+                on_done(measured.done(status, self._address if self._edge.settings.tell_visitors else None))
         lease, asked = self._lease, self._asked
         self._lease = None
         if lease is not None and asked is not None and lease.holder is not None:
