@@ -14,13 +14,13 @@ _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
 @lru_cache
-def _name_of(kind: type[object]) -> str:
-    return _WORD.sub("_", kind.__name__).lower()
+def _words(name: str) -> str:
+    return _WORD.sub("_", name).lower()
 
 
 def event_name(event: object) -> str:
     """Return the name of an event's class as JSON readers know it: `TunnelUp` is `tunnel_up`."""
-    return _name_of(type(event))
+    return _words(type(event).__name__)
 
 
 def event_line(event: object, now: float) -> str:
