@@ -52,12 +52,10 @@ def test_complaints_name_the_flag_and_what_was_expected(given: dict[str, object]
     assert re.match(complaint, str(found.value))
 
 
-def test_a_tcp_tunnel_and_a_token_take_every_limit_and_an_http_tunnel_the_rates(portway: Portway) -> None:
-    for command in (("tcp", "--help"), ("token", "create", "--help")):
+def test_tunnels_and_tokens_take_every_limit(portway: Portway) -> None:
+    for command in (("http", "--help"), ("tcp", "--help"), ("token", "create", "--help")):
         shown = portway(*command).stdout
         assert [flag for flag in FLAGS if flag not in shown] == []
-    shown = portway("http", "--help").stdout
-    assert [flag for flag in FLAGS if flag in shown] == ["--max-rate", "--bandwidth"]
 
 
 def test_a_limit_may_come_from_the_environment_and_is_checked_alike(portway: Portway) -> None:

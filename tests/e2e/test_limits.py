@@ -75,3 +75,16 @@ def test_http_requests_are_told_on_both_ends_and_held_to_their_tokens_limits(wor
         assert event(agent, "request_done")["status"] == 200
         agent.stop()
         server.stop()
+
+
+def test_an_http_tunnel_may_have_limits_of_its_own(world: World) -> None:
+    """The agent says them, the server keeps them: it alone knows one request from the next."""
+    with RawOrigin(answer) as origin:
+        server = world.start_server()
+        agent = world.agent(world.token(), "http", str(origin.port), "--name", "app", "--max-total-payload", "5kb", "--bandwidth", "1mb")
+        event(agent, "tunnel_up")
+        assert len(world.visit("app").body) == 5000
+        refused = world.visit("app", method="POST", body=bytes(5001))
+        assert (refused.status, refused.error) == (413, "body_too_large")
+        agent.stop()
+        server.stop()

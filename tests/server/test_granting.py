@@ -10,7 +10,7 @@ import pytest
 from portway.config.values import PortRange
 from portway.engine.policy import Policy
 from portway.errors import RefusedError, UnavailableError
-from portway.protocol.control.messages import Claim, Granted
+from portway.protocol.control.messages import Claim, ExchangeLimits, Granted
 from portway.protocol.scram import make_verifier
 from portway.server import granting
 from portway.server.access.tokens import Grants, TokenRecord
@@ -243,6 +243,11 @@ def test_all_leases_of_a_token_share_its_limits_and_those_without_have_none(engi
     (scope,) = leases[0].scopes
     assert all(lease.scopes == (scope,) for lease in leases)
     assert scope.policy.bandwidth_bps == 1000
+    house.grant(house.sessions["s1"], kind="http", name="more", limits=ExchangeLimits(max_total_payload=5, idle_timeout_s=2.0))
+    limited = house.registry.lookup("http", "more.localhost")
+    assert limited is not None
+    assert limited.scopes[0] is scope, "its own limits are kept in addition"
+    assert limited.scopes[1].policy == Policy(max_total_payload=5, idle_timeout_s=2.0)
     free = House(engine)
     free.grant(free.session("s3"), kind="tcp")
     assert [lease.scopes for lease in free.registry.of_session("s3")] == [()]

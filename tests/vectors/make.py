@@ -25,6 +25,7 @@ from portway.protocol.control.messages import (
     Claim,
     Drain,
     Ended,
+    ExchangeLimits,
     Granted,
     Hello,
     Limits,
@@ -105,6 +106,9 @@ def control_messages() -> dict[str, Message]:
         "AskTicket": AskTicket(id=1),
         "Claim of a random name": Claim(id=2, kind="http"),
         "Claim of a name": Claim(id=3, kind="http", name="app", takeover=True),
+        "Claim with limits": Claim(
+            id=8, kind="http", name="app", limits=ExchangeLimits(idle_timeout_s=30.0, max_rate_bps=1_000_000, max_total_payload=1 << 33)
+        ),
         "Claim of a host": Claim(id=4, kind="http", host="app.example.org"),
         "Claim of a port": Claim(id=6, kind="tcp", port=20001),
         "Release": Release(id=5, tunnel=1),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from portway.agent.connect import AgentSession
 from portway.agent.events import AgentEvent, Connecting, Offline, Refused
 from portway.agent.identity import ensure_identity
+from portway.agent.limits import split_policy
 from portway.agent.needs import SessionNeeds
 from portway.agent.origins import Origins
 from portway.agent.settings import AgentSettings, TunnelRequest
@@ -105,4 +106,5 @@ def tls_of(settings: AgentSettings) -> AgentTls | None:
 
 
 def _wish(tunnel: TunnelRequest) -> Wish[TunnelRequest]:
-    return Wish(tunnel.kind, tunnel, name=tunnel.name, host=tunnel.host, port=tunnel.port, takeover=tunnel.takeover)
+    limits = split_policy(tunnel)[1]
+    return Wish(tunnel.kind, tunnel, name=tunnel.name, host=tunnel.host, port=tunnel.port, takeover=tunnel.takeover, limits=limits)

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Callable
 
 from portway.agent.events import AgentEvent, RelayDone
+from portway.agent.limits import split_policy
 from portway.agent.reach import Reach, origin_tls
 from portway.agent.resolver import Resolver
 from portway.agent.settings import TunnelRequest
@@ -46,7 +47,7 @@ class Origins:
         self._claims = claims
         self._early: dict[Channel, tuple[int, bytes, Timer]] = {}
         self._resolver = Resolver(reactor)
-        self.scopes: dict[TunnelRequest, Scopes] = {wish.subject: scopes_of(reactor, wish.subject.policy) for wish in claims}
+        self.scopes: dict[TunnelRequest, Scopes] = {wish.subject: scopes_of(reactor, split_policy(wish.subject)[0]) for wish in claims}
         """What the relays of each tunnel are held to."""
         self._contexts: dict[TunnelRequest, ssl.SSLContext | None] = {wish.subject: origin_tls(wish.subject.target) for wish in claims}
 

@@ -25,7 +25,7 @@ class TunnelRequest:
     takeover: bool = False
     """Take the name or port even from a session of ours that still answers."""
     policy: Policy = UNLIMITED
-    """What each of the tunnel's relays may do here, beside the origin, and what they share."""
+    """What each connection of the tunnel (of http: each request) may do, and what they share; see `agent/limits.py`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

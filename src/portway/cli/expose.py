@@ -8,7 +8,7 @@ import click
 
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.agent.target import parse_target
-from portway.cli.limits import RATES, limits_options, read_limits
+from portway.cli.limits import limits_options, read_limits
 from portway.cli.options import agent_options, output_options
 from portway.errors import ConfigError
 
@@ -49,7 +49,7 @@ links_option = click.option(
 
 
 class _Limits(TypedDict, total=False):
-    """What `tcp` takes of `limits_options`, and `http` two of."""
+    """What `http` and `tcp` take of `limits_options`."""
 
     idle_timeout: str | None
     min_rate: str | None
@@ -76,7 +76,7 @@ class _Options(_Limits):
 @click.option("--name", metavar="NAME", default="", envvar="PORTWAY_NAME", show_envvar=True, help="Name below the server's domain.")
 @click.option("--host", metavar="HOST", default="", envvar="PORTWAY_HOST", show_envvar=True, help="A whole host name instead.")
 @takeover_option
-@limits_options(*RATES, environment=True)
+@limits_options(environment=True)
 @plaintext_option
 @links_option
 @ca_option
@@ -85,7 +85,8 @@ class _Options(_Limits):
 def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Options]) -> int:
     """Show a local web service: TARGET is 3000, host:port, https://host:port or unix:/path.
 
-    Without --name or --host the server chooses a name that nobody guesses. SIZE is 100mb, 10MiB or 4096 (bytes).
+    Without --name or --host the server chooses a name that nobody guesses. SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m
+    or 500ms. Limits of a connection are those of a request with its answer, or of a WebSocket; rates those of a visitor.
     """
     if name and host:
         raise ConfigError("--name, --host: give one of them, a name below the server's domain or a whole host name")

@@ -42,21 +42,16 @@ _LIMITS = (
         "max_total_payload", "max_total_payload", "SIZE", parse_size_bytes, "End a connection that wants to carry more, both ways together."
     ),
 )
-RATES = ("max_rate", "bandwidth")
-"""What an http tunnel's agent can hold connections to: they outlive a visitor's request, so that nothing may end them."""
 
 
-def limits_options(*names: str, environment: bool = False) -> Callable[[Command], Command]:
-    """Add the options that limit relays (or those of these names); with `environment`, PORTWAY_… stands for each as well."""
+def limits_options(*, environment: bool = False) -> Callable[[Command], Command]:
+    """Add the options that limit relays; with `environment`, PORTWAY_… stands for each as well."""
 
     def add(command: Command) -> Command:
         for limit in reversed(_LIMITS):
-            if not names or limit.name in names:
-                variable = f"PORTWAY_{limit.name.upper()}" if environment else None
-                option = click.option(
-                    limit.flag, limit.name, metavar=limit.metavar, envvar=variable, show_envvar=environment, help=limit.help
-                )
-                command = option(command)
+            variable = f"PORTWAY_{limit.name.upper()}" if environment else None
+            option = click.option(limit.flag, limit.name, metavar=limit.metavar, envvar=variable, show_envvar=environment, help=limit.help)
+            command = option(command)
         return command
 
     return add

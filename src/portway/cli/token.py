@@ -50,7 +50,8 @@ def create(
     """Make a token and print its join string, alone, on stdout. It is never shown again.
 
     PATTERNS, RANGES and LIST are separated by commas; the options may also come several times.
-    SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m or 500ms. Limits hold for its tcp connections and WebSockets.
+    SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m or 500ms. Limits hold for its tcp connections,
+    WebSockets and HTTP requests.
     """
     from portway.clock import wall
     from portway.protocol.scram import make_verifier

@@ -8,11 +8,12 @@ from weakref import WeakValueDictionary
 
 from portway.clock import Clock, wall
 from portway.config.values import PortRange
-from portway.engine.limits import Scope, Scopes
+from portway.engine.limits import Scope, Scopes, scopes_of
+from portway.engine.policy import Policy
 from portway.engine.reactor import Reactor
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control import codes
-from portway.protocol.control.messages import Claim, Granted
+from portway.protocol.control.messages import Claim, ExchangeLimits, Granted
 from portway.server.access.tokens import TokenRecord, Wanted, may_claim
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
 from portway.server.session import Session
@@ -113,7 +114,10 @@ class Granter:
 
     async def _grant_host(self, session: Session, claim: Claim) -> Lease:
         host = self._addresses.host_of(claim, self._random_bytes)
-        return await self._claim(session, LeaseKey("http", host), Wanted("http", host=host), takeover=claim.takeover)
+        own = () if claim.limits is None else scopes_of(self._reactor, _policy_of(claim.limits))
+        lease = await self._claim(session, LeaseKey("http", host), Wanted("http", host=host), takeover=claim.takeover)
+        lease.scopes += own
+        return lease
 
     async def _grant_port(self, session: Session, claim: Claim) -> Lease:
         if claim.port:
@@ -220,3 +224,14 @@ class Granter:
     def _gone(self, lease: Lease) -> None:
         self._ports.close(lease)
         self._on_event(LeaseDown(lease.tunnel_id, self._addresses.url(lease.key.kind, lease.address)))
+
+
+def _policy_of(limits: ExchangeLimits) -> Policy:
+    """Return what an agent asks for, for the requests of its tunnel."""
+    return Policy(
+        idle_timeout_s=limits.idle_timeout_s or None,
+        min_rate_bpm=limits.min_rate_bpm or None,
+        max_rate_bps=limits.max_rate_bps or None,
+        max_lifetime_s=limits.max_lifetime_s or None,
+        max_total_payload=limits.max_total_payload or None,
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from portway.errors import PeerError
-from portway.protocol.control.messages import Claim, Granted, Refused
+from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, Refused
 
 W = TypeVar("W")
 
@@ -21,6 +21,8 @@ class Wish(Generic[W]):
     host: str = ""
     port: int = 0
     takeover: bool = False
+    limits: ExchangeLimits | None = None
+    """What the server shall hold the tunnel's requests to."""
     request_id: int = 0
     """The id of its claim within this session, 0 before it; the same when it is asked again, so that once is enough."""
     granted: Granted | None = None
@@ -28,7 +30,15 @@ class Wish(Generic[W]):
 
     def claim(self) -> Claim:
         """Return the request for it, with the address that was granted before, if there was one."""
-        return Claim(id=self.request_id, kind=self.kind, name=self.name, host=self.host, port=self.port, takeover=self.takeover)
+        return Claim(
+            id=self.request_id,
+            kind=self.kind,
+            name=self.name,
+            host=self.host,
+            port=self.port,
+            takeover=self.takeover,
+            limits=self.limits,
+        )
 
     def remember(self, granted: Granted) -> None:
         """Keep what was granted, so that the next session asks for the same address.

@@ -97,6 +97,19 @@ class AskTicket(_Message, frozen=True, kw_only=True):
     id: RequestId
 
 
+class ExchangeLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What each request of an http tunnel, or WebSocket, is held to at the server, which alone can tell them apart; 0: no limit."""
+
+    idle_timeout_s: Seconds = 0.0
+    min_rate_bpm: U64 = 0
+    """Bytes a minute, both ways together."""
+    max_rate_bps: U64 = 0
+    """Bytes a second of one visitor's connection, each way."""
+    max_lifetime_s: Seconds = 0.0
+    max_total_payload: U64 = 0
+    """Bytes of both bodies."""
+
+
 class Claim(_Message, frozen=True, kw_only=True):
     """Asks for a public address; answered by Granted or Refused. Asking again for what one holds is no error."""
 
@@ -110,6 +123,8 @@ class Claim(_Message, frozen=True, kw_only=True):
     """tcp: the wished public port; 0 = any free one."""
     takeover: bool = False
     """Take the name from another live session of the same identity."""
+    limits: ExchangeLimits | None = None
+    """http: in addition to the token's."""
 
 
 class Release(_Message, frozen=True, kw_only=True):
