@@ -51,10 +51,12 @@ def ratio(results: Results, system: str, peer: str, key: str) -> str:
 
 
 def ratio_table(results: Results, figures: Sequence[Figure], system: str) -> str:
-    """How one system stands to each of the others."""
+    """How one system stands to each of the others; empty without any of them."""
     peers = [
         peer for peer in results.systems if peer != system and (not peer.startswith(PORTWAY) or peer == DIRECT) and results.measured(peer)
     ]
+    if not peers:
+        return ""
     rows = []
     for figure in figures:
         better = "more is better" if figure.more_is_better else "less is better"
@@ -98,8 +100,9 @@ def report(
     ]
     parts += ["## Figures", figures_table(results, figures)]
     ours = [system for system in results.systems if system.startswith(PORTWAY) and results.measured(system)]
-    if ours:
-        parts += ["## Ratios", *(ratio_table(results, figures, system) for system in ours)]
+    ratios = [text for system in ours if (text := ratio_table(results, figures, system))]
+    if ratios:
+        parts += ["## Ratios", *ratios]
     if results.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in results.notes)]
     lines = [target_line(target, results, labels) for target in goals[0] if target.key in labels]

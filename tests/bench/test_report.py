@@ -87,3 +87,11 @@ def test_the_report_holds_machine_figures_ratios_notes_and_targets() -> None:
     assert "- met: portway x · speed, GB/s ≥ 1.5 x peer a: 2.00x" in text
     assert "- MISSED: portway x · delay, ms ≤ 1: 2.00" in text
     assert "- peer c: c not installed (apt install c)" in text
+
+
+def test_without_anybody_to_compare_with_there_are_no_ratios() -> None:
+    alone = Results(("portway x", "peer c"))
+    alone.add("portway x", {"speed": 1.0})
+    alone.absent("peer c", ["speed"], "not installed")
+
+    assert "Ratios" not in report(alone, [SPEED], {"cores": "2"}, ["quiet"], ([], []))
