@@ -23,6 +23,8 @@ class StubbornOrigin:
         """Serve at once, each connection in a thread."""
         self.release = threading.Event()
         self.hellos = 0
+        self.poured = 0
+        """Bytes that all answers of /pour together have handed to the kernel."""
         self._stalled: set[int] = set()
         self._swallowed: dict[int, int] = {}
         self._news = threading.Condition()
@@ -66,14 +68,18 @@ class StubbornOrigin:
             rest = memoryview(block)
             while rest:
                 if not writable.poll(STILL_S * 1000):
-                    self._note_stalled(sock)
+                    self._note_stalled(sock, True)
                     writable.poll()
-                rest = rest[sock.send(rest) :]
+                    self._note_stalled(sock, False)
+                sent = sock.send(rest)
+                rest = rest[sent:]
+                with self._news:
+                    self.poured += sent
         sock.setblocking(True)
 
-    def _note_stalled(self, sock: socket.socket) -> None:
+    def _note_stalled(self, sock: socket.socket, stalled: bool) -> None:
         with self._news:
-            self._stalled.add(sock.fileno())
+            (self._stalled.add if stalled else self._stalled.discard)(sock.fileno())
             self._news.notify_all()
 
     def _swallow(self, sock: socket.socket, head: bytes) -> None:

@@ -20,13 +20,14 @@ from tests.e2e.world import World, event, events
 from tests.kit.programs import Finished, Program
 
 ROOT = Path(__file__).resolve().parents[2]
-LINE_MBIT = 50
+LINE_MBIT = 10
+"""A piece takes the line's whole attention for 13 ms: a relay that wakes up late on a busy machine still gives most of it."""
 RTT_S = 0.04
 
 
 @contextmanager
 def line(world: World) -> Iterator[int]:
-    """A line of 50 Mbit/s and 40 ms to the agents' port; yields its own port."""
+    """A line of 10 Mbit/s and 40 ms to the agents' port; yields its own port."""
     target = ["127.0.0.1", str(world.agents_port), str(RTT_S / 2), str(LINE_MBIT * 125_000)]
     with Program([sys.executable, "-m", "bench.load.line", "127.0.0.1", "0", *target], cwd=ROOT, name="line") as relay:
         yield int(relay.expect(r"^(\d+)$")[1])
@@ -54,7 +55,7 @@ def told(ended: Finished, name: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == name]
 
 
-def test_a_line_of_50_megabits_is_found_and_named(world: World) -> None:
+def test_a_line_of_10_megabits_is_found_and_named(world: World) -> None:
     server = world.start_server()
     join = world.token()
     with line(world) as port:

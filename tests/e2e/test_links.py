@@ -18,9 +18,15 @@ from tests.kit.origins import RawOrigin, pour
 from tests.kit.programs import Program
 from tests.kit.streams import stream_hash
 
-SIZE = 120_000_000
+SIZE = 60_000_000
 PACE_BYTES_PER_S = 20_000_000
-"""Twice what makes a link busy, so that each transfer brings one more link; and six seconds long."""
+"""Three seconds long: nobody is done before the others are under way, and before the cut."""
+
+FAR_BYTES = 2_000_000
+"""How far each transfer is when a link is cut; it has more than two seconds for that."""
+
+QUIET = 256
+"""So many visitors keep a link busy however slow the machine is: see `agent/link_policy`. A large transfer would have to be fast."""
 
 CROWD = 10_000
 DESCRIPTORS = CROWD + 500
@@ -77,49 +83,94 @@ async def told(program: Program, name: str, number: int = 1) -> dict[str, Any]:
 async def links_told(agent: Program, count: int) -> None:
     """Wait until the agent has told of so many links."""
     async with asyncio.timeout(20):
-        while not any(news["links"] == count for news in events(agent, "links_changed")):  # noqa: ASYNC110 - from a pipe
+        while not has_told_of(agent, count):  # noqa: ASYNC110 - from a pipe
             await asyncio.sleep(0.02)
 
 
-async def download(port: int, seed: int, size: int = SIZE) -> str:
-    """Read a transfer at its pace and tell how it ended."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"{size} {seed}\n".encode())
-    digest, count, begun = hashlib.sha256(), 0, time.monotonic()
-    try:
-        async with asyncio.timeout(60):
-            while data := await reader.read(1 << 18):
-                digest.update(data)
-                count += len(data)
-                await asyncio.sleep(max(0.0, begun + count / PACE_BYTES_PER_S - time.monotonic()))
-    except ConnectionError:
-        return "broken"
-    finally:
-        writer.close()
-    return "whole" if (count, digest.hexdigest()) == (size, stream_hash(size, seed)) else f"wrong after {count}"
+def has_told_of(agent: Program, count: int) -> bool:
+    """Return whether the agent has told of so many links."""
+    return any(news["links"] == count for news in events(agent, "links_changed"))
+
+
+class Transfer:
+    """A visitor who begins to read, waits until all may go on, and then reads at his pace."""
+
+    def __init__(self, port: int, seed: int, go_on: asyncio.Event, size: int = SIZE) -> None:
+        self.count = 0
+        self._port, self._seed, self._size, self._go_on = port, seed, size, go_on
+
+    async def run(self) -> str:
+        """Return how it ended."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(f"{self._size} {self._seed}\n".encode())
+        digest = hashlib.sha256()
+        try:
+            digest.update(data := await reader.readexactly(1))
+            self.count += len(data)
+            await self._go_on.wait()
+            begun = time.monotonic()
+            async with asyncio.timeout(60):
+                while data := await reader.read(1 << 18):
+                    digest.update(data)
+                    self.count += len(data)
+                    await asyncio.sleep(max(0.0, begun + self.count / PACE_BYTES_PER_S - time.monotonic()))
+        except ConnectionError:
+            return "broken"
+        finally:
+            writer.close()
+        whole = (self.count, digest.hexdigest()) == (self._size, stream_hash(self._size, self._seed))
+        return "whole" if whole else f"wrong after {self.count}"
+
+
+async def until_all_read(transfers: list[Transfer], least: int) -> None:
+    """Wait until each has got so many bytes."""
+    async with asyncio.timeout(30):
+        while min(transfer.count for transfer in transfers) < least:  # noqa: ASYNC110 - counted where the bytes are
+            await asyncio.sleep(0.01)
+
+
+async def crowd_in(crowd: list[Visitor], port: int, agent: Program, links: int) -> None:
+    """Let visitors who say nothing come in until there are so many links; the quietest link gets most of them, not all."""
+    come = QUIET
+    async with asyncio.timeout(30):
+        while not has_told_of(agent, links):
+            crowd += [await asyncio.open_connection("127.0.0.1", port) for _ in range(come)]
+            come = 8
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("cut", [0, 2], ids=["the link with the control messages", "the youngest link"])
 def test_a_link_of_three_cut_in_mid_transfer_breaks_its_own_transfer_and_nothing_else(world: World, cut: int) -> None:
+    """Each transfer comes when a link is new: it has no visitors, so he gets that one."""
+
     async def scene(origin: RawOrigin) -> None:
-        async with published(world, origin.port, links_max=3) as (agent, port, cords), asyncio.TaskGroup() as visitors:
-            transfers = [visitors.create_task(download(port, 0))]
-            for links in (2, 3):
-                await links_told(agent, links)
-                transfers.append(visitors.create_task(download(port, links)))
-            await asyncio.sleep(0.5)  # in mid-transfer, all three
-            assert not any(transfer.done() for transfer in transfers)
-            cords.cut(cut)
-            outcomes = [await transfer for transfer in transfers]
-            assert sorted(outcomes) == ["broken", "whole", "whole"]
-            assert await download(port, 9, 1_000_000) == "whole", "the port is still this session's"
+        async with published(world, origin.port, links_max=3) as (agent, port, cords):
+            crowd: list[Visitor] = []
+            transfers: list[Transfer] = []
+            go_on = asyncio.Event()
+            async with asyncio.TaskGroup() as visitors:
+                outcomes = []
+                for links in (1, 2, 3):
+                    if links > 1:
+                        await crowd_in(crowd, port, agent, links)
+                    transfers.append(Transfer(port, links, go_on))
+                    outcomes.append(visitors.create_task(transfers[-1].run()))
+                    await until_all_read(transfers, 1)
+                go_on.set()
+                await until_all_read(transfers, FAR_BYTES)
+                assert not any(outcome.done() for outcome in outcomes), "all three are in mid-transfer"
+                cords.cut(cut)
+            assert [outcome.result() for outcome in outcomes] == ["broken" if link == cut else "whole" for link in range(3)]
+            assert await Transfer(port, 9, go_on, 1_000_000).run() == "whole", "the port is still this session's"
             assert not list(events(agent, "offline"))
             assert len(list(events(agent, "online"))) == 1
             assert not list(events(world.programs[0], "session_down"))
             assert not list(events(world.programs[0], "lease_down"))
+            for _, writer in crowd:
+                writer.transport.abort()
         await told(world.programs[0], "lease_down")  # the good-bye found a link that lives
 
-    with RawOrigin(pour) as origin:
+    with more_descriptors(), RawOrigin(pour) as origin:
         asyncio.run(scene(origin))
 
 
