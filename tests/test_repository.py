@@ -150,6 +150,22 @@ def test_no_file_cites_a_page_that_a_reader_of_this_repository_has_not() -> None
     assert cited == [], "cite a decision (ADR 0004), a document or an RFC"
 
 
+def test_every_threat_that_is_cited_is_explained_and_names_its_proof() -> None:
+    page = (ROOT / "docs" / "threats.md").read_text()
+    explained = set(re.findall(r"(?m)^\| ([A-Z][0-9]+) \|", page))
+    cited = {
+        number
+        for path, text in texts()
+        if path.suffix != ".md"
+        for several in re.findall(r"\bthreats ([A-Z][0-9]+(?:, [A-Z][0-9]+)*)", text)
+        for number in several.split(", ")
+    }
+    proofs = re.findall(r"`(tests/[a-z0-9_/.]+)`", page)
+
+    assert cited <= explained
+    assert [name for name in proofs if not (ROOT / name).exists()] == []
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     lost = [
         f"{name_of(path)}: {target}"

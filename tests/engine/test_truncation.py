@@ -1,4 +1,4 @@
-"""Whatever is cut, and wherever: a visitor never takes half an answer for a whole one (threats F10, I2)."""
+"""Whatever is cut, and wherever: a visitor never takes half an answer for a whole one (threats B1)."""
 
 import random
 from contextlib import ExitStack

@@ -9,7 +9,7 @@ from portway.protocol.sources import source_of
 
 STRANGERS_MAX = 512
 """Links in all that have not logged in. Each holds about 60 kB (TLS, mux, message buffers), so 30 MB at most; after a
-restart 500 agents may log in at once (threats R2)."""
+restart 500 agents may log in at once."""
 
 STRANGERS_PER_SOURCE_MAX = 128
 """The same from one address: an office behind one NAT after a restart, but a quarter of all places at most."""

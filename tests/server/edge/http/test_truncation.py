@@ -1,4 +1,4 @@
-"""What breaks off is seen to break off: never a clean end (threats, finding 8)."""
+"""What breaks off is seen to break off: never a clean end (threats B1)."""
 
 import socket
 import threading

@@ -331,7 +331,7 @@ class Exchange:
         self._visitor.gone(self._response.status if self._response is not None else 502)
 
     def _truncate(self) -> None:
-        """The answer cannot be completed: the visitor must see that, whatever its framing (threats, finding 8)."""
+        """The answer cannot be completed: the visitor must see that, whatever its framing (threats B1)."""
         self._end_stream()
         self._visitor.gone(self._response.status if self._response is not None else 502)
 
