@@ -87,6 +87,19 @@ def test_no_function_is_too_long_to_read() -> None:
     assert long == {}
 
 
+def test_no_coroutine_stands_on_a_visitors_way() -> None:
+    way = ("engine/", "mux/", "server/edge/", "session/opening.py", "agent/origins.py", "agent/reach.py")
+    waiting = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in modules()
+        if str(path.relative_to(SOURCES)).startswith(way)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith)
+    ]
+
+    assert waiting == [], "accepting a visitor, opening his stream and moving his bytes is the reactor's (ADR 0002)"
+
+
 def test_every_module_has_a_test_in_the_folder_that_mirrors_its_own() -> None:
     untested = []
     for path in modules():
