@@ -1,6 +1,6 @@
 """A gate keeps the promises of the channel behind it, and lets no more through than it may."""
 
-from portway.engine.bucket import Bucket
+from portway.engine.bucket import LAPSE_S, Bucket
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.gate import Gate, Quota
 from portway.engine.memory_channel import memory_pair
@@ -52,6 +52,19 @@ def test_a_used_up_quota_shows_room_for_the_one_byte_that_ends_it(engine: Engine
     assert other.send(b"d") == 0
     assert told == ["spent"]
     assert read_now(reader) == b"abcabc"
+
+
+def test_what_was_kept_since_there_was_more_credit_has_to_wait_as_well(engine: EngineLoop) -> None:
+    sink, reader = memory_pair(engine.reactor)
+    clock = Clockwork()
+    gate = Gate(sink, (Bucket(clock, 1000),), None)
+    assert gate.room() == 50
+    clock.pass_time(3 * LAPSE_S)
+    assert gate.send(bytes(500)) == gate.send_headroom(memoryview(bytes(500)), 488) == 0, "the credit was taken back meanwhile"
+    sent = 0
+    while gate.room():
+        sent += gate.send(bytes(500))
+    assert sent == len(read_now(reader)) == 100
 
 
 def test_credit_that_comes_is_told_as_the_sinks_own_room(engine: EngineLoop) -> None:

@@ -1,4 +1,4 @@
-"""A token bucket that many relays draw from in equal parts, with one timer for all of them, and none while nobody waits."""
+"""A token bucket that many relays draw from in equal parts, with two timers for all of them, and none while nobody sends."""
 
 import heapq
 from collections.abc import Callable
@@ -17,6 +17,8 @@ GRANT_BYTES_MIN = 1024
 """Below this a system call carries too little, unless the rate itself is lower than twenty times as much a second."""
 GRANT_S = 0.025
 """What is granted at a time, in seconds of the rate, between these bounds."""
+LAPSE_S = 0.25
+"""How long a grant may lie unused: else everybody who ever sent a little would keep some for a day when all of them send."""
 ARREARS_GRANTS = 4
 """How far a relay that was busy elsewhere (in another bucket, with a slow peer) may catch up with the others, in grants."""
 SLICES = 4
@@ -42,7 +44,7 @@ class Clockwork(Protocol):
 class Share:
     """One relay's part in a bucket, for one direction."""
 
-    __slots__ = ("bucket", "credit", "tag", "waiting", "wake")
+    __slots__ = ("bucket", "credit", "lent_at", "tag", "waiting", "wake")
 
     def __init__(self, bucket: "Bucket", wake: Callable[[], None]) -> None:
         """`wake` is called from the ready queue when there is credit again, after `ask` gave none."""
@@ -51,6 +53,8 @@ class Share:
         """Bytes that may pass; whoever passes them takes them off. Taken from the bucket already."""
         self.tag = bucket.tag
         """How far it was served, in bytes on the bucket's own scale: the lowest comes first."""
+        self.lent_at = 0.0
+        """When it was granted something the last time."""
         self.waiting = False
         self.wake = wake
 
@@ -72,10 +76,13 @@ class Bucket:
     Who finds the bucket empty waits, and is served by start-time fair queueing (Goyal, Vin, Cheng 1996): each share has a tag that
     grows with what it was granted, and the lowest tag comes first. So relays that want more than their part get equal parts, those
     that want less get what they want, and whoever was held up by another bucket catches up, within bounds. A grant stays with
-    its share until it is used.
+    its share until it is used, or taken back after a while.
     """
 
-    __slots__ = ("_arrears", "_at", "_clock", "_grant", "_grant_min", "_level", "_number", "_queue", "_timer", "rate_bps", "tag", "waiting")
+    __slots__ = (
+        *("_arrears", "_at", "_clock", "_grant", "_grant_min", "_lapse", "_lent", "_level", "_number", "_queue", "_timer"),
+        *("rate_bps", "tag", "waiting"),
+    )
 
     def __init__(self, clock: Clockwork, rate_bps: int) -> None:
         """Let `rate_bps` bytes a second through, from now on."""
@@ -94,6 +101,9 @@ class Bucket:
         """A heap by tag, then by order of arrival; with shares that wait no more, for a while."""
         self._number = 0
         self._timer: Timer | None = None
+        self._lent: dict[Share, int] = {}
+        """Who was granted something lately, with its credit when it was last looked at and what it was granted since."""
+        self._lapse: Timer | None = None
 
     def grant(self, share: Share) -> int:
         """Return bytes for `share`, or 0 and let it wait."""
@@ -107,6 +117,7 @@ class Bucket:
                 self._level -= granted
                 self.tag = share.tag
                 share.tag += granted
+                self._note(share, granted)
                 return granted
         share.waiting = True
         self.waiting += 1
@@ -117,6 +128,10 @@ class Bucket:
     def forget(self, share: Share) -> None:
         """Let `share` wait no more, and take its unused credit back."""
         self._level += share.credit
+        self._lent.pop(share, None)
+        if not self._lent and self._lapse is not None:
+            self._lapse.cancel()
+            self._lapse = None
         if share.waiting:
             share.waiting = False
             self.waiting -= 1
@@ -130,11 +145,39 @@ class Bucket:
         self._number += 1
         heapq.heappush(self._queue, (share.tag, self._number, share))
 
+    def _note(self, share: Share, granted: int) -> None:
+        """See later what becomes of what is granted now, to a share without credit."""
+        share.lent_at = self._at
+        self._lent[share] = self._lent.get(share, 0) + granted
+        if self._lapse is None:
+            self._lapse = self._clock.call_later(LAPSE_S, self._take_back)
+
+    def _take_back(self) -> None:
+        """Take back what was granted and is not used: of each credit more than twice what it was used for meanwhile."""
+        self._lapse = None
+        self._fill()
+        unused = 0
+        for share, lent in list(self._lent.items()):
+            if self._at - share.lent_at >= LAPSE_S:
+                kept = min(share.credit, 2 * (lent - share.credit))
+                unused += share.credit - kept
+                share.tag -= share.credit - kept
+                share.credit = self._lent[share] = kept
+                if not kept:
+                    del self._lent[share]
+        self._level = max(self._level, min(self._full, self._level + unused))
+        if self._lent:
+            self._lapse = self._clock.call_later(LAPSE_S, self._take_back)
+
+    @property
+    def _full(self) -> float:
+        return max(self.rate_bps * (DEBT_S_MAX if self.waiting else BURST_S), self._grant_min)
+
     def _fill(self) -> None:
         """Add what came due since the last time."""
         now = self._clock.now
         passed_s, self._at = now - self._at, now
-        full = max(self.rate_bps * (DEBT_S_MAX if self.waiting else BURST_S), self._grant_min)
+        full = self._full
         if self._level < full and passed_s > 0:
             self._level = min(full, self._level + passed_s * self.rate_bps)
 
@@ -165,6 +208,7 @@ class Bucket:
                 if share.credit < self._grant:
                     self._push(share)
         for share in served:
+            self._note(share, share.credit)
             share.waiting = False
             self._clock.soon(share.wake)
         self.waiting -= len(served)

@@ -90,12 +90,15 @@ class Gate:
         self._sink.on_broken()
 
     def _passing(self, count: int) -> int:
-        """Return how many of `count` bytes may pass; the other direction may have used up what there was room for."""
+        """Return how many of `count` bytes may pass: what there was room for may be used up, by the other direction, or taken back."""
         quota = self._quota
         if quota is not None and quota.left < count and not self._shut:
             count = quota.left
             if not count:
                 quota.on_spent()
+        for share in self._shares:
+            if share.credit < count:
+                count = share.credit
         return 0 if self._shut else count
 
     def _passed(self, count: int) -> int:
