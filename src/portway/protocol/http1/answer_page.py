@@ -24,7 +24,8 @@ p{margin:0 0 16px;overflow-wrap:anywhere}
 footer{margin-top:32px;padding-top:16px;border-top:1px solid var(--line);color:var(--soft);font-size:13px;
 display:flex;justify-content:space-between;gap:16px}
 code{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
-@media (max-width:480px){main{padding:28px 24px}h1{font-size:24px}}
+@media (max-width:480px){body{grid-template-columns:minmax(0,1fr);padding:16px}main{padding:28px 20px}h1{font-size:24px}
+.path{font-size:12px}.path li{gap:4px}.path li+li::before{min-width:4px;margin:0 3px}}
 """
 
 STYLE_HASH = b"sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode("utf-8")).digest())
