@@ -55,9 +55,9 @@ class RawAgent:
         self.login = await log_in(self.control, credentials, binding=self.binding, random_bytes=secrets.token_bytes)
         return self.login
 
-    async def attach(self, ticket: bytes, key: bytes) -> Welcome:
+    async def attach(self, ticket: bytes, key: bytes, hint: str = "") -> Welcome:
         """Join a session with a ticket."""
-        return await attach(self.control, ticket, key)
+        return await attach(self.control, ticket, key, hint)
 
     async def ask(self, request: Message, answer: type[M]) -> M:
         """Send a request and return its answer, which must be of the kind."""
@@ -120,10 +120,10 @@ async def raw_reactor() -> AsyncIterator[RawReactor]:
         reactor.close()
 
 
-async def raw_agent(reactor: RawReactor, join: JoinString) -> RawAgent:
-    """Dial the server of a join string."""
+async def raw_agent(reactor: RawReactor, join: JoinString, hint: str = "") -> RawAgent:
+    """Dial the server of a join string; `hint` is shown in the ClientHello."""
     tls = None if join.plaintext else agent_tls(join.host, join.pin)
-    agent = RawAgent(reactor, await dial(reactor, join.host, join.port, tls))
+    agent = RawAgent(reactor, await dial(reactor, join.host, join.port, tls, hint=hint))
     reactor.agents.append(agent)
     return agent
 

@@ -52,10 +52,10 @@ class AgentLink:
         self.stream = ControlStream(self.mux.open(), needs.reactor)
 
     @classmethod
-    async def dial(cls, needs: SessionNeeds, budgets: Budgets, number: int) -> "AgentLink":
+    async def dial(cls, needs: SessionNeeds, budgets: Budgets, number: int, hint: str = "") -> "AgentLink":
         """Return a new link to the server, verified and not yet logged in; raises as `links.dial.dial`."""
         join = needs.settings.join
-        return cls(needs, await dial(needs.reactor, join.host, join.port, needs.tls), budgets, number)
+        return cls(needs, await dial(needs.reactor, join.host, join.port, needs.tls, hint=hint), budgets, number)
 
     def __repr__(self) -> str:
         return f"<AgentLink {self.number}{' draining' if self.draining else ''} {self.mux!r}>"

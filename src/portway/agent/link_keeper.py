@@ -8,6 +8,7 @@ from portway.agent.link import AgentLink, Budgets
 from portway.agent.link_policy import SAMPLE_S, DrainOne, LinkPolicy, OpenOne
 from portway.agent.needs import SessionNeeds
 from portway.errors import PeerError, PortwayError, UnavailableError
+from portway.links.hint import is_hint
 from portway.protocol.control.messages import AskTicket, Message, Refused, Ticket
 from portway.session.login import Login, attach, error_of
 from portway.telemetry.logs import get_log
@@ -52,7 +53,7 @@ class LinkKeeper:
         self._opening = False
         self._numbers = 1
         self._moved = 0
-        self._asked: tuple[AskTicket, asyncio.Future[bytes]] | None = None
+        self._asked: tuple[AskTicket, asyncio.Future[Ticket]] | None = None
         self._parting: set[AgentLink] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._over = False
@@ -75,7 +76,7 @@ class LinkKeeper:
         _, answer = self._asked
         if not answer.done():
             if isinstance(message, Ticket):
-                answer.set_result(message.ticket)
+                answer.set_result(message)
             else:
                 answer.set_exception(error_of(message))
         return True
@@ -124,8 +125,9 @@ class LinkKeeper:
         try:
             ticket = await self._ticket()
             self._numbers += 1
-            link = await AgentLink.dial(self._needs, self._budgets, self._numbers)
-            welcome = await attach(link.stream, ticket, self._login.session_key)
+            hint = ticket.hint if is_hint(ticket.hint) else ""
+            link = await AgentLink.dial(self._needs, self._budgets, self._numbers, hint)
+            welcome = await attach(link.stream, ticket.ticket, self._login.session_key, "" if self._needs.tls else hint)
             if welcome.session != self._login.welcome.session:
                 raise PeerError(f"the server joined a further link to session {welcome.session}, not to {self._login.welcome.session}")
         except PortwayError as error:
@@ -145,10 +147,10 @@ class LinkKeeper:
         finally:
             self._opening = False
 
-    async def _ticket(self) -> bytes:
+    async def _ticket(self) -> Ticket:
         """Return a ticket for one more link."""
         request = AskTicket(id=self._needs.claims.new_request_id())
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
         self._asked = (request, answer)
         try:
             async with asyncio.timeout(TICKET_S_MAX):

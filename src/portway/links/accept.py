@@ -12,7 +12,7 @@ from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.engine.tls_channel import TlsChannel
-from portway.errors import BrokenChannel
+from portway.errors import BrokenChannel, MisuseError
 from portway.links.sockets import prepare
 from portway.links.tls import ALPN
 from portway.protocol.sources import source_of
@@ -46,13 +46,13 @@ class LinkListener:
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
+        sock: socket.socket | None,
         context: ssl.SSLContext | None,
         on_link: OnLink,
         on_failure: OnFailure = _ignore,
         limits: HandshakeLimits = DEFAULT_LIMITS,
     ) -> None:
-        """Accept on `sock`; with `context` None links are plain. `on_failure` hears of bad handshakes."""
+        """Accept on `sock`, or only `take`; with `context` None links are plain. `on_failure` hears of bad handshakes."""
         self.reactor = reactor
         self.limits = limits
         self._context = context
@@ -60,20 +60,24 @@ class LinkListener:
         self._on_failure = on_failure
         self._handshakes: set[_Handshake] = set()
         self._by_source: Counter[str] = Counter()
-        self._listener = Listener(reactor, sock, self._accept)
+        self._listener = None if sock is None else Listener(reactor, sock, self.take)
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """Where it listens, if it does."""
+        if self._listener is None:
+            raise MisuseError("this one listens nowhere")
         return self._listener.address
 
     def close(self) -> None:
         """Stop listening and break off handshakes under way."""
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
         for handshake in list(self._handshakes):
             handshake.abort()
 
-    def _accept(self, sock: socket.socket, address: Address) -> None:
+    def take(self, sock: socket.socket, address: Address) -> None:
+        """Shake hands on a connected, non-blocking socket."""
         prepare(sock)
         if self._context is None:
             self._on_link(SocketChannel(self.reactor, sock), address)

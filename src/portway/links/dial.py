@@ -16,8 +16,8 @@ DIAL_S_MAX = 10.0
 """For all of it; a server that needs longer is as good as away, and the next try comes by itself."""
 
 
-async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, timeout_s: float = DIAL_S_MAX) -> Channel:
-    """Return a link to the server, verified when `tls` is given, a plain one otherwise.
+async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, timeout_s: float = DIAL_S_MAX, *, hint: str = "") -> Channel:
+    """Return a link to the server, verified when `tls` is given, a plain one otherwise. `hint` is shown by the former (see `hint`).
 
     Raises:
         UnavailableError: the name is unknown, nothing listens, it takes too long, or the handshake fails.
@@ -31,7 +31,7 @@ async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, tim
             except UnavailableError as exc:
                 raise UnavailableError(f"cannot connect to {_named(host, port)} ({exc})") from exc
             prepare(sock)
-            return SocketChannel(reactor, sock) if tls is None else await _encrypt(reactor, sock, tls)
+            return SocketChannel(reactor, sock) if tls is None else await _encrypt(reactor, sock, tls, hint)
     except TimeoutError:
         raise UnavailableError(f"{_named(host, port)} did not answer within {timeout_s:g} s") from None
 
@@ -49,7 +49,8 @@ def _named(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls) -> TlsChannel:
+async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: str) -> TlsChannel:
+    tls.offer(hint)  # OpenSSL copies it into the connection; nobody can come in between
     link = TlsChannel(reactor, sock, tls.context, server_side=False, server_hostname=tls.server_name or None, feed_bytes=HELPING_BYTES)
     done: asyncio.Future[BrokenChannel | None] = asyncio.get_running_loop().create_future()
 

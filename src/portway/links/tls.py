@@ -21,6 +21,10 @@ class AgentTls:
     server_name: str = field(default="")
     """The name that the CA has to vouch for, empty with a pin."""
 
+    def offer(self, hint: str = "") -> None:
+        """Show `hint`, or nothing but that it is a link, in the ClientHello of connections that are made from now on."""
+        self.context.set_alpn_protocols([ALPN, hint] if hint else [ALPN])
+
     def check(self, certificate_der: bytes | None) -> None:
         """Compare the server's certificate with the pin.
 

@@ -93,8 +93,8 @@ async def log_in(stream: ControlStream, credentials: Credentials, *, binding: by
     return Login(welcome, client.session_key)
 
 
-async def attach(stream: ControlStream, ticket: bytes, session_key: bytes) -> Welcome:
-    """Join a further link to a session, with a ticket that the session asked for on another link.
+async def attach(stream: ControlStream, ticket: bytes, session_key: bytes, hint: str = "") -> Welcome:
+    """Join a further link to a session, with a ticket that the session asked for on another link. `hint`: a plain link's alone.
 
     Raises:
         RefusedError: `bad_ticket`.
@@ -102,7 +102,7 @@ async def attach(stream: ControlStream, ticket: bytes, session_key: bytes) -> We
     """
     try:
         async with asyncio.timeout(LOGIN_S_MAX):
-            stream.send(Attach(ticket=ticket, proof=attach_proof(session_key, ticket)))
+            stream.send(Attach(ticket=ticket, proof=attach_proof(session_key, ticket), hint=hint))
             welcome = await _expect(stream, Welcome)
     except TimeoutError:
         raise UnavailableError(f"the server did not answer on the new link within {LOGIN_S_MAX:g} s") from None

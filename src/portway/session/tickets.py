@@ -10,6 +10,9 @@ from portway.protocol.control import codes
 TICKET_BYTES = 32
 """256 bits: nobody guesses one."""
 
+WORKER_BYTES = 4
+"""Of these, where a server has several processes, the first ones name the one that issued it; 224 bits are left."""
+
 LIFE_S = 30.0
 """A ticket is asked for just before a dial; after this long it is worthless to whoever kept a copy."""
 
@@ -29,9 +32,11 @@ class Tickets:
     Kept by their hash, so that looking one up tells nothing through its timing.
     """
 
-    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
-        """`random_bytes` makes the tickets and must be cryptographic."""
+    def __init__(self, random_bytes: Callable[[int], bytes], worker: int = 0) -> None:
+        """`random_bytes` makes the tickets and must be cryptographic; `worker` is this process among several."""
         self._random_bytes = random_bytes
+        self._worker = worker
+        self._prefix = worker.to_bytes(WORKER_BYTES, "big") if worker else b""
         self._unused: dict[bytes, tuple[str, float]] = {}
         self._of_session: dict[str, list[bytes]] = {}
 
@@ -40,7 +45,7 @@ class Tickets:
 
     def issue(self, session_id: str, now: float) -> bytes:
         """Return a fresh ticket for one more link of the session."""
-        ticket = self._random_bytes(TICKET_BYTES)
+        ticket = self._prefix + self._random_bytes(TICKET_BYTES - len(self._prefix))
         key = _key(ticket)
         mine = self._of_session.setdefault(session_id, [])
         if len(mine) >= OUTSTANDING_MAX:
@@ -53,8 +58,10 @@ class Tickets:
         """Return the session that a ticket belongs to; whatever comes out, the ticket is worth nothing afterwards.
 
         Raises:
-            RefusedError: `bad_ticket`: unknown, used, or too old. Which one is not said.
+            RefusedError: `bad_ticket`: unknown, used, or too old. Which one is not said. `misdirected`: another process's.
         """
+        if self._worker and ticket[:WORKER_BYTES] != self._prefix:
+            raise RefusedError(codes.MISDIRECTED, codes.WORDS[codes.MISDIRECTED], "Dial again, with a new ticket and its hint.")
         key = _key(ticket)
         session_id, good_until = self._unused.pop(key, ("", 0.0))
         if session_id:

@@ -19,6 +19,7 @@ TOO_MANY_TUNNELS: Final = "too_many_tunnels"
 PORT_TAKEN: Final = "port_taken"
 NO_FREE_PORT: Final = "no_free_port"
 BAD_TICKET: Final = "bad_ticket"
+MISDIRECTED: Final = "misdirected"
 REPLACED: Final = "replaced"
 DRAINING: Final = "draining"
 TOO_MANY_LOGINS: Final = "too_many_logins"
@@ -49,6 +50,7 @@ WORDS: Final = MappingProxyType(
         NO_FREE_PORT: "every port of the server's range is in use",
         # How the conversation goes.
         BAD_TICKET: "the ticket is unknown, used, too old, or of another session",
+        MISDIRECTED: "the link came to another process of the server than its session",
         REPLACED: "another session of the same identity took the name over",
         DRAINING: "the server is shutting down and takes nothing new",
         TOO_MANY_LOGINS: "too many logins failed or are under way from this address",
@@ -62,5 +64,5 @@ WORDS: Final = MappingProxyType(
 )
 """Code → its meaning as half a sentence, for docs and for a peer that sent a code without a reason."""
 
-COME_BACK_LATER: Final = frozenset({DRAINING, TOO_MANY_LOGINS, SPEED_TEST_BUSY})
+COME_BACK_LATER: Final = frozenset({MISDIRECTED, DRAINING, TOO_MANY_LOGINS, SPEED_TEST_BUSY})
 """Codes that say nothing about the agent: it tries again with its usual back-off. Every other code is final."""

@@ -89,6 +89,8 @@ class Attach(_Message, frozen=True, kw_only=True):
     """From Ticket, at most 30 s old, good for one presentation."""
     proof: Secret32
     """HMAC-SHA256(session key, ticket)."""
+    hint: Text = ""
+    """The ticket's, on a plain link only: a TLS link shows it in its ClientHello."""
 
 
 class AskTicket(_Message, frozen=True, kw_only=True):
@@ -188,6 +190,8 @@ class Ticket(_Message, frozen=True, kw_only=True):
 
     id: RequestId
     ticket: Secret32
+    hint: Text = ""
+    """What to show in the clear when dialling with it, so that the link comes to the right process of the server; see links/hint.py."""
 
 
 class Granted(_Message, frozen=True, kw_only=True):
