@@ -27,8 +27,8 @@ from portway.protocol.control.messages import (
 from portway.protocol.join_string import JoinString
 from portway.server import sessions as sessions_module
 from portway.server.access import gate, pace
+from portway.server.door import DoorSettings
 from portway.server.events import LeaseDown, LeaseUp, LinksChanged, LoginRefused, SessionDown, SessionUp
-from portway.server.sessions import DoorSettings
 from portway.server.tunnels.lease import Owner
 from portway.session import control_stream
 from tests.kit.pair import RunningServer, running_server

@@ -76,11 +76,12 @@ class Listener:
         return host, port
 
     def close(self) -> None:
-        """Stop listening; connections in the kernel's backlog are reset."""
+        """Stop listening; connections in the kernel's backlog are reset, unless another process has the socket, too."""
         if not self._closed:
             self._closed = True
             if self._pause is not None:
                 self._pause.cancel()
+            self._reactor.unwatch(self._sock.fileno())  # another process's copy would keep it in the poller
             self._reactor.discard(self._sock)
 
     def _on_events(self, _mask: int) -> None:

@@ -115,6 +115,16 @@ class SocketChannel(Channel):
             self._on_last_close(END_ON_CLOSE)
             self._leave()
 
+    def duplicate(self) -> socket.socket:
+        """Return another descriptor of the same connection, to give it away; raises OSError when there is none free."""
+        return self._sock.dup()
+
+    def let_go(self) -> None:
+        """End this channel and nothing else: somebody has a duplicate, and the connection goes on there."""
+        if not self._closed:
+            self._reactor.unwatch(self._sock.fileno())  # the duplicate would keep it in the poller
+            self._leave()
+
     def _block(self) -> None:
         self._blocked = True
         if self._level is not None:

@@ -4,21 +4,18 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterator
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 from portway.clock import Clock, wall
 from portway.config.values import PortRange
-from portway.engine.limits import Scope, Scopes, scopes_of
-from portway.engine.policy import Policy
 from portway.engine.reactor import Reactor
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Claim, ExchangeLimits, Granted
 from portway.server.access.tokens import TokenRecord, Wanted, may_claim
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
-from portway.server.session import Session
+from portway.server.token_scopes import TokenScopes, scopes_asked_for
 from portway.server.tunnels.addresses import PublicAddresses
-from portway.server.tunnels.lease import Holder, Lease, LeaseKey
+from portway.server.tunnels.lease import Holder, Lease, LeaseKey, Owner
 from portway.server.tunnels.registry import NeedsProbe, Registry, in_use
 
 PROBE_S = 1.0
@@ -38,10 +35,30 @@ class Ports(Protocol):
         """Stop listening on it, if it was listened on."""
 
 
+class Claimer(Holder, Protocol):
+    """A live session that claims: one of this process, or what stands in for one of a worker."""
+
+    owner: Owner
+    token: TokenRecord
+    deciding: dict[int, asyncio.Event]
+    """Claims that are being decided, by their request id."""
+    answered: dict[int, Granted]
+    """What each claim was answered with."""
+    limits: dict[LeaseKey, ExchangeLimits | None]
+    """What is asked for tunnels whose claims are being decided, for who hears of the lease before that is over."""
+    over: bool
+
+    def remember_answer(self, answer: Granted) -> None:
+        """Keep a granted claim's answer for the case that the claim comes again."""
+
+    async def answers(self, within_s: float) -> bool:
+        """Return whether anything at all is heard from the agent within so many seconds of being pinged."""
+
+
 class Sessions(Protocol):
     """What granting has to know of the live sessions."""
 
-    def find(self, session_id: str) -> Session | None:
+    def find(self, session_id: str) -> Claimer | None:
         """Return a live session."""
 
     def replace(self, session_id: str, address: str) -> None:
@@ -74,10 +91,9 @@ class Granter:
         self._on_event = on_event
         self._random_bytes = random_bytes
         self._clock = clock
-        self._scopes: WeakValueDictionary[str, Scope] = WeakValueDictionary()
-        """By token id, as long as a lease or a relay is in it."""
+        self._scopes = TokenScopes(reactor)
 
-    async def grant(self, session: Session, claim: Claim) -> Granted:
+    async def grant(self, session: Claimer, claim: Claim) -> Granted:
         """Return the answer to a claim that holds; a claim that comes twice gets the same answer.
 
         A repeat may come while the first is still being decided: its link died, and the agent asks on the next one.
@@ -95,7 +111,9 @@ class Granter:
             del session.deciding[claim.id]
             decided.set()
 
-    async def _decide(self, session: Session, claim: Claim) -> Granted:
+    async def _decide(self, session: Claimer, claim: Claim) -> Granted:
+        if session.over:
+            raise UnavailableError("the session was lost before its claim was decided")
         before = session.answered.get(claim.id)
         if before is not None and any(lease.epoch == before.epoch for lease in self._registry.of_session(session.session_id)):
             return before
@@ -106,20 +124,24 @@ class Granter:
         self._on_event(LeaseUp(session.session_id, lease.tunnel_id, lease.key.kind, answer.url))
         return answer
 
-    def release(self, session: Session, tunnel_id: int) -> None:
+    def release(self, session: Claimer, tunnel_id: int) -> None:
         """Free a tunnel's address at once; a tunnel that the session does not have (any more) is no error."""
         for lease in self._registry.of_session(session.session_id):
             if lease.tunnel_id == tunnel_id:
                 self._registry.release(lease, lease.epoch)
 
-    async def _grant_host(self, session: Session, claim: Claim) -> Lease:
+    async def _grant_host(self, session: Claimer, claim: Claim) -> Lease:
         host = self._addresses.host_of(claim, self._random_bytes)
-        own = () if claim.limits is None else scopes_of(self._reactor, _policy_of(claim.limits))
-        lease = await self._claim(session, LeaseKey("http", host), Wanted("http", host=host), takeover=claim.takeover)
-        lease.scopes += own
+        key = LeaseKey("http", host)
+        session.limits[key] = claim.limits
+        try:
+            lease = await self._claim(session, key, Wanted("http", host=host), takeover=claim.takeover)
+        finally:
+            session.limits.pop(key, None)
+        lease.scopes += scopes_asked_for(self._reactor, claim.limits)
         return lease
 
-    async def _grant_port(self, session: Session, claim: Claim) -> Lease:
+    async def _grant_port(self, session: Claimer, claim: Claim) -> Lease:
         if claim.port:
             return await self._grant_asked_port(session, claim)
         self._check(session, Wanted("tcp"), extra=0)
@@ -136,7 +158,7 @@ class Granter:
             codes.NO_FREE_PORT, f"every port of {self._tcp_ports} is in use", "Stop a tcp tunnel, or ask the operator for more ports."
         )
 
-    async def _grant_asked_port(self, session: Session, claim: Claim) -> Lease:
+    async def _grant_asked_port(self, session: Claimer, claim: Claim) -> Lease:
         if claim.port not in self._tcp_ports:
             raise RefusedError(
                 codes.PORT_NOT_ALLOWED,
@@ -168,7 +190,7 @@ class Granter:
                 raise UnavailableError("the address changed hands while its port was opened") from None
             self._ports.open(lease)
 
-    async def _claim(self, session: Session, key: LeaseKey, wanted: Wanted, *, takeover: bool) -> Lease:
+    async def _claim(self, session: Claimer, key: LeaseKey, wanted: Wanted, *, takeover: bool) -> Lease:
         """Take an address in the registry, after a probe where one is needed."""
         self._registry.expire(self._reactor.refresh_now())
         known = self._registry.lookup(*key)
@@ -184,28 +206,19 @@ class Granter:
                 raise in_use(key)  # a third session was faster, and it is alive: it has just claimed
         if outcome.replaced is not None:
             self._sessions.replace(outcome.replaced.session_id, key.address)
-        outcome.lease.scopes = self._scopes_of(session.token)
+        outcome.lease.scopes = self._scopes.of(session.token)
         return outcome.lease
-
-    def _scopes_of(self, token: TokenRecord) -> Scopes:
-        """Return what limits a token's relays: one and the same for all its sessions."""
-        if token.grants.policy.limits_nothing:
-            return ()
-        scope = self._scopes.get(token.id)
-        if scope is None:
-            scope = self._scopes[token.id] = Scope(self._reactor, token.grants.policy)
-        return (scope,)
 
     async def _is_alive(self, holder: Holder) -> bool:
         session = self._sessions.find(holder.session_id)
         return session is not None and await session.answers(PROBE_S)
 
-    def _check(self, session: Session, wanted: Wanted, *, extra: int) -> None:
+    def _check(self, session: Claimer, wanted: Wanted, *, extra: int) -> None:
         """Ask the token; `extra` addresses that it has already are the ones that it asks for."""
         held = self._registry.count(session.token.id) - extra
         may_claim(session.token, wanted, domain=self._addresses.domain, held=held, now=self._clock())
 
-    def _free_ports(self, session: Session) -> Iterator[int]:
+    def _free_ports(self, session: Claimer) -> Iterator[int]:
         """Walk over the ports that nobody has and the token may have, from a random one, so that ports are not guessed."""
         first, size = self._tcp_ports.first, len(self._tcp_ports)
         start = int.from_bytes(self._random_bytes(4), "big") % size
@@ -224,14 +237,3 @@ class Granter:
     def _gone(self, lease: Lease) -> None:
         self._ports.close(lease)
         self._on_event(LeaseDown(lease.tunnel_id, self._addresses.url(lease.key.kind, lease.address)))
-
-
-def _policy_of(limits: ExchangeLimits) -> Policy:
-    """Return what an agent asks for, for the requests of its tunnel."""
-    return Policy(
-        idle_timeout_s=limits.idle_timeout_s or None,
-        min_rate_bpm=limits.min_rate_bpm or None,
-        max_rate_bps=limits.max_rate_bps or None,
-        max_lifetime_s=limits.max_lifetime_s or None,
-        max_total_payload=limits.max_total_payload or None,
-    )

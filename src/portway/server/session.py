@@ -6,11 +6,11 @@ from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
 from portway.mux.mux import Mux
-from portway.protocol.control.messages import Activity, Granted, Message
+from portway.protocol.control.messages import Activity, ExchangeLimits, Granted, Message
 from portway.server.access.pace import Pace
 from portway.server.access.tokens import TokenRecord
 from portway.server.activity import ActivityBatch
-from portway.server.tunnels.lease import OnStatus, Owner
+from portway.server.tunnels.lease import LeaseKey, OnStatus, Owner
 from portway.session.control_stream import ControlStream
 from portway.session.opening import open_visit
 
@@ -79,6 +79,8 @@ class Session:
         """Claims that are being decided, by their request id; at most one a link."""
         self.answered: dict[int, Granted] = {}
         """What each claim was answered with, by its request id: a claim that comes twice gets the same answer."""
+        self.limits: dict[LeaseKey, ExchangeLimits | None] = {}
+        """What is asked for tunnels whose claims are being decided."""
         self.pace = Pace(reactor.now)
         """How fast its requests are answered; what comes faster waits in the control stream's window."""
         self.over = False

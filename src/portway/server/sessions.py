@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 from portway import __version__
 from portway.clock import Clock, wall
@@ -11,6 +10,7 @@ from portway.engine.channel import Channel
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, PeerError, PortwayError, RefusedError, UnavailableError
+from portway.links.hint import hint_for
 from portway.mux.kept import KeptTotal
 from portway.mux.mux import MuxSettings
 from portway.protocol.control import codes
@@ -34,15 +34,14 @@ from portway.protocol.scram import ScramVerifier
 from portway.protocol.yamux.session import YamuxLimits
 from portway.server.access.gate import STRANGERS_MAX, Gate
 from portway.server.access.tokens import TokenRecord, check_alive
+from portway.server.door import DoorSettings, Grants, Leases
 from portway.server.events import LinksChanged, ServerEvent, SessionDown, SessionUp
 from portway.server.failures import Failures
-from portway.server.granting import Granter
 from portway.server.guest import Guest, Stranger, named
 from portway.server.session import LINKS_MAX, Session, SessionLink
 from portway.server.speed_tests import SpeedTests
 from portway.server.store import Store
 from portway.server.tunnels.lease import Owner
-from portway.server.tunnels.registry import Registry
 from portway.session.control_stream import ControlStream
 from portway.session.login import Admitted, admit, refusal_of, turn_away
 from portway.session.tickets import Tickets, bad_ticket, check_proof
@@ -68,20 +67,6 @@ _FAULTS = frozenset({codes.BAD_CREDENTIALS, codes.BAD_TICKET, codes.NOT_LOGGED_I
 log = get_log(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoorSettings:
-    """What steers the agents' door."""
-
-    binding: bytes | None
-    """SHA-256 of the certificate that links are encrypted with; None for plain links."""
-    decoy_seed: bytes = field(repr=False)
-    """Makes the verifiers of tokens that do not exist."""
-    grace_s: float
-    """Told to agents; the registry keeps it."""
-    region: str = ""
-    speed_tests: bool = True
-
-
 class Sessions:
     """All live sessions, and the links that want to become some.
 
@@ -91,7 +76,7 @@ class Sessions:
     def __init__(  # noqa: PLR0913 - all that takes part in a login, wired in app.py
         self,
         reactor: Reactor,
-        registry: Registry,
+        leases: Leases,
         store: Store,
         settings: DoorSettings,
         *,
@@ -100,9 +85,9 @@ class Sessions:
         clock: Clock = wall,
     ) -> None:
         """Start with nobody; `granter` has to be set before the first link comes. `clock` tells when tokens expire."""
-        self.granter: Granter
+        self.granter: Grants
         self._reactor = reactor
-        self._registry = registry
+        self._leases = leases
         self._store = store
         self._settings = settings
         self._on_event = on_event
@@ -111,7 +96,7 @@ class Sessions:
         self._gate = Gate()
         self._failures = Failures(reactor, on_event)
         self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
-        self._tickets = Tickets(random_bytes)
+        self._tickets = Tickets(random_bytes, settings.worker)
         self._live: dict[str, Session] = {}
         self._guests: set[Guest] = set()
         self._tasks: asyncio.TaskGroup | None = None
@@ -322,7 +307,8 @@ class Sessions:
             case AskTicket():
                 if session.links_full:
                     return Refused(id=message.id, code=codes.BAD_TICKET, reason=f"the session has {LINKS_MAX} links already")
-                return Ticket(id=message.id, ticket=self._tickets.issue(session.session_id, self._reactor.refresh_now()))
+                ticket = self._tickets.issue(session.session_id, self._reactor.refresh_now())
+                return Ticket(id=message.id, ticket=ticket, hint=hint_for(self._settings.worker))
             case Measure():
                 return self._speed_tests.begin(session, message)  # it answers when it is over
             case _:
@@ -344,7 +330,7 @@ class Sessions:
         session.over = True
         self._live.pop(session.session_id, None)
         self._tickets.forget(session.session_id)
-        self._registry.session_lost(session.session_id, self._reactor.refresh_now())
+        self._leases.session_lost(session.session_id, self._reactor.refresh_now())
         self._on_event(SessionDown(session.session_id, session.token.name, reason))
 
     def _say_and_close(self, session: Session, ended: Ended) -> None:
@@ -361,7 +347,7 @@ class Sessions:
     async def _expire_leases(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_EVERY_S)
-            self._registry.expire(self._reactor.refresh_now())
+            self._leases.expire(self._reactor.refresh_now())
 
     async def _watch_tokens(self) -> None:
         while True:
@@ -382,13 +368,13 @@ class Sessions:
             except RefusedError as refused:
                 self._lose(session, refused.reason)
                 self._say_and_close(session, Ended(code=refused.code, reason=refused.reason, next_step=refused.next_step))
-                self._registry.token_revoked(session.token.id)
+                self._leases.token_revoked(session.token.id)
         if changed:
-            for token_id in {lease.owner.token_id for lease in self._registry if lease.holder is None}:
+            for token_id in self._leases.held_tokens():
                 try:
                     self._live_token(token_id)
                 except RefusedError:
-                    self._registry.token_revoked(token_id)
+                    self._leases.token_revoked(token_id)
 
     def _live_token(self, token_id: str) -> TokenRecord:
         token = self._store.find(token_id)

@@ -13,6 +13,7 @@ from portway.engine.timers import Timer
 from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, encode_visitor
 from portway.protocol.stream_status import StreamStatus
+from portway.server.edge.passing import HOPS_MAX, Journey, PassOn
 from portway.server.events import RelayDone
 from portway.server.places import TUNNEL_TIMES, Places, Share, turn_away
 from portway.server.tunnels.lease import Lease, LeaseKey
@@ -41,7 +42,7 @@ class TcpEdgeSettings:
 class TcpEdge:
     """All public ports, one for each tcp lease, open for as long as the lease lives (its grace time included)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what edges share, and what tests replace
         self,
         reactor: Reactor,
         listen: Callable[[int], socket.socket],
@@ -49,6 +50,8 @@ class TcpEdge:
         settings: TcpEdgeSettings | None = None,
         places: Places | None = None,
         on_relay: Callable[[RelayDone], None] | None = None,
+        *,
+        pass_on: PassOn | None = None,
     ) -> None:
         """`listen` returns a listening socket for a port, or raises OSError; `places` are shared with other edges.
 
@@ -62,6 +65,8 @@ class TcpEdge:
         """Visitors now, on all ports, also on those that are closed already."""
         self.places = places or Places(reactor)
         self.places.count(lambda: self.visitors)
+        self.pass_on = pass_on
+        """Hands a visitor to the worker that has his agent, where there are several."""
         self._listen = listen
         self._ports: dict[LeaseKey, _Port] = {}
 
@@ -71,8 +76,11 @@ class TcpEdge:
         Raises:
             OSError: another program has the port, or it may not be used.
         """
-        if lease.key not in self._ports:
+        port = self._ports.get(lease.key)
+        if port is None:
             self._ports[lease.key] = _Port(self, lease, self._listen(int(lease.address)))
+        elif not port.listening:
+            port.listen(self._listen(port.number))
 
     def close(self, lease: Lease) -> None:
         """Stop listening on the lease's port and reset who still waits there; relays go on until their stream ends."""
@@ -80,10 +88,22 @@ class TcpEdge:
         if port is not None:
             port.close()
 
+    def pause(self, lease: Lease) -> None:
+        """Take no new visitors on the lease's port until it is opened again; those who are here stay."""
+        if lease.key in self._ports:
+            self._ports[lease.key].pause()
+
+    def take(self, key: LeaseKey, sock: socket.socket, journey: Journey) -> bool:
+        """Serve a visitor whom another worker passed on; False, and he is still the caller's, when the port is not open here."""
+        port = self._ports.get(key)
+        if port is not None:
+            port.accept(sock, journey.address, journey.hops)
+        return port is not None
+
     def stop_listening(self) -> None:
         """Take no new visitors on any port; those who are here go on."""
         for port in self._ports.values():
-            port.listener.close()
+            port.pause()
 
 
 class _Port:
@@ -93,17 +113,25 @@ class _Port:
         self.edge = edge
         self.lease = lease
         self.visits: set[_Visit] = set()
-        self.listener = Listener(edge.reactor, sock, self._accept)
-        host, self.number = self.listener.address
+        host, self.number = sock.getsockname()[:2]
+        self.listen(sock)
         self._share = Share(edge.places, f"tcp port {self.number}", times=TUNNEL_TIMES, most=edge.settings.visitors_max)
         self._host = "" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared with, not bound
 
+    def listen(self, sock: socket.socket) -> None:
+        self.listening = True
+        self._listener = Listener(self.edge.reactor, sock, self.accept)
+
+    def pause(self) -> None:
+        self.listening = False
+        self._listener.close()
+
     def close(self) -> None:
-        self.listener.close()
+        self.pause()
         for visit in [visit for visit in self.visits if visit.held]:
             visit.abort()
 
-    def _accept(self, sock: socket.socket, address: Address) -> None:
+    def accept(self, sock: socket.socket, address: Address, hops: int = 0) -> None:
         if not self._share.has_place(sock, len(self.visits)):
             turn_away(sock)
             return
@@ -113,7 +141,7 @@ class _Port:
         except OSError:  # gone already
             visitor.abort()
             return
-        visit = _Visit(self, visitor, address, arrived_at)
+        visit = _Visit(self, visitor, address, arrived_at, hops)
         self.visits.add(visit)
         self.edge.visitors += 1
         visit.go()
@@ -122,13 +150,14 @@ class _Port:
 class _Visit:
     """One visitor: perhaps held for a while, then a stream and a relay."""
 
-    __slots__ = ("_arrived_at", "_from", "_over", "_port", "_relay", "_timer", "_told", "_visitor")
+    __slots__ = ("_arrived_at", "_from", "_hops", "_over", "_port", "_relay", "_timer", "_told", "_visitor")
 
-    def __init__(self, port: _Port, visitor: SocketChannel, address: Address, arrived_at: Address) -> None:
+    def __init__(self, port: _Port, visitor: SocketChannel, address: Address, arrived_at: Address, hops: int) -> None:
         self._port = port
         self._visitor = visitor
         self._from = address
         self._arrived_at = arrived_at
+        self._hops = hops
         self._relay: Relay | None = None
         self._timer: Timer | None = None
         self._told: tuple[int, bytes] | None = None
@@ -146,7 +175,9 @@ class _Visit:
         if self._over:
             return
         if lease.holder is None:
-            if lease.gone or not self._may_wait():
+            if lease.elsewhere and self._passed_on():
+                self._leave()
+            elif lease.gone or not self._may_wait():
                 self.abort()
             return
         self._stop_waiting()
@@ -172,6 +203,13 @@ class _Visit:
         else:
             self._visitor.abort()
             self._leave()
+
+    def _passed_on(self) -> bool:
+        """Hand the visitor to the worker that has the agent; False when that cannot be done."""
+        lease, pass_on = self._port.lease, self._port.edge.pass_on
+        if pass_on is None or self._hops >= HOPS_MAX:
+            return False
+        return pass_on(lease, self._visitor, Journey(self._from, hops=self._hops + 1))
 
     def _may_wait(self) -> bool:
         """Join the waiters, unless there are too many or the time is over."""

@@ -55,7 +55,7 @@ class Holder(Protocol):
 class Lease:
     """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone` and `scopes` excepted."""
 
-    __slots__ = ("epoch", "gone", "held_until", "holder", "key", "on_gone", "owner", "scopes", "tunnel_id", "waiters")
+    __slots__ = ("elsewhere", "epoch", "gone", "held_until", "holder", "key", "on_gone", "owner", "scopes", "tunnel_id", "waiters")
 
     def __init__(self, key: LeaseKey, owner: Owner) -> None:
         """Start without a holder; the registry fills in the rest at once."""
@@ -66,7 +66,9 @@ class Lease:
         self.epoch = 0
         """Grows with every grant: a message about an older epoch is late and means nothing."""
         self.holder: Holder | None = None
-        """Who serves visitors now; None while the agent is away."""
+        """Who serves visitors now; None while the agent is away, or served by another worker."""
+        self.elsewhere = 0
+        """The worker whose session serves visitors now, where that is another one than this process; else 0."""
         self.held_until: float | None = None
         """When a lease without holder ends, by the clock whose `now` the registry was given."""
         self.gone = False
@@ -92,6 +94,8 @@ class Lease:
 
     def __repr__(self) -> str:
         state = "gone" if self.gone else f"held until {self.held_until}" if self.holder is None else f"session {self.holder.session_id}"
+        if self.elsewhere:
+            state = f"on worker {self.elsewhere}"
         return f"<Lease {self.key.kind} {self.key.address} tunnel {self.tunnel_id} epoch {self.epoch}, {state}>"
 
 

@@ -41,6 +41,10 @@ class NeedsProbe:
     """Pass this as `silent_epoch` when the holder stayed silent; it is worthless once anything else happened."""
 
 
+def _nobody(_lease: Lease) -> None:
+    """Stand in for nobody who wants to hear of changes."""
+
+
 class Registry:
     """All leases of this node.
 
@@ -48,9 +52,20 @@ class Registry:
     `await` here and claims can race.
     """
 
-    def __init__(self, soon: Callable[[Callable[[], None]], None], *, grace_s: float = 60.0, first_epoch: int = 1) -> None:
-        """`soon` runs a callback later (the reactor's); `grace_s` is how long a lost session's addresses are held."""
+    def __init__(
+        self,
+        soon: Callable[[Callable[[], None]], None],
+        *,
+        grace_s: float = 60.0,
+        first_epoch: int = 1,
+        on_change: Callable[[Lease], None] = _nobody,
+    ) -> None:
+        """`soon` runs a callback later (the reactor's); `grace_s` is how long a lost session's addresses are held.
+
+        `on_change` hears of every lease that was granted, held or freed, at once; it must not call back into this.
+        """
         self._soon = soon
+        self._on_change = on_change
         self._grace_s = grace_s
         self._leases: dict[Kind, dict[str, Lease]] = {"http": {}, "tcp": {}}
         self._by_session: dict[str, dict[LeaseKey, Lease]] = {}
@@ -74,6 +89,10 @@ class Registry:
     def count(self, token_id: str) -> int:
         """Return how many addresses a token has, live and held together."""
         return len(self._by_token.get(token_id, ()))
+
+    def held_tokens(self) -> set[str]:
+        """Return the tokens for which an address is held."""
+        return {lease.owner.token_id for lease in self._held.values()}
 
     def claim(
         self, key: LeaseKey, owner: Owner, holder: Holder, *, takeover: bool = False, silent_epoch: int | None = None
@@ -120,6 +139,7 @@ class Registry:
             self._unhand(lease)
             lease.held_until = now + self._grace_s
             self._held[lease.key] = lease
+            self._on_change(lease)
         return lost
 
     def session_ended(self, session_id: str) -> list[Lease]:
@@ -153,6 +173,7 @@ class Registry:
         lease.held_until = None
         self._held.pop(lease.key, None)
         self._by_session.setdefault(holder.session_id, {})[lease.key] = lease
+        self._on_change(lease)
         self._wake(lease)
 
     def _unhand(self, lease: Lease) -> None:
@@ -182,6 +203,7 @@ class Registry:
         lease.gone = True
         lease.held_until = None
         lease.on_gone()
+        self._on_change(lease)
         self._wake(lease)
 
     def _wake(self, lease: Lease) -> None:

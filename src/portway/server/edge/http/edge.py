@@ -25,6 +25,7 @@ from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.http.visitor import Visitor
+from portway.server.edge.passing import HOPS_MAX, Journey, PassOn
 from portway.server.events import RelayDone
 from portway.server.places import HTTP_TIMES, Places, Share
 from portway.server.tunnels.lease import Kind, Lease
@@ -51,6 +52,7 @@ class HttpEdge:
         settings: HttpEdgeSettings | None = None,
         places: Places | None = None,
         *,
+        pass_on: PassOn | None = None,
         scheme: str = "http",
         clock: Clock = wall,
         on_done: OnDone | None = None,
@@ -63,6 +65,7 @@ class HttpEdge:
         self.reactor = reactor
         self.settings = settings or HttpEdgeSettings()
         self.wall = clock
+        self.pass_on = pass_on
         self.on_done = on_done
         self.held = 0
         """Visitors that wait for an agent right now."""
@@ -98,11 +101,28 @@ class HttpEdge:
         else:
             self._apologies.say(sock)
 
-    def serve(self, channel: Channel, address: tuple[str, int]) -> None:
+    def take(self, sock: socket.socket, journey: Journey) -> None:
+        """Serve a visitor whom another worker passed on, with what it read of his request."""
+        if self._share.has_place(sock, self.visitors):
+            visitor = self.serve(SocketChannel(self.reactor, sock), journey.address)
+            visitor.inlet.held, visitor.hops = journey.read, journey.hops
+        else:
+            self._apologies.say(sock)
+
+    def serve(self, channel: Channel, address: tuple[str, int]) -> Visitor:
         """Serve a channel, of whatever kind; `address` is the visitor's."""
         visitor = Visitor(self, channel, address[0])
         self._visitors[visitor] = None
         self._deadlines.watch(visitor)
+        return visitor
+
+    def passed_on(self, visitor: Visitor, lease: Lease, address: str, read: bytes) -> bool:
+        """Hand a visitor to the worker that serves `lease`, and forget him here; False when that cannot be done."""
+        journey = Journey((address, 0), read, visitor.hops + 1)
+        if self.pass_on is None or journey.hops > HOPS_MAX or not self.pass_on(lease, visitor.channel, journey):
+            return False
+        self.left(visitor)
+        return True
 
     def close(self) -> None:
         """Break all visitors' connections and let go of all streams."""

@@ -11,6 +11,7 @@ from portway.protocol.http1.fields import Field
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.passing import PassOn
 from portway.server.events import RelayDone, RequestDone
 from portway.server.tunnels.lease import Lease
 
@@ -28,6 +29,8 @@ class Edge(Protocol):
     pools: Pools
     held: int
     """Visitors that wait for an agent."""
+    pass_on: PassOn | None
+    """Hands a visitor to the worker that has his agent; None where one process does everything."""
     wall: Clock
     """Seconds since 1970, for what origins are told."""
     on_done: OnDone | None
@@ -42,6 +45,11 @@ class Edge(Protocol):
 
     def forwarded(self, visitor_host: str, host: bytes) -> tuple[Field, ...]:
         """Return what the edge says about a visitor."""
+
+    def passed_on(self, visitor: "Visitor", lease: Lease, address: str, read: bytes) -> bool:
+        """Hand a visitor from `address` to the worker that serves `lease`, with what was read of his request, and forget him here;
+        False when that cannot be done.
+        """
 
     def left(self, visitor: "Visitor") -> None:
         """Hear that the connection is over, or is the edge's no more."""

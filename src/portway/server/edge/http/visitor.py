@@ -36,9 +36,9 @@ class Visitor:
     """
 
     __slots__ = (
-        *("_address", "_asked", "_asked_before", "_buffer", "_edge", "_exchange", "_held_in", "_host", "_lease"),
+        *("_address", "_asked", "_asked_before", "_buffer", "_edge", "_exchange", "_head", "_held_in", "_host", "_lease"),
         *("_measured", "_own_host", "_own_lines", "_started_at", "_state", "_then_close", "_tried_before", "_why_held"),
-        *("channel", "deadline", "inlet", "outlet", "shaping"),
+        *("channel", "deadline", "hops", "inlet", "outlet", "shaping"),
     )
 
     def __init__(self, edge: Edge, channel: Channel, address: str) -> None:
@@ -56,12 +56,10 @@ class Visitor:
         self._exchange: Exchange | None = None
         self._measured: MeasuredExchange | None = None
         self.shaping: Shaping | None = None
-        self._host = ""
-        self._own_host = b""
-        self._own_lines = b""
+        self._head, self._host, self.hops = b"", "", 0
+        self._own_host = self._own_lines = b""
         self._started_at = 0.0
-        self._then_close = False
-        self._tried_before = False
+        self._then_close = self._tried_before = False
         self._held_in: dict[object, Callable[[], None]] = {}
         self._why_held = ""
         self.deadline = edge.reactor.now + edge.settings.head_s
@@ -194,6 +192,7 @@ class Visitor:
         """Understand a whole head, and route what it asks for."""
         edge = self._edge
         self._started_at = edge.reactor.now
+        self._head = head if edge.pass_on is not None else b""
         try:
             asked = self._asked = self._asked_before.understand(head)
         except MessageError as exc:
@@ -220,6 +219,9 @@ class Visitor:
             return
         holder = lease.holder
         if holder is None:
+            if lease.elsewhere and edge.passed_on(self, lease, self._address, self._head + self.inlet.held):
+                self._state = _OVER
+                return
             if edge.held < edge.settings.held_max:
                 self._hold("agent_offline", asked)
             else:
@@ -374,7 +376,7 @@ class Visitor:
     def _next(self) -> None:
         """Wait for another request; one that is there already waits for its turn."""
         edge = self._edge
-        self._state = _HEAD
+        self._state, self._head, self.hops = _HEAD, b"", 0
         self._asked = self._lease = None
         self.deadline = edge.reactor.now + edge.settings.idle_s
         if self.inlet.held or self.channel.readable:

@@ -1,0 +1,137 @@
+"""What serves visitors and agents within one process: both edges, and the agents' door with its links."""
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from portway.engine.listener import Listener
+from portway.engine.reactor import Reactor
+from portway.errors import ConfigError
+from portway.links.accept import LinkListener
+from portway.links.tls import server_context
+from portway.protocol.scram import certificate_binding
+from portway.server import door
+from portway.server.door import DoorSettings
+from portway.server.edge.http.edge import HttpEdge
+from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.passing import PassOn
+from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
+from portway.server.events import ServerEvent
+from portway.server.identity import Identity
+from portway.server.places import Places
+from portway.server.sessions import Sessions
+from portway.server.settings import ServerSettings
+from portway.server.store import Store
+from portway.server.tunnels.lease import Kind, Lease
+
+DRAIN_S_MAX = 3.0
+"""How long visitors may finish after the server was told to stop; the command line gives it 5 s in all."""
+
+DRAIN_LOOK_S = 0.05
+
+Tell = Callable[[ServerEvent], None]
+"""Told of every step; it must not block."""
+
+
+class Leases(door.Leases, Protocol):
+    """Leases as the door and the edges need them: a registry, or a worker's replica of one."""
+
+    def lookup(self, kind: Kind, address: str) -> Lease | None:
+        """Return who has a public address."""
+
+
+class Rooms:
+    """Visitors and agents of one process. `sessions.granter` is still to be set."""
+
+    def __init__(  # noqa: PLR0913 - all that a process needs to serve
+        self,
+        reactor: Reactor,
+        settings: ServerSettings,
+        identity: Identity,
+        store: Store,
+        leases: Leases,
+        *,
+        listen: Callable[[int], socket.socket],
+        on_event: Tell,
+        tell_relays: bool = False,
+        worker: int = 0,
+        pass_on: PassOn | None = None,
+    ) -> None:
+        """Nobody comes in before `serve`.
+
+        `listen` returns the listening socket of a tcp tunnel's port. With `tell_relays`, `on_event` hears of every request, tcp
+        connection and WebSocket that is over, too. `worker` is this process's number, 0 when it is the only one; `pass_on` hands
+        visitors to the others.
+        """
+        places = Places(reactor, on_event)
+        self._reactor = reactor
+        self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
+        self._listeners: list[Listener] = []
+        on_done = on_event if tell_relays else None
+        edge_settings = HttpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors)
+        self.http = HttpEdge(reactor, leases, edge_settings, places, pass_on=pass_on, on_done=on_done)
+        self.tcp = TcpEdge(
+            reactor,
+            listen,
+            secrets.token_bytes,
+            TcpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors),
+            places,
+            on_done,
+            pass_on=pass_on,
+        )
+        self.sessions = Sessions(
+            reactor, leases, store, _door(settings, identity, worker), on_event=on_event, random_bytes=secrets.token_bytes
+        )
+        self.links: LinkListener
+
+    @asynccontextmanager
+    async def serve(self, http: socket.socket, agents: socket.socket | None) -> AsyncIterator[None]:
+        """Take visitors in on `http`, and agents on `agents` or by `links.take`, within this block."""
+        async with AsyncExitStack() as house:
+            house.callback(self.http.close)
+            await house.enter_async_context(self.sessions.open())
+            self._listeners = [Listener(self._reactor, http, self.http.accept)]
+            house.callback(self._listeners[0].close)
+            self.links = LinkListener(self._reactor, agents, self._context, self.sessions.accept, self.sessions.handshake_failed)
+            house.callback(self.links.close)
+            yield
+
+    async def drain(self, reason: str) -> None:
+        """Take nobody in any more, and wait until nobody is served, but not for ever."""
+        for listener in self._listeners:
+            listener.close()
+        self.links.close()
+        self.tcp.stop_listening()
+        self.sessions.drain(reason)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S_MAX):
+                while self.tcp.visitors + self.http.busy:  # noqa: ASYNC110 - two dozen looks in a life; events would cost every visitor
+                    await asyncio.sleep(DRAIN_LOOK_S)
+
+
+def _door(settings: ServerSettings, identity: Identity, worker: int) -> DoorSettings:
+    return DoorSettings(
+        binding=None if settings.plaintext_links else certificate_binding(_certificate_der(identity.cert_file)),
+        # The server's key never leaves it and outlives restarts, and so does what strangers are told of unknown tokens.
+        decoy_seed=hashlib.sha256(b"portway decoy" + identity.key_file.read_bytes()).digest(),
+        grace_s=settings.grace_s,
+        speed_tests=not settings.no_speed_test,
+        worker=worker,
+    )
+
+
+def _certificate_der(path: Path) -> bytes:
+    """Return the first certificate of a PEM file: the one that links show."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    try:
+        text = path.read_text("ascii")
+        return ssl.PEM_cert_to_DER_cert(text[text.index(begin) : text.index(end) + len(end)])
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"{path}: holds no certificate: {exc}") from exc
