@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from portway.agent.app import run
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.agent.target import Target
+from portway.cli.worker import command
 from portway.clock import wall
 from portway.config.values import ListenAddress, PortRange
 from portway.protocol.join_string import JoinString
@@ -21,10 +22,14 @@ from portway.server.events import Listening
 from portway.server.identity import read_advertised
 from portway.server.settings import ServerSettings
 from portway.server.store import FILE, Store
+from portway.server.workers.supervisor import supervise
+from tests.kit.programs import SOURCES
 from tests.kit.sockets import free_port
 
 E = TypeVar("E")
 DEADLINE_S = 8.0
+WORKERS_S = 30.0
+"""Processes take their time to start on a machine that is busy with other tests."""
 
 
 @dataclass
@@ -126,9 +131,13 @@ def server_settings(data: Path, **changes: Any) -> ServerSettings:
 async def running_server(data: Path, **changes: Any) -> AsyncIterator[RunningServer]:
     """Run a server within the block."""
     settings, events, stop = server_settings(data, **changes), Events(), asyncio.Event()
-    task = asyncio.ensure_future(serve(settings, on_event=events, stop=stop))
+    serving = serve(settings, on_event=events, stop=stop)
+    if settings.workers > 1:
+        serving.close()
+        serving = supervise(settings, ["env", f"PYTHONPATH={SOURCES}", *command("debug", as_json=False)], on_event=events, stop=stop)
+    task = asyncio.ensure_future(serving)
     try:
-        yield RunningServer(settings, events, await events.wait(Listening), stop, task)
+        yield RunningServer(settings, events, await events.wait(Listening, deadline_s=WORKERS_S), stop, task)
     finally:
         await _end(stop, task)
 

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import click
@@ -54,8 +54,13 @@ def portway() -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Errors are told on stderr, without secrets."""
+    return ending(lambda: portway.main(args, prog_name="portway", standalone_mode=False))
+
+
+def ending(work: Callable[[], object]) -> int:
+    """Return the exit code of `work`, having told what it raised."""
     try:
-        code = portway.main(args, prog_name="portway", standalone_mode=False)
+        code = work()
     except click.ClickException as exc:
         _tell_usage(exc)
         return exc.exit_code

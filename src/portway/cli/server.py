@@ -43,7 +43,13 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
             console(event)
 
         async def work() -> int:
-            await serve(settings, on_event=on_event, tell_relays=as_json)
+            if settings.workers > 1:
+                from portway.cli.worker import command
+                from portway.server.workers.supervisor import supervise
+
+                await supervise(settings, command(log_level, as_json=as_json), on_event=on_event, tell_relays=as_json)
+            else:
+                await serve(settings, on_event=on_event, tell_relays=as_json)
             return 0
 
         return run_until_stopped(lambda: with_status("server", board.document, work))

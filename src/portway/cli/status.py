@@ -63,7 +63,8 @@ def _server_lines(one: ServerStatus, now: float) -> list[str]:
     since = format_duration(max(0.0, now - one.since))
     links = sum(session.links for session in one.sessions)
     agents = f"{len(one.sessions)} logged in" + (f" over {links} links" if links > len(one.sessions) else "")
-    lines = [f"server {one.pid}  up {since}  *.{one.domain} at {one.http}, agents at {one.agents}, {agents}"]
+    workers = f", {len(one.workers)} workers" if one.workers else ""
+    lines = [f"server {one.pid}  up {since}  *.{one.domain} at {one.http}, agents at {one.agents}, {agents}{workers}"]
     if one.visitors_turned_away:
         lines.append(f"  {format_count(one.visitors_turned_away, 'visitor')} turned away for want of a place")
     if one.logins_refused or one.handshakes_failed:

@@ -22,6 +22,8 @@ from portway.server.events import (
     SpeedTested,
     Stopping,
     VisitorsTurnedAway,
+    WorkerDown,
+    WorkerUp,
 )
 
 
@@ -46,6 +48,15 @@ class LeaseStatus(msgspec.Struct):
     """Who served it last; it may be away for a grace time."""
 
 
+class WorkerStatus(msgspec.Struct):
+    """One worker process."""
+
+    worker: int
+    pid: int
+    since: float
+    """Seconds since 1970."""
+
+
 class ServerStatus(msgspec.Struct, tag_field="program", tag="server"):
     """One running server, as its status socket tells."""
 
@@ -65,6 +76,8 @@ class ServerStatus(msgspec.Struct, tag_field="program", tag="server"):
     """Up to a minute ago."""
     visitors_turned_away: int = 0
     """For want of a place, up to ten seconds ago."""
+    workers: list[WorkerStatus] = []
+    """None where one process does everything."""
 
 
 class ServerBoard:
@@ -76,11 +89,13 @@ class ServerBoard:
         self._status = ServerStatus(os.getpid(), __version__, clock())
         self._sessions: dict[str, SessionStatus] = {}
         self._leases: dict[str, LeaseStatus] = {}
+        self._workers: dict[int, WorkerStatus] = {}
 
     def document(self) -> bytes:
         """Return the picture as JSON."""
         self._status.sessions = list(self._sessions.values())
         self._status.tunnels = list(self._leases.values())
+        self._status.workers = [self._workers[number] for number in sorted(self._workers)]
         return msgspec.json.encode(self._status)
 
     def __call__(self, event: ServerEvent) -> None:
@@ -101,13 +116,27 @@ class ServerBoard:
                 self._leases[event.url] = LeaseStatus(event.url, event.kind, event.session)
             case LeaseDown():
                 self._leases.pop(event.url, None)
+            case LoginRefused() | HandshakesFailed() | VisitorsTurnedAway():
+                self._count(event)
+            case WorkerUp() | WorkerDown():
+                self._note_worker(event)
+            case SpeedTested() | RequestDone() | RelayDone() | Stopping():
+                pass
+            case _:
+                assert_never(event)
+
+    def _count(self, event: LoginRefused | HandshakesFailed | VisitorsTurnedAway) -> None:
+        status = self._status
+        match event:
             case LoginRefused():
                 status.logins_refused += event.count
             case HandshakesFailed():
                 status.handshakes_failed += event.count
             case VisitorsTurnedAway():
                 status.visitors_turned_away += event.count
-            case SpeedTested() | RequestDone() | RelayDone() | Stopping():
-                pass
-            case _:
-                assert_never(event)
+
+    def _note_worker(self, event: WorkerUp | WorkerDown) -> None:
+        if isinstance(event, WorkerUp):
+            self._workers[event.worker] = WorkerStatus(event.worker, event.pid, self._clock())
+        else:
+            self._workers.pop(event.worker, None)

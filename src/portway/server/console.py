@@ -21,6 +21,8 @@ from portway.server.events import (
     SpeedTested,
     Stopping,
     VisitorsTurnedAway,
+    WorkerDown,
+    WorkerUp,
 )
 from portway.telemetry.event_lines import event_line
 from portway.telemetry.terminal import Style, escape, table
@@ -61,17 +63,12 @@ class Console:
                 self.out(f"{style.good('tunnel up')}   {_safe(event.url)}, session {_safe(event.session)}")
             case LeaseDown():
                 self.out(f"{style.warn('tunnel down')} {_safe(event.url)}")
-            case LoginRefused():
-                many = f"{event.count:,} logins, the last from " if event.count > 1 else ""
-                self.out(f"{style.bad('refused')}     {many}{_safe(event.peer)}: {_safe(event.code)}")
-            case HandshakesFailed():
-                many = f"{event.count:,} connections, the last from " if event.count > 1 else ""
-                self.out(f"{style.warn('no agent')}    {many}{_safe(event.peer)}: {_safe(event.reason)}")
-            case VisitorsTurnedAway():
-                full = f"{event.visitors:,} visitors are here, {event.places:,} places; the last came to {_safe(event.last)}"
-                self.out(f"{style.bad('turned away')} {event.count:,} visitors: {full}")
+            case LoginRefused() | HandshakesFailed() | VisitorsTurnedAway():
+                self.out(_turned_away(event, style))
             case SpeedTested():
                 self.out(f"speed test  {_safe(event.token)}, {_tested(event)}, session {_safe(event.session)}")
+            case WorkerUp() | WorkerDown():
+                self.out(_worker(event, style))
             case Stopping():
                 self.out(f"stopping: {_safe(event.reason)}")
             case _:
@@ -93,6 +90,25 @@ class Console:
 def _tested(event: SpeedTested) -> str:
     streams = "1 stream" if event.streams == 1 else f"{event.streams} streams"
     return f"{event.direction}, {streams}: {format_size(event.bytes)} in {format_duration(event.seconds)}"
+
+
+def _turned_away(event: LoginRefused | HandshakesFailed | VisitorsTurnedAway, style: Style) -> str:
+    match event:
+        case LoginRefused():
+            many = f"{event.count:,} logins, the last from " if event.count > 1 else ""
+            return f"{style.bad('refused')}     {many}{_safe(event.peer)}: {_safe(event.code)}"
+        case HandshakesFailed():
+            many = f"{event.count:,} connections, the last from " if event.count > 1 else ""
+            return f"{style.warn('no agent')}    {many}{_safe(event.peer)}: {_safe(event.reason)}"
+        case VisitorsTurnedAway():
+            full = f"{event.visitors:,} visitors are here, {event.places:,} places; the last came to {_safe(event.last)}"
+            return f"{style.bad('turned away')} {event.count:,} visitors: {full}"
+
+
+def _worker(event: WorkerUp | WorkerDown, style: Style) -> str:
+    if isinstance(event, WorkerUp):
+        return f"{style.good('worker up')}   {event.worker}, process {event.pid}"
+    return f"{style.bad('worker down')} {event.worker}, process {event.pid}: {_safe(event.reason)}"
 
 
 def _safe(text: str) -> str:

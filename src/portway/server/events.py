@@ -119,6 +119,23 @@ class SpeedTested:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerUp:
+    """A worker process serves, beside others or in place of one that is gone."""
+
+    worker: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDown:
+    """A worker process is gone, and its agents come back to the others."""
+
+    worker: int
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestDone:
     """A request to an http tunnel and its answer are over. Told to programs only: to people it would be noise."""
 
@@ -178,6 +195,8 @@ ServerEvent = (
     | SpeedTested
     | RequestDone
     | RelayDone
+    | WorkerUp
+    | WorkerDown
     | Stopping
 )
 """Every event that a server can tell."""

@@ -21,6 +21,16 @@ GRACE_S_MAX = 86400.0
 """A name that nobody served for a day is free for others."""
 
 
+WORKERS_MAX = 64
+"""Each knows each other one; more than a machine has cores gain nothing."""
+
+
+def _read_workers(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 4:
+        raise ConfigError(f"expected a number of processes from 1 to {WORKERS_MAX}, got {text!r}")
+    return int(text)
+
+
 def _read_domain(text: str) -> str:
     try:
         return normalise_host(text)
@@ -109,10 +119,15 @@ class ServerSettings:
     )
     """Seconds, 0 to GRACE_S_MAX."""
 
+    workers: int = setting(1, read=_read_workers, metavar="N", help="Processes that share the visitors, on a machine with cores to spare.")
+    """1 to WORKERS_MAX; 1 is one process for everything."""
+
     def __post_init__(self) -> None:
         """Refuse what could never work, before anything is opened."""
         if not 0 <= self.hold_s <= HOLD_S_MAX:
             raise ConfigError(f"hold: expected 0s to {HOLD_S_MAX:.0f}s, got {self.hold_s:g}s")
+        if not 1 <= self.workers <= WORKERS_MAX:
+            raise ConfigError(f"workers: expected 1 to {WORKERS_MAX}, got {self.workers}")
         if not 0 <= self.grace_s <= GRACE_S_MAX:
             raise ConfigError(f"grace: expected 0s to 24h, got {self.grace_s:g}s")
         if (self.agents_certificate is None) != (self.agents_key is None):

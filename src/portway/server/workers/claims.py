@@ -1,0 +1,57 @@
+"""A worker's way to addresses: it asks the supervisor, who alone decides."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+from portway.errors import RefusedError, UnavailableError
+from portway.protocol.control.messages import Claim, Granted, Refused
+from portway.server.granting import Claimer
+from portway.server.workers.messages import Answered, Asked, Released, ToSupervisor
+
+ANSWER_S_MAX = 8.0
+"""How long the supervisor may take; a probe takes it a second and a half. The agent waits for 10 s."""
+
+
+class AskingGranter:
+    """Answers claims with what the supervisor says (see `server.door.Grants`)."""
+
+    def __init__(self, tell: Callable[[ToSupervisor], None]) -> None:
+        """`tell` sends to the supervisor."""
+        self._tell = tell
+        self._ids = itertools.count(1)
+        self._open: dict[int, asyncio.Future[Granted | Refused | None]] = {}
+
+    async def grant(self, session: Claimer, claim: Claim) -> Granted:
+        """Return the answer to a claim that holds, on every worker.
+
+        Raises:
+            RefusedError: why not, and what to do.
+            UnavailableError: the session was lost meanwhile, or no answer came in time.
+        """
+        number = next(self._ids)
+        answer: asyncio.Future[Granted | Refused | None] = asyncio.get_running_loop().create_future()
+        self._open[number] = answer
+        try:
+            self._tell(Asked(number, session.session_id, session.owner.token_id, session.owner.identity, claim))
+            async with asyncio.timeout(ANSWER_S_MAX):
+                answered = await answer
+        except TimeoutError:
+            raise UnavailableError(f"a claim was not decided within {ANSWER_S_MAX:g} s") from None
+        finally:
+            del self._open[number]
+        if isinstance(answered, Refused):
+            raise RefusedError(answered.code, answered.reason, answered.next_step)
+        if answered is None:
+            raise UnavailableError("the session was lost before its claim was decided")
+        return answered
+
+    def release(self, session: Claimer, tunnel_id: int) -> None:
+        """Free a tunnel's address at once."""
+        self._tell(Released(session.session_id, tunnel_id))
+
+    def hear(self, answered: Answered) -> None:
+        """Take the supervisor's answer; one that is waited for no more means nothing."""
+        waiting = self._open.get(answered.id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answered.answer)

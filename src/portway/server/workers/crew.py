@@ -1,0 +1,285 @@
+"""The worker processes of one server: started, watched, replaced when they die, stopped at the end."""
+
+import asyncio
+import random
+import socket
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from typing import Protocol
+
+from portway.engine.reactor import Reactor
+from portway.errors import UnavailableError
+from portway.links.backoff import LIVED_S_MIN, Backoff
+from portway.server.workers.messages import (
+    Begin,
+    Go,
+    OfLeases,
+    Peer,
+    PeerGone,
+    Ping,
+    Pong,
+    Ready,
+    Stop,
+    Told,
+    ToSupervisor,
+    ToWorker,
+    encode,
+    for_supervisor,
+)
+from portway.server.workers.post import Post, pair
+from portway.telemetry.logs import get_log
+
+READY_S_MAX = 20.0
+"""From its start until a worker takes visitors in; it takes 0.3 s where nothing else is going on."""
+
+PING_EVERY_S = 1.0
+MISSED_MAX = 10
+"""A worker that said nothing between so many pings is killed and replaced: the longest batch takes milliseconds. Pings are
+counted, not seconds, so that a supervisor that was itself stopped for a while does not take it for their silence."""
+
+MISSED_FEW = 2
+"""After so many it gets no agents and no ports, and nobody waits until it knows of a route."""
+
+EXIT_S_MAX = 1.0
+"""How long a worker that let go of its supervisor may take to be gone."""
+
+EXIT_LOOK_S = 0.02
+
+END_S_MAX = 4.0
+"""How long a worker may take to end after Stop: 3 s of visitors, and a moment. The command line gives 5 s in all."""
+
+log = get_log(__name__)
+
+
+class Boss(Protocol):
+    """Whom the crew tells what happens."""
+
+    def worker_came(self, worker: "Worker") -> None:
+        """Hear of a worker that has begun, to tell it all it must know before it serves."""
+
+    def worker_serves(self, worker: "Worker") -> None:
+        """Hear that it takes visitors in now."""
+
+    def worker_says(self, worker: "Worker", message: Told | OfLeases) -> None:
+        """Hear anything else that it says."""
+
+    def worker_lost(self, worker: "Worker") -> None:
+        """Hear, once, that it is no more."""
+
+    def worker_ended(self, worker: "Worker", how: str) -> None:
+        """Hear, a moment later, how its process ended."""
+
+
+class Worker:
+    """One worker process, as the supervisor sees it."""
+
+    def __init__(self, number: int, inbox: socket.socket) -> None:
+        """Start without a process; `inbox` is the way into its inbox, kept to be copied for others."""
+        self.number = number
+        self.inbox = inbox
+        self.pid = 0
+        self.serving = asyncio.Event()
+        self.lost = asyncio.Event()
+        self.missed = 0
+        """Pings in a row after which nothing was heard."""
+        self.post: Post
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.number}, process {self.pid}>"
+
+    def tell(self, message: ToWorker, *socks: socket.socket) -> bool:
+        """Send it a message; the sockets are given away, unless this returns False: too many wait already, or it is gone."""
+        sent = self.post.send(encode(message), socks)
+        if not sent and not socks:
+            self.lost.set()  # it has missed something that it must know
+        return sent
+
+    def give(self, message: ToWorker, *socks: socket.socket) -> None:
+        """Send it a message with sockets that it cannot do without."""
+        if not self.tell(message, *socks):
+            self.lost.set()
+            for sock in socks:
+                sock.close()
+
+
+class Crew:
+    """All workers (see `leases.Staff`). Each place is filled again as long as the server runs."""
+
+    def __init__(
+        self, reactor: Reactor, command: Sequence[str], boss: Boss, settings: bytes, http: socket.socket, *, tell_relays: bool
+    ) -> None:
+        """`command` starts a worker; the number of its descriptor is appended. `http` is the listener that all share."""
+        self._tell_relays = tell_relays
+        self._reactor = reactor
+        self._command = command
+        self._boss = boss
+        self._settings = settings
+        self._http = http
+        self._workers: dict[int, Worker] = {}
+        self._last_number = 0
+        self._stopping = asyncio.Event()
+
+    def tell(self, worker: int, message: ToWorker, *socks: socket.socket) -> bool:
+        """Tell one worker; False when it is not there."""
+        known = self._workers.get(worker)
+        return known is not None and known.tell(message, *socks)
+
+    def numbers(self) -> Iterable[int]:
+        """Return the workers that are there."""
+        return list(self._workers)
+
+    def serving(self) -> Iterable[int]:
+        """Return those that take visitors in; of these, those that answer, if any does."""
+        there = [worker for worker in self._workers.values() if worker.serving.is_set()]
+        lively = [worker for worker in there if worker.missed < MISSED_FEW]
+        return [worker.number for worker in lively or there]
+
+    async def keep_one(self, first: Callable[[], None]) -> None:
+        """Keep one place filled, for ever; `first` is called when its first worker serves.
+
+        Raises:
+            UnavailableError: its very first worker ended before it served. What ends the first ends all others, too.
+        """
+        backoff = Backoff(random.random)
+        called = False
+
+        def serves() -> None:
+            nonlocal called
+            if not called:
+                first()
+            called = True
+
+        while True:
+            began = self._reactor.refresh_now()
+            how = await self._live_once(serves)
+            if self._stopping.is_set():
+                return
+            if not called:
+                raise UnavailableError(f"a worker did not start ({how}); what it says itself stands above")
+            lived_s = self._reactor.refresh_now() - began
+            if lived_s >= LIVED_S_MIN:
+                backoff.lived(lived_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(backoff.next_delay_s()):
+                    await self._stopping.wait()
+                    return
+
+    async def _live_once(self, serves: Callable[[], None]) -> str:
+        """Run one worker to its end, and return how it came; `serves` is called when it takes visitors in."""
+        try:
+            worker, process = self._start()
+        except OSError as exc:
+            log.warning("a worker could not be started", why=exc)
+            return str(exc)
+        fault = "the server stops"
+        try:
+            fault = await self._until_lost(worker, serves)
+        finally:
+            how = await self._end(worker, process, fault)
+        return how
+
+    def stop(self, reason: str) -> None:
+        """Let all workers drain and end; none is replaced from now on."""
+        self._stopping.set()
+        for worker in self._workers.values():
+            worker.tell(Stop(reason))
+
+    def _start(self) -> tuple[Worker, subprocess.Popen[bytes]]:
+        """Start a process, and tell it what it must know before it serves. Takes a few milliseconds, once in a worker's life.
+
+        Raises:
+            OSError: no process or no descriptor is free, or this system lacks what workers need. Nothing is left of the try.
+        """
+        others = list(self._workers.values())
+        with ExitStack() as failed:
+            ours, theirs = (failed.enter_context(sock) for sock in pair())
+            inbox, way_in = (failed.enter_context(sock) for sock in pair())
+            http = failed.enter_context(self._http.dup())
+            ways = [(other, failed.enter_context(other.inbox.dup()), failed.enter_context(way_in.dup())) for other in others]
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [*self._command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+            failed.pop_all()
+        theirs.close()
+        self._last_number += 1
+        worker = Worker(self._last_number, way_in)
+        worker.pid = process.pid
+
+        def hear(data: memoryview, _socks: list[socket.socket]) -> None:
+            self._hear(worker, for_supervisor(data))
+
+        worker.post = Post(self._reactor, ours, hear, worker.lost.set)
+        worker.give(Begin(worker.number, self._tell_relays, self._settings), http, inbox)
+        for other, to_other, to_new in ways:
+            worker.give(Peer(other.number), to_other)
+            other.give(Peer(worker.number), to_new)
+        self._workers[worker.number] = worker
+        self._boss.worker_came(worker)
+        worker.tell(Go())
+        return worker, process
+
+    def _hear(self, worker: Worker, message: ToSupervisor) -> None:
+        worker.missed = 0
+        match message:
+            case Ready():
+                worker.serving.set()
+                self._boss.worker_serves(worker)
+            case Pong():
+                pass
+            case _:
+                self._boss.worker_says(worker, message)
+
+    async def _until_lost(self, worker: Worker, serves: Callable[[], None]) -> str:
+        """Watch a worker until it is gone; return what is wrong with it if it has to be ended."""
+        try:
+            async with asyncio.timeout(READY_S_MAX):
+                await _either(worker.serving, worker.lost)
+        except TimeoutError:
+            return f"not ready within {READY_S_MAX:g} s"
+        if worker.serving.is_set():
+            serves()
+        while not worker.lost.is_set():
+            worker.missed += 1
+            worker.tell(Ping())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PING_EVERY_S):
+                    await worker.lost.wait()
+            if worker.missed >= MISSED_MAX:
+                return f"silent for {MISSED_MAX * PING_EVERY_S:g} s"
+        return ""
+
+    async def _end(self, worker: Worker, process: subprocess.Popen[bytes], fault: str) -> str:
+        """Tell everybody that a worker is gone, see that it really is, and return how it ended."""
+        self._workers.pop(worker.number, None)
+        worker.post.close()
+        worker.inbox.close()
+        worker.lost.set()
+        for other in self._workers.values():
+            other.tell(PeerGone(worker.number))
+        self._boss.worker_lost(worker)
+        try:
+            left_s = 0.0 if fault else EXIT_S_MAX
+            while process.poll() is None and left_s > 0:
+                left_s -= EXIT_LOOK_S
+                await asyncio.sleep(EXIT_LOOK_S)
+        finally:
+            process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(EXIT_S_MAX)  # the kernel takes a moment, whoever waits meanwhile
+        code = process.returncode or 0
+        how = fault or (f"signal {-code}" if code < 0 else f"exit code {code}")
+        if code or not self._stopping.is_set():  # that all end with the server is no news
+            self._boss.worker_ended(worker, how)
+        return how
+
+
+async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as both:
+        waiting = [both.create_task(event.wait(), name="either") for event in (one, other)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()

@@ -1,0 +1,138 @@
+"""Takes agents' connections in and deals them out, unread: a further link to its session's worker, else to who has the least."""
+
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from portway.engine.listener import Address, Listener
+from portway.engine.reactor import Reactor
+from portway.engine.timers import Timer
+from portway.links.hint import FIRST_BYTES_MAX, hinted, is_whole
+
+FIRST_BYTES_S_MAX = 1.0
+"""How long a connection's first bytes are waited for. Without them it goes to a worker by load, whose own deadlines hold."""
+
+LOOKS_MAX = 512
+"""Connections whose first bytes are waited for; beyond, they go on by load at once. Each costs a descriptor and 0.5 kB."""
+
+LATELY_S = 1.0
+"""A login takes milliseconds, and until it is through only the deal itself counts."""
+
+Deal = Callable[[int, socket.socket, Address], bool]
+"""Gives a worker a connection; False, and it stays here, when the worker is gone."""
+
+
+class Dealer:
+    """The agents' listener of a server with workers."""
+
+    def __init__(self, reactor: Reactor, sock: socket.socket, sessions: Callable[[], dict[int, int]], deal: Deal) -> None:
+        """Accept on `sock`; `sessions` returns how many each worker has that takes some."""
+        self.reactor = reactor
+        self._sessions = sessions
+        self._deal = deal
+        self._looks: set[_Look] = set()
+        self._lately: deque[tuple[float, int]] = deque()
+        self._listener = Listener(reactor, sock, self._accept)
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return self._listener.address
+
+    def close(self) -> None:
+        """Stop listening, and let go of whom nobody has yet."""
+        self._listener.close()
+        for look in list(self._looks):
+            look.close()
+
+    def _accept(self, sock: socket.socket, address: Address) -> None:
+        if len(self._looks) >= LOOKS_MAX:
+            self.deal(sock, address, 0)
+        else:
+            look = _Look(self, sock, address)
+            self._looks.add(look)
+            look.start()
+
+    def seen(self, look: "_Look", worker: int) -> None:
+        """Deal a connection out that was looked at; `worker` is its hint, or 0."""
+        self._looks.discard(look)
+        self.deal(look.sock, look.address, worker)
+
+    def left(self, look: "_Look") -> None:
+        """Forget a connection that is no more."""
+        self._looks.discard(look)
+
+    def deal(self, sock: socket.socket, address: Address, worker: int) -> None:
+        """Give a connection to `worker`, if there is such, else to whoever has the least; without anybody close it."""
+        for number in self._best(worker):
+            if self._deal(number, sock, address):
+                self._lately.append((self.reactor.now, number))
+                return
+        self.reactor.discard(sock)
+
+    def _best(self, hint: int) -> Iterable[int]:
+        """Return the workers in the order in which they are to be asked."""
+        load = self._sessions()
+        while self._lately and self._lately[0][0] < self.reactor.now - LATELY_S:
+            self._lately.popleft()
+        for _, number in self._lately:
+            if number in load:
+                load[number] += 1
+        return sorted(load, key=lambda number: (number != hint, load[number], number))
+
+
+class _Look:
+    """One connection whose first bytes are waited for. They stay in the kernel."""
+
+    def __init__(self, dealer: Dealer, sock: socket.socket, address: Address) -> None:
+        self.sock = sock
+        self.address = address
+        self._dealer = dealer
+        self._over = False
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Look at once, and wait if that is not enough."""
+        reactor = self._dealer.reactor
+        self._timer = reactor.call_later(FIRST_BYTES_S_MAX, self._too_late)
+        reactor.watch(self.sock.fileno(), self._on_events)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._leave():
+            self._dealer.left(self)
+            self._dealer.reactor.discard(self.sock)
+
+    abort = close
+
+    def _on_events(self, _mask: int) -> None:
+        try:
+            first = self.sock.recv(FIRST_BYTES_MAX, socket.MSG_PEEK)
+        except BlockingIOError:
+            if self._dealer.reactor.level is not None:
+                self._dealer.reactor.level.want_read(self.sock.fileno())
+            return
+        except OSError:
+            self.close()
+            return
+        if not first or is_whole(first):
+            self._go(hinted(first))
+        elif self._dealer.reactor.level is not None:
+            self._dealer.reactor.level.want_read(self.sock.fileno())
+
+    def _too_late(self) -> None:
+        self._go(0)
+
+    def _go(self, worker: int) -> None:
+        if self._leave():
+            self._dealer.seen(self, worker)
+
+    def _leave(self) -> bool:
+        """Let go of the socket, which the reactor must not know any more when others have it; False the second time."""
+        if self._over:
+            return False
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._dealer.reactor.unwatch(self.sock.fileno())
+        return True

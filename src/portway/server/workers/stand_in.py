@@ -1,0 +1,55 @@
+"""A session of a worker, as far as a decision about an address needs it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+from portway.errors import MisuseError
+from portway.protocol.control.messages import ExchangeLimits, Granted
+from portway.server.access.tokens import TokenRecord
+from portway.server.session import ANSWERS_MAX
+from portway.server.tunnels.lease import LeaseKey, OnStatus, Owner
+
+Probing = Callable[[str, float], Awaitable[bool]]
+"""Asks a worker whether anybody answers in a session, within so many seconds."""
+
+
+class StandIn:
+    """What holds leases in the supervisor's registry (see `server.granting.Claimer`). The session itself is elsewhere."""
+
+    def __init__(self, worker: int, session_id: str, owner: Owner, token: TokenRecord, probe: Probing) -> None:
+        """Stand for a session that lives on `worker`."""
+        self.worker = worker
+        self.owner = owner
+        self.token = token
+        self.deciding: dict[int, asyncio.Event] = {}
+        self.answered: dict[int, Granted] = {}
+        self.limits: dict[LeaseKey, ExchangeLimits | None] = {}
+        self.over = False
+        self._session_id = session_id
+        self._probe = probe
+
+    def __repr__(self) -> str:
+        return f"<StandIn {self._session_id} on worker {self.worker}{', over' if self.over else ''}>"
+
+    @property
+    def session_id(self) -> str:
+        """Return the id of the session that this stands for."""
+        return self._session_id
+
+    def remember_answer(self, answer: Granted) -> None:
+        """Keep a granted claim's answer for the case that the claim comes again."""
+        self.answered[answer.id] = answer
+        if len(self.answered) > ANSWERS_MAX:
+            del self.answered[next(iter(self.answered))]
+
+    async def answers(self, within_s: float) -> bool:
+        """Let the session's worker ping its agent."""
+        return not self.over and await self._probe(self._session_id, within_s)
+
+    def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> NoReturn:  # noqa: ARG002 - nobody opens anything here
+        """Refuse: visitors never come to the supervisor."""
+        raise MisuseError(f"a visitor of tunnel {tunnel_id} came to the supervisor")
+
+    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
+        """Take no notice, for the same reason."""

@@ -1,0 +1,143 @@
+"""The supervisor put together: it opens the listeners, deals agents out, decides about addresses, and keeps its workers alive."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import get_args
+
+import msgspec
+
+from portway.clock import wall
+from portway.engine.listener import Address
+from portway.engine.reactor import Reactor
+from portway.server.announcing import advertised_address, first_epoch, news, public_addresses, to_dial
+from portway.server.events import ServerEvent, SessionDown, SessionUp, Stopping, WorkerDown, WorkerUp
+from portway.server.identity import identity_of, record_advertised
+from portway.server.listening import open_listener
+from portway.server.rooms import Tell
+from portway.server.settings import ServerSettings
+from portway.server.store import FILE, Store
+from portway.server.workers.crew import END_S_MAX, Crew, Worker
+from portway.server.workers.dealer import Dealer
+from portway.server.workers.leases import Leases
+from portway.server.workers.messages import Dealt, OfLeases, Told, encode_settings
+
+EVENTS: dict[str, type] = {kind.__name__: kind for kind in get_args(ServerEvent)}
+"""By name, as workers tell them."""
+
+
+async def supervise(
+    settings: ServerSettings, command: Sequence[str], *, on_event: Tell, stop: asyncio.Event | None = None, tell_relays: bool = False
+) -> None:
+    """Serve visitors and agents with `settings.workers` processes, until `stop` is set or this is cancelled; then drain.
+
+    `command` starts a worker, with one more argument, the number of a descriptor. `on_event` hears of all of them, and
+    must not block; with `tell_relays`, it hears of every request, tcp connection and WebSocket that is over, too.
+
+    Raises:
+        ConfigError: the settings, the data directory or a file in it cannot be used.
+        UnavailableError: an address is in use, or a worker could not be started at all.
+    """
+    reactor = Reactor(asyncio.get_running_loop())
+    async with AsyncExitStack() as house:
+        house.callback(reactor.close)
+        store = house.enter_context(Store(settings.data / FILE))
+        identity = identity_of(settings)
+        http = house.enter_context(open_listener(settings.http, "http"))
+        agents = house.enter_context(open_listener(settings.agents, "agents"))
+        http_address, agents_address = http.getsockname()[:2], agents.getsockname()[:2]
+        advertised = advertised_address(settings, agents_address[1])
+        addresses = public_addresses(settings, advertised, http_address[1])
+        record_advertised(settings.data, to_dial(settings, identity, advertised))
+        office = _Office(reactor, on_event)
+        crew = Crew(reactor, command, office, encode_settings(settings), http, tell_relays=tell_relays)
+        async with asyncio.TaskGroup() as tasks:
+            office.crew = crew
+            office.leases = leases = Leases(
+                reactor, crew, store, settings, tasks, addresses=addresses, first_epoch=first_epoch(), on_event=on_event, clock=wall
+            )
+            house.callback(leases.ports.close_all)
+            running = [tasks.create_task(leases.watch(), name="held addresses and tokens")]
+            all_serve = asyncio.Semaphore(0)
+            places = [tasks.create_task(crew.keep_one(all_serve.release), name="keeps a worker") for _ in range(settings.workers)]
+            try:
+                for _ in places:
+                    await all_serve.acquire()
+                dealer = Dealer(reactor, agents, office.sessions, office.deal)
+                on_event(news(settings, http_address, agents_address, advertised))
+                office.tell_of_workers()
+                try:
+                    await (stop or asyncio.Event()).wait()
+                finally:
+                    on_event(Stopping("the server was told to stop"))
+                    dealer.close()
+                    http.close()
+                    leases.ports.close_all()
+            finally:
+                crew.stop("the server is stopping")
+                await asyncio.wait(places, timeout=END_S_MAX)
+                for task in (*running, *places):
+                    task.cancel()
+
+
+class _Office:
+    """Where what workers say arrives (see `crew.Boss`): events go on, everything else is the leases'."""
+
+    crew: Crew
+    leases: Leases
+
+    def __init__(self, reactor: Reactor, on_event: Tell) -> None:
+        self._reactor = reactor
+        self._on_event = on_event
+        self._sessions: dict[int, dict[str, str]] = {}
+        """Worker → its sessions, with the names of their tokens."""
+        self._first: list[WorkerUp] | None = []
+        """Workers that serve, until it was told that the server does."""
+
+    def worker_came(self, worker: Worker) -> None:
+        self._sessions[worker.number] = {}
+        self.leases.worker_came(worker.number)
+
+    def worker_serves(self, worker: Worker) -> None:
+        up = WorkerUp(worker.number, worker.pid)
+        if self._first is None:
+            self._on_event(up)
+        else:
+            self._first.append(up)
+        self.leases.worker_serves()
+
+    def tell_of_workers(self) -> None:
+        """Tell who serves, now that it is known that the server does."""
+        for up in self._first or ():
+            self._on_event(up)
+        self._first = None
+
+    def worker_says(self, worker: Worker, message: Told | OfLeases) -> None:
+        if isinstance(message, Told):
+            self._tell(worker, msgspec.convert(message.fields, EVENTS[message.name]))
+        else:
+            self.leases.hear(worker.number, message)
+
+    def worker_lost(self, worker: Worker) -> None:
+        self.leases.worker_lost(worker.number)
+        for session, token in self._sessions.pop(worker.number, {}).items():
+            self._on_event(SessionDown(session, token, f"worker {worker.number} is gone"))
+
+    def worker_ended(self, worker: Worker, how: str) -> None:
+        self._on_event(WorkerDown(worker.number, worker.pid, how))
+
+    def sessions(self) -> dict[int, int]:
+        """Return how many sessions each worker has that takes some."""
+        return {number: len(self._sessions.get(number, ())) for number in self.crew.serving()}
+
+    def deal(self, worker: int, sock: socket.socket, address: Address) -> bool:
+        """Give an agent's connection to a worker."""
+        return self.crew.tell(worker, Dealt(*address), sock)
+
+    def _tell(self, worker: Worker, event: ServerEvent) -> None:
+        if isinstance(event, SessionUp):
+            self._sessions[worker.number][event.session] = event.token
+        elif isinstance(event, SessionDown):
+            self._sessions[worker.number].pop(event.session, None)
+        self._on_event(event)

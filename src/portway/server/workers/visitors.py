@@ -1,0 +1,107 @@
+"""Visitors between workers: each has an inbox, and a way into the inbox of every other one."""
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from portway.engine.channel import Channel
+from portway.engine.reactor import Reactor
+from portway.engine.socket_channel import SocketChannel
+from portway.server.edge.passing import Journey
+from portway.server.tunnels.lease import Lease, LeaseKey
+from portway.server.workers.messages import Passed, encode, for_inbox
+from portway.server.workers.post import Post
+from portway.telemetry.logs import get_log
+
+log = get_log(__name__)
+
+
+class HttpVisitors(Protocol):
+    """Who serves visitors over HTTP."""
+
+    def take(self, sock: socket.socket, journey: Journey) -> None:
+        """Serve a visitor whom another worker passed on."""
+
+
+class TcpVisitors(Protocol):
+    """Who serves visitors of tcp tunnels."""
+
+    def take(self, key: LeaseKey, sock: socket.socket, journey: Journey) -> bool:
+        """Serve a visitor whom another worker passed on; False when the port is not open here."""
+
+
+class Visitors:
+    """Passes visitors on to other workers, and takes in whom they pass."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        """Know nobody yet."""
+        self._reactor = reactor
+        self._ways: dict[int, Post] = {}
+        self._inbox: Post | None = None
+
+    def open(self, inbox: socket.socket, http: HttpVisitors, tcp: TcpVisitors, first: Callable[[], None]) -> None:
+        """Take in who comes through `inbox`.
+
+        `first` is called before each: it has to take in what the supervisor said before, on another way, as that may be
+        why he comes.
+        """
+
+        def take(data: memoryview, socks: list[socket.socket]) -> None:
+            first()
+            passed = for_inbox(data)
+            journey = Journey((passed.host, passed.port), passed.read, passed.hops)
+            for sock in socks:
+                if passed.kind == "http":
+                    http.take(sock, journey)
+                elif not tcp.take(LeaseKey("tcp", passed.address), sock, journey):
+                    log.debug("a visitor came for a port that is not open here", port=passed.address)
+                    SocketChannel(self._reactor, sock).abort()
+
+        self._inbox = Post(self._reactor, inbox, take, _nothing)
+
+    def meet(self, worker: int, way: socket.socket) -> None:
+        """Know the way to another worker."""
+
+        def lost() -> None:
+            self._ways.pop(worker, None)
+
+        self._ways[worker] = Post(self._reactor, way, _ignore, lost)
+
+    def part(self, worker: int) -> None:
+        """Forget a worker that is gone."""
+        way = self._ways.pop(worker, None)
+        if way is not None:
+            way.close()
+
+    def pass_on(self, lease: Lease, channel: Channel, journey: Journey) -> bool:
+        """Pass a visitor on to the worker that serves his lease (see `edge.passing.PassOn`)."""
+        way = self._ways.get(lease.elsewhere)
+        if way is None or not isinstance(channel, SocketChannel):
+            return False
+        host, port = journey.address
+        message = encode(Passed(lease.key.kind, lease.address, host, port, journey.read, journey.hops))
+        try:
+            sock = channel.duplicate()
+        except OSError as exc:
+            log.warning("a visitor could not be passed on", why=exc)
+            return False
+        if not way.send(message, [sock]):
+            sock.close()
+            return False
+        channel.let_go()
+        return True
+
+    def close(self) -> None:
+        """Pass nobody on and take nobody in any more."""
+        for worker in list(self._ways):
+            self.part(worker)
+        if self._inbox is not None:
+            self._inbox.close()
+
+
+def _ignore(_data: memoryview, _socks: list[socket.socket]) -> None:
+    """Take no notice: nobody speaks out of an inbox."""
+
+
+def _nothing() -> None:
+    """Take no notice: without other workers an inbox has no other end."""

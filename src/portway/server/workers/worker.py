@@ -1,0 +1,253 @@
+"""One worker put together: what serves visitors and agents, and its line to the supervisor."""
+
+import asyncio
+import dataclasses
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from portway.engine.reactor import Reactor
+from portway.errors import MisuseError, UnavailableError
+from portway.server.events import RelayDone, RequestDone, ServerEvent
+from portway.server.identity import identity_of
+from portway.server.rooms import Rooms
+from portway.server.session import Session
+from portway.server.settings import ServerSettings
+from portway.server.store import FILE, Store
+from portway.server.token_scopes import TokenScopes, scopes_asked_for
+from portway.server.tunnels.replica import Replica, Route
+from portway.server.workers.claims import AskingGranter
+from portway.server.workers.messages import (
+    Answered,
+    Begin,
+    Dealt,
+    Go,
+    Listen,
+    Lost,
+    Peer,
+    PeerGone,
+    Ping,
+    Pong,
+    Probe,
+    Probed,
+    Ready,
+    Replace,
+    Revoked,
+    RouteGone,
+    RouteTold,
+    Seen,
+    Stop,
+    Told,
+    ToSupervisor,
+    Unlisten,
+    decode_settings,
+    encode,
+    for_worker,
+)
+from portway.server.workers.post import Post, receive_one
+from portway.server.workers.visitors import Visitors
+from portway.telemetry.logs import get_log
+
+BEGIN_S_MAX = 10.0
+"""How long the supervisor may take to say what there is to do."""
+
+UNTOLD_MIN = 10_000
+"""While so many messages wait for a supervisor who is slow, finished relays and requests are not told: everything else has to arrive."""
+
+
+log = get_log(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker begins with."""
+
+    worker: int
+    tell_relays: bool
+    settings: ServerSettings
+    http: socket.socket
+    """The listener of HTTP visitors, which all workers share."""
+    inbox: socket.socket
+    """Where other workers pass visitors on to."""
+
+
+def receive_orders(line: socket.socket) -> Orders:
+    """Wait for the first message; nothing else goes on yet.
+
+    Raises:
+        UnavailableError: it did not come; the supervisor may be gone.
+    """
+    try:
+        data, socks = receive_one(line, BEGIN_S_MAX)
+        begin = for_worker(memoryview(data))
+    except (OSError, MisuseError) as exc:
+        raise UnavailableError(f"the supervisor did not say what to do: {exc}") from exc
+    if not isinstance(begin, Begin) or len(socks) != 2:
+        raise UnavailableError("the supervisor did not say what to do")
+    return Orders(begin.worker, begin.tell_relays, decode_settings(begin.settings), *socks)
+
+
+async def work(orders: Orders, line: socket.socket) -> None:
+    """Serve until the supervisor says to stop or this is cancelled; then drain, for 3 s at most.
+
+    Raises:
+        UnavailableError: the supervisor is gone. Whoever is served is let go of at once: the next server wants the ports.
+        ConfigError: the data directory cannot be used.
+    """
+    reactor = Reactor(asyncio.get_running_loop())
+    async with AsyncExitStack() as house:
+        house.callback(reactor.close)
+        house.callback(orders.http.close)
+        store = house.enter_context(Store(orders.settings.data / FILE))
+        tasks = await house.enter_async_context(asyncio.TaskGroup())
+        worker = _Worker(reactor, orders, store, line, tasks)
+        house.callback(worker.close)
+        await worker.serve(orders.http)
+
+
+class _Worker:
+    """A worker: rooms that ask the supervisor, and are asked by it."""
+
+    def __init__(self, reactor: Reactor, orders: Orders, store: Store, line: socket.socket, tasks: asyncio.TaskGroup) -> None:
+        self._reactor = reactor
+        self._tasks = tasks
+        self._told_all = asyncio.Event()
+        self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """The reason to stop; fails when the supervisor is gone."""
+        self._untold = 0
+        """Relays and requests in a row that the supervisor was too slow to hear of."""
+        self._listeners: dict[int, socket.socket] = {}
+        """Listeners of tcp ports, on their way to the edge."""
+        self._granter = AskingGranter(self._tell)
+        self._scopes = TokenScopes(reactor)
+        self._visitors = Visitors(reactor)
+        self._replica = Replica(
+            orders.worker,
+            reactor.soon,
+            self._find,
+            report_lost=lambda session_id: self._tell(Lost(session_id)),
+            report_revoked=lambda token_id: self._tell(Revoked(token_id)),
+        )
+        self._rooms = Rooms(
+            reactor,
+            orders.settings,
+            identity_of(orders.settings),
+            store,
+            self._replica,
+            listen=self._listeners.pop,
+            on_event=self._tell_event,
+            tell_relays=orders.tell_relays,
+            worker=orders.worker,
+            pass_on=self._visitors.pass_on,
+        )
+        self._rooms.sessions.granter = self._granter
+        self._line = Post(reactor, line, self._hear, self._supervisor_lost)
+        self._visitors.open(orders.inbox, self._rooms.http, self._rooms.tcp, self._line.drain)
+
+    async def serve(self, http: socket.socket) -> None:
+        """Serve, once every route was told."""
+        try:
+            async with asyncio.timeout(BEGIN_S_MAX):
+                await self._told_all.wait()
+        except TimeoutError:
+            raise UnavailableError(f"the supervisor did not tell every route within {BEGIN_S_MAX:g} s") from None
+        async with self._rooms.serve(http, None):
+            self._tell(Ready())
+            try:
+                reason = await self._over
+            except asyncio.CancelledError:
+                await self._rooms.drain("the server is stopping")
+                raise
+            await self._rooms.drain(reason)
+
+    def close(self) -> None:
+        """Let go of the supervisor and of all other workers."""
+        self._line.close()
+        self._visitors.close()
+
+    def _tell(self, message: ToSupervisor) -> None:
+        if not self._line.send(encode(message)):
+            self._supervisor_lost()  # or so slow that the two have lost touch: the next worker begins afresh
+
+    def _tell_event(self, event: ServerEvent) -> None:
+        if isinstance(event, RelayDone | RequestDone) and self._line.waiting >= UNTOLD_MIN:
+            self._untold += 1
+            if self._untold == 1:
+                log.warning("the supervisor is slow: some finished relays and requests go untold")
+            return
+        self._untold = 0
+        self._tell(Told(type(event).__name__, dataclasses.asdict(event)))
+
+    def _find(self, session_id: str) -> Session | None:
+        return self._rooms.sessions.find(session_id)
+
+    def _supervisor_lost(self) -> None:
+        self._told_all.set()
+        if not self._over.done():
+            self._over.set_exception(UnavailableError("the supervisor is gone"))
+
+    def _hear(self, data: memoryview, socks: list[socket.socket]) -> None:
+        """Act on one message. Descriptors come with some, as `messages` says."""
+        message = for_worker(data)
+        match message:
+            case RouteTold() | RouteGone():
+                self._hear_route(message)
+            case Listen() | Unlisten():
+                self._hear_port(message, socks)
+            case Dealt():
+                for sock in socks:
+                    self._rooms.links.take(sock, (message.host, message.port))
+            case Answered():
+                self._granter.hear(message)
+            case Peer():
+                for sock in socks:
+                    self._visitors.meet(message.worker, sock)
+            case PeerGone():
+                self._visitors.part(message.worker)
+                self._replica.worker_lost(message.worker)
+            case Replace():
+                self._rooms.sessions.replace(message.session, message.address)
+            case Probe():
+                self._tasks.create_task(self._probe(message), name="a probe")
+            case Ping():
+                self._tell(Pong())
+            case _:
+                self._hear_of_all(message)
+
+    def _hear_of_all(self, message: Begin | Go | Stop) -> None:
+        """Begin and end with everything."""
+        if isinstance(message, Go):
+            self._told_all.set()
+        elif isinstance(message, Stop) and not self._over.done():
+            self._over.set_result(message.reason)
+
+    def _hear_route(self, message: RouteTold | RouteGone) -> None:
+        if isinstance(message, RouteTold):
+            route = Route(message.kind, message.address, message.tunnel_id, message.epoch, message.worker, message.session)
+            lease = self._replica.apply(route)
+            session = self._find(message.session)
+            lease.scopes = () if session is None else self._scopes.of(session.token) + scopes_asked_for(self._reactor, message.limits)
+        else:
+            gone = self._replica.lookup(message.kind, message.address)
+            if gone is not None:
+                self._rooms.tcp.close(gone)
+            self._replica.gone(message.kind, message.address)
+        self._tell(Seen(message.seq))
+
+    def _hear_port(self, message: Listen | Unlisten, socks: list[socket.socket]) -> None:
+        lease = self._replica.lookup("tcp", message.address)
+        if isinstance(message, Unlisten):
+            if lease is not None:
+                self._rooms.tcp.pause(lease)
+            return
+        for sock in socks:
+            if lease is None:
+                sock.close()
+            else:
+                self._listeners[int(message.address)] = sock
+                self._rooms.tcp.open(lease)
+
+    async def _probe(self, probe: Probe) -> None:
+        session = self._rooms.sessions.find(probe.session)
+        alive = session is not None and await session.answers(probe.within_s)
+        self._tell(Probed(probe.id, alive))

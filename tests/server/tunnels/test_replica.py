@@ -1,0 +1,138 @@
+"""A worker's view of the leases: here, on another worker, or nobody now."""
+
+from collections.abc import Callable
+
+from portway.engine.channel import Channel
+from portway.server.tunnels.lease import Holder, Lease, OnStatus
+from portway.server.tunnels.replica import Replica, Route
+
+
+class View:
+    """A replica, and what it has told and asked for."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Holder] = {}
+        self.soon: list[Callable[[], None]] = []
+        self.told: list[str] = []
+        self.replica = Replica(
+            1,
+            self.soon.append,
+            self.sessions.get,
+            report_lost=self.told.append,
+            report_revoked=lambda token: self.told.append(f"token {token}"),
+        )
+
+    def session(self, session_id: str) -> None:
+        self.sessions[session_id] = Somebody(session_id)
+
+    def lease(self, address: str = "app.localhost") -> Lease:
+        lease = self.replica.lookup("http", address)
+        assert lease is not None
+        return lease
+
+
+class Somebody:
+    """A holder that is only ever looked at."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+
+    def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:
+        raise AssertionError
+
+    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
+        raise AssertionError
+
+
+def route(worker: int, session: str = "", epoch: int = 1) -> Route:
+    return Route("http", "app.localhost", 7, epoch, worker, session)
+
+
+def test_a_route_is_here_elsewhere_or_held() -> None:
+    view = View()
+    view.session("a")
+    view.replica.apply(route(1, "a"))
+    assert (view.lease().holder, view.lease().elsewhere, view.lease().tunnel_id) == (view.sessions["a"], 0, 7)
+
+    view.replica.apply(route(2, "b", epoch=2))
+    assert (view.lease().holder, view.lease().elsewhere, view.lease().epoch) == (None, 2, 2)
+
+    view.replica.apply(route(0, epoch=3))
+    assert (view.lease().holder, view.lease().elsewhere, view.lease().gone) == (None, 0, False)
+    assert len(view.replica) == 1
+
+
+def test_the_lease_stays_the_same_object_until_it_is_gone() -> None:
+    view = View()
+    first = view.replica.apply(route(2, "b"))
+    assert view.replica.apply(route(0)) is first
+    ends: list[str] = []
+    first.on_gone = lambda: ends.append("gone")
+
+    view.replica.gone("http", "app.localhost")
+    view.replica.gone("http", "app.localhost")
+
+    assert ends == ["gone"]
+    assert (first.gone, first.elsewhere, view.replica.lookup("http", "app.localhost")) == (True, 0, None)
+    assert view.replica.apply(route(2, "b")) is not first
+
+
+def test_who_waits_is_woken_when_there_is_somebody_or_never_will_be() -> None:
+    for is_gone in (False, True):
+        view = View()
+        lease = view.replica.apply(route(0))
+        lease.waiters["me"] = lambda: None
+        view.replica.apply(route(0, epoch=2))
+        assert not view.soon
+        if is_gone:
+            view.replica.gone("http", "app.localhost")
+        else:
+            view.replica.apply(route(2, "b"))
+        assert len(view.soon) == 1
+        assert not lease.waiters
+
+
+def test_a_lost_session_serves_nobody_from_that_moment_on() -> None:
+    view = View()
+    view.session("a")
+    view.replica.apply(route(1, "a"))
+    del view.sessions["a"]
+
+    view.replica.session_lost("a", 1.0)
+
+    assert view.told == ["a"]
+    assert view.lease().holder is None
+    view.replica.apply(route(1, "a"))  # told before the supervisor heard of it
+    assert (view.lease().holder, view.lease().elsewhere) == (None, 0)
+
+
+def test_a_session_that_lost_an_address_before_it_ended_takes_nothing_from_the_next_one() -> None:
+    view = View()
+    view.session("a")
+    view.session("b")
+    view.replica.apply(route(1, "a"))
+    view.replica.apply(route(1, "b", epoch=2))
+
+    view.replica.session_lost("a", 1.0)
+
+    assert view.lease().holder is view.sessions["b"]
+
+
+def test_nobody_is_passed_on_to_a_worker_that_is_gone() -> None:
+    view = View()
+    view.replica.apply(route(2, "b"))
+    view.replica.worker_lost(3)
+    assert view.lease().elsewhere == 2
+    view.replica.worker_lost(2)
+    assert view.lease().elsewhere == 0
+
+
+def test_what_only_the_supervisor_knows_is_left_to_it() -> None:
+    view = View()
+    view.replica.apply(route(0))
+    view.replica.expire(1e9)
+    view.replica.token_revoked("laptop")
+
+    assert view.told == ["token laptop"]
+    assert not view.replica.held_tokens()
+    assert len(list(view.replica)) == 1

@@ -1,0 +1,84 @@
+"""A worker's claims: asked of the supervisor, answered once, and never waited for without end."""
+
+import asyncio
+
+import pytest
+
+from portway.errors import RefusedError, UnavailableError
+from portway.protocol.control.messages import Claim, Granted, Refused
+from portway.server.tunnels.lease import Owner
+from portway.server.workers import claims, leases
+from portway.server.workers.claims import AskingGranter
+from portway.server.workers.messages import Answered, Asked, Released, ToSupervisor
+from portway.server.workers.stand_in import StandIn
+from tests.server.workers.test_stand_in import TOKEN
+
+CLAIM = Claim(id=9, kind="http", name="app")
+GRANTED = Granted(id=9, tunnel=1, epoch=1, url="http://app.localhost")
+
+
+async def alive(_session: str, _within_s: float) -> bool:
+    return True
+
+
+SESSION = StandIn(1, "s", Owner("t", b"identity"), TOKEN, alive)
+
+
+class Desk:
+    """A granter whose supervisor is the test."""
+
+    def __init__(self) -> None:
+        self.said: list[ToSupervisor] = []
+        self.granter = AskingGranter(self.said.append)
+
+    async def claim(self, answer: Granted | Refused | None) -> Granted:
+        """Claim, and answer at once."""
+        task = asyncio.ensure_future(self.granter.grant(SESSION, CLAIM))
+        await asyncio.sleep(0)
+        asked = self.said[-1]
+        assert isinstance(asked, Asked)
+        self.granter.hear(Answered(asked.id + 1000, GRANTED))  # nobody's
+        assert not task.done()
+        self.granter.hear(Answered(asked.id, answer))
+        self.granter.hear(Answered(asked.id, None))  # once more: nobody's any more
+        return await task
+
+
+def test_a_claim_goes_with_all_that_decides_it_and_comes_back_granted() -> None:
+    desk = Desk()
+
+    assert asyncio.run(desk.claim(GRANTED)) == GRANTED
+    assert desk.said == [Asked(1, "s", "t", b"identity", CLAIM)]
+
+
+def test_a_refusal_keeps_its_code_and_its_words() -> None:
+    with pytest.raises(RefusedError) as refused:
+        asyncio.run(Desk().claim(Refused(id=9, code="name_taken", reason="it is", next_step="another")))
+
+    assert (refused.value.code, refused.value.reason, refused.value.next_step) == ("name_taken", "it is", "another")
+
+
+def test_no_decision_is_no_grant() -> None:
+    with pytest.raises(UnavailableError, match="lost"):
+        asyncio.run(Desk().claim(None))
+
+
+def test_a_supervisor_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "ANSWER_S_MAX", 0.05)
+    desk = Desk()
+    with pytest.raises(UnavailableError, match="not decided within"):
+        asyncio.run(desk.granter.grant(SESSION, CLAIM))
+
+    desk.granter.hear(Answered(1, GRANTED))  # too late, and nobody's
+    assert desk.granter._open == {}
+
+
+def test_a_release_waits_for_nothing() -> None:
+    desk = Desk()
+    desk.granter.release(SESSION, 7)
+
+    assert desk.said == [Released("s", 7)]
+
+
+def test_the_supervisor_has_time_for_a_probe_and_for_slow_workers() -> None:
+    assert claims.ANSWER_S_MAX > 1.0 + leases.PROBE_MARGIN_S + leases.SEEN_S_MAX

@@ -1,0 +1,261 @@
+"""Worker processes: started, watched, replaced, stopped, and never left behind, with processes that behave oddly."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from portway.engine.listener import listen
+from portway.engine.reactor import Reactor
+from portway.errors import UnavailableError
+from portway.server.workers import crew as crew_module
+from portway.server.workers.crew import Crew, Worker
+from portway.server.workers.messages import Listen, OfLeases, Told
+from portway.server.workers.post import pair
+from tests.kit.programs import SOURCES
+
+ODD = SOURCES.parent / "tests" / "kit" / "odd_worker.py"
+DEADLINE_S = 20.0
+
+
+class Office:
+    """A boss, and what it heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.workers: dict[int, Worker] = {}
+        self.pids: dict[int, int] = {}
+
+    def worker_came(self, worker: Worker) -> None:
+        self.heard.append(f"{worker.number} came")
+
+    def worker_serves(self, worker: Worker) -> None:
+        self.heard.append(f"{worker.number} serves")
+        self.workers[worker.number] = worker
+        self.pids[worker.number] = worker.pid
+
+    def worker_says(self, worker: Worker, message: Told | OfLeases) -> None:
+        self.heard.append(f"{worker.number} says {message}")
+
+    def worker_lost(self, worker: Worker) -> None:
+        self.heard.append(f"{worker.number} lost")
+
+    def worker_ended(self, worker: Worker, how: str) -> None:
+        self.heard.append(f"{worker.number} ended: {how}")
+
+    async def until(self, what: str) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while what not in self.heard:  # noqa: ASYNC110 - processes take their time
+                await asyncio.sleep(0.01)
+
+
+class Stage:
+    """A crew with one place, which a task keeps filled."""
+
+    def __init__(self, reactor: Reactor, *how: str) -> None:
+        self.office = Office()
+        self.http = listen("127.0.0.1", 0)
+        command = ["env", f"PYTHONPATH={SOURCES}", sys.executable, str(ODD), *how]
+        self.crew = Crew(reactor, command, self.office, b"settings", self.http, tell_relays=False)
+        self.first = 0
+
+    def serves(self) -> None:
+        self.first += 1
+
+    def process(self, number: int) -> bool:
+        """Return whether a worker's process is there."""
+        return Path(f"/proc/{self.office.pids[number]}").exists()
+
+
+@asynccontextmanager
+async def stage(*how: str, places: int = 1) -> AsyncIterator[Stage]:
+    reactor = Reactor(asyncio.get_running_loop())
+    one = Stage(reactor, *how)
+    tasks = [asyncio.ensure_future(one.crew.keep_one(one.serves)) for _ in range(places)]
+    try:
+        yield one
+    finally:
+        one.crew.stop("the test is over")
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError, UnavailableError):
+                await task
+        one.http.close()
+        reactor.close()
+
+
+def test_a_worker_is_told_what_it_needs_and_serves_until_it_is_stopped() -> None:
+    async def scene() -> None:
+        async with stage("well") as one:
+            await one.office.until("1 serves")
+            assert list(one.crew.serving()) == list(one.crew.numbers()) == [1]
+            async with asyncio.timeout(DEADLINE_S):
+                while one.first != 1:  # noqa: ASYNC110 - told by another task
+                    await asyncio.sleep(0.01)
+            one.crew.stop("enough")
+            async with asyncio.timeout(DEADLINE_S):
+                while one.process(1):  # noqa: ASYNC110 - a process that ends
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            assert one.office.heard == ["1 came", "1 serves", "1 lost"]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_that_dies_is_replaced_under_a_new_number(number: int) -> None:
+    async def scene() -> None:
+        async with stage("well", places=2) as one:
+            await one.office.until("2 serves")
+            await one.office.until("1 serves")
+            os.kill(one.office.pids[1], number)
+            await one.office.until(f"1 ended: signal {number}")
+            await one.office.until("3 serves")
+            await asyncio.sleep(0.1)
+            assert sorted(one.crew.serving()) == [2, 3]
+            assert one.first == 2  # not for the one in its place
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_hears_nothing_any_more_gets_nothing_and_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "PING_EVERY_S", 0.1)
+
+    async def scene() -> None:
+        async with stage("well", places=2) as one:
+            await one.office.until("1 serves")
+            await one.office.until("2 serves")
+            os.kill(one.office.pids[1], signal.SIGSTOP)
+            async with asyncio.timeout(DEADLINE_S):
+                while list(one.crew.serving()) != [2]:  # noqa: ASYNC110 - a process that does nothing
+                    await asyncio.sleep(0.01)
+            assert 1 in one.crew.numbers()  # it may come back yet, and misses nothing
+            await one.office.until("1 ended: silent for 1 s")
+            await one.office.until("3 serves")
+
+    asyncio.run(scene())
+
+
+def test_a_supervisor_that_was_stopped_itself_blames_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "PING_EVERY_S", 0.1)
+
+    async def scene() -> None:
+        async with stage("well") as one:
+            await one.office.until("1 serves")
+            for _ in range(2):
+                await asyncio.sleep(0.15)
+                time.sleep(1.2)  # noqa: ASYNC251 - the whole loop stands still
+            await asyncio.sleep(0.3)
+            assert one.office.heard == ["1 came", "1 serves"]
+
+    asyncio.run(scene())
+
+
+def test_when_all_are_slow_somebody_still_has_to_take_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "PING_EVERY_S", 0.1)
+
+    async def scene() -> None:
+        async with stage("deaf") as one:
+            await one.office.until("1 serves")
+            await asyncio.sleep(0.5)
+            assert list(one.crew.serving()) == [1]
+            await one.office.until("1 ended: silent for 1 s")
+
+    asyncio.run(scene())
+
+
+def test_one_that_dies_again_and_again_is_replaced_ever_more_slowly() -> None:
+    async def scene() -> None:
+        async with stage("brief") as one:
+            await one.office.until("3 ended: exit code 3")
+            begun = len(one.office.heard)
+            await asyncio.sleep(1.0)
+            assert len(one.office.heard) - begun <= 8  # two more at most, in a second
+
+    asyncio.run(scene())
+
+
+def test_a_first_worker_that_cannot_begin_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "READY_S_MAX", 1.0)
+
+    async def scene(*command: str) -> str:
+        reactor = Reactor(asyncio.get_running_loop())
+        one = Stage(reactor, "mute")
+        if command:
+            one.crew._command = command
+        with one.http, pytest.raises(UnavailableError) as failed:
+            await one.crew.keep_one(one.serves)
+        assert list(one.crew.numbers()) == []
+        reactor.close()
+        return str(failed.value)
+
+    assert "not ready within 1 s" in asyncio.run(scene())
+    assert "exit code 1" in asyncio.run(scene("false"))
+    assert "No such file" in asyncio.run(scene("/nowhere/python"))
+
+
+def test_a_worker_that_cannot_be_replaced_now_is_tried_again_and_costs_no_descriptor() -> None:
+    async def scene() -> None:
+        async with stage("well") as one:
+            await one.office.until("1 serves")
+            good, one.crew._command = one.crew._command, ["/nowhere/python"]
+            before = len(list(Path("/proc/self/fd").iterdir()))
+            os.kill(one.office.pids[1], signal.SIGKILL)
+            await one.office.until("1 ended: signal 9")
+            await asyncio.sleep(0.5)
+            assert list(one.crew.numbers()) == []
+            assert len(list(Path("/proc/self/fd").iterdir())) < before
+            one.crew._command = good
+            await one.office.until("2 serves")
+
+    asyncio.run(scene())
+
+
+def test_one_that_does_not_want_to_end_is_killed() -> None:
+    async def scene() -> None:
+        async with stage("stubborn") as one:
+            await one.office.until("1 serves")
+        assert not one.process(1)
+        assert one.office.heard[-1] == "1 ended: the server stops"
+
+    asyncio.run(scene())
+
+
+def test_nothing_is_given_to_who_is_not_there_and_what_was_not_given_stays_open() -> None:
+    async def scene() -> None:
+        async with stage("well") as one:
+            await one.office.until("1 serves")
+            mine, other = socket.socketpair()
+            with mine, other:
+                assert not one.crew.tell(77, Listen("20001"), mine)
+                assert mine.fileno() >= 0
+                assert one.crew.tell(1, Listen("20001"), mine)
+                async with asyncio.timeout(DEADLINE_S):
+                    while mine.fileno() >= 0:  # noqa: ASYNC110 - closed at the end of a batch
+                        await asyncio.sleep(0.01)
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_misses_what_it_must_know_is_given_up() -> None:
+    async def scene() -> None:
+        async with stage("well") as one:
+            await one.office.until("1 serves")
+            worker = one.office.workers[1]
+            mine, other = pair()
+            with mine, other:
+                worker.post.close()
+                assert not worker.tell(Listen("20001"), mine)
+                assert not worker.lost.is_set()  # a port can be given to another
+                worker.tell(Listen("20001"))
+                assert worker.lost.is_set()
+            await one.office.until("2 serves")
+
+    asyncio.run(scene())

@@ -1,0 +1,137 @@
+"""Agents' connections are dealt out unread: by their hint, else to the worker with the least."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from portway.engine.listener import Address, listen
+from portway.links.hint import hint_for
+from portway.server.workers import dealer as dealer_module
+from portway.server.workers.dealer import Dealer
+from tests.kit.loops import EngineLoop
+from tests.links.test_hint import client_hello, plain_start
+
+
+class Table:
+    """A dealer, and who got what."""
+
+    def __init__(self, engine: EngineLoop) -> None:
+        self.engine = engine
+        self.sessions = {1: 0, 2: 0, 3: 0}
+        self.gone: set[int] = set()
+        self.dealt: list[int] = []
+        self.socks: list[socket.socket] = []
+        self.agents: list[socket.socket] = []
+        self.dealer = Dealer(engine.reactor, listen("127.0.0.1", 0), lambda: dict(self.sessions), self._deal)
+
+    def _deal(self, worker: int, sock: socket.socket, address: Address) -> bool:
+        if worker in self.gone:
+            return False
+        assert address == sock.getpeername()
+        self.dealt.append(worker)
+        self.socks.append(sock)
+        return True
+
+    def agent(self, first: bytes = b"") -> socket.socket:
+        """Dial, and say something."""
+        agent = socket.create_connection(self.dealer.address)
+        agent.settimeout(5)
+        self.agents.append(agent)
+        if first:
+            agent.sendall(first)
+        return agent
+
+    def dealt_now(self, count: int = 1) -> list[int]:
+        """Return who got the next ones."""
+        self.engine.run_until(lambda: len(self.dealt) >= count, what="a deal")
+        dealt, self.dealt = self.dealt, []
+        return dealt
+
+    def close(self) -> None:
+        self.dealer.close()
+        for sock in (*self.socks, *self.agents):
+            sock.close()
+
+
+@pytest.fixture
+def table(engine: EngineLoop) -> Iterator[Table]:
+    table = Table(engine)
+    yield table
+    table.close()
+
+
+@pytest.mark.parametrize("start", [client_hello, plain_start])
+def test_a_further_link_comes_to_its_sessions_worker_unread(table: Table, start: object) -> None:
+    assert callable(start)
+    first = start(hint_for(2))
+    table.sessions[2] = 100
+    table.agent(first)
+
+    assert table.dealt_now() == [2]
+    assert table.socks[0].recv(8192) == first
+
+
+def test_a_hint_is_waited_for_when_it_comes_in_pieces(table: Table) -> None:
+    first = client_hello(hint_for(3))
+    agent = table.agent(first[:-1])
+    table.engine.settle()
+    assert table.dealt == []
+    agent.sendall(first[-1:])
+
+    assert table.dealt_now() == [3]
+
+
+def test_logins_go_to_who_has_the_least_and_those_under_way_count(table: Table) -> None:
+    for _ in range(6):
+        table.agent(client_hello(""))
+    assert sorted(table.dealt_now(6)) == [1, 1, 2, 2, 3, 3]
+
+    table.sessions = {1: 9, 2: 9, 3: 0}
+    for _ in range(3):
+        table.agent(plain_start(""))
+    assert table.dealt_now(3) == [3, 3, 3]
+
+
+@pytest.mark.parametrize("hint", [hint_for(2), hint_for(77), ""])
+def test_a_worker_that_is_gone_gets_nothing_whatever_the_hint_says(table: Table, hint: str) -> None:
+    table.gone = {2}
+    del table.sessions[1]
+    table.agent(client_hello(hint))
+
+    assert table.dealt_now() == [3]
+
+
+def test_without_workers_a_connection_is_closed(table: Table) -> None:
+    table.sessions = {}
+    agent = table.agent(client_hello(""))
+    table.engine.run_until(lambda: not table.dealer._looks, what="the look")
+    table.engine.settle()
+
+    with pytest.raises(ConnectionResetError):
+        agent.recv(1)
+
+
+def test_who_says_nothing_is_dealt_out_after_a_while(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dealer_module, "FIRST_BYTES_S_MAX", 0.1)
+    table.agent()
+
+    assert table.dealt_now() == [1]
+
+
+def test_who_leaves_at_once_is_dealt_out_too_and_ended_there(table: Table) -> None:
+    table.agent().close()
+
+    assert table.dealt_now() == [1]
+
+
+def test_looks_are_bounded(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dealer_module, "LOOKS_MAX", 1)
+    table.agent()
+    table.engine.settle()
+    table.agent()
+
+    assert len(table.dealt_now()) == 1
+    table.dealer.close()
+    table.engine.settle()
+    assert table.agents[0].recv(1) == b""

@@ -1,0 +1,288 @@
+"""The one registry of a server with workers: who is told what, in which order, and who is waited for."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from portway.config.values import PortRange
+from portway.engine.reactor import Reactor
+from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, Refused
+from portway.protocol.scram import make_verifier
+from portway.server.access.tokens import Grants, TokenRecord
+from portway.server.events import LeaseDown, LeaseUp, ServerEvent
+from portway.server.settings import ServerSettings
+from portway.server.store import FILE, Store
+from portway.server.tunnels.addresses import PublicAddresses
+from portway.server.workers import leases as leases_module
+from portway.server.workers import messages as m
+from portway.server.workers.leases import Leases
+from tests.kit.sockets import free_port
+
+APP = Claim(id=1, kind="http", name="app")
+DEADLINE_S = 5.0
+
+
+class Staff:
+    """Workers that hear everything and answer when the test wants."""
+
+    def __init__(self) -> None:
+        self.there = [1, 2]
+        self.told: list[tuple[int, m.ToWorker]] = []
+        self.quick = {1, 2}
+        """Who says at once that it has seen a route."""
+        self.alive: dict[str, bool] = {}
+        """What is answered to probes of a session; none, and nobody answers."""
+        self.leases: Leases
+
+    def tell(self, worker: int, message: m.ToWorker, *socks: socket.socket) -> bool:
+        if worker not in self.there:
+            return False
+        self.told.append((worker, message))
+        for sock in socks:
+            sock.close()
+        if isinstance(message, m.RouteTold | m.RouteGone) and worker in self.quick:
+            self.later(worker, m.Seen(message.seq))
+        elif isinstance(message, m.Probe) and message.session in self.alive:
+            self.later(worker, m.Probed(message.id, self.alive[message.session]))
+        return True
+
+    def later(self, worker: int, message: m.OfLeases) -> None:
+        asyncio.get_running_loop().call_soon(self.leases.hear, worker, message)
+
+    def numbers(self) -> list[int]:
+        return self.there
+
+    def serving(self) -> list[int]:
+        return self.there
+
+    def of(self, kind: type) -> list[tuple[int, m.ToWorker]]:
+        return [(worker, message) for worker, message in self.told if isinstance(message, kind)]
+
+    def answer(self, number: int) -> Granted | Refused | None:
+        """Return what a claim was answered, to the worker that had asked."""
+        answers = [message for _, message in self.told if isinstance(message, m.Answered) and message.id == number]
+        assert answers, self.told
+        return answers[0].answer
+
+
+class House:
+    """Leases, and all that takes part."""
+
+    def __init__(self, reactor: Reactor, tasks: asyncio.TaskGroup, store: Store, folder: Path) -> None:
+        self.staff, self.store, self.events, self.asked = Staff(), store, list[ServerEvent](), 0
+        self.port = free_port()
+        self.leases = self.staff.leases = Leases(
+            reactor,
+            self.staff,
+            store,
+            ServerSettings(data=folder, tcp_ports=PortRange(self.port, self.port)),
+            tasks,
+            addresses=PublicAddresses("localhost", frozenset(), 8080, "127.0.0.1"),
+            first_epoch=1,
+            on_event=self.events.append,
+            clock=lambda: 1000.0,
+        )
+        for worker in (1, 2):
+            self.leases.worker_came(worker)
+        self.token("t")
+
+    def token(self, name: str) -> None:
+        verifier = make_verifier("x" * 22, secrets.token_bytes(16))
+        self.store.create_token(TokenRecord(id=name, name=name, verifier=verifier, grants=Grants(), created_at=1.0))
+
+    def ask(self, worker: int, session: str, claim: Claim = APP, *, token: str = "t", identity: bytes = b"i") -> int:
+        self.asked += 1
+        self.leases.hear(worker, m.Asked(self.asked, session, token, identity, claim))
+        return self.asked
+
+    async def claim(
+        self, worker: int, session: str, claim: Claim = APP, *, token: str = "t", identity: bytes = b"i"
+    ) -> Granted | Refused | None:
+        number = self.ask(worker, session, claim, token=token, identity=identity)
+        await self.until(lambda: any(isinstance(said, m.Answered) and said.id == number for _, said in self.staff.told))
+        return self.staff.answer(number)
+
+    async def until(self, wanted: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not wanted():  # noqa: ASYNC110 - the wish is about what was told, and about files
+                await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def house(folder: Path) -> AsyncIterator[House]:
+    reactor = Reactor(asyncio.get_running_loop())
+    with Store(folder / FILE) as store:
+        async with asyncio.TaskGroup() as tasks:
+            one = House(reactor, tasks, store, folder)
+            yield one
+            one.leases.ports.close_all()
+        reactor.close()
+
+
+def test_a_claim_is_granted_when_every_worker_knows_and_its_own_knew_first(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            one.staff.quick = {2}
+            number = one.ask(2, "s")
+            await asyncio.sleep(0.05)
+            assert [worker for worker, _ in one.staff.of(m.RouteTold)] == [2, 1]
+            assert not one.staff.of(m.Answered)
+            one.leases.hear(1, m.Seen(1))
+            await one.until(lambda: bool(one.staff.of(m.Answered)))
+            assert isinstance(one.staff.answer(number), Granted)
+            assert [type(event) for event in one.events] == [LeaseUp]
+
+    asyncio.run(scene())
+
+
+def test_what_an_agent_asks_for_comes_with_the_route_and_is_not_kept(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            limits = ExchangeLimits(max_total_payload=1000)
+            await one.claim(1, "s", Claim(id=1, kind="http", name="app", limits=limits))
+            routes = [message for _, message in one.staff.told if isinstance(message, m.RouteTold)]
+            assert [route.limits for route in routes] == [limits, limits]
+            stand_in = one.leases.find("s")
+            assert stand_in is not None
+            assert stand_in.limits == {}
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_is_slow_to_learn_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases_module, "SEEN_S_MAX", 0.05)
+
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            one.staff.quick = {1}
+            assert isinstance(await one.claim(1, "s"), Granted)
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_is_lost_is_waited_for_no_more_and_its_names_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases_module, "SEEN_S_MAX", 60.0)
+
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            assert isinstance(await one.claim(2, "s"), Granted)
+            one.staff.quick = {1}
+            number = one.ask(1, "other", Claim(id=1, kind="http", name="second"), identity=b"j")
+            await asyncio.sleep(0.02)
+            one.staff.there = [1]
+            one.leases.worker_lost(2)
+            await one.until(lambda: any(isinstance(said, m.Answered) and said.id == number for _, said in one.staff.told))
+            worker, last = one.staff.of(m.RouteTold)[-1]
+            assert isinstance(last, m.RouteTold)
+            assert (worker, last.address, last.worker, last.session) == (1, "app.localhost", 0, "")
+            refused = await one.claim(1, "thief", identity=b"thief")
+            assert isinstance(refused, Refused)
+            assert refused.code == "name_taken"
+            back = await one.claim(1, "again")
+            assert isinstance(back, Granted)
+
+    asyncio.run(scene())
+
+
+def test_a_live_holder_elsewhere_is_probed_and_replaced_when_silent_or_told_to(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            await one.claim(1, "old")
+            one.staff.alive["old"] = True
+            refused = await one.claim(2, "new")
+            assert isinstance(refused, Refused)
+            assert refused.code == "name_in_use"
+            assert one.staff.of(m.Replace) == []
+            one.staff.alive["old"] = False
+            granted = await one.claim(2, "new")
+            assert isinstance(granted, Granted)
+            assert one.staff.of(m.Replace) == [(1, m.Replace("old", "app.localhost"))]
+            taken = await one.claim(1, "newest", Claim(id=1, kind="http", name="app", takeover=True))
+            assert isinstance(taken, Granted)
+            assert taken.epoch > granted.epoch
+
+    asyncio.run(scene())
+
+
+def test_a_session_that_is_lost_while_its_claim_is_decided_gets_nothing(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            number = one.ask(1, "s")
+            one.leases.hear(1, m.Lost("s"))
+            await one.until(lambda: bool(one.staff.of(m.Answered)))
+            assert one.staff.answer(number) is None
+            assert len(one.leases.registry) == 0
+            assert one.leases.find("s") is None
+
+    asyncio.run(scene())
+
+
+def test_a_port_goes_with_its_session_and_is_closed_with_its_lease(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            granted = await one.claim(2, "s", Claim(id=1, kind="tcp"))
+            assert isinstance(granted, Granted)
+            assert one.staff.of(m.Listen) == [(2, m.Listen(str(one.port)))]
+            one.leases.hear(2, m.Released("s", granted.tunnel))
+            assert [worker for worker, _ in one.staff.of(m.RouteGone)] == [1, 2]
+            assert [type(event) for event in one.events] == [LeaseUp, LeaseDown]
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", one.port))
+
+    asyncio.run(scene())
+
+
+def test_a_revoked_token_has_nothing_any_more_and_gets_nothing(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            await one.claim(1, "s")
+            watching = asyncio.ensure_future(one.leases.watch())
+            with Store(tmp_path / FILE) as elsewhere:
+                elsewhere.revoke("t", 1001.0)
+            await one.until(lambda: len(one.leases.registry) == 0)
+            watching.cancel()
+            refused = await one.claim(1, "s", Claim(id=2, kind="http", name="again"))
+            assert isinstance(refused, Refused)
+            assert refused.code == "token_revoked"
+
+    asyncio.run(scene())
+
+
+def test_a_token_that_a_worker_found_revoked_has_nothing_any_more(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            await one.claim(1, "s")
+            one.leases.hear(2, m.Revoked("t"))
+            assert len(one.leases.registry) == 0
+
+    asyncio.run(scene())
+
+
+def test_a_new_worker_is_told_of_every_lease(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            await one.claim(1, "s")
+            await one.claim(2, "s2", Claim(id=1, kind="tcp"))
+            one.staff.told.clear()
+            one.staff.there.append(3)
+            one.leases.worker_came(3)
+            routes = [message for worker, message in one.staff.told if worker == 3 and isinstance(message, m.RouteTold)]
+            assert sorted((route.kind, route.worker, route.session) for route in routes) == [("http", 1, "s"), ("tcp", 2, "s2")]
+
+    asyncio.run(scene())
+
+
+def test_what_nobody_asked_for_means_nothing(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            for message in (m.Lost("nobody"), m.Released("nobody", 1), m.Probed(99, alive=True), m.Seen(99), m.Revoked("nobody")):
+                one.leases.hear(1, message)
+            one.leases.replace("nobody", "app.localhost")
+            assert isinstance(await one.claim(1, "s"), Granted)
+
+    asyncio.run(scene())

@@ -1,0 +1,88 @@
+"""Where a tcp tunnel's port is served: at its session's worker, or at anybody's while the session is away."""
+
+import socket
+from dataclasses import dataclass, field
+
+import pytest
+
+from portway.server.tunnels.lease import Lease, LeaseKey, Owner
+from portway.server.workers.ports import Ports
+from tests.kit.sockets import free_port
+
+
+@dataclass
+class Hands:
+    """Workers that do as they are told."""
+
+    there: list[int] = field(default_factory=lambda: [1, 2])
+    at: int = 0
+    told: list[str] = field(default_factory=list)
+
+    def worker_of(self, lease: Lease) -> int:
+        return self.at
+
+    def anybody(self) -> int:
+        return self.there[0] if self.there else 0
+
+    def give(self, worker: int, lease: Lease, listener: socket.socket) -> bool:
+        if worker in self.there:
+            self.told.append(f"{worker} listens")
+        return worker in self.there
+
+    def take_back(self, worker: int, lease: Lease) -> None:
+        self.told.append(f"{worker} does not")
+
+
+def opened(hands: Hands) -> tuple[Ports, Lease]:
+    lease = Lease(LeaseKey("tcp", str(free_port())), Owner("t", b"i"))
+    ports = Ports(lambda port: socket.create_server(("127.0.0.1", port)), hands)
+    ports.open(lease)
+    return ports, lease
+
+
+def test_a_port_is_where_its_session_is_and_stays_while_that_is_away() -> None:
+    hands = Hands(at=2)
+    ports, lease = opened(hands)
+    hands.at = 0
+    ports.place(lease)
+    hands.at = 2
+    ports.open(lease)
+    assert hands.told == ["2 listens"]
+
+    hands.at = 1
+    ports.place(lease)
+    assert hands.told == ["2 listens", "1 listens", "2 does not"]
+    ports.close_all()
+
+
+def test_the_port_of_a_dead_worker_goes_to_anybody_and_waits_when_nobody_is_there() -> None:
+    hands = Hands(at=2)
+    ports, lease = opened(hands)
+    hands.at, hands.there = 0, []
+    ports.worker_lost(2)
+    assert hands.told == ["2 listens"]
+    with socket.create_connection(("127.0.0.1", int(lease.address))):
+        hands.there = [3]
+        ports.place_all()
+        ports.place_all()
+    assert hands.told == ["2 listens", "3 listens"]
+    ports.close_all()
+
+
+def test_a_closed_port_refuses_and_is_closed_once() -> None:
+    ports, lease = opened(Hands())
+    assert len(ports) == 1
+    ports.close(lease)
+    ports.close(lease)
+    ports.place(lease)
+
+    assert len(ports) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(lease.address)))
+
+
+def test_a_port_that_cannot_be_opened_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        lease = Lease(LeaseKey("tcp", str(other.getsockname()[1])), Owner("t", b"i"))
+        with pytest.raises(OSError, match="in use"):
+            Ports(lambda port: socket.create_server(("127.0.0.1", port), reuse_port=False), Hands()).open(lease)

@@ -1,0 +1,50 @@
+"""What stands in the supervisor's registry for a session of a worker."""
+
+import asyncio
+
+import pytest
+
+from portway.errors import MisuseError
+from portway.protocol.control.messages import Granted
+from portway.protocol.scram import make_verifier
+from portway.server.access.tokens import Grants, TokenRecord
+from portway.server.session import ANSWERS_MAX
+from portway.server.tunnels.lease import Owner
+from portway.server.workers.stand_in import StandIn
+
+TOKEN = TokenRecord(id="t", name="laptop", verifier=make_verifier("x" * 22, b"s" * 16), grants=Grants())
+
+
+def stand_in(*, alive: bool = True) -> StandIn:
+    async def probe(session: str, within_s: float) -> bool:
+        assert (session, within_s) == ("s", 1.0)
+        return alive
+
+    return StandIn(1, "s", Owner("t", b"secret"), TOKEN, probe)
+
+
+def test_its_worker_is_asked_whether_it_answers_until_it_is_over() -> None:
+    one = stand_in()
+    assert asyncio.run(one.answers(1.0))
+    one.over = True
+    assert not asyncio.run(one.answers(1.0))
+    assert not asyncio.run(stand_in(alive=False).answers(1.0))
+
+
+def test_nobody_opens_a_stream_to_it() -> None:
+    with pytest.raises(MisuseError, match="tunnel 7"):
+        stand_in().open(7, b"", lambda status: None)
+
+
+def test_it_remembers_answers_but_not_without_a_bound() -> None:
+    one = stand_in()
+    for number in range(1, ANSWERS_MAX + 3):
+        one.remember_answer(Granted(id=number, tunnel=number, epoch=1, url=""))
+
+    assert len(one.answered) == ANSWERS_MAX
+    assert 1 not in one.answered
+    assert ANSWERS_MAX + 2 in one.answered
+
+
+def test_its_identity_is_not_shown() -> None:
+    assert "secret" not in repr(stand_in())

@@ -1,0 +1,126 @@
+"""Visitors who are passed on between two edges of one process, which know no difference: their connections go by descriptor."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from portway.engine.memory_channel import memory_pair
+from portway.engine.socket_channel import SocketChannel
+from portway.server.edge.passing import Journey
+from portway.server.tunnels.lease import Lease, LeaseKey, Owner
+from portway.server.workers.post import pair
+from portway.server.workers.visitors import Visitors
+from tests.kit.loops import EngineLoop
+from tests.kit.sockets import tcp_pair
+
+
+class Http:
+    def __init__(self) -> None:
+        self.came: list[tuple[socket.socket, Journey]] = []
+
+    def take(self, sock: socket.socket, journey: Journey) -> None:
+        self.came.append((sock, journey))
+
+
+class Tcp:
+    def __init__(self) -> None:
+        self.came: list[tuple[LeaseKey, socket.socket, Journey]] = []
+        self.is_open = True
+
+    def take(self, key: LeaseKey, sock: socket.socket, journey: Journey) -> bool:
+        if self.is_open:
+            self.came.append((key, sock, journey))
+        return self.is_open
+
+
+class Two:
+    """Worker 1 passes on, worker 2 takes in."""
+
+    def __init__(self, engine: EngineLoop) -> None:
+        self.engine = engine
+        inbox, self.way = pair()
+        self.http, self.tcp, self.drained = Http(), Tcp(), 0
+        self.one, self.other = Visitors(engine.reactor), Visitors(engine.reactor)
+        self.other.open(inbox, self.http, self.tcp, self._drain)
+        self.one.meet(2, self.way)
+        self.far, near = tcp_pair()
+        self.far.settimeout(5)
+        self.channel = SocketChannel(engine.reactor, near)
+
+    def _drain(self) -> None:
+        self.drained += 1
+
+    def lease(self, kind: str = "http", worker: int = 2) -> Lease:
+        lease = Lease(LeaseKey("http", "app.localhost") if kind == "http" else LeaseKey("tcp", "20000"), Owner("", b""))
+        lease.elsewhere = worker
+        return lease
+
+    def close(self) -> None:
+        for sock in (*(came[0] for came in self.http.came), *(came[1] for came in self.tcp.came), self.far):
+            sock.close()
+        self.channel.abort()
+        self.one.close()
+        self.other.close()
+        self.engine.settle()
+
+
+@pytest.fixture
+def two(engine: EngineLoop) -> Iterator[Two]:
+    two = Two(engine)
+    yield two
+    two.close()
+
+
+def test_a_visitor_comes_with_his_connection_and_what_was_read(two: Two) -> None:
+    journey = Journey(("192.0.2.7", 4711), b"GET / HTTP/1.1\r\n\r\n", 2)
+    assert two.one.pass_on(two.lease(), two.channel, journey)
+    two.far.sendall(b"more")
+    two.far.shutdown(socket.SHUT_WR)
+    two.engine.run_until(lambda: bool(two.http.came), what="the visitor")
+    two.engine.settle()
+
+    sock, came = two.http.came[0]
+    assert came == journey
+    assert two.drained == 1  # what the supervisor said before counts first
+    sock.setblocking(True)
+    assert sock.recv(100) == b"more"
+    assert sock.recv(100) == b""
+    sock.sendall(b"answer")
+    assert two.far.recv(100) == b"answer"
+
+
+def test_a_tcp_visitor_comes_with_his_lease(two: Two) -> None:
+    assert two.one.pass_on(two.lease("tcp"), two.channel, Journey(("192.0.2.7", 1)))
+    two.engine.run_until(lambda: bool(two.tcp.came), what="the visitor")
+
+    assert two.tcp.came[0][0] == LeaseKey("tcp", "20000")
+
+
+def test_who_comes_for_a_port_that_is_not_open_is_reset(two: Two) -> None:
+    two.tcp.is_open = False
+    assert two.one.pass_on(two.lease("tcp"), two.channel, Journey(("192.0.2.7", 1)))
+    two.engine.run_until(lambda: bool(two.drained), what="the visitor")
+    two.engine.settle()
+
+    with pytest.raises(ConnectionResetError):
+        two.far.recv(1)
+
+
+def test_nothing_happens_to_who_cannot_be_passed_on(two: Two) -> None:
+    journey = Journey(("192.0.2.7", 1))
+    assert not two.one.pass_on(two.lease(worker=3), two.channel, journey)
+    two.other.close()
+    two.engine.settle()
+    assert not two.one.pass_on(two.lease(), two.channel, journey)
+    two.one.part(2)
+    assert not two.one.pass_on(two.lease(), two.channel, journey)
+
+    assert two.channel.send(b"still here") == 10
+    assert two.far.recv(100) == b"still here"
+
+
+def test_only_a_socket_has_a_descriptor_to_pass(two: Two) -> None:
+    channel, _ = memory_pair(two.engine.reactor)
+
+    assert not two.one.pass_on(two.lease(), channel, Journey(("192.0.2.7", 1)))
