@@ -1,7 +1,7 @@
 """What every test may ask for, and how hard hypothesis tries."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,30 @@ settings.load_profile(os.environ.get("PORTWAY_HYPOTHESIS", "fast"))
 def descriptors() -> int:
     """Return how many descriptors this process may have from now on: thousands, where the machine lets it."""
     return raise_descriptors()
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Keep a measurement for the end of the run, where a reader finds it among thousands of dots."""
+    return lambda text: record_property(MEASURED, text)
+
+
+MEASURED = "measured"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests measured on their way."""
+    told = [
+        str(text)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, text in report.user_properties
+        if name == MEASURED and report.when == "call"
+    ]
+    if told:
+        terminalreporter.section("measured on the way")
+        for text in told:
+            terminalreporter.write_line(text)
 
 
 @pytest.fixture

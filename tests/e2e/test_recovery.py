@@ -1,6 +1,6 @@
 """Real programs lose their peers, their links and their lives, and names, ports and visitors come through it.
 
-What was measured is printed: `pytest -s tests/e2e/test_recovery.py` shows it.
+What was measured stands at the end of the run.
 """
 
 import math
@@ -17,7 +17,7 @@ import pytest
 
 from portway.links.backoff import LIVED_S_MIN
 from tests.e2e.silence import SilentPath, can_make_networks, network_path, relay_path, unix_origin
-from tests.e2e.world import World, altered, event, events, moment, refusal
+from tests.e2e.world import Tell, World, altered, event, events, moment, refusal
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.impaired import ImpairedRelay
 from tests.kit.origins import RawOrigin, echo
@@ -51,7 +51,7 @@ def figures(what: str, seconds: list[float]) -> str:
 # An agent that dies
 
 
-def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second(world: World, origin: HttpOrigin) -> None:
+def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second(world: World, origin: HttpOrigin, tell: Tell) -> None:
     world.start_server()
     join = world.token()
     walls, owns = [], []
@@ -71,8 +71,8 @@ def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second
             assert world.call(world.tcp_port, b"still my port") == b"still my port"
             assert [event(agent, "tunnel_up")["url"] for agent in agents] == urls
             owns += [moment(event(agent, "tunnel_up")) - moment(event(agent, "connecting")) for agent in agents]
-    print(figures("\nkilled agent: from its start, interpreter included, to a visitor's answer", walls))
-    print(figures("killed agent: from its first dial to its name", owns))
+    tell(figures("killed agent: from its start, interpreter included, to a visitor's answer", walls))
+    tell(figures("killed agent: from its first dial to its name", owns))
     assert max(walls) < 3.0
     assert max(owns) < 1.0
 
@@ -138,7 +138,7 @@ def test_after_the_hold_visitors_are_told_and_after_the_grace_the_name_is_free(w
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 def test_a_server_that_is_started_again_has_its_agents_back_with_the_same_names_and_ports(
-    world: World, origin: HttpOrigin, how: signal.Signals
+    world: World, origin: HttpOrigin, how: signal.Signals, tell: Tell
 ) -> None:
     server = world.start_server()
     join = world.token()
@@ -163,7 +163,7 @@ def test_a_server_that_is_started_again_has_its_agents_back_with_the_same_names_
             server = world.start_server()
             for agent, up in zip(agents, ups, strict=True):
                 assert event(agent, "tunnel_up", turn)["url"] == up["url"]
-            print(f"\nserver {how.name}: ended in {ended_s:.2f} s, all agents back {time.monotonic() - begun:.2f} s after its start")
+            tell(f"server {how.name}: ended in {ended_s:.2f} s, all agents back {time.monotonic() - begun:.2f} s after its start")
             assert world.visit(name).body == OK
             assert world.visit("blog").body == OK
             assert world.call(port, b"the same port") == b"the same port"
@@ -175,7 +175,7 @@ def test_a_server_that_is_started_again_has_its_agents_back_with_the_same_names_
 # Links that break
 
 
-def test_a_hundred_cut_links_are_back_in_less_than_300_ms_in_the_mean(world: World, origin: HttpOrigin) -> None:
+def test_a_hundred_cut_links_are_back_in_less_than_300_ms_in_the_mean(world: World, origin: HttpOrigin, tell: Tell) -> None:
     server = world.start_server()
     join = world.token()
     with ImpairedRelay((world.agents_host, world.agents_port)) as relay:
@@ -183,8 +183,8 @@ def test_a_hundred_cut_links_are_back_in_less_than_300_ms_in_the_mean(world: Wor
         event(agent, "tunnel_up")
         back, second_tries = cut_and_visit(world, relay, 100)
         event(agent, "tunnel_up", 101)
-        print(figures("\nreconnects, one right after the other (sessions too young for a retry at once)", back))
-        print(f"visitors who had to ask more than once: {second_tries}")
+        tell(figures("reconnects, one right after the other (sessions too young for a retry at once)", back))
+        tell(f"visitors who had to ask more than once: {second_tries}")
         assert len({up["url"] for up in events(agent, "tunnel_up")}) == 1
         assert len(list(events(server, "session_up"))) == 101
         assert not list(events(server, "lease_down")), "the name was lost in between"
@@ -197,7 +197,7 @@ def test_a_hundred_cut_links_are_back_in_less_than_300_ms_in_the_mean(world: Wor
             one, _ = cut_and_visit(world, relay, 1)
             rested += one
             event(agent, "tunnel_up", turn)
-        print(figures("reconnects of sessions that lived for a while", rested))
+        tell(figures("reconnects of sessions that lived for a while", rested))
         assert statistics.fmean(rested) < 0.3
 
 
@@ -230,7 +230,7 @@ def wait_until_old(told: dict[str, object], age_s: float) -> None:
 
 @pytest.mark.parametrize("make_path", [relay_path, network_path], ids=["relay", "network"])
 def test_a_silent_link_is_noticed_by_both_ends_and_its_name_is_free_for_the_same_agent_at_once(
-    make_path: Callable[[World], AbstractContextManager[SilentPath]],
+    make_path: Callable[[World], AbstractContextManager[SilentPath]], tell: Tell
 ) -> None:
     if make_path is network_path and not can_make_networks():
         pytest.skip("needs root, ip and iptables to make a network")
@@ -256,8 +256,8 @@ def test_a_silent_link_is_noticed_by_both_ends_and_its_name_is_free_for_the_same
             at_server = next(down for down in downs(server, 20) if "nothing heard" in down["reason"])
             at_agents = [event(agent, "offline", deadline_s=20) for agent in far]
             noticed = [moment(told) - silent_at for told in (at_server, *at_agents)]
-            print(f"\nsilent link: the same agent had its name elsewhere after {taken_s:.2f} s")
-            print(
+            tell(f"silent link: the same agent had its name elsewhere after {taken_s:.2f} s")
+            tell(
                 f"silent link: noticed by the server after {noticed[0]:.1f} s, by the agents after {noticed[1]:.1f} and {noticed[2]:.1f} s"
             )
             assert taken_s < 4.0  # a second to probe the silent holder, and a Python to start
@@ -280,7 +280,7 @@ def downs(server: Program, deadline_s: float) -> Iterator[dict[str, str]]:
         number += 1
 
 
-def test_a_frozen_agent_gives_way_and_does_not_come_back_when_it_thaws(world: World, origin: HttpOrigin) -> None:
+def test_a_frozen_agent_gives_way_and_does_not_come_back_when_it_thaws(world: World, origin: HttpOrigin, tell: Tell) -> None:
     world.start_server()
     join = world.token()
     frozen = world.agent(join, "http", str(origin.port), "--name", "blog")
@@ -290,7 +290,7 @@ def test_a_frozen_agent_gives_way_and_does_not_come_back_when_it_thaws(world: Wo
         begun = time.monotonic()
         agent = world.agent(join, "http", str(fresh.port), "--name", "blog")
         event(agent, "tunnel_up")
-        print(f"\nfrozen agent: its name was free for it after {time.monotonic() - begun:.2f} s")
+        tell(f"frozen agent: its name was free for it after {time.monotonic() - begun:.2f} s")
         frozen.signal(signal.SIGCONT)
         ended = frozen.wait()
         assert ended.code == 3

@@ -19,7 +19,7 @@ from portway.protocol.join_string import JoinString
 from portway.session.login import attach
 from portway.session.tickets import LIFE_S
 from tests.e2e.hostile import on_a_reactor
-from tests.e2e.world import World, altered, assert_refused, event, events, moment, refusal, web
+from tests.e2e.world import Tell, World, altered, assert_refused, event, events, moment, refusal, web
 from tests.kit.certificates import Identity, make_identity
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.impaired import ImpairedRelay
@@ -130,7 +130,7 @@ def test_a_guesser_has_to_wait_and_whoever_has_the_token_comes_in_afterwards(wor
     server.expect("refused +127.0.0.1:[0-9]+: too_many_logins")
 
 
-def test_revoking_a_token_ends_its_sessions_within_a_second_and_closes_the_door(world: World) -> None:
+def test_revoking_a_token_ends_its_sessions_within_a_second_and_closes_the_door(world: World, tell: Tell) -> None:
     server = world.start_server()
     join, spared = world.token("lost-laptop"), world.token("spared")
     with HttpOrigin() as origin:
@@ -149,7 +149,7 @@ def test_revoking_a_token_ends_its_sessions_within_a_second_and_closes_the_door(
         listed = json.loads(world.run("token", "list", "--json", "--data", world.server_data).out)
         revoked_at = next(moment({"time": one["revoked"]}) for one in listed if one["name"] == "lost-laptop")
         lasted = [moment(event(server, "session_down", number)) - revoked_at for number in (1, 2)]
-        print(f"\nrevoked: both sessions ended after {max(lasted):.2f} s")
+        tell(f"revoked: both sessions ended after {max(lasted):.2f} s")
         assert max(lasted) < 1.0
         assert world.visit("blog").error == "unknown_host"
         assert world.visit("other").status == 200

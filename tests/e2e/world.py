@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,6 +22,9 @@ from portway.agent.identity import ensure_identity
 from portway.protocol.join_string import JoinString, parse
 from portway.telemetry.line_writer import GATHER_S
 from tests.kit.programs import DEADLINE_S, SOURCES, Finished, Program
+
+Tell = Callable[[str], None]
+"""The fixture `tell`: a measurement for the end of the run."""
 
 TCP_PORTS = 8
 """Public ports of each world's server."""
