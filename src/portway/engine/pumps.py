@@ -226,5 +226,9 @@ class LendPump(Pump):
 
 
 def choose_pump(source: Channel) -> type[CopyPump] | type[LendPump]:
-    """Pick the pump by what the source can do: the one place where channels are told apart."""
+    """Pick the pump by what the source can do: the one place where channels are told apart.
+
+    Two plain sockets without TLS (a forward proxy's) are where a third pump will have its place, which lets the kernel
+    splice: by a flag of the channel that lends its descriptor, as `lends` does for bytes, and asked of both ends.
+    """
     return LendPump if source.lends else CopyPump
