@@ -16,6 +16,7 @@ from portway.engine.policy import Policy
 from portway.engine.tally import ABORTED, ENDED, IDLE, LIFETIME, PAYLOAD, READ_BROKE, TOO_SLOW, WRITE_BROKE
 from portway.server.edge.http.exchange import Exchange
 from portway.server.edge.http.measured import MeasuredExchange
+from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.events import RelayDone, RequestDone
 from tests.engine.test_bucket import fairness
 from tests.kit.streams import blocks
@@ -387,6 +388,19 @@ def test_a_hundred_small_answers_keep_the_rate_as_one_large_one_does(stage: Stag
                 for number in range(1, 101):
                     assert len(visitor.get().body) == 2000
                     assert number * 2000 <= meter.due()
+
+        stage.play(story)
+
+
+def test_an_answer_that_the_rate_holds_up_is_no_stalled_visitor(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
+    stage = stage_with(HttpEdgeSettings(stall_s=0.4))
+    with Origin(lambda _request, _sock: say(bytes(6000))) as origin:
+        stage.publish(origin)
+        limit(stage, Policy(max_rate_bps=5000))
+
+        def story() -> None:
+            with stage.caller() as visitor:
+                assert visitor.get().body == bytes(6000)
 
         stage.play(story)
 

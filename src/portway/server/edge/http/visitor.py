@@ -351,8 +351,7 @@ class Visitor:
 
     def _over_to_next(self, keep_alive: bool) -> None:
         """Read the next request, or close, once everything has gone out."""
-        self._exchange = None
-        self._then_close = not keep_alive
+        self._exchange, self._then_close = None, not keep_alive
         if self.outlet.rest is not None:
             self._state = _DRAIN
             self.deadline = self._edge.reactor.now + self._edge.settings.stall_s
@@ -364,6 +363,7 @@ class Visitor:
     def _drain(self) -> None:
         try:
             if not self.outlet.flush():
+                self.deadline = self._edge.reactor.now + self._edge.settings.stall_s  # some of it was taken
                 return
         except BrokenChannel:
             self.gone(499)
