@@ -61,4 +61,4 @@ def test_tunnels_and_tokens_take_every_limit(portway: Portway) -> None:
 def test_a_limit_may_come_from_the_environment_and_is_checked_alike(portway: Portway) -> None:
     done = portway("tcp", "5432", env={"PORTWAY_MAX_RATE": "soon"})
     assert done.exit_code == 2
-    assert "--max-rate: 'soon' is no size" in done.stderr
+    assert "PORTWAY_MAX_RATE: 'soon' is no size" in done.stderr

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from portway.engine.policy import Policy
 from portway.errors import ConfigError
@@ -29,6 +30,17 @@ class _Limit:
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
 
+    @property
+    def variable(self) -> str:
+        return f"PORTWAY_{self.name.upper()}"
+
+    @property
+    def source(self) -> str:
+        """Where the value came from: the flag, or the variable."""
+        context = click.get_current_context(silent=True)
+        found = None if context is None else context.get_parameter_source(self.name)
+        return self.variable if found is ParameterSource.ENVIRONMENT else self.flag
+
 
 _LIMITS = (
     _Limit("idle_timeout_s", "idle_timeout", "TIME", parse_duration_s, "End a connection on which nothing goes either way for so long."),
@@ -49,7 +61,7 @@ def limits_options(*, environment: bool = False) -> Callable[[Command], Command]
 
     def add(command: Command) -> Command:
         for limit in reversed(_LIMITS):
-            variable = f"PORTWAY_{limit.name.upper()}" if environment else None
+            variable = limit.variable if environment else None
             option = click.option(limit.flag, limit.name, metavar=limit.metavar, envvar=variable, show_envvar=environment, help=limit.help)
             command = option(command)
         return command
@@ -61,7 +73,7 @@ def read_limits(options: Mapping[str, object]) -> Policy:
     """Return what the options of `limits_options` ask for.
 
     Raises:
-        ConfigError: one line for each value that cannot be used; says the flag, and what was expected.
+        ConfigError: one line for each value that cannot be used; says the flag or the variable, and what was expected.
     """
     given: dict[str, Any] = {}
     faults = []
@@ -72,7 +84,7 @@ def read_limits(options: Mapping[str, object]) -> Policy:
                 value = limit.read(text)
                 Policy(**{limit.field: value})  # type: ignore[arg-type]
             except ConfigError as exc:
-                faults.append(f"{limit.flag}: {str(exc).removeprefix(limit.field.removesuffix('_s') + ': ')}")
+                faults.append(f"{limit.source}: {str(exc).removeprefix(limit.field.removesuffix('_s') + ': ')}")
             else:
                 given[limit.field] = value
     if faults:
