@@ -331,3 +331,17 @@ def test_a_good_bye_is_said_on_every_link_and_tunnels_are_released_once(tmp_path
     assert play(tmp_path, part)[1] is None
     assert isinstance(heard[0][0], control.Release)
     assert heard[0][1:] == heard[1] == ["the peer ended the conversation"]
+
+
+def test_who_asks_when_the_last_link_is_gone_hears_so(tmp_path: Path) -> None:
+    """A speed test may ask at just that moment, and knows what to do with this error only."""
+
+    async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:
+        first = await server.log_in()
+        await first.hear(control.Claim)
+        first.mux.abort("cut")
+        await until_links(session, [])
+        with pytest.raises(UnavailableError, match="no link left"):
+            session.send(control.Release(id=1, tunnel=7))
+
+    assert isinstance(play(tmp_path, part)[1], UnavailableError)

@@ -122,6 +122,8 @@ class AgentSession:
 
     def send(self, message: Message) -> None:
         """Send on the control link, the one with the lowest number; raises UnavailableError."""
+        if not self.links:
+            raise UnavailableError("the session has no link left")
         self.links[0].stream.send(message)
 
     def add_link(self, link: AgentLink) -> None:
