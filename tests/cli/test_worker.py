@@ -2,13 +2,16 @@
 
 import os
 import sys
+from pathlib import Path
+
+import pytest
 
 from portway.cli.worker import command
 from portway.server.workers.post import pair
 from tests.kit.programs import SOURCES
 
 
-def start(said: bytes) -> tuple[int, str]:
+def start(said: bytes, cwd: Path | None = None) -> tuple[int, str]:
     """Start a worker whose supervisor says something and is gone; return its exit code and its words."""
     import subprocess
 
@@ -20,6 +23,7 @@ def start(said: bytes) -> tuple[int, str]:
         done = subprocess.run(
             [*command("warning", as_json=False), str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
+            cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(SOURCES)},
             capture_output=True,
             text=True,
@@ -44,4 +48,18 @@ def test_a_worker_that_is_told_nonsense_ends_with_a_reason() -> None:
 
 
 def test_a_worker_is_this_python_with_the_logs_of_its_server() -> None:
-    assert command("debug", as_json=True) == [sys.executable, "-m", "portway.cli.worker", "debug", "json"]
+    words = command("debug", as_json=True)
+
+    assert words[0] == sys.executable
+    assert words[-4:] == ["-m", "portway.cli.worker", "debug", "json"]
+
+
+def test_a_worker_takes_no_module_from_the_current_folder_unless_its_server_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
+    assert "-P" not in command("debug", as_json=True)
+    monkeypatch.setattr(sys, "path", ["/somewhere/bin", *sys.path])
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('taken over')")
+
+    code, said = start(b"", cwd=tmp_path)
+
+    assert (code, said) == (1, "portway: the supervisor did not say what to do: the other end is gone\n")

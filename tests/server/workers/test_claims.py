@@ -66,8 +66,13 @@ def test_no_decision_is_no_grant() -> None:
 def test_a_supervisor_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "ANSWER_S_MAX", 0.05)
     desk = Desk()
+
+    async def claim() -> None:
+        async with asyncio.timeout(5):
+            await desk.granter.grant(SESSION, CLAIM)
+
     with pytest.raises(UnavailableError, match="not decided within"):
-        asyncio.run(desk.granter.grant(SESSION, CLAIM))
+        asyncio.run(claim())
 
     desk.granter.hear(Answered(1, GRANTED))  # too late, and nobody's
     assert desk.granter._open == {}

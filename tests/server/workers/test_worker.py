@@ -161,10 +161,13 @@ def test_it_listens_on_ports_that_it_is_given(tmp_path: Path) -> None:
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection(*address)
             stray = listen("127.0.0.1", 0)
+            nowhere = stray.getsockname()[:2]
             one.say(m.Listen("1"), stray)  # of no lease: closed, not kept
             stray.close()
             one.say(m.Ping())
             assert await one.hear() == m.Pong()
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*nowhere)
 
     asyncio.run(scene())
 
