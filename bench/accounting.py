@@ -52,6 +52,11 @@ def family(pids: list[int]) -> list[int]:
     return sorted({*pids, *(child for pid in pids for child in descendants(pid))})
 
 
+def cpu_s_of_one(pid: int) -> float:
+    """The same of one living process, its living children not included."""
+    return cpu_s(_read(f"/proc/{pid}/stat"))
+
+
 def cpu_s_of(pids: list[int]) -> float:
     """User and system time that these processes used since they started, their threads and ended children included."""
     return sum(cpu_s(_read(f"/proc/{pid}/stat")) for pid in family(pids))
