@@ -28,7 +28,11 @@ class _Way:
     async def _take(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            data = await self._reader.read(PIECE_BYTES)
+            try:
+                data = await self._reader.read(PIECE_BYTES)
+            except OSError:
+                await self._relay.open_gate.wait()  # a break is news, too: a black hole swallows it
+                raise
             await self._flying.put((loop.time() + self._relay.latency_s, data))
             if not data:
                 return
