@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from portway.agent.events import Connecting, RequestDone
-from portway.demo.console import Console, ready_lines
+from portway.demo.console import WordsConsole, ready_lines
 from portway.telemetry.line_writer import LineWriter
 from portway.telemetry.terminal import Style
 
@@ -15,7 +15,7 @@ JOIN_FILE = Path("/tmp/portway-demo-x/join")
 
 def test_not_on_a_terminal_stdout_is_the_url_then_requests(capfd: pytest.CaptureFixture[str]) -> None:
     out, notes = LineWriter(1), LineWriter(2)
-    console = Console(out, notes)
+    console = WordsConsole(out, notes)
     console.begin()
     console.ready(URL, "127.0.0.1:8080", "127.0.0.1:3000", JOIN_FILE)
     console.event(Connecting("127.0.0.1:4443"))

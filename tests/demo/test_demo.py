@@ -104,6 +104,19 @@ def test_the_first_line_is_a_url_that_shows_the_site_through_the_tunnel(folder: 
         assert program.stop(10).code == 0
 
 
+def test_programs_hear_events(folder: Path) -> None:
+    with demo(folder, "--json") as program:
+        up = json.loads(program.first_line(30))
+        assert (up["event"], set(up)) == ("demo_up", {"event", "time", "url", "server", "site", "join_file"})
+        assert Path(up["join_file"]).stat().st_mode & 0o77 == 0
+        assert visit(up["url"], "/trace")[0] == 200
+        program.expect(r'"event":"request_done".*"path":"/trace","status":200')
+        finished = program.stop(10)
+    assert finished.code == 0
+    told = [json.loads(line) for line in finished.out.splitlines()]
+    assert (told[-1]["event"], told[-1]["reason"]) == ("demo_down", "SIGTERM")
+
+
 def test_a_websocket_and_a_megabyte_go_through(folder: Path) -> None:
     with demo(folder) as program:
         url = program.first_line(30)

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from portway.cli.options import settings_options
+from portway.cli.options import json_option, settings_options
 from portway.config.sources import load_settings
 from portway.demo.settings import DemoSettings
 from portway.errors import ConfigError
@@ -12,11 +12,12 @@ from portway.errors import ConfigError
 
 @click.command("demo")
 @settings_options(DemoSettings)
-def demo(**flags: object) -> None:
+@json_option("One event a line on stdout, as JSON: demo_up with the URL, then what the agent tells.")
+def demo(as_json: bool, **flags: object) -> None:
     """Start a server, an agent and a small site on this machine, and print the URL to open."""
     settings = load_settings(DemoSettings, "demo", flags=flags, environ=os.environ, file=None)
     try:
         from portway.demo.app import run
     except ModuleNotFoundError as exc:
         raise ConfigError(f"the demo needs the package {exc.name}: install portway[demo], or run `make demo` in a clone") from exc
-    run(settings)
+    run(settings, as_json=as_json)

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from os import environ
 from pathlib import Path
 
+from portway.clock import wall
 from portway.config.paths import runtime_dir
-from portway.demo.console import Console
+from portway.demo.console import Console, JsonConsole, WordsConsole
 from portway.demo.link_watch import LinkWatch
 from portway.demo.parts import Agent, Server, running_agent, running_server
 from portway.demo.processes import clean_environ
@@ -27,15 +28,16 @@ from portway.telemetry.line_writer import LineWriter
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(settings: DemoSettings) -> None:
-    """Run the demo in this process until Ctrl-C, SIGTERM, SIGHUP or the end of its time.
+def run(settings: DemoSettings, *, as_json: bool = False) -> None:
+    """Run the demo in this process until Ctrl-C, SIGTERM, SIGHUP or the end of its time; with `as_json` it tells events.
 
     Raises:
         PortwayError: the demo could not start, or one of its parts ended by itself; all the others are stopped.
     """
     out, notes = LineWriter(1), LineWriter(2)
+    console = JsonConsole(out, wall) if as_json else WordsConsole(out, notes)
     try:
-        asyncio.run(_until_stopped(settings, Console(out, notes)))
+        asyncio.run(_until_stopped(settings, console))
     finally:
         out.close()
         notes.close()

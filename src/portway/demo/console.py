@@ -2,15 +2,82 @@
 
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from portway.agent.console import Console as AgentConsole
 from portway.agent.events import AgentEvent, Connecting, Online, TunnelUp
+from portway.clock import Clock
+from portway.telemetry.event_lines import event_line
 from portway.telemetry.line_writer import LineWriter
 from portway.telemetry.terminal import Style, is_terminal, table
 
 
-class Console:
+class Console(Protocol):
+    """Who hears what the demo does."""
+
+    def begin(self) -> None:
+        """Hear that something happens: the first second is silent otherwise."""
+
+    def ready(self, url: str, server: str, site: str, join_file: Path) -> None:
+        """Hear the URL; `server` and `site` are `host:port`, `join_file` lets further agents join."""
+
+    def event(self, event: AgentEvent) -> None:
+        """Hear what the agent did."""
+
+    def end(self, why: str) -> None:
+        """Hear that and why the demo stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoUp:
+    """Everything runs, and can be visited."""
+
+    url: str
+    server: str
+    """`host:port` for visitors."""
+    site: str
+    """`host:port` of what is published."""
+    join_file: str
+    """Lets further agents join this server, for as long as the demo runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoDown:
+    """The demo stops."""
+
+    reason: str
+
+
+class JsonConsole:
+    """One event a line on stdout, for programs: the demo's own, and its agent's as the agent tells them."""
+
+    def __init__(self, out: LineWriter, clock: Clock) -> None:
+        """`clock` is `clock.wall`."""
+        self._out = out
+        self._clock = clock
+
+    def begin(self) -> None:
+        """Say nothing: nothing has happened."""
+
+    def ready(self, url: str, server: str, site: str, join_file: Path) -> None:
+        """Tell where everything is."""
+        self._tell(DemoUp(url, server, site, str(join_file)))
+
+    def event(self, event: AgentEvent) -> None:
+        """Pass on what the agent tells."""
+        self._tell(event)
+
+    def end(self, why: str) -> None:
+        """Tell why."""
+        self._tell(DemoDown(why))
+
+    def _tell(self, event: object) -> None:
+        self._out.write(event_line(event, self._clock()))
+
+
+class WordsConsole:
     """The demo's words. On a terminal everything goes to stdout; else stdout has the URL, then requests, nothing more."""
 
     def __init__(self, out: LineWriter, notes: LineWriter) -> None:
