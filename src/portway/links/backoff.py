@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 
-FIRST_S = 0.2
+FIRST_S = 0.1
 """The second try; the first is made at once."""
 DELAY_S_MAX = 30.0
 """Never further apart: an outage of ten minutes must not cost ten more."""
 LIVED_S_MIN = 5.0
 """A session that lived so long is worth a retry at once, and with it all is forgotten."""
 YOUNG_MAX = 120
-"""Sessions in a row that died younger and are still retried soon, 20 seconds in all: a network that flaps is worth that. A
+"""Sessions in a row that died younger and are still retried soon, 10 seconds in all: a network that flaps is worth that. A
 server, or something before it, that ends every session right after the login is not, and it is asked ever more slowly."""
 
 
 class Backoff:
-    """Delays 0, ~0.2, ~0.4, ~0.8 … ~30 s, each spread over the upper half, so that many agents do not come back at once."""
+    """Delays 0, ~0.1, ~0.2, ~0.4 … ~30 s, each spread over the upper half, so that many agents do not come back at once."""
 
     def __init__(self, random: Callable[[], float]) -> None:
         """`random` returns numbers in [0, 1), as `random.random` does."""
