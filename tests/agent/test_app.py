@@ -12,7 +12,7 @@ from portway.agent.app import run
 from portway.agent.events import Connecting, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
 from portway.agent.settings import AgentSettings
 from portway.config.values import ListenAddress, PortRange
-from portway.errors import ConfigError
+from portway.errors import ConfigError, RefusedError
 from portway.protocol.join_string import JoinString
 from portway.server.events import LeaseDown, SessionDown, SessionUp
 from tests.kit.certificates import Identity
@@ -343,8 +343,8 @@ def test_a_server_that_is_away_is_dialled_ever_more_slowly(tmp_path: Path) -> No
             await agent.events.wait(Offline, 4)
             delays = [event.retry_in_s for event in agent.events.of(Offline)]
             assert delays[0] == 0.0
-            assert 0.1 <= delays[1] <= 0.2
-            assert delays[2] <= 0.4
+            assert 0.05 <= delays[1] <= 0.1
+            assert delays[2] <= 0.2
             assert "refused" in agent.events.of(Offline)[0].reason
             assert agent.events.of(Connecting)[0].address == f"127.0.0.1:{join.port}"
         assert agent.task.result() == 0
@@ -352,18 +352,15 @@ def test_a_server_that_is_away_is_dialled_ever_more_slowly(tmp_path: Path) -> No
     asyncio.run(scene())
 
 
-def test_a_server_that_no_ca_vouches_for_is_dialled_ever_more_slowly(tmp_path: Path, identity: Identity) -> None:
-    """It may be a certificate that is about to be renewed; so it is tried again, but nobody hammers."""
-
+def test_a_server_that_no_ca_vouches_for_is_refused_at_the_first_contact(tmp_path: Path, identity: Identity) -> None:
     async def scene(server: RunningServer) -> None:
         join = replace(server.token(), host="localhost", pin=None)
         async with running_agent(tmp_path, join, http_tunnel(80), ca_file=identity.cert_file) as agent:
-            await agent.events.wait(Offline, 5)
-            told = agent.events.of(Offline)
-            assert all("certificate" in event.reason for event in told)
-            delays = [event.retry_in_s for event in told]
-            assert delays[0] == 0.0
-            assert all(0.1 * 2**n <= delay <= 0.2 * 2**n for n, delay in enumerate(delays[1:]))
+            refused = await agent.events.wait(Refused)
+            assert refused.code == "wrong_certificate"
+            assert "certificate not accepted" in refused.reason
+            assert await agent.task == RefusedError.exit_code
+            assert not agent.events.of(Offline)
 
     play(tmp_path, scene)
 

@@ -35,7 +35,7 @@ SECRET = "h" * 43
 class Tap:
     """Carries between agents and a server, and keeps every byte that it can read. Runs in a thread."""
 
-    def __init__(self, target: tuple[str, int], *, shows: ssl.SSLContext | None = None) -> None:
+    def __init__(self, target: tuple[str, int], *, shows: ssl.SSLContext | None = None, port: int = 0) -> None:
         """Carry as it is; with `shows`, decrypt with that certificate, read, and encrypt anew towards `target`."""
         self.up = bytearray()
         """What agents sent."""
@@ -45,7 +45,7 @@ class Tap:
         """Connections that came as far as being carried: behind the TLS handshake, where there is one."""
         self._target = target
         self._shows = shows
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()

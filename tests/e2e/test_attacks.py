@@ -79,12 +79,30 @@ def test_a_server_with_a_certificate_of_an_authority_is_known_by_it_and_its_name
         }
         for words, impostor in impostors.items():
             with Tap((world.agents_host, world.agents_port), shows=_links_of(impostor)) as tap:
-                agent = world.agent(altered(join, port=tap.port), *trusting, as_json=False)
-                line = agent.expect("portway: offline: .*certificate.*; trying again", stream="err").string
-                assert words in line, line
-                assert agent.stop().code == 0
+                ended = world.agent(altered(join, port=tap.port), *trusting, as_json=False).wait(20)
+                assert ended.code == 3
+                assert words in ended.err
+                assert "--ca-file" in ended.err
                 assert bytes(tap.up) == b""
         assert len(list(events(server, "session_up"))) == 1
+
+
+def test_an_agent_that_knew_its_server_waits_for_the_certificate_to_be_right_again(tmp_path: Path) -> None:
+    """It ran out overnight, and is renewed in the morning: nobody should have to start every agent again."""
+    authority, foreign = (make_identity(tmp_path, f"authority {name}", authority=True) for name in ("good", "other"))
+    real = make_identity(tmp_path, "127.0.0.1", signed_by=authority)
+    real.key_file.chmod(0o600)
+    with World(("--agents-certificate", str(real.cert_file), "--agents-key", str(real.key_file))) as world:
+        server = world.start_server()
+        agent = world.agent(world.token(), *web(), "--ca-file", str(authority.cert_file))
+        event(agent, "tunnel_up")
+        server.stop()
+        wrong = make_identity(tmp_path, "127.0.0.1", signed_by=foreign)
+        with Tap((world.agents_host, world.agents_port), shows=_links_of(wrong), port=world.agents_port):
+            agent.expect(r'"event":"offline".*certificate not accepted')
+        world.start_server()
+        event(agent, "tunnel_up", 2, 30)
+        assert agent.stop().code == 0
 
 
 def _links_of(identity: Identity) -> Any:

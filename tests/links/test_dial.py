@@ -33,6 +33,17 @@ def refusal_of(engine: EngineLoop, port: int, tls: AgentTls | None, *, host: str
     return str(failure.value)
 
 
+def not_this_one(engine: EngineLoop, port: int, tls: AgentTls) -> RefusedError:
+    """Dial a server whose certificate is not accepted; see that nothing is left behind."""
+    watched = len(engine.reactor._handlers)
+    with pytest.raises(RefusedError) as refusal:
+        engine.run(dial(engine.reactor, "127.0.0.1", port, tls, 5.0))
+    engine.settle()
+    assert len(engine.reactor._handlers) <= watched
+    assert refusal.value.code == "wrong_certificate"
+    return refusal.value
+
+
 @contextmanager
 def deaf() -> Iterator[NumericAddress]:
     """Give an address that answers no SYN: its backlog is full, and the kernel drops the rest."""
@@ -139,14 +150,16 @@ def test_a_certificate_that_the_ca_does_not_vouch_for_is_refused_and_the_server_
             trusted = make_identity(tmp_path, "no authority.example.org")
             server = make_identity(tmp_path, "localhost", signed_by=trusted)
     with open_door(engine, context_of(server)) as door:
-        assert reason in refusal_of(engine, door.port, agent_tls("localhost", None, str(trusted.cert_file)))
+        refused = not_this_one(engine, door.port, agent_tls("localhost", None, str(trusted.cert_file)))
+        assert reason in refused.reason
+        assert "--ca-file" in refused.next_step
         assert alert in door.why()
         assert not door.links
 
 
 def test_the_systems_authorities_do_not_know_a_self_made_certificate(engine: EngineLoop, identity: Identity) -> None:
     with open_door(engine, context_of(identity)) as door:
-        assert "certificate not accepted" in refusal_of(engine, door.port, agent_tls("localhost", None))
+        assert "certificate not accepted" in not_this_one(engine, door.port, agent_tls("localhost", None)).reason
 
 
 # Who is no server.

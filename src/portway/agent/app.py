@@ -16,6 +16,7 @@ from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, PeerError, RefusedError, UnavailableError
 from portway.links.backoff import Backoff
 from portway.links.tls import AgentTls, agent_tls
+from portway.protocol.control import codes
 from portway.session.claims import Claims, Wish
 
 Tell = Callable[[AgentEvent], None]
@@ -68,18 +69,22 @@ async def _session_after_session(needs: SessionNeeds) -> RefusedError:
     join = needs.settings.join
     address = f"[{join.host}]:{join.port}" if ":" in join.host else f"{join.host}:{join.port}"
     backoff = Backoff(random.random)
+    been_online = False
     while True:
         needs.on_event(Connecting(address))
         session = AgentSession(needs)
         try:
             await session.run()
         except RefusedError as refused:
-            return refused
+            if not (refused.code == codes.WRONG_CERTIFICATE and been_online):
+                return refused
+            reason = str(refused)  # it was the right server once: a certificate that ran out is renewed, perhaps tonight
         except (UnavailableError, PeerError) as gone:
             reason = str(gone)
         else:
             reason = "the session ended"
         if session.lived_s:
+            been_online = True
             backoff.lived(session.lived_s)
         delay_s = backoff.next_delay_s()
         needs.on_event(Offline(reason, delay_s))

@@ -381,6 +381,7 @@ class TlsChannel(Channel):
             self._send_cipher()
         except ssl.SSLError as exc:
             failure = BrokenChannel(f"TLS handshake failed: {words_of(exc)}")
+            failure.__cause__ = exc
             with suppress(BrokenChannel):  # the alert is a courtesy
                 self._send_cipher()
         except BrokenChannel as exc:

@@ -21,7 +21,7 @@ async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, tim
 
     Raises:
         UnavailableError: the name is unknown, nothing listens, it takes too long, or the handshake fails.
-        RefusedError: the certificate is not the pinned one (code `wrong_pin`).
+        RefusedError: the certificate is not the pinned one (code `wrong_pin`), or no CA vouches for it (`wrong_certificate`).
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -62,7 +62,7 @@ async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: s
     try:
         failure = await done
         if failure is not None:
-            raise UnavailableError(f"no encrypted link: {failure}") from failure
+            raise tls.explained(failure) from failure
         tls.check(link.peer_certificate_der())
         if link.alpn != ALPN:
             raise UnavailableError(f"what answers there is not a Portway server (ALPN {link.alpn!r}, expected {ALPN!r})")

@@ -5,7 +5,8 @@ import hmac
 import ssl
 from dataclasses import dataclass, field
 
-from portway.errors import ConfigError, RefusedError
+from portway.errors import BrokenChannel, ConfigError, PortwayError, RefusedError, UnavailableError
+from portway.protocol.control import codes
 
 ALPN = "portway/1"
 """Agents offer this alone, so that one port can carry visitors and agents."""
@@ -36,10 +37,21 @@ class AgentTls:
         found = hashlib.sha256(certificate_der or b"").digest()
         if not hmac.compare_digest(found, self.pin):
             raise RefusedError(
-                "wrong_pin",
+                codes.WRONG_PIN,
                 f"the server's certificate is sha256:{found.hex()}, the join string says sha256:{self.pin.hex()}",
                 "Someone may be in the middle, or the server has a new identity: ask its operator for a new join string",
             )
+
+    def explained(self, failure: BrokenChannel) -> PortwayError:
+        """Return what a failed handshake means to who dialled: a refusal when it was the certificate, else that nobody is there."""
+        if not isinstance(failure.__cause__, ssl.SSLCertVerificationError):
+            return UnavailableError(f"no encrypted link: {failure}")
+        return RefusedError(
+            codes.WRONG_CERTIFICATE,
+            str(failure),
+            f"Someone may be in the middle; or the certificate is old, for another name than {self.server_name}, or of an authority "
+            "that is not known here (--ca-file): ask the server's operator",
+        )
 
 
 def server_context(cert_file: str, key_file: str) -> ssl.SSLContext:

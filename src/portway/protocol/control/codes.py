@@ -7,6 +7,7 @@ BAD_CREDENTIALS: Final = "bad_credentials"
 TOKEN_REVOKED: Final = "token_revoked"  # noqa: S105 - a word for a token, not a token
 TOKEN_EXPIRED: Final = "token_expired"  # noqa: S105 - see above
 WRONG_PIN: Final = "wrong_pin"
+WRONG_CERTIFICATE: Final = "wrong_certificate"
 VERSION_UNSUPPORTED: Final = "version_unsupported"
 NAME_TAKEN: Final = "name_taken"
 NAME_IN_USE: Final = "name_in_use"
@@ -36,6 +37,7 @@ WORDS: Final = MappingProxyType(
         TOKEN_REVOKED: "the token was revoked",
         TOKEN_EXPIRED: "the token has expired",
         WRONG_PIN: "the server's certificate is not the one that the join string names",
+        WRONG_CERTIFICATE: "no authority that the agent trusts vouches for the server's certificate",
         VERSION_UNSUPPORTED: "the two programs share no version of the protocol",
         # What you ask for.
         NAME_TAKEN: "the name belongs to somebody else",
