@@ -125,6 +125,12 @@ class SocketChannel(Channel):
             self._reactor.unwatch(self._sock.fileno())  # the duplicate would keep it in the poller
             self._leave()
 
+    def await_event(self) -> None:
+        """Take the socket for dry until it says otherwise, as it does at once if it is not: somebody else has read it just now."""
+        self.readable = False
+        if self._level is not None:
+            self._level.want_read(self._sock.fileno())
+
     def _block(self) -> None:
         self._blocked = True
         if self._level is not None:

@@ -99,6 +99,25 @@ def test_a_request_goes_along_with_all_that_was_read_and_the_rest_stays_in_the_s
     assert passing.http.visitors == 0
 
 
+def test_who_was_passed_on_is_taken_for_read_until_he_says_more(passing: Passing) -> None:
+    far, near = tcp_pair()
+    near.setblocking(False)
+    with far:
+        passing.http.take(near, Journey(("192.0.2.7", 0), REQUEST[:20]))
+        (visitor,) = passing.http._visitors
+        assert not visitor.channel.readable
+        passing.engine.settle()
+        far.sendall(REQUEST[20:])
+        assert passing.until_passed().read.startswith(REQUEST[:-5])
+
+    far, near = tcp_pair()
+    near.setblocking(False)
+    with far:
+        far.sendall(REQUEST[20:])  # is there before he is
+        passing.http.take(near, Journey(("192.0.2.7", 0), REQUEST[:20]))
+        assert passing.until_passed(2).read.startswith(REQUEST[:-5])
+
+
 def test_nobody_is_passed_on_for_ever(passing: Passing) -> None:
     with passing.visitor(REQUEST, hops=HOPS_MAX - 1):
         assert passing.until_passed().hops == HOPS_MAX

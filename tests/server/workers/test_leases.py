@@ -189,6 +189,23 @@ def test_a_worker_that_is_lost_is_waited_for_no_more_and_its_names_are_held(tmp_
     asyncio.run(scene())
 
 
+def test_nobody_waits_for_a_worker_that_is_lost_though_it_had_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases_module, "SEEN_S_MAX", 60.0)
+
+    async def scene() -> None:
+        async with house(tmp_path) as one:
+            one.staff.quick = {1}
+            number = one.ask(1, "s")
+            await asyncio.sleep(0.02)
+            assert not one.staff.of(m.Answered)
+            one.staff.there = [1]
+            one.leases.worker_lost(2)
+            await one.until(lambda: bool(one.staff.of(m.Answered)))
+            assert isinstance(one.staff.answer(number), Granted)
+
+    asyncio.run(scene())
+
+
 def test_a_live_holder_elsewhere_is_probed_and_replaced_when_silent_or_told_to(tmp_path: Path) -> None:
     async def scene() -> None:
         async with house(tmp_path) as one:

@@ -156,6 +156,21 @@ def test_a_bug_with_one_message_costs_no_other(engine: EngineLoop, ends: Ends) -
     assert not other.lost
 
 
+def test_something_may_have_to_happen_before_messages_are_read(engine: EngineLoop) -> None:
+    one, other = pair()
+    told: list[str] = []
+    end = Post(
+        engine.reactor, one, lambda data, socks: told.append(bytes(data).decode()), lambda: None, before=lambda: told.append("before")
+    )
+    with other:
+        for word in (b"a", b"b"):
+            other.send(word)
+        engine.run_until(lambda: "b" in told)
+    end.close()
+
+    assert told[:3] == ["before", "a", "b"]
+
+
 def test_drain_takes_in_what_is_there_at_once(engine: EngineLoop, ends: Ends) -> None:
     one, other = ends
     one.post.send(b"now")

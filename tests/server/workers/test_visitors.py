@@ -41,6 +41,7 @@ class Two:
         self.engine = engine
         inbox, self.way = pair()
         self.http, self.tcp, self.drained = Http(), Tcp(), 0
+        self.on_drain = self._count
         self.one, self.other = Visitors(engine.reactor), Visitors(engine.reactor)
         self.other.open(inbox, self.http, self.tcp, self._drain)
         self.one.meet(2, self.way)
@@ -49,6 +50,9 @@ class Two:
         self.channel = SocketChannel(engine.reactor, near)
 
     def _drain(self) -> None:
+        self.on_drain()
+
+    def _count(self) -> None:
         self.drained += 1
 
     def lease(self, kind: str = "http", worker: int = 2) -> Lease:
@@ -95,6 +99,18 @@ def test_a_tcp_visitor_comes_with_his_lease(two: Two) -> None:
     two.engine.run_until(lambda: bool(two.tcp.came), what="the visitor")
 
     assert two.tcp.came[0][0] == LeaseKey("tcp", "20000")
+
+
+def test_news_of_a_port_that_came_while_visitors_were_taken_in_count_for_them(two: Two) -> None:
+    two.tcp.is_open = False
+
+    def drain() -> None:
+        two.drained += 1
+        two.tcp.is_open = two.drained == 2  # the first time it was not told yet
+
+    two.on_drain = drain
+    assert two.one.pass_on(two.lease("tcp"), two.channel, Journey(("192.0.2.7", 1)))
+    two.engine.run_until(lambda: bool(two.tcp.came), what="the visitor")
 
 
 def test_who_comes_for_a_port_that_is_not_open_is_reset(two: Two) -> None:

@@ -34,6 +34,10 @@ OnMessage = Callable[[memoryview, list[socket.socket]], None]
 """Gets a message, valid within the call only, and the sockets that came with it, which are the receiver's."""
 
 
+def _nothing() -> None:
+    """Stand in for nothing that has to happen before."""
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     """Return two connected ends that keep messages apart (Linux)."""
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -59,8 +63,19 @@ def receive_one(sock: socket.socket, within_s: float) -> tuple[bytes, list[socke
 class Post:
     """One end. Messages arrive in the order in which they were sent, whole or not at all."""
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, on_message: OnMessage, on_lost: Callable[[], None]) -> None:
-        """Take over `sock` (one of `pair`'s); `on_lost` is called once, when the other end is gone."""
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        on_message: OnMessage,
+        on_lost: Callable[[], None],
+        *,
+        before: Callable[[], None] = _nothing,
+    ) -> None:
+        """Take over `sock` (one of `pair`'s); `on_lost` is called once, when the other end is gone, `before` each time when
+        there is something to read.
+        """
+        self._before = before
         self._reactor = reactor
         self._sock = sock
         self._on_message = on_message
@@ -133,6 +148,7 @@ class Post:
 
     def _read_some(self) -> None:
         self._queued = False
+        self._before()
         for _ in range(READS_A_TURN):
             if not self._read_one():
                 return

@@ -42,22 +42,26 @@ class Visitors:
     def open(self, inbox: socket.socket, http: HttpVisitors, tcp: TcpVisitors, first: Callable[[], None]) -> None:
         """Take in who comes through `inbox`.
 
-        `first` is called before each: it has to take in what the supervisor said before, on another way, as that may be
-        why he comes.
+        `first` has to take in what the supervisor said before, on another way, as that may be why he comes. It is called before
+        some are taken in, and again for one whose port is not known.
         """
 
         def take(data: memoryview, socks: list[socket.socket]) -> None:
-            first()
             passed = for_inbox(data)
             journey = Journey((passed.host, passed.port), passed.read, passed.hops)
             for sock in socks:
                 if passed.kind == "http":
                     http.take(sock, journey)
-                elif not tcp.take(LeaseKey("tcp", passed.address), sock, journey):
+                    continue
+                key = LeaseKey("tcp", passed.address)
+                if tcp.take(key, sock, journey):
+                    continue
+                first()
+                if not tcp.take(key, sock, journey):
                     log.debug("a visitor came for a port that is not open here", port=passed.address)
                     SocketChannel(self._reactor, sock).abort()
 
-        self._inbox = Post(self._reactor, inbox, take, _nothing)
+        self._inbox = Post(self._reactor, inbox, take, _nothing, before=first)
 
     def meet(self, worker: int, way: socket.socket) -> None:
         """Know the way to another worker."""

@@ -104,7 +104,9 @@ class HttpEdge:
     def take(self, sock: socket.socket, journey: Journey) -> None:
         """Serve a visitor whom another worker passed on, with what it read of his request."""
         if self._share.has_place(sock, self.visitors):
-            visitor = self.serve(SocketChannel(self.reactor, sock), journey.address)
+            channel = SocketChannel(self.reactor, sock)
+            channel.await_event()  # else each would be lingered for, as one who may have more to say
+            visitor = self.serve(channel, journey.address)
             visitor.inlet.held, visitor.hops = journey.read, journey.hops
         else:
             self._apologies.say(sock)
