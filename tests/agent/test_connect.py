@@ -82,8 +82,11 @@ class PlayedServer:
 Part = Callable[[PlayedServer, Events], Coroutine[Any, Any, None]]
 
 
-def play(tmp_path: Path, part: Part, *tunnels: TunnelRequest) -> tuple[Events, BaseException | None]:
-    """Run a session against the played part; return its events and the error that ended it."""
+def play(tmp_path: Path, part: Part, *tunnels: TunnelRequest, ends: bool = False) -> tuple[Events, BaseException | None]:
+    """Run a session against the played part; return its events and the error that ended it.
+
+    `ends`: it has to end by itself, and gets the time for it; otherwise it is looked at soon after the part, and cancelled.
+    """
 
     async def whole() -> tuple[Events, BaseException | None]:
         reactor, events = Reactor(asyncio.get_running_loop()), Events()
@@ -106,8 +109,7 @@ def play(tmp_path: Path, part: Part, *tunnels: TunnelRequest) -> tuple[Events, B
         try:
             async with asyncio.timeout(8):
                 await part(server, events)
-            if not session.done():
-                await asyncio.sleep(0.05)
+            await asyncio.wait({session}, timeout=8 if ends else 0.05)
             if not session.done():
                 session.cancel()
             await asyncio.wait({session})
@@ -209,7 +211,7 @@ def test_a_session_ends_as_the_server_says(tmp_path: Path, message: control.Mess
         await granted(stream)
         stream.send(message)
 
-    _, error = play(tmp_path, part)
+    _, error = play(tmp_path, part, ends=True)
     assert type(error) is kind
     assert words in str(error)
 
@@ -237,7 +239,7 @@ def test_the_only_tunnel_refused_ends_the_session(tmp_path: Path, code: str, kin
         assert isinstance(claim, control.Claim)
         stream.send(control.Refused(id=claim.id, code=code, reason="no"))
 
-    _, error = play(tmp_path, part)
+    _, error = play(tmp_path, part, ends=True)
     assert type(error) is kind
 
 
@@ -247,9 +249,8 @@ def test_a_claim_that_is_never_answered_is_not_waited_for_for_ever(tmp_path: Pat
     async def part(server: PlayedServer, events: Events) -> None:
         stream = await server.welcome()
         await stream.receive(5.0)
-        await asyncio.sleep(0.2)
 
-    _, error = play(tmp_path, part)
+    _, error = play(tmp_path, part, ends=True)
     assert isinstance(error, UnavailableError)
     assert "no message came within" in str(error)
 
@@ -261,8 +262,7 @@ def test_a_lost_link_is_told_in_the_links_own_words(tmp_path: Path) -> None:
         await events.wait(TunnelUp)
         assert server.mux is not None
         server.mux.close("over")
-        await asyncio.sleep(0.1)
 
-    _, error = play(tmp_path, part)
+    _, error = play(tmp_path, part, ends=True)
     assert isinstance(error, UnavailableError)
     assert "closed the link" in str(error)

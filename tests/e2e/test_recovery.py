@@ -18,6 +18,7 @@ import pytest
 from portway.links.backoff import LIVED_S_MIN
 from tests.e2e.silence import SilentPath, can_make_networks, network_path, relay_path, unix_origin
 from tests.e2e.world import Tell, World, altered, event, events, moment, refusal
+from tests.kit.crowding import Crowding
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.impaired import ImpairedRelay
 from tests.kit.origins import RawOrigin, echo
@@ -54,7 +55,7 @@ def figures(what: str, seconds: list[float]) -> str:
 def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second(world: World, origin: HttpOrigin, tell: Tell) -> None:
     world.start_server()
     join = world.token()
-    walls, owns = [], []
+    walls, owns, crowding = [], [], Crowding()
     with RawOrigin(echo) as raw:
         http, tcp = ("http", str(origin.port), "--name", "blog"), ("tcp", str(raw.port), "--port", str(world.tcp_port))
         agents = [world.agent(join, *http), world.agent(join, *tcp)]
@@ -62,6 +63,7 @@ def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second
         for _ in range(5):
             for agent in agents:
                 agent.kill()
+            crowding.look()
             begun = time.monotonic()
             agents = [world.agent(join, *http)]
             answer = world.visit("blog")
@@ -73,8 +75,8 @@ def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second
             owns += [moment(event(agent, "tunnel_up")) - moment(event(agent, "connecting")) for agent in agents]
     tell(figures("killed agent: from its start, interpreter included, to a visitor's answer", walls))
     tell(figures("killed agent: from its first dial to its name", owns))
-    assert max(walls) < 3.0
-    assert max(owns) < 1.0
+    assert max(walls) < 3.0 * crowding.factor
+    assert max(owns) < 1.0 * crowding.factor
 
 
 def test_visitors_who_come_while_an_agent_is_away_wait_and_get_their_answers(world: World, origin: HttpOrigin) -> None:
@@ -181,31 +183,34 @@ def test_a_hundred_cut_links_are_back_in_less_than_300_ms_in_the_mean(world: Wor
     with ImpairedRelay((world.agents_host, world.agents_port)) as relay:
         agent = world.agent(altered(join, port=relay.address[1]), "http", str(origin.port), "--name", "blog")
         event(agent, "tunnel_up")
-        back, second_tries = cut_and_visit(world, relay, 100)
+        crowding = Crowding()
+        back, second_tries = cut_and_visit(world, relay, 100, crowding)
         event(agent, "tunnel_up", 101)
         tell(figures("reconnects, one right after the other (sessions too young for a retry at once)", back))
         tell(f"visitors who had to ask more than once: {second_tries}")
         assert len({up["url"] for up in events(agent, "tunnel_up")}) == 1
         assert len(list(events(server, "session_up"))) == 101
         assert not list(events(server, "lease_down")), "the name was lost in between"
-        assert statistics.fmean(back) < 0.3
-        assert max(back) < 3.0
+        tell(f"the machine was crowded: all took {crowding.factor:.1f} times as long")
+        assert statistics.fmean(back) < 0.3 * crowding.factor
+        assert max(back) < 3.0 * crowding.factor
 
-        rested = []
+        rested, crowding = [], Crowding()
         for turn in range(102, 105):
             wait_until_old(event(agent, "online", turn - 1), LIVED_S_MIN + 0.1)
-            one, _ = cut_and_visit(world, relay, 1)
+            one, _ = cut_and_visit(world, relay, 1, crowding)
             rested += one
             event(agent, "tunnel_up", turn)
         tell(figures("reconnects of sessions that lived for a while", rested))
-        assert statistics.fmean(rested) < 0.3
+        assert statistics.fmean(rested) < 0.3 * crowding.factor
 
 
-def cut_and_visit(world: World, relay: ImpairedRelay, times: int) -> tuple[list[float], int]:
+def cut_and_visit(world: World, relay: ImpairedRelay, times: int, crowding: Crowding) -> tuple[list[float], int]:
     """Cut the link, alternately with RST and FIN; return the seconds until a visitor was served, and how many had to ask again."""
     seconds, again = [], 0
     for turn in range(times):
         accepted = relay.accepted
+        crowding.look()
         begun = time.monotonic()
         relay.cut_now(reset=turn % 2 == 0)
         answer = world.visit("blog")

@@ -171,7 +171,7 @@ def test_a_pong_that_is_late_behind_other_bytes_counts_as_an_answer(engine: Engi
     far.link.mux.ping = lambda on_pong: None  # type: ignore[method-assign]
 
     async def busy() -> bool:
-        asked = asyncio.ensure_future(session.answers(0.1))
+        asked = asyncio.ensure_future(session.answers(0.5))
         await asyncio.sleep(0.02)
         far.control.send(Drain(reason="any bytes"))
         return await asked
