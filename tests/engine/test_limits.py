@@ -285,7 +285,7 @@ def test_a_reader_that_takes_nothing_is_given_up(
 def test_a_slow_reader_behind_a_link_gets_all_of_the_payload_too(
     engine: EngineLoop, identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits_module, "FAREWELL_S", 0.4)
+    monkeypatch.setattr(limits_module, "FAREWELL_S", 0.8)
     with ExitStack() as stack:
         joined = Stage(stack, engine, identity, "tcp:mux-tls-opened").join(Policy(max_total_payload=500_000))
         far = joined.right.far

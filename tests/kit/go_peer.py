@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from portway.engine.socket_channel import SocketChannel
-from portway.mux.mux import Mux, MuxSettings
+from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
+from portway.mux.settings import MuxSettings
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import tcp_listener
 

@@ -3,8 +3,9 @@
 import socket
 
 from portway.engine.socket_channel import SocketChannel
-from portway.mux.mux import Mux, MuxSettings
+from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
+from portway.mux.settings import MuxSettings
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import tcp_pair
 from tests.kit.yamux_wire import ACK, DATA, PING, SYN, Frame, ping, read_frames

@@ -16,8 +16,9 @@ from portway.errors import BrokenChannel, UnavailableError
 from portway.mux import mux_channel
 from portway.mux.heartbeat import HeartbeatSettings
 from portway.mux.kept import KeptBytes, KeptTotal
-from portway.mux.mux import FRAMES_A_TURN, OUT_BYTES_MAX, Mux, MuxSettings
+from portway.mux.mux import EARLY_FLUSH_BYTES, FRAMES_A_TURN, OUT_BYTES_MAX, Mux
 from portway.mux.mux_channel import MuxChannel
+from portway.mux.settings import MuxSettings
 from portway.protocol.yamux.session import YamuxLimits
 from tests.kit.certificates import Identity
 from tests.kit.channels import tls_ends
@@ -80,6 +81,25 @@ def test_small_writes_of_a_batch_leave_in_one_piece(engine: EngineLoop, peer: Ra
     engine.reactor.soon(write_all)
     assert len(peer.heard()) == 50
     assert peer.link.sends == [50 * 22]
+
+
+def test_many_small_writes_of_a_batch_do_not_wait_for_its_end(engine: EngineLoop, peer: RawPeer) -> None:
+    """The far end can begin with the first ones; what comes last leaves at the end all the same."""
+    streams = [peer.mux.open() for _ in range(3)]
+    peer.heard()
+    peer.link.sends.clear()
+    in_time: list[int] = []
+
+    def write_all() -> None:
+        for turn in range(50):
+            streams[turn % 3].send(b"%0200d" % turn)
+        in_time.extend(peer.link.sends)
+
+    engine.reactor.soon(write_all)
+    assert len([frame for frame in peer.heard() if frame.length]) == 50
+    assert len(in_time) == 4
+    assert all(EARLY_FLUSH_BYTES < size <= EARLY_FLUSH_BYTES + 212 for size in in_time)
+    assert len(peer.link.sends) == 5
 
 
 def test_a_large_write_goes_in_frames_that_its_window_and_the_link_allow(peer: RawPeer) -> None:
@@ -837,6 +857,44 @@ def test_a_link_whose_tls_breaks_under_a_bulk_frame_still_takes_resets_into_its_
     engine.run_until(lambda: bool(lost))
 
     assert [str(exc).partition(":")[0] for exc in broken] == ["TLS broke"]
+    other.abort()
+    engine.settle()
+    wire.close()
+
+
+def test_a_link_that_breaks_while_small_frames_leave_early_tells_its_streams_later(engine: EngineLoop, identity: Identity) -> None:
+    """Who sends is in the middle of something, and so is everybody above him."""
+    near, far, wire = tls_ends(engine, identity, feed_bytes=HELPING_BYTES)
+    arrived: list[MuxChannel] = []
+    lost: list[str] = []
+    mux = Mux(engine.reactor, near, client=True, on_stream=arrived.append, on_lost=lost.append)
+    other = Mux(engine.reactor, far, client=False, on_stream=arrived.append, on_lost=lambda _: None)
+    asked, innocent = mux.open(), mux.open()
+    engine.run_until(lambda: len(arrived) == 2)
+    engine.settle()
+    heard: list[str] = []
+    innocent.on_broken = lambda: heard.append("innocent")
+
+    def answer() -> None:
+        if heard:
+            return
+        for _ in range(2 * EARLY_FLUSH_BYTES // 100):
+            assert asked.send(bytes(100)) == 100
+        heard.append("asked")
+        asked.abort()
+
+    asked.on_readable = answer
+    # One read of the link: a whole record with data, and a damaged one behind it. TLS writes nothing any more after that.
+    wire.leftward.pause()
+    for piece in (b"whole", b"damaged"):
+        arrived[0].send(piece)
+        engine.settle()
+    wire.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+    wire.leftward.resume()
+    engine.run_until(lambda: bool(lost))
+
+    assert heard == ["asked", "innocent"]
+    assert len(lost) == 1
     other.abort()
     engine.settle()
     wire.close()

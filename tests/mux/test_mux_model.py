@@ -7,8 +7,9 @@ import pytest
 
 from portway.engine.memory_channel import memory_pair
 from portway.mux.heartbeat import HeartbeatSettings
-from portway.mux.mux import Mux, MuxSettings
+from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
+from portway.mux.settings import MuxSettings
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 

@@ -7,8 +7,9 @@ import pytest
 
 from portway.engine.memory_channel import memory_pair
 from portway.errors import BrokenChannel
-from portway.mux.mux import Mux, MuxSettings
+from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
+from portway.mux.settings import MuxSettings
 from portway.server import guest as guest_module
 from portway.server.guest import Guest, Stranger
 from portway.session.control_stream import ControlStream

@@ -10,7 +10,7 @@ from portway.clock import Clock, monotonic
 from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
 from portway.links.tls import AgentTls
-from portway.mux.mux import MuxSettings
+from portway.mux.settings import MuxSettings
 from portway.protocol.control.messages import Message
 from portway.session.claims import Claims
 

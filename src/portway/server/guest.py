@@ -9,8 +9,9 @@ from portway.engine.channel import Channel, nothing
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.errors import RefusedError
-from portway.mux.mux import Mux, MuxSettings
+from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
+from portway.mux.settings import MuxSettings
 from portway.server.session import Session, SessionLink
 from portway.session.control_stream import ControlStream
 from portway.session.login import LOGIN_S_MAX

@@ -12,7 +12,7 @@ from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, PeerError, PortwayError, RefusedError, UnavailableError
 from portway.links.hint import hint_for
 from portway.mux.kept import KeptTotal
-from portway.mux.mux import MuxSettings
+from portway.mux.settings import MuxSettings
 from portway.protocol.control import codes
 from portway.protocol.control.messages import (
     AskTicket,

@@ -1,0 +1,21 @@
+"""How a link behaves."""
+
+from dataclasses import dataclass, field
+
+from portway.mux.heartbeat import HeartbeatSettings
+from portway.mux.kept import KEPT_BYTES_MAX, KeptTotal
+from portway.protocol.yamux.session import YamuxLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MuxSettings:
+    """How a link behaves, on both ends."""
+
+    limits: YamuxLimits = field(default_factory=lambda: YamuxLimits(unacknowledged_max=4096))
+    """What the peer may ask. Portway's own ends answer every open at once, so as many as fit may be unanswered."""
+    heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
+    """How fast a silent link is noticed."""
+    kept_bytes_max: int = KEPT_BYTES_MAX
+    """What stalled readers of the link may keep in memory together."""
+    kept_total: KeptTotal | None = None
+    """What those of all links may; shared by the links of a process."""
