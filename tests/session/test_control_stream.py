@@ -69,6 +69,26 @@ def test_the_end_comes_after_the_last_message(engine: EngineLoop) -> None:
     assert engine.run(talk()) == Drain(reason="bye")
 
 
+@pytest.mark.parametrize("capacity_bytes", [5, 65536], ids=["its end waits", "its end is sent"])
+def test_nothing_is_sent_behind_a_goodbye(engine: EngineLoop, capacity_bytes: int) -> None:
+    """Somebody may have something to tell just then, from a timer: he hears that there is nobody to tell it to."""
+    left, right = pair(engine, capacity_bytes=capacity_bytes)
+
+    async def talk() -> Message:
+        goodbye = asyncio.ensure_future(left.say_goodbye(Drain(reason="bye")))
+        await asyncio.sleep(0.01)
+        with pytest.raises(UnavailableError, match="good-bye"):
+            left.send(Drain(reason="one more thing"))
+        message = await right.receive(5.0)
+        with pytest.raises(UnavailableError, match="ended the conversation"):
+            await right.receive(5.0)
+        right.close()
+        await goodbye
+        return message
+
+    assert engine.run(talk()) == Drain(reason="bye")
+
+
 def test_a_peer_that_does_not_hear_a_goodbye_is_left_after_a_moment(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_stream, "GOODBYE_S", 0.05)
     stream, deaf = half(engine, capacity_bytes=4)

@@ -38,7 +38,7 @@ class ControlStream:
         self._outbox = bytearray()
         self._end: Exception | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        self._finishing = False
+        self._finishing = self._said_goodbye = False
         channel.on_readable = self._pull
         channel.on_writable = self._push
         channel.on_broken = self._pull
@@ -62,8 +62,10 @@ class ControlStream:
         """Send after all that was sent before; returns at once.
 
         Raises:
-            UnavailableError: the stream is lost, or the peer does not read what was sent before.
+            UnavailableError: the stream is lost or being ended, or the peer does not read what was sent before.
         """
+        if self._said_goodbye:
+            raise UnavailableError("this end has said good-bye on the control stream")
         if self._end is not None and not isinstance(self._end, _PeerEndedError):
             raise UnavailableError("the control stream is lost") from self._end
         self._outbox += encode_message(message)
@@ -100,7 +102,7 @@ class ControlStream:
         try:
             if message is not None:
                 self.send(message)
-            self._finishing = True
+            self._finishing = self._said_goodbye = True
             self._push()
             async with asyncio.timeout(GOODBYE_S if patience_s is None else patience_s):
                 while self._end is None:
