@@ -122,7 +122,8 @@ def test_a_test_whose_session_ends_breaks_off_and_says_why(tmp_path: Path) -> No
             await server.events.wait(SessionUp)
             await asyncio.sleep(0.5)
             server.stop.set()
-            with pytest.raises(UnavailableError, match="the speed test broke off: the server is stopping"):
+            # The server's own reason comes unless the test's bytes fill the link just then.
+            with pytest.raises(UnavailableError, match="the speed test broke off: (the server is stopping|the other end closed the link)"):
                 await test
 
     asyncio.run(whole())
