@@ -14,6 +14,7 @@ PORTWAY_PLAIN = Portway("portway tcp plain links", "tcp", plaintext_links=True)
 PORTWAY_HTTP = Portway("portway http TLS", "http")
 HAPROXY_TCP = HaproxyChain("tcp")
 HAPROXY_HTTP = HaproxyChain("http")
+HAPROXY_TLS = HaproxyChain("tcp", tls=True)
 RATHOLE_PLAIN = Rathole("plain")
 RATHOLE_TLS = Rathole("tls")
 RATHOLE_NOISE = Rathole("noise")
@@ -36,6 +37,7 @@ SYSTEMS: tuple[System, ...] = (
     FRP_VHOST,
     HAPROXY_TCP,
     HAPROXY_HTTP,
+    HAPROXY_TLS,
 )
 
 USUAL: tuple[System, ...] = (DIRECT, PORTWAY_TCP, PORTWAY_PLAIN, PORTWAY_HTTP, RATHOLE_TLS, RATHOLE_PLAIN, HAPROXY_TCP, HAPROXY_HTTP)

@@ -18,6 +18,8 @@ class Certificate:
     key: Path
     pkcs12: Path
     password: str
+    pem: Path
+    """Certificate and key in one file."""
 
 
 def _openssl(*args: str) -> None:
@@ -32,10 +34,11 @@ def make_certificate(folder: Path) -> Certificate:
     Raises:
         BenchError: openssl refused; NotInstalled: there is none.
     """
-    made = Certificate(folder / "cert.pem", folder / "key.pem", folder / "identity.pfx", password="bench")
+    made = Certificate(folder / "cert.pem", folder / "key.pem", folder / "identity.pfx", "bench", folder / "both.pem")
     cert, key = str(made.certificate), str(made.key)
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "7"]
     _openssl("req", "-x509", *curve, "-keyout", key, "-out", cert, *names)
     _openssl("pkcs12", "-export", "-inkey", key, "-in", cert, "-out", str(made.pkcs12), "-passout", f"pass:{made.password}")
+    made.pem.write_bytes(made.certificate.read_bytes() + made.key.read_bytes())
     return made

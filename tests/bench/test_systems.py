@@ -11,7 +11,7 @@ from bench.systems.base import Address
 from bench.systems.bore import client_argv, server_argv
 from bench.systems.certificates import Certificate
 from bench.systems.frp import Frp
-from bench.systems.haproxy import edge_config, hop_config
+from bench.systems.haproxy import edge_config, hop_config, tls_words
 from bench.systems.portway import address_of, portway_env
 from bench.systems.rathole import NoiseKeys, config, parse_genkey
 
@@ -34,7 +34,7 @@ def test_rathole_publishes_services_over_plain_links() -> None:
 
 
 def test_rathole_over_tls_verifies_the_server() -> None:
-    made = Certificate(Path("/c.pem"), Path("/k.pem"), Path("/i.pfx"), "word")
+    made = Certificate(Path("/c.pem"), Path("/k.pem"), Path("/i.pfx"), "word", Path("/b.pem"))
 
     server = tomllib.loads(config("server", ("127.0.0.1", 1), {"web": 2}, made))["server"]["transport"]
     client = tomllib.loads(config("client", ("127.0.0.1", 1), {"web": 2}, made))["client"]["transport"]
@@ -109,6 +109,20 @@ def test_a_hop_of_haproxy_splices_all_services() -> None:
     assert "option splice-response" in text
     assert text.index("bind 127.0.0.1:4 ") < text.index("server next 127.0.0.1:7") < text.index("bind 127.0.0.1:5 ")
     assert text.endswith("server next 127.0.0.1:9\n")
+
+
+def test_tls_between_the_hops_of_haproxy_is_verified_and_has_large_buffers() -> None:
+    accept_tls, dial_tls = tls_words(Certificate(Path("/c.pem"), Path("/k.pem"), Path("/i.pfx"), "word", Path("/b.pem")))
+
+    near = hop_config("tcp", (4, 5, 6), (7, 8, 9), 100, accept_tls=accept_tls)
+    far = hop_config("tcp", (1, 2, 3), (4, 5, 6), 100, dial_tls=dial_tls)
+
+    assert "bind 127.0.0.1:4 backlog 4096 ssl crt /b.pem\n" in near
+    assert "server next 127.0.0.1:4 ssl verify required ca-file /c.pem verifyhost localhost\n" in far
+    assert "ssl" not in near.partition("server next 127.0.0.1:7")[2].partition("\n")[0]
+    assert "tune.bufsize 262144" in near
+    assert "tune.bufsize 262144" in far
+    assert "bufsize" not in hop_config("tcp", (4, 5, 6), (7, 8, 9), 100)
 
 
 def test_the_http_edge_of_haproxy_chooses_by_host() -> None:
