@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from portway.engine.listener import KEEPALIVE, Listener, listen
+from portway.engine.listener import KEEPALIVE, RESETS_INHERITED, Listener, listen
+from portway.engine.socket_channel import RESET_ON_CLOSE, SocketChannel
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import open_descriptors
 
@@ -39,9 +40,29 @@ def test_every_visitor_of_a_burst_is_accepted(engine: EngineLoop) -> None:
         assert sock.gettimeout() == 0
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert not RESETS_INHERITED or sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == RESET_ON_CLOSE
         for option, value in KEEPALIVE.items():
             assert sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, option)) == value
     hang_up(engine, listener, accepted, visitors)
+
+
+def test_a_connection_that_resets_by_itself_ends_in_order_when_it_is_closed(engine: EngineLoop) -> None:
+    accepted: Accepted = []
+    listener = Listener(engine.reactor, listen("127.0.0.1", 0), lambda sock, address: accepted.append((sock, address)))
+    visitors = [call(listener), call(listener)]
+    engine.run_until(lambda: len(accepted) == 2)
+    by_address = {address: SocketChannel(engine.reactor, sock, resets=RESETS_INHERITED) for sock, address in accepted}
+    one, other = (by_address[visitor.getsockname()] for visitor in visitors)
+    one.send(b"whole")
+    one.close()
+    other.send(b"cut")
+    other.abort()
+    engine.settle()
+    assert [visitors[0].recv(9), visitors[0].recv(9)] == [b"whole", b""]
+    with pytest.raises(ConnectionResetError):
+        while visitors[1].recv(9):
+            pass
+    hang_up(engine, listener, [], visitors)
 
 
 def test_it_knows_the_port_that_the_kernel_chose(engine: EngineLoop) -> None:

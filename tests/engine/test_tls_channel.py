@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from portway.engine.channel import BLOCKED
+from portway.engine.socket_channel import RESET_ON_CLOSE
 from portway.engine.tls_channel import FEED_VISITOR_BYTES, FEEDS_A_CALL, RECORDS_IN_VAIN_MAX, TlsChannel
 from portway.engine.tls_records import RECORDS_A_FEED
 from portway.errors import BrokenChannel
@@ -70,6 +71,23 @@ def test_no_common_version_fails_on_both_ends(engine: EngineLoop, identity: Iden
     client, server = handshake_of(engine, old, new, "localhost")
     assert client is not None
     assert server is not None
+
+
+def test_an_alert_arrives_although_the_socket_was_set_to_reset(engine: EngineLoop, identity: Identity) -> None:
+    stranger, sock = tcp_pair()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)  # as every accepted one is
+    channel = TlsChannel(engine.reactor, sock, identity.server_context(), server_side=True)
+    said: list[BrokenChannel | None] = []
+    channel.handshake(said.append)
+    stranger.sendall(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00")  # a ClientHello with nothing in it
+    engine.run_until(lambda: bool(said))
+    assert said[0] is not None
+    channel.close()
+    engine.settle()
+    stranger.settimeout(5)
+    assert stranger.recv(99)[:1] == b"\x15"
+    assert stranger.recv(99) == b""
+    stranger.close()
 
 
 def test_the_handshake_tells_protocol_and_certificate(engine: EngineLoop, identity: Identity) -> None:

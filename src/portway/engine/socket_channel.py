@@ -26,8 +26,9 @@ class SocketChannel(Channel):
     peer's FIN, a reset or urgent data has been seen, after which everything is read to its end. A level-triggered poller
     sees none of these, and need not: asked after a short read, it tells at once that there is more.
 
-    The socket is set to reset on close, and only `close` takes that back: when this process dies, the kernel closes for
-    it, and with FIN the peer would take what it has for the whole.
+    The socket is set to reset on close, unless it `resets` already as those do that come from `listen`, and only `close`
+    takes that back: when this process dies, the kernel closes for it, and with FIN the peer would take what it has for
+    the whole.
 
     A unix socket has no RST: there `abort` is an ordinary close, which its peer sees as an error only while bytes that
     it sent were still unread.
@@ -35,7 +36,7 @@ class SocketChannel(Channel):
 
     __slots__ = (*CHANNEL_SLOTS, "_blocked", "_closed", "_hung_up", "_level", "_reactor", "_sock")
 
-    def __init__(self, reactor: Reactor, sock: socket.socket) -> None:
+    def __init__(self, reactor: Reactor, sock: socket.socket, *, resets: bool = False) -> None:
         """Watch `sock` from now on."""
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = True
@@ -45,7 +46,8 @@ class SocketChannel(Channel):
         self._blocked = False
         self._closed = False
         self._hung_up = False
-        self._on_last_close(RESET_ON_CLOSE)
+        if not resets:
+            self._on_last_close(RESET_ON_CLOSE)
         reactor.watch(sock.fileno(), self._on_events)
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ from portway.server.door import DoorSettings
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.passing import PassOn
+from portway.server.edge.random_pool import RandomPool
 from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
 from portway.server.events import ServerEvent
 from portway.server.identity import Identity
@@ -76,11 +77,13 @@ class Rooms:
         self._listeners: list[Listener] = []
         on_done = on_event if tell_relays else None
         edge_settings = HttpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors)
-        self.http = HttpEdge(reactor, leases, edge_settings, places, pass_on=pass_on, on_done=on_done)
+        self.http = HttpEdge(
+            reactor, leases, edge_settings, places, random_bytes=RandomPool(secrets.token_bytes), pass_on=pass_on, on_done=on_done
+        )
         self.tcp = TcpEdge(
             reactor,
             listen,
-            secrets.token_bytes,
+            RandomPool(secrets.token_bytes),
             TcpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors),
             places,
             on_done,

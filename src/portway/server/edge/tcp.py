@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from portway.engine.channel import nothing
-from portway.engine.listener import Address, Listener
+from portway.engine.listener import RESETS_INHERITED, Address, Listener
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
@@ -135,7 +135,7 @@ class _Port:
         if not self._share.has_place(sock, len(self.visits)):
             turn_away(sock)
             return
-        visitor = SocketChannel(self.edge.reactor, sock)
+        visitor = SocketChannel(self.edge.reactor, sock, resets=RESETS_INHERITED)
         try:
             arrived_at: Address = (self._host, self.number) if self._host else sock.getsockname()[:2]
         except OSError:  # gone already

@@ -9,6 +9,7 @@ from typing import Protocol
 from portway.clock import Clock, wall
 from portway.engine.channel import Channel
 from portway.engine.limits import Scopes
+from portway.engine.listener import RESETS_INHERITED
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
@@ -97,7 +98,7 @@ class HttpEdge:
     def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve a connected, non-blocking socket (a listener's `on_accept`)."""
         if self._share.has_place(sock, self.visitors):
-            self.serve(SocketChannel(self.reactor, sock), address)
+            self.serve(SocketChannel(self.reactor, sock, resets=RESETS_INHERITED), address)
         else:
             self._apologies.say(sock)
 
