@@ -211,12 +211,13 @@ def main() -> None:
     parser.add_argument("--workers", type=int, choices=range(2, 10), default=2, help="processes, and agents (2)")
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each measurement takes (4)")
     parser.add_argument("--rounds", type=int, default=2, help="measurements of each kind, with one process and with several in turn (2)")
+    parser.add_argument("--only", default="", metavar="WORDS", help='kinds of work whose name contains this: "new connection", "downloads"')
     options = parser.parse_args()
     files_max = raise_open_files()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portway-bench-", ignore_cleanup_errors=True)))
         origins = start_origins(stack.enter_context(Crew(folder / "origins")), files_max)
-        for number, kind in enumerate(KINDS):
+        for number, kind in enumerate(kind for kind in KINDS if options.only in kind.what):
             port = origins.bulk_port if kind.bulk else origins.web_port
             print("\n".join(compare(kind, folder / str(number), port, options)), flush=True)
     print(", ".join(f"{name} {value}" for name, value in describe().items()))

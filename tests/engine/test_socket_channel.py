@@ -61,3 +61,50 @@ def test_bytes_behind_urgent_data_are_not_left_lying(engine: EngineLoop) -> None
         assert probe.received == b"before and after"
     probe.close()
     engine.settle()
+
+
+def test_a_socket_that_is_handed_over_is_let_go_of_and_lives_on(engine: EngineLoop) -> None:
+    left, right = tcp_pair()
+    right.setblocking(False)
+    channel = SocketChannel(engine.reactor, right)
+    calls: list[str] = []
+    channel.on_readable = lambda: calls.append("readable")
+    engine.settle()
+    calls.clear()
+    given: list[socket.socket] = []
+
+    def take(sock: socket.socket) -> bool:
+        given.append(sock)
+        return True
+
+    assert channel.hand_over(take)
+    left.sendall(b"for somebody else")
+    engine.settle()
+    assert given == [right]
+    assert calls == []
+    channel.close()
+    assert not channel.hand_over(lambda sock: True)
+    engine.settle()
+    assert right.recv(99) == b"for somebody else"
+    left.close()
+    right.close()
+
+
+def test_a_channel_whose_socket_nobody_takes_goes_on(engine: EngineLoop) -> None:
+    left, right = tcp_pair()
+    right.setblocking(False)
+    channel = SocketChannel(engine.reactor, right)
+    heard: list[bytes] = []
+
+    def read() -> None:
+        while channel.readable and (count := channel.recv_into(engine.reactor.scratch_body)) > 0:
+            heard.append(bytes(engine.reactor.scratch_body[:count]))
+
+    channel.on_readable = read
+    engine.settle()
+    assert not channel.hand_over(lambda sock: False)
+    left.sendall(b"still mine")
+    engine.run_until(lambda: heard == [b"still mine"])
+    channel.close()
+    left.close()
+    engine.settle()

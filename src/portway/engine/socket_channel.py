@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections.abc import Callable
 
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
 from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE, URGENT
@@ -117,15 +118,17 @@ class SocketChannel(Channel):
             self._on_last_close(END_ON_CLOSE)
             self._leave()
 
-    def duplicate(self) -> socket.socket:
-        """Return another descriptor of the same connection, to give it away; raises OSError when there is none free."""
-        return self._sock.dup()
-
-    def let_go(self) -> None:
-        """End this channel and nothing else: somebody has a duplicate, and the connection goes on there."""
-        if not self._closed:
-            self._reactor.unwatch(self._sock.fileno())  # the duplicate would keep it in the poller
-            self._leave()
+    def hand_over(self, give: Callable[[socket.socket], bool]) -> bool:
+        """End this channel and nothing else when `give` takes the socket, which is its own then; else go on as before."""
+        if self._closed:
+            return False
+        fd = self._sock.fileno()
+        self._reactor.unwatch(fd)  # where it goes on, it would stay in this poller
+        if not give(self._sock):
+            self._reactor.watch(fd, self._on_events)
+            return False
+        self._retire()
+        return True
 
     def await_event(self) -> None:
         """Take the socket for dry until it says otherwise, as it does at once if it is not: somebody else has read it just now."""
@@ -139,10 +142,13 @@ class SocketChannel(Channel):
             self._level.want_write(self._sock.fileno())
 
     def _leave(self) -> None:
+        self._retire()
+        self._reactor.discard(self._sock)
+
+    def _retire(self) -> None:
         self._closed = True
         self.readable = False
         self.on_readable = self.on_writable = self.on_broken = nothing
-        self._reactor.discard(self._sock)
 
     def _on_last_close(self, linger: bytes) -> None:
         try:

@@ -52,10 +52,13 @@ class Passing:
     def _pass_on(self, lease: Lease, channel: Channel, journey: Journey) -> bool:
         if self.willing:
             assert isinstance(channel, SocketChannel)
-            self.taken.append(channel.duplicate())
-            channel.let_go()
+            assert channel.hand_over(self._keep)
             self.passed.append((lease, journey))
         return self.willing
+
+    def _keep(self, sock: socket.socket) -> bool:
+        self.taken.append(sock)
+        return True
 
     def _listen(self, port: int) -> socket.socket:
         sock = socket.create_server(("127.0.0.1", port))

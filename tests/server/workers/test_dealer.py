@@ -134,4 +134,5 @@ def test_looks_are_bounded(table: Table, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(table.dealt_now()) == 1
     table.dealer.close()
     table.engine.settle()
-    assert table.agents[0].recv(1) == b""
+    with pytest.raises(ConnectionResetError):
+        table.agents[0].recv(1)

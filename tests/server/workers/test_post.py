@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from portway.server.workers import post as post_module
-from portway.server.workers.post import Post, pair, receive_one
+from portway.server.workers.post import Post, connection, pair, receive_one
 from tests.kit.loops import EngineLoop
 
 
@@ -209,3 +209,18 @@ def test_the_first_message_can_be_waited_for_without_a_loop() -> None:
         one.close()
         with pytest.raises(ConnectionResetError):
             receive_one(other, 1.0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_connection_is_taken_in_without_asking_what_it_is(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as door, socket.create_connection(door.getsockname()[:2], 5) as visitor:
+        accepted, _ = door.accept()
+        accepted.setblocking(False)
+        with connection(accepted.detach()) as taken:
+            assert not taken.get_inheritable()
+            assert taken.gettimeout() == 0
+            with pytest.raises(BlockingIOError):
+                taken.recv(1)
+            assert taken.getpeername() == visitor.getsockname()
+            assert taken.getsockname() == visitor.getpeername()

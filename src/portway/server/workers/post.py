@@ -26,12 +26,30 @@ HOLDING_MAX = 1_000
 kernel holds some 200 messages."""
 
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_CONNECTION = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 _SPACE = socket.CMSG_SPACE(DESCRIPTORS_MAX * array.array("i").itemsize)
 
 log = get_log(__name__)
 
 OnMessage = Callable[[memoryview, list[socket.socket]], None]
 """Gets a message, valid within the call only, and the sockets that came with it, which are the receiver's."""
+
+MakeSocket = Callable[[int], socket.socket]
+
+
+def any_socket(number: int) -> socket.socket:
+    """Return a non-blocking socket of whatever kind `number` is; asking the system costs four calls."""
+    sock = socket.socket(fileno=number)
+    sock.setblocking(False)
+    return sock
+
+
+def connection(number: int) -> socket.socket:
+    """Return the socket of a connection that is non-blocking already, without a question.
+
+    Its family is a guess that only says how long an address may be: IPv6 has room for both.
+    """
+    return socket.socket(socket.AF_INET6, _CONNECTION, 0, fileno=number)
 
 
 def _nothing() -> None:
@@ -71,10 +89,12 @@ class Post:
         on_lost: Callable[[], None],
         *,
         before: Callable[[], None] = _nothing,
+        make_socket: MakeSocket = any_socket,
     ) -> None:
         """Take over `sock` (one of `pair`'s); `on_lost` is called once, when the other end is gone, `before` each time when
-        there is something to read.
+        there is something to read. `make_socket` makes sockets of the descriptors that arrive.
         """
+        self._make_socket = make_socket
         self._before = before
         self._reactor = reactor
         self._sock = sock
@@ -169,7 +189,7 @@ class Post:
             log.debug("a way between processes broke", why=exc)
             self._lose()
             return False
-        socks = _sockets(ancillary)
+        socks = _sockets(ancillary, self._make_socket)
         if not count:
             self._lose()
             return False
@@ -208,18 +228,12 @@ class Post:
             self._reactor.level.want_write(self._sock.fileno())
 
 
-def _sockets(ancillary: list[tuple[int, int, bytes]]) -> list[socket.socket]:
+def _sockets(ancillary: list[tuple[int, int, bytes]], make_socket: MakeSocket = any_socket) -> list[socket.socket]:
     """Return the sockets of all descriptors that came along."""
     found: list[socket.socket] = []
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             numbers = array.array("i")
             numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
-            found += [_taken(number) for number in numbers]
+            found += [make_socket(number) for number in numbers]
     return found
-
-
-def _taken(number: int) -> socket.socket:
-    sock = socket.socket(fileno=number)
-    sock.setblocking(False)
-    return sock

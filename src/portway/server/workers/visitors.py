@@ -10,7 +10,7 @@ from portway.engine.socket_channel import SocketChannel
 from portway.server.edge.passing import Journey
 from portway.server.tunnels.lease import Lease, LeaseKey
 from portway.server.workers.messages import Passed, encode, for_inbox
-from portway.server.workers.post import Post
+from portway.server.workers.post import Post, connection
 from portway.telemetry.logs import get_log
 
 log = get_log(__name__)
@@ -61,7 +61,7 @@ class Visitors:
                     log.debug("a visitor came for a port that is not open here", port=passed.address)
                     SocketChannel(self._reactor, sock).abort()
 
-        self._inbox = Post(self._reactor, inbox, take, _nothing, before=first)
+        self._inbox = Post(self._reactor, inbox, take, _nothing, before=first, make_socket=connection)
 
     def meet(self, worker: int, way: socket.socket) -> None:
         """Know the way to another worker."""
@@ -84,16 +84,7 @@ class Visitors:
             return False
         host, port = journey.address
         message = encode(Passed(lease.key.kind, lease.address, host, port, journey.read, journey.hops))
-        try:
-            sock = channel.duplicate()
-        except OSError as exc:
-            log.warning("a visitor could not be passed on", why=exc)
-            return False
-        if not way.send(message, [sock]):
-            sock.close()
-            return False
-        channel.let_go()
-        return True
+        return channel.hand_over(lambda sock: way.send(message, [sock]))
 
     def close(self) -> None:
         """Pass nobody on and take nobody in any more."""

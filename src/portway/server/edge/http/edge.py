@@ -105,7 +105,7 @@ class HttpEdge:
     def take(self, sock: socket.socket, journey: Journey) -> None:
         """Serve a visitor whom another worker passed on, with what it read of his request."""
         if self._share.has_place(sock, self.visitors):
-            channel = SocketChannel(self.reactor, sock)
+            channel = SocketChannel(self.reactor, sock, resets=RESETS_INHERITED)
             channel.await_event()  # else each would be lingered for, as one who may have more to say
             visitor = self.serve(channel, journey.address)
             visitor.inlet.held, visitor.hops = journey.read, journey.hops
