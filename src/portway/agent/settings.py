@@ -9,9 +9,9 @@ from portway.engine.policy import UNLIMITED, Policy
 from portway.protocol.join_string import JoinString
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TunnelRequest:
-    """One tunnel that the user asked for."""
+    """One tunnel that the user asked for. Each is itself alone: who asks for the same twice gets two, with limits of their own."""
 
     kind: Literal["http", "tcp"]
     target: Target

@@ -38,14 +38,13 @@ class StreamStatus(IntEnum):
         Raises:
             PeerError: the byte is none of the table.
         """
-        try:
-            return cls(byte)
-        except ValueError:
-            known = f"0 to {max(cls):d}"
-            raise PeerError(
-                f"stream status {byte} is unknown, expected {known}: the agent speaks another version of the protocol"
-            ) from None
+        if byte < len(_ALL):
+            return _ALL[byte]
+        raise PeerError(f"stream status {byte} is unknown, expected 0 to {max(cls):d}: the agent speaks another version of the protocol")
 
+
+_ALL = tuple(StreamStatus)
+"""By their numbers; the enumeration's own way from a number costs a visitor ten times as much."""
 
 _WORDS = {
     StreamStatus.CONNECTED: "connected to the origin",

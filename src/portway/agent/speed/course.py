@@ -29,6 +29,9 @@ REST_S = 0.3
 REST_S_MAX = 3.0
 """Between two tests, and until a ping is nearly as quick as at rest: what one has left in buffers must not meet the next."""
 
+LAST_WORDS_S = 1.0
+"""How long a session whose links are gone may take to say why: the test notices as soon as it asks for something."""
+
 Tell = Callable[[SpeedEvent], None]
 
 
@@ -56,7 +59,12 @@ async def run(settings: AgentSettings, wishes: SpeedWishes, *, on_event: Tell) -
         course = _Course(reactor, settings, wishes, on_event)
         async with asyncio.TaskGroup() as tasks:
             session = tasks.create_task(course.hold_session(), name="session")
-            await course.follow()
+            try:
+                await course.follow()
+            except UnavailableError:
+                if course.cut_off:
+                    await asyncio.wait([session], timeout=LAST_WORDS_S)
+                raise
             session.cancel()
     finally:
         reactor.close()
@@ -86,6 +94,11 @@ class _Course:
         self._session = AgentSession(needs)
         self._measuring = Measuring(reactor, self._session, asking, streams, on_event)
         self._rest_s = 0.0
+
+    @property
+    def cut_off(self) -> bool:
+        """True once the session has no link left."""
+        return self._session.welcome is not None and not self._session.links
 
     async def hold_session(self) -> None:
         """Hold the session; its end before that of the test is an error."""
