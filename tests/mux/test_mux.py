@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.memory_channel import memory_pair
 from portway.engine.reactor import HELPING_BYTES
 from portway.errors import BrokenChannel, UnavailableError
 from portway.mux import mux_channel
 from portway.mux.heartbeat import HeartbeatSettings
 from portway.mux.kept import KeptBytes, KeptTotal
-from portway.mux.mux import EARLY_FLUSH_BYTES, FRAMES_A_TURN, OUT_BYTES_MAX, Mux
+from portway.mux.mux import EARLY_FLUSH_BYTES, FRAME_BYTES_ALONE, FRAME_BYTES_SHARED, FRAMES_A_TURN, OUT_BYTES_MAX, Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.mux.settings import MuxSettings
 from portway.protocol.yamux.session import YamuxLimits
@@ -192,6 +193,33 @@ def test_a_stream_that_the_peer_opens_arrives_with_its_data(engine: EngineLoop, 
     engine.settle()
     assert reader.received == b"hello there"
     assert reader.ended
+
+
+def test_a_read_ends_where_a_long_frame_does_so_that_the_next_one_arrives_in_one_piece(engine: EngineLoop) -> None:
+    near, far = memory_pair(engine.reactor, MIB)
+    pieces: list[tuple[int, int]] = []
+
+    def accept(stream: MuxChannel) -> None:
+        def read() -> None:
+            while not mux.lost and (view := stream.peek()) is not None:
+                pieces.append((stream.stream_id, len(view)))
+                stream.consume(len(view))
+
+        stream.on_readable = read
+
+    mux = Mux(engine.reactor, near, client=True, on_stream=accept, on_lost=lambda why: None)
+    far.send(b"".join(data(number, noise(200 * KIB), SYN).wire for number in (2, 4, 6)))
+    engine.settle()
+    first = HELPING_BYTES - 200 * KIB - 2 * HEADROOM_BYTES
+    assert pieces == [(2, 200 * KIB), (4, first), (4, 200 * KIB - first), (6, 200 * KIB)]
+    mux.abort()
+    far.abort()
+    engine.settle()
+
+
+def test_a_long_frame_fills_tls_records() -> None:
+    assert (FRAME_BYTES_ALONE + HEADROOM_BYTES) % (16 * KIB) == (FRAME_BYTES_SHARED + HEADROOM_BYTES) % (16 * KIB) == 0
+    assert FRAME_BYTES_ALONE + HEADROOM_BYTES == HELPING_BYTES
 
 
 def test_a_reader_that_is_set_in_on_stream_hears_data_of_the_same_batch(engine: EngineLoop, peer: RawPeer) -> None:

@@ -22,6 +22,8 @@ BATCH_BYTES_MAX = 4 * 1024 * 1024
 """The same in bytes moved: about what 5 ms of copying come to."""
 HELPING_BYTES = 256 * 1024
 """What one source may move in one turn; then it goes to the back of the ready queue (ADR 0002)."""
+TLS_HELPING_BYTES = 16 * (16 * 1024 + 22)
+"""The same in TLS records of 16 KiB: header, type and tag take 22 bytes of each (RFC 8446 section 5.2)."""
 
 FAILED = "a callback failed; its connection is aborted: %r"
 
@@ -61,7 +63,7 @@ class Reactor:
         """`scratch` without the headroom."""
         self.link_scratch = memoryview(bytearray(HELPING_BYTES))
         """What a link's plaintext is decoded from: apart from `scratch`, because its streams are pumped meanwhile."""
-        self.tls_scratch = memoryview(bytearray(HELPING_BYTES))
+        self.tls_scratch = memoryview(bytearray(TLS_HELPING_BYTES))
         """Ciphertext between the socket and a BIO; used up before the call that filled it returns."""
         self.moved_bytes = 0
         """Bytes moved in this batch; pumps add to it."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
 from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE
-from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.reactor import HELPING_BYTES, TLS_HELPING_BYTES, Reactor
 from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE
 from portway.engine.timers import Timer
 from portway.engine.tls_errors import words_of
@@ -72,7 +72,7 @@ class TlsChannel(Channel):
         self._records = RecordFeed(self._incoming)
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname)
-        self._feed_bytes, self._full_feed_bytes = FEED_VISITOR_BYTES, min(feed_bytes, HELPING_BYTES)  # the first for the handshake
+        self._feed_bytes, self._full_feed_bytes = FEED_VISITOR_BYTES, min(feed_bytes, TLS_HELPING_BYTES)  # the first for the handshake
         self._cipher: memoryview | None = None
         self._kept_plain = bytearray()
         self._coming = False
@@ -114,11 +114,11 @@ class TlsChannel(Channel):
             return self._take_kept(buffer)
         filled = feeds = 0
         try:
-            while filled < len(buffer) and not self._ended:
-                count = self._decrypt(buffer, filled)
-                if count != BLOCKED:
-                    filled += count
-                elif feeds < FEEDS_A_CALL and self._feed():
+            while not self._ended:
+                filled = self._decrypt(buffer, filled)
+                if filled == len(buffer) or self._ended:
+                    break
+                if feeds < FEEDS_A_CALL and self._feed():
                     feeds += 1
                 elif filled and feeds == FEEDS_A_CALL:
                     return filled
@@ -214,21 +214,25 @@ class TlsChannel(Channel):
             self._reactor.discard(self._sock)
 
     def _decrypt(self, buffer: memoryview, at: int) -> int:
-        """Take one record, or what is left of it; return its bytes, 0 at the end, or `BLOCKED`."""
-        # Asked when it has nothing, OpenSSL answers with an exception, which costs more than a small record.
-        if not (self._incoming.pending or self._incoming.eof or self._tls.pending()):
-            return BLOCKED
+        """Fill `buffer` from `at` with the records in hand, and notice the end; return how far it is filled then."""
+        begun, size, tls, incoming = at, len(buffer), self._tls, self._incoming
         try:
-            count: int = self._tls.read(len(buffer) - at, buffer[at:])  # type: ignore[assignment]
+            # Asked when it has nothing, OpenSSL answers with an exception, which costs more than a small record.
+            while at < size and (incoming.pending or incoming.eof or tls.pending()):
+                count: int = tls.read(size - at, buffer[at:])  # type: ignore[assignment]
+                self._records.in_vain = 0
+                if not count:
+                    self._ended = True
+                    break
+                at += count
         except ssl.SSLWantReadError:
-            return BLOCKED
+            pass
         except ssl.SSLZeroReturnError:
-            count = 0  # close_notify as CPython tells it once this end has sent its own
+            self._ended = True  # close_notify as CPython tells it once this end has sent its own
         except ssl.SSLError as exc:
-            raise BrokenChannel(f"TLS broke: {words_of(exc)}") from exc
-        self._ended = not count
-        self._records.in_vain = 0
-        return count
+            if at == begun:  # what came before is whole; the next call finds the same again
+                raise BrokenChannel(f"TLS broke: {words_of(exc)}") from exc
+        return at
 
     def _feed(self) -> bool:
         """Give OpenSSL more ciphertext, some records of it; return whether there is anything new."""

@@ -63,7 +63,7 @@ class RecordFeed:
                 self.in_vain += records
                 return at
             records += 1
-            at += _HEADER_BYTES + _length(data, at)
+            at += _HEADER_BYTES + (data[at + 3] << 8 | data[at + 4])
         self.in_vain += records
         if at < end:
             self._split = bytes(data[at:])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from portway.engine.channel import Channel
 from portway.engine.listener import Address, Listener
-from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.reactor import TLS_HELPING_BYTES, Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.engine.tls_channel import TlsChannel
@@ -88,7 +88,7 @@ class LinkListener:
             self.reactor.discard(sock)
             self._on_failure(address, full)
         else:
-            channel = TlsChannel(self.reactor, sock, self._context, server_side=True, feed_bytes=HELPING_BYTES)
+            channel = TlsChannel(self.reactor, sock, self._context, server_side=True, feed_bytes=TLS_HELPING_BYTES)
             self._by_source[source] += 1
             self._handshakes.add(_Handshake(self, channel, address, source))
 

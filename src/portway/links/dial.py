@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 from portway.engine.channel import Channel
-from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.reactor import TLS_HELPING_BYTES, Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel, UnavailableError
@@ -51,7 +51,7 @@ def _named(host: str, port: int) -> str:
 
 async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: str) -> TlsChannel:
     tls.offer(hint)  # OpenSSL copies it into the connection; nobody can come in between
-    link = TlsChannel(reactor, sock, tls.context, server_side=False, server_hostname=tls.server_name or None, feed_bytes=HELPING_BYTES)
+    link = TlsChannel(reactor, sock, tls.context, server_side=False, server_hostname=tls.server_name or None, feed_bytes=TLS_HELPING_BYTES)
     done: asyncio.Future[BrokenChannel | None] = asyncio.get_running_loop().create_future()
 
     def settle(failure: BrokenChannel | None) -> None:

@@ -6,25 +6,24 @@ from collections.abc import Callable
 from typing import cast
 
 from portway.clock import Clock, monotonic
-from portway.engine.channel import Channel
+from portway.engine.channel import HEADROOM_BYTES, Channel
 from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel, PeerError, UnavailableError
 from portway.mux.heartbeat import Heartbeat
 from portway.mux.kept import KeptBytes
 from portway.mux.mux_channel import FAILED, MuxChannel
-from portway.mux.settings import MuxSettings
+from portway.mux.settings import SMALL_OUT_BYTES_MAX, MuxSettings
 from portway.protocol.yamux.session import Session
 from portway.protocol.yamux.stream import Stream
 from portway.protocol.yamux.window import GrowthBudget
 
-FRAME_BYTES_ALONE = 256 * 1024
-FRAME_BYTES_SHARED = 64 * 1024
+FRAME_BYTES_ALONE = 256 * 1024 - HEADROOM_BYTES
+"""A bulk frame and its header fill 16 TLS records, and one read at the other end."""
+FRAME_BYTES_SHARED = 64 * 1024 - HEADROOM_BYTES
 """Bulk frames are this short while other streams send small ones: those wait for one of them at most (ADR 0004)."""
 SHARED_FOR_S = 0.1
 """How long a link counts as shared after a small frame."""
-SMALL_OUT_BYTES_MAX = 256 * 1024
-"""Small frames that may gather behind a busy link; beyond, their streams wait as bulk does."""
 EARLY_FLUSH_BYTES = 2500
 """Small frames that do not wait for the end of the batch: in a batch of sixty visitors the far end would have nothing to do
 until the last of them is through here. Measured: 1500 costs requests what it gives connections, 8000 gives neither much."""
@@ -32,6 +31,8 @@ OUT_BYTES_MAX = 1024 * 1024
 """Output beyond which the link is not read any more: every frame read may owe the peer an answer (threats Y1)."""
 FRAMES_A_TURN = 512
 """Frames decoded before others get their turn: a helping of one-byte frames would be 20,000 writes to a visitor."""
+LARGE_BYTES = 16 * 1024
+"""What is left of a frame and gets a read of its own: then the next frame is not cut, and its sink gets one send, not two."""
 READS_A_TURN = 16
 """Reads from the link in a turn; a helping is one or two of them, unless the peer cut it into crumbs."""
 CHECK_EVERY_S = 1.0
@@ -244,7 +245,7 @@ class Mux:
                 return
             data, self._undecoded = self._undecoded, None
             if data is None:
-                count = link.recv_into(scratch)
+                count = link.recv_into(scratch if session.body_left < LARGE_BYTES else scratch[: session.body_left])
                 if count <= 0:
                     if count == 0:
                         self._fail("the other end closed the link")

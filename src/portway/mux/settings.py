@@ -6,6 +6,9 @@ from portway.mux.heartbeat import HeartbeatSettings
 from portway.mux.kept import KEPT_BYTES_MAX, KeptTotal
 from portway.protocol.yamux.session import YamuxLimits
 
+SMALL_OUT_BYTES_MAX = 256 * 1024
+"""Small frames that may gather behind a busy link; beyond, their streams wait as bulk does."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MuxSettings:

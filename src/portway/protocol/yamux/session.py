@@ -104,7 +104,8 @@ class Session:
         self._empties = Meter("frames that do nothing", limits.empties_per_s_max)
         self._strays = Meter("frames of unknown streams", limits.strays_per_s_max)
         self._partial = bytearray()
-        self._body_left = 0
+        self.body_left = 0
+        """Bytes of the frame in hand that have not come yet."""
         self._body_stream: Stream | None = None
         self._body_flags = 0
         self._now = 0.0
@@ -129,7 +130,7 @@ class Session:
         """
         self._now = now
         at, end = 0, len(data)
-        if self._body_left:
+        if self.body_left:
             at = self._continue_body(data, 0)
         if self._partial:
             taken = min(HEADER_BYTES - len(self._partial), end - at)
@@ -285,7 +286,7 @@ class Session:
                 raise PeerError(f"yamux: data on stream {stream.stream_id} after its end")
             stream.receive_window.arrived(length)
         self._body_stream = stream
-        self._body_left = length
+        self.body_left = length
         self._body_flags = flags
         if length:
             return self._continue_body(data, at)
@@ -294,12 +295,12 @@ class Session:
         return at
 
     def _continue_body(self, data: memoryview, at: int) -> int:
-        taken = min(self._body_left, len(data) - at)
-        self._body_left -= taken
+        taken = min(self.body_left, len(data) - at)
+        self.body_left -= taken
         stream = self._body_stream
         if stream is not None and taken and not stream.gone:
             stream.deliver(data[at : at + taken])
-        if not self._body_left:
+        if not self.body_left:
             self._body_stream = None
             if stream is not None:
                 self._finish_frame(stream, self._body_flags)
