@@ -850,17 +850,40 @@ def test_a_link_that_joins_brings_along_what_its_streams_keep_already(engine: En
 # The link breaks --------------------------------------------------------------------------------------------------
 
 
+class Encrypted:
+    """Two muxes on a TLS link whose cable a test may damage, and two streams that the near one opened."""
+
+    def __init__(self, engine: EngineLoop, identity: Identity) -> None:
+        near, far, self.wire = tls_ends(engine, identity, feed_bytes=HELPING_BYTES)
+        self.engine = engine
+        self.arrived: list[MuxChannel] = []
+        self.lost: list[str] = []
+        self.mux = Mux(engine.reactor, near, client=True, on_stream=self.arrived.append, on_lost=self.lost.append)
+        self.other = Mux(engine.reactor, far, client=False, on_stream=self.arrived.append, on_lost=lambda _: None)
+        self.streams = self.mux.open(), self.mux.open()
+        engine.run_until(lambda: len(self.arrived) == 2)
+        engine.settle()
+
+    def damage(self) -> None:
+        """Let one read of the near link bring a whole record with data, and a damaged one behind it; TLS writes nothing after that."""
+        self.wire.leftward.pause()
+        for piece in (b"whole", b"damaged"):
+            self.arrived[0].send(piece)
+            self.engine.settle()
+        self.wire.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+        self.wire.leftward.resume()
+        self.engine.run_until(lambda: bool(self.lost))
+
+    def close(self) -> None:
+        self.other.abort()
+        self.engine.settle()
+        self.wire.close()
+
+
 def test_a_link_whose_tls_breaks_under_a_bulk_frame_still_takes_resets_into_its_output(engine: EngineLoop, identity: Identity) -> None:
     """Whoever handles the error resets streams; the error must not hold the link's output, which is to grow."""
-    near, far, wire = tls_ends(engine, identity, feed_bytes=HELPING_BYTES)
-    arrived: list[MuxChannel] = []
-    lost: list[str] = []
-    mux = Mux(engine.reactor, near, client=True, on_stream=arrived.append, on_lost=lost.append)
-    other = Mux(engine.reactor, far, client=False, on_stream=arrived.append, on_lost=lambda _: None)
-    bulk, small = mux.open(), mux.open()
-    engine.run_until(lambda: len(arrived) == 2)
-    engine.settle()
-
+    link = Encrypted(engine, identity)
+    bulk, small = link.streams
     broken: list[BrokenChannel] = []
 
     def answer() -> None:
@@ -875,31 +898,16 @@ def test_a_link_whose_tls_breaks_under_a_bulk_frame_still_takes_resets_into_its_
             small.abort()
 
     bulk.on_readable = answer
-    # One read of the link: a whole record with data, and a damaged one behind it.
-    wire.leftward.pause()
-    for piece in (b"whole", b"damaged"):
-        arrived[0].send(piece)
-        engine.settle()
-    wire.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
-    wire.leftward.resume()
-    engine.run_until(lambda: bool(lost))
+    link.damage()
 
     assert [str(exc).partition(":")[0] for exc in broken] == ["TLS broke"]
-    other.abort()
-    engine.settle()
-    wire.close()
+    link.close()
 
 
 def test_a_link_that_breaks_while_small_frames_leave_early_tells_its_streams_later(engine: EngineLoop, identity: Identity) -> None:
     """Who sends is in the middle of something, and so is everybody above him."""
-    near, far, wire = tls_ends(engine, identity, feed_bytes=HELPING_BYTES)
-    arrived: list[MuxChannel] = []
-    lost: list[str] = []
-    mux = Mux(engine.reactor, near, client=True, on_stream=arrived.append, on_lost=lost.append)
-    other = Mux(engine.reactor, far, client=False, on_stream=arrived.append, on_lost=lambda _: None)
-    asked, innocent = mux.open(), mux.open()
-    engine.run_until(lambda: len(arrived) == 2)
-    engine.settle()
+    link = Encrypted(engine, identity)
+    asked, innocent = link.streams
     heard: list[str] = []
     innocent.on_broken = lambda: heard.append("innocent")
 
@@ -912,17 +920,8 @@ def test_a_link_that_breaks_while_small_frames_leave_early_tells_its_streams_lat
         asked.abort()
 
     asked.on_readable = answer
-    # One read of the link: a whole record with data, and a damaged one behind it. TLS writes nothing any more after that.
-    wire.leftward.pause()
-    for piece in (b"whole", b"damaged"):
-        arrived[0].send(piece)
-        engine.settle()
-    wire.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
-    wire.leftward.resume()
-    engine.run_until(lambda: bool(lost))
+    link.damage()
 
     assert heard == ["asked", "innocent"]
-    assert len(lost) == 1
-    other.abort()
-    engine.settle()
-    wire.close()
+    assert len(link.lost) == 1
+    link.close()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from portway.engine.reactor import Reactor
-from portway.engine.socket_channel import RESET_ON_CLOSE
+from portway.engine.socket_channel import RESET_ON_CLOSE, on_last_close
 from portway.engine.timers import Timer
 
 ACCEPTS_A_TURN = 64
@@ -46,7 +46,7 @@ def listen(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        on_last_close(sock, RESET_ON_CLOSE)
         for option, value in KEEPALIVE.items():
             if hasattr(socket, option):  # not every system lets a program choose
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

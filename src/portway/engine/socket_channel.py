@@ -20,6 +20,14 @@ _HUNG_UP = GONE | URGENT
 _READ = READABLE | _HUNG_UP
 
 
+def on_last_close(sock: socket.socket, linger: bytes) -> None:
+    """Choose what the peer sees when the last descriptor of `sock` is closed: RESET_ON_CLOSE or END_ON_CLOSE."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    except OSError:
+        pass  # some systems refuse a socket that is dead already; it needs neither
+
+
 class SocketChannel(Channel):
     """Takes over a connected, non-blocking socket.
 
@@ -48,7 +56,7 @@ class SocketChannel(Channel):
         self._closed = False
         self._hung_up = False
         if not resets:
-            self._on_last_close(RESET_ON_CLOSE)
+            on_last_close(sock, RESET_ON_CLOSE)
         reactor.watch(sock.fileno(), self._on_events)
 
     def __repr__(self) -> str:
@@ -115,7 +123,7 @@ class SocketChannel(Channel):
     def close(self) -> None:
         """Close with FIN; the kernel still sends what it has."""
         if not self._closed:
-            self._on_last_close(END_ON_CLOSE)
+            on_last_close(self._sock, END_ON_CLOSE)
             self._leave()
 
     def hand_over(self, give: Callable[[socket.socket], bool]) -> bool:
@@ -149,12 +157,6 @@ class SocketChannel(Channel):
         self._closed = True
         self.readable = False
         self.on_readable = self.on_writable = self.on_broken = nothing
-
-    def _on_last_close(self, linger: bytes) -> None:
-        try:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        except OSError:
-            pass  # some systems refuse a socket that is dead already; it needs neither
 
     def _on_events(self, mask: int) -> None:
         if mask & _READ:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
 from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE
 from portway.engine.reactor import HELPING_BYTES, TLS_HELPING_BYTES, Reactor
-from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE
+from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE, on_last_close
 from portway.engine.timers import Timer
 from portway.engine.tls_errors import words_of
 from portway.engine.tls_records import RecordFeed
@@ -180,7 +180,7 @@ class TlsChannel(Channel):
     def abort(self) -> None:
         """Close with RST."""
         if not self._closed or self._linger is not None:
-            self._on_last_close(RESET_ON_CLOSE)
+            on_last_close(self._sock, RESET_ON_CLOSE)
             self._retire()
             self._discard()
 
@@ -189,15 +189,11 @@ class TlsChannel(Channel):
         if self._closed:
             return
         self._retire()
-        self._on_last_close(END_ON_CLOSE)
+        on_last_close(self._sock, END_ON_CLOSE)
         if self._cipher is None:
             self._discard()
         else:
             self._linger = self._reactor.call_later(LINGER_S, self.abort)
-
-    def _on_last_close(self, linger: bytes) -> None:
-        with suppress(OSError):  # a socket that is dead already needs neither
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     def _retire(self) -> None:
         self.on_readable = self.on_writable = self.on_broken = nothing

@@ -53,7 +53,7 @@ class RecordFeed:
             self._split += data[:missing]
             if len(self._split) < _HEADER_BYTES:
                 return end
-            at = missing + _length(memoryview(self._split), 0)
+            at = missing + int.from_bytes(self._split[3:], "big")
             self._split = b""
             self.in_vain += 1
         records = 0
@@ -71,8 +71,3 @@ class RecordFeed:
         else:
             self._left = at - end
         return end
-
-
-def _length(data: memoryview, at: int) -> int:
-    """Return the length that the record header at `at` tells."""
-    return data[at + 3] << 8 | data[at + 4]

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 
 from portway.engine.reactor import Reactor
-from portway.engine.socket_channel import RESET_ON_CLOSE
+from portway.engine.socket_channel import RESET_ON_CLOSE, on_last_close
 from portway.server.counted import Counted
 from portway.server.events import VisitorsTurnedAway
 
@@ -99,8 +99,5 @@ class Share:
 
 def turn_away(sock: socket.socket) -> None:
     """Reset a visitor's socket that nothing watches yet; its descriptor is free at once, not at the end of the batch."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    except OSError:
-        pass  # dead already
+    on_last_close(sock, RESET_ON_CLOSE)
     sock.close()
