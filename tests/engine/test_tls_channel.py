@@ -474,3 +474,22 @@ def test_a_write_that_tls_refuses_leaves_the_senders_buffer_free_to_grow(engine:
         end.abort()
     engine.settle()
     wire.close()
+
+
+def test_a_damaged_record_behind_a_whole_one_is_a_break_without_further_news(engine: EngineLoop, identity: Identity) -> None:
+    near, far, wire = tls_ends(engine, identity)
+    probe = Probe(near).read()
+    engine.settle()
+    wire.leftward.pause()
+    for piece in (b"whole", b"damaged"):
+        far.send(piece)
+        engine.settle()
+    wire.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+    wire.leftward.resume()
+    engine.run_until(lambda: probe.broken is not None)
+    assert probe.received == b"whole"
+    assert "TLS broke" in str(probe.broken)
+    near.abort()
+    far.abort()
+    engine.settle()
+    wire.close()

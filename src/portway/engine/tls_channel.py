@@ -45,7 +45,7 @@ class TlsChannel(Channel):
 
     __slots__ = (
         *CHANNEL_SLOTS,
-        *("_blocked", "_cipher", "_closed", "_coming", "_context", "_dry", "_ended", "_feed_bytes", "_full_feed_bytes"),
+        *("_blocked", "_cipher", "_closed", "_coming", "_context", "_dry", "_ended", "_failure", "_feed_bytes", "_full_feed_bytes"),
         *("_hung_up", "_incoming", "_kept_plain", "_level", "_linger", "_on_handshake", "_outgoing", "_reactor", "_records"),
         *("_shut", "_sock", "_tls"),
     )
@@ -82,6 +82,7 @@ class TlsChannel(Channel):
         self._blocked = False
         self._hung_up = False
         self._ended = False
+        self._failure = ""  # why it has ended, if not properly: OpenSSL says so once, with the record in hand
         self._shut = False
         self._closed = False
         reactor.watch(sock.fileno(), self._on_events)
@@ -133,6 +134,8 @@ class TlsChannel(Channel):
             return filled
         if not filled:
             self.readable = False
+            if self._failure:
+                raise BrokenChannel(f"TLS broke: {self._failure}")
         return filled
 
     def room(self) -> int:
@@ -210,8 +213,8 @@ class TlsChannel(Channel):
             self._reactor.discard(self._sock)
 
     def _decrypt(self, buffer: memoryview, at: int) -> int:
-        """Fill `buffer` from `at` with the records in hand, and notice the end; return how far it is filled then."""
-        begun, size, tls, incoming = at, len(buffer), self._tls, self._incoming
+        """Fill `buffer` from `at` with the records in hand, and notice the end or a failure; return how far it is filled then."""
+        size, tls, incoming = len(buffer), self._tls, self._incoming
         try:
             # Asked when it has nothing, OpenSSL answers with an exception, which costs more than a small record.
             while at < size and (incoming.pending or incoming.eof or tls.pending()):
@@ -226,8 +229,7 @@ class TlsChannel(Channel):
         except ssl.SSLZeroReturnError:
             self._ended = True  # close_notify as CPython tells it once this end has sent its own
         except ssl.SSLError as exc:
-            if at == begun:  # what came before is whole; the next call finds the same again
-                raise BrokenChannel(f"TLS broke: {words_of(exc)}") from exc
+            self._ended, self._failure = True, words_of(exc)  # what came before is whole, and goes first
         return at
 
     def _feed(self) -> bool:
