@@ -1,12 +1,18 @@
 """The timer wheel, without a clock: never early, at most two ticks late, cancelled is forgotten."""
 
 import gc
+import itertools
+import tracemalloc
 from weakref import ref
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway.engine.timers import TICK_S, Timer, TimerWheel
+from portway.engine.timers import NEAR_S, TICK_S, Timer, TimerWheel
+
+DAY_S = 86400.0
+LONGEST_S = 1e9
+"""What a limit may be at most (protocol/control/messages.py)."""
 
 
 def nothing() -> None:
@@ -71,33 +77,112 @@ def test_a_timer_cancelled_by_an_earlier_one_of_the_same_tick_does_not_fire() ->
     assert fired == ["first"]
 
 
+def test_a_timer_that_has_fired_holds_nobody() -> None:
+    class Waiter:
+        def __init__(self) -> None:
+            self.timer = wheel.set(100.0, 1.0, self.time_out)
+
+        def time_out(self) -> None:
+            self.timer.cancel()
+
+    wheel = TimerWheel()
+    waiter = Waiter()
+    alive = ref(waiter)
+    gc.disable()
+    try:
+        for timer in wheel.due(102.0):
+            timer.fire()
+        del timer, waiter
+        assert alive() is None, "only the cycle collector would free it"
+    finally:
+        gc.enable()
+
+
+def test_far_timers_that_were_cancelled_leave_nothing_behind() -> None:
+    wheel = TimerWheel()
+
+    def a_day_of_requests(begins_at: float) -> None:
+        for number in range(8_000):
+            now = begins_at + number * DAY_S / 8_000
+            wheel.due(now)
+            for limit_s in (0.3, 10.0, 3600.0, 30 * DAY_S, LONGEST_S - number):
+                wheel.set(now, limit_s, nothing).cancel()
+            wheel.next_deadline()
+
+    a_day_of_requests(0.0)  # fills what is there once
+    tracemalloc.start()
+    try:
+        a_day_of_requests(DAY_S)
+        left_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left_bytes < 40_000, "5 bytes for each request"
+    assert wheel.buckets < 2_700
+
+
+def test_a_bucket_that_was_full_once_is_small_again_when_it_is_empty() -> None:
+    wheel = TimerWheel()
+    tracemalloc.start()
+    try:
+        for timer in [wheel.set(100.0, 30 * DAY_S, nothing) for _ in range(20_000)]:
+            timer.cancel()
+        del timer
+        left_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left_bytes < 10_000
+
+
+def test_a_far_timer_is_looked_at_a_few_times_only() -> None:
+    wheel = TimerWheel()
+    timer = wheel.set(100.0, LONGEST_S, nothing)
+    looks = 0
+    ripe: list[Timer] = []
+    while (deadline := wheel.next_deadline()) is not None:
+        looks += 1
+        ripe = wheel.due(deadline)
+    assert ripe == [timer]
+    assert looks <= 6
+
+
 def test_a_delay_below_zero_is_due_at_once() -> None:
     wheel = TimerWheel()
     timer = wheel.set(100.0, -5.0, nothing)
     assert wheel.due(100.0 + 2 * TICK_S) == [timer]
 
 
-@given(
-    delays=st.lists(st.floats(0, 30), max_size=60),
-    cancelled=st.sets(st.integers(0, 59)),
-    steps=st.lists(st.floats(0.001, 5), min_size=1, max_size=60),
+delays_s = st.one_of(
+    st.floats(0, 30), st.floats(0, 2 * NEAR_S), st.floats(0, 40 * DAY_S), st.floats(0, LONGEST_S), st.sampled_from([NEAR_S, LONGEST_S])
 )
-def test_every_timer_fires_in_its_time_or_was_cancelled(delays: list[float], cancelled: set[int], steps: list[float]) -> None:
+steps_s = st.one_of(st.floats(0.001, 5), st.floats(1, 100), st.floats(1, DAY_S), st.floats(1, LONGEST_S))
+
+
+@given(
+    start=st.floats(0, 1e7),
+    turns=st.lists(st.tuples(st.lists(delays_s, max_size=8), st.sets(st.integers(0, 30)), steps_s), min_size=1, max_size=40),
+)
+def test_every_timer_fires_in_its_time_or_was_cancelled(start: float, turns: list[tuple[list[float], set[int], float]]) -> None:
     wheel = TimerWheel()
-    start = now = 1000.0
-    timers = [wheel.set(start, delay, nothing) for delay in delays]
-    for number in cancelled & set(range(len(timers))):
-        timers[number].cancel()
-    waiting: dict[Timer, float] = {timer: start + delays[number] for number, timer in enumerate(timers) if number not in cancelled}
-    for step in steps:
-        now += step
-        deadline = wheel.next_deadline()
-        for timer in wheel.due(now):
-            assert waiting.pop(timer) <= now
-            assert deadline is not None
-            assert deadline <= now
-        assert all(due > now - 2 * TICK_S for due in waiting.values())
+    now = start
+    waiting: dict[Timer, float] = {}
+    fired: list[float] = []
+    for delays, cancelled, step in turns:
+        for delay in delays:
+            waiting[wheel.set(now, delay, nothing)] = now + delay
+        for number, timer in enumerate(list(waiting)):
+            if number in cancelled:
+                timer.cancel()
+                del waiting[timer]
         deadline = wheel.next_deadline()
         assert (deadline is None) == (not waiting)
         if deadline is not None:
             assert now < deadline <= min(waiting.values()) + 2 * TICK_S
+        now += step
+        fired.clear()
+        for timer in wheel.due(now):
+            fired.append(waiting.pop(timer))
+            assert fired[-1] <= now
+            assert deadline is not None
+            assert deadline <= now
+        assert all(later >= earlier - 2 * TICK_S for earlier, later in itertools.pairwise(fired)), "earliest first"
+        assert all(due > now - 2 * TICK_S for due in waiting.values())
