@@ -3,9 +3,10 @@
 #   make demo     a server, an agent and a small site, in one command      make bench    Portway beside its rivals, a table
 #   make test     all tests (ARGS="tests/mux -k window" for some)          make lock     new pinned versions
 #   make check    lint, format, types, layers: what CI asks first          make clean    remove what was made
+#   make attack   hostile clients beside an innocent one, a table; an hour for all (ARGS="tiny-chunks --rounds 5")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format lock clean
+.PHONY: help demo test check bench attack format lock clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -30,6 +31,9 @@ check: .venv/.ready-dev
 
 bench: .venv/.ready-dev
 	@$(BIN)/python -m bench $(ARGS)
+
+attack: .venv/.ready-dev
+	@$(BIN)/python -m tests.attacks $(ARGS)
 
 format: .venv/.ready-dev
 	@$(BIN)/ruff check --fix --quiet

@@ -1,0 +1,1 @@
+"""The attacks, by where they come in."""

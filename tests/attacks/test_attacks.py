@@ -1,0 +1,89 @@
+"""Every attack, small and once: innocents are served, nothing crosses, the server lives and stays within a bound."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.attack import all_attacks
+from tests.attacks.child import Child
+from tests.attacks.innocent import Client
+from tests.attacks.measure import LATE_S, MB, attack_task
+from tests.attacks.site import INNOCENT, Site
+
+SECONDS = 2.0
+"""How long an attack may go on here; most are over sooner."""
+
+GROWTH_MAX_MB = 60.0
+"""All small attacks on one server, one after the other, and allocators that keep what they once had."""
+
+REQUESTS_PER_S = 20.0
+
+LOOK_S = 0.25
+
+
+OPEN = {
+    "borrowed-login": "a connection that one visitor logged in serves another",
+    "poison-body": "a body that the origin did not read is taken for the next request",
+    "poison-expect": "the same",
+}
+"""What is still to be put right."""
+
+
+class Small:
+    """One server for all attacks, and its innocent tenant."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.client = Client(site.http_port, site.innocent_host(), INNOCENT, REQUESTS_PER_S)
+
+    def close(self) -> None:
+        """Close the innocent client's connections."""
+        self.client.close()
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Small]:
+    with Site() as site, closing(Small(site)) as small:
+        yield small
+
+
+NAMES = sorted(all_attacks())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_attack_hurts_nobody_else(small: Small, tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
+    if name in OPEN:
+        request.applymarker(pytest.mark.xfail(reason=OPEN[name], strict=False))
+    attack = all_attacks()[name]
+    if attack.descriptors:
+        with Site(descriptors=attack.descriptors) as site, closing(Small(site)) as own:
+            survive(own, tmp_path, name)
+    else:
+        survive(small, tmp_path, name)
+
+
+def survive(small: Small, home: Path, name: str) -> None:
+    """Run an attack, and fail if anybody but the attacker notices more than a delay."""
+    site = small.site
+    task = attack_task(all_attacks()[name], site, NAMES.index(name), home, small=True, seconds=SECONDS)
+    with Child("tests.attacks.attacker", task) as attacker, ThreadPoolExecutor(1) as thread:
+        attacker.ready()
+        site.forget_peak()
+        before = site.resources().rss_bytes
+        attacker.go()
+        told = thread.submit(attacker.said, SECONDS + LATE_S)
+        seen = [small.client.run(LOOK_S)]
+        while not told.done():
+            seen.append(small.client.run(LOOK_S))
+        outcome = told.result()
+    assert outcome["crossed"] == 0, outcome
+    assert outcome["fate"] != "free", outcome
+    for one in seen:
+        assert one.crossed == 0
+        assert one.errors == {}
+    assert (site.peak_bytes() - before) / MB < GROWTH_MAX_MB
+    assert site.server.running, site.server.said()
+    assert site.complaints() == []
