@@ -49,12 +49,23 @@ def can_make_networks() -> bool:
     return worked
 
 
-@contextmanager
-def network_path(world: World) -> Iterator[SilentPath]:
-    """A network of its own behind a cable whose packets can be dropped: what pulling a plug far away looks like.
+@dataclass(frozen=True)
+class FarNetwork:
+    """A network of its own behind a cable whose packets can be dropped: what pulling a plug far away looks like."""
 
-    Sets the address that the world's server listens on for agents, so enter it before the server starts.
-    """
+    near: str
+    """This machine's address on the cable."""
+    far: str
+    """The other end's."""
+    inside: tuple[str, ...]
+    """The words before a command that runs there."""
+    filter_packets: Callable[[str], None]
+    """`-A` drops all packets on the cable, `-D` lets them pass again."""
+
+
+@contextmanager
+def far_network() -> Iterator[FarNetwork]:
+    """Make one; see `can_make_networks`."""
     name = f"pw{secrets.token_hex(3)}"
     net = f"10.{secrets.randbelow(120) + 100}.{secrets.randbelow(250) + 1}"
 
@@ -75,11 +86,18 @@ def network_path(world: World) -> Iterator[SilentPath]:
         ip("-n", name, "addr", "add", f"{net}.2/30", "dev", "far")
         ip("-n", name, "link", "set", "far", "up")
         ip("-n", name, "link", "set", "lo", "up")
-        world.agents_host = f"{net}.1"
-        yield SilentPath(lambda join: join, inside, lambda: filter_packets("-A"), lambda: filter_packets("-D"))
+        yield FarNetwork(f"{net}.1", f"{net}.2", inside, filter_packets)
     finally:
         subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+@contextmanager
+def network_path(world: World) -> Iterator[SilentPath]:
+    """A path through a network of its own; sets the address that the world's server listens on for agents: enter it before."""
+    with far_network() as network:
+        world.agents_host = network.near
+        yield SilentPath(lambda join: join, network.inside, lambda: network.filter_packets("-A"), lambda: network.filter_packets("-D"))
 
 
 @contextmanager

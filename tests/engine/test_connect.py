@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from portway.engine.connect import connect
+from portway.engine.keepalive import KEEPALIVE
 from portway.engine.socket_channel import SocketChannel
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
@@ -25,7 +26,7 @@ def error_of(outcome: Outcome) -> OSError:
     return outcome
 
 
-def test_it_gives_a_connected_socket_that_neither_blocks_nor_delays(engine: EngineLoop) -> None:
+def test_it_gives_a_connected_socket_that_neither_blocks_nor_delays_and_keeps_alive(engine: EngineLoop) -> None:
     outcomes: list[Outcome] = []
     with tcp_listener() as listener:
         connect(engine.reactor, socket.AF_INET, listener.getsockname(), 5, outcomes.append)
@@ -35,6 +36,9 @@ def test_it_gives_a_connected_socket_that_neither_blocks_nor_delays(engine: Engi
         assert sock.getpeername() == listener.getsockname()
         assert sock.gettimeout() == 0
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for option, value in KEEPALIVE.items():
+            assert sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, option)) == value
         engine.settle()
         assert len(outcomes) == 1
         engine.reactor.discard(sock)

@@ -1,5 +1,8 @@
-"""Listening in the reactor: bursts, failing handlers, and no descriptors left."""
+"""Listening in the reactor: bursts, failing handlers, errors of accept, and no descriptors left."""
 
+import errno
+import logging
+import os
 import resource
 import socket
 from collections.abc import Iterator
@@ -7,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from portway.engine.listener import KEEPALIVE, RESETS_INHERITED, Listener, listen
+from portway.engine.keepalive import KEEPALIVE
+from portway.engine.listener import RESETS_INHERITED, Listener, listen
 from portway.engine.socket_channel import RESET_ON_CLOSE, SocketChannel
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import open_descriptors
@@ -116,6 +120,60 @@ def test_running_out_of_descriptors_is_a_pause_and_not_the_end(engine: EngineLoo
     engine.run_until(lambda: len(accepted) == 5, deadline_s=2)
     visitors.append(call(listener))
     engine.run_until(lambda: len(accepted) == 6, deadline_s=2)
+    hang_up(engine, listener, accepted, visitors)
+
+
+class FailingSocket(socket.socket):
+    """A real listening socket whose accept fails as the system call may; what it says is not accepted stays in the backlog."""
+
+    failures: list[int]
+    """What the next accepts fail with."""
+    calls = 0
+
+    @classmethod
+    def listening(cls, *failures: int) -> "FailingSocket":
+        sock = cls(fileno=listen("127.0.0.1", 0).detach())
+        sock.failures = list(failures)
+        return sock
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        self.calls += 1
+        if self.failures:
+            code = self.failures.pop(0)
+            raise OSError(code, os.strerror(code))
+        return super().accept()
+
+
+OF_ONE_CONNECTION = ["ECONNABORTED", "EINTR", "EPERM"]
+PENDING_ON_THE_NEW_SOCKET = ["ENETDOWN", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH"]
+OF_THE_SYSTEM = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EIO", "EINVAL", "EFAULT", "ENOSR"]
+
+
+@pytest.mark.parametrize("name", [*OF_ONE_CONNECTION, *PENDING_ON_THE_NEW_SOCKET, *OF_THE_SYSTEM])
+def test_no_error_of_accept_keeps_the_visitors_behind_it_waiting(engine: EngineLoop, name: str) -> None:
+    accepted: Accepted = []
+    sock = FailingSocket.listening(getattr(errno, name))
+    visitors = [socket.create_connection(sock.getsockname(), 5) for _ in range(3)]  # one edge for all of them, and no other comes
+    listener = Listener(engine.reactor, sock, lambda sock, address: accepted.append((sock, address)))
+    engine.run_until(lambda: len(accepted) == 3)
+    hang_up(engine, listener, accepted, visitors)
+
+
+@pytest.mark.parametrize("name", ["ENETDOWN", "EPERM", "EIO"])
+def test_an_error_that_repeats_takes_neither_the_core_nor_the_log(engine: EngineLoop, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    accepted: Accepted = []
+    sock = FailingSocket.listening(*[getattr(errno, name)] * 100_000)
+    visitors = [socket.create_connection(sock.getsockname(), 5)]
+    with caplog.at_level(logging.WARNING, "portway.engine"):
+        listener = Listener(engine.reactor, sock, lambda sock, address: accepted.append((sock, address)))
+        done: list[bool] = []
+        engine.reactor.call_later(1.0, lambda: done.append(True))
+        engine.run_until(lambda: bool(done))
+        assert 3 <= sock.calls <= 64 * 10, "five pauses a second, at most 64 tries between two of them"
+        assert len(caplog.records) == 1
+        assert "next attempt in 0.2 s" in caplog.text
+    sock.failures.clear()
+    engine.run_until(lambda: len(accepted) == 1)
     hang_up(engine, listener, accepted, visitors)
 
 

@@ -75,3 +75,20 @@ def test_an_asker_who_does_not_read_is_let_go(tmp_path: Path, monkeypatch: pytes
                 return await asyncio.to_thread(hung_up, lazy)
 
     assert asyncio.run(main())
+
+
+def test_a_document_that_cannot_be_made_costs_one_answer_and_not_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "agent-1.sock"
+    documents: list[bytes | Exception] = [RuntimeError("a bug"), b"alive"]
+
+    def document() -> bytes:
+        made = documents.pop(0)
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    async def main() -> list[bytes | None]:
+        async with serve_status(path, document):
+            return [await asyncio.to_thread(ask_status, path) for _ in range(2)]
+
+    assert asyncio.run(main()) == [b"", b"alive"]

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable
 
+from portway.engine.keepalive import keep_alive
 from portway.engine.poller import GONE, WRITABLE
 from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
@@ -73,8 +74,8 @@ class Attempt:
 def connect(reactor: Reactor, family: int, address: SocketAddress, timeout_s: float | None, on_done: Done) -> Attempt | None:
     """Connect to a numeric address or a unix path; `on_done` gets the socket or an OSError, always from the reactor.
 
-    Without `timeout_s` the caller has a deadline of its own. The socket is non-blocking, with TCP_NODELAY, and still watched: hand it to a channel. Returns None when it was
-    decided at once (the callback is queued then).
+    Without `timeout_s` the caller has a deadline of its own. The socket is non-blocking, with TCP_NODELAY and keep-alive, and still
+    watched: hand it to a channel. Returns None when it was decided at once (the callback is queued then).
     """
     try:
         sock = socket.socket(family, _STREAM)
@@ -86,6 +87,7 @@ def connect(reactor: Reactor, family: int, address: SocketAddress, timeout_s: fl
     try:
         if family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(sock)
         code = sock.connect_ex(address)
     except OSError as exc:  # a bad path or address
         sock.close()

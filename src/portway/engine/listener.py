@@ -1,4 +1,4 @@
-"""A listening socket: accepts in the reactor and backs off when descriptors run out."""
+"""A listening socket: accepts in the reactor, and goes on after every error of accept."""
 
 import errno
 import logging
@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from portway.engine.keepalive import keep_alive
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import RESET_ON_CLOSE, on_last_close
 from portway.engine.timers import Timer
@@ -13,20 +14,26 @@ from portway.engine.timers import Timer
 ACCEPTS_A_TURN = 64
 """Accepts before others get their turn; the rest waits in the kernel's backlog."""
 PAUSE_S = 0.2
-"""How long to wait for descriptors to come free after EMFILE (threats X6: a listener must survive it)."""
+"""How long to wait for descriptors to come free after EMFILE (threats X6: a listener must survive it), and after any error
+that says nothing about a single connection."""
+FAILURES_MAX = ACCEPTS_A_TURN
+"""Errors of single connections in a row before a pause: one that repeats without end must not take the whole core."""
+LOG_EVERY_S = 10.0
+"""How often a listener that cannot accept says so; every pause would be five lines a second for as long as it lasts."""
 BACKLOG = 1024
 """Connections that the kernel may hold for us; a burst of that size is accepted in a few milliseconds."""
-
-KEEPALIVE = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 4}
-"""Quiet seconds before the kernel asks whether the peer is still there, seconds between, and questions. Four minutes in
-all, instead of over two hours: a peer that closed, or vanished, while its half-closed relay waits for an origin that
-never ends says nothing more by itself, and would keep its descriptor for as long."""
 
 RESETS_INHERITED = sys.platform == "linux"
 """Whether what `listen` sets for the case of close is known to be so for accepted connections, too: a call less for each."""
 
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_PEER_LEFT = {errno.ECONNABORTED, errno.EINTR, errno.EPROTO, errno.EPERM}
+_NAMES = (
+    *("EINTR", "ECONNABORTED", "EPERM"),
+    *("ENETDOWN", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH"),
+)
+_OF_ONE_CONNECTION = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
+"""The error belongs to the connection that was to be accepted, and the next one may be fine. Those of the second line are
+pending network errors that Linux reports on the new socket; accept(2), "Error handling": treat them like EAGAIN by retrying.
+EPERM: a firewall rule forbids this one connection. Not every system has all of them."""
 
 log = logging.getLogger("portway.engine")
 
@@ -45,11 +52,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        keep_alive(sock)
         on_last_close(sock, RESET_ON_CLOSE)
-        for option, value in KEEPALIVE.items():
-            if hasattr(socket, option):  # not every system lets a program choose
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         sock.setblocking(False)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `::` is IPv4 too, whatever the system's default
@@ -69,17 +73,22 @@ class Listener:
         self._reactor = reactor
         self._sock = sock
         self._on_accept = on_accept
+        self._address: Address = sock.getsockname()[:2]
         self._pause: Timer | None = None
         self._queued = False
         self._closed = False
+        self._failures = 0
+        """Errors in a row."""
+        self._log_at = 0.0
+        """When the next error may be logged."""
+        self._unlogged = 0
         sock.setblocking(False)
         reactor.watch(sock.fileno(), self._on_events)
 
     @property
     def address(self) -> Address:
         """The address that is listened on, with the real port where 0 was asked for."""
-        host, port = self._sock.getsockname()[:2]
-        return host, port
+        return self._address
 
     def close(self) -> None:
         """Stop listening; connections in the kernel's backlog are reset, unless another process has the socket, too."""
@@ -111,15 +120,14 @@ class Listener:
                     self._reactor.level.want_read(self._sock.fileno())
                 return
             except OSError as exc:
-                if exc.errno in _PEER_LEFT:
+                self._failures += 1
+                if exc.errno in _OF_ONE_CONNECTION and self._failures < FAILURES_MAX:
                     continue
-                if exc.errno not in _EXHAUSTED:
-                    raise
-                log.warning("accept pauses for %.1f s: %s", PAUSE_S, exc.strerror)
-                self._pause = self._reactor.call_later(PAUSE_S, self._resume)
+                self._wait_after(exc)
                 return
-            sock.setblocking(False)
+            self._failures = 0
             try:
+                sock.setblocking(False)
                 self._on_accept(sock, address[:2])
             except Exception:
                 # A bug met by one visitor: the edge for the others behind him will not come again.
@@ -127,3 +135,17 @@ class Listener:
                 self._reactor.discard(sock)
         self._queued = True
         self._reactor.soon(self._accept_some)
+
+    def _wait_after(self, error: OSError) -> None:
+        """Try again a moment later, whatever went wrong: the edge that was told for what waits in the backlog comes only once."""
+        self._failures = 0
+        self._pause = self._reactor.call_later(PAUSE_S, self._resume)
+        now = self._reactor.now
+        if now < self._log_at:
+            self._unlogged += 1
+            return
+        host, port = self._address
+        more = f", {self._unlogged} times more since the last message" if self._unlogged else ""
+        log.warning("accept on %s port %s failed: %s%s; next attempt in %.1f s", host, port, error.strerror or error, more, PAUSE_S)
+        self._log_at = now + LOG_EVERY_S
+        self._unlogged = 0

@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
+import stat
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import cast
 
 from portway.errors import UnavailableError
+from portway.telemetry.logs import get_log
 
 ANSWER_S_MAX = 2.0
 """How long either side waits for the other; both are on this machine."""
@@ -16,7 +17,13 @@ DOCUMENT_BYTES_MAX = 8 * 1024 * 1024
 """What an asker takes: a server with 10,000 sessions says about 3 MB."""
 
 ASKERS_MAX = 16
-"""Connections that wait to be accepted. Only this user can reach the folder that the socket is in."""
+"""Connections that wait to be accepted, and that are answered at a time: each holds a document. Only this user can reach the
+folder that the socket is in."""
+
+PAUSE_S = 0.2
+"""How long to wait after accept failed, for example without a free descriptor."""
+
+log = get_log(__name__)
 
 
 @asynccontextmanager
@@ -26,17 +33,71 @@ async def serve_status(path: Path, document: Callable[[], bytes]) -> AsyncIterat
     Raises:
         UnavailableError: the socket cannot be made (its path may be too long). A program can do without.
     """
-    loop = asyncio.get_running_loop()
     try:
-        server = await loop.create_unix_server(lambda: _Answer(document), path, backlog=ASKERS_MAX)
-        path.chmod(0o600)
+        sock = _listen(path)
     except OSError as exc:
         raise UnavailableError(f"no status socket at {path}: {exc}") from exc
     try:
-        yield
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(_serve(sock, document), name="status socket")
+            try:
+                yield
+            finally:
+                serving.cancel()
     finally:
-        server.close()
+        sock.close()
         path.unlink(missing_ok=True)
+
+
+def _listen(path: Path) -> socket.socket:
+    """Return a listening socket at `path` that only this user can reach."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.bind(str(path))
+        path.chmod(0o600)
+        sock.listen(ASKERS_MAX)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _serve(sock: socket.socket, document: Callable[[], bytes]) -> None:
+    """Answer one connection after the other; an error of accept is a pause, and logged once until accept works again."""
+    loop = asyncio.get_running_loop()
+    free = asyncio.Semaphore(ASKERS_MAX)
+    failed = False
+    async with asyncio.TaskGroup() as answers:
+        while True:
+            await free.acquire()
+            try:
+                asker, _ = await loop.sock_accept(sock)
+            except OSError as exc:
+                if not failed:
+                    log.warning("accept on the status socket failed", why=exc, next_attempt_s=PAUSE_S)
+                failed = True
+                free.release()
+                await asyncio.sleep(PAUSE_S)
+                continue
+            failed = False
+            task = answers.create_task(_answer(asker, document), name="status answer")
+            task.add_done_callback(lambda _: free.release())
+
+
+async def _answer(asker: socket.socket, document: Callable[[], bytes]) -> None:
+    """Send the document, and give up on an asker who does not read."""
+    with asker:
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                await asyncio.get_running_loop().sock_sendall(asker, document())
+        except (OSError, TimeoutError):
+            pass
+        except Exception as exc:  # noqa: BLE001 - a bug in a document must not end the program that it describes
+            log.error("no status document", exc=exc)  # noqa: TRY400 - our log takes the traceback
 
 
 def ask_status(path: Path, timeout_s: float = ANSWER_S_MAX) -> bytes | None:
@@ -62,17 +123,3 @@ def ask_status(path: Path, timeout_s: float = ANSWER_S_MAX) -> bytes | None:
         except OSError as exc:
             raise UnavailableError(f"{path}: {exc}") from exc
     return b"".join(pieces)
-
-
-class _Answer(asyncio.Protocol):
-    """One asker. An asyncio protocol is good enough here: no visitor's byte comes by."""
-
-    def __init__(self, document: Callable[[], bytes]) -> None:
-        self._document = document
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Answer at once, and give up on an asker who does not read."""
-        asker = cast(asyncio.WriteTransport, transport)
-        asker.write(self._document())
-        asker.close()
-        asyncio.get_running_loop().call_later(ANSWER_S_MAX, asker.abort)
