@@ -92,6 +92,7 @@ def test_fields_of_this_hop_and_the_edges_own_do_not_go_on() -> None:
         *(b"Keep-Alive", b"Proxy-Connection", b"Proxy-Authorization", b"Proxy-Authenticate", b"TE", b"Trailer", b"HTTP2-Settings"),
         *(b"Forwarded", b"X-Forwarded-For", b"x-forwarded-PROTO", b"X-FORWARDED-HOST", b"X-Forwarded-User", b"X-Forwarded-"),
         *(b"X-Real-IP", b"X-Client-IP", b"X-Cluster-Client-IP", b"True-Client-IP", b"X-Request-Start", b"Nominated", b"Upgrade"),
+        *(b"X_Forwarded_For", b"SCRIPT_NAME", b"Remote_User", b"Proxy", b"Keep_Alive"),
     ]
     fields = b"".join(b"%b: 6.6.6.6\r\n" % name for name in names)
     head = parse_request_head(b"GET / HTTP/1.1\r\n" + H + fields + b"Connection: nominated, x\r\nCookie: a\r\n\r\n")
@@ -131,11 +132,11 @@ def test_too_many_fields_are_refused() -> None:
 @pytest.mark.parametrize("byte", range(256))
 def test_no_byte_in_a_name_or_target_slips_through(byte: int) -> None:
     """Every byte stands in every place once: it is refused, or it is a character that RFC 9110 allows there."""
-    token = b"!#$%&'*+-.^`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    token = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     odd = bytes([byte])
     for place, allowed in (
         (b"GET / HTTP/1.1\r\n" + H + b"A%bB: c\r\n\r\n" % odd, token + b":"),
-        (b"G%bT / HTTP/1.1\r\n" % odd + H + b"\r\n", token + b"_"),
+        (b"G%bT / HTTP/1.1\r\n" % odd + H + b"\r\n", token),
         (b"GET /%b HTTP/1.1\r\n" % odd + H + b"\r\n", bytes(set(range(0x21, 0x7F)) - {0x23})),
         (b"GET / HTTP/1.1\r\n" + H + b"A: b%bc\r\n\r\n" % odd, bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])),
     ):

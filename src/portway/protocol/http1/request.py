@@ -6,6 +6,7 @@ from typing import NamedTuple
 from portway.errors import PeerError
 from portway.protocol.http1.connection import connection_options, keeps_alive, without_nominated
 from portway.protocol.http1.errors import MessageError
+from portway.protocol.http1.field_rules import DROP, STRANGERS, FieldRules
 from portway.protocol.http1.fields import Field, parse_fields
 from portway.protocol.http1.framing import NO_BODY, Body, request_body, shown
 from portway.protocol.http1.websocket import wanted_key
@@ -45,21 +46,9 @@ _ABSOLUTE = re.compile(rb"([Hh][Tt][Tt][Pp][Ss]?)://([^/?]*)(.*)")
 _ANY_VERSION = re.compile(rb"[^\r\n]* HTTP/([0-9](?:\.[0-9])?)\r\n")
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
-_TAKEN_OUT = frozenset(
-    {
-        # Read here, written anew by the serialiser.
-        *(b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"),
-        # Of this hop only (RFC 9110 section 7.6.1); trailers are dropped, so nobody may announce or want any.
-        *(b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer", b"http2-settings"),
-        # Who the visitor is: said by the edge alone (threats H2). All of X-Forwarded-* goes too, see below.
-        *(b"forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip"),
-        b"x-request-start",  # when the edge had it: said by the edge alone, too
-    }
-)
 
-
-def parse_request_head(head: bytes) -> RequestHead:
-    """Return what a whole head (with its last empty line) asks for.
+def parse_request_head(head: bytes, rules: FieldRules = STRANGERS) -> RequestHead:
+    """Return what a whole head (with its last empty line) asks for; `rules` say which of its fields go on.
 
     Raises:
         MessageError: it breaks a rule; the message says which, its code says how to answer.
@@ -71,7 +60,7 @@ def parse_request_head(head: bytes) -> RequestHead:
         raise _bad_start(head)
     method, target, minor = start.groups()
     version = 11 if minor == b"1" else 10
-    kept, taken = _sorted_out(head, start.end())
+    kept, taken = _sorted_out(head, start.end(), rules)
     if method == b"CONNECT":
         raise MessageError("CONNECT, which only a forward proxy understands", "method_not_allowed")
     host = taken.get(b"host")
@@ -105,22 +94,18 @@ def is_origin_form(target: bytes) -> bool:
     return _ORIGIN_FORM.fullmatch(target) is not None
 
 
-def _sorted_out(head: bytes, start: int) -> tuple[list[Field], dict[bytes, bytes]]:
+def _sorted_out(head: bytes, start: int, rules: FieldRules) -> tuple[list[Field], dict[bytes, bytes]]:
     """Return the fields that go end to end, and the others by lower-case name; of a repeated one all values, joined by LF."""
-    fields = parse_fields(head, start)
-    if b"_" in head and any(b"_" in name for name, _ in fields):
-        # CGI and WSGI read "_" and "-" as one: X_Forwarded_For would be X-Forwarded-For again behind us.
-        raise MessageError("a field name with an underscore; write it with a hyphen")
+    known, decide = rules.known, rules.decide
     kept: list[Field] = []
     taken: dict[bytes, bytes] = {}
-    for field in fields:
-        name = field[0].lower()
-        if name in _TAKEN_OUT:
-            taken[name] = taken[name] + b"\n" + field[1] if name in taken else field[1]
-        else:
+    for field in parse_fields(head, start):
+        name = field[0]
+        fate = known[name] if name in known else decide(name)
+        if fate is None:
             kept.append(field)
-    if b"\nx-forwarded-" in head.lower():
-        kept = [field for field in kept if field[0][:12].lower() != b"x-forwarded-"]
+        elif fate != DROP:
+            taken[fate] = taken[fate] + b"\n" + field[1] if fate in taken else field[1]
     return kept, taken
 
 

@@ -55,7 +55,7 @@ class Request:
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _START = re.compile(rb"(" + _TOKEN + rb") ([!\"$-~]+) HTTP/1\.1\Z")
-_LINE = re.compile(rb"(" + _TOKEN.replace(b"_", b"") + rb"): ([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?\Z")
+_LINE = re.compile(rb"(" + _TOKEN + rb"): ([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?\Z")
 _LENGTH = re.compile(rb"0|[1-9][0-9]*\Z")
 _CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
 
