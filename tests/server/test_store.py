@@ -76,14 +76,16 @@ def test_revoking_what_is_not_there_is_told(path: Path) -> None:
                 store.revoke(name, 6.0)
 
 
-def test_a_change_by_somebody_else_is_seen_once(path: Path) -> None:
+def test_each_change_by_somebody_else_is_another_version(path: Path) -> None:
     with Store(path) as server, Store(path) as command:
-        assert not server.changed()
+        first = server.version()
+        assert server.version() == first
         command.create_token(record())
-        assert server.changed()
-        assert not server.changed()
+        second = server.version()
+        assert second != first
+        assert server.version() == second
         command.revoke("token1", 5.0)
-        assert server.changed()
+        assert server.version() not in (first, second)
         found = server.find("id1")
         assert found is not None
         assert found.revoked_at == 5.0

@@ -31,6 +31,7 @@ from portway.session.control_stream import ControlStream
 from portway.session.login import Admitted, Credentials, Login, admit, attach, error_of, log_in, turn_away
 from portway.session.tickets import attach_proof
 from tests.kit.loops import EngineLoop
+from tests.kit.verifiers import any_token
 
 SECRET = "s3cret-of-the-laptop"
 BINDING = b"c" * 32
@@ -46,10 +47,13 @@ class Doorman:
     known: dict[str, ScramVerifier] = field(default_factory=lambda: {"laptop": VERIFIER})
     seed: bytes = b"seed"
 
+    async def find(self, token_id: str) -> ScramVerifier | None:
+        return self.known.get(token_id)
+
     async def admit(self, stream: ControlStream) -> Admitted | Attach:
         try:
             admitted = await admit(
-                stream, find_verifier=self.known.get, decoy_seed=self.seed, binding=self.binding, random_bytes=secrets.token_bytes
+                stream, find_verifier=self.find, decoy_seed=self.seed, binding=self.binding, random_bytes=secrets.token_bytes
             )
         except PortwayError as error:
             await turn_away(stream, error)
@@ -253,7 +257,7 @@ def test_a_server_that_speaks_what_the_agent_cannot_is_left(engine: EngineLoop, 
     agent, server = streams(engine)
 
     async def newer() -> None:
-        admitted = await admit(server, find_verifier=lambda _: VERIFIER, decoy_seed=b"", binding=BINDING, random_bytes=secrets.token_bytes)
+        admitted = await admit(server, find_verifier=any_token(VERIFIER), decoy_seed=b"", binding=BINDING, random_bytes=secrets.token_bytes)
         assert isinstance(admitted, Admitted)
         server.send(msgspec.structs.replace(welcome(admitted.scram), version=version))
 

@@ -15,6 +15,7 @@ from portway.server.listening import open_listener, open_port
 from portway.server.rooms import Rooms, Tell
 from portway.server.settings import ServerSettings
 from portway.server.store import FILE, Store
+from portway.server.token_reader import TokenReader
 from portway.server.tunnels.registry import Registry
 
 
@@ -31,14 +32,14 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
     reactor = Reactor(asyncio.get_running_loop())
     async with AsyncExitStack() as house:
         house.callback(reactor.close)
-        store = house.enter_context(Store(settings.data / FILE))
+        tokens = house.enter_context(TokenReader(Store(settings.data / FILE)))
         identity = identity_of(settings)
         registry = Registry(reactor.soon, grace_s=settings.grace_s, first_epoch=first_epoch())
 
         def listen(port: int) -> socket.socket:
             return open_port(ListenAddress(settings.tcp_host, port))
 
-        rooms = Rooms(reactor, settings, identity, store, registry, listen=listen, on_event=on_event, tell_relays=tell_relays)
+        rooms = Rooms(reactor, settings, identity, tokens, registry, listen=listen, on_event=on_event, tell_relays=tell_relays)
         http = house.enter_context(open_listener(settings.http, "http"))
         agents = house.enter_context(open_listener(settings.agents, "agents"))
         http_address, agents_address = http.getsockname()[:2], agents.getsockname()[:2]
@@ -53,8 +54,8 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
             on_event=on_event,
             random_bytes=secrets.token_bytes,
         )
+        record_advertised(settings.data, to_dial(settings, identity, advertised))  # before: a slow disk stops the loop here
         async with rooms.serve(http, agents):
-            record_advertised(settings.data, to_dial(settings, identity, advertised))
             on_event(news(settings, http_address, agents_address, advertised))
             try:
                 await (stop or asyncio.Event()).wait()

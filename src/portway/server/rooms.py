@@ -29,7 +29,7 @@ from portway.server.identity import Identity
 from portway.server.places import Places
 from portway.server.sessions import Sessions
 from portway.server.settings import ServerSettings
-from portway.server.store import Store
+from portway.server.token_reader import TokenReader
 from portway.server.tunnels.lease import Kind, Lease
 
 DRAIN_S_MAX = 3.0
@@ -56,7 +56,7 @@ class Rooms:
         reactor: Reactor,
         settings: ServerSettings,
         identity: Identity,
-        store: Store,
+        tokens: TokenReader,
         leases: Leases,
         *,
         listen: Callable[[int], socket.socket],
@@ -90,7 +90,7 @@ class Rooms:
             pass_on=pass_on,
         )
         self.sessions = Sessions(
-            reactor, leases, store, _door(settings, identity, worker), on_event=on_event, random_bytes=secrets.token_bytes
+            reactor, leases, tokens, _door(settings, identity, worker), on_event=on_event, random_bytes=secrets.token_bytes
         )
         self.links: LinkListener
 

@@ -1,7 +1,7 @@
 """The agents' door: strangers come in on links, log in, and become sessions until they leave or are put out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from portway import __version__
@@ -9,7 +9,7 @@ from portway.clock import Clock, wall
 from portway.engine.channel import Channel
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
-from portway.errors import ConfigError, PeerError, PortwayError, RefusedError, UnavailableError
+from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
 from portway.links.hint import hint_for
 from portway.mux.kept import KeptTotal
 from portway.mux.settings import MuxSettings
@@ -30,17 +30,17 @@ from portway.protocol.control.messages import (
     Ticket,
     Welcome,
 )
-from portway.protocol.scram import ScramVerifier
 from portway.protocol.yamux.session import YamuxLimits
 from portway.server.access.gate import STRANGERS_MAX, Gate
-from portway.server.access.tokens import TokenRecord, check_alive
+from portway.server.access.tokens import TokenRecord
 from portway.server.door import DoorSettings, Grants, Leases
 from portway.server.events import LinksChanged, ServerEvent, SessionDown, SessionUp
 from portway.server.failures import Failures
 from portway.server.guest import Guest, Stranger, named
 from portway.server.session import LINKS_MAX, Session, SessionLink
 from portway.server.speed_tests import SpeedTests
-from portway.server.store import Store
+from portway.server.token_reader import TokenReader
+from portway.server.token_watch import TokenWatch
 from portway.server.tunnels.lease import Owner
 from portway.session.control_stream import ControlStream
 from portway.session.login import Admitted, admit, refusal_of, turn_away
@@ -50,11 +50,8 @@ from portway.telemetry.logs import get_log
 SESSIONS_PER_TOKEN_MAX = 1000
 """Sessions of one token at a time: a leaked one may not take the descriptors (20,000 a process) of all others."""
 
-TOKENS_EVERY_S = 0.25
-"""How often the store is asked for changes: a revoked token ends its sessions within a second."""
-
-EXPIRE_EVERY_S = 1.0
-"""How often held addresses are looked at; a grace time is seconds long."""
+EXPIRE_EVERY_S = 0.25
+"""How often held addresses and the ends of tokens are looked at; both are seconds away at least."""
 
 GOODBYE_S = 0.5
 """How long an ended session's agent may take to read why, before its links are closed."""
@@ -77,7 +74,7 @@ class Sessions:
         self,
         reactor: Reactor,
         leases: Leases,
-        store: Store,
+        tokens: TokenReader,
         settings: DoorSettings,
         *,
         on_event: Callable[[ServerEvent], None],
@@ -88,11 +85,10 @@ class Sessions:
         self.granter: Grants
         self._reactor = reactor
         self._leases = leases
-        self._store = store
         self._settings = settings
         self._on_event = on_event
         self._random_bytes = random_bytes
-        self._clock = clock
+        self._tokens = TokenWatch(tokens, clock)
         self._gate = Gate()
         self._failures = Failures(reactor, on_event)
         self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
@@ -109,8 +105,8 @@ class Sessions:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             watchers = [
-                tasks.create_task(self._expire_leases(), name="held addresses expire"),
-                tasks.create_task(self._watch_tokens(), name="revoked tokens end sessions"),
+                tasks.create_task(self._expire(), name="held addresses and tokens expire"),
+                tasks.create_task(self._tokens.watch(self._tokens_used, self._tokens_changed), name="revoked tokens end sessions"),
             ]
             try:
                 yield
@@ -215,24 +211,30 @@ class Sessions:
             raise guest.stranger.refusal
         admitted = await admit(
             stream,
-            find_verifier=self._find_verifier,
+            find_verifier=self._tokens.verifier,
             decoy_seed=self._settings.decoy_seed,
             binding=self._settings.binding,
             random_bytes=self._random_bytes,
         )
-        if guest.mux.lost:
-            raise UnavailableError("the link was lost within the login")
-        self._check_open()
         if isinstance(admitted, Attach):
+            self._check_here(guest)
             session, scram = self._attach(admitted), ""
         else:
-            session, scram = self._begin(admitted, guest), admitted.scram
+            token = await self._tokens.live(admitted.hello.token)
+            self._check_here(guest)
+            session, scram = self._begin(admitted, token, guest), admitted.scram
         guest.join(session, SessionLink(guest.mux, stream, self._reactor.now))
         if len(session.links) > 1:
             self._on_event(LinksChanged(session.session_id, len(session.links)))
         stream.trust()
         stream.send(self._welcome(session, scram))
         return session
+
+    def _check_here(self, guest: Guest) -> None:
+        """Make sure that the guest is still there, and that the server takes somebody in."""
+        if guest.mux.lost:
+            raise UnavailableError("the link was lost within the login")
+        self._check_open()
 
     def _note_failure(self, stranger: Stranger, error: PortwayError) -> None:
         """Tell of a login that failed, and let its source wait if it has to answer for that."""
@@ -242,14 +244,9 @@ class Sessions:
             if code in _FAULTS:
                 self._gate.failed(stranger.host, self._reactor.refresh_now())
 
-    def _find_verifier(self, token_id: str) -> ScramVerifier | None:
-        token = self._store.find(token_id)
-        return None if token is None else token.verifier
-
-    def _begin(self, admitted: Admitted, guest: "Guest") -> Session:
-        """Make a session for who has just proved to have a token."""
+    def _begin(self, admitted: Admitted, token: TokenRecord, guest: "Guest") -> Session:
+        """Make a session for who has just proved to have a token, which was just read."""
         hello = admitted.hello
-        token = self._live_token(hello.token)
         if sum(session.token.id == token.id for session in self._live.values()) >= SESSIONS_PER_TOKEN_MAX:
             raise RefusedError(
                 codes.TOO_MANY_LOGINS, f"token {token.name} has {SESSIONS_PER_TOKEN_MAX} sessions already", "Stop some of its agents."
@@ -344,41 +341,33 @@ class Sessions:
         await link.stream.say_goodbye(ended, GOODBYE_S)
         link.mux.close(ended.reason)
 
-    async def _expire_leases(self) -> None:
+    async def _expire(self) -> None:
+        """Free what was held long enough, and end the sessions of tokens that have expired; for ever."""
         while True:
             await asyncio.sleep(EXPIRE_EVERY_S)
             self._leases.expire(self._reactor.refresh_now())
+            for session in list(self._live.values()):
+                self._check_token(session, session.token)
 
-    async def _watch_tokens(self) -> None:
-        while True:
-            await asyncio.sleep(TOKENS_EVERY_S)
-            try:
-                self._check_tokens(changed=self._store.changed())
-            except (UnavailableError, ConfigError) as exc:
-                log.warning("tokens could not be read", why=exc)
+    def _tokens_used(self) -> Collection[str]:
+        return {session.token.id for session in self._live.values()} | set(self._leases.held_tokens())
 
-    def _check_tokens(self, *, changed: bool) -> None:
-        """End the sessions of tokens that were revoked or have expired, and free what is held for them."""
+    def _tokens_changed(self, tokens: Mapping[str, TokenRecord | None]) -> None:
+        """End the sessions of tokens that were revoked, and free what is held for them; sessions that came meanwhile have new ones."""
         for session in list(self._live.values()):
+            if session.token.id in tokens:
+                self._check_token(session, tokens[session.token.id])
+        for token_id in set(self._leases.held_tokens()) & tokens.keys():
             try:
-                if changed:
-                    session.token = self._live_token(session.token.id)
-                else:
-                    check_alive(session.token, self._clock())
-            except RefusedError as refused:
-                self._lose(session, refused.reason)
-                self._say_and_close(session, Ended(code=refused.code, reason=refused.reason, next_step=refused.next_step))
-                self._leases.token_revoked(session.token.id)
-        if changed:
-            for token_id in self._leases.held_tokens():
-                try:
-                    self._live_token(token_id)
-                except RefusedError:
-                    self._leases.token_revoked(token_id)
+                self._tokens.check(tokens[token_id])
+            except RefusedError:
+                self._leases.token_revoked(token_id)
 
-    def _live_token(self, token_id: str) -> TokenRecord:
-        token = self._store.find(token_id)
-        if token is None:
-            raise RefusedError(codes.TOKEN_REVOKED, "the token is gone", "Ask the server's operator for a new join string.")
-        check_alive(token, self._clock())
-        return token
+    def _check_token(self, session: Session, token: TokenRecord | None) -> None:
+        """End a session whose token may not be used any more."""
+        try:
+            session.token = self._tokens.check(token)
+        except RefusedError as refused:
+            self._lose(session, refused.reason)
+            self._say_and_close(session, Ended(code=refused.code, reason=refused.reason, next_step=refused.next_step))
+            self._leases.token_revoked(session.token.id)

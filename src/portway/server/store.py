@@ -44,7 +44,8 @@ MIGRATIONS = (
 class Store:
     """The tokens of one data directory, shared with other processes (`portway token` while the server runs).
 
-    Every method is synchronous and short: a few rows, no network. Use an instance from the thread that made it.
+    Every method is synchronous, and takes microseconds or, when the database is locked or the disk is slow, seconds: never
+    call one on a loop that serves (see `token_reader`). One thread at a time may use an instance.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,12 +58,11 @@ class Store:
         if not is_private_file(path):
             write_secret(path, b"", replace=False)  # SQLite gives its -wal and -shm files the mode of this one
         with self._told():
-            self._db = sqlite3.connect(path, timeout=BUSY_S_MAX, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=BUSY_S_MAX, isolation_level=None, check_same_thread=False)
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")  # a printed join string must outlive a power cut
                 self._migrate()
-                self._seen = self._data_version()
             except BaseException:
                 self._db.close()
                 raise
@@ -121,15 +121,13 @@ class Store:
             self._db.execute("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (now, token.id))
         return replace(token, revoked_at=now)
 
-    def changed(self) -> bool:
-        """Return whether another process or connection wrote since the last call; costs a few microseconds.
+    def version(self) -> tuple[int, ...]:
+        """Return what is another value after each write of another process or connection; costs a few microseconds.
 
         What this instance itself writes does not count.
         """
         with self._told():
-            version = self._data_version()
-        before, self._seen = self._seen, version
-        return version != before
+            return (self._data_version(),)
 
     def _record(self, columns: tuple[object, ...]) -> TokenRecord:
         try:

@@ -8,7 +8,7 @@ Proof{scram}                           ─>
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -113,7 +113,7 @@ async def attach(stream: ControlStream, ticket: bytes, session_key: bytes, hint:
 async def admit(
     stream: ControlStream,
     *,
-    find_verifier: Callable[[str], ScramVerifier | None],
+    find_verifier: Callable[[str], Awaitable[ScramVerifier | None]],
     decoy_seed: bytes,
     binding: bytes | None,
     random_bytes: RandomBytes,
@@ -136,9 +136,8 @@ async def admit(
                 case Attach():
                     return first
                 case Hello():
-                    return await _check(
-                        stream, first, find_verifier(first.token) or decoy_verifier(decoy_seed, first.token), binding, random_bytes
-                    )
+                    verifier = await find_verifier(first.token) or decoy_verifier(decoy_seed, first.token)
+                    return await _check(stream, first, verifier, binding, random_bytes)
                 case _:
                     raise RefusedError(codes.NOT_LOGGED_IN, f"{type(first).__name__} came before the login", "Send Hello first.")
     except TimeoutError:

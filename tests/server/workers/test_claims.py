@@ -11,7 +11,6 @@ from portway.server.workers import claims, leases
 from portway.server.workers.claims import AskingGranter
 from portway.server.workers.messages import Answered, Asked, Released, ToSupervisor
 from portway.server.workers.stand_in import StandIn
-from tests.server.workers.test_stand_in import TOKEN
 
 CLAIM = Claim(id=9, kind="http", name="app")
 GRANTED = Granted(id=9, tunnel=1, epoch=1, url="http://app.localhost")
@@ -21,7 +20,7 @@ async def alive(_session: str, _within_s: float) -> bool:
     return True
 
 
-SESSION = StandIn(1, "s", Owner("t", b"identity"), TOKEN, alive)
+SESSION = StandIn(1, "s", Owner("t", b"identity"), alive)
 
 
 class Desk:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -226,6 +227,26 @@ def test_one_that_does_not_want_to_end_is_killed() -> None:
         assert one.office.heard[-1] == "1 ended: the server stops"
 
     asyncio.run(scene())
+
+
+def test_the_loop_goes_on_while_a_process_is_waited_for_and_not_for_ever() -> None:
+    async def scene(process: "subprocess.Popen[bytes]") -> None:
+        waiting, turns = asyncio.ensure_future(crew_module._exited(process)), 0
+        async with asyncio.timeout(DEADLINE_S):
+            while not waiting.done():
+                turns += 1
+                await asyncio.sleep(crew_module.EXIT_LOOK_S)
+        assert turns > 5
+        assert process.poll() is None
+        process.kill()
+        await crew_module._exited(process)
+        assert process.returncode == -signal.SIGKILL
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        try:
+            asyncio.run(scene(process))
+        finally:
+            process.kill()
 
 
 def test_nothing_is_given_to_who_is_not_there_and_what_was_not_given_stays_open() -> None:

@@ -17,6 +17,7 @@ from portway.server.access.tokens import Grants, TokenRecord
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
 from portway.server.settings import ServerSettings
 from portway.server.store import FILE, Store
+from portway.server.token_reader import TokenReader
 from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.workers import leases as leases_module
 from portway.server.workers import messages as m
@@ -73,13 +74,13 @@ class Staff:
 class House:
     """Leases, and all that takes part."""
 
-    def __init__(self, reactor: Reactor, tasks: asyncio.TaskGroup, store: Store, folder: Path) -> None:
+    def __init__(self, reactor: Reactor, tasks: asyncio.TaskGroup, store: Store, tokens: TokenReader, folder: Path) -> None:
         self.staff, self.store, self.events, self.asked = Staff(), store, list[ServerEvent](), 0
         self.port = free_port()
         self.leases = self.staff.leases = Leases(
             reactor,
             self.staff,
-            store,
+            tokens,
             ServerSettings(data=folder, tcp_ports=PortRange(self.port, self.port)),
             tasks,
             addresses=PublicAddresses("localhost", frozenset(), 8080, "127.0.0.1"),
@@ -116,9 +117,9 @@ class House:
 @asynccontextmanager
 async def house(folder: Path) -> AsyncIterator[House]:
     reactor = Reactor(asyncio.get_running_loop())
-    with Store(folder / FILE) as store:
+    with Store(folder / FILE) as store, TokenReader(Store(folder / FILE)) as tokens:
         async with asyncio.TaskGroup() as tasks:
-            one = House(reactor, tasks, store, folder)
+            one = House(reactor, tasks, store, tokens, folder)
             yield one
             one.leases.ports.close_all()
         reactor.close()
@@ -258,7 +259,7 @@ def test_a_revoked_token_has_nothing_any_more_and_gets_nothing(tmp_path: Path) -
     async def scene() -> None:
         async with house(tmp_path) as one:
             await one.claim(1, "s")
-            watching = asyncio.ensure_future(one.leases.watch())
+            watching = asyncio.ensure_future(one.leases.watch_tokens())
             with Store(tmp_path / FILE) as elsewhere:
                 elsewhere.revoke("t", 1001.0)
             await one.until(lambda: len(one.leases.registry) == 0)

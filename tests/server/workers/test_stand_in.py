@@ -6,13 +6,9 @@ import pytest
 
 from portway.errors import MisuseError
 from portway.protocol.control.messages import Granted
-from portway.protocol.scram import make_verifier
-from portway.server.access.tokens import Grants, TokenRecord
 from portway.server.session import ANSWERS_MAX
 from portway.server.tunnels.lease import Owner
 from portway.server.workers.stand_in import StandIn
-
-TOKEN = TokenRecord(id="t", name="laptop", verifier=make_verifier("x" * 22, b"s" * 16), grants=Grants())
 
 
 def stand_in(*, alive: bool = True) -> StandIn:
@@ -20,7 +16,7 @@ def stand_in(*, alive: bool = True) -> StandIn:
         assert (session, within_s) == ("s", 1.0)
         return alive
 
-    return StandIn(1, "s", Owner("t", b"secret"), TOKEN, probe)
+    return StandIn(1, "s", Owner("t", b"secret"), probe)
 
 
 def test_its_worker_is_asked_whether_it_answers_until_it_is_over() -> None:

@@ -16,6 +16,7 @@ from portway.server.events import RelayDone, SessionDown
 from portway.server.identity import identity_of
 from portway.server.settings import ServerSettings
 from portway.server.store import FILE, Store
+from portway.server.token_reader import TokenReader
 from portway.server.workers import messages as m
 from portway.server.workers import post
 from portway.server.workers import worker as worker_module
@@ -224,9 +225,9 @@ def test_a_slow_supervisor_is_spared_finished_relays_and_nothing_else(tmp_path: 
         ours, theirs = pair()
         inbox, way_in = pair()
         reactor = Reactor(asyncio.get_running_loop())
-        with Store(tmp_path / FILE) as store, listen("127.0.0.1", 0) as http, ours, way_in:
+        with TokenReader(Store(tmp_path / FILE)) as tokens, listen("127.0.0.1", 0) as http, ours, way_in:
             async with asyncio.TaskGroup() as tasks:
-                worker = worker_module._Worker(reactor, Orders(1, True, settings, http, inbox), store, theirs, tasks)
+                worker = worker_module._Worker(reactor, Orders(1, True, settings, http, inbox), tokens, theirs, tasks)
                 worker._tell_event(DONE)
                 monkeypatch.setattr(worker_module, "UNTOLD_MIN", 0)
                 worker._tell_event(DONE)

@@ -42,7 +42,7 @@ MISSED_FEW = 2
 """After so many it gets no agents and no ports, and nobody waits until it knows of a route."""
 
 EXIT_S_MAX = 1.0
-"""How long a worker that let go of its supervisor may take to be gone."""
+"""How long a worker that let go of its supervisor, or was killed, may take to be gone."""
 
 EXIT_LOOK_S = 0.02
 
@@ -262,19 +262,25 @@ class Crew:
             other.tell(PeerGone(worker.number))
         self._boss.worker_lost(worker)
         try:
-            left_s = 0.0 if fault else EXIT_S_MAX
-            while process.poll() is None and left_s > 0:
-                left_s -= EXIT_LOOK_S
-                await asyncio.sleep(EXIT_LOOK_S)
+            if not fault:
+                await _exited(process)
         finally:
             process.kill()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(EXIT_S_MAX)  # the kernel takes a moment, whoever waits meanwhile
+            # The kernel takes a moment, and longer when the process waits for a disk: whoever it is, agents are dealt meanwhile.
+            await _exited(process)
         code = process.returncode or 0
         how = fault or (f"signal {-code}" if code < 0 else f"exit code {code}")
         if code or not self._stopping.is_set():  # that all end with the server is no news
             self._boss.worker_ended(worker, how)
         return how
+
+
+async def _exited(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process is gone, EXIT_S_MAX at most; a zombie that is left is reaped with the next one that is started."""
+    left_s = EXIT_S_MAX
+    while process.poll() is None and left_s > 0:
+        left_s -= EXIT_LOOK_S
+        await asyncio.sleep(EXIT_LOOK_S)
 
 
 async def _either(one: asyncio.Event, other: asyncio.Event) -> None:

@@ -3,20 +3,20 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
-from portway.errors import ConfigError, PortwayError, RefusedError, UnavailableError
-from portway.protocol.control import codes
+from portway.errors import PortwayError, RefusedError
 from portway.protocol.control.messages import Granted, Refused
-from portway.server.access.tokens import TokenRecord, check_alive
+from portway.server.access.tokens import TokenRecord
 from portway.server.events import ServerEvent
 from portway.server.granting import Claimer, Granter
 from portway.server.listening import open_port
 from portway.server.settings import ServerSettings
-from portway.server.store import Store
+from portway.server.token_reader import TokenReader
+from portway.server.token_watch import TokenWatch
 from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.tunnels.lease import Lease, Owner
 from portway.server.tunnels.registry import Registry
@@ -50,7 +50,7 @@ PROBE_MARGIN_S = 0.5
 """For a probe's way to the worker and back."""
 
 LOOK_EVERY_S = 0.25
-"""How often held addresses and the store are looked at: a revoked token loses its addresses within a second."""
+"""How often held addresses are looked at; a grace time is seconds long."""
 
 log = get_log(__name__)
 
@@ -75,7 +75,7 @@ class Leases:
         self,
         reactor: Reactor,
         staff: Staff,
-        store: Store,
+        tokens: TokenReader,
         settings: ServerSettings,
         tasks: asyncio.TaskGroup,
         *,
@@ -87,9 +87,8 @@ class Leases:
         """`clock` tells when tokens expire."""
         self._reactor = reactor
         self._staff = staff
-        self._store = store
+        self._tokens = TokenWatch(tokens, clock)
         self._tasks = tasks
-        self._clock = clock
         self._stand_ins: dict[str, StandIn] = {}
         self._seq = 0
         self._seen: dict[int, int] = {}
@@ -158,12 +157,8 @@ class Leases:
             self.registry.session_lost(session_id, self._reactor.refresh_now())
 
     def _asked(self, worker: int, asked: Asked) -> None:
-        try:
-            stand_in = self._stand_in(worker, asked)  # at once: the session's end may be the next message
-        except RefusedError as refused:
-            self._staff.tell(worker, Answered(asked.id, refusal_of(refused, asked.claim.id)))
-        else:
-            self._tasks.create_task(self._decide(stand_in, asked), name=f"a claim on worker {worker}")
+        stand_in = self._stand_in(worker, asked)  # at once: the session's end may be the next message
+        self._tasks.create_task(self._decide(stand_in, asked), name=f"a claim on worker {worker}")
 
     async def _decide(self, stand_in: StandIn, asked: Asked) -> None:
         answer = await self._answer(stand_in, asked)
@@ -173,6 +168,7 @@ class Leases:
 
     async def _answer(self, stand_in: StandIn, asked: Asked) -> Granted | Refused | None:
         try:
+            stand_in.token = await self._tokens.live(asked.token)
             return await self._granter.grant(stand_in, asked.claim)
         except RefusedError as refused:
             return refusal_of(refused, asked.claim.id)
@@ -183,22 +179,13 @@ class Leases:
         return None
 
     def _stand_in(self, worker: int, asked: Asked) -> StandIn:
-        """Return who stands for the session that asks, with its token as it is now."""
-        token = self._live_token(asked.token)
+        """Return who stands for the session that asks."""
         stand_in = self._stand_ins.get(asked.session)
         if stand_in is None:
             owner = Owner(asked.token, asked.identity)
-            stand_in = StandIn(worker, asked.session, owner, token, lambda session, within_s: self._probe(worker, session, within_s))
+            stand_in = StandIn(worker, asked.session, owner, lambda session, within_s: self._probe(worker, session, within_s))
             self._stand_ins[asked.session] = stand_in
-        stand_in.token = token
         return stand_in
-
-    def _live_token(self, token_id: str) -> TokenRecord:
-        token = self._store.find(token_id)
-        if token is None:
-            raise RefusedError(codes.TOKEN_REVOKED, "the token is gone", "Ask the server's operator for a new join string.")
-        check_alive(token, self._clock())
-        return token
 
     # What the granter asks (see `server.granting.Sessions`).
 
@@ -301,20 +288,22 @@ class Leases:
                 known.set_result(None)
 
     async def watch(self) -> None:
-        """Free what was held long enough, and what belongs to tokens that were revoked or have expired; for ever."""
+        """Free what was held long enough; for ever."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             self.registry.expire(self._reactor.refresh_now())
             self.ports.place_all()
-            try:
-                if self._store.changed():
-                    self._check_tokens()
-            except (UnavailableError, ConfigError) as exc:
-                log.warning("tokens could not be read", why=exc)
 
-    def _check_tokens(self) -> None:
-        for token_id in {lease.owner.token_id for lease in self.registry}:
+    async def watch_tokens(self) -> None:
+        """Free what belongs to tokens that were revoked; for ever."""
+        await self._tokens.watch(self._tokens_used, self._tokens_changed)
+
+    def _tokens_used(self) -> Collection[str]:
+        return {lease.owner.token_id for lease in self.registry}
+
+    def _tokens_changed(self, tokens: Mapping[str, TokenRecord | None]) -> None:
+        for token_id, token in tokens.items():
             try:
-                self._live_token(token_id)
+                self._tokens.check(token)
             except RefusedError:
                 self.registry.token_revoked(token_id)

@@ -17,11 +17,12 @@ Probing = Callable[[str, float], Awaitable[bool]]
 class StandIn:
     """What holds leases in the supervisor's registry (see `server.granting.Claimer`). The session itself is elsewhere."""
 
-    def __init__(self, worker: int, session_id: str, owner: Owner, token: TokenRecord, probe: Probing) -> None:
+    def __init__(self, worker: int, session_id: str, owner: Owner, probe: Probing) -> None:
         """Stand for a session that lives on `worker`."""
         self.worker = worker
         self.owner = owner
-        self.token = token
+        self.token: TokenRecord
+        """Read for each claim before it is decided."""
         self.deciding: dict[int, asyncio.Event] = {}
         self.answered: dict[int, Granted] = {}
         self.limits: dict[LeaseKey, ExchangeLimits | None] = {}

@@ -18,6 +18,7 @@ from portway.server.listening import open_listener
 from portway.server.rooms import Tell
 from portway.server.settings import ServerSettings
 from portway.server.store import FILE, Store
+from portway.server.token_reader import TokenReader
 from portway.server.workers.crew import END_S_MAX, Crew, Worker
 from portway.server.workers.dealer import Dealer
 from portway.server.workers.leases import Leases
@@ -42,7 +43,7 @@ async def supervise(
     reactor = Reactor(asyncio.get_running_loop())
     async with AsyncExitStack() as house:
         house.callback(reactor.close)
-        store = house.enter_context(Store(settings.data / FILE))
+        tokens = house.enter_context(TokenReader(Store(settings.data / FILE)))
         identity = identity_of(settings)
         http = house.enter_context(open_listener(settings.http, "http"))
         agents = house.enter_context(open_listener(settings.agents, "agents"))
@@ -55,10 +56,13 @@ async def supervise(
         async with asyncio.TaskGroup() as tasks:
             office.crew = crew
             office.leases = leases = Leases(
-                reactor, crew, store, settings, tasks, addresses=addresses, first_epoch=first_epoch(), on_event=on_event, clock=wall
+                reactor, crew, tokens, settings, tasks, addresses=addresses, first_epoch=first_epoch(), on_event=on_event, clock=wall
             )
             house.callback(leases.ports.close_all)
-            running = [tasks.create_task(leases.watch(), name="held addresses and tokens")]
+            running = [
+                tasks.create_task(leases.watch(), name="held addresses and ports"),
+                tasks.create_task(leases.watch_tokens(), name="revoked tokens lose addresses"),
+            ]
             all_serve = asyncio.Semaphore(0)
             places = [tasks.create_task(crew.keep_one(all_serve.release), name="keeps a worker") for _ in range(settings.workers)]
             try:

@@ -14,6 +14,7 @@ from portway.server.rooms import Rooms
 from portway.server.session import Session
 from portway.server.settings import ServerSettings
 from portway.server.store import FILE, Store
+from portway.server.token_reader import TokenReader
 from portway.server.token_scopes import TokenScopes, scopes_asked_for
 from portway.server.tunnels.replica import Replica, Route
 from portway.server.workers.claims import AskingGranter
@@ -98,9 +99,9 @@ async def work(orders: Orders, line: socket.socket) -> None:
     async with AsyncExitStack() as house:
         house.callback(reactor.close)
         house.callback(orders.http.close)
-        store = house.enter_context(Store(orders.settings.data / FILE))
+        tokens = house.enter_context(TokenReader(Store(orders.settings.data / FILE)))
         tasks = await house.enter_async_context(asyncio.TaskGroup())
-        worker = _Worker(reactor, orders, store, line, tasks)
+        worker = _Worker(reactor, orders, tokens, line, tasks)
         house.callback(worker.close)
         await worker.serve(orders.http)
 
@@ -108,7 +109,7 @@ async def work(orders: Orders, line: socket.socket) -> None:
 class _Worker:
     """A worker: rooms that ask the supervisor, and are asked by it."""
 
-    def __init__(self, reactor: Reactor, orders: Orders, store: Store, line: socket.socket, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, reactor: Reactor, orders: Orders, tokens: TokenReader, line: socket.socket, tasks: asyncio.TaskGroup) -> None:
         self._reactor = reactor
         self._tasks = tasks
         self._told_all = asyncio.Event()
@@ -132,7 +133,7 @@ class _Worker:
             reactor,
             orders.settings,
             identity_of(orders.settings),
-            store,
+            tokens,
             self._replica,
             listen=self._listeners.pop,
             on_event=self._tell_event,
