@@ -158,13 +158,13 @@ class RequestDone:
 
 @dataclass(frozen=True, slots=True)
 class RelayDone:
-    """A visitor's connection to a tcp tunnel, or a WebSocket, ended. Told to programs only: to people it would be noise."""
+    """A visitor's connection to a tcp tunnel, or an upgraded one (a WebSocket), ended. Told to programs only: to people it would be noise."""
 
     relay: str
     """Random, in hex; the agent's line about the same visitor has it too. It says nothing else."""
     tunnel: int
     port: int
-    """The public one; 0: a WebSocket of an http tunnel."""
+    """The public one; 0: an upgraded connection of an http tunnel."""
     forward: Flow
     """From the visitor to the origin."""
     backward: Flow

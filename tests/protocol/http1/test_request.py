@@ -109,14 +109,16 @@ def test_expect_is_met_only_where_a_body_waits() -> None:
     assert not expects(b"Content-Length: 1\r\n", b"1.0")
 
 
-def test_only_a_websocket_is_upgraded_to() -> None:
-    def key(upgrade: bytes) -> bytes | None:
-        field = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        return parse_request_head(b"GET / HTTP/1.1\r\n" + H + upgrade + field + b"\r\n").websocket_key
+def test_an_upgrade_goes_on_as_the_connection_field_and_the_version_allow() -> None:
+    def upgrade(fields: bytes, version: bytes = b"1.1") -> bytes | None:
+        return parse_request_head(b"GET / HTTP/" + version + b"\r\n" + H + fields + b"\r\n").upgrade
 
-    assert key(b"Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n") == b"dGhlIHNhbXBsZSBub25jZQ=="
-    assert key(b"Upgrade: websocket\r\n") is None
-    assert key(b"Connection: Upgrade\r\nUpgrade: h2c\r\n") is None
+    assert upgrade(b"Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n") == b"WebSocket"
+    assert upgrade(b"Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: tcp\r\n") == b"tcp"
+    assert upgrade(b"Upgrade: websocket\r\n") is None
+    assert upgrade(b"Connection: Upgrade\r\n") is None
+    assert upgrade(b"Connection: Upgrade\r\nUpgrade: h2c\r\n") is None
+    assert upgrade(b"Connection: Upgrade\r\nUpgrade: tcp\r\n", b"1.0") is None
 
 
 def test_too_many_fields_are_refused() -> None:

@@ -101,7 +101,7 @@ def test_interim_answers_have_no_framing_and_a_switch_says_to_what() -> None:
     )
     assert interim_bytes(early) == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     switch = parse_response_head(b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: x\r\n\r\n", b"GET")
-    assert interim_bytes(switch) == b"HTTP/1.1 101 Go\r\nSec-WebSocket-Accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert interim_bytes(switch) == b"HTTP/1.1 101 Go\r\nSec-WebSocket-Accept: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n"
 
 
 @pytest.mark.parametrize("value", [b"a\r\nB: c", b"a\nb", b"a\rb", b"a\x00", b"\x7f", b"a\r\n\r\n"])

@@ -100,7 +100,7 @@ class AskTicket(_Message, frozen=True, kw_only=True):
 
 
 class ExchangeLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What each request of an http tunnel, or WebSocket, is held to at the server, which alone can tell them apart; 0: no limit."""
+    """What each request of an http tunnel, or upgraded connection, is held to at the server, which alone can tell them apart; 0: no limit."""
 
     idle_timeout_s: Seconds = 0.0
     min_rate_bpm: U64 = 0

@@ -9,7 +9,7 @@ from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.field_rules import DROP, STRANGERS, FieldRules
 from portway.protocol.http1.fields import Field, parse_fields
 from portway.protocol.http1.framing import NO_BODY, Body, request_body, shown
-from portway.protocol.http1.websocket import wanted_key
+from portway.protocol.http1.upgrade import allowed_protocols
 from portway.protocol.names import split_authority
 
 
@@ -31,8 +31,8 @@ class RequestHead(NamedTuple):
     """Whether the visitor wants to keep the connection."""
     expects_continue: bool
     """Whether the visitor waits for 100 (Continue) before the body."""
-    websocket_key: bytes | None
-    """Sec-WebSocket-Key of a websocket upgrade, else None."""
+    upgrade: bytes | None
+    """The protocols that the visitor asks to switch to, else None."""
 
     def value(self, name: bytes) -> bytes:
         """Return the values of a field (`name` in lower case) joined by comma, empty when absent."""
@@ -73,9 +73,6 @@ def parse_request_head(head: bytes, rules: FieldRules = STRANGERS) -> RequestHea
     expect = taken.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
         raise MessageError(f"Expect {shown(expect)}, only 100-continue can be met", "expectation_failed")
-    key = None
-    if b"upgrade" in options and version == 11:
-        key = wanted_key(method, taken.get(b"upgrade"), body, kept)
     return RequestHead(
         method,
         target,
@@ -85,7 +82,7 @@ def parse_request_head(head: bytes, rules: FieldRules = STRANGERS) -> RequestHea
         body,
         keeps_alive(options, version),
         expect is not None and body != NO_BODY and version == 11,
-        key,
+        allowed_protocols(taken.get(b"upgrade")) if b"upgrade" in options and version == 11 else None,
     )
 
 

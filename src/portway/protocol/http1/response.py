@@ -7,7 +7,6 @@ from portway.protocol.http1.connection import connection_options, keeps_alive, w
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import Field, parse_fields
 from portway.protocol.http1.framing import Body, parse_length, response_body
-from portway.protocol.http1.websocket import accept_for
 
 INTERIM_MAX = 8
 """Answers of 1xx before the final one; real ones send one or two (threats S6)."""
@@ -28,7 +27,7 @@ class ResponseHead(NamedTuple):
     keep_alive: bool
     """Whether the origin keeps the connection."""
     upgrade: bytes | None
-    """Upgrade, when Connection lists it."""
+    """Upgrade as a list, when Connection names it."""
 
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
@@ -73,20 +72,5 @@ def parse_response_head(head: bytes, method: bytes) -> ResponseHead:
         # A body's length was read already; HEAD and 304 have a length without a body.
         None if length is None or status < 200 or status == 204 else body or parse_length(length),
         keeps_alive(options, version),
-        taken.get(b"upgrade") if b"upgrade" in options else None,
+        taken[b"upgrade"].replace(b"\n", b", ") if b"upgrade" in options and b"upgrade" in taken else None,
     )
-
-
-def check_switch(response: ResponseHead, key: bytes | None) -> None:
-    """Check that a 101 switches to websocket and answers `key`, the one that the visitor sent.
-
-    Raises:
-        MessageError: nobody asked, or it switches to something else, or the origin did not understand what was asked.
-    """
-    if key is None:
-        raise MessageError("101 Switching Protocols, which nobody asked for")
-    if response.upgrade is None or response.upgrade.lower() != b"websocket":
-        raise MessageError("101 without Connection: Upgrade and Upgrade: websocket")
-    accepts = [value for name, value in response.fields if name.lower() == b"sec-websocket-accept"]
-    if accepts != [accept_for(key)]:
-        raise MessageError("101 with a Sec-WebSocket-Accept that does not answer the key")

@@ -7,13 +7,15 @@ from portway.protocol.http1.fields import CRLF, VISIBLE, Field
 from portway.protocol.http1.framing import CHUNKED, Body
 from portway.protocol.http1.request import RequestHead
 from portway.protocol.http1.response import ResponseHead
+from portway.protocol.http1.upgrade import allowed_protocols
 
 _COLON = b": "
 _FIELD_CHUNKED: Field = (b"Transfer-Encoding", b"chunked")
 _FIELD_CONTINUE: Field = (b"Expect", b"100-continue")
 _FIELD_CLOSE: Field = (b"Connection", b"close")
 _FIELD_KEEP_ALIVE: Field = (b"Connection", b"keep-alive")
-_UPGRADE: tuple[Field, Field] = ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
+_FIELD_UPGRADE: Field = (b"Connection", b"Upgrade")
+_FIELD_UPGRADE_CLOSE: Field = (b"Connection", b"Upgrade, close")
 
 
 def request_lines(head: RequestHead, *, close: bool = False) -> bytes:
@@ -29,8 +31,8 @@ def request_lines(head: RequestHead, *, close: bool = False) -> bytes:
         fields.append(_FIELD_CHUNKED)
     if head.expects_continue:
         fields.append(_FIELD_CONTINUE)
-    if head.websocket_key is not None:
-        fields += _UPGRADE
+    if head.upgrade is not None:
+        fields += (_FIELD_UPGRADE, (b"Upgrade", head.upgrade))
     elif close:
         fields.append(_FIELD_CLOSE)
     return _lines([b"%b %b HTTP/1.1" % (head.method, head.target), *map(_COLON.join, fields)])
@@ -52,7 +54,10 @@ def response_bytes(head: ResponseHead, body: Body, *, keep_alive: bool, version:
         fields.append((b"Content-Length", b"%d" % head.length))
     elif body == CHUNKED:
         fields.append(_FIELD_CHUNKED)
-    if not keep_alive:
+    required = allowed_protocols(head.upgrade) if head.status == 426 and version == 11 else None
+    if required is not None:  # RFC 9110 section 15.5.22: the answer says to what
+        fields += (_FIELD_UPGRADE if keep_alive else _FIELD_UPGRADE_CLOSE, (b"Upgrade", required))
+    elif not keep_alive:
         fields.append(_FIELD_CLOSE)
     elif version == 10:
         fields.append(_FIELD_KEEP_ALIVE)
@@ -60,8 +65,9 @@ def response_bytes(head: ResponseHead, body: Body, *, keep_alive: bool, version:
 
 
 def interim_bytes(head: ResponseHead) -> bytes:
-    """Return a 1xx head; of a 101 the one that switches to websocket."""
-    return _head(b"HTTP/1.1 %d %b" % (head.status, head.reason), [*head.fields, *_UPGRADE] if head.status == 101 else head.fields)
+    """Return a 1xx head; of a 101 the one that switches to what the origin chose."""
+    switch = (_FIELD_UPGRADE, (b"Upgrade", head.upgrade)) if head.status == 101 and head.upgrade is not None else ()
+    return _head(b"HTTP/1.1 %d %b" % (head.status, head.reason), [*head.fields, *switch])
 
 
 def own_response_bytes(status: int, reason: bytes, fields: Sequence[Field]) -> bytes:

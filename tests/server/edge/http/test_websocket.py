@@ -99,8 +99,8 @@ def _first_head(sock: socket.socket, wire: bytearray, connection: int) -> Reques
 @pytest.mark.parametrize(
     "reply",
     [
-        SWITCH.replace(ACCEPT, b"AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
-        SWITCH.replace(b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n", b""),
+        SWITCH.replace(b"Upgrade: websocket\r\n", b""),
+        SWITCH.replace(b"Upgrade: websocket", b"Upgrade: websocket, h2c"),
         SWITCH.replace(b"Upgrade: websocket", b"Upgrade: h2c"),
         SWITCH.replace(b"Connection: Upgrade", b"Connection: keep-alive"),
     ],

@@ -31,7 +31,7 @@ class Asker(Protocol):
         """Route the same request anew, perhaps after a hold."""
 
     def switched(self, stream: OriginStream) -> None:
-        """Hear that the connection is a websocket from now on; `stream` changes hands."""
+        """Hear that the connection speaks another protocol from now on; `stream` changes hands."""
 
     def gone(self, status: int) -> None:
         """Break the visitor's connection: its answer cannot be completed, or it has left."""

@@ -61,7 +61,7 @@ class HttpEdge:
     ) -> None:
         """Route by `routes`; `places` are shared with other edges; `scheme` is what origins are told, `clock` tells them when.
 
-        `on_done` is told of every request and websocket that is over; streams get ids of `random_bytes` then.
+        `on_done` is told of every request and upgraded connection that is over; streams get ids of `random_bytes` then.
         """
         self.reactor = reactor
         self.settings = settings or HttpEdgeSettings()
@@ -87,7 +87,7 @@ class HttpEdge:
 
     @property
     def visitors(self) -> int:
-        """How many visitors are connected, with those that are closing and websockets."""
+        """How many visitors are connected, with those that are closing and those that were upgraded."""
         return len(self._visitors) + len(self._lingering) + len(self._relays)
 
     @property
@@ -172,7 +172,7 @@ class HttpEdge:
         Linger(self.reactor, channel, self.settings.linger_s, self._lingering)
 
     def join(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
-        """Relay between a visitor's channel and a stream, a websocket, from now on."""
+        """Relay between a visitor's channel and a stream from now on: the connection was upgraded."""
         handover = Handover(self.reactor, channel, stream, self._relay_done, scopes)
         self._relays[handover.relay] = (stream.unique_id.hex(), stream.pool.tunnel_id, address)
         to_origin, to_visitor = pending

@@ -34,7 +34,7 @@ class Edge(Protocol):
     wall: Clock
     """Seconds since 1970, for what origins are told."""
     on_done: OnDone | None
-    """Is told of every request and websocket that is over; None spares the counting."""
+    """Is told of every request and upgraded connection that is over; None spares the counting."""
 
     def route(self, host: bytes) -> tuple[str, Lease | None]:
         """Return the host that a Host value names, normalised, and who has it.

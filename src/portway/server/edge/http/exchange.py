@@ -5,8 +5,9 @@ from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import HEAD_BYTES_MAX, HeadBuffer, cut_head
 from portway.protocol.http1.framing import CHUNKED, UNTIL_END, body_for_visitor
-from portway.protocol.http1.response import INTERIM_MAX, ResponseHead, check_switch
+from portway.protocol.http1.response import INTERIM_MAX, ResponseHead
 from portway.protocol.http1.serialise import interim_bytes
+from portway.protocol.http1.upgrade import check_switch
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.answered import Answered
 from portway.server.edge.http.asked import Asked
@@ -220,7 +221,7 @@ class Exchange:
         body = response.body
         outgoing = body if body >= 0 else body_for_visitor(body, request.version)
         # What follows a refused upgrade may be frames as well as a request (threats S4): it is not read.
-        keep_alive = request.keep_alive and not self.early and outgoing != UNTIL_END and request.websocket_key is None
+        keep_alive = request.keep_alive and not self.early and outgoing != UNTIL_END and request.upgrade is None
         self._keep_alive = keep_alive
         head = answered.head(request.version, keep_alive=keep_alive)
         if 0 <= body <= len(data) - size:
@@ -290,7 +291,9 @@ class Exchange:
 
     def _switch(self, response: ResponseHead) -> None:
         """Hand both channels over to a relay, as the origin itself agreed to."""
-        check_switch(response, self._asked.request.websocket_key)
+        check_switch(self._asked.request.upgrade, response.upgrade)
+        if self._upload is not None:
+            raise MessageError("101 before it had the whole request")
         stream = self._stream
         if stream is not None and self._to_visitor(interim_bytes(response)):
             self._stream = None

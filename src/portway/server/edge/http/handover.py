@@ -49,7 +49,7 @@ class Handover:
     def abort(self) -> None:
         """Break both sides."""
         self._over = True
-        self.relay.abort("broken while switching to websocket")
+        self.relay.abort("broken while switching to another protocol")
 
     def _go_backward(self) -> None:
         if not self._over and self._flushed(self._backward):

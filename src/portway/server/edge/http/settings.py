@@ -53,7 +53,7 @@ class HttpEdgeSettings:
     """Visitors connected at the same time, of the 20,000 descriptors of a process; more get 503. `server/places.py` may allow fewer."""
 
     tell_visitors: bool = False
-    """Say of each request and websocket that is told of who the visitor was."""
+    """Say of each request and upgraded connection that is told of who the visitor was."""
 
     def __post_init__(self) -> None:
         """Refuse what could never work."""

@@ -88,7 +88,7 @@ class Visitor:
             if exchange is not None:
                 if exchange.uploading:
                     exchange.run_upload()
-                elif not self.inlet.held and asked is not None and asked.request.websocket_key is None:
+                elif not self.inlet.held and asked is not None and asked.request.upgrade is None:
                     self._look_ahead(exchange)
 
     def _look_ahead(self, exchange: Exchange) -> None:
@@ -305,7 +305,7 @@ class Visitor:
     def refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
         """Answer in the origin's place; the connection stays only when the request was `complete` and wants it to."""
         request, self._exchange = None if self._asked is None else self._asked.request, None
-        keep_alive = complete and request is not None and request.keep_alive and request.websocket_key is None
+        keep_alive = complete and request is not None and request.keep_alive and request.upgrade is None
         if request is None:
             reader = ANYBODY
         else:
@@ -319,7 +319,7 @@ class Visitor:
         self._over_to_next(keep_alive)
 
     def switched(self, stream: OriginStream) -> None:
-        """Hand the connection over to a relay: it is a websocket now."""
+        """Hand the connection over to a relay: it speaks another protocol now."""
         scopes = () if self._lease is None else self._lease.scopes
         self._note(101)
         self._exchange = self._asked = None
