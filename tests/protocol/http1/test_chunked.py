@@ -4,15 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portway.protocol.http1 import chunked
 from portway.protocol.http1.chunked import (
     EXTENSION_BYTES_MAX,
     LAST_CHUNK,
     OVERHEAD_BYTES_FREE,
     TRAILERS_BYTES_MAX,
+    WORK_MAX,
+    WORK_PER_CHUNK,
+    WORK_PER_TINY_BYTE,
     ChunkDecoder,
     encode_chunk,
 )
 from portway.protocol.http1.errors import MessageError
+from tests.protocol.http1 import chunked_reference as reference
 
 
 def decoded(wire: bytes, cuts: list[int] | None = None) -> tuple[bytes, bytes, bool]:
@@ -20,9 +25,11 @@ def decoded(wire: bytes, cuts: list[int] | None = None) -> tuple[bytes, bytes, b
     decoder, payload, rest, at = ChunkDecoder(), bytearray(), b"", 0
     for cut in [*sorted(cuts or []), len(wire)]:
         if cut > at:
-            parts, rest = decoder.feed(wire[at:cut])
-            for part in parts:
-                payload += part
+            rest = wire[at:cut]
+            while rest and not decoder.done:
+                parts, rest = decoder.feed(rest)
+                for part in parts:
+                    payload += part
             at = cut
             if decoder.done:
                 break
@@ -96,9 +103,9 @@ def test_a_size_line_is_bounded() -> None:
 
 def test_trailers_are_bounded() -> None:
     with pytest.raises(MessageError):
-        ChunkDecoder().feed(b"0\r\nA: " + b"b" * TRAILERS_BYTES_MAX)
+        decoded(b"0\r\nA: " + b"b" * TRAILERS_BYTES_MAX)
     with pytest.raises(MessageError):
-        ChunkDecoder().feed(b"0\r\n" + b"A: b\r\n" * (TRAILERS_BYTES_MAX // 6 + 1))
+        decoded(b"0\r\n" + b"A: b\r\n" * (TRAILERS_BYTES_MAX // 6 + 1))
 
 
 def test_framing_without_payload_is_bounded() -> None:
@@ -109,12 +116,93 @@ def test_framing_without_payload_is_bounded() -> None:
             decoder.feed(one)
 
 
-def test_chunks_of_one_byte_may_go_on_for_ever() -> None:
+@pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"00f\r\n0123456789abcde\r\n", b"1;e\r\nx\r\n", b"10\r\n0123456789abcdef\r\n"])
+def test_chunks_of_a_few_bytes_may_go_on_for_ever(chunk: bytes) -> None:
+    wire = chunk * 200_000
+    payload, rest, done = decoded(wire, list(range(0, len(wire), 65_536)))
+    data = chunk[chunk.index(b"\n") + 1 : -2]
+    assert (payload, rest, done) == (data * 200_000, b"", False)
+
+
+@pytest.mark.parametrize(
+    "chunk", [b"1\r\nx\r\n", b"000001\r\nx\r\n", b"1;e\r\nx\r\n", b"8;e\r\n01234567\r\n", b"10\r\n0123456789abcdef\r\n"]
+)
+def test_one_call_decodes_a_bounded_number_of_chunks(chunk: bytes) -> None:
+    wire = chunk * (65_536 // len(chunk))
     decoder = ChunkDecoder()
-    flood = b"1\r\nx\r\n" * 10_000
-    for _ in range(20):
-        payload, _ = decoder.feed(flood)
-        assert len(payload) == 10_000
+    _, rest = decoder.feed(wire)
+    decoded_bytes = len(wire) - len(rest)
+    assert decoded_bytes <= max(WORK_MAX // WORK_PER_TINY_BYTE, WORK_MAX // WORK_PER_CHUNK * len(chunk)) + 16 * len(chunk)
+    assert WORK_MAX - 16 * WORK_PER_CHUNK <= decoder.work <= WORK_MAX + 16 * WORK_PER_CHUNK
+
+
+def test_one_large_chunk_is_little_work() -> None:
+    decoder = ChunkDecoder()
+    _, rest = decoder.feed(b"ffff\r\n" + b"x" * 0xFFFF + b"\r\n")
+    assert not rest
+    assert decoder.work <= 2 * WORK_PER_CHUNK
+
+
+def test_payload_that_looks_like_framing_is_payload() -> None:
+    tiny = b"".join(b"%x\r\n%b\r\n" % (len(data), data) for data in (b"1\r\n2\r\n", b"\r\n", b"\r\n1\r\n", b"0\r\n\r\n", b"1;a\r\nb") * 50)
+    extended = tiny.replace(b"7\r\n1", b"7;1\r\n1")
+    for wire in (tiny, extended):
+        expected = reference.decode(wire + LAST_CHUNK)
+        assert decoded(wire + LAST_CHUNK) == (expected.payload, b"", True)
+
+
+@pytest.mark.parametrize(
+    "chunk", [b"1;aaa\r\nx\r\n", b"0000001\r\nx\r\n", b"2;aaaaaaaaaaa\r\nxx\r\n", b"a;" + b"e" * 75 + b"\r\n0123456789\r\n"]
+)
+@pytest.mark.parametrize("lead", [b"", b"1\r\nx\r\n" * 20, b"f\r\n0123456789abcde\r\n" * 2])
+def test_too_much_framing_is_refused_at_the_same_chunk(monkeypatch: pytest.MonkeyPatch, lead: bytes, chunk: bytes) -> None:
+    monkeypatch.setattr(chunked, "OVERHEAD_BYTES_FREE", 100)
+    accepted = []
+    for count in range(500):
+        try:
+            reference.decode(lead + chunk * count)
+        except reference.InvalidError:
+            break
+        accepted.append(count)
+    assert 10 < len(accepted) < 500
+    decoded(lead + chunk * accepted[-1])
+    with pytest.raises(MessageError, match="framing"):
+        decoded(lead + chunk * (accepted[-1] + 1))
+
+
+DATA = st.one_of(st.binary(min_size=1, max_size=20), st.text("1\r\n;0f", min_size=1, max_size=18).map(str.encode))
+WORDS = st.tuples(st.sampled_from([b"%x", b"%X", b"%04x", b"%x;e", b"%x;aa", b"%016x;", b"%x;" + b"e" * 40]), DATA, st.integers(1, 60))
+"""A chunk, and how often it comes."""
+
+
+@given(
+    words=st.lists(WORDS, max_size=5),
+    end=st.sampled_from([b"", LAST_CHUNK, b"0\r\nA: b\r\n\r\nGET", b"0;x\r\n\r\n", b"1\r\n", b"g", b"5\r\nab"]),
+    damage=st.lists(st.tuples(st.integers(0, 5000), st.sampled_from([b"", b"\r", b"\n", b"0", b"1", b"f", b";", b"x"])), max_size=2),
+    cuts=st.lists(st.integers(0, 5000), max_size=6),
+    free=st.sampled_from([0, 40, 300, 65_536]),
+)
+def test_fast_decoding_is_the_same_as_one_chunk_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[tuple[bytes, bytes, int]],
+    end: bytes,
+    damage: list[tuple[int, bytes]],
+    cuts: list[int],
+    free: int,
+) -> None:
+    monkeypatch.setattr(chunked, "OVERHEAD_BYTES_FREE", free)  # reached by small bodies, too
+    wire = b"".join((size % len(data) + b"\r\n" + data + b"\r\n") * count for size, data, count in words) + end
+    for at, byte in damage:
+        place = at % (len(wire) + 1)
+        wire = wire[:place] + byte + wire[place + 1 :]
+    cuts = [cut for cut in cuts if cut <= len(wire)]
+    try:
+        expected = reference.decode(wire)
+    except reference.InvalidError:
+        with pytest.raises(MessageError):
+            decoded(wire, cuts)
+    else:
+        assert decoded(wire, cuts) == (expected.payload, expected.rest, expected.done)
 
 
 def test_a_huge_size_is_only_a_number() -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from portway.protocol.http1.chunk_runs import DecodeRun, extended_run, plain_run
 from portway.protocol.http1.errors import MessageError
 
 EXTENSION_BYTES_MAX = 256
@@ -13,8 +14,23 @@ OVERHEAD_BYTES_FREE = 64 * 1024
 OVERHEAD_PER_BYTE = 8
 """Framing that a body may have beyond the free part: `1 CR LF x CR LF` has 5 a byte. More is an attack on our CPU (threats S2)."""
 
+WORK_PER_CHUNK = 512
+"""Work of decoding one chunk by itself, in bytes copied; measured 0.6 µs."""
+WORK_PER_TINY_BYTE = 16
+"""Work of decoding a byte within a run of tiny chunks, in bytes copied; measured 26 ns."""
+WORK_MAX = 256 * 1024
+"""Work of one `feed`: at most 512 chunks, or 16 KiB of tiny ones, so about 0.5 ms whatever the peer sends."""
+
 LAST_CHUNK = b"0\r\n\r\n"
 """What ends a body that we write: no trailers."""
+
+_RUN_BYTES_LEAST = 64
+"""A shorter run costs more than its chunks one by one: the next ones are read one by one."""
+_CHUNKS_AT_A_TIME = 16
+"""Chunks read one by one before a run is looked for again."""
+_SIZES = {spelling: size for size in range(1, 256) for spelling in (b"%x" % size, b"%X" % size)}
+_COPY_BYTES_MAX = 1024
+"""Payload up to here is cheaper to copy than to refer to."""
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]{0,%d})?\r\n" % EXTENSION_BYTES_MAX)
 _SIZE_LINE_SO_FAR = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]{0,%d})?\r?" % EXTENSION_BYTES_MAX)
@@ -29,9 +45,12 @@ class ChunkDecoder:
 
     Extensions and trailers are dropped. Everything that is not exactly the grammar is an error: no white space, no bare
     LF, no `0x`, no sign.
+
+    Whole chunks are decoded by a short loop, and runs of tiny ones by regular expressions. Both only ever accept: what
+    they leave (an incomplete chunk, the last one, an error) is read again by the state machine, which decides.
     """
 
-    __slots__ = ("_chunks", "_left", "_line", "_overhead", "_payload", "_state", "_trailers")
+    __slots__ = ("_left", "_line", "_overhead", "_payload", "_state", "_trailers", "work")
 
     def __init__(self) -> None:
         """Stand before the first chunk."""
@@ -41,15 +60,19 @@ class ChunkDecoder:
         self._overhead = 0
         self._payload = 0
         self._trailers = 0
-        self._chunks = 0
+        self.work = 0
+        """Work of the last `feed`, in bytes copied."""
 
     @property
     def done(self) -> bool:
         """True once the last chunk and its empty line were read."""
         return self._state == _DONE
 
-    def feed(self, data: bytes) -> tuple[list[memoryview], bytes]:
-        """Return the payload in `data`, and what follows the body's end (empty until `done`).
+    def feed(self, data: bytes) -> tuple[list[bytes | memoryview], bytes]:
+        """Return the payload in `data`, and what was not decoded.
+
+        That is what follows the body's end when `done`; otherwise the call has used up WORK_MAX, and the rest is to be
+        fed again.
 
         Raises:
             MessageError: not the chunked coding, or too much framing for too little payload.
@@ -57,16 +80,21 @@ class ChunkDecoder:
         if self._line:
             data = self._line + data
             self._line = b""
-        view = memoryview(data)
-        payload: list[memoryview] = []
+        payload: list[bytes | memoryview] = []
         at, end = 0, len(data)
-        while at < end and self._state != _DONE:
+        self.work = 0
+        while at < end and self._state != _DONE and self.work < WORK_MAX:
+            if self._state == _SIZE:
+                at = self._whole_chunks(data, at, payload)
+                if at == end or self.work >= WORK_MAX:
+                    break
             before = at
+            self.work += WORK_PER_CHUNK
             if self._state == _SIZE:
                 at = self._size_line(data, at)
             elif self._state == _DATA:
                 at = min(end, before + self._left)
-                payload.append(view[before:at])
+                payload.append(memoryview(data)[before:at])
                 self._left -= at - before
                 self._payload += at - before
                 if not self._left:
@@ -80,6 +108,54 @@ class ChunkDecoder:
                 self._line = data[before:]
                 return payload, b""
         return payload, data[at:]
+
+    def _whole_chunks(self, data: bytes, at: int, payload: list[bytes | memoryview]) -> int:
+        """Decode whole chunks from `at` on, as long as there are some and work is left; return where the next one begins."""
+        while self.work < WORK_MAX:
+            before = at
+            at = self._tiny_chunks(plain_run, data, at, payload)
+            if at - before < _RUN_BYTES_LEAST:
+                at = self._tiny_chunks(extended_run, data, at, payload)
+            if at - before >= _RUN_BYTES_LEAST:
+                continue
+            before = at
+            at = self._next_chunks(data, at, payload)
+            if at == before:
+                break
+        return at
+
+    def _tiny_chunks(self, decode_run: DecodeRun, data: bytes, at: int, payload: list[bytes | memoryview]) -> int:
+        """Decode a run of tiny chunks, none of which can have too much framing before it; return where it ends."""
+        spare = OVERHEAD_BYTES_FREE + OVERHEAD_PER_BYTE * self._payload - self._overhead
+        pieces, end = decode_run(data, at, max(0, min(spare, (WORK_MAX - self.work) // WORK_PER_TINY_BYTE)))
+        if end > at:
+            self.work += (end - at) * WORK_PER_TINY_BYTE
+            self._payload += len(pieces)
+            self._overhead += end - at - len(pieces)
+            payload.append(pieces)
+        return end
+
+    def _next_chunks(self, data: bytes, at: int, payload: list[bytes | memoryview]) -> int:
+        """Decode up to _CHUNKS_AT_A_TIME whole chunks of any size; return where the next one begins."""
+        match, size_of = _SIZE_LINE.match, _SIZES.get
+        received, overhead, first = self._payload, self._overhead, len(payload)
+        for _ in range(_CHUNKS_AT_A_TIME):
+            line = match(data, at)
+            if line is None:
+                break
+            size = size_of(line[1]) or int(line[1], 16)
+            start = line.end()
+            stop = start + size
+            framing = overhead + start - at + 2
+            if data[stop : stop + 2] != b"\r\n" or framing > OVERHEAD_BYTES_FREE + OVERHEAD_PER_BYTE * received or not size:
+                break
+            overhead = framing
+            received += size
+            payload.append(data[start:stop] if size <= _COPY_BYTES_MAX else memoryview(data)[start:stop])
+            at = stop + 2
+        self._payload, self._overhead = received, overhead
+        self.work += WORK_PER_CHUNK * (len(payload) - first)
+        return at
 
     def _size_line(self, data: bytes, at: int) -> int:
         """Read a chunk's size; return where its data begins, or -1 when the line is incomplete."""

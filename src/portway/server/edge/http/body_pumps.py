@@ -4,7 +4,7 @@ from enum import IntEnum
 
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.gate import Quota
-from portway.engine.pumps import LARGE_READ_BYTES
+from portway.engine.pumps import LARGE_READ_BYTES, READ_COST_BYTES
 from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.errors import BrokenChannel
 from portway.protocol.http1.chunked import LAST_CHUNK, ChunkDecoder, encode_chunk
@@ -18,8 +18,6 @@ CODED_BYTES = 64 * 1024
 """How much of a coded body is taken apart at a time: copied twice, and kept when the sink takes less."""
 CODED_BYTES_LEAST = 1024
 """The least of it, however little room there is: each piece gets a chunk of its own."""
-CHUNK_COST_BYTES = 256
-"""What taking a chunk apart costs, in bytes copied: a flood of tiny chunks ends its turn as soon as a fat body does."""
 
 
 class Flow(IntEnum):
@@ -219,14 +217,20 @@ class CodedPump:
         return Flow.WAITS_FOR_SINK
 
     def _recode(self, view: memoryview) -> int:
-        """Take a piece apart and send it on; return what that cost, in bytes."""
+        """Take a piece apart and send it on; return that work, in bytes copied."""
         data = bytes(view)
-        payload, rest = ([memoryview(data)], b"") if self._decoder is None else self._decoder.feed(data)
+        work = len(data) + READ_COST_BYTES
+        payload: list[bytes | memoryview]
+        if self._decoder is None:
+            payload, rest = [data], b""
+        else:
+            payload, rest = self._decoder.feed(data)
+            work += self._decoder.work
         self._inlet.used(len(data) - len(rest))
         self._pass_on(payload)
-        return len(data) + CHUNK_COST_BYTES * len(payload)
+        return work
 
-    def _pass_on(self, payload: list[memoryview]) -> None:
+    def _pass_on(self, payload: list[bytes | memoryview]) -> None:
         """Send `payload` in the sink's framing."""
         if self.quota is not None:
             payload = self._within(self.quota, payload)
@@ -244,9 +248,9 @@ class CodedPump:
             if data:
                 self._outlet.write(data)
 
-    def _within(self, quota: Quota, payload: list[memoryview]) -> list[memoryview]:
+    def _within(self, quota: Quota, payload: list[bytes | memoryview]) -> list[bytes | memoryview]:
         """Return what of `payload` may still pass; what is too much of it ends the body here."""
-        passing = []
+        passing: list[bytes | memoryview] = []
         for piece in payload:
             part = piece[: quota.left]
             if len(part) < len(piece):
@@ -255,7 +259,7 @@ class CodedPump:
             passing.append(part)
         return passing
 
-    def _finish(self, payload: list[memoryview]) -> None:
+    def _finish(self, payload: list[bytes | memoryview]) -> None:
         """Send the last of the payload and the body's end."""
         self._finished = True
         lead, self._lead = self._lead, b""
