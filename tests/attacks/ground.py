@@ -4,18 +4,22 @@ import contextlib
 import os
 import select
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from portway.protocol.join_string import JoinString, parse
 from tests.kit.blocking_link import BlockingLink, agent_context, linked
 from tests.kit.programs import Program
+
+N = TypeVar("N", int, float)
+T = TypeVar("T", bound=AbstractContextManager[Any])
 
 LOOPBACK = "127.0.0.1"
 AGENT_START_S = 20.0
@@ -45,6 +49,8 @@ class Ground:
     agents_port: int
     join_text: str
     """Of the attacker's own tenant."""
+    neighbours_join_text: str
+    """Of another tenant, for scripts that ask what it notices."""
     sources: str
     """The first two numbers of addresses that nobody else uses, below 127."""
     source_path: str
@@ -70,7 +76,7 @@ class Ground:
         """Time that is left."""
         return max(0.0, self.until - time.monotonic())
 
-    def size(self, full: int, small: int) -> int:
+    def size(self, full: N, small: N) -> N:
         """Return one of two sizes."""
         return small if self.small else full
 
@@ -91,12 +97,14 @@ class Ground:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._stack.enter_context(sock)
 
-    def visitors(self, count: int, sources: int = 1) -> list[socket.socket]:
-        """Return as many visitors as are let in, up to `count`, from so many addresses."""
+    def visitors(self, count: int, sources: int = 1, first: bytes = b"") -> list[socket.socket]:
+        """Return as many visitors as are let in, up to `count`, from so many addresses; each has sent `first`."""
         found = []
         for number in range(count):
             with contextlib.suppress(OSError):
-                found.append(self.visitor(number % sources))
+                sock = self.visitor(number % sources)
+                sock.sendall(first)
+                found.append(sock)
         return found
 
     def stranger(self, number: int = 0) -> socket.socket:
@@ -107,11 +115,18 @@ class Ground:
         """Return a link that has not logged in."""
         return self._stack.enter_context(BlockingLink(LOOPBACK, self.agents_port, source=self.source(number), context=CONTEXT))
 
-    def member(self, number: int = 0, identity: bytes = b"m") -> BlockingLink:
-        """Return a link of a hostile agent that has logged in."""
-        link = self._stack.enter_context(linked(self.join, source=self.source(number)))
-        link.log_in(self.join, identity.ljust(32, b"."))
-        return link
+    def member(self, number: int = 0, identity: str = "m") -> BlockingLink:
+        """Return a link of a hostile agent that has logged in, from an address of its own by `number`."""
+        return self.keep(member_of(self.join, self.source(number), identity))
+
+    def neighbour(self) -> BlockingLink:
+        """Return a link of an honest agent of another tenant."""
+        return self.keep(member_of(parse(self.neighbours_join_text), "", "honest"))
+
+    def keep(self, thing: T) -> T:
+        """Enter something whose end is the ground's."""
+        self._stack.enter_context(thing)
+        return thing
 
     def agent(self, *words: str, name: str = "agent") -> tuple[Program, str]:
         """Start a real agent, `portway http 3000 …`; return it with the host that it got."""
@@ -149,7 +164,7 @@ class Ground:
                         count = sock.send(view[at[number] :])
                         at[number] = (at[number] + count) % len(payload)
                         pushed.taken[place[number]] += count
-                except BlockingIOError:
+                except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     continue
                 except OSError:
                     poll.unregister(number)
@@ -159,9 +174,8 @@ class Ground:
         return pushed
 
     def watch(self, sockets: Iterable[socket.socket], seconds: float | None = None) -> list[tuple[float, bytes]]:
-        """Wait for sockets to be closed, until time is up or all are; return for each when, and its first bytes if any came."""
+        """Wait for sockets to be answered or closed, until time is up or all are; return for each when, and what came."""
         open_now = {sock.fileno(): sock for sock in sockets}
-        heard = dict.fromkeys(open_now, b"")
         poll = select.poll()
         for number, sock in open_now.items():
             sock.setblocking(False)
@@ -173,15 +187,13 @@ class Ground:
             for number, _ in poll.poll(1000 * (end - now)):
                 try:
                     piece = open_now[number].recv(4096)
-                    heard[number] += piece[: 4096 - len(heard[number])]
-                except BlockingIOError:
+                except (BlockingIOError, ssl.SSLWantReadError):
                     continue
                 except OSError:
                     piece = b""
-                if not piece:
-                    poll.unregister(number)
-                    del open_now[number]
-                    found.append((time.monotonic() - start, heard[number]))
+                poll.unregister(number)
+                del open_now[number]
+                found.append((time.monotonic() - start, piece))
         return found
 
     def every(self, interval_s: float) -> Iterator[int]:
@@ -197,6 +209,17 @@ class Ground:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def member_of(join: JoinString, source: str, identity: str) -> BlockingLink:
+    """Return a link that has logged in."""
+    link = linked(join, source=source)
+    try:
+        link.log_in(join, identity.encode().ljust(32, b"."))
+    except BaseException:
+        link.close()
+        raise
+    return link
 
 
 CONTEXT = agent_context()

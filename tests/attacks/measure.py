@@ -74,6 +74,7 @@ def attack_task(attack: Attack, site: Site, number: int, home: Path, *, small: b
         "http_port": site.http_port,
         "agents_port": site.agents_port,
         "join_text": site.attackers_join_text,
+        "neighbours_join_text": site.neighbours_join_text,
         "sources": f"127.{100 + number % 100}",
         "source_path": str(site.source),
         "home": str(home),

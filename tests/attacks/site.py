@@ -18,7 +18,7 @@ from tests.e2e.world import steady_ports
 from tests.kit.programs import SOURCES, Finished, Program
 
 START_S = 30.0
-INNOCENT, ATTACKER = "innocent", "mallory"
+INNOCENT, ATTACKER, NEIGHBOUR = "innocent", "mallory", "neighbour"
 TCP_PORTS = 8
 
 
@@ -56,8 +56,8 @@ class Site:
             self.server = self.start(*words, *flags, name="server", descriptors=descriptors)
             self.server.expect("they dial", START_S)
             pin(self.server.pid, server_cores())
-            made = [self.start("token", "create", name, "--data", str(self.home / "server")) for name in (INNOCENT, ATTACKER)]
-            self.join_text, self.attackers_join_text = (_join(one.wait(START_S)) for one in made)
+            made = [self.start("token", "create", name, "--data", str(self.home / "server")) for name in (INNOCENT, ATTACKER, NEIGHBOUR)]
+            self.join_text, self.attackers_join_text, self.neighbours_join_text = (_join(one.wait(START_S)) for one in made)
             if sink:
                 run_when_idle(self.server.pid)
         except BaseException:

@@ -13,7 +13,7 @@ from portway.protocol.control.framing import MEMBER_BYTES_MAX, MessageReader
 from portway.protocol.control.messages import Challenge, Claim, Granted, Hello, Message, Proof, Welcome, decode_message, encode_message
 from portway.protocol.join_string import JoinString
 from portway.protocol.scram import ScramClient, certificate_binding, fresh_nonce
-from tests.kit.yamux_wire import ACK, DATA, PING, SYN, Frame, data, ping, read_frames, update
+from tests.kit.yamux_wire import ACK, DATA, INITIAL_WINDOW, PING, SYN, WINDOW_UPDATE, Frame, data, ping, read_frames, update
 
 M = TypeVar("M")
 CONTROL = 2
@@ -62,6 +62,8 @@ class BlockingLink:
         self.frames: deque[Frame] = deque()
         """What came beside the control stream, pings left out."""
         self.answers_pings = True
+        self.control_credit = INITIAL_WINDOW
+        """How much more may be sent on the control stream."""
 
     @property
     def binding(self) -> bytes | None:
@@ -82,7 +84,12 @@ class BlockingLink:
 
     def say(self, message: Message) -> None:
         """Send a control message."""
-        self.send(data(CONTROL, encode_message(message)))
+        self.say_bytes(encode_message(message))
+
+    def say_bytes(self, framed: bytes) -> None:
+        """Send what may be a message on the control stream; keeping to its window is the caller's."""
+        self.control_credit -= len(framed)
+        self.send(data(CONTROL, framed))
 
     def read_some(self) -> None:
         """Read once, and sort what came; pings are answered.
@@ -102,6 +109,8 @@ class BlockingLink:
             elif frame.type == DATA and frame.stream_id == CONTROL:
                 self._messages.extend(map(decode_message, self._reader.feed(frame.body)))
                 self.send(update(CONTROL, len(frame.body)))
+            elif frame.type == WINDOW_UPDATE and frame.stream_id == CONTROL:
+                self.control_credit += frame.length
             else:
                 self.frames.append(frame)
 
