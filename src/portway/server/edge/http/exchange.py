@@ -26,8 +26,8 @@ class Exchange:
     Both ways stream with back-pressure; what is kept is a head of at most 32 KiB each way, and what a pump keeps
     (`body_pumps`). Nothing of it outlives the exchange.
 
-    The stream is given back only when the request was out before the answer began, and both ended by their own
-    framing. Whatever else happens, it is reset.
+    The stream is given back only when nothing of this exchange can be left in it (`policy.is_shareable`) and both sides
+    ended by their own framing. Otherwise it ends: properly when the request was complete, with a reset when it was not.
     """
 
     __slots__ = (
@@ -277,16 +277,16 @@ class Exchange:
 
     def _finish(self) -> None:
         """The answer is complete."""
-        response, stream = self._response, self._stream
+        response, stream, upload = self._response, self._stream, self._upload
         self._stream = self._upload = self._download = None
         if response is None or stream is None:
             return
-        if self.early:
-            stream.abort()
-        elif not response.keep_alive or response.body == UNTIL_END or self._asked.body_unexpected:
-            stream.leave()
-        else:
+        if upload is not None:
+            stream.abort()  # a proper end would let the part of the request that it has look like the whole
+        elif self._asked.shareable and response.keep_alive and response.body != UNTIL_END:
             self._pool.give_back(stream)
+        else:
+            stream.leave()
         self._visitor.answered(response.status, keep_alive=self._keep_alive)
 
     def _switch(self, response: ResponseHead) -> None:

@@ -91,7 +91,10 @@ class OriginStream:
             return False
 
     def leave(self) -> None:
-        """End properly, which the origin sees as an end and not as a break."""
+        """End properly, which the origin sees as an end and not as a break; break off where part of a request was not sent."""
+        if self.outlet.rest is not None:
+            self.abort()
+            return
         self._forget()
         Farewell(self._reactor, self.inlet, self.pool.farewells)
 

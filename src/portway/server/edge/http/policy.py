@@ -7,9 +7,6 @@ from portway.protocol.stream_status import StreamStatus
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110 section 9.2.2)."""
 
-_MEANT_FOR_BODIES = frozenset({b"POST", b"PUT", b"PATCH", b"QUERY", b"PROPFIND", b"PROPPATCH", b"REPORT", b"SEARCH"})
-"""Methods whose body no origin overlooks."""
-
 _ANSWER_TO = {
     StreamStatus.REFUSED: "origin_unreachable",
     StreamStatus.UNRESOLVABLE: "origin_unreachable",
@@ -25,12 +22,14 @@ def is_repeatable(request: RequestHead) -> bool:
     return request.body == NO_BODY and request.method in _IDEMPOTENT
 
 
-def may_overlook_body(request: RequestHead) -> bool:
-    """Return whether an origin could ignore the request's body and read it as the next request.
+def is_shareable(request: RequestHead) -> bool:
+    """Return whether the connection that carried a request may carry another visitor's afterwards (ADR 0015).
 
-    Its connection is not used again then: the next request would be another visitor's (threats S3, "CL.0").
+    Not after a body: no origin tells whether it has read one, and what it has not read is the next request to it. Not
+    after HEAD: programs that answer it with a body are common, and that body would be the next answer. Not after a
+    refused upgrade, whose origin may have gone on to another protocol.
     """
-    return request.body != NO_BODY and request.method not in _MEANT_FOR_BODIES
+    return request.body == NO_BODY and request.method != b"HEAD" and request.upgrade is None
 
 
 def answer_to(status: StreamStatus) -> str:

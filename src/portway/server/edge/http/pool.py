@@ -95,11 +95,8 @@ class TunnelPool:
     def give_back(self, stream: OriginStream) -> None:
         """Keep a stream whose last exchange ended cleanly on both ways, if it is dry and there is room for it."""
         stream.user = None
-        if stream.outlet.rest is not None:
-            stream.abort()  # answered before it had the whole request
-            return
         full = len(self._idle) >= self._settings.pool_idle_max and not self.line
-        if self._retired or full or stream.leaving or not stream.is_dry():
+        if self._retired or full or stream.leaving or stream.outlet.rest is not None or not stream.is_dry():
             stream.leave()
             return
         stream.idle_since = self._reactor.now
