@@ -58,7 +58,7 @@ class AgentSession:
         self._tasks: asyncio.TaskGroup
         self._listeners: set[asyncio.Task[None]] = set()
         self._keeper: LinkKeeper
-        self._over: asyncio.Future[PortwayError]
+        self._over: asyncio.Future[PortwayError] | None = None
 
     @property
     def lived_s(self) -> float:
@@ -103,20 +103,26 @@ class AgentSession:
 
     async def _hold(self, login: Login) -> PortwayError:
         """Converse on all links, and return why the session is over."""
-        self._over = asyncio.get_running_loop().create_future()
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            self._keeper = LinkKeeper(self._needs, self, login, self._budgets, tasks)
-            self._listen_on(self.links[0])
-            self._ask()
-            self._keeper.start()
-            self._needs.reactor.call_later(MEASURE_EVERY_S, self._measure)
-            try:
-                return await self._over
-            finally:
-                self._keeper.stop()
-                for listener in self._listeners:
-                    listener.cancel()
+        over: asyncio.Future[PortwayError] = asyncio.get_running_loop().create_future()
+        self._over = over
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self._keeper = LinkKeeper(self._needs, self, login, self._budgets, tasks)
+                self._listen_on(self.links[0])
+                self._ask()
+                self._keeper.start()
+                self._needs.reactor.call_later(MEASURE_EVERY_S, self._measure)
+                try:
+                    return await over
+                finally:
+                    self._keeper.stop()
+                    for listener in self._listeners:
+                        listener.cancel()
+        finally:
+            # Each of them holds this session, and with it the links of a lost one, until a collector comes.
+            self._over = None
+            del self._keeper, self._tasks
 
     # Links come and go.
 
@@ -171,7 +177,7 @@ class AgentSession:
             self._ask()
 
     def _end(self, error: PortwayError) -> None:
-        if not self._over.done():
+        if self._over is not None and not self._over.done():
             self._over.set_result(error)
 
     # The conversation.

@@ -105,6 +105,7 @@ class AgentLink:
     def close(self, reason: str) -> None:
         """End it; may be called twice."""
         self.mux.close(reason)
+        self.stream.close()
 
     def _hinted(self, reason: str) -> str:
         """Return a reason for a person: an end that never answered a ping may be no Portway server at all."""

@@ -53,7 +53,7 @@ class LinkKeeper:
         self._opening = False
         self._numbers = 1
         self._moved = 0
-        self._asked: tuple[AskTicket, asyncio.Future[Ticket]] | None = None
+        self._asked: tuple[AskTicket, asyncio.Future[Ticket | Refused]] | None = None
         self._parting: set[AgentLink] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._over = False
@@ -75,10 +75,7 @@ class LinkKeeper:
             return False
         _, answer = self._asked
         if not answer.done():
-            if isinstance(message, Ticket):
-                answer.set_result(message)
-            else:
-                answer.set_exception(error_of(message))
+            answer.set_result(message)
         return True
 
     def ask_again(self) -> None:
@@ -150,7 +147,7 @@ class LinkKeeper:
     async def _ticket(self) -> Ticket:
         """Return a ticket for one more link."""
         request = AskTicket(id=self._needs.claims.new_request_id())
-        answer: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Ticket | Refused] = asyncio.get_running_loop().create_future()
         self._asked = (request, answer)
         try:
             async with asyncio.timeout(TICKET_S_MAX):
@@ -158,11 +155,14 @@ class LinkKeeper:
                     self._session.send(request)
                 except UnavailableError:
                     pass  # the control link is being lost; the next one will be asked
-                return await answer
+                message = await answer
         except TimeoutError:
             raise UnavailableError(f"no ticket for a further link came within {TICKET_S_MAX:g} s") from None
         finally:
             self._asked = None
+        if isinstance(message, Refused):
+            raise error_of(message)
+        return message
 
     async def _part(self, link: AgentLink) -> None:
         """Say good-bye on a link that has no visitors and gets none; whoever listens there finds its end."""

@@ -40,7 +40,8 @@ class TlsChannel(Channel):
     SSLContext is kept for the life of the channel (CPython's sni_callback use-after-free, CVE-2026-19445).
 
     Buffers: ciphertext that the kernel did not take (what one `send` made, the only one until it is gone), ciphertext
-    in hand (one feed), and plaintext that had to be taken out of the way of close_notify (one feed).
+    in hand (one feed), and plaintext that had to be taken out of the way of close_notify (one feed). OpenSSL's own are
+    freed by `close` and `abort`, whoever still holds the channel.
     """
 
     __slots__ = (
@@ -68,23 +69,17 @@ class TlsChannel(Channel):
         self._sock = sock
         self._context = context
         context.options &= ~_CUT_IS_END
-        self._incoming = ssl.MemoryBIO()
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordFeed(self._incoming)
-        self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname)
         self._feed_bytes, self._full_feed_bytes = FEED_VISITOR_BYTES, min(feed_bytes, TLS_HELPING_BYTES)  # the first for the handshake
         self._cipher: memoryview | None = None
         self._kept_plain = bytearray()
-        self._coming = False
         self._on_handshake: HandshakeDone | None = None
         self._linger: Timer | None = None
-        self._dry = False
-        self._blocked = False
-        self._hung_up = False
-        self._ended = False
+        self._coming = self._dry = self._blocked = self._hung_up = self._ended = False
         self._failure = ""  # why it has ended, if not properly: OpenSSL says so once, with the record in hand
-        self._shut = False
-        self._closed = False
+        self._shut = self._closed = False
         reactor.watch(sock.fileno(), self._on_events)
 
     def __repr__(self) -> str:
@@ -96,7 +91,9 @@ class TlsChannel(Channel):
         return self._tls.selected_alpn_protocol()
 
     def peer_certificate_der(self) -> bytes | None:
-        """Return the peer's certificate after the handshake, or None if it sent none."""
+        """Return the peer's certificate after the handshake, or None if it sent none; raises BrokenChannel once this is closed."""
+        if self._closed:
+            raise BrokenChannel("this end is closed")
         return self._tls.getpeercert(binary_form=True)
 
     def handshake(self, on_done: HandshakeDone) -> None:
@@ -182,10 +179,12 @@ class TlsChannel(Channel):
 
     def abort(self) -> None:
         """Close with RST."""
-        if not self._closed or self._linger is not None:
-            on_last_close(self._sock, RESET_ON_CLOSE)
+        if not self._closed:
             self._retire()
-            self._discard()
+        elif self._linger is None:
+            return
+        on_last_close(self._sock, RESET_ON_CLOSE)
+        self._discard()
 
     def close(self) -> None:
         """Close the socket, once ciphertext in hand has gone out (10 s at most)."""
@@ -203,14 +202,17 @@ class TlsChannel(Channel):
         self.readable = False
         self._closed = True
         self._on_handshake = None
+        self._kept_plain = bytearray()
+        del self._tls, self._incoming, self._records
 
     def _discard(self) -> None:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
         self._cipher = None
-        if self._sock.fileno() >= 0:
-            self._reactor.discard(self._sock)
+        self._blocked = False
+        del self._outgoing
+        self._reactor.discard(self._sock)
 
     def _decrypt(self, buffer: memoryview, at: int) -> int:
         """Fill `buffer` from `at` with the records in hand, and notice the end or a failure; return how far it is filled then."""
@@ -353,9 +355,10 @@ class TlsChannel(Channel):
             self._blocked = False
             self._cipher = None
             self.readable = True
-            self.on_broken()
             if self._closed:
                 self._discard()
+            else:
+                self.on_broken()
             return
         if not self._blocked:
             if self._closed:
@@ -385,11 +388,11 @@ class TlsChannel(Channel):
             self._send_cipher()
         except ssl.SSLError as exc:
             failure = BrokenChannel(f"TLS handshake failed: {words_of(exc)}")
-            failure.__cause__ = exc
+            failure.__cause__ = exc.with_traceback(None)  # which has this frame, and that has `failure`: a cycle
             with suppress(BrokenChannel):  # the alert is a courtesy
                 self._send_cipher()
         except BrokenChannel as exc:
-            failure = exc
+            failure = BrokenChannel(str(exc))  # without its traceback, for the same reason
         self._on_handshake = None
         self._records.in_vain = 0
         self._feed_bytes = self._full_feed_bytes

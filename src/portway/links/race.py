@@ -27,14 +27,17 @@ async def connect_first(reactor: Reactor, addresses: Sequence[NumericAddress], t
     """
     race = _Race(reactor, alternating(addresses), timeout_s)
     try:
-        return await race.winner
+        outcome = await race.winner
     except asyncio.CancelledError:
         winner = race.winner
-        if winner.done() and not winner.cancelled() and winner.exception() is None:
-            reactor.discard(winner.result())  # it connected in the very moment in which we were told to stop
+        if winner.done() and not winner.cancelled() and isinstance(outcome := winner.result(), socket.socket):
+            reactor.discard(outcome)  # it connected in the very moment in which we were told to stop
         raise
     finally:
         race.stop()
+    if isinstance(outcome, str):
+        raise UnavailableError(outcome)
+    return outcome
 
 
 def alternating(addresses: Sequence[NumericAddress]) -> list[NumericAddress]:
@@ -45,11 +48,11 @@ def alternating(addresses: Sequence[NumericAddress]) -> list[NumericAddress]:
 
 
 class _Race:
-    """All attempts on the way to one connection; the first that stands stops the others."""
+    """All attempts on the way to one connection; the first that stands stops the others. `winner` is a socket, or why there is none."""
 
     def __init__(self, reactor: Reactor, addresses: Sequence[NumericAddress], timeout_s: float) -> None:
         """Start with the first address at once."""
-        self.winner: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        self.winner: asyncio.Future[socket.socket | str] = asyncio.get_running_loop().create_future()
         self._reactor = reactor
         self._timeout_s = timeout_s
         self._addresses = addresses
@@ -66,6 +69,7 @@ class _Race:
             self._timer.cancel()
         for attempt in self._attempts:
             attempt.cancel()
+        self._attempts.clear()
 
     def _next(self) -> None:
         if self._timer is not None:
@@ -85,7 +89,7 @@ class _Race:
             if self.winner.done():
                 return
             if len(self._failures) == len(self._addresses):
-                self.winner.set_exception(UnavailableError("; ".join(self._failures[each] for each in sorted(self._failures))))
+                self.winner.set_result("; ".join(self._failures[each] for each in sorted(self._failures)))
             self._next()
         elif self.winner.done():
             self._reactor.discard(outcome)

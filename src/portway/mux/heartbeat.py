@@ -1,10 +1,13 @@
 """Is the other end of a link still there, and how far away is it? Pings that race a deadline; no I/O, no clock."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 RTT_WINDOW_S = 30.0
 """The lowest round trip is that of the last 30 s: paths change, queues come and go."""
+CALLBACKS_MAX = 64
+"""Pings whose answer is waited for by somebody else than this heartbeat: probes of claims, speed tests. A few at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,7 @@ class Heartbeat:
         self.heard_at = now
         self._ping_at = now
         self._asked: dict[int, float] = {}
+        self._callbacks: dict[int, Callable[[float], None]] = {}
         self._next_value = 1
         self._samples: deque[tuple[float, float]] = deque(maxlen=64)
 
@@ -36,14 +40,17 @@ class Heartbeat:
         """Return the value to ping with if it is time to."""
         return self.ask(now) if now >= self._ping_at else None
 
-    def ask(self, now: float) -> int:
-        """Return the value of a ping that is sent now."""
+    def ask(self, now: float, on_pong: Callable[[float], None] | None = None) -> int:
+        """Return the value of a ping that is sent now; `on_pong` is called with the round trip in seconds, if it is answered."""
         self._ping_at = now + self._settings.ping_every_s
         value = self._next_value
         self._next_value = value % 0xFFFFFFFF + 1
         self._asked[value] = now
         for old in [known for known, asked_at in self._asked.items() if now - asked_at > self._settings.silence_s_max]:
             del self._asked[old]
+            self._callbacks.pop(old, None)
+        if on_pong is not None and len(self._callbacks) < CALLBACKS_MAX:
+            self._callbacks[value] = on_pong
         return value
 
     def answered(self, value: int, now: float) -> float | None:
@@ -52,7 +59,14 @@ class Heartbeat:
         if asked_at is None:
             return None
         self._samples.append((now, now - asked_at))
+        on_pong = self._callbacks.pop(value, None)
+        if on_pong is not None:
+            on_pong(now - asked_at)
         return now - asked_at
+
+    def forget_callbacks(self) -> None:
+        """Call nobody any more: the link is lost."""
+        self._callbacks.clear()
 
     def rtt_s(self, now: float) -> float | None:
         """Return the lowest round trip of the last 30 s, or the last one known."""

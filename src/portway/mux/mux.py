@@ -41,6 +41,10 @@ CHECK_EVERY_S = 1.0
 log = logging.getLogger("portway.mux")
 
 
+def _ignore(_news: object) -> None:
+    """Stand in for whoever has been told that the link is lost."""
+
+
 class Mux:
     """Streams over one link, until the link is lost.
 
@@ -91,13 +95,11 @@ class Mux:
         """Plaintext bytes sent on the link, headers included."""
         self._unsent: memoryview | None = None
         self._undecoded: memoryview | None = None
-        self._queued = False
+        self._queued = self._reading_paused = False
         self._waiting: deque[MuxChannel] = deque()
         self._waiting_set: set[MuxChannel] = set()
         self._bulk_sender: MuxChannel | None = None
         self._shared_until = 0.0
-        self._reading_paused = False
-        self._pongs: dict[int, Callable[[float], None]] = {}
         self._heartbeat = Heartbeat(settings.heartbeat, clock())
         self._timer: Timer | None = None
         self._beat_at = clock()
@@ -141,10 +143,8 @@ class Mux:
 
     def ping(self, on_pong: Callable[[float], None]) -> None:
         """Ping now; `on_pong` gets the round trip in seconds when the peer answers, else nothing."""
-        value = self._heartbeat.ask(self.precise_now())
-        if len(self._pongs) < 64:
-            self._pongs[value] = on_pong
-        self.session.ping(value)
+        if not self.lost:
+            self.session.ping(self._heartbeat.ask(self.precise_now(), on_pong))
 
     def share(self, first: "Mux") -> None:
         """Keep out of the budget of another link of the session, and grow out of its budget from the next stream on."""
@@ -342,11 +342,8 @@ class Mux:
 
     def _answered(self, value: int) -> None:
         now = self.precise_now()
-        round_trip_s = self._heartbeat.answered(value, now)
+        self._heartbeat.answered(value, now)
         self.session.rtt_s = self._heartbeat.rtt_s(now)
-        on_pong = self._pongs.pop(value, None)
-        if on_pong is not None and round_trip_s is not None:
-            on_pong(round_trip_s)
 
     def _beat(self) -> None:
         if self.lost:
@@ -381,12 +378,15 @@ class Mux:
         if self._timer is not None:
             self._timer.cancel()
         self._undecoded = None
-        self._pongs.clear()
+        self._heartbeat.forget_callbacks()
+        self._bulk_sender = None
         self._waiting.clear()
         self._waiting_set.clear()
         self.session.lose()
         self._say_farewell()
-        self._on_lost(reason)
+        self._unsent, self.session.out = None, bytearray()  # large, and this mux may be held for a while yet
+        on_lost, self._on_lost, self._on_stream = self._on_lost, _ignore, _ignore
+        on_lost(reason)
 
     def _say_farewell(self) -> None:
         """Send GoAway and whatever else is owed, as far as the link takes it at once, then its end."""

@@ -16,6 +16,10 @@ _MISSED_MAX = 1_000_000
 """What one message may say (messages.Count)."""
 
 
+def _tell_nobody(_activity: Activity) -> None:
+    """Stand in for a session that is over."""
+
+
 class ActivityBatch:
     """Gathers finished requests of one session, and sends them every 100 ms while there are any."""
 
@@ -36,6 +40,12 @@ class ActivityBatch:
         if not self._gathering:
             self._gathering = True
             self._reactor.call_later(GATHER_S, self._flush)
+
+    def close(self) -> None:
+        """Drop what is gathered, and let go of whoever it was for."""
+        self._lines.clear()
+        self._missed.clear()
+        self._tell = _tell_nobody
 
     def _flush(self) -> None:
         self._gathering = False

@@ -8,7 +8,6 @@ from portway.config.values import ListenAddress
 from portway.engine.channel import Channel, nothing
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
-from portway.errors import RefusedError
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.mux.settings import MuxSettings
@@ -42,8 +41,8 @@ class Stranger:
     """`host:port`, for people."""
     leave: Callable[[], None] = nothing
     """Gives its place at the gate back; may be called twice."""
-    refusal: RefusedError | None = None
-    """Why nobody may log in on this link; it is still told."""
+    refusal: tuple[str, str, str] | None = None
+    """Why nobody may log in on this link, as RefusedError takes it; it is still told. (An error would keep the link by its traceback.)"""
 
 
 class Guest:

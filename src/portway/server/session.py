@@ -158,6 +158,11 @@ class Session:
             return any(link.mux.heard_at > asked_at for link in self.links)
         return True
 
+    def end(self) -> None:
+        """Be over: tell the agent nothing more of its requests."""
+        self.over = True
+        self._activity.close()
+
     def drop_link(self, link: SessionLink) -> bool:
         """Forget a link that is gone; return whether it was the last one."""
         if link in self.links:

@@ -157,7 +157,7 @@ class Sessions:
                 link.abort()
                 self._note_failure(stranger, exc)
                 return
-            stranger.refusal = exc
+            stranger.refusal = exc.code, exc.reason, exc.next_step
         self._guests.add(Guest(self, self._reactor, link, stranger, self._mux_settings))
 
     def handshake_failed(self, address: Address, why: str) -> None:
@@ -204,11 +204,12 @@ class Sessions:
             reason = "internal error"
         finally:
             guest.mux.close(reason)
+            stream.close()
 
     async def _let_in(self, guest: Guest, stream: ControlStream) -> Session:
         """Return the session that the guest logged in for, after the Welcome."""
         if guest.stranger.refusal is not None:
-            raise guest.stranger.refusal
+            raise RefusedError(*guest.stranger.refusal)
         admitted = await admit(
             stream,
             find_verifier=self._tokens.verifier,
@@ -324,7 +325,7 @@ class Sessions:
 
     def _lose(self, session: Session, reason: str) -> None:
         """Take a session out; its addresses are held for its identity."""
-        session.over = True
+        session.end()
         self._live.pop(session.session_id, None)
         self._tickets.forget(session.session_id)
         self._leases.session_lost(session.session_id, self._reactor.refresh_now())

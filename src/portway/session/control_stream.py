@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 
 from portway.engine.channel import BLOCKED, Channel
 from portway.engine.reactor import Reactor
@@ -36,7 +37,7 @@ class ControlStream:
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._inbox: deque[bytes] = deque()
         self._outbox = bytearray()
-        self._end: Exception | None = None
+        self._end: _End | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._finishing = self._said_goodbye = False
         channel.on_readable = self._pull
@@ -66,8 +67,8 @@ class ControlStream:
         """
         if self._said_goodbye:
             raise UnavailableError("this end has said good-bye on the control stream")
-        if self._end is not None and not isinstance(self._end, _PeerEndedError):
-            raise UnavailableError("the control stream is lost") from self._end
+        if self._end is not None and self._end.kind is not _PeerEndedError:
+            raise UnavailableError(f"the control stream is lost: {self._end.reason}")
         self._outbox += encode_message(message)
         if len(self._outbox) > OUTBOX_BYTES_MAX:
             self.abort(f"the peer left {len(self._outbox)} bytes unread, at most {OUTBOX_BYTES_MAX} may wait")
@@ -85,7 +86,7 @@ class ControlStream:
             async with asyncio.timeout(deadline_s):
                 while not self._inbox:
                     if self._end is not None:
-                        raise self._end
+                        raise self._end.kind(self._end.reason)
                     await self._news()
         except TimeoutError:
             raise UnavailableError(f"no message came within {deadline_s:g} s") from None
@@ -116,12 +117,12 @@ class ControlStream:
 
     def close(self) -> None:
         """Give the channel back; may be called twice. A `receive` under way raises UnavailableError."""
-        self._finish_with(UnavailableError("this end closed the control stream"))
+        self._finish_with(UnavailableError, "this end closed the control stream")
         self._channel.close()
 
     def abort(self, why: str = "aborted") -> None:
         """Break the stream, as the reactor asks after a failed callback."""
-        self._finish_with(UnavailableError(f"the control stream was broken off: {why}"))
+        self._finish_with(UnavailableError, f"the control stream was broken off: {why}")
         self._channel.abort()
 
     async def _news(self) -> None:
@@ -141,19 +142,24 @@ class ControlStream:
                 if count == BLOCKED:
                     break
                 if count == 0:
-                    self._finish_with(self._proper_end())
+                    self._finish_properly()
                     return
                 self._inbox.extend(self._reader.feed(self._buffer[:count]))
-        except (PeerError, UnavailableError) as error:
-            self._finish_with(error)
+        except PeerError as error:
+            self._finish_with(PeerError, str(error))
+            return
+        except UnavailableError as error:
+            self._finish_with(UnavailableError, str(error))
+            self._channel.close()
             return
         if self._inbox:
             self._wake()
 
-    def _proper_end(self) -> Exception:
+    def _finish_properly(self) -> None:
         if self._reader.held_bytes:
-            return PeerError(f"the control stream ended {self._reader.held_bytes} bytes into a message")
-        return _PeerEndedError("the peer ended the conversation")
+            self._finish_with(PeerError, f"the control stream ended {self._reader.held_bytes} bytes into a message")
+        else:
+            self._finish_with(_PeerEndedError, "the peer ended the conversation")
 
     def _push(self) -> None:
         """Send what waits, as far as the channel takes it."""
@@ -165,21 +171,30 @@ class ControlStream:
                 del self._outbox[:sent]
         except UnavailableError as error:
             self._outbox.clear()
-            self._finish_with(error)
+            self._finish_with(UnavailableError, str(error))
+            self._channel.close()
             return
         if self._finishing and not self._outbox:
             self._finishing = False
             self._channel.shutdown_write()
 
-    def _finish_with(self, error: Exception) -> None:
+    def _finish_with(self, kind: type[UnavailableError | PeerError], reason: str) -> None:
         if self._end is None:
-            self._end = error
+            self._end = _End(kind, reason)
         self._wake()
 
     def _wake(self) -> None:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Why nothing more comes; no exception, as its traceback would keep the link's buffers for as long as this stream lives."""
+
+    kind: type[UnavailableError | PeerError]
+    reason: str
 
 
 class _PeerEndedError(UnavailableError):

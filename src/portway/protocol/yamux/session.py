@@ -58,6 +58,10 @@ class YamuxLimits:
     """What all windows together may grow beyond their first 256 KiB."""
 
 
+def _ignore(*_news: object) -> None:
+    """Stand in for a shell that is gone."""
+
+
 class Session:
     """Both roles of yamux.
 
@@ -216,8 +220,10 @@ class Session:
             self._accepted -= 1
 
     def lose(self) -> None:
-        """Break all streams: there is no link any more."""
+        """Break all streams and let go of the shell: there is no link any more."""
         self.going_away = self._leaving = True
+        self._body_stream = None
+        self._make_stream, self._on_accept, self._on_pong, self.on_output = Stream, _ignore, _ignore, _ignore
         for stream in list(self.streams.values()):
             if not stream.gone:
                 self.forget(stream)

@@ -87,6 +87,12 @@ class Lease:
         self.scopes: Scopes = ()
         """What its relays are held to: the limits of its token, which all of the token's leases share."""
 
+    def end(self) -> None:
+        """Be gone, and call `on_gone`, once: it may hold whoever holds this lease."""
+        self.gone = True
+        on_gone, self.on_gone = self.on_gone, _nothing
+        on_gone()
+
     @property
     def address(self) -> str:
         """Return the hostname, or the port in digits."""

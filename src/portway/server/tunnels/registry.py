@@ -200,9 +200,8 @@ class Registry:
         del self._by_token[lease.owner.token_id][lease.key]
         if not self._by_token[lease.owner.token_id]:
             del self._by_token[lease.owner.token_id]
-        lease.gone = True
         lease.held_until = None
-        lease.on_gone()
+        lease.end()
         self._on_change(lease)
         self._wake(lease)
 

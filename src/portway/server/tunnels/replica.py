@@ -65,10 +65,13 @@ class Replica:
             lease = leases[route.address] = Lease(LeaseKey(route.kind, route.address), _NOBODYS)
         lease.tunnel_id, lease.epoch = route.tunnel_id, route.epoch
         here = route.worker == self._worker
-        lease.holder = self._find(route.session_id) if here else None
+        holder = self._find(route.session_id) if here else None
+        if holder is not lease.holder:
+            self._take_away(lease)
+        lease.holder = holder
         lease.elsewhere = 0 if here else route.worker
-        if lease.holder is not None:
-            self._of_session.setdefault(route.session_id, {})[lease.key] = lease
+        if holder is not None:
+            self._of_session.setdefault(holder.session_id, {})[lease.key] = lease
         if lease.holder is not None or lease.elsewhere:
             self._wake(lease)
         return lease
@@ -78,8 +81,9 @@ class Replica:
         lease = self._leases[kind].pop(address, None)
         if lease is None:
             return
-        lease.holder, lease.elsewhere, lease.gone = None, 0, True
-        lease.on_gone()
+        self._take_away(lease)
+        lease.elsewhere = 0
+        lease.end()
         self._wake(lease)
 
     def worker_lost(self, worker: int) -> None:
@@ -90,9 +94,8 @@ class Replica:
 
     def session_lost(self, session_id: str, now: float) -> None:  # noqa: ARG002 - when the grace time began is the supervisor's to say
         """Let visitors of a session that is gone wait from this moment on; the supervisor holds its addresses."""
-        for lease in self._of_session.pop(session_id, {}).values():  # with some, perhaps, that it had once
-            if lease.holder is not None and lease.holder.session_id == session_id:
-                lease.holder = None
+        for lease in self._of_session.pop(session_id, {}).values():
+            lease.holder = None
         self._report_lost(session_id)
 
     def token_revoked(self, token_id: str) -> None:
@@ -105,6 +108,15 @@ class Replica:
     def held_tokens(self) -> frozenset[str]:
         """Return nothing: who holds what is the supervisor's to know."""
         return frozenset()
+
+    def _take_away(self, lease: Lease) -> None:
+        """Take the lease from the session of this worker that serves it, if one does."""
+        if lease.holder is not None:
+            of_session = self._of_session[lease.holder.session_id]
+            del of_session[lease.key]
+            if not of_session:
+                del self._of_session[lease.holder.session_id]
+            lease.holder = None
 
     def _wake(self, lease: Lease) -> None:
         woken = list(lease.waiters.values())
