@@ -232,7 +232,8 @@ def test_the_requirement_files_hold_what_the_project_asks_for() -> None:
 def test_every_decision_has_its_four_parts() -> None:
     records = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 
-    assert [path.name[:4] for path in records] == [f"{number:04d}" for number in range(1, len(records) + 1)]
+    numbers = [path.name[:4] for path in records]
+    assert len(set(numbers)) == len(numbers), "two decisions have one number; a gap is fine, as several are written at a time"
     for path in records:
         text = path.read_text()
         assert text.startswith(f"# {path.name[:4]} · "), name_of(path)

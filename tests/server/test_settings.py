@@ -50,6 +50,10 @@ def test_what_is_advertised_is_what_was_said_or_what_can_be_dialled() -> None:
         ({"agents": ListenAddress("127.0.0.1", 8080)}, "http, agents: expected two addresses, got 127.0.0.1:8080 for both"),
         ({"tcp_ports": PortRange(8000, 9000)}, "tcp_ports: 8000-9000 contains port 8080, which is the http listener's"),
         ({"tcp_ports": PortRange(4443, 4443)}, "tcp_ports: 4443 contains port 4443, which is the agents listener's"),
+        ({"max_request_head": 8191}, "max_request_head: expected 8192 to 131072 bytes, got 8191"),
+        ({"max_request_head": 131073}, "max_request_head: expected 8192 to 131072 bytes"),
+        ({"max_answer_head": 2**21}, "max_answer_head: expected 8192 to 1048576 bytes"),
+        ({"max_fields": 49}, "max_fields: expected 50 to 10000, got 49"),
         ({"agents_key": Path("/k")}, "agents_certificate, agents_key: expected both or neither"),
     ],
 )

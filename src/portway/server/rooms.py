@@ -76,7 +76,13 @@ class Rooms:
         self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
         self._listeners: list[Listener] = []
         on_done = on_event if tell_relays else None
-        edge_settings = HttpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors)
+        edge_settings = HttpEdgeSettings(
+            hold_s=settings.hold_s,
+            tell_visitors=settings.log_visitors,
+            request_head_bytes_max=settings.max_request_head,
+            answer_head_bytes_max=settings.max_answer_head,
+            fields_max=settings.max_fields,
+        )
         self.http = HttpEdge(
             reactor, leases, edge_settings, places, random_bytes=RandomPool(secrets.token_bytes), pass_on=pass_on, on_done=on_done
         )

@@ -8,8 +8,9 @@ from portway.config.fields import setting
 from portway.config.paths import data_dir
 from portway.config.values import ListenAddress, PortRange, parse_yes_or_no
 from portway.errors import ConfigError, PortwayError
+from portway.protocol.http1.fields import ANSWER_LIMITS, FIELDS_MAX, REQUEST_LIMITS
 from portway.protocol.names import normalise_host
-from portway.protocol.units import parse_duration_s
+from portway.protocol.units import parse_duration_s, parse_size_bytes
 
 LOCAL_DOMAIN = "localhost"
 """Every name below it is this machine in every browser, with no DNS."""
@@ -23,6 +24,25 @@ GRACE_S_MAX = 86400.0
 
 WORKERS_MAX = 64
 """Each knows each other one; more than a machine has cores gain nothing."""
+
+
+HEAD_BYTES_LEAST = 8 * 1024
+"""RFC 9112 section 3 wants request lines of 8,000 bytes taken."""
+
+REQUEST_HEAD_BYTES_MOST = 128 * 1024
+"""A worker passes a visitor's head on in one message, which a unix socket limits to 208 KiB."""
+
+ANSWER_HEAD_BYTES_MOST = 1024 * 1024
+"""No browser takes more than 256 KiB; programs may."""
+
+FIELDS_LEAST, FIELDS_MOST = 50, 10_000
+"""Browsers send up to 30. Reading 10,000 takes 10 ms, in which nobody else is served."""
+
+
+def _read_count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise ConfigError(f"expected a number, got {text!r}")
+    return int(text)
 
 
 def _read_workers(text: str) -> int:
@@ -119,6 +139,27 @@ class ServerSettings:
     )
     """Seconds, 0 to GRACE_S_MAX."""
 
+    max_request_head: int = setting(
+        REQUEST_LIMITS.bytes_max,
+        read=parse_size_bytes,
+        metavar="SIZE",
+        help="Largest head of a request: its line and its header fields.",
+        shown="96KiB",
+    )
+    """Bytes, HEAD_BYTES_LEAST to REQUEST_HEAD_BYTES_MOST."""
+
+    max_answer_head: int = setting(
+        ANSWER_LIMITS.bytes_max,
+        read=parse_size_bytes,
+        metavar="SIZE",
+        help="Largest head of an answer, and of all interim answers to one request together.",
+        shown="128KiB",
+    )
+    """Bytes, HEAD_BYTES_LEAST to ANSWER_HEAD_BYTES_MOST."""
+
+    max_fields: int = setting(FIELDS_MAX, read=_read_count, metavar="N", help="Most header fields of a request or an answer.")
+    """FIELDS_LEAST to FIELDS_MOST."""
+
     workers: int = setting(1, read=_read_workers, metavar="N", help="Processes that share the visitors, on a machine with cores to spare.")
     """1 to WORKERS_MAX; 1 is one process for everything."""
 
@@ -130,6 +171,14 @@ class ServerSettings:
             raise ConfigError(f"workers: expected 1 to {WORKERS_MAX}, got {self.workers}")
         if not 0 <= self.grace_s <= GRACE_S_MAX:
             raise ConfigError(f"grace: expected 0s to 24h, got {self.grace_s:g}s")
+        for key, size, most in (
+            ("max_request_head", self.max_request_head, REQUEST_HEAD_BYTES_MOST),
+            ("max_answer_head", self.max_answer_head, ANSWER_HEAD_BYTES_MOST),
+        ):
+            if not HEAD_BYTES_LEAST <= size <= most:
+                raise ConfigError(f"{key}: expected {HEAD_BYTES_LEAST} to {most} bytes, got {size}")
+        if not FIELDS_LEAST <= self.max_fields <= FIELDS_MOST:
+            raise ConfigError(f"max_fields: expected {FIELDS_LEAST} to {FIELDS_MOST}, got {self.max_fields}")
         if (self.agents_certificate is None) != (self.agents_key is None):
             raise ConfigError("agents_certificate, agents_key: expected both or neither")
         if self.http == self.agents and self.http.port:

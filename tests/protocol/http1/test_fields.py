@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import HEAD_BYTES_MAX, HeadBuffer, parse_fields
+from portway.protocol.http1.fields import REQUEST_LIMITS, HeadBuffer, HeadLimits, parse_fields
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n"
 NAMES = st.text("abcXYZ019-!~", min_size=1, max_size=10).map(str.encode)
@@ -37,16 +37,34 @@ def test_a_head_may_be_as_long_as_the_bound_and_no_longer() -> None:
             found = buffer.feed(wire[at : at + 1000])
         return found
 
-    longest = head(HEAD_BYTES_MAX)
+    longest = head(REQUEST_LIMITS.bytes_max)
     assert feed(longest) == (longest, b"")
     with pytest.raises(MessageError) as caught:
-        feed(head(HEAD_BYTES_MAX + 1))
+        feed(head(REQUEST_LIMITS.bytes_max + 1))
     assert caught.value.code == "head_too_large"
+    assert str(caught.value) == "a head of more than 98,304 bytes, the most that is taken (--max-request-head)"
+
+
+def test_a_head_may_have_as_many_fields_and_bytes_as_the_limits_say() -> None:
+    limits = HeadLimits(200, 10, "--bytes", "--fields")
+
+    def head(count: int, size: int) -> bytes:
+        lines = b"A:\r\n" * (count - 1)
+        return b"\r\n" + lines + b"B:" + b"x" * (size - len(lines) - 8) + b"\r\n\r\n"
+
+    assert len(parse_fields(head(10, 200), 2, limits)) == 10
+    for many, large, complaint in (
+        (11, 100, "a head of 11 fields, at most 10 are taken (--fields)"),
+        (10, 201, "a head of more than 200 bytes, the most that is taken (--bytes)"),
+    ):
+        with pytest.raises(MessageError) as caught:
+            parse_fields(head(many, large), 2, limits)
+        assert (caught.value.code, str(caught.value)) == ("head_too_large", complaint)
 
 
 def test_an_endless_start_line_is_a_target_too_long() -> None:
     with pytest.raises(MessageError) as caught:
-        HeadBuffer().feed(b"GET /" + b"a" * HEAD_BYTES_MAX)
+        HeadBuffer().feed(b"GET /" + b"a" * REQUEST_LIMITS.bytes_max)
     assert caught.value.code == "target_too_long"
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import END_OF_HEAD, HeadBuffer
 from portway.protocol.http1.framing import CHUNKED, NO_BODY, UNTIL_END
-from portway.protocol.http1.response import INTERIM_MAX, ResponseHead, parse_response_head
+from portway.protocol.http1.response import ResponseHead, parse_response_head
 from portway.protocol.http1.upgrade import check_switch
 from tests.protocol.http1.corpus import HostileResponse, hostile_responses
 
@@ -16,18 +16,18 @@ CORPUS = hostile_responses()
 
 def final_head(wire: bytes, method: bytes) -> ResponseHead:
     """Read heads as the edge does, up to the final one."""
-    for _ in range(INTERIM_MAX + 1):
+    for _ in range(10):
         at = wire.find(END_OF_HEAD)
         if at < 0:
             HeadBuffer().feed(wire)
             raise AssertionError("the head is incomplete")
         head = parse_response_head(wire[: at + 4], method)
         if head.status == 101:
-            check_switch(None, head.upgrade)
+            check_switch(None, head.upgrade, whole=True)
         if head.status >= 200:
             return head
         wire = wire[at + 4 :]
-    raise MessageError("too many interim answers")
+    raise AssertionError("too many interim answers")
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=[case.name for case in CORPUS])

@@ -38,15 +38,20 @@ def test_what_would_carry_http_past_the_edge_may_not_and_neither_what_is_no_name
     ("asked", "chosen"), [(b"websocket", b"WebSocket"), (b"SPDY/3.1", b"spdy/3.1"), (b"a, b", b"b"), (b"a, b", b"b, a"), (b"tcp", b"tcp,")]
 )
 def test_a_101_to_what_was_asked_for_switches(asked: bytes, chosen: bytes) -> None:
-    check_switch(asked, chosen)
+    check_switch(asked, chosen, whole=True)
 
 
 @pytest.mark.parametrize("chosen", [None, b"", b",", b"h2c", b"websocket, h2c", b"websocket/2", b"web"])
 def test_any_other_101_is_refused(chosen: bytes | None) -> None:
     with pytest.raises(MessageError):
-        check_switch(b"websocket", chosen)
+        check_switch(b"websocket", chosen, whole=True)
 
 
 def test_a_101_without_a_question_is_refused() -> None:
     with pytest.raises(MessageError, match="nobody asked"):
-        check_switch(None, b"websocket")
+        check_switch(None, b"websocket", whole=True)
+
+
+def test_a_101_before_the_whole_request_is_refused() -> None:
+    with pytest.raises(MessageError, match="whole request"):
+        check_switch(b"tcp", b"tcp", whole=False)

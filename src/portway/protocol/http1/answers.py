@@ -85,6 +85,13 @@ ANSWERS: dict[str, Answer] = {
         "The service behind {host} answered with something that is not HTTP/1.1: {detail}.",
         "If the service is yours, check that the agent was given an HTTP port, not one that speaks TLS or another protocol.",
     ),
+    "origin_head_too_large": Answer(
+        502,
+        b"Bad Gateway",
+        "Answer too large",
+        "The service behind {host} answered with {detail}.",
+        "If the service is yours, let it send fewer and shorter header fields, cookies above all, or ask the server's owner to raise the limit.",
+    ),
     "bad_request": Answer(400, b"Bad Request", "Request not understood", "The request is not valid HTTP/1.1: {detail}.", _RESEND),
     "method_not_allowed": Answer(
         405,
@@ -120,7 +127,7 @@ ANSWERS: dict[str, Answer] = {
         b"Request Header Fields Too Large",
         "Header too large",
         "The request is not accepted: {detail}.",
-        "Delete this site's cookies, or send fewer and shorter header fields.",
+        "Delete this site's cookies, send fewer and shorter header fields, or ask the server's owner to raise the limit.",
     ),
     "version_unsupported": Answer(
         505,

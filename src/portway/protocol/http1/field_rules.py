@@ -1,9 +1,10 @@
 """Decides by a request field's name whether it goes on, is the edge's to read, or ends here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.field_table import DROPPED, KEPT
+from portway.protocol.http1.field_table import DROPPED, KEPT, Group
+from portway.protocol.http1.fields import REQUEST_LIMITS, HeadLimits
 from portway.protocol.http1.framing import shown
 
 _UPPER, _LOWER = bytes(range(0x41, 0x5B)), bytes(range(0x61, 0x7B))
@@ -37,39 +38,35 @@ def folded(name: bytes) -> bytes:
     return name.translate(_FOLDED)
 
 
-class _Names:
-    """Exact names, and beginnings of names, looked up by their first three characters."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self._exact: set[bytes] = set()
-        self._starts: dict[bytes, tuple[bytes, ...]] = {}
-        for text in names:
-            name = text.encode("ascii")
-            if name.endswith(b"*"):
-                self._starts[name[:3]] = (*self._starts.get(name[:3], ()), name[:-1])
-            else:
-                self._exact.add(name)
-
-    def has_exact(self, name: bytes) -> bool:
-        return name in self._exact
-
-    def has_start(self, name: bytes) -> bool:
-        starts = self._starts.get(name[:3])
-        return starts is not None and name.startswith(starts)
+def _exact(groups: Iterable[Group]) -> Iterator[bytes]:
+    return (name.encode("ascii") for group in groups for name in group.names if not name.endswith("*"))
 
 
-def _names(groups: Iterable[tuple[str, tuple[str, ...], str]]) -> _Names:
-    return _Names(name for _, names, _ in groups for name in names)
+def _starts(groups: Iterable[Group]) -> dict[bytes, tuple[bytes, ...]]:
+    """Return the beginnings of names by their first three characters."""
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    for group in groups:
+        for name in group.names:
+            if name.endswith("*"):
+                start = name[:-1].encode("ascii")
+                found[start[:3]] = (*found.get(start[:3], ()), start)
+    return found
 
 
-_DROPPED, _KEPT = _names(DROPPED), _names(KEPT)
+_FATES: dict[bytes, bytes | None] = {
+    **dict.fromkeys(_exact(DROPPED), DROP),
+    **dict.fromkeys(_exact(KEPT)),
+    **{name: name for name in _READ},
+}
+_DROPPED_STARTS = _starts(DROPPED)
 
 
 class FieldRules:
     """What becomes of each field of a request, by its name, on one kind of connection."""
 
-    def __init__(self) -> None:
-        """Decide as the table says."""
+    def __init__(self, limits: HeadLimits = REQUEST_LIMITS) -> None:
+        """Decide as the table says, in heads within `limits`."""
+        self.limits = limits
         self.known: dict[bytes, bytes | None] = {}
         """Names in the spellings that nearly everybody uses, decided once: None goes on, DROP ends here, and anything else is the name
         under which the field is read. What is not in it, `decide` knows; nothing that a visitor sends is ever put in."""
@@ -83,16 +80,16 @@ class FieldRules:
         Raises:
             MessageError: it is no field of framing, but an origin could take it for one.
         """
-        plain = folded(name)
-        if plain in _READ:
-            if plain == name.lower():
-                return plain
+        plain = name.translate(_FOLDED)
+        if plain in _FATES:
+            fate = _FATES[plain]
+            if not fate or plain == name.lower():
+                return fate
             if plain in _SMUGGLING:
                 raise MessageError(f"field name {shown(name)}, which may be taken for {plain.decode('ascii')}")
             return DROP
-        if _KEPT.has_exact(plain):
-            return None
-        return DROP if _DROPPED.has_exact(plain) or _DROPPED.has_start(plain) else None
+        starts = _DROPPED_STARTS.get(plain[:3])
+        return DROP if starts is not None and plain.startswith(starts) else None
 
 
 STRANGERS = FieldRules()

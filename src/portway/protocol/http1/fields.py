@@ -1,5 +1,7 @@
 """Field lines: where a head ends, and what its lines say, under rules that leave nothing to interpretation."""
 
+from typing import NamedTuple
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from portway.protocol.http1.errors import MessageError
@@ -7,10 +9,26 @@ from portway.protocol.http1.errors import MessageError
 Field = tuple[bytes, bytes]
 """A field's name as it was spelled, and its value without the white space around it."""
 
-HEAD_BYTES_MAX = 32 * 1024
-"""A head with its start line. nginx takes four of 8 KiB, HAProxy 16 KiB, Node 16 KiB; a larger one is an attack or a bug."""
-FIELDS_MAX = 100
-"""Fields a head; browsers send about 15, HAProxy takes 101, Apache 100."""
+READ_BYTES = 32 * 1024
+"""How much is read at a time while a head is awaited: nearly every head comes whole, and this is what is kept of what follows it."""
+
+
+class HeadLimits(NamedTuple):
+    """How large a head may be, and how the settings are called that say so."""
+
+    bytes_max: int
+    """With its start line and its last empty line."""
+    fields_max: int
+    bytes_setting: str
+    fields_setting: str = "--max-fields"
+
+
+FIELDS_MAX = 500
+"""Fields a head; browsers send about 15, and a large set of cookies is 180. Reading 500 takes 0.5 ms: that is what bounds them."""
+REQUEST_LIMITS = HeadLimits(96 * 1024, FIELDS_MAX, "--max-request-head")
+"""The largest Kerberos ticket that Windows makes is 48,000 bytes, so 64,000 in Negotiate's base64; a third is for the rest."""
+ANSWER_LIMITS = HeadLimits(128 * 1024, FIELDS_MAX, "--max-answer-head")
+"""Chrome takes 256 KiB, Node 16 KiB, Go 10 MB. 120 cookies of a kilobyte fit."""
 
 CRLF = b"\r\n"
 END_OF_HEAD = b"\r\n\r\n"
@@ -39,17 +57,17 @@ class _Collector:
 
 
 class HeadBuffer:
-    """A head that comes in pieces: at most HEAD_BYTES_MAX are kept, and each byte is searched about once.
+    """A head that comes in pieces: at most as many bytes are kept as one may have, and each is searched about once.
 
     Made only for the rare head that did not come in one read, so that an idle connection owns none.
     """
 
-    __slots__ = ("_bytes_max", "_data")
+    __slots__ = ("_data", "_limits")
 
-    def __init__(self, bytes_max: int = HEAD_BYTES_MAX) -> None:
+    def __init__(self, limits: HeadLimits = REQUEST_LIMITS) -> None:
         """Start empty."""
         self._data = bytearray()
-        self._bytes_max = bytes_max
+        self._limits = limits
 
     def __len__(self) -> int:
         return len(self._data)
@@ -64,12 +82,11 @@ class HeadBuffer:
         data = self._data
         known = len(data)
         data += piece
-        at = data.find(END_OF_HEAD, max(0, known - 3), self._bytes_max)
+        at = data.find(END_OF_HEAD, max(0, known - 3), self._limits.bytes_max)
         if at >= 0:
             return bytes(data[: at + 4]), bytes(data[at + 4 :])
-        if len(data) >= self._bytes_max:
-            code = "head_too_large" if CRLF in data else "target_too_long"
-            raise MessageError(f"a head of more than {self._bytes_max} bytes", code)
+        if len(data) >= self._limits.bytes_max:
+            raise _too_long(self._limits, "head_too_large" if CRLF in data else "target_too_long")
         if data.count(b"\n", known) != data.count(CRLF, max(0, known - 1)):
             raise MessageError("a line ended with a bare LF, expected CR LF")
         if not known and data[0] not in _FIRST_BYTES:
@@ -77,7 +94,7 @@ class HeadBuffer:
         return None
 
 
-def cut_head(data: bytes, buffer: HeadBuffer | None) -> tuple[bytes | None, int, HeadBuffer | None]:
+def cut_head(data: bytes, buffer: HeadBuffer | None, limits: HeadLimits) -> tuple[bytes | None, int, HeadBuffer | None]:
     """Return the head once it is complete, how many bytes of `data` belong to it, and what to pass the next time.
 
     `buffer` holds what came before `data`, None at the start; a head that comes in one piece needs none.
@@ -89,27 +106,30 @@ def cut_head(data: bytes, buffer: HeadBuffer | None) -> tuple[bytes | None, int,
         at = data.find(END_OF_HEAD)
         if at >= 0:
             return data[: at + 4], at + 4, None
-        buffer = HeadBuffer()
+        buffer = HeadBuffer(limits)
     found = buffer.feed(data)
     if found is None:
         return None, len(data), buffer
     return found[0], len(data) - len(found[1]), None
 
 
-def parse_fields(head: bytes, start: int) -> list[Field]:
+def parse_fields(head: bytes, start: int, limits: HeadLimits = REQUEST_LIMITS) -> list[Field]:
     """Return the fields of a whole `head`, whose start line ends at `start` and which ends with its empty line.
 
     Two opinions must agree: llhttp's, and that every line is one field (so no folding), between CR LF pairs only.
 
     Raises:
         MessageError: a control byte, a bare CR or LF, a folded line, white space before a colon, an empty or invalid
-            name, too many fields; a Content-Length or Transfer-Encoding that llhttp refuses.
+            name, more than `limits` allow; a Content-Length or Transfer-Encoding that llhttp refuses.
     """
+    if len(head) > limits.bytes_max:
+        raise _too_long(limits, "head_too_large")
     lines = head.count(CRLF)
     if head.translate(None, VISIBLE) != CRLF * lines:
         raise MessageError("a control byte, or a CR or LF that is not part of a line's end")
-    if lines - 2 > FIELDS_MAX:
-        raise MessageError(f"{lines - 2} fields, at most {FIELDS_MAX} are taken", "head_too_large")
+    if lines - 2 > limits.fields_max:
+        what = f"a head of {lines - 2:,} fields, at most {limits.fields_max:,} are taken ({limits.fields_setting})"
+        raise MessageError(what, "head_too_large")
     collector = _Collector()
     try:
         # Any start line does: ours was read by a rule of our own, and llhttp knows too few methods.
@@ -124,3 +144,7 @@ def parse_fields(head: bytes, start: int) -> list[Field]:
     if b" \r\n" in head or b"\t\r\n" in head:
         return [(name, value.rstrip(b" \t")) for name, value in fields]
     return fields
+
+
+def _too_long(limits: HeadLimits, code: str) -> MessageError:
+    return MessageError(f"a head of more than {limits.bytes_max:,} bytes, the most that is taken ({limits.bytes_setting})", code)

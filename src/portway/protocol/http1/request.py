@@ -96,7 +96,7 @@ def _sorted_out(head: bytes, start: int, rules: FieldRules) -> tuple[list[Field]
     known, decide = rules.known, rules.decide
     kept: list[Field] = []
     taken: dict[bytes, bytes] = {}
-    for field in parse_fields(head, start):
+    for field in parse_fields(head, start, rules.limits):
         name = field[0]
         fate = known[name] if name in known else decide(name)
         if fate is None:

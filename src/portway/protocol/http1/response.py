@@ -5,11 +5,8 @@ from typing import NamedTuple
 
 from portway.protocol.http1.connection import connection_options, keeps_alive, without_nominated
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import Field, parse_fields
+from portway.protocol.http1.fields import ANSWER_LIMITS, Field, HeadLimits, parse_fields
 from portway.protocol.http1.framing import Body, parse_length, response_body
-
-INTERIM_MAX = 8
-"""Answers of 1xx before the final one; real ones send one or two (threats S6)."""
 
 
 class ResponseHead(NamedTuple):
@@ -42,7 +39,7 @@ _TAKEN_OUT = frozenset(
 )
 
 
-def parse_response_head(head: bytes, method: bytes) -> ResponseHead:
+def parse_response_head(head: bytes, method: bytes, limits: HeadLimits = ANSWER_LIMITS) -> ResponseHead:
     """Return what a whole head (with its last empty line) answers to a request by `method`.
 
     Raises:
@@ -55,7 +52,7 @@ def parse_response_head(head: bytes, method: bytes) -> ResponseHead:
     version, status = (11 if minor == b"1" else 10), int(digits)
     kept: list[Field] = []
     taken: dict[bytes, bytes] = {}
-    for field in parse_fields(head, start.end()):
+    for field in parse_fields(head, start.end(), limits):
         name = field[0].lower()
         if name in _TAKEN_OUT:
             taken[name] = taken[name] + b"\n" + field[1] if name in taken else field[1]

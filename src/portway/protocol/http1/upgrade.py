@@ -22,14 +22,14 @@ def allowed_protocols(upgrade: bytes | None) -> bytes | None:
     return b", ".join(found) or None
 
 
-def check_switch(asked: bytes | None, chosen: bytes | None) -> None:
+def check_switch(asked: bytes | None, chosen: bytes | None, *, whole: bool) -> None:
     """Check that a 101 switches to what was asked for.
 
-    `asked` is what `allowed_protocols` returned for the request, `chosen` the answer's Upgrade if its Connection lists it. Whether the
-    rest of the answer is right, as Sec-WebSocket-Accept, is between visitor and origin.
+    `asked` is what `allowed_protocols` returned for the request, `chosen` the answer's Upgrade if its Connection lists it; `whole` says
+    that all of the request was sent. Whether the rest of the answer is right, as Sec-WebSocket-Accept, is between visitor and origin.
 
     Raises:
-        MessageError: nobody asked, or it switches to something else.
+        MessageError: nobody asked, or it switches to something else, or too early.
     """
     if asked is None:
         raise MessageError("101 Switching Protocols, which nobody asked for")
@@ -38,6 +38,8 @@ def check_switch(asked: bytes | None, chosen: bytes | None) -> None:
     switched_to = _items(chosen.lower())
     if not switched_to or not set(switched_to) <= set(_items(asked.lower())):
         raise MessageError(f"101 with Upgrade {shown(chosen)}, asked for was {shown(asked)}")
+    if not whole:
+        raise MessageError("101 before it had the whole request")
 
 
 def _items(value: bytes) -> list[bytes]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from portway.engine.reactor import Reactor
 from portway.telemetry.logs import get_log
 
-MESSAGE_BYTES_MAX = 128 * 1024
-"""A visitor's head and what was read behind it (32 KiB each), and room for the rest. The kernel's default for a unix socket
-takes messages of up to 208 KiB."""
+MESSAGE_BYTES_MAX = 176 * 1024
+"""A visitor's head (at most 128 KiB) and what was read behind it (32 KiB), and room for the rest. The kernel's default for a unix
+socket takes messages of up to 208 KiB."""
 
 DESCRIPTORS_MAX = 2
 """Beside one message."""

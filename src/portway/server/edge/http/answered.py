@@ -1,5 +1,7 @@
 """What follows from an answer's head alone, worked out once for an origin that says the same again and again."""
 
+from portway.protocol.http1.errors import MessageError
+from portway.protocol.http1.fields import ANSWER_LIMITS, HeadLimits
 from portway.protocol.http1.framing import body_for_visitor
 from portway.protocol.http1.response import ResponseHead, parse_response_head
 from portway.protocol.http1.serialise import response_bytes
@@ -44,11 +46,22 @@ class AnsweredBefore:
     A tunnel has a memory of its own, so that no other tenant can fill it, or find out by timing what is in it.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "limits")
 
-    def __init__(self) -> None:
-        """Remember nothing yet."""
+    def __init__(self, limits: HeadLimits = ANSWER_LIMITS) -> None:
+        """Remember nothing yet; heads have to keep within `limits`."""
+        self.limits = limits
         self._known: dict[bytes, Answered] = {}
+
+    def check_interims(self, total_bytes: int) -> None:
+        """Check that the interim answers to one request, which have so many bytes, are not endless (threats S6).
+
+        Raises:
+            MessageError: they have more than one head may have.
+        """
+        if total_bytes > self.limits.bytes_max:
+            what = f"interim answers of more than {self.limits.bytes_max:,} bytes, the most that is taken ({self.limits.bytes_setting})"
+            raise MessageError(what, "head_too_large")
 
     def understand(self, head: bytes, method: bytes) -> Answered:
         """Return what a whole head (with its last empty line) answers to a request by `method`.
@@ -60,7 +73,7 @@ class AnsweredBefore:
         answered = known.get(head)
         if answered is not None and method != b"HEAD":
             return answered
-        answered = Answered(parse_response_head(head, method))
+        answered = Answered(parse_response_head(head, method, self.limits))
         response = answered.response
         if method != b"HEAD" and response.status >= 200 and len(head) <= KNOWN_BYTES_MAX and len(response.fields) <= KNOWN_FIELDS_MAX:
             if len(known) >= KNOWN_MAX:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from portway.protocol.http1.field_rules import STRANGERS, FieldRules
 from portway.protocol.http1.framing import NO_BODY
 from portway.protocol.http1.request import RequestHead, is_origin_form, parse_request_head
 from portway.protocol.http1.serialise import request_lines
@@ -63,10 +64,11 @@ class AskedBefore:
     timing it. A visitor who asks once, or something else every time, costs one number.
     """
 
-    __slots__ = ("_asked", "_at", "_fingerprint", "_head", "_to")
+    __slots__ = ("_asked", "_at", "_fingerprint", "_head", "_rules", "_to")
 
-    def __init__(self) -> None:
-        """Remember nothing yet."""
+    def __init__(self, rules: FieldRules = STRANGERS) -> None:
+        """Remember nothing yet; `rules` say what the connection's visitor may send."""
+        self._rules = rules
         self._asked: Asked | None = None
         self._head = b""
         self._at = self._to = 0
@@ -85,7 +87,7 @@ class AskedBefore:
             asked = self._other_target(head, known)
             if asked is not None:
                 return asked
-        asked = what_follows(parse_request_head(head))
+        asked = what_follows(parse_request_head(head, self._rules))
         at = head.find(b" ") + 1
         to = head.find(b" ", at)
         fingerprint = hash(head[to:])

@@ -13,6 +13,7 @@ from portway.engine.listener import RESETS_INHERITED
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
+from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.forwarding import forwarded_fields
 from portway.protocol.names import normalise_host
@@ -68,6 +69,7 @@ class HttpEdge:
         self.wall = clock
         self.pass_on = pass_on
         self.on_done = on_done
+        self.rules = FieldRules(self.settings.request_limits)
         self.held = 0
         """Visitors that wait for an agent right now."""
         self._routes = routes

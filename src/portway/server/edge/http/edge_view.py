@@ -7,6 +7,7 @@ from portway.clock import Clock
 from portway.engine.channel import Channel
 from portway.engine.limits import Scopes
 from portway.engine.reactor import Reactor
+from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import Pools
@@ -27,6 +28,8 @@ class Edge(Protocol):
     reactor: Reactor
     settings: HttpEdgeSettings
     pools: Pools
+    rules: FieldRules
+    """What visitors may send."""
     held: int
     """Visitors that wait for an agent."""
     pass_on: PassOn | None

@@ -3,9 +3,9 @@
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import HEAD_BYTES_MAX, HeadBuffer, cut_head
+from portway.protocol.http1.fields import READ_BYTES, HeadBuffer, cut_head
 from portway.protocol.http1.framing import CHUNKED, UNTIL_END, body_for_visitor
-from portway.protocol.http1.response import INTERIM_MAX, ResponseHead
+from portway.protocol.http1.response import ResponseHead
 from portway.protocol.http1.serialise import interim_bytes
 from portway.protocol.http1.upgrade import check_switch
 from portway.protocol.stream_status import StreamStatus
@@ -15,7 +15,7 @@ from portway.server.edge.http.asker import Asker
 from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
 from portway.server.edge.http.ends import Inlet
 from portway.server.edge.http.origin_stream import OriginStream
-from portway.server.edge.http.policy import answer_to
+from portway.server.edge.http.policy import answer_to, answer_to_fault
 from portway.server.edge.http.pool import TunnelPool
 from portway.server.edge.http.settings import HttpEdgeSettings
 
@@ -23,7 +23,7 @@ from portway.server.edge.http.settings import HttpEdgeSettings
 class Exchange:
     """Sends a request, whose body is still to come, and brings the answer.
 
-    Both ways stream with back-pressure; what is kept is a head of at most 32 KiB each way, and what a pump keeps
+    Both ways stream with back-pressure; what is kept is a head each way, and what a pump keeps
     (`body_pumps`). Nothing of it outlives the exchange.
 
     The stream is given back only when nothing of this exchange can be left in it (`policy.is_shareable`) and both sides
@@ -31,24 +31,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_asked",
-        "_buffer",
-        "_download",
-        "_interims",
-        "_keep_alive",
-        "_last",
-        "_pool",
-        "_queued",
-        "_reactor",
-        "_response",
-        "_reused",
-        "_settings",
-        "_silence_s",
-        "_stream",
-        "_tried_again",
-        "_upload",
-        "_visitor",
-        "early",
+        *("_asked", "_buffer", "_download", "_interims", "_keep_alive", "_last", "_pool", "_queued", "_reactor", "_response"),
+        *("_reused", "_settings", "_silence_s", "_stream", "_tried_again", "_upload", "_visitor", "early"),
     )
 
     def __init__(self, reactor: Reactor, settings: HttpEdgeSettings, visitor: Asker, asked: Asked, pool: TunnelPool) -> None:
@@ -160,20 +144,21 @@ class Exchange:
         try:
             while self._stream is not None and self._response is None:
                 inlet = self._stream.inlet
-                view = inlet.view(HEAD_BYTES_MAX)
+                view = inlet.view(READ_BYTES)
                 if view is None:
                     if inlet.ended:
                         self._origin_failed()
                     return
                 data = bytes(view)
-                head, size, self._buffer = cut_head(data, self._buffer)
+                head, size, self._buffer = cut_head(data, self._buffer, self._pool.answered.limits)
                 if head is None:
                     inlet.used(len(data))
                 else:
                     self._take_head(self._pool.answered.understand(head, self._asked.request.method), inlet, data, size)
+                    return
         except MessageError as exc:
             self._end_stream()
-            self._refuse("origin_invalid", str(exc), complete=self._upload is None)
+            self._refuse(answer_to_fault(exc), str(exc), complete=self._upload is None)
         except BrokenChannel:
             self._origin_failed()
 
@@ -207,11 +192,12 @@ class Exchange:
         if response.status == 101:
             self._switch(response)
             return
-        self._interims += 1
-        if self._interims > INTERIM_MAX:
-            raise MessageError(f"more than {INTERIM_MAX} interim answers")
+        interim = interim_bytes(response)
+        self._interims += len(interim)
+        self._pool.answered.check_interims(self._interims)
         if self._asked.request.version == 11:
-            self._to_visitor(interim_bytes(response))
+            self._to_visitor(interim)
+        self._reactor.soon(self.origin_readable)  # the next head may be there already; others have their turn first
 
     def _answer(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
         """Begin the final answer, and complete it at once where it is all there: most are."""
@@ -291,9 +277,7 @@ class Exchange:
 
     def _switch(self, response: ResponseHead) -> None:
         """Hand both channels over to a relay, as the origin itself agreed to."""
-        check_switch(self._asked.request.upgrade, response.upgrade)
-        if self._upload is not None:
-            raise MessageError("101 before it had the whole request")
+        check_switch(self._asked.request.upgrade, response.upgrade, whole=self._upload is None)
         stream = self._stream
         if stream is not None and self._to_visitor(interim_bytes(response)):
             self._stream = None

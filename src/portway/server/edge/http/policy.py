@@ -1,5 +1,6 @@
 """What may be sent twice, whose connection may be used again, and how a stream's failure is called: pure decisions."""
 
+from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import NO_BODY
 from portway.protocol.http1.request import RequestHead
 from portway.protocol.stream_status import StreamStatus
@@ -30,6 +31,11 @@ def is_shareable(request: RequestHead) -> bool:
     refused upgrade, whose origin may have gone on to another protocol.
     """
     return request.body == NO_BODY and request.method != b"HEAD" and request.upgrade is None
+
+
+def answer_to_fault(fault: MessageError) -> str:
+    """Return the code of the answer to a visitor whose origin answered with a head that is not passed on."""
+    return "origin_head_too_large" if fault.code in ("head_too_large", "target_too_long") else "origin_invalid"
 
 
 def answer_to(status: StreamStatus) -> str:

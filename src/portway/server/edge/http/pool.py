@@ -39,7 +39,7 @@ class TunnelPool:
         self.farewells = pools.farewells
         self._retired = False
         self._idle: list[OriginStream] = []
-        self.answered = AnsweredBefore()
+        self.answered = AnsweredBefore(settings.answer_limits)
         """What its origin said lately."""
         self.lease = lease
         self.holder = holder

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from portway.errors import ConfigError
+from portway.protocol.http1.fields import ANSWER_LIMITS, FIELDS_MAX, REQUEST_LIMITS, HeadLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class HttpEdgeSettings:
     """How long a visitor is held while the agent is away: about what an agent takes to restart. 0 holds nobody."""
 
     held_max: int = 1024
-    """Visitors held at the same time; each keeps its request's head, so that is up to 32 MiB. The next get 503 at once."""
+    """Visitors held at the same time; each keeps its request's head, so that is up to 96 MiB. The next get 503 at once."""
 
     answer_s: float = 60.0
     """From the end of a request to the end of the answer's head: what nginx and HAProxy call a gateway's timeout."""
@@ -38,6 +39,15 @@ class HttpEdgeSettings:
     body_bytes_max: int | None = None
     """Largest request body; None: the origin decides. Bodies are never held here, so this protects origins only."""
 
+    request_head_bytes_max: int = REQUEST_LIMITS.bytes_max
+    """Largest head of a request."""
+
+    answer_head_bytes_max: int = ANSWER_LIMITS.bytes_max
+    """Largest head of an answer, and the most that all interim answers to one request may have."""
+
+    fields_max: int = FIELDS_MAX
+    """Most fields of a head."""
+
     pool_idle_max: int = 64
     """Idle streams kept for each tunnel. Each pins a connection of the origin, and 64 is what one busy page or load
     generator uses at once; development servers with a thread a connection survive it."""
@@ -54,6 +64,16 @@ class HttpEdgeSettings:
 
     tell_visitors: bool = False
     """Say of each request and upgraded connection that is told of who the visitor was."""
+
+    @property
+    def request_limits(self) -> HeadLimits:
+        """How large a request's head may be."""
+        return REQUEST_LIMITS._replace(bytes_max=self.request_head_bytes_max, fields_max=self.fields_max)
+
+    @property
+    def answer_limits(self) -> HeadLimits:
+        """How large an answer's head may be."""
+        return ANSWER_LIMITS._replace(bytes_max=self.answer_head_bytes_max, fields_max=self.fields_max)
 
     def __post_init__(self) -> None:
         """Refuse what could never work."""

@@ -6,7 +6,7 @@ from portway.engine.channel import BLOCKED, Channel
 from portway.errors import BrokenChannel, PeerError, UnavailableError
 from portway.protocol.http1.answers import ANSWERS, ANYBODY, Reader, render_answer
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import CRLF, END_OF_HEAD, HEAD_BYTES_MAX, HeadBuffer
+from portway.protocol.http1.fields import CRLF, END_OF_HEAD, READ_BYTES, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
 from portway.protocol.http1.serialise import field_lines
 from portway.server.edge.http.asked import Asked, AskedBefore
@@ -31,7 +31,7 @@ class Visitor:
           └──agent away──> HELD ─┘   (all links were full)
 
     Memory: while idle, this object, its two ends and the channel: no parser, no buffer, well below 4 kB. While a head
-    comes in pieces: those, at most 32 KiB and one read of as much. With a request: its head (32 KiB) and what one
+    comes in pieces: those, at most `request_head_bytes_max` and one read. With a request: its head and what one
     exchange keeps. Between requests only a short head stays that came twice (`asked`).
     """
 
@@ -51,7 +51,7 @@ class Visitor:
         self._state = _HEAD
         self._buffer: HeadBuffer | None = None
         self._asked: Asked | None = None
-        self._asked_before = AskedBefore()
+        self._asked_before = AskedBefore(edge.rules)
         self._lease: Lease | None = None
         self._exchange: Exchange | None = None
         self._measured: MeasuredExchange | None = None
@@ -94,7 +94,7 @@ class Visitor:
     def _look_ahead(self, exchange: Exchange) -> None:
         """See whether the visitor has ended, while its answer is under way. At most one head's read is kept for later."""
         try:
-            if self.inlet.view(HEAD_BYTES_MAX) is not None:
+            if self.inlet.view(READ_BYTES) is not None:
                 self.inlet.used(0)
             elif self.inlet.ended:
                 exchange.visitor_ended()
@@ -159,7 +159,7 @@ class Visitor:
                         inlet.held = data[at + 4 :]
                         self._take(data[: at + 4])
                         return
-                    self._buffer = HeadBuffer()
+                    self._buffer = HeadBuffer(self._edge.rules.limits)
                     self.deadline = min(self.deadline, self._edge.reactor.now + self._edge.settings.head_s)
                 found = self._buffer.feed(data)
                 if found is not None:
@@ -180,7 +180,7 @@ class Visitor:
             return data
         if not channel.readable:
             return None
-        scratch = self._edge.reactor.scratch_body[:HEAD_BYTES_MAX]
+        scratch = self._edge.reactor.scratch_body[:READ_BYTES]
         count = channel.recv_into(scratch)
         if count > 0:
             return bytes(scratch[:count])
