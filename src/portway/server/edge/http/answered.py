@@ -1,7 +1,7 @@
 """What follows from an answer's head alone, worked out once for an origin that says the same again and again."""
 
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import ANSWER_LIMITS, HeadLimits
+from portway.protocol.http1.fields import ANSWER_LIMITS, Field, HeadLimits
 from portway.protocol.http1.framing import body_for_visitor
 from portway.protocol.http1.response import ResponseHead, parse_response_head
 from portway.protocol.http1.serialise import response_bytes
@@ -13,15 +13,19 @@ KNOWN_MAX = 16
 """Heads remembered for a tunnel, about 100 kB at most. They last a second, because of Date; what a busy origin says most often in
 a second is few things."""
 
+_NO_FIELDS: list[Field] = []
+
 
 class Answered:
     """A final answer's head, and how it goes on to a visitor of HTTP/1.1, written when first needed."""
 
-    __slots__ = ("_closing", "_keeping", "response")
+    __slots__ = ("_closing", "_keeping", "bare", "response")
 
     def __init__(self, response: ResponseHead) -> None:
         """Write nothing yet."""
         self.response = response
+        self.bare = ResponseHead(response.status, response.reason, _NO_FIELDS, *response[3:])
+        """The same without fields: what an exchange keeps for as long as the body takes."""
         self._keeping = b""
         self._closing = b""
 

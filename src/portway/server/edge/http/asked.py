@@ -1,19 +1,49 @@
 """What follows from a request's head alone, worked out once for a visitor who asks the same again and again."""
 
+import re
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from portway.protocol.http1.field_rules import STRANGERS, FieldRules
+from portway.protocol.http1.fields import Field
 from portway.protocol.http1.framing import NO_BODY
 from portway.protocol.http1.request import RequestHead, is_origin_form, parse_request_head
 from portway.protocol.http1.serialise import request_lines
 from portway.server.edge.http.policy import is_repeatable, is_shareable
 
 KNOWN_BYTES_MAX = 1024
-"""A longer head is read anew every time: programs that repeat themselves send short ones."""
-KNOWN_FIELDS_MAX = 24
-"""The same in fields: with both, what a visitor's connection remembers is below 8 kB, whatever it sends."""
+"""A longer head is read anew every time: programs that repeat themselves send short ones. What a visitor's connection
+remembers of one is below 4 kB, whatever it sends: the head, its lines, and a part of these."""
 PATH_SHOWN_BYTES = 512
 """What the agent's console is told of a path."""
+
+_NO_FIELDS: list[Field] = []
+_ACCEPT = re.compile(rb"\r\naccept:[ \t]*([^\r]*)", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class LongHead:
+    """A head above KNOWN_BYTES_MAX, kept once: as it came, for as long as it may have to be sent, or sent again.
+
+    Its lines for the origin are as long again. They are there for the first attempt and made anew for a second one.
+    """
+
+    head: bytes
+    rules: FieldRules
+    lines: bytes
+
+    def take_lines(self) -> bytes:
+        """Return the lines for the origin, and keep them no longer."""
+        lines, self.lines = self.lines, b""
+        return lines or _lines_of(parse_request_head(self.head, self.rules))
+
+    def drop_lines(self) -> None:
+        """Keep the head alone, as the request has to wait."""
+        self.lines = b""
+
+    def forget(self) -> None:
+        """Keep nothing: the request is never sent again."""
+        self.head = self.lines = b""
 
 
 class Asked(NamedTuple):
@@ -23,33 +53,49 @@ class Asked(NamedTuple):
     """
 
     request: RequestHead
+    """Without `fields`, which `lines` say again."""
     path: str
     """For people: without query, and not longer than they read."""
-    lines: bytes
-    """The head for the origin, without the lines that the edge adds and without its end."""
-    behind_target: bytes
-    """Of these lines what is behind the target."""
+    short_lines: bytes
+    """The head for the origin, without the lines that the edge adds and without its end; empty if there is a `long` one."""
     method: str
     bodyless: bool
     repeatable: bool
     """Whether it may be sent again when its first stream failed without an answer."""
     shareable: bool
     """Whether the connection that carried it may serve another visitor afterwards."""
+    long: LongHead | None
 
-    def with_target(self, target: bytes) -> "Asked":
-        """Return the same request for another target, in origin form."""
-        request = self.request
-        lines = b"%b %b%b" % (request.method, target, self.behind_target)
-        return Asked(RequestHead(request.method, target, *request[2:]), _path(target), lines, *self[3:])
+    def take_lines(self) -> bytes:
+        """Return what `short_lines` are, of a long head; it keeps them no longer."""
+        return self.short_lines if self.long is None else self.long.take_lines()
+
+    @property
+    def accept(self) -> bytes:
+        """The Accept values, joined by comma."""
+        return b", ".join(_ACCEPT.findall(self.short_lines if self.long is None else self.long.head))
 
 
-def what_follows(request: RequestHead) -> Asked:
-    """Work out what follows from a request's head."""
-    # After a body its connection ends: an origin that is told so does not take what it left unread for a request.
-    lines = request_lines(request, close=request.body != NO_BODY)
-    behind_target = lines[len(request.method) + 1 + len(request.target) :]
+def what_follows(head: bytes, rules: FieldRules = STRANGERS) -> Asked:
+    """Work out what follows from a whole head (with its last empty line), whose fields go on as `rules` say.
+
+    Raises:
+        MessageError: as `parse_request_head`.
+    """
+    request = parse_request_head(head, rules)
+    lines = _lines_of(request)
     method, bodyless = request.method.decode("ascii"), request.body == NO_BODY
-    return Asked(request, _path(request.target), lines, behind_target, method, bodyless, is_repeatable(request), is_shareable(request))
+    long = None
+    target = request.target
+    if len(head) > KNOWN_BYTES_MAX:
+        long, lines, target = LongHead(head, rules, lines), b"", b""
+    kept = RequestHead(request.method, target, request.version, request.host, _NO_FIELDS, *request[5:])
+    return Asked(kept, _path(request.target), lines, method, bodyless, is_repeatable(request), is_shareable(request), long)
+
+
+def _lines_of(request: RequestHead) -> bytes:
+    # After a body its connection ends: an origin that is told so does not take what it left unread for a request.
+    return request_lines(request, close=request.body != NO_BODY)
 
 
 def _path(target: bytes) -> str:
@@ -64,13 +110,13 @@ class AskedBefore:
     timing it. A visitor who asks once, or something else every time, costs one number.
     """
 
-    __slots__ = ("_asked", "_at", "_fingerprint", "_head", "_rules", "_to")
+    __slots__ = ("_asked", "_at", "_behind", "_fingerprint", "_head", "_rules", "_to")
 
     def __init__(self, rules: FieldRules = STRANGERS) -> None:
         """Remember nothing yet; `rules` say what the connection's visitor may send."""
         self._rules = rules
         self._asked: Asked | None = None
-        self._head = b""
+        self._head = self._behind = b""
         self._at = self._to = 0
         self._fingerprint = 0
 
@@ -87,30 +133,33 @@ class AskedBefore:
             asked = self._other_target(head, known)
             if asked is not None:
                 return asked
-        asked = what_follows(parse_request_head(head, self._rules))
+        asked = what_follows(head, self._rules)
         at = head.find(b" ") + 1
         to = head.find(b" ", at)
         fingerprint = hash(head[to:])
-        if fingerprint == self._fingerprint and len(asked.request.fields) <= KNOWN_FIELDS_MAX:
+        if fingerprint == self._fingerprint and asked.long is None:
+            request = asked.request
+            self._behind = asked.short_lines[len(request.method) + 1 + len(request.target) :]
             self._remember(head, asked, at, to)
         else:
-            self._head, self._asked = b"", None
+            self._head, self._behind, self._asked = b"", b"", None
         self._fingerprint = fingerprint
         return asked
 
     def _other_target(self, head: bytes, known: Asked) -> Asked | None:
         """Understand a head that is the known one up to its target and behind it, if it is."""
         at, behind = self._at, self._head[self._to :]
-        if not (head.endswith(behind) and head.startswith(self._head[:at])):
+        if not (head.endswith(behind) and head.startswith(self._head[:at])) or len(head) > KNOWN_BYTES_MAX:
             return None
         to = len(head) - len(behind)
         target = head[at:to]
         if not is_origin_form(target):
             return None
-        asked = known.with_target(target)
+        request = known.request
+        lines = b"%b %b%b" % (request.method, target, self._behind)
+        asked = Asked(RequestHead(request.method, target, *request[2:]), _path(target), lines, *known[3:])
         self._remember(head, asked, at, to)
         return asked
 
     def _remember(self, head: bytes, asked: Asked, at: int, to: int) -> None:
-        if len(head) <= KNOWN_BYTES_MAX:
-            self._head, self._asked, self._at, self._to = head, asked, at, to
+        self._head, self._asked, self._at, self._to = head, asked, at, to

@@ -79,7 +79,7 @@ class Exchange:
         asked, visitor, reactor = self._asked, self._visitor, self._reactor
         self._stream = stream
         stream.user = self
-        head = asked.lines + visitor.own_lines(asked.request.host)
+        head = (asked.short_lines or asked.take_lines()) + visitor.own_lines(asked.request.host)
         visitor.deadline = reactor.now + self._settings.answer_s
         if asked.bodyless:
             try:
@@ -202,7 +202,7 @@ class Exchange:
     def _answer(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
         """Begin the final answer, and complete it at once where it is all there: most are."""
         request = self._asked.request
-        response = self._response = answered.response
+        response = self._response = answered.bare
         self.early = self.early or self._upload is not None
         body = response.body
         outgoing = body if body >= 0 else body_for_visitor(body, request.version)
@@ -210,6 +210,8 @@ class Exchange:
         keep_alive = request.keep_alive and not self.early and outgoing != UNTIL_END and request.upgrade is None
         self._keep_alive = keep_alive
         head = answered.head(request.version, keep_alive=keep_alive)
+        if self._asked.long is not None:
+            self._asked.long.forget()  # it is never sent again
         if 0 <= body <= len(data) - size:
             inlet.used(size + body)
             if self._to_visitor(head + data[size : size + body] if body else head):

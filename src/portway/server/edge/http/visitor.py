@@ -15,14 +15,12 @@ from portway.server.edge.http.ends import Inlet, Outlet
 from portway.server.edge.http.exchange import Exchange
 from portway.server.edge.http.measured import MeasuredExchange
 from portway.server.edge.http.origin_stream import OriginStream
-from portway.server.edge.http.pool import TunnelPool
 from portway.server.edge.http.shaping import Shaping
+from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER, Waiting
 from portway.server.tunnels.lease import Lease
 
-_HEAD, _HELD, _EXCHANGE, _DRAIN, _OVER = range(5)
 
-
-class Visitor:
+class Visitor(Waiting):
     """One connection of a visitor, which is in one state at any time.
 
         HEAD ──a request──> EXCHANGE ──answered──> (DRAIN) ──> HEAD, or over
@@ -31,14 +29,13 @@ class Visitor:
           └──agent away──> HELD ─┘   (all links were full)
 
     Memory: while idle, this object, its two ends and the channel: no parser, no buffer, well below 4 kB. While a head
-    comes in pieces: those, at most `request_head_bytes_max` and one read. With a request: its head and what one
-    exchange keeps. Between requests only a short head stays that came twice (`asked`).
+    comes in pieces: those, at most `request_head_bytes_max` and one read. With a request: its head, once, until the
+    answer begins, and what one exchange keeps. Between requests only a short head stays that came twice (`asked`).
     """
 
     __slots__ = (
-        *("_address", "_asked", "_asked_before", "_buffer", "_edge", "_exchange", "_head", "_held_in", "_host", "_lease"),
-        *("_measured", "_own_host", "_own_lines", "_started_at", "_state", "_then_close", "_tried_before", "_why_held"),
-        *("channel", "deadline", "hops", "inlet", "outlet", "shaping"),
+        *("_address", "_asked_before", "_buffer", "_exchange", "_head", "_host", "_measured", "_own_host", "_own_lines"),
+        *("_then_close", "_tried_before", "channel", "hops", "inlet", "outlet", "shaping"),
     )
 
     def __init__(self, edge: Edge, channel: Channel, address: str) -> None:
@@ -48,7 +45,7 @@ class Visitor:
         self.channel = channel
         self.inlet = Inlet(channel, edge.reactor.scratch_body)
         self.outlet = Outlet(channel)
-        self._state = _HEAD
+        self._state = HEAD
         self._buffer: HeadBuffer | None = None
         self._asked: Asked | None = None
         self._asked_before = AskedBefore(edge.rules)
@@ -75,15 +72,15 @@ class Visitor:
     @property
     def busy(self) -> bool:
         """True while it waits for an answer, or for the rest of one."""
-        return self._state in (_EXCHANGE, _HELD, _DRAIN)
+        return self._state in (EXCHANGE, HELD, DRAIN)
 
     # ---------------------------------------------------------------------------------------------- what the reactor says
 
     def _on_readable(self) -> None:
         state = self._state
-        if state == _HEAD:
+        if state == HEAD:
             self._read_head()
-        elif state == _EXCHANGE:
+        elif state == EXCHANGE:
             exchange, asked = self._exchange, self._asked
             if exchange is not None:
                 if exchange.uploading:
@@ -102,10 +99,10 @@ class Visitor:
             exchange.visitor_broke()
 
     def _on_writable(self) -> None:
-        if self._state == _EXCHANGE:
+        if self._state == EXCHANGE:
             if self._exchange is not None:
                 self._exchange.visitor_writable()
-        elif self._state == _DRAIN:
+        elif self._state == DRAIN:
             self._drain()
 
     def _on_broken(self) -> None:
@@ -119,16 +116,16 @@ class Visitor:
         if self.deadline > self._edge.reactor.now:
             return
         state = self._state
-        if state == _EXCHANGE:
+        if state == EXCHANGE:
             if self._exchange is not None:
                 self._exchange.expire()
-        elif state == _HELD:
-            self._let_go()
+        elif state == HELD:
+            self._stop_waiting()
             self.refuse(self._why_held, complete=self._asked is not None and self._asked.bodyless)
-        elif state == _HEAD and self._buffer is not None:
+        elif state == HEAD and self._buffer is not None:
             self._asked = None
             self.refuse("request_timeout", complete=False)
-        elif state == _DRAIN:
+        elif state == DRAIN:
             self.abort()
         else:
             self._close()
@@ -138,9 +135,9 @@ class Visitor:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abort()
-        self._let_go()
-        if self._state != _OVER:
-            self._state = _OVER
+        self._stop_waiting()
+        if self._state != OVER:
+            self._state = OVER
             self.channel.abort()
             self._edge.left(self)
 
@@ -148,7 +145,7 @@ class Visitor:
 
     def _read_head(self) -> None:
         """Read until a head is complete, or nothing is there."""
-        if self._state != _HEAD:
+        if self._state != HEAD:
             return
         inlet = self.inlet
         try:
@@ -192,7 +189,6 @@ class Visitor:
         """Understand a whole head, and route what it asks for."""
         edge = self._edge
         self._started_at = edge.reactor.now
-        self._head = head if edge.pass_on is not None else b""
         try:
             asked = self._asked = self._asked_before.understand(head)
         except MessageError as exc:
@@ -203,6 +199,8 @@ class Visitor:
             self.refuse("body_too_large", f"{asked.request.body} bytes, at most {bytes_max} are taken", complete=False)
             return
         self._tried_before = False
+        if edge.pass_on is not None and asked.long is None:
+            self._head = head
         self._route(asked)
 
     def _route(self, asked: Asked) -> None:
@@ -219,8 +217,9 @@ class Visitor:
             return
         holder = lease.holder
         if holder is None:
-            if lease.elsewhere and edge.passed_on(self, lease, self._address, self._head + self.inlet.held):
-                self._state = _OVER
+            head = self._head if asked.long is None else asked.long.head
+            if lease.elsewhere and edge.passed_on(self, lease, self._address, head + self.inlet.held):
+                self._state = OVER
                 return
             if edge.held < edge.settings.held_max:
                 self._hold("agent_offline", asked)
@@ -231,7 +230,7 @@ class Visitor:
         if pool.line and self not in pool.line:
             self._hold("overloaded", asked, pool)
             return
-        self._state = _EXCHANGE
+        self._state = EXCHANGE
         if lease.scopes or edge.on_done is not None or self.shaping is not None:
             self._exchange = self._measured = MeasuredExchange(edge.reactor, edge.settings, self, asked, pool)
         else:
@@ -241,46 +240,6 @@ class Visitor:
         except UnavailableError:
             self._exchange = self._measured = None
             self._hold("overloaded", asked, pool)
-
-    def _hold(self, why: str, asked: Asked, pool: TunnelPool | None = None) -> None:
-        """Wait for the agent, or in line for a stream, not for long."""
-        until = self._started_at + self._edge.settings.hold_s
-        lease = self._lease
-        if until <= self._edge.reactor.now or lease is None:
-            self.refuse(why, complete=asked.bodyless)
-            return
-        self._state = _HELD
-        self.deadline = until
-        self._why_held = why
-        if pool is not None:
-            self._held_in = pool.line
-            pool.stand_in_line(self, self._woken)
-        else:
-            self._edge.held += 1
-            self._held_in = lease.waiters
-            lease.waiters[self] = self._woken
-
-    def _woken(self) -> None:
-        """Try again: the lease is live again, or gone, or it is his turn in the line, where he keeps his place meanwhile."""
-        if self._state == _HELD:
-            waited_in = self._held_in
-            self._edge.held -= self._why_held == "agent_offline"
-            self._reroute()
-            if self._state != _HELD or self._held_in is not waited_in:
-                waited_in.pop(self, None)
-
-    def _let_go(self) -> None:
-        """Wait no more."""
-        if self._state == _HELD:
-            self._held_in.pop(self, None)
-            self._edge.held -= self._why_held == "agent_offline"
-            self._state = _HEAD
-
-    def _reroute(self) -> None:
-        asked = self._asked
-        if asked is not None:
-            self._state = _HEAD
-            self._route(asked)
 
     # ---------------------------------------------------------------------------------------- what an exchange asks for
 
@@ -304,12 +263,14 @@ class Visitor:
 
     def refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
         """Answer in the origin's place; the connection stays only when the request was `complete` and wants it to."""
-        request, self._exchange = None if self._asked is None else self._asked.request, None
-        keep_alive = complete and request is not None and request.keep_alive and request.upgrade is None
-        if request is None:
-            reader = ANYBODY
-        else:
-            reader = Reader(request.value(b"accept"), request.method != b"HEAD", keep_alive, request.version)
+        asked, self._exchange = self._asked, None
+        keep_alive, reader = False, ANYBODY
+        if asked is not None:
+            request = asked.request
+            keep_alive = complete and request.keep_alive and request.upgrade is None
+            reader = Reader(asked.accept, request.method != b"HEAD", keep_alive, request.version)
+            if asked.long is not None:
+                asked.long.forget()
         self._note(ANSWERS[code].status)
         try:
             self.outlet.write(render_answer(code, self._host, detail, reader))
@@ -323,14 +284,14 @@ class Visitor:
         scopes = () if self._lease is None else self._lease.scopes
         self._note(101)
         self._exchange = self._asked = None
-        self._state = _OVER
+        self._state = OVER
         rest = b"" if self.outlet.rest is None else bytes(self.outlet.rest)
         self._edge.left(self)
         self._edge.join(self._address, self.channel, (self.inlet.held, rest), stream, scopes)
 
     def gone(self, status: int) -> None:
         """Break the connection: its answer cannot be completed, or the visitor has left."""
-        self._let_go()
+        self._stop_waiting()
         self._note(status)
         self._exchange = None
         self.abort()
@@ -353,7 +314,7 @@ class Visitor:
         """Read the next request, or close, once everything has gone out."""
         self._exchange, self._then_close = None, not keep_alive
         if self.outlet.rest is not None:
-            self._state = _DRAIN
+            self._state = DRAIN
             self.deadline = self._edge.reactor.now + self._edge.settings.stall_s
         elif keep_alive and not self.inlet.ended:
             self._next()
@@ -376,7 +337,7 @@ class Visitor:
     def _next(self) -> None:
         """Wait for another request; one that is there already waits for its turn."""
         edge = self._edge
-        self._state, self._head, self.hops = _HEAD, b"", 0
+        self._state, self._head, self.hops = HEAD, b"", 0
         self._asked = self._lease = None
         self.deadline = edge.reactor.now + edge.settings.idle_s
         if self.inlet.held or self.channel.readable:
@@ -389,12 +350,12 @@ class Visitor:
         if self.inlet.ended or (expected and not self.inlet.held and not self.channel.readable):
             self._close()
             return
-        self._state = _OVER
+        self._state = OVER
         self._edge.left(self)
         self._edge.linger(self.channel)
 
     def _close(self) -> None:
-        if self._state != _OVER:
-            self._state = _OVER
+        if self._state != OVER:
+            self._state = OVER
             self.channel.close()
             self._edge.left(self)
