@@ -11,6 +11,7 @@ from portway.agent.link_policy import (
     DRAIN_APART_S,
     OPEN_AFTER_S,
     PRESSING_STREAMS,
+    REPLACE_APART_S,
     RETRY_S,
     RETRY_S_MAX,
     SAMPLE_S,
@@ -107,6 +108,53 @@ def test_a_link_that_never_gets_rid_of_its_last_visitor_does_not_keep_the_others
 
 def test_without_a_link_that_takes_visitors_one_is_opened_at_once() -> None:
     assert LinkPolicy(4).judge(0.0, [], 1) == OpenOne()
+
+
+def expiring(numbers: list[int], *fresh: int) -> list[LinkLoad]:
+    return [LinkLoad(number, 0, 5, expiring=number not in fresh) for number in sorted([*numbers, *fresh])]
+
+
+@pytest.mark.parametrize("links_max", [1, 4])
+def test_a_link_that_expires_drains_once_another_one_is_there(links_max: int) -> None:
+    policy = LinkPolicy(links_max, 4)
+    assert policy.judge(1.0, expiring([1])) == OpenOne()
+    assert policy.judge(1.1, expiring([1]), opening=True) is None, "it goes on serving meanwhile"
+    policy.failed(1.15)
+    assert policy.judge(1.2, expiring([1])) is None, "a dial that failed is not tried again at once"
+    assert policy.judge(1.2 + RETRY_S, expiring([1])) == OpenOne()
+    policy.opened()
+    assert policy.judge(3.0, expiring([1], 2)) == DrainOne(1), "the lowest one, too"
+    assert policy.judge(3.1, [LinkLoad(2, 0, 0)], 1) is None
+
+
+@pytest.mark.parametrize("server_max", [1, 4])
+def test_where_the_server_takes_no_further_link_one_that_expires_makes_room_first(server_max: int) -> None:
+    policy = LinkPolicy(server_max, server_max)
+    numbers = list(range(1, server_max + 1))
+    assert policy.judge(1.0, expiring(numbers)) == DrainOne(1)
+    assert policy.judge(1.0 + REPLACE_APART_S, expiring(numbers[1:]), 1) == OpenOne()
+
+
+def test_links_that_expire_at_once_are_not_replaced_without_a_pause() -> None:
+    policy = LinkPolicy(4, 4)
+    decided = []
+    number, links, opening = 1, [1], False
+    for step in range(100):
+        match policy.judge(step * SAMPLE_S, expiring(links), opening=opening):
+            case OpenOne():
+                number += 1
+                links = [*links, number]
+                decided.append(number)
+            case DrainOne(old):
+                links.remove(old)
+    assert len(decided) < 100 * SAMPLE_S / REPLACE_APART_S + 5
+
+
+def test_visitors_who_stay_on_links_that_expired_do_not_keep_the_next_one_from_being_replaced() -> None:
+    policy = LinkPolicy(1, 4)
+    assert policy.judge(1.0, expiring([4]), 3) == OpenOne()
+    assert policy.judge(2.0, expiring([4], 5), 3) == DrainOne(4)
+    assert policy.judge(3.0, expiring([5], 6), 4) is None, "four that drain are as many as the server takes"
 
 
 def test_a_single_link_is_never_closed() -> None:

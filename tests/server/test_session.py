@@ -14,6 +14,7 @@ from portway.protocol.control.messages import Activity, Drain, Granted
 from portway.protocol.proxy_header import encode_local
 from portway.protocol.scram import make_verifier
 from portway.protocol.stream_status import StreamStatus
+from portway.protocol.yamux import session as yamux_module
 from portway.protocol.yamux.session import YamuxLimits
 from portway.server import session as session_module
 from portway.server.access.tokens import TokenRecord
@@ -134,6 +135,51 @@ def test_a_link_that_drains_or_is_lost_or_full_gets_no_visitors(engine: EngineLo
     fine.link.mux.abort("cut")
     with pytest.raises(UnavailableError, match="going away"):
         session.open(1, HEADER, lambda _: None)
+
+
+@pytest.fixture
+def few_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link carries four visitors in its life."""
+    monkeypatch.setattr(yamux_module, "STREAM_ID_LAST", 7)
+    monkeypatch.setattr(yamux_module, "SPARE_IDS", 2)
+
+
+@pytest.mark.usefixtures("few_ids")
+def test_a_link_without_ids_that_its_agent_does_not_replace_is_closed_once_its_visitors_have_left(
+    engine: EngineLoop, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "USED_UP_S_MAX", 0.3)
+    far = Far(engine, session)
+    visits = [session.open(1, HEADER, lambda _: None) for _ in range(4)]
+    engine.settle()
+    assert not far.mux.lost, "four fit"
+    for _ in range(3):
+        with pytest.raises(UnavailableError, match="used up"):
+            session.open(1, HEADER, lambda _: None)
+    engine.settle()
+    assert not far.mux.lost, "those who are here may finish"
+    visits[0].send(b"still here")
+    engine.settle()
+    assert far.streams[0].peek() is not None
+    engine.run_until(lambda: far.mux.lost, deadline_s=3)
+
+
+@pytest.mark.usefixtures("few_ids")
+def test_a_link_without_ids_and_visitors_is_closed_at_once_unless_its_agent_drains_it(engine: EngineLoop, session: Session) -> None:
+    for drains in (False, True):
+        far = Far(engine, session)
+        for _ in range(4):
+            session.open(1, HEADER, lambda _: None).abort()
+        if drains:
+            far.mux.session.drain()
+        engine.settle()
+        with pytest.raises(UnavailableError):
+            session.open(1, HEADER, lambda _: None)
+        engine.settle()
+        assert far.mux.lost is not drains
+        session.drop_link(far.link)
+        far.link.mux.close("over")
+        engine.settle()
 
 
 def test_links_of_a_session_share_what_they_may_keep_and_grow_by(engine: EngineLoop, session: Session) -> None:

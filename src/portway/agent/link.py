@@ -78,7 +78,7 @@ class AgentLink:
     @property
     def load(self) -> LinkLoad:
         """What the link carries, for the policy."""
-        return LinkLoad(self.number, self.mux.bytes_in + self.mux.bytes_out, self.visitors)
+        return LinkLoad(self.number, self.mux.bytes_in + self.mux.bytes_out, self.visitors, self.mux.session.expiring)
 
     def welcomed(self) -> None:
         """Take streams from now on, those included that came right behind the Welcome."""

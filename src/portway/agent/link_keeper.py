@@ -1,4 +1,4 @@
-"""Keeps as many links as a session needs: opens further ones by ticket, drains those that are idle."""
+"""Keeps as many links as a session needs: opens further ones by ticket, drains those that are idle or expire."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -48,8 +48,8 @@ class LinkKeeper:
         self._login = login
         self._budgets = budgets
         self._tasks = tasks
-        self._links_max = min(needs.settings.links_max, login.welcome.limits.links)
-        self._policy = LinkPolicy(self._links_max)
+        server_max = login.welcome.limits.links
+        self._policy = LinkPolicy(min(needs.settings.links_max, server_max), server_max)
         self._opening = False
         self._numbers = 1
         self._moved = 0
@@ -59,9 +59,8 @@ class LinkKeeper:
         self._over = False
 
     def start(self) -> None:
-        """Look at the links from now on, if there may be more than one."""
-        if self._links_max > 1:
-            self._look_again()
+        """Look at the links from now on; also at a single one, which may have to be replaced."""
+        self._look_again()
 
     def stop(self) -> None:
         """Do nothing any more; a link that is being opened is given up."""
@@ -106,10 +105,14 @@ class LinkKeeper:
                 self._session.tell_links()
         if taking:
             for link in links:
-                if link.drained and not link.visitors and link not in self._parting:
+                if link.drained and not link.visitors and link not in self._parting and not self._awaits_answers(link):
                     self._parting.add(link)
                     self._start(self._part(link), "parts from a link")
         self._look_again()
+
+    def _awaits_answers(self, link: AgentLink) -> bool:
+        """Return whether a link carries requests whose answers would be missed."""
+        return link is self._session.links[0] and (self._asked is not None or bool(self._needs.claims.unanswered))
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> None:
         task = self._tasks.create_task(work, name=name)

@@ -1,4 +1,7 @@
-"""Decides how many links a session needs: one more ahead of need, one less after a long calm. Pure: time comes in."""
+"""Decides how many links a session needs: one more ahead of need, one less after a long calm, another one for one that expires.
+
+Pure: time comes in.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +32,9 @@ IDLE_BYTES: Final = 16 * 1024
 DRAIN_APART_S: Final = 2.0
 """From one link that drains to the next: what moves over to the others is seen before another one goes."""
 
+REPLACE_APART_S: Final = 0.5
+"""From one link that is replaced to the next, so that a server whose links all expire at once is not dialled without a pause."""
+
 RETRY_S: Final = 1.0
 RETRY_S_MAX: Final = 60.0
 """After a further link could not be had, the next try waits so long, twice as long each time."""
@@ -36,13 +42,15 @@ RETRY_S_MAX: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LinkLoad:
-    """What one link carries. `number` tells links apart, and the lowest one is never closed."""
+    """What one link carries. `number` tells links apart, and the lowest one is closed only when it expires."""
 
     number: int
     bytes_moved: int
     """Since the link began, both ways."""
     streams: int
     """Visitors on it now."""
+    expiring: bool = False
+    """It has few stream ids left, or the server has said GoAway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +68,14 @@ class DrainOne:
 class LinkPolicy:
     """Looks at the links every now and then. Opening and closing are far apart, so that it does not flutter."""
 
-    def __init__(self, links_max: int) -> None:
+    def __init__(self, links_max: int, server_max: int = 0) -> None:
         """Ask for at most `links_max` links that take visitors, and for as many again that drain.
 
-        A quiet visitor may stay on a link that drains for days: he must not cost the others a link.
+        A quiet visitor may stay on a link that drains for days: he must not cost the others a link. Where the server takes more
+        links (`server_max`), a link that expires stays until its replacement is there.
         """
         self._links_max = links_max
+        self._server_max = max(server_max, links_max)
         self._looked_at: float | None = None
         self._moved: dict[int, int] = {}
         self._busy_since: float | None = None
@@ -73,7 +83,7 @@ class LinkPolicy:
         self._calm_since: dict[int, float] = {}
         self._not_before = 0.0
         self._retry_s = RETRY_S
-        self._drained_at = float("-inf")
+        self._drained_at = self._replaced_at = float("-inf")
 
     def judge(self, now: float, loads: Sequence[LinkLoad], draining: int = 0, *, opening: bool = False) -> OpenOne | DrainOne | None:
         """Return what to do about the links that take visitors, lowest number first; `draining` more take none.
@@ -87,6 +97,9 @@ class LinkPolicy:
         rates = {load.number: (load.bytes_moved - self._moved.get(load.number, load.bytes_moved)) * SAMPLE_S / passed_s for load in loads}
         self._moved = {load.number: load.bytes_moved for load in loads}
         self._note_calm(now, loads, rates)
+        replacement = self._replace(now, loads, draining, opening=opening)
+        if replacement is not None:
+            return replacement
         if opening:
             self._busy_since = None
         elif self._has_room(len(loads), draining) and now >= self._not_before and self._is_needed(now, loads, rates):
@@ -98,6 +111,21 @@ class LinkPolicy:
 
     def _has_room(self, taking: int, draining: int) -> bool:
         return taking < self._links_max and taking + draining < 2 * self._links_max
+
+    def _replace(self, now: float, loads: Sequence[LinkLoad], draining: int, *, opening: bool) -> OpenOne | DrainOne | None:
+        """Return what is next for the links that expire: another one first, then they drain."""
+        expiring = [load.number for load in loads if load.expiring]
+        if not expiring:
+            return None
+        room = len(loads) < self._server_max and len(loads) + draining < 2 * self._server_max
+        if len(expiring) == len(loads) and (room or opening):
+            wait = opening or now < self._not_before or now - self._replaced_at < REPLACE_APART_S
+            return None if wait else OpenOne()
+        # Another one takes visitors already; or the server allows no more, so that its place has to come free first.
+        if draining >= self._server_max:
+            return None
+        self._replaced_at = now
+        return DrainOne(expiring[0])
 
     def opened(self) -> None:
         """Note that a link was had."""

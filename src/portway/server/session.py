@@ -1,6 +1,7 @@
 """One live session: an agent that has logged in, its links, and streams to its origins."""
 
 import asyncio
+from functools import partial
 
 from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
@@ -27,6 +28,10 @@ busy; then the number of streams decides, so that a crowd spreads instead of run
 ANSWERS_MAX = 1024
 """Granted claims remembered by request id, for claims that come twice; more than a token's tunnels."""
 
+USED_UP_S_MAX = 30.0
+"""How long visitors may finish on a link whose stream ids are used up and that its agent does not replace (one from before it
+could). After that it is closed: nobody new was served meanwhile, and the agent is back in a moment."""
+
 LEISURE_BYTES_MAX = 64 * 1024
 """Unsent control bytes above which request lines are left out: the agent has more urgent things to read."""
 
@@ -42,6 +47,8 @@ class SessionLink:
         """How busy it was lately, in coarse steps."""
         self._mark_at = now
         self._mark_bytes = 0
+        self.ending = False
+        """True once it will be closed because its stream ids are used up."""
 
     def sample(self, now: float) -> None:
         """Judge the link by what it has carried since the last time."""
@@ -98,11 +105,13 @@ class Session:
     def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:  # noqa: ARG002 - the header names the tunnel already
         """Open a stream on the least busy link that takes one; see `Holder.open`."""
         links = self.links
-        if len(links) == 1:
-            return open_visit(self._reactor, links[0].mux, header, on_status)
         if not links:
             raise UnavailableError("the agent has no live link")
-        return open_visit(self._reactor, self._least_busy().mux, header, on_status)
+        try:
+            return open_visit(self._reactor, (links[0] if len(links) == 1 else self._least_busy()).mux, header, on_status)
+        except UnavailableError:
+            self._end_used_up()
+            raise
 
     def add_link(self, link: SessionLink) -> None:
         """Use a link that has logged in or joined; what its streams may grow by and keep comes out of the session's budgets."""
@@ -195,6 +204,18 @@ class Session:
                 if best is None or link.steps < steps or (link.steps == steps and here < streams):
                     best, steps, streams = link, link.steps, here
         return best or self.links[0]  # without a place anywhere, whose refusal says why
+
+    def _end_used_up(self) -> None:
+        """Close links that have no stream ids left, once their visitors have left: an agent that replaces them drains them before."""
+        for link in self.links:
+            session = link.mux.session
+            if session.used_up and not session.going_away and not link.ending:
+                link.ending = True
+                close = partial(link.mux.close, "the link has used up its stream ids")
+                if link.mux.streams_open > 1:  # more than the control stream
+                    self._reactor.call_later(USED_UP_S_MAX, close)
+                else:
+                    self._reactor.soon(close)
 
     def _sample(self, now: float) -> None:
         self._sampled_at = now

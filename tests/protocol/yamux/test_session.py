@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.errors import MisuseError, PeerError, UnavailableError
+from portway.protocol.yamux import session as session_module
 from portway.protocol.yamux.session import YamuxLimits
 from tests.kit.yamux_wire import (
     ACK,
@@ -459,6 +460,39 @@ def test_after_our_go_away_their_opens_are_reset_and_old_streams_live() -> None:
     assert shell.accepted[0].received == b"old"
     with pytest.raises(UnavailableError):
         shell.session.open()
+
+
+def test_ids_that_run_out_are_announced_before_and_streams_that_run_live_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "STREAM_ID_LAST", 9)
+    monkeypatch.setattr(session_module, "SPARE_IDS", 4)
+    client, server = Shell(client=True), Shell(client=False)
+    for _ in range(2):
+        client.open()
+    before = client.session.expiring, server.session.expiring
+    client.open()
+    server.hear(*client.said())
+    assert (*before, server.session.expiring) == (False, False, False), "two ids are left, as many as are spare"
+
+    client.open()
+    said = client.said()
+    assert said[0] == go_away(0), "whoever opens streams tells that few ids are left"
+    assert client.session.expiring
+    server.hear(*said[1:])
+    assert server.session.expiring, "whoever accepts them sees it by itself"
+    client.open()
+    assert client.session.used_up
+    assert not client.session.has_place
+    with pytest.raises(UnavailableError, match="used up its stream ids"):
+        client.session.open()
+    server.hear(*client.said())
+    assert len(server.session.streams) == 5
+
+
+def test_a_peer_that_goes_away_wants_the_session_replaced() -> None:
+    shell = Shell()
+    before = shell.session.expiring
+    shell.hear(go_away(0))
+    assert (before, shell.session.expiring) == (False, True)
 
 
 def test_an_end_that_drains_takes_what_was_opened_before_it_was_heard() -> None:

@@ -31,6 +31,9 @@ FRAMES_MAX = 2**31
 """As many as there are."""
 STREAM_ID_LAST = 2**32 - 3
 """Ids are never used again; a link that has come so far has to be replaced."""
+SPARE_IDS = 2**28
+"""So many ids before the last one the peer is told, by GoAway 0, that the session has to be replaced: 134 million streams are
+45 minutes at the greatest rate that is accepted, time for many a dial that fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +96,15 @@ class Session:
         self.rtt_s: float | None = None
         """Lowest recent round trip, told by the shell; windows are sized by it."""
         self.going_away = False
-        """True once either end has said GoAway: nothing new is opened."""
+        """True once the peer has said GoAway, or the session is lost: nothing new is opened."""
         self._make_stream = make_stream
         self._on_accept = on_accept
         self._on_pong = on_pong
         self._parity = 1 if client else 0
         self._next_id = 1 if client else 2
+        self._id_mark = STREAM_ID_LAST - SPARE_IDS
+        """The id behind which something happens: GoAway first, at the last one the end."""
+        self._peer_id = 0
         self._accepted = 0
         self._unacknowledged: set[int] = set()
         self._leaving = False
@@ -121,8 +127,18 @@ class Session:
             not (self.going_away or self._leaving)
             and len(self.streams) < self.limits.streams_max
             and len(self._unacknowledged) < self.limits.unacknowledged_max
-            and self._next_id <= STREAM_ID_LAST
+            and not self.used_up
         )
+
+    @property
+    def used_up(self) -> bool:
+        """True once there is no id left to open a stream with."""
+        return self._next_id > STREAM_ID_LAST
+
+    @property
+    def expiring(self) -> bool:
+        """True once few ids are left to either end, or the peer has said GoAway: the session has to be replaced."""
+        return self.going_away or max(self._next_id, self._peer_id) > STREAM_ID_LAST - SPARE_IDS
 
     def receive(self, data: memoryview, now: float, frames_max: int = FRAMES_MAX) -> int:
         """Take bytes from the peer, cut anywhere, and return how many: all but what is behind `frames_max` frames.
@@ -180,14 +196,20 @@ class Session:
             raise UnavailableError(f"the link carries {self.limits.streams_max} streams already")
         if len(self._unacknowledged) >= self.limits.unacknowledged_max:
             raise UnavailableError(f"{self.limits.unacknowledged_max} opened streams are still unanswered")
-        if self._next_id > STREAM_ID_LAST:
-            raise UnavailableError("the link has used up its stream ids")
+        if self._next_id > self._id_mark:
+            self._pass_id_mark()
         stream = self._make_stream(self, self._next_id)
         stream.mark_new()
         self.streams[self._next_id] = stream
         self._unacknowledged.add(self._next_id)
         self._next_id += 2
         return stream
+
+    def _pass_id_mark(self) -> None:
+        if self.used_up:
+            raise UnavailableError("the link has used up its stream ids")
+        self._id_mark = STREAM_ID_LAST
+        self.drain()
 
     def ping(self, value: int) -> None:
         """Ask the peer to echo `value` (u32)."""
@@ -278,6 +300,7 @@ class Session:
         stream = self._make_stream(self, stream_id)
         self.streams[stream_id] = stream
         self._accepted += 1
+        self._peer_id = stream_id
         # At once, whatever the application does: hashicorp/yamux gives up the session after 75 s without it.
         stream.announce(opened_here=False)
         self._on_accept(stream)
