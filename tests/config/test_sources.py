@@ -53,6 +53,7 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         max_request_head = "64KiB"
         max_answer_head = "1MiB"
         max_fields = "200"
+        via = "edge.example.org"
         """,
     )
 
@@ -73,6 +74,7 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         max_request_head=65536,
         max_answer_head=1048576,
         max_fields=200,
+        via="edge.example.org",
     )
 
 
@@ -89,6 +91,7 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         ("[server\n", r"is no TOML: .*line 1"),
         ('[server]\ndomain = "a_b..c"\n', r"\$\.server\.domain: expected a domain like"),
         ('[server]\nhold = "5"\n', r"\$\.server\.hold: .*90s"),
+        ('[server]\nvia = "a b"\n', r"\$\.server\.via: expected a name of letters"),
         ('[server]\nmax_fields = "-1"\n', r"\$\.server\.max_fields: expected a number, got '-1'"),
         ('[server]\nhold = "2h"\n', r"portway.toml: \$\.server\.hold: expected 0s to 60s, got 7200s"),
     ],

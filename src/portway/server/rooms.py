@@ -64,12 +64,13 @@ class Rooms:
         tell_relays: bool = False,
         worker: int = 0,
         pass_on: PassOn | None = None,
+        server_id: str = "",
     ) -> None:
         """Nobody comes in before `serve`.
 
         `listen` returns the listening socket of a tcp tunnel's port. With `tell_relays`, `on_event` hears of every request, tcp
         connection and WebSocket that is over, too. `worker` is this process's number, 0 when it is the only one; `pass_on` hands
-        visitors to the others.
+        visitors to the others. `server_id` is one for all processes of the server.
         """
         places = Places(reactor, on_event)
         self._reactor = reactor
@@ -82,9 +83,17 @@ class Rooms:
             request_head_bytes_max=settings.max_request_head,
             answer_head_bytes_max=settings.max_answer_head,
             fields_max=settings.max_fields,
+            via=settings.via,
         )
         self.http = HttpEdge(
-            reactor, leases, edge_settings, places, random_bytes=RandomPool(secrets.token_bytes), pass_on=pass_on, on_done=on_done
+            reactor,
+            leases,
+            edge_settings,
+            places,
+            random_bytes=RandomPool(secrets.token_bytes),
+            pass_on=pass_on,
+            on_done=on_done,
+            server_id=server_id,
         )
         self.tcp = TcpEdge(
             reactor,

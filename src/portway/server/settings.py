@@ -1,5 +1,6 @@
 """What steers a server; every field is one flag, one environment variable and one key of `[server]` in portway.toml."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ WORKERS_MAX = 64
 """Each knows each other one; more than a machine has cores gain nothing."""
 
 
+_VIA = re.compile(r"[A-Za-z0-9._-]{1,64}(?::[0-9]{1,5})?")
+"""A host with or without port, or a pseudonym (RFC 9110 section 7.6.3)."""
+
 HEAD_BYTES_LEAST = 8 * 1024
 """RFC 9112 section 3 wants request lines of 8,000 bytes taken."""
 
@@ -43,6 +47,12 @@ def _read_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise ConfigError(f"expected a number, got {text!r}")
     return int(text)
+
+
+def _read_via(text: str) -> str:
+    if _VIA.fullmatch(text) is None:
+        raise ConfigError(f"expected a name of letters, digits, dots and hyphens, got {text!r}")
+    return text
 
 
 def _read_workers(text: str) -> int:
@@ -159,6 +169,15 @@ class ServerSettings:
 
     max_fields: int = setting(FIELDS_MAX, read=_read_count, metavar="N", help="Most header fields of a request or an answer.")
     """FIELDS_LEAST to FIELDS_MOST."""
+
+    via: str = setting(
+        "",
+        read=_read_via,
+        metavar="NAME",
+        help="Add Via with this name to requests. nginx and others compress nothing then.",
+        shown="",
+    )
+    """A host name or a token; empty: no Via."""
 
     workers: int = setting(1, read=_read_workers, metavar="N", help="Processes that share the visitors, on a machine with cores to spare.")
     """1 to WORKERS_MAX; 1 is one process for everything."""

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from portway.errors import PeerError
 from portway.protocol.http1.errors import MessageError
+from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import END_OF_HEAD, HeadBuffer
 from portway.protocol.http1.framing import CHUNKED, NO_BODY
 from portway.protocol.http1.request import RequestHead, parse_request_head
@@ -68,8 +69,45 @@ def test_the_target_goes_on_untouched() -> None:
     ],
 )
 def test_an_absolute_target_becomes_origin_form(sent: bytes, forwarded: bytes) -> None:
-    host = b"Host: a.localhost:443\r\n" if b":443" in sent else H
-    assert parse_request_head(sent + b" HTTP/1.1\r\n" + host + b"\r\n").target == forwarded
+    assert parse_request_head(sent + b" HTTP/1.1\r\n" + H + b"\r\n").target == forwarded
+
+
+@pytest.mark.parametrize(
+    "rest", [b" HTTP/1.1\r\nHost: b.localhost\r\n", b" HTTP/1.1\r\nHost:\r\n", b" HTTP/1.0\r\n", b" HTTP/1.0\r\nHost: b\r\n"]
+)
+def test_an_absolute_target_says_which_host_is_meant(rest: bytes) -> None:
+    assert parse_request_head(b"GET http://A.localhost:81/" + rest + b"\r\n").host == b"A.localhost:81"
+
+
+RULES = FieldRules(server_id="portway-0123", via="edge.example")
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b"", b"portway-0123"),
+        (b"CDN-Loop: a; v=1, b\r\n", b"a; v=1, b, portway-0123"),
+        (b"CDN-Loop: a\r\ncdn-loop: portway-0124\r\n", b"a, portway-0124, portway-0123"),
+        (b"Connection: CDN-Loop, Via\r\n", b"portway-0123"),
+        (b"CDN_Loop: portway-0123\r\n", b"portway-0123"),
+    ],
+)
+def test_each_request_says_that_it_has_been_here(sent: bytes, said: bytes) -> None:
+    head = parse_request_head(b"GET / HTTP/1.1\r\n" + H + sent + b"\r\n", RULES)
+    assert head.fields == [(b"CDN-Loop", said), (b"Via", b"1.1 edge.example")]
+
+
+@pytest.mark.parametrize("sent", [b"portway-0123", b"a, portway-0123; x", b"a\r\nCDN-Loop: b, portway-0123"])
+def test_a_request_that_has_been_here_is_refused(sent: bytes) -> None:
+    with pytest.raises(MessageError) as caught:
+        parse_request_head(b"GET / HTTP/1.1\r\n" + H + b"CDN-Loop: " + sent + b"\r\n\r\n", RULES)
+    assert caught.value.code == "loop_detected"
+
+
+def test_via_goes_on_and_is_written_behind_what_came_only_if_there_is_a_name() -> None:
+    head = b"GET / HTTP/1.0\r\n" + H + b"Via: 1.1 first\r\n\r\n"
+    assert parse_request_head(head, RULES).fields[::2] == [(b"Via", b"1.1 first"), (b"Via", b"1.0 edge.example")]
+    assert parse_request_head(head, FieldRules(server_id="x")).fields == [(b"Via", b"1.1 first"), (b"CDN-Loop", b"x")]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ GRANTED = Granted(id=1, tunnel=7, epoch=2**63, url="http://app.localhost", name=
 REFUSED = Refused(id=1, code="name_taken", reason="it is")
 
 TO_WORKER: list[m.ToWorker] = [
-    m.Begin(1, True, b"settings"),
+    m.Begin(1, True, b"settings", "id"),
     m.Go(),
     m.RouteTold(3, "http", "app.localhost", 7, 9, 2, "session"),
     m.RouteGone(4, "tcp", "20001"),

@@ -54,7 +54,7 @@ async def supervised(folder: Path) -> AsyncIterator[Supervisor]:
     ours, theirs = pair()
     inbox, way_in = pair()
     http = listen("127.0.0.1", 0)
-    orders = Orders(1, False, settings, http, inbox)
+    orders = Orders(1, False, settings, "id", http, inbox)
     task = asyncio.ensure_future(work(orders, theirs))
     one = Supervisor(ours, way_in, http, task)
     try:
@@ -227,7 +227,7 @@ def test_a_slow_supervisor_is_spared_finished_relays_and_nothing_else(tmp_path: 
         reactor = Reactor(asyncio.get_running_loop())
         with TokenReader(Store(tmp_path / FILE)) as tokens, listen("127.0.0.1", 0) as http, ours, way_in:
             async with asyncio.TaskGroup() as tasks:
-                worker = worker_module._Worker(reactor, Orders(1, True, settings, http, inbox), tokens, theirs, tasks)
+                worker = worker_module._Worker(reactor, Orders(1, True, settings, "id", http, inbox), tokens, theirs, tasks)
                 worker._tell_event(DONE)
                 monkeypatch.setattr(worker_module, "UNTOLD_MIN", 0)
                 worker._tell_event(DONE)
@@ -257,7 +257,7 @@ def test_it_does_not_wait_for_routes_for_ever(tmp_path: Path, monkeypatch: pytes
 
 def test_orders_come_first_and_with_two_descriptors(tmp_path: Path) -> None:
     settings = ServerSettings(data=tmp_path, workers=2)
-    begin = m.encode(m.Begin(3, True, m.encode_settings(settings)))
+    begin = m.encode(m.Begin(3, True, m.encode_settings(settings), "id"))
     ours, theirs = pair()
     some = socket.socketpair()
     with ours, theirs, some[0], some[1]:

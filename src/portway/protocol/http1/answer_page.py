@@ -33,7 +33,9 @@ STYLE_HASH = b"sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode("utf-8")
 
 _STATIONS = ("you", "server", "agent", "service")
 _AGENT, _SERVICE = 2, 3
-_NOT_REACHED = dict.fromkeys(("origin_unreachable", "origin_timeout", "origin_closed", "origin_invalid", "origin_head_too_large"), _SERVICE)
+_NOT_REACHED = dict.fromkeys(
+    ("origin_unreachable", "origin_timeout", "origin_closed", "origin_invalid", "origin_head_too_large", "loop_detected"), _SERVICE
+)
 """The first station that a request did not reach, or that did not do its part; the agent where nothing is said."""
 
 

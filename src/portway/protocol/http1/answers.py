@@ -129,6 +129,13 @@ ANSWERS: dict[str, Answer] = {
         "The request is not accepted: {detail}.",
         "Delete this site's cookies, send fewer and shorter header fields, or ask the server's owner to raise the limit.",
     ),
+    "loop_detected": Answer(
+        508,
+        b"Loop Detected",
+        "The request came back",
+        "The service behind {host} leads back to this server, so that the request would go round for ever.",
+        "If the service is yours, check the port that the agent was given: it is this server's own, or one of a proxy that leads here.",
+    ),
     "version_unsupported": Answer(
         505,
         b"HTTP Version Not Supported",

@@ -15,9 +15,9 @@ lighttpd and some CGI servers make `_` of every other character, too."""
 
 _READ = (
     *(b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"),
-    *(b"te", b"trailer", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"http2-settings"),
+    *(b"cdn-loop", b"te", b"trailer", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"http2-settings"),
 )
-"""Framing, routing, and what concerns this hop only (RFC 9110 section 7.6.1): read here, and written anew where it is needed."""
+"""Framing, routing, loops, and what concerns this hop only (RFC 9110 section 7.6.1): read here, written anew where it is needed."""
 
 _SMUGGLING = frozenset({b"content-length", b"transfer-encoding"})
 """Names of them that have a second spelling, which an origin could take for the framing of a request."""
@@ -64,9 +64,14 @@ _DROPPED_STARTS = _starts(DROPPED)
 class FieldRules:
     """What becomes of each field of a request, by its name, on one kind of connection."""
 
-    def __init__(self, limits: HeadLimits = REQUEST_LIMITS) -> None:
-        """Decide as the table says, in heads within `limits`."""
+    def __init__(self, limits: HeadLimits = REQUEST_LIMITS, server_id: str = "", via: str = "") -> None:
+        """Decide as the table says, in heads within `limits`.
+
+        `server_id` is how requests that come back are known, `via` this server's name in Via; without one the field is not written.
+        """
         self.limits = limits
+        self.server_id = server_id.encode("ascii")
+        self.via = via.encode("ascii")
         self.known: dict[bytes, bytes | None] = {}
         """Names in the spellings that nearly everybody uses, decided once: None goes on, DROP ends here, and anything else is the name
         under which the field is read. What is not in it, `decide` knows; nothing that a visitor sends is ever put in."""

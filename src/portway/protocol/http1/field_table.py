@@ -90,7 +90,7 @@ KEPT = (
     ),
     _group(
         "names and tracing",
-        """x-request-id x-correlation-id traceparent tracestate x-b3-* x-amzn-trace-id x-host x-user x-user-* via cdn-loop""",
+        """x-request-id x-correlation-id traceparent tracestate x-b3-* x-amzn-trace-id x-host x-user x-user-* via""",
         "Nobody's identity: clients send them, or applications made them up for their own clients.",
     ),
 )

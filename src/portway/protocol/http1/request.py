@@ -1,6 +1,7 @@
 """Request heads: bytes in, what to forward out."""
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from portway.errors import PeerError
@@ -22,9 +23,9 @@ class RequestHead(NamedTuple):
     version: int
     """10 or 11."""
     host: bytes
-    """The only Host value, as it was spelled; not normalised yet."""
+    """The host that is meant, as it was spelled; not normalised yet."""
     fields: list[Field]
-    """What goes end to end, in order, without Host."""
+    """What goes end to end, in order, without Host, and what this server adds about itself."""
     body: Body
     """See `framing`."""
     keep_alive: bool
@@ -42,9 +43,8 @@ class RequestHead(NamedTuple):
 # RFC 9112 section 3: one space, no other white space; "#" begins a fragment, which is never sent.
 _START_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!\"$-~]+) HTTP/1\.([01])\r\n")
 _ORIGIN_FORM = re.compile(rb"/[!\"$-~]*")
-_ABSOLUTE = re.compile(rb"([Hh][Tt][Tt][Pp][Ss]?)://([^/?]*)(.*)")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*)(.*)")
 _ANY_VERSION = re.compile(rb"[^\r\n]* HTTP/([0-9](?:\.[0-9])?)\r\n")
-_DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
 
 def parse_request_head(head: bytes, rules: FieldRules = STRANGERS) -> RequestHead:
@@ -65,7 +65,7 @@ def parse_request_head(head: bytes, rules: FieldRules = STRANGERS) -> RequestHea
         raise MessageError("CONNECT, which only a forward proxy understands", "method_not_allowed")
     host = taken.get(b"host")
     if target[0] != 0x2F:
-        target, host = _other_form(method, target, host)
+        target, host = _other_form(method, target, host, version)
     if host is None or b"\n" in host:
         raise MessageError("no Host field, or several: expected exactly one")
     body = request_body(taken.get(b"content-length"), taken.get(b"transfer-encoding"), version)
@@ -78,7 +78,7 @@ def parse_request_head(head: bytes, rules: FieldRules = STRANGERS) -> RequestHea
         target,
         version,
         host,
-        without_nominated(kept, options),
+        [*without_nominated(kept, options), *_about_the_way(taken, rules, version)],
         body,
         keeps_alive(options, version),
         expect is not None and body != NO_BODY and version == 11,
@@ -106,38 +106,55 @@ def _sorted_out(head: bytes, start: int, rules: FieldRules) -> tuple[list[Field]
     return kept, taken
 
 
-def _other_form(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None]:
-    """Return target and Host of a request that is not in origin form (RFC 9112 section 3.2).
+def _other_form(method: bytes, target: bytes, host: bytes | None, version: int) -> tuple[bytes, bytes | None]:
+    """Return target and Host of a request that is not in origin form.
+
+    An absolute target says which host is meant, whatever Host says (RFC 9112 section 3.2.2); HTTP/1.1 still asks for one that is valid.
 
     Raises:
-        MessageError: neither `*` nor absolute, or its authority is another than Host's.
+        MessageError: neither `*` nor absolute, or Host is missing or invalid.
     """
     if target == b"*" and method == b"OPTIONS":
         return target, host
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise MessageError(f"request target {shown(target)}, expected a path that starts with /")
-    scheme, authority, rest = absolute.groups()
-    if host is None or not _same_authority(authority, host, _DEFAULT_PORTS[scheme.lower()]):
-        raise MessageError("the request target names one host and the Host field another, or none")
+    authority, rest = absolute.groups()
+    if host is None and version == 11:
+        return target, None
+    if host:
+        if b"\n" in host:
+            return target, host
+        _check_host(host)
+    _check_host(authority)
     if rest[:1] == b"/":
-        return rest, host
+        return rest, authority
     if not rest and method == b"OPTIONS":
-        return b"*", host
-    return b"/" + rest, host
+        return b"*", authority
+    return b"/" + rest, authority
 
 
-def _same_authority(one: bytes, other: bytes, default_port: int) -> bool:
-    """Return whether two `host[:port]` mean the same host and port.
-
-    Raises:
-        MessageError: one of them is none.
-    """
+def _check_host(host: bytes) -> None:
+    """Raise MessageError unless it is a `host[:port]`."""
     try:
-        (one_host, one_port), (other_host, other_port) = split_authority(one), split_authority(other)
+        split_authority(host)
     except PeerError as exc:
         raise MessageError(str(exc)) from exc
-    return one_host == other_host and (one_port or default_port) == (other_port or default_port)
+
+
+def _about_the_way(taken: dict[bytes, bytes], rules: FieldRules, version: int) -> Iterator[Field]:
+    """Return what this server adds about itself to a request: CDN-Loop (RFC 8586), and Via (RFC 9110 section 7.6.3) if it is to.
+
+    Raises:
+        MessageError: the request has been here before.
+    """
+    if rules.server_id:
+        before = taken.get(b"cdn-loop", b"").replace(b"\n", b", ")
+        if rules.server_id in before:
+            raise MessageError("it came back to this server", "loop_detected")
+        yield b"CDN-Loop", before + b", " + rules.server_id if before else rules.server_id
+    if rules.via:
+        yield b"Via", (b"1.1 " if version == 11 else b"1.0 ") + rules.via
 
 
 def _bad_start(head: bytes) -> MessageError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 import socket
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -115,6 +116,7 @@ class Crew:
         self._command = command
         self._boss = boss
         self._settings = settings
+        self._server_id = secrets.token_hex(8)
         self._http = http
         self._workers: dict[int, Worker] = {}
         self._last_number = 0
@@ -213,7 +215,7 @@ class Crew:
             self._hear(worker, for_supervisor(data))
 
         worker.post = Post(self._reactor, ours, hear, worker.lost.set)
-        worker.give(Begin(worker.number, self._tell_relays, self._settings), http, inbox)
+        worker.give(Begin(worker.number, self._tell_relays, self._settings, self._server_id), http, inbox)
         for other, to_other, to_new in ways:
             worker.give(Peer(other.number), to_other)
             other.give(Peer(worker.number), to_new)

@@ -28,6 +28,8 @@ class Begin(_Message, frozen=True):
     """Whether requests, tcp connections and WebSockets that are over are to be told."""
     settings: bytes
     """The server's, as `encode_settings` makes them."""
+    server_id: str
+    """Random, one for all workers: how a request that comes back is known."""
 
 
 class Go(_Message, frozen=True):

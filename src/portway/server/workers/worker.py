@@ -66,6 +66,7 @@ class Orders:
     worker: int
     tell_relays: bool
     settings: ServerSettings
+    server_id: str
     http: socket.socket
     """The listener of HTTP visitors, which all workers share."""
     inbox: socket.socket
@@ -85,7 +86,7 @@ def receive_orders(line: socket.socket) -> Orders:
         raise UnavailableError(f"the supervisor did not say what to do: {exc}") from exc
     if not isinstance(begin, Begin) or len(socks) != 2:
         raise UnavailableError("the supervisor did not say what to do")
-    return Orders(begin.worker, begin.tell_relays, decode_settings(begin.settings), *socks)
+    return Orders(begin.worker, begin.tell_relays, decode_settings(begin.settings), begin.server_id, *socks)
 
 
 async def work(orders: Orders, line: socket.socket) -> None:
@@ -140,6 +141,7 @@ class _Worker:
             tell_relays=orders.tell_relays,
             worker=orders.worker,
             pass_on=self._visitors.pass_on,
+            server_id=orders.server_id,
         )
         self._rooms.sessions.granter = self._granter
         self._line = Post(reactor, line, self._hear, self._supervisor_lost)

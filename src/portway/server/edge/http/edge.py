@@ -36,6 +36,9 @@ HOSTS_KNOWN_MAX = 4096
 """Host values whose normal form is remembered; each at most 260 bytes, so about 2 MiB. Only hosts that somebody serves
 get in: guesses of scanners cannot push them out."""
 
+LOOP_PREFIX = "portway-"
+"""Before a server's id in CDN-Loop, so that people can tell what wrote it."""
+
 
 class Routes(Protocol):
     """What the edge asks the registry."""
@@ -59,8 +62,10 @@ class HttpEdge:
         clock: Clock = wall,
         on_done: OnDone | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        server_id: str = "",
     ) -> None:
         """Route by `routes`; `places` are shared with other edges; `scheme` is what origins are told, `clock` tells them when.
+        `server_id` is what all processes of one server have in common; a random one if there is none.
 
         `on_done` is told of every request and upgraded connection that is over; streams get ids of `random_bytes` then.
         """
@@ -69,7 +74,7 @@ class HttpEdge:
         self.wall = clock
         self.pass_on = pass_on
         self.on_done = on_done
-        self.rules = FieldRules(self.settings.request_limits)
+        self.rules = FieldRules(self.settings.request_limits, LOOP_PREFIX + (server_id or secrets.token_hex(8)), self.settings.via)
         self.held = 0
         """Visitors that wait for an agent right now."""
         self._routes = routes

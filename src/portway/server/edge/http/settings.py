@@ -62,6 +62,9 @@ class HttpEdgeSettings:
     visitors_max: int = 18_000
     """Visitors connected at the same time, of the 20,000 descriptors of a process; more get 503. `server/places.py` may allow fewer."""
 
+    via: str = ""
+    """This server's name in Via, which is not written without one (ADR 25)."""
+
     tell_visitors: bool = False
     """Say of each request and upgraded connection that is told of who the visitor was."""
 
@@ -79,6 +82,8 @@ class HttpEdgeSettings:
         """Refuse what could never work."""
         for field in fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, str):
+                continue
             may_be_zero = field.name in ("hold_s", "held_max", "pool_idle_max", "body_bytes_max", "pool_fresh_s", "tell_visitors")
             if value is not None and (value < 0 or (value == 0 and not may_be_zero)):
                 raise ConfigError(f"{field.name}: expected {'zero or ' if may_be_zero else ''}a positive number, got {value}")

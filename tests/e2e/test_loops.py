@@ -1,0 +1,24 @@
+"""A tunnel to the server's own port, as somebody gets it wrong: one answer that says so, not sixteen thousand connections."""
+
+import json
+
+import pytest
+
+from tests.e2e.world import World, event, events
+
+
+@pytest.mark.parametrize("flags", [(), ("--workers", "2")], ids=["one process", "two workers"])
+def test_a_tunnel_to_the_servers_own_port_is_told_so(flags: tuple[str, ...]) -> None:
+    with World(server_flags=flags) as world:
+        server = world.start_server()
+        agent = world.agent(world.token(), "http", str(world.http_port), "--name", "loop")
+        event(agent, "tunnel_up")
+        for _ in range(4):  # with workers, the way round may begin at either
+            answer = world.visit("loop")
+            assert answer.status == 508
+            assert json.loads(answer.body)["error"] == "loop_detected"
+            assert "leads back to this server" in json.loads(answer.body)["message"]
+        event(agent, "request_done", 4)
+        assert [told["status"] for told in events(agent, "request_done")] == [508] * 4
+        assert len(list(events(agent, "relay_done"))) == 4, "each request came back once, and went no further"
+        assert server.running
