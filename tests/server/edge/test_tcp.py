@@ -57,10 +57,11 @@ class Place:
         self.registry = Registry(engine.reactor.soon, grace_s=60.0)
         self.sock = listen("127.0.0.1", 0)
         self.port: int = self.sock.getsockname()[1]
+        self.others: dict[int, socket.socket] = {}
         self.told: list[RelayDone] = []
         self.edge = TcpEdge(
             engine.reactor,
-            lambda _port: self.sock,
+            lambda port: self.sock if port == self.port else self.others[port],
             lambda n: b"u" * n,
             TcpEdgeSettings(**settings),  # type: ignore[arg-type]
             on_relay=self.told.append,
@@ -77,8 +78,20 @@ class Place:
         assert isinstance(outcome, Granted)
         return outcome.lease
 
-    def visit(self) -> socket.socket:
-        visitor = socket.create_connection(("127.0.0.1", self.port))
+    def neighbour(self) -> int:
+        """Open the port of another tenant whose agent is away, and return it."""
+        sock = listen("127.0.0.1", 0)
+        port: int = sock.getsockname()[1]
+        self.others[port] = sock
+        outcome = self.registry.claim(LeaseKey("tcp", str(port)), Owner("neighbour", b"j"), FakeHolder(self.engine, "s2"))
+        assert isinstance(outcome, Granted)
+        outcome.lease.on_gone = lambda: self.edge.close(outcome.lease)
+        self.edge.open(outcome.lease)
+        self.registry.session_lost("s2", now=0.0)
+        return port
+
+    def visit(self, port: int = 0) -> socket.socket:
+        visitor = socket.create_connection(("127.0.0.1", port or self.port))
         visitor.settimeout(5)
         self.visitors.append(visitor)
         self.engine.settle()
@@ -274,6 +287,24 @@ def test_few_visitors_are_held_and_none_when_the_hold_is_off(engine: EngineLoop)
             place.visit()
         assert is_reset(place, place.visit())
         place.close()
+
+
+def test_visitors_of_one_tenant_cannot_take_every_hold(engine: EngineLoop) -> None:
+    place = Place(engine, held_all_max=3, hold_s=60.0)
+    port = place.neighbour()
+    place.registry.session_lost("s1", now=0.0)
+    crowd = [place.visit() for _ in range(3)]
+    calm = place.visit(port)
+    assert is_reset(place, crowd[0]), "who has waited longest gives way"
+    assert len(place.edge.holds) == 3
+    for visitor in (calm, *crowd[1:]):
+        visitor.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            visitor.recv(1)
+    place.registry.expire(float("inf"))
+    engine.settle()
+    assert len(place.edge.holds) == 0
+    place.close()
 
 
 def test_stopping_takes_no_new_visitors_and_lets_the_others_finish(place: Place) -> None:

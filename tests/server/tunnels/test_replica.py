@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from portway.engine.channel import Channel
-from portway.server.tunnels.lease import Holder, Lease, OnStatus
+from portway.server.tunnels.lease import Holder, Lease, OnStatus, Owner
 from portway.server.tunnels.replica import Replica, Route
 
 
@@ -136,3 +136,9 @@ def test_what_only_the_supervisor_knows_is_left_to_it() -> None:
     assert view.told == ["token laptop"]
     assert not view.replica.held_tokens()
     assert len(list(view.replica)) == 1
+
+
+def test_a_worker_knows_whose_a_lease_is_and_nobody_s_identity() -> None:
+    view = View()
+    view.replica.apply(Route("http", "app.localhost", 7, 1, token_id="laptop"))
+    assert view.lease().owner == Owner("laptop", b"")

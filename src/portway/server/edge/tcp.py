@@ -12,9 +12,11 @@ from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, encode_visitor
+from portway.protocol.sources import source_of
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.passing import HOPS_MAX, Journey, PassOn
 from portway.server.events import RelayDone
+from portway.server.holds import Hold, Holds
 from portway.server.places import TUNNEL_TIMES, Places, Share, turn_away
 from portway.server.tunnels.lease import Lease, LeaseKey
 from portway.telemetry.logs import get_log
@@ -37,6 +39,9 @@ class TcpEdgeSettings:
 
     held_max: int = 256
     """Visitors of one tunnel that wait for an agent that is away; each pins a descriptor and does nothing."""
+
+    held_all_max: int = 1024
+    """The same for all tunnels. When there are as many, tenants with few get room at the cost of those with many."""
 
 
 class TcpEdge:
@@ -65,6 +70,7 @@ class TcpEdge:
         """Visitors now, on all ports, also on those that are closed already."""
         self.places = places or Places(reactor)
         self.places.count(lambda: self.visitors)
+        self.holds = Holds(self.settings.held_all_max)
         self.pass_on = pass_on
         """Hands a visitor to the worker that has his agent, where there are several."""
         self._listen = listen
@@ -150,7 +156,7 @@ class _Port:
 class _Visit:
     """One visitor: perhaps held for a while, then a stream and a relay."""
 
-    __slots__ = ("_arrived_at", "_from", "_hops", "_over", "_port", "_relay", "_timer", "_told", "_visitor")
+    __slots__ = ("_arrived_at", "_from", "_hold", "_hops", "_over", "_port", "_relay", "_timer", "_told", "_visitor")
 
     def __init__(self, port: _Port, visitor: SocketChannel, address: Address, arrived_at: Address, hops: int) -> None:
         self._port = port
@@ -160,6 +166,7 @@ class _Visit:
         self._hops = hops
         self._relay: Relay | None = None
         self._timer: Timer | None = None
+        self._hold: Hold | None = None
         self._told: tuple[int, bytes] | None = None
         """Tunnel and random id, where somebody wants to hear of the relay."""
         self._over = False
@@ -217,6 +224,9 @@ class _Visit:
         if self._timer is None:
             if len(waiters) >= settings.held_max or not settings.hold_s:
                 return False
+            self._hold = self._port.edge.holds.enter(self._port.lease.owner.token_id, source_of(self._from[0]), self.abort)
+            if self._hold is None:
+                return False
             self._timer = self._port.edge.reactor.call_later(settings.hold_s, self.abort)
             self._visitor.on_broken = self.abort
         waiters[self] = self.go
@@ -226,6 +236,9 @@ class _Visit:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            if self._hold is not None:
+                self._hold.leave()
+                self._hold = None
             self._port.lease.waiters.pop(self, None)
             self._visitor.on_broken = nothing
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from portway.server.tunnels.lease import Holder, Kind, Lease, LeaseKey, Owner
 
-_NOBODYS = Owner("", b"")
+_NO_IDENTITY = b""
 """Whose a lease is decides the supervisor alone; the secret identities stay there."""
 
 
@@ -20,6 +20,8 @@ class Route:
     worker: int = 0
     """Whose session serves it; 0 while it is held."""
     session_id: str = ""
+    token_id: str = ""
+    """Whose it is, as far as that matters here: visitors of one tenant are counted together."""
 
 
 class Replica:
@@ -62,7 +64,7 @@ class Replica:
         leases = self._leases[route.kind]
         lease = leases.get(route.address)
         if lease is None:
-            lease = leases[route.address] = Lease(LeaseKey(route.kind, route.address), _NOBODYS)
+            lease = leases[route.address] = Lease(LeaseKey(route.kind, route.address), Owner(route.token_id, _NO_IDENTITY))
         lease.tunnel_id, lease.epoch = route.tunnel_id, route.epoch
         here = route.worker == self._worker
         holder = self._find(route.session_id) if here else None

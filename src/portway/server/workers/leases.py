@@ -239,7 +239,8 @@ class Leases:
         session, limits = holder.session_id if holder is not None else "", None
         if isinstance(holder, StandIn):
             limits = holder.limits.get(lease.key)
-        return RouteTold(self._seq, lease.key.kind, lease.address, lease.tunnel_id, lease.epoch, self.worker_of(lease), session, limits)
+        kind, token = lease.key.kind, lease.owner.token_id
+        return RouteTold(self._seq, kind, lease.address, lease.tunnel_id, lease.epoch, self.worker_of(lease), session, limits, token)
 
     def worker_of(self, lease: Lease) -> int:
         """Return the worker whose session serves a lease; 0 while it is held."""

@@ -49,6 +49,8 @@ class RouteTold(_Message, frozen=True):
     session: str
     limits: ExchangeLimits | None = None
     """What the agent asked for, beside its token's; told with the grant, to whoever serves it."""
+    token: str = ""
+    """The id of the token that has it."""
 
 
 class RouteGone(_Message, frozen=True):

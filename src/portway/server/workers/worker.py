@@ -226,7 +226,7 @@ class _Worker:
 
     def _hear_route(self, message: RouteTold | RouteGone) -> None:
         if isinstance(message, RouteTold):
-            route = Route(message.kind, message.address, message.tunnel_id, message.epoch, message.worker, message.session)
+            route = Route(message.kind, message.address, message.tunnel_id, message.epoch, message.worker, message.session, message.token)
             lease = self._replica.apply(route)
             session = self._find(message.session)
             lease.scopes = () if session is None else self._scopes.of(session.token) + scopes_asked_for(self._reactor, message.limits)

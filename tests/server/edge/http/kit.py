@@ -460,12 +460,12 @@ class Stage:
         self.port = self.listener.address[1]
         self.agents: list[Agent] = []
 
-    def publish(self, origin: Origin | int, host: str = "a.localhost") -> Agent:
+    def publish(self, origin: Origin | int, host: str = "a.localhost", owner: Owner = OWNER) -> Agent:
         """Give `host` to a new agent of an origin; call it outside of a story, or on the loop."""
         port = origin if isinstance(origin, int) else origin.port
         agent = Agent(self.engine, port, self.kind, f"session {len(self.agents)}")
         self.agents.append(agent)
-        granted = self.registry.claim(LeaseKey("http", host), OWNER, agent, takeover=True)
+        granted = self.registry.claim(LeaseKey("http", host), owner, agent, takeover=True)
         assert isinstance(granted, Granted)
         return agent
 

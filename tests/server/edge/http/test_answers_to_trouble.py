@@ -3,11 +3,14 @@
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.tunnels.lease import Owner
 from tests.kit.sockets import free_port
 from tests.server.edge.http.kit import Origin, Request, Stage, say
 
@@ -252,5 +255,29 @@ def test_a_stream_that_breaks_before_the_agent_s_word_is_tried_once_more(stage: 
             visitor.send(b"POST / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
             assert visitor.answer().code == "origin_closed"
             assert agent.opened == 3
+
+    stage.play(story)
+
+
+def test_visitors_of_one_tenant_cannot_take_every_hold(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
+    stage = stage_with(HttpEdgeSettings(held_max=8, hold_s=60.0))
+    flooded, calm = stage.publish(origin), stage.publish(origin, "b.localhost", Owner("another", b"j" * 32))
+
+    def story() -> None:
+        for agent in (flooded, calm):
+            stage.on_loop(partial(stage.lose, agent))
+        with ExitStack() as stack:
+            flood = [stack.enter_context(stage.caller()) for _ in range(8)]
+            for number, visitor in enumerate(flood):
+                visitor.send(b"GET /a HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+                stage.eventually(lambda number=number: stage.edge.held == number + 1)  # type: ignore[misc]
+            neighbour = stack.enter_context(stage.caller())
+            neighbour.send(b"GET /b HTTP/1.1\r\nHost: b.localhost\r\n\r\n")
+
+            assert flood[0].answer().code == "agent_offline", "who has waited longest gives way"
+            stage.on_loop(lambda: stage.publish(origin, "b.localhost", Owner("another", b"j" * 32)))
+            assert neighbour.answer().body == b"/b"
+            stage.on_loop(lambda: stage.publish(origin))
+            assert [visitor.answer().body for visitor in flood[1:]] == [b"/a"] * 7
 
     stage.play(story)

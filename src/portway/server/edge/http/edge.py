@@ -29,6 +29,7 @@ from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.http.visitor import Visitor
 from portway.server.edge.passing import HOPS_MAX, Journey, PassOn
 from portway.server.events import RelayDone
+from portway.server.holds import Holds
 from portway.server.places import HTTP_TIMES, Places, Share
 from portway.server.tunnels.lease import Kind, Lease
 
@@ -75,8 +76,7 @@ class HttpEdge:
         self.pass_on = pass_on
         self.on_done = on_done
         self.rules = FieldRules(self.settings.request_limits, LOOP_PREFIX + (server_id or secrets.token_hex(8)), self.settings.via)
-        self.held = 0
-        """Visitors that wait for an agent right now."""
+        self.holds = Holds(self.settings.held_max)
         self._routes = routes
         self._scheme = scheme
         self._known_hosts: dict[bytes, str] = {}
@@ -96,6 +96,11 @@ class HttpEdge:
     def visitors(self) -> int:
         """How many visitors are connected, with those that are closing and those that were upgraded."""
         return len(self._visitors) + len(self._lingering) + len(self._relays)
+
+    @property
+    def held(self) -> int:
+        """How many visitors wait for an agent."""
+        return len(self.holds)
 
     @property
     def busy(self) -> int:

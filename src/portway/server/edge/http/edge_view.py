@@ -14,6 +14,7 @@ from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.passing import PassOn
 from portway.server.events import RelayDone, RequestDone
+from portway.server.holds import Holds
 from portway.server.tunnels.lease import Lease
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Edge(Protocol):
     pools: Pools
     rules: FieldRules
     """What visitors may send."""
-    held: int
+    holds: Holds
     """Visitors that wait for an agent."""
     pass_on: PassOn | None
     """Hands a visitor to the worker that has his agent; None where one process does everything."""

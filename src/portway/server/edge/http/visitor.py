@@ -34,7 +34,7 @@ class Visitor(Waiting):
     """
 
     __slots__ = (
-        *("_address", "_asked_before", "_buffer", "_exchange", "_head", "_host", "_measured", "_own_host", "_own_lines"),
+        *("_asked_before", "_buffer", "_exchange", "_head", "_host", "_measured", "_own_host", "_own_lines"),
         *("_then_close", "_tried_before", "channel", "hops", "inlet", "outlet", "shaping"),
     )
 
@@ -58,6 +58,7 @@ class Visitor(Waiting):
         self._started_at = 0.0
         self._then_close = self._tried_before = False
         self._held_in: dict[object, Callable[[], None]] = {}
+        self._hold = None
         self._why_held = ""
         self.deadline = edge.reactor.now + edge.settings.head_s
         channel.on_readable = self._on_readable
@@ -120,8 +121,7 @@ class Visitor(Waiting):
             if self._exchange is not None:
                 self._exchange.expire()
         elif state == HELD:
-            self._stop_waiting()
-            self.refuse(self._why_held, complete=self._asked is not None and self._asked.bodyless)
+            self._give_way()
         elif state == HEAD and self._buffer is not None:
             self._asked = None
             self.refuse("request_timeout", complete=False)
@@ -221,14 +221,11 @@ class Visitor(Waiting):
             if lease.elsewhere and edge.passed_on(self, lease, self._address, head + self.inlet.held):
                 self._state = OVER
                 return
-            if edge.held < edge.settings.held_max:
-                self._hold("agent_offline", asked)
-            else:
-                self.refuse("agent_offline", complete=asked.bodyless)
+            self._wait("agent_offline", asked)
             return
         pool = edge.pools.of(lease, holder)
         if pool.line and self not in pool.line:
-            self._hold("overloaded", asked, pool)
+            self._wait("overloaded", asked, pool)
             return
         self._state = EXCHANGE
         if lease.scopes or edge.on_done is not None or self.shaping is not None:
@@ -239,7 +236,7 @@ class Visitor(Waiting):
             self._exchange.start(tried_before=self._tried_before)
         except UnavailableError:
             self._exchange = self._measured = None
-            self._hold("overloaded", asked, pool)
+            self._wait("overloaded", asked, pool)
 
     # ---------------------------------------------------------------------------------------- what an exchange asks for
 

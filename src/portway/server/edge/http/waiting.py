@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from portway.protocol.sources import source_of
 from portway.server.edge.http.asked import Asked
 from portway.server.edge.http.edge_view import Edge
 from portway.server.edge.http.pool import TunnelPool
+from portway.server.holds import Hold
 from portway.server.tunnels.lease import Lease
 
 HEAD, HELD, EXCHANGE, DRAIN, OVER = range(5)
@@ -14,11 +16,14 @@ HEAD, HELD, EXCHANGE, DRAIN, OVER = range(5)
 class Waiting:
     """The HELD state of a visitor's connection, which `Visitor` extends to the others."""
 
-    __slots__ = ("_asked", "_edge", "_held_in", "_lease", "_started_at", "_state", "_why_held", "deadline")
+    __slots__ = ("_address", "_asked", "_edge", "_held_in", "_hold", "_lease", "_started_at", "_state", "_why_held", "deadline")
 
+    _address: str
     _asked: Asked | None
     _edge: Edge
     _held_in: dict[object, Callable[[], None]]
+    _hold: Hold | None
+    """Where it waits for an agent: its right to."""
     _lease: Lease | None
     _started_at: float
     _state: int
@@ -33,31 +38,40 @@ class Waiting:
         """Answer in the origin's place."""
         raise NotImplementedError
 
-    def _hold(self, why: str, asked: Asked, pool: TunnelPool | None = None) -> None:
-        """Wait for the agent, or in line for a stream, not for long."""
-        until = self._started_at + self._edge.settings.hold_s
-        lease = self._lease
-        if until <= self._edge.reactor.now or lease is None:
+    def _wait(self, why: str, asked: Asked, pool: TunnelPool | None = None) -> None:
+        """Wait for the agent, or in line for a stream of `pool`, not for long; refuse where that may not be."""
+        edge, lease = self._edge, self._lease
+        until = self._started_at + edge.settings.hold_s
+        if until <= edge.reactor.now or lease is None:
             self.refuse(why, complete=asked.bodyless)
             return
+        if pool is None:
+            self._hold = edge.holds.enter(lease.owner.token_id, source_of(self._address), self._give_way)
+            if self._hold is None:
+                self.refuse(why, complete=asked.bodyless)
+                return
         if asked.long is not None:
             asked.long.drop_lines()
         self._state = HELD
         self.deadline = until
         self._why_held = why
-        if pool is not None:
-            self._held_in = pool.line
-            pool.stand_in_line(self, self._woken)
-        else:
-            self._edge.held += 1
+        if pool is None:
             self._held_in = lease.waiters
             lease.waiters[self] = self._woken
+        else:
+            self._held_in = pool.line
+            pool.stand_in_line(self, self._woken)
+
+    def _give_way(self) -> None:
+        """Wait no longer: the time is over, or another one waits instead."""
+        self._stop_waiting()
+        self.refuse(self._why_held, complete=self._asked is not None and self._asked.bodyless)
 
     def _woken(self) -> None:
         """Try again: the lease is live again, or gone, or it is his turn in the line, where he keeps his place meanwhile."""
         if self._state == HELD:
             waited_in = self._held_in
-            self._edge.held -= self._why_held == "agent_offline"
+            self._leave_hold()
             self._reroute()
             if self._state != HELD or self._held_in is not waited_in:
                 waited_in.pop(self, None)
@@ -66,8 +80,13 @@ class Waiting:
         """Wait no more."""
         if self._state == HELD:
             self._held_in.pop(self, None)
-            self._edge.held -= self._why_held == "agent_offline"
+            self._leave_hold()
             self._state = HEAD
+
+    def _leave_hold(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.leave()
 
     def _reroute(self) -> None:
         asked = self._asked
