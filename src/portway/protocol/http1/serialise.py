@@ -13,6 +13,8 @@ _COLON = b": "
 _FIELD_CHUNKED: Field = (b"Transfer-Encoding", b"chunked")
 _FIELD_CONTINUE: Field = (b"Expect", b"100-continue")
 _FIELD_CLOSE: Field = (b"Connection", b"close")
+CLOSE_LINE = b"Connection: close\r\n"
+"""What `request_lines` end with that ask the origin to close."""
 _FIELD_KEEP_ALIVE: Field = (b"Connection", b"keep-alive")
 _FIELD_UPGRADE: Field = (b"Connection", b"Upgrade")
 _FIELD_UPGRADE_CLOSE: Field = (b"Connection", b"Upgrade, close")

@@ -15,6 +15,9 @@ class NoPool:
 
     tunnel_id = 7
 
+    def unpin(self, stream: OriginStream) -> None:
+        """Forget nothing."""
+
     def discard(self, stream: OriginStream) -> None:
         raise AssertionError
 

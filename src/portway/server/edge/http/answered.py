@@ -1,8 +1,9 @@
 """What follows from an answer's head alone, worked out once for an origin that says the same again and again."""
 
+from portway.protocol.http1.authentication import continues_on_connection
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import ANSWER_LIMITS, Field, HeadLimits
-from portway.protocol.http1.framing import body_for_visitor
+from portway.protocol.http1.framing import UNTIL_END, body_for_visitor
 from portway.protocol.http1.response import ResponseHead, parse_response_head
 from portway.protocol.http1.serialise import response_bytes
 
@@ -19,13 +20,19 @@ _NO_FIELDS: list[Field] = []
 class Answered:
     """A final answer's head, and how it goes on to a visitor of HTTP/1.1, written when first needed."""
 
-    __slots__ = ("_closing", "_keeping", "bare", "response")
+    __slots__ = ("_closing", "_keeping", "authenticates", "bare", "lasts", "response", "shareable")
 
     def __init__(self, response: ResponseHead) -> None:
         """Write nothing yet."""
         self.response = response
         self.bare = ResponseHead(response.status, response.reason, _NO_FIELDS, *response[3:])
         """The same without fields: what an exchange keeps for as long as the body takes."""
+        self.authenticates = continues_on_connection(response.fields)
+        """Whether the connection to the origin is authenticated, or about to be."""
+        self.lasts = response.keep_alive and response.body != UNTIL_END
+        """Whether the origin keeps the connection."""
+        self.shareable = self.lasts and not self.authenticates
+        """Whether it may serve another visitor afterwards, as far as the answer tells."""
         self._keeping = b""
         self._closing = b""
 

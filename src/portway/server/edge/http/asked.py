@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from portway.protocol.http1.authentication import authenticates_connection
 from portway.protocol.http1.field_rules import STRANGERS, FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.framing import NO_BODY
 from portway.protocol.http1.request import RequestHead, is_origin_form, parse_request_head
-from portway.protocol.http1.serialise import request_lines
+from portway.protocol.http1.serialise import CLOSE_LINE, request_lines
 from portway.server.edge.http.policy import is_repeatable, is_shareable
 
 KNOWN_BYTES_MAX = 1024
@@ -64,11 +65,17 @@ class Asked(NamedTuple):
     """Whether it may be sent again when its first stream failed without an answer."""
     shareable: bool
     """Whether the connection that carried it may serve another visitor afterwards."""
+    authenticates: bool
+    """Whether its credentials may authenticate the connection that carries it."""
     long: LongHead | None
 
     def take_lines(self) -> bytes:
         """Return what `short_lines` are, of a long head; it keeps them no longer."""
         return self.short_lines if self.long is None else self.long.take_lines()
+
+    def take_lasting_lines(self) -> bytes:
+        """Return the lines for a connection that goes on behind a body."""
+        return self.take_lines().removesuffix(CLOSE_LINE)
 
     @property
     def accept(self) -> bytes:
@@ -90,12 +97,14 @@ def what_follows(head: bytes, rules: FieldRules = STRANGERS) -> Asked:
     if len(head) > KNOWN_BYTES_MAX:
         long, lines, target = LongHead(head, rules, lines), b"", b""
     kept = RequestHead(request.method, target, request.version, request.host, _NO_FIELDS, *request[5:])
-    return Asked(kept, _path(request.target), lines, method, bodyless, is_repeatable(request), is_shareable(request), long)
+    authenticates = authenticates_connection(request.fields)
+    shareable = is_shareable(request) and not authenticates
+    return Asked(kept, _path(request.target), lines, method, bodyless, is_repeatable(request), shareable, authenticates, long)
 
 
 def _lines_of(request: RequestHead) -> bytes:
     # After a body its connection ends: an origin that is told so does not take what it left unread for a request.
-    return request_lines(request, close=request.body != NO_BODY)
+    return request_lines(request, close=request.body != NO_BODY and not authenticates_connection(request.fields))
 
 
 def _path(target: bytes) -> str:

@@ -5,6 +5,7 @@ from typing import Protocol
 from portway.engine.channel import Channel
 from portway.server.edge.http.ends import Inlet, Outlet
 from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.pin import Pin
 from portway.server.edge.http.shaping import Shaping
 
 
@@ -15,6 +16,8 @@ class Asker(Protocol):
     outlet: Outlet
     channel: Channel
     deadline: float
+    pin: Pin | None
+    """A stream that is its own, while no request is on it."""
     shaping: Shaping | None
     """What the rates of the tunnel that it asked last make of its connection."""
 
@@ -32,6 +35,12 @@ class Asker(Protocol):
 
     def switched(self, stream: OriginStream) -> None:
         """Hear that the connection speaks another protocol from now on; `stream` changes hands."""
+
+    def hang_up(self) -> None:
+        """End the visitor's connection properly, without an answer: the request did not reach the origin that it was meant for."""
+
+    def pin_lost(self) -> None:
+        """Called when the pinned stream has ended."""
 
     def gone(self, status: int) -> None:
         """Break the visitor's connection: its answer cannot be completed, or it has left."""

@@ -176,6 +176,8 @@ class HttpEdge:
         """Forget a visitor."""
         if visitor.shaping is not None:
             visitor.shaping.let_go()
+        if visitor.pin is not None:
+            visitor.pin.let_go()
         self._visitors.pop(visitor, None)
         self._deadlines.forget(visitor)
 

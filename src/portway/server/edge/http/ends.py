@@ -62,6 +62,25 @@ class Inlet:
                 self.held = bytes(self._scratch[count : self._borrowed])
             self._borrowed = 0
 
+    def take(self, bytes_max: int) -> bytes | None:
+        """Return bytes that are held, else at most `bytes_max` that are there, or None; `ended` tells whether more can come.
+
+        Raises:
+            BrokenChannel: the bytes ended without a proper end.
+        """
+        if self.held:
+            data, self.held = self.held, b""
+            return data
+        channel = self.channel
+        if not channel.readable:
+            return None
+        scratch = self._scratch[:bytes_max]
+        count = channel.recv_into(scratch)
+        if count > 0:
+            return bytes(scratch[:count])
+        self.ended = self.ended or count == 0
+        return None
+
     @property
     def direct(self) -> bool:
         """True when the next bytes may be read straight into a buffer of the reader's choice."""

@@ -1,26 +1,21 @@
 """One request and its answer, between a visitor and an origin."""
 
-from portway.engine.reactor import Reactor
-from portway.errors import BrokenChannel, UnavailableError
+from portway.errors import BrokenChannel
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import READ_BYTES, HeadBuffer, cut_head
+from portway.protocol.http1.fields import READ_BYTES, cut_head
 from portway.protocol.http1.framing import CHUNKED, UNTIL_END, body_for_visitor
 from portway.protocol.http1.response import ResponseHead
 from portway.protocol.http1.serialise import interim_bytes
 from portway.protocol.http1.upgrade import check_switch
-from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.answered import Answered
-from portway.server.edge.http.asked import Asked
-from portway.server.edge.http.asker import Asker
 from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
 from portway.server.edge.http.ends import Inlet
+from portway.server.edge.http.exchange_base import ExchangeBase
 from portway.server.edge.http.origin_stream import OriginStream
-from portway.server.edge.http.policy import answer_to, answer_to_fault
-from portway.server.edge.http.pool import TunnelPool
-from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.http.policy import answer_to_fault
 
 
-class Exchange:
+class Exchange(ExchangeBase):
     """Sends a request, whose body is still to come, and brings the answer.
 
     Both ways stream with back-pressure; what is kept is a head each way, and what a pump keeps
@@ -30,32 +25,7 @@ class Exchange:
     ended by their own framing. Otherwise it ends: properly when the request was complete, with a reset when it was not.
     """
 
-    __slots__ = (
-        *("_asked", "_buffer", "_download", "_interims", "_keep_alive", "_last", "_pool", "_queued", "_reactor", "_response"),
-        *("_reused", "_settings", "_silence_s", "_stream", "_tried_again", "_upload", "_visitor", "early"),
-    )
-
-    def __init__(self, reactor: Reactor, settings: HttpEdgeSettings, visitor: Asker, asked: Asked, pool: TunnelPool) -> None:
-        """Stand ready for `start`."""
-        self._reactor = reactor
-        self._settings = settings
-        self._visitor = visitor
-        self._asked = asked
-        self._pool = pool
-        self._keep_alive = False
-        self._silence_s = settings.silence_s
-        self._stream: OriginStream | None = None
-        self._reused = False
-        self._tried_again = False
-        self._upload: CountedPump | CodedPump | None = None
-        self._download: CountedPump | CodedPump | None = None
-        self._response: ResponseHead | None = None
-        self._buffer: HeadBuffer | None = None
-        self._interims = 0
-        self._queued = 0
-        self._last: tuple[int, Flow] | None = None
-        self.early = False
-        """True once the answer began before the request had ended: neither connection is used again then."""
+    __slots__ = ()
 
     def start(self, *, tried_before: bool = False) -> None:
         """Send the request on an idle stream, or on a new one. `tried_before`: this is its second and last attempt.
@@ -64,7 +34,14 @@ class Exchange:
             UnavailableError: there is no stream to be had; nothing was sent.
         """
         self._tried_again = tried_before
-        stream = None if tried_before else self._pool.take(repeatable=self._asked.repeatable)
+        pin, stream = self._visitor.pin, None
+        if pin is not None and pin.pool is self._pool:
+            stream = pin.take()
+            if stream is None:
+                self._visitor.hang_up()
+                return
+        elif not tried_before:
+            stream = self._pool.take(repeatable=self._asked.repeatable)
         self._reused = stream is not None
         self._send(stream or self._pool.open())
 
@@ -79,7 +56,8 @@ class Exchange:
         asked, visitor, reactor = self._asked, self._visitor, self._reactor
         self._stream = stream
         stream.user = self
-        head = (asked.short_lines or asked.take_lines()) + visitor.own_lines(asked.request.host)
+        lines = asked.short_lines or asked.take_lines() if asked.shareable else self._special_lines(stream)
+        head = lines + visitor.own_lines(asked.request.host)
         visitor.deadline = reactor.now + self._settings.answer_s
         if asked.bodyless:
             try:
@@ -95,6 +73,13 @@ class Exchange:
             self._upload = CountedPump(reactor, visitor.inlet, stream.outlet, body, head)
         self._body_begins(self._upload)
         self.run_upload()
+
+    def _special_lines(self, stream: OriginStream) -> bytes:
+        """Pin a stream whose connection the request may authenticate; return the head's lines, which do not ask a pinned one to close."""
+        asked = self._asked
+        if asked.authenticates:
+            self._pool.pin(stream)
+        return asked.take_lasting_lines() if stream.pinned else asked.take_lines()
 
     def _body_begins(self, pump: CountedPump | CodedPump) -> None:
         """Hear of each body that does not come whole with its head."""
@@ -172,16 +157,6 @@ class Exchange:
             except BrokenChannel:
                 self._origin_failed()
 
-    def origin_refused(self, status: StreamStatus | None) -> None:
-        """Say why there is no origin; a stream that just broke is worth a second try."""
-        self._end_stream()
-        if status is not None:
-            self._refuse(answer_to(status), complete=self._upload is None)
-        elif self._asked.repeatable and not self._tried_again:
-            self._visitor.try_again()
-        else:
-            self._refuse("origin_closed", complete=self._upload is None)
-
     def _take_head(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
         """Act on a head that is the first `size` bytes of `data`, which `inlet` lent."""
         response = answered.response
@@ -201,17 +176,23 @@ class Exchange:
 
     def _answer(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
         """Begin the final answer, and complete it at once where it is all there: most are."""
-        request = self._asked.request
+        asked, stream = self._asked, self._stream
+        request = asked.request
         response = self._response = answered.bare
         self.early = self.early or self._upload is not None
         body = response.body
         outgoing = body if body >= 0 else body_for_visitor(body, request.version)
         # What follows a refused upgrade may be frames as well as a request (threats S4): it is not read.
         keep_alive = request.keep_alive and not self.early and outgoing != UNTIL_END and request.upgrade is None
+        self._shareable = asked.shareable and answered.shareable and stream is not None and not stream.pinned
+        if not self._shareable and stream is not None:
+            if answered.authenticates:
+                self._pool.pin(stream)
+            keep_alive = keep_alive and (answered.lasts or not stream.pinned)  # the one ends with the other
         self._keep_alive = keep_alive
         head = answered.head(request.version, keep_alive=keep_alive)
-        if self._asked.long is not None:
-            self._asked.long.forget()  # it is never sent again
+        if asked.long is not None:
+            asked.long.forget()  # it is never sent again
         if 0 <= body <= len(data) - size:
             inlet.used(size + body)
             if self._to_visitor(head + data[size : size + body] if body else head):
@@ -265,17 +246,19 @@ class Exchange:
 
     def _finish(self) -> None:
         """The answer is complete."""
-        response, stream, upload = self._response, self._stream, self._upload
+        response, stream, upload, keep_alive = self._response, self._stream, self._upload, self._keep_alive
         self._stream = self._upload = self._download = None
         if response is None or stream is None:
             return
         if upload is not None:
             stream.abort()  # a proper end would let the part of the request that it has look like the whole
-        elif self._asked.shareable and response.keep_alive and response.body != UNTIL_END:
+        elif self._shareable:
             self._pool.give_back(stream)
+        elif stream.pinned and keep_alive:
+            keep_alive = self._pool.keep_for(stream, self._visitor)
         else:
             stream.leave()
-        self._visitor.answered(response.status, keep_alive=self._keep_alive)
+        self._visitor.answered(response.status, keep_alive=keep_alive)
 
     def _switch(self, response: ResponseHead) -> None:
         """Hand both channels over to a relay, as the origin itself agreed to."""
@@ -284,75 +267,8 @@ class Exchange:
         if stream is not None and self._to_visitor(interim_bytes(response)):
             self._stream = None
             stream.user = None
+            self._pool.unpin(stream)
             self._visitor.switched(stream)
-
-    # ---------------------------------------------------------------------------------------------------- what fails
-
-    def visitor_broke(self) -> None:
-        """The visitor left: what the origin still does for it is in vain."""
-        self._end_stream()
-        self._visitor.gone(499)
-
-    def visitor_ended(self) -> None:
-        """The visitor sends nothing more. It may still listen, as a half-close allows, or have left for good: an origin
-        that is silent gets no hour now, as nobody may be there to hear it.
-        """
-        self._silence_s = self._settings.stall_s
-        if self._download is not None:
-            self._visitor.deadline = min(self._visitor.deadline, self._reactor.now + self._silence_s)
-
-    def expire(self) -> None:
-        """The visitor's deadline has passed: say who was waited for."""
-        upload, self._upload = self._upload, None
-        self._end_stream()
-        if self._response is not None:
-            self._visitor.gone(self._response.status)
-        elif upload is None:
-            self._refuse("origin_timeout", complete=True)
-        elif self._last is not None and self._last[1] is Flow.WAITS_FOR_SINK:
-            self._refuse("origin_timeout", complete=False)
-        else:
-            self._refuse("request_timeout", complete=False)
-
-    def abort(self) -> None:
-        """Break off both sides."""
-        self._end_stream()
-        self._visitor.gone(self._response.status if self._response is not None else 502)
-
-    def _truncate(self) -> None:
-        """The answer cannot be completed: the visitor must see that, whatever its framing (threats B1)."""
-        self._end_stream()
-        self._visitor.gone(self._response.status if self._response is not None else 502)
-
-    def _origin_failed(self) -> None:
-        """The stream ended or broke before the answer's head was complete."""
-        untouched = self._buffer is None and not self._interims
-        self._end_stream()
-        if self._buffer is not None:
-            self._refuse("origin_invalid", "its head broke off", complete=self._upload is None)
-        elif not (untouched and self._reused and self._asked.repeatable):
-            self._refuse("origin_closed", complete=self._upload is None)
-        else:
-            # A pooled stream whose end crossed our request: a new one tells whether the origin is well.
-            self._tried_again = True
-            self._reused = False
-            try:
-                self._send(self._pool.open())
-            except UnavailableError:
-                self._visitor.try_again()
-
-    def _refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
-        """Answer in the origin's place, if its own answer has not begun; break the visitor's connection otherwise."""
-        self._upload = self._download = None
-        if self._response is not None:
-            self._visitor.gone(self._response.status)
-        else:
-            self._visitor.refuse(code, detail, complete=complete and not self.early)
-
-    def _end_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.abort()
 
     # ------------------------------------------------------------------------------------------------ turns and time
 

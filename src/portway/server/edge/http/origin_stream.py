@@ -37,6 +37,9 @@ class Resting(Protocol):
     farewells: dict[Farewell, None]
     """Streams that are ending; somebody must break them off when there is no time for it."""
 
+    def unpin(self, stream: "OriginStream") -> None:
+        """Forget a stream that belongs to one visitor: it has ended."""
+
     def discard(self, stream: "OriginStream") -> None:
         """Hear that an idle stream got bytes, ended or broke: whatever it is, it is no use any more."""
 
@@ -48,13 +51,15 @@ class OriginStream:
     link's decoder: an exception must not get there, as it would end the link and with it everybody else's streams.
     """
 
-    __slots__ = ("_reactor", "channel", "idle_since", "inlet", "outlet", "pool", "unique_id", "user")
+    __slots__ = ("_reactor", "channel", "idle_since", "inlet", "outlet", "pinned", "pool", "unique_id", "user")
 
     def __init__(self, pool: Resting) -> None:
         """Stand ready for `attach`."""
         self.pool = pool
         self.user: StreamUser | None = None
         self.idle_since = 0.0
+        self.pinned = False
+        """True once it serves one visitor and no other (`pin`)."""
         self.unique_id = b""
         """Random; the agent hears it, too, so that the lines of both ends can be told together. Empty where nobody is told."""
 
@@ -105,6 +110,8 @@ class OriginStream:
 
     def _forget(self) -> None:
         self.user = None
+        if self.pinned:
+            self.pool.unpin(self)
         self.channel.on_readable = self.channel.on_writable = self.channel.on_broken = nothing
 
     def _on_readable(self) -> None:

@@ -9,6 +9,7 @@ from portway.protocol.proxy_header import encode_local
 from portway.server.edge.http.answered import AnsweredBefore
 from portway.server.edge.http.farewell import Farewell
 from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.pin import Pin, PinOwner
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder, Lease
 
@@ -27,8 +28,8 @@ class TunnelPool:
     """
 
     __slots__ = (
-        *("_idle", "_look", "_pools", "_reactor", "_retired", "_settings"),
-        *("answered", "deadline", "farewells", "header", "holder", "lease", "line", "tunnel_id"),
+        *("_idle", "_look", "_pinned", "_pools", "_reactor", "_retired", "_settings"),
+        *("answered", "deadline", "farewells", "header", "holder", "lease", "line", "pins", "tunnel_id"),
     )
 
     def __init__(self, pools: "Pools", reactor: Reactor, settings: HttpEdgeSettings, lease: Lease, holder: Holder) -> None:
@@ -49,6 +50,9 @@ class TunnelPool:
         self.line: dict[object, Callable[[], None]] = {}
         """Visitors for whom there is no stream as all links are full, in the order in which they came; each with what has
         him try again. They leave by themselves, once served. As many as there are visitors; each keeps his request's head."""
+        self.pins: dict[Pin, None] = {}
+        """Streams of one visitor each, without a request, the one that rests longest first. At most one for a visitor."""
+        self._pinned: dict[OriginStream, None] = {}
         self._look: Timer | None = None
         self.deadline = reactor.now + settings.pool_idle_s
         """When to look for streams that grew old."""
@@ -104,6 +108,23 @@ class TunnelPool:
         if self.line:
             self._reactor.soon(self._serve_line)
 
+    def pin(self, stream: OriginStream) -> None:
+        """Keep `stream` for the visitor whose request it carries."""
+        stream.pinned = True
+        self._pinned[stream] = None
+
+    def keep_for(self, stream: OriginStream, owner: PinOwner) -> bool:
+        """Keep a pinned stream for its visitor's next request; False when it had to end instead."""
+        if self._retired or stream.leaving or not stream.is_dry():
+            stream.leave()
+            return False
+        Pin(stream, owner, self)
+        return True
+
+    def unpin(self, stream: OriginStream) -> None:
+        """Forget a pinned stream: it has ended."""
+        self._pinned.pop(stream, None)
+
     def stand_in_line(self, who: object, try_again: Callable[[], None]) -> None:
         """Let `who` try again when it is his turn; he keeps his place until he takes himself out of `line`."""
         self.line[who] = try_again
@@ -114,6 +135,8 @@ class TunnelPool:
         self._look = None
         if self._idle:
             self._idle.pop(0).leave()  # nobody in line may use it, but it holds a place on a link
+        elif self.pins and self.line:
+            next(iter(self.pins)).end()
         self._serve_line()
 
     def _serve_line(self) -> None:
@@ -147,7 +170,7 @@ class TunnelPool:
         for stream in self._idle[: len(self._idle) - len(kept)]:
             stream.leave()
         self._idle = kept
-        if kept or self.line:
+        if kept or self.line or self._pinned:
             self.deadline = (kept[0].idle_since if kept else now) + self._settings.pool_idle_s
         else:
             self.close()
@@ -161,6 +184,8 @@ class TunnelPool:
             for try_again in self.line.values():
                 self._reactor.soon(try_again)
             self.line = {}
+            for pin in list(self.pins):
+                pin.end()
             idle, self._idle = self._idle, []
             for stream in idle:
                 if at_once:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from portway.engine.channel import BLOCKED, Channel
+from portway.engine.channel import Channel
 from portway.errors import BrokenChannel, PeerError, UnavailableError
 from portway.protocol.http1.answers import ANSWERS, ANYBODY, Reader, render_answer
 from portway.protocol.http1.errors import MessageError
@@ -15,6 +15,7 @@ from portway.server.edge.http.ends import Inlet, Outlet
 from portway.server.edge.http.exchange import Exchange
 from portway.server.edge.http.measured import MeasuredExchange
 from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.pin import Pin
 from portway.server.edge.http.shaping import Shaping
 from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER, Waiting
 from portway.server.tunnels.lease import Lease
@@ -35,7 +36,7 @@ class Visitor(Waiting):
 
     __slots__ = (
         *("_asked_before", "_buffer", "_exchange", "_head", "_host", "_measured", "_own_host", "_own_lines"),
-        *("_then_close", "_tried_before", "channel", "hops", "inlet", "outlet", "shaping"),
+        *("_then_close", "_tried_before", "channel", "hops", "inlet", "outlet", "pin", "shaping"),
     )
 
     def __init__(self, edge: Edge, channel: Channel, address: str) -> None:
@@ -53,6 +54,7 @@ class Visitor(Waiting):
         self._exchange: Exchange | None = None
         self._measured: MeasuredExchange | None = None
         self.shaping: Shaping | None = None
+        self.pin: Pin | None = None
         self._head, self._host, self.hops = b"", "", 0
         self._own_host = self._own_lines = b""
         self._started_at = 0.0
@@ -149,7 +151,7 @@ class Visitor(Waiting):
             return
         inlet = self.inlet
         try:
-            while (data := self._received()) is not None:
+            while (data := inlet.take(READ_BYTES)) is not None:
                 if self._buffer is None:
                     at = data.find(END_OF_HEAD)
                     if at >= 0:
@@ -164,26 +166,12 @@ class Visitor(Waiting):
                     inlet.held = found[1]
                     self._take(found[0])
                     return
+            if inlet.ended:
+                self._close()
         except MessageError as exc:
             self.refuse(exc.code, str(exc), complete=False)
         except BrokenChannel:
             self.gone(499)
-
-    def _received(self) -> bytes | None:
-        """Return bytes of a head, or None when there are none; close at the visitor's end."""
-        inlet, channel = self.inlet, self.channel
-        if inlet.held:
-            data, inlet.held = inlet.held, b""
-            return data
-        if not channel.readable:
-            return None
-        scratch = self._edge.reactor.scratch_body[:READ_BYTES]
-        count = channel.recv_into(scratch)
-        if count > 0:
-            return bytes(scratch[:count])
-        if count != BLOCKED:
-            self._close()
-        return None
 
     def _take(self, head: bytes) -> None:
         """Understand a whole head, and route what it asks for."""
@@ -224,7 +212,7 @@ class Visitor(Waiting):
             self._wait("agent_offline", asked)
             return
         pool = edge.pools.of(lease, holder)
-        if pool.line and self not in pool.line:
+        if pool.line and self not in pool.line and self.pin is None:
             self._wait("overloaded", asked, pool)
             return
         self._state = EXCHANGE
@@ -292,6 +280,18 @@ class Visitor(Waiting):
         self._note(status)
         self._exchange = None
         self.abort()
+
+    def hang_up(self) -> None:
+        """End the connection properly, without an answer."""
+        self._note(0)
+        self._exchange = None
+        self._close()
+
+    def pin_lost(self) -> None:
+        """End with the pinned stream, as soon as nothing is under way."""
+        self._then_close = True
+        if self._state == HEAD:
+            self.hang_up()
 
     def _note(self, status: int) -> None:
         """Tell the agent's console of the request that ends now, once, and whoever wants to hear what went through."""

@@ -1,0 +1,43 @@
+"""Authentication that belongs to a connection instead of a request (RFC 4559 section 6)."""
+
+import re
+
+from portway.protocol.http1.fields import Field
+
+_OF_ONE_REQUEST = frozenset(
+    {
+        # IANA's registry of HTTP authentication schemes, without Negotiate.
+        *(b"basic", b"bearer", b"concealed", b"digest", b"dpop", b"gnap", b"hoba", b"mutual", b"oauth", b"privatetoken"),
+        *(b"scram-sha-1", b"scram-sha-256", b"vapid"),
+        # Not registered, but common in APIs, and sent anew with each request.
+        *(b"apikey", b"api-key", b"aws4-hmac-sha256", b"hawk", b"sharedkey", b"token"),
+    }
+)
+"""Schemes whose credentials say all by themselves. Of any other one it is not known: NTLM, Negotiate and Kerberos authenticate the
+connection, and what follows on it is the user's without any credentials."""
+
+_WITH_TOKEN = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) +[A-Za-z0-9\-._~+/]+=*")
+"""A challenge with data instead of parameters: the handshake goes on, on this connection."""
+
+
+def authenticates_connection(fields: list[Field]) -> bool:
+    """Return whether a request's credentials may authenticate its connection."""
+    for name, value in fields:
+        if len(name) == 13 and name.lower() == b"authorization" and value.partition(b" ")[0].lower() not in _OF_ONE_REQUEST:
+            return True
+    return False
+
+
+def continues_on_connection(fields: list[Field]) -> bool:
+    """Return whether an answer's authentication goes on with its connection: a handshake in the middle, or one that lasts."""
+    for name, value in fields:
+        size = len(name)
+        if size == 15 and name.lower() == b"persistent-auth":
+            if value.lower() != b"false":
+                return True
+        elif size == 16 and name.lower() == b"www-authenticate":
+            for item in value.split(b","):
+                challenge = _WITH_TOKEN.fullmatch(item.strip(b" \t"))
+                if challenge is not None and challenge[1].lower() not in _OF_ONE_REQUEST:
+                    return True
+    return False

@@ -1,0 +1,132 @@
+"""What an exchange is made of, and how it ends when its answer cannot be completed."""
+
+from portway.engine.reactor import Reactor
+from portway.errors import UnavailableError
+from portway.protocol.http1.fields import HeadBuffer
+from portway.protocol.http1.response import ResponseHead
+from portway.protocol.stream_status import StreamStatus
+from portway.server.edge.http.asked import Asked
+from portway.server.edge.http.asker import Asker
+from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
+from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.policy import answer_to
+from portway.server.edge.http.pool import TunnelPool
+from portway.server.edge.http.settings import HttpEdgeSettings
+
+
+class ExchangeBase:
+    """The state of one exchange, and its failures: before the answer's head they are answered, after it the visitor's connection breaks."""
+
+    __slots__ = (
+        *("_asked", "_buffer", "_download", "_ends_visitor", "_interims", "_keep_alive", "_last", "_pool", "_queued", "_reactor"),
+        *("_response", "_reused", "_settings", "_shareable", "_silence_s", "_stream", "_tried_again", "_upload", "_visitor", "early"),
+    )
+
+    def __init__(self, reactor: Reactor, settings: HttpEdgeSettings, visitor: Asker, asked: Asked, pool: TunnelPool) -> None:
+        """Stand ready for `start`."""
+        self._reactor = reactor
+        self._settings = settings
+        self._visitor = visitor
+        self._asked = asked
+        self._pool = pool
+        self._keep_alive = False
+        self._shareable = False
+        self._ends_visitor = False
+        self._silence_s = settings.silence_s
+        self._stream: OriginStream | None = None
+        self._reused = False
+        self._tried_again = False
+        self._upload: CountedPump | CodedPump | None = None
+        self._download: CountedPump | CodedPump | None = None
+        self._response: ResponseHead | None = None
+        self._buffer: HeadBuffer | None = None
+        self._interims = 0
+        self._queued = 0
+        self._last: tuple[int, Flow] | None = None
+        self.early = False
+        """True once the answer began before the request had ended: neither connection is used again then."""
+
+    def _send(self, stream: OriginStream) -> None:
+        """Send the request on `stream`."""
+        raise NotImplementedError
+
+    def visitor_broke(self) -> None:
+        """The visitor left: what the origin still does for it is in vain."""
+        self._end_stream()
+        self._visitor.gone(499)
+
+    def visitor_ended(self) -> None:
+        """The visitor sends nothing more. It may still listen, as a half-close allows, or have left for good: an origin
+        that is silent gets no hour now, as nobody may be there to hear it.
+        """
+        self._silence_s = self._settings.stall_s
+        if self._download is not None:
+            self._visitor.deadline = min(self._visitor.deadline, self._reactor.now + self._silence_s)
+
+    def origin_refused(self, status: StreamStatus | None) -> None:
+        """Say why there is no origin; a stream that just broke is worth a second try."""
+        self._end_stream()
+        if status is not None:
+            self._refuse(answer_to(status), complete=self._upload is None)
+        elif self._asked.repeatable and not self._tried_again:
+            self._visitor.try_again()
+        else:
+            self._refuse("origin_closed", complete=self._upload is None)
+
+    def expire(self) -> None:
+        """The visitor's deadline has passed: say who was waited for."""
+        upload, self._upload = self._upload, None
+        self._end_stream()
+        if self._response is not None:
+            self._visitor.gone(self._response.status)
+        elif upload is None:
+            self._refuse("origin_timeout", complete=True)
+        elif self._last is not None and self._last[1] is Flow.WAITS_FOR_SINK:
+            self._refuse("origin_timeout", complete=False)
+        else:
+            self._refuse("request_timeout", complete=False)
+
+    def abort(self) -> None:
+        """Break off both sides."""
+        self._end_stream()
+        self._visitor.gone(self._response.status if self._response is not None else 502)
+
+    def _truncate(self) -> None:
+        """The answer cannot be completed: the visitor must see that, whatever its framing (threats B1)."""
+        self._end_stream()
+        self._visitor.gone(self._response.status if self._response is not None else 502)
+
+    def _origin_failed(self) -> None:
+        """The stream ended or broke before the answer's head was complete."""
+        untouched = self._buffer is None and not self._interims
+        self._end_stream()
+        if self._buffer is not None:
+            self._refuse("origin_invalid", "its head broke off", complete=self._upload is None)
+        elif untouched and self._reused and self._ends_visitor:
+            # A pinned one that its origin has given up, for being idle as a rule. Without Portway the visitor would see its
+            # own connection end and begin anew, with a handshake.
+            self._visitor.hang_up()
+        elif not (untouched and self._reused and self._asked.repeatable):
+            self._refuse("origin_closed", complete=self._upload is None)
+        else:
+            # A pooled stream whose end crossed our request: a new one tells whether the origin is well.
+            self._tried_again = True
+            self._reused = False
+            try:
+                self._send(self._pool.open())
+            except UnavailableError:
+                self._visitor.try_again()
+
+    def _refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
+        """Answer in the origin's place, if its own answer has not begun; break the visitor's connection otherwise."""
+        self._upload = self._download = None
+        if self._response is not None:
+            self._visitor.gone(self._response.status)
+        else:
+            self._visitor.refuse(code, detail, complete=complete and not (self.early or self._ends_visitor))
+
+    def _end_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._ends_visitor = stream.pinned
+            stream.abort()
