@@ -52,12 +52,16 @@ def decode(wire: bytes) -> Decoded:
 
 def _decode_trailers(wire: bytes, at: int, payload: bytes) -> Decoded:
     first = at
+    count = 0
     while (line := _TRAILER.match(wire, at)) is not None:
         at = line.end()
         if at - first > chunked.TRAILERS_BYTES_MAX:
             raise InvalidError
         if line[0] == b"\r\n":
             return Decoded(payload, wire[at:], done=True)
+        count += 1
+        if count > chunked.TRAILERS_MAX:
+            raise InvalidError
     if len(wire) - first > chunked.TRAILERS_BYTES_MAX:
         raise InvalidError
     _require_prefix(wire[at:], rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*(:[\t -~\x80-\xff]*)?\r?")

@@ -10,11 +10,13 @@ from portway.protocol.http1.chunked import (
     LAST_CHUNK,
     OVERHEAD_BYTES_FREE,
     TRAILERS_BYTES_MAX,
+    TRAILERS_MAX,
     WORK_MAX,
     WORK_PER_CHUNK,
     WORK_PER_TINY_BYTE,
     ChunkDecoder,
     encode_chunk,
+    encode_end,
 )
 from portway.protocol.http1.errors import MessageError
 from tests.protocol.http1 import chunked_reference as reference
@@ -102,10 +104,33 @@ def test_a_size_line_is_bounded() -> None:
 
 
 def test_trailers_are_bounded() -> None:
-    with pytest.raises(MessageError):
-        decoded(b"0\r\nA: " + b"b" * TRAILERS_BYTES_MAX)
-    with pytest.raises(MessageError):
-        decoded(b"0\r\n" + b"A: b\r\n" * (TRAILERS_BYTES_MAX // 6 + 1))
+    for wire in (
+        b"A: " + b"b" * TRAILERS_BYTES_MAX,
+        (b"Aa: " + b"b" * 400 + b"\r\n") * (TRAILERS_BYTES_MAX // 400 + 1),
+        b"A:\r\n" * (TRAILERS_MAX + 1),
+        b"Host:\r\n" * (TRAILERS_MAX + 1),
+    ):
+        with pytest.raises(MessageError):
+            decoded(b"0\r\n" + wire)
+    decoder = ChunkDecoder()
+    decoder.feed(b"0\r\n" + b"A: b\r\n" * TRAILERS_MAX + b"\r\n")
+    assert decoder.done
+    assert decoder.trailers == [(b"A", b"b")] * TRAILERS_MAX
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 1000])
+def test_trailers_are_kept_wherever_they_were_cut(step: int) -> None:
+    wire = b"1\r\nx\r\n0\r\nX-Sum:  a b \t\r\nContent-Length: 3\r\nEmpty:\r\nx_forwarded_for: 6\r\n\r\nnext"
+    decoder = ChunkDecoder()
+    rest = b""
+    for at in range(0, len(wire), step):
+        rest += decoder.feed(wire[at : at + step])[1] if not decoder.done else wire[at : at + step]
+    assert (decoder.trailers, rest) == ([(b"X-Sum", b"a b"), (b"Empty", b"")], b"next")
+
+
+def test_a_body_ends_with_its_trailers() -> None:
+    assert encode_end() == LAST_CHUNK
+    assert encode_end([(b"A", b"b"), (b"C", b"")]) == b"0\r\nA: b\r\nC: \r\n\r\n"
 
 
 def test_framing_without_payload_is_bounded() -> None:

@@ -127,7 +127,7 @@ def test_a_connection_is_kept_as_version_and_connection_say(version: bytes, conn
 
 def test_fields_of_this_hop_and_the_edges_own_do_not_go_on() -> None:
     names = [
-        *(b"Keep-Alive", b"Proxy-Connection", b"Proxy-Authorization", b"Proxy-Authenticate", b"TE", b"Trailer", b"HTTP2-Settings"),
+        *(b"Keep-Alive", b"Proxy-Connection", b"Proxy-Authorization", b"Proxy-Authenticate", b"TE", b"HTTP2-Settings"),
         *(b"Forwarded", b"X-Forwarded-For", b"x-forwarded-PROTO", b"X-FORWARDED-HOST", b"X-Forwarded-User", b"X-Forwarded-"),
         *(b"X-Real-IP", b"X-Client-IP", b"X-Cluster-Client-IP", b"True-Client-IP", b"X-Request-Start", b"Nominated", b"Upgrade"),
         *(b"X_Forwarded_For", b"SCRIPT_NAME", b"Remote_User", b"Proxy", b"Keep_Alive"),
@@ -208,3 +208,22 @@ def test_a_plain_get_has_no_body() -> None:
 def test_a_request_has_exactly_one_host(hosts: bytes) -> None:
     with pytest.raises(MessageError, match="exactly one"):
         parse_request_head(b"GET / HTTP/1.1\r\n" + hosts + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("te", "wants"),
+    [(b"trailers", True), (b"deflate, Trailers", True), (b"gzip\r\nTE: trailers", True), (b"trailers;q=0", False), (b"", False)],
+)
+def test_whether_trailers_are_read_is_said_anew(te: bytes, wants: bool) -> None:
+    def head(version: bytes) -> RequestHead:
+        return parse_request_head(b"GET / HTTP/" + version + b"\r\n" + H + b"TE: " + te + b"\r\n\r\n")
+
+    assert head(b"1.1").wants_trailers is wants
+    assert not head(b"1.0").wants_trailers
+    assert head(b"1.1").fields == []
+
+
+def test_trailers_are_announced_as_far_as_they_go_on() -> None:
+    sent = H + b"Trailer: X-Checksum, Host\r\nTrailer: x_forwarded_for, Grpc-Status\r\n\r\n"
+    assert parse_request_head(b"POST / HTTP/1.1\r\n" + sent).fields == [(b"Trailer", b"X-Checksum, Grpc-Status")]
+    assert parse_request_head(b"POST / HTTP/1.0\r\n" + sent).fields == []

@@ -62,10 +62,11 @@ def test_a_body_ends_where_status_method_and_fields_say(status: int, method: byt
 def test_what_only_the_edge_may_say_and_what_ends_here_is_taken_out() -> None:
     head = parse_response_head(
         b"HTTP/1.1 200 OK\r\nPORTWAY-ERROR: x\r\nPortway_Error: y\r\nA: 1\r\nConnection: gone, keep-alive\r\nGone: 1\r\nKeep-Alive: 5\r\n"
-        b"Upgrade: h2c\r\nTrailer: t\r\nTE: x\r\nProxy-Authenticate: y\r\nB: 2\r\nContent-Length: 0\r\n\r\n",
+        b"Upgrade: h2c\r\nTrailer: t, Set-Cookie\r\nTrailer: Server-Timing\r\nTE: x\r\nProxy-Authenticate: y\r\nB: 2\r\nContent-Length: 0\r\n\r\n",
         b"GET",
     )
     assert head.fields == [(b"A", b"1"), (b"B", b"2")]
+    assert head.trailer == b"t, Server-Timing"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,15 @@ def test_expect_and_upgrade_are_written_anew() -> None:
     assert KEY in upgraded
 
 
+@pytest.mark.parametrize(
+    ("fields", "close", "connection"),
+    [(b"", False, b"TE"), (b"", True, b"TE, close"), (b"Connection: Upgrade\r\nUpgrade: tcp\r\n", False, b"TE, Upgrade")],
+)
+def test_who_reads_trailers_says_so_to_the_next_hop(fields: bytes, close: bool, connection: bytes) -> None:
+    lines = forwarded(b"GET / HTTP/1.1\r\nHost: a\r\nTE: gzip, trailers\r\n" + fields + b"\r\n", close=close).split(b"\r\n")
+    assert [line for line in lines if line.startswith((b"TE:", b"Connection:"))] == [b"TE: trailers", b"Connection: " + connection]
+
+
 def answer(wire: bytes, method: bytes = b"GET") -> bytes:
     head = parse_response_head(wire, method)
     return response_bytes(head, head.body, keep_alive=True)
@@ -144,3 +153,9 @@ def test_what_was_written_reads_the_same_and_a_second_reader_agrees(fields: list
     assert [field for field in event.headers if field[0] in names] == [
         (name.lower(), value) for name, value in fields if not name.lower().startswith(b"x-forwarded-")
     ]
+
+
+def test_trailers_are_announced_to_who_can_get_them() -> None:
+    head = parse_response_head(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Cookie\r\n\r\n", b"GET")
+    assert b"\r\nTrailer: X-Sum\r\n" in response_bytes(head, CHUNKED, keep_alive=True)
+    assert b"Trailer" not in response_bytes(head, UNTIL_END, keep_alive=False, version=10)

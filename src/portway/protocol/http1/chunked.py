@@ -5,11 +5,15 @@ from collections.abc import Sequence
 
 from portway.protocol.http1.chunk_runs import DecodeRun, extended_run, plain_run
 from portway.protocol.http1.errors import MessageError
+from portway.protocol.http1.fields import Field
+from portway.protocol.http1.serialise import field_lines
+from portway.protocol.http1.trailers import may_trail
 
 EXTENSION_BYTES_MAX = 256
 """Behind a size, dropped: nobody uses them, and what is dropped must not be endless."""
-TRAILERS_BYTES_MAX = 8 * 1024
-"""Trailers are dropped, too, and bounded for the same reason."""
+TRAILERS_BYTES_MAX = 16 * 1024
+TRAILERS_MAX = 100
+"""Trailers are kept until the body has ended: gRPC allows 16 KiB of them, and few have names of their own."""
 OVERHEAD_BYTES_FREE = 64 * 1024
 OVERHEAD_PER_BYTE = 8
 """Framing that a body may have beyond the free part: `1 CR LF x CR LF` has 5 a byte. More is an attack on our CPU (threats S2)."""
@@ -22,7 +26,7 @@ WORK_MAX = 256 * 1024
 """Work of one `feed`: at most 512 chunks, or 16 KiB of tiny ones, so about 0.5 ms whatever the peer sends."""
 
 LAST_CHUNK = b"0\r\n\r\n"
-"""What ends a body that we write: no trailers."""
+"""What ends a body without trailers."""
 
 _RUN_BYTES_LEAST = 64
 """A shorter run costs more than its chunks one by one: the next ones are read one by one."""
@@ -34,23 +38,23 @@ _COPY_BYTES_MAX = 1024
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]{0,%d})?\r\n" % EXTENSION_BYTES_MAX)
 _SIZE_LINE_SO_FAR = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]{0,%d})?\r?" % EXTENSION_BYTES_MAX)
-_TRAILER = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*)?\r\n")
+_TRAILER = re.compile(rb"(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*))?\r\n")
 _TRAILER_SO_FAR = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*(?::[\t -~\x80-\xff]*)?\r?")
 
 _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 
 
 class ChunkDecoder:
-    """Takes a body apart, wherever it was cut. Keeps at most a line that is not complete.
+    """Takes a body apart, wherever it was cut. Keeps at most a line that is not complete, and trailers.
 
-    Extensions and trailers are dropped. Everything that is not exactly the grammar is an error: no white space, no bare
+    Extensions are dropped, and trailers that may not go on (`trailers.may_trail`). Everything that is not exactly the grammar is an error: no white space, no bare
     LF, no `0x`, no sign.
 
     Whole chunks are decoded by a short loop, and runs of tiny ones by regular expressions. Both only ever accept: what
     they leave (an incomplete chunk, the last one, an error) is read again by the state machine, which decides.
     """
 
-    __slots__ = ("_left", "_line", "_overhead", "_payload", "_state", "_trailers", "work")
+    __slots__ = ("_left", "_line", "_overhead", "_payload", "_state", "_trailer_bytes", "_trailer_count", "trailers", "work")
 
     def __init__(self) -> None:
         """Stand before the first chunk."""
@@ -59,7 +63,10 @@ class ChunkDecoder:
         self._line = b""
         self._overhead = 0
         self._payload = 0
-        self._trailers = 0
+        self._trailer_bytes = 0
+        self._trailer_count = 0
+        self.trailers: list[Field] = []
+        """Those that go on, complete once `done`."""
         self.work = 0
         """Work of the last `feed`, in bytes copied."""
 
@@ -184,18 +191,24 @@ class ChunkDecoder:
         raise MessageError("a chunk's data is longer than its size says: expected CR LF")
 
     def _trailer(self, data: bytes, at: int) -> int:
-        """Step over a trailer line, or the last empty one; return where the next is, or -1 when it is incomplete."""
+        """Read a trailer line, or the last empty one; return where the next is, or -1 when it is incomplete."""
         line = _TRAILER.match(data, at)
         length = (line.end() if line is not None else len(data)) - at
-        if self._trailers + length > TRAILERS_BYTES_MAX:
+        if self._trailer_bytes + length > TRAILERS_BYTES_MAX:
             raise MessageError(f"more than {TRAILERS_BYTES_MAX} bytes of trailers")
         if line is None:
             if _TRAILER_SO_FAR.fullmatch(data, at) is not None:
                 return -1
             raise MessageError("not a trailer field")
-        self._trailers += length
+        self._trailer_bytes += length
         if length == 2:
             self._state = _DONE
+            return line.end()
+        self._trailer_count += 1
+        if self._trailer_count > TRAILERS_MAX:
+            raise MessageError(f"more than {TRAILERS_MAX} trailers")
+        if may_trail(line[1]):
+            self.trailers.append((line[1], line[2].strip(b" \t")))
         return line.end()
 
 
@@ -205,3 +218,8 @@ def encode_chunk(payload: Sequence[bytes | memoryview]) -> bytes:
     if not size:
         return b""
     return b"".join([b"%x\r\n" % size, *payload, b"\r\n"])
+
+
+def encode_end(trailers: Sequence[Field] = ()) -> bytes:
+    """Return what ends a body: the last chunk, and trailers."""
+    return b"0\r\n%b\r\n" % field_lines(trailers) if trailers else LAST_CHUNK

@@ -10,6 +10,7 @@ from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.field_rules import DROP, STRANGERS, FieldRules
 from portway.protocol.http1.fields import Field, parse_fields
 from portway.protocol.http1.framing import NO_BODY, Body, request_body, shown
+from portway.protocol.http1.trailers import announced, wants_trailers
 from portway.protocol.http1.upgrade import allowed_protocols
 from portway.protocol.names import split_authority
 
@@ -34,6 +35,8 @@ class RequestHead(NamedTuple):
     """Whether the visitor waits for 100 (Continue) before the body."""
     upgrade: bytes | None
     """The protocols that the visitor asks to switch to, else None."""
+    wants_trailers: bool = False
+    """Whether the visitor reads trailers, as its TE says."""
 
     def value(self, name: bytes) -> bytes:
         """Return the values of a field (`name` in lower case) joined by comma, empty when absent."""
@@ -78,11 +81,12 @@ def parse_request_head(head: bytes, rules: FieldRules = STRANGERS) -> RequestHea
         target,
         version,
         host,
-        [*without_nominated(kept, options), *_about_the_way(taken, rules, version)],
+        [*without_nominated(kept, options), *_added(taken, rules, version)],
         body,
         keeps_alive(options, version),
         expect is not None and body != NO_BODY and version == 11,
         allowed_protocols(taken.get(b"upgrade")) if b"upgrade" in options and version == 11 else None,
+        version == 11 and wants_trailers(taken.get(b"te")),
     )
 
 
@@ -142,12 +146,16 @@ def _check_host(host: bytes) -> None:
         raise MessageError(str(exc)) from exc
 
 
-def _about_the_way(taken: dict[bytes, bytes], rules: FieldRules, version: int) -> Iterator[Field]:
-    """Return what this server adds about itself to a request: CDN-Loop (RFC 8586), and Via (RFC 9110 section 7.6.3) if it is to.
+def _added(taken: dict[bytes, bytes], rules: FieldRules, version: int) -> Iterator[Field]:
+    """Return what is written anew at the end: Trailer, and what this server says about itself, CDN-Loop (RFC 8586) and perhaps Via
+    (RFC 9110 section 7.6.3).
 
     Raises:
         MessageError: the request has been here before.
     """
+    trailer = announced(taken.get(b"trailer"))
+    if trailer is not None and version == 11:
+        yield b"Trailer", trailer
     if rules.server_id:
         before = taken.get(b"cdn-loop", b"").replace(b"\n", b", ")
         if rules.server_id in before:

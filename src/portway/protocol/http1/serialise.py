@@ -16,6 +16,7 @@ _FIELD_CLOSE: Field = (b"Connection", b"close")
 CLOSE_LINE = b"Connection: close\r\n"
 """What `request_lines` end with that ask the origin to close."""
 _FIELD_KEEP_ALIVE: Field = (b"Connection", b"keep-alive")
+_FIELD_TE: Field = (b"TE", b"trailers")
 _FIELD_UPGRADE: Field = (b"Connection", b"Upgrade")
 _FIELD_UPGRADE_CLOSE: Field = (b"Connection", b"Upgrade, close")
 
@@ -33,10 +34,16 @@ def request_lines(head: RequestHead, *, close: bool = False) -> bytes:
         fields.append(_FIELD_CHUNKED)
     if head.expects_continue:
         fields.append(_FIELD_CONTINUE)
-    if head.upgrade is not None:
-        fields += (_FIELD_UPGRADE, (b"Upgrade", head.upgrade))
+    if head.wants_trailers:
+        fields.append(_FIELD_TE)
+        option = b"TE, Upgrade" if head.upgrade is not None else b"TE, close" if close else b"TE"
+        fields.append((b"Connection", option))
+    elif head.upgrade is not None:
+        fields.append(_FIELD_UPGRADE)
     elif close:
         fields.append(_FIELD_CLOSE)
+    if head.upgrade is not None:
+        fields.append((b"Upgrade", head.upgrade))
     return _lines([b"%b %b HTTP/1.1" % (head.method, head.target), *map(_COLON.join, fields)])
 
 
@@ -52,6 +59,8 @@ _USUALLY_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 def response_bytes(head: ResponseHead, body: Body, *, keep_alive: bool, version: int = 11) -> bytes:
     """Return a final response head for a visitor of `version`, whose body will be framed as `body`."""
     fields = list(head.fields)
+    if head.trailer is not None and version == 11:
+        fields.append((b"Trailer", head.trailer))
     if head.length is not None:
         fields.append((b"Content-Length", b"%d" % head.length))
     elif body == CHUNKED:

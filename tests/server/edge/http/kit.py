@@ -47,6 +47,8 @@ class Request:
     body: bytes
     connection: int
     """Number of the connection it came on, from 0."""
+    trailers: list[tuple[str, str]] = field(default_factory=list)
+    """What stood behind the body, names in lower case."""
 
     def all(self, name: str) -> list[str]:
         """Return every value of a field."""
@@ -84,6 +86,7 @@ def judge(wire: bytes, connection: int = 0) -> tuple[list[Request], bytes]:
         assert names.count("content-length") + names.count("transfer-encoding") <= 1, names
         fields = dict(headers)
         body, after = b"", wire[at + 4 :]
+        trailers: list[tuple[str, str]] = []
         if "content-length" in fields:
             assert _LENGTH.match(fields["content-length"].encode())
             size = int(fields["content-length"])
@@ -92,30 +95,42 @@ def judge(wire: bytes, connection: int = 0) -> tuple[list[Request], bytes]:
             body, after = after[:size], after[size:]
         elif "transfer-encoding" in fields:
             assert fields["transfer-encoding"] == "chunked"
-            parts, rest = _chunks(after)
+            parts, trailers, rest = _chunks(after)
             if rest is None:
                 return found, wire
             body, after = parts, rest
-        found.append(Request(start[1].decode(), start[2].decode(), headers, body, connection))
+        found.append(Request(start[1].decode(), start[2].decode(), headers, body, connection, trailers))
         wire = after
 
 
-def _chunks(wire: bytes) -> tuple[bytes, bytes | None]:
-    """Return a chunked body and what follows it; None while it is incomplete."""
+def _chunks(wire: bytes) -> tuple[bytes, list[tuple[str, str]], bytes | None]:
+    """Return a chunked body, its trailers and what follows; None while it is incomplete."""
     body = b""
     while True:
         match = _CHUNK.match(wire)
         if match is None:
             assert not wire or re.fullmatch(rb"[0-9a-f]*\r?", wire), f"chunk {wire[:40]!r}"
-            return body, None
+            return body, [], None
         size, at = int(match[1], 16), match.end()
+        if not size:
+            return _trailers(body, wire[at:])
         if len(wire) < at + size + 2:
-            return body, None
+            return body, [], None
         assert wire[at + size : at + size + 2] == b"\r\n"
         body += wire[at : at + size]
         wire = wire[at + size + 2 :]
-        if not size:
-            return body, wire
+
+
+def _trailers(body: bytes, wire: bytes) -> tuple[bytes, list[tuple[str, str]], bytes | None]:
+    found: list[tuple[str, str]] = []
+    while b"\r\n" in wire:
+        line, wire = wire.split(b"\r\n", 1)
+        if not line:
+            return body, found, wire
+        match = _LINE.match(line)
+        assert match, f"trailer {line!r}"
+        found.append((match[1].decode().lower(), (match[2] or b"").decode("latin-1")))
+    return body, [], None
 
 
 Answer = Callable[[Request, socket.socket], bytes | None]

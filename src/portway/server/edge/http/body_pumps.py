@@ -7,7 +7,7 @@ from portway.engine.gate import Quota
 from portway.engine.pumps import LARGE_READ_BYTES, READ_COST_BYTES
 from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.errors import BrokenChannel
-from portway.protocol.http1.chunked import LAST_CHUNK, ChunkDecoder, encode_chunk
+from portway.protocol.http1.chunked import ChunkDecoder, encode_chunk, encode_end
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import CHUNKED, UNTIL_END, Body
 from portway.server.edge.http.ends import Inlet, Outlet
@@ -264,7 +264,8 @@ class CodedPump:
         self._finished = True
         lead, self._lead = self._lead, b""
         if self._chunked:
-            self._outlet.write(b"".join((lead, encode_chunk(payload), LAST_CHUNK)))
+            end = encode_end() if self._decoder is None else encode_end(self._decoder.trailers)
+            self._outlet.write(b"".join((lead, encode_chunk(payload), end)))
         else:
             self._outlet.write(b"".join((lead, *payload)))
 

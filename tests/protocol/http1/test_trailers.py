@@ -1,0 +1,65 @@
+"""Which fields may stand behind a body."""
+
+import pytest
+
+from portway.protocol.http1.field_table import DROPPED
+from portway.protocol.http1.trailers import announced, may_trail, wants_trailers
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Checksum", "Server-Timing", "Digest", "Content-Digest", "ETag", "grpc-status", "Grpc-Message", "my_sum", "Content-MD5"]
+)
+def test_what_is_known_at_the_end_only_may_trail(name: str) -> None:
+    assert may_trail(name.encode())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Transfer-Encoding",
+            "content-length",
+            "Content_Length",
+            "Host",
+            "Connection",
+            "Upgrade",
+            "TE",
+            "Trailer",
+            "Keep-Alive",
+            "Expect",
+        ),
+        *("Authorization", "WWW-Authenticate", "Proxy-Authorization", "Authentication-Info", "Cookie", "SET-COOKIE", "Set_Cookie"),
+        *("Cache-Control", "Range", "If-Match", "Max-Forwards", "Via", "CDN-Loop", "Location", "Vary", "Retry-After", "Date"),
+        *("Content-Encoding", "Content-Type", "Content-Range", "X-HTTP-Method-Override", "Portway-Error", "portway_error"),
+    ],
+)
+def test_what_frames_routes_authenticates_or_controls_may_not(name: str) -> None:
+    assert not may_trail(name.encode())
+
+
+@pytest.mark.parametrize("name", [name.replace("*", "x") for group in DROPPED for name in group.names])
+def test_what_is_dropped_before_a_body_is_dropped_behind_it(name: str) -> None:
+    assert not may_trail(name.encode())
+    assert not may_trail(name.upper().replace("-", "_").encode())
+
+
+@pytest.mark.parametrize(
+    ("sent", "goes_on"),
+    [
+        (None, None),
+        (b"", None),
+        (b"Host", None),
+        (b"X-Sum", b"X-Sum"),
+        (b" X-Sum ,, Cookie\nServer-Timing", b"X-Sum, Server-Timing"),
+    ],
+)
+def test_an_announcement_names_what_goes_on(sent: bytes | None, goes_on: bytes | None) -> None:
+    assert announced(sent) == goes_on
+
+
+@pytest.mark.parametrize(
+    ("te", "wanted"),
+    [(None, False), (b"", False), (b"gzip", False), (b"Trailers", True), (b"gzip;q=0.5 , trailers", True), (b"x\ntrailers", True)],
+)
+def test_trailers_are_wanted_by_who_says_so(te: bytes | None, wanted: bool) -> None:
+    assert wants_trailers(te) is wanted
