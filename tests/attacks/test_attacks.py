@@ -28,7 +28,6 @@ OPEN = {
     "borrowed-login": "a connection that one visitor logged in serves another",
     "poison-body": "a body that the origin did not read is taken for the next request",
     "poison-expect": "the same",
-    "idle-links": "links of one token take every descriptor",
     "silent-visitors": "one source takes every place",
     "slow-bodies": "bodies that hardly come are held for ever",
 }

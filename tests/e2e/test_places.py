@@ -1,4 +1,4 @@
-"""Visitors cannot take the descriptors that agents need, nor all of those that other tunnels' visitors need."""
+"""Visitors cannot take the descriptors that agents need, nor agents those of visitors, nor one tunnel or token all of its kind."""
 
 import json
 import socket
@@ -8,7 +8,9 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from portway.protocol.join_string import JoinString
 from tests.e2e.world import Answer, World, event
+from tests.kit.blocking_link import LinkError, linked
 from tests.kit.origins import RawOrigin, echo
 
 DESCRIPTORS = 256
@@ -61,6 +63,38 @@ def test_visitors_of_one_tunnel_cannot_keep_another_agent_from_logging_in(world:
             port = event(late, "tunnel_up")["port"]
 
             assert world.call(port, b"hello") == b"hello", "the other tunnel's visitors have places, too"
+
+
+VISITORS_AT_LEAST = 40
+"""Who all find a place at a limit of 256, whatever agents hold: a quarter is theirs, and one tunnel may have three quarters of it."""
+
+
+def fill_with_links(world: World, join: JoinString, stack: ExitStack) -> tuple[int, str]:
+    """Log in again and again until no more links are taken; return how many were, and what the last one was told."""
+    for number in range(DESCRIPTORS):
+        link = stack.enter_context(linked(join))
+        try:
+            link.log_in(join, str(number).encode().ljust(32, b"."))
+        except LinkError as exc:
+            return number, str(exc)
+    raise AssertionError("every link was taken")
+
+
+def test_idle_links_leave_visitors_and_other_tokens_their_part(world: World) -> None:
+    with RawOrigin(echo) as origin, ExitStack() as stack:
+        agent = world.agent(world.token(), "tcp", str(origin.port))
+        port = event(agent, "tunnel_up")["port"]
+        taken, told = fill_with_links(world, world.token("hoarder"), stack)
+
+        assert 40 < taken < DESCRIPTORS - VISITORS_AT_LEAST
+        assert "too_many_logins" in told, told
+        assert "ulimit -n" in told, "it says what an operator can do"
+        visitors = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(VISITORS_AT_LEAST)]
+        for visitor in visitors:
+            visitor.send(b"G")
+        assert [served(visitor) for visitor in visitors] == [True] * VISITORS_AT_LEAST
+        late = world.agent(world.token("late"), "tcp", str(origin.port), data="late")
+        assert world.call(event(late, "tunnel_up")["port"], b"hello") == b"hello", "an agent of another token is let in"
 
 
 def test_the_operator_sees_how_many_were_turned_away_in_few_lines(world: World) -> None:

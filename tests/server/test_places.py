@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from portway.engine.listener import Listener, listen
+from portway.errors import RefusedError
 from portway.server.events import VisitorsTurnedAway
 from portway.server.places import ENDLESS, Places, Share, descriptors_max, turn_away
 from tests.kit.loops import EngineLoop
@@ -28,6 +29,52 @@ def test_a_part_of_all_descriptors_is_kept_from_visitors(engine: EngineLoop, des
     assert Places(engine.reactor, descriptors=descriptors).visitors_end == visitors_end
 
 
+@pytest.mark.parametrize(("descriptors", "links_end", "handshakes_max"), [(256, 176, 32), (1024, 704, 128), (20_000, 14_936, 2_500)])
+def test_a_part_of_all_descriptors_is_kept_for_visitors(engine: EngineLoop, descriptors: int, links_end: int, handshakes_max: int) -> None:
+    places = Places(engine.reactor, descriptors=descriptors)
+    assert (places.links_end, places.handshakes_max) == (links_end, handshakes_max)
+
+
+def test_links_are_refused_when_all_but_visitors_have_their_part(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
+    descriptors = 4 * open_descriptors()
+    places = Places(engine.reactor, descriptors=descriptors)
+    visitors = 0
+    places.count(lambda: visitors)
+    while places.links_free(0) > 0:
+        places.check_link(0, 0)
+        sockets()
+    assert open_descriptors() == pytest.approx(places.links_end, abs=2)
+    with pytest.raises(RefusedError) as refused:
+        places.check_link(0, 0)
+    assert refused.value.code == "too_many_logins"
+    visitors = 10
+    assert places.links_free(0) == 10, "what visitors have does not count"
+    assert places.links_free(places.links_end) == 0, "whatever the numbers say, as with holes among them"
+
+
+def test_one_token_leaves_a_part_of_the_links_to_others(engine: EngineLoop) -> None:
+    places = Places(engine.reactor, descriptors=40_000)
+    links = 0
+    with pytest.raises(RefusedError):
+        for links in range(40_000):
+            places.check_link(links, links)
+    assert links == pytest.approx(places.links_end * 3 / 4, abs=2)
+    places.check_link(0, links)
+
+
+def test_visitors_come_in_above_their_end_while_they_have_less_than_their_part(engine: EngineLoop) -> None:
+    places = Places(engine.reactor, descriptors=256)
+    visitors = 0
+    places.count(lambda: visitors)
+    assert places.free(190) == 50, "up to what neither may take"
+    assert places.free(240) == 0
+    visitors = 60
+    assert places.free(190) == 4, "up to their part"
+    visitors = 64
+    assert places.free(190) == 0
+    assert places.free(100) == 28, "below their end they are as free as ever"
+
+
 def test_this_process_s_limit_counts_when_no_other_is_said(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (2048, 4096))
     assert Places(engine.reactor).visitors_end == 1536
@@ -37,7 +84,9 @@ def test_this_process_s_limit_counts_when_no_other_is_said(engine: EngineLoop, m
 
 def test_whoever_took_the_descriptors_those_kept_are_not_for_visitors(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     end = open_descriptors() + 20
-    share = Share(Places(engine.reactor, descriptors=2 * end), "tcp port 1", times=10**6, most=10**6)
+    places = Places(engine.reactor, descriptors=2 * end)
+    places.count(lambda: end // 2)  # visitors have the part that is theirs
+    share = Share(places, "tcp port 1", times=10**6, most=10**6)
     answers = [(sock.fileno(), share.has_place(sock, 0)) for sock in (sockets() for _ in range(40))]
     assert answers == [(number, number < end) for number, _ in answers]
     assert {found for _, found in answers} == {True, False}
@@ -83,6 +132,7 @@ def test_a_visitor_turned_away_sees_a_reset_and_holds_no_descriptor(engine: Engi
 def test_a_flood_in_one_batch_leaves_the_kept_descriptors_alone(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     end = open_descriptors() + 60
     places = Places(engine.reactor, descriptors=2 * end)
+    places.count(lambda: end // 2)  # visitors have the part that is theirs
     share, highest = Share(places, "tcp port 1", times=10**6, most=10**6), 0
     taken: list[socket.socket] = []
 

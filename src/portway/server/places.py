@@ -1,11 +1,14 @@
-"""How many visitors there is room for: never so many that an agent finds no descriptor, nor all for one tunnel."""
+"""How many visitors and links there is room for: neither may take all descriptors from the other, nor one tunnel or token all of its kind."""
 
+import os
 import resource
 import socket
 from collections.abc import Callable
 
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import RESET_ON_CLOSE, on_last_close
+from portway.errors import RefusedError
+from portway.protocol.control import codes
 from portway.server.counted import Counted
 from portway.server.events import VisitorsTurnedAway
 
@@ -18,6 +21,15 @@ KEPT_PART = 10
 APOLOGIES_PART = 32
 """How much of what is kept may be on loan to visitors who are just being told that there is no room: 62 of 2,000."""
 
+VISITORS_PART = 4
+"""A quarter is kept for visitors, whatever agents hold: 64 of 256, 5,000 of 20,000."""
+
+SPARE_PART, SPARE_MAX = 16, 64
+"""What neither may take, for the database, files and connections that are just being refused: 16 of 256, 64 of 1,024 and more."""
+
+HANDSHAKES_PART = 8
+"""How much of all may be in use by agents that have not even shaken hands: 32 of 256; at most what one listener allows."""
+
 ENDLESS = 1 << 20
 """Descriptors of a process without a limit: no kernel gives more by default (fs.nr_open)."""
 
@@ -27,6 +39,9 @@ greedy neighbour then leaves the next one a quarter of the rest of it, and so on
 
 HTTP_TIMES = 7
 """The same for all visitors over HTTP, who are not of one tunnel: seven eighths when nobody else is there."""
+
+TOKEN_TIMES = 3
+"""The same for the links of one token: three quarters of what links may take, when no other token has any."""
 
 
 def descriptors_max() -> int:
@@ -44,7 +59,8 @@ class Places:
 
     The kernel gives out the lowest number that is free (POSIX), so a visitor with number N came when all below N were in
     use, by whomever. Visitors keep only numbers below `visitors_end`; those above are always there for agents, and for
-    everything else that a server opens, without counting any of that.
+    everything else that a server opens, without counting any of that. The other way round, links are refused while all
+    but visitors have `links_end` in use, and so many visitors as that leaves room for are let in above `visitors_end`, too.
     """
 
     def __init__(self, reactor: Reactor, tell: Callable[[VisitorsTurnedAway], None] = _tell_nobody, descriptors: int | None = None) -> None:
@@ -52,7 +68,14 @@ class Places:
         limit = descriptors_max() if descriptors is None else descriptors
         kept = min(max(KEPT_MIN, limit // KEPT_PART), limit // 2)
         self.visitors_end = limit - kept
-        """The first descriptor that is not for visitors."""
+        """The first descriptor that is not for visitors, unless they have less than their part."""
+        self._visitors_part = limit // VISITORS_PART
+        self._limit = limit
+        self._end = limit - min(limit // SPARE_PART, SPARE_MAX)
+        self.links_end = self._end - self._visitors_part
+        """How many descriptors all but visitors may have before links are refused."""
+        self.handshakes_max = limit // HANDSHAKES_PART
+        """Handshakes of agents at a time."""
         self.apologies_max = kept // APOLOGIES_PART
         """Visitors at a time that may be told why they cannot stay; it takes their descriptor a moment longer."""
         self._counts: list[Callable[[], int]] = []
@@ -64,6 +87,33 @@ class Places:
     def taken(self) -> int:
         """How many visitors are here."""
         return sum(count() for count in self._counts)
+
+    def free(self, number: int) -> int:
+        """Return how many more visitors there is room for when one comes with descriptor `number`."""
+        taken = self.taken
+        # At least as many are in use as the number says, and as there are visitors: each alone may be too low.
+        return max(self.visitors_end - max(number, taken), min(self._visitors_part - taken, self._end - number))
+
+    def links_free(self, links: int) -> int:
+        """Return how many more links there is room for beside these; costs two system calls."""
+        try:
+            number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # the lowest that is free
+        except OSError:
+            return 0
+        os.close(number)
+        # All below are in use, by visitors and by others; each of the two numbers alone may be too low, as above.
+        return self.links_end - max(number - self.taken, links)
+
+    def check_link(self, held: int, links: int) -> None:
+        """Make sure that a token that has `held` of all `links` may have one more.
+
+        Raises:
+            RefusedError: `too_many_logins`; later there may be room.
+        """
+        free = self.links_free(links)
+        if free <= 0 or held > TOKEN_TIMES * free:
+            reason = f"the server has {self._limit:,} descriptors, and links may not take more of them"
+            raise RefusedError(codes.TOO_MANY_LOGINS, reason, "Stop some agents, or raise the server's limit (ulimit -n).")
 
     def count(self, visitors: Callable[[], int]) -> None:
         """Ask `visitors` for a part of those who are here from now on; it is called for each one that comes."""
@@ -88,9 +138,8 @@ class Share:
 
     def has_place(self, sock: socket.socket, held: int) -> bool:
         """Return whether a visitor who came on `sock` may stay beside the `held` ones of this share; note it if not."""
-        places, number = self._places, sock.fileno()
-        # At least as many are in use as the number says, and as there are visitors: each alone may be too low.
-        free = places.visitors_end - max(number, places.taken)
+        places = self._places
+        free = places.free(sock.fileno())
         if free > 0 and held < self._most and held <= self._times * free:
             return True
         places.turned_away(self._where)

@@ -8,13 +8,14 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from portway.engine.listener import Listener
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError
-from portway.links.accept import LinkListener
+from portway.links.accept import DEFAULT_LIMITS, LinkListener
 from portway.links.tls import server_context
 from portway.protocol.scram import certificate_binding
 from portway.server import door
@@ -74,6 +75,7 @@ class Rooms:
         """
         places = Places(reactor, on_event)
         self._reactor = reactor
+        self._handshakes_max = places.handshakes_max
         self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
         self._listeners: list[Listener] = []
         on_done = on_event if tell_relays else None
@@ -105,7 +107,7 @@ class Rooms:
             pass_on=pass_on,
         )
         self.sessions = Sessions(
-            reactor, leases, tokens, _door(settings, identity, worker), on_event=on_event, random_bytes=secrets.token_bytes
+            reactor, leases, tokens, _door(settings, identity, worker), on_event=on_event, random_bytes=secrets.token_bytes, places=places
         )
         self.links: LinkListener
 
@@ -117,7 +119,8 @@ class Rooms:
             await house.enter_async_context(self.sessions.open())
             self._listeners = [Listener(self._reactor, http, self.http.accept)]
             house.callback(self._listeners[0].close)
-            self.links = LinkListener(self._reactor, agents, self._context, self.sessions.accept, self.sessions.handshake_failed)
+            limits = replace(DEFAULT_LIMITS, under_way_max=min(DEFAULT_LIMITS.under_way_max, self._handshakes_max))
+            self.links = LinkListener(self._reactor, agents, self._context, self.sessions.accept, self.sessions.handshake_failed, limits)
             house.callback(self.links.close)
             yield
 

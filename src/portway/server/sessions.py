@@ -37,6 +37,7 @@ from portway.server.door import DoorSettings, Grants, Leases
 from portway.server.events import LinksChanged, ServerEvent, SessionDown, SessionUp
 from portway.server.failures import Failures
 from portway.server.guest import Guest, Stranger, named
+from portway.server.places import Places
 from portway.server.session import LINKS_MAX, Session, SessionLink
 from portway.server.speed_tests import SpeedTests
 from portway.server.token_reader import TokenReader
@@ -80,8 +81,12 @@ class Sessions:
         on_event: Callable[[ServerEvent], None],
         random_bytes: Callable[[int], bytes],
         clock: Clock = wall,
+        places: Places | None = None,
     ) -> None:
-        """Start with nobody; `granter` has to be set before the first link comes. `clock` tells when tokens expire."""
+        """Start with nobody; `granter` has to be set before the first link comes. `clock` tells when tokens expire.
+
+        `places` are shared with whoever takes visitors.
+        """
         self.granter: Grants
         self._reactor = reactor
         self._leases = leases
@@ -89,6 +94,7 @@ class Sessions:
         self._on_event = on_event
         self._random_bytes = random_bytes
         self._tokens = TokenWatch(tokens, clock)
+        self._places = places or Places(reactor)
         self._gate = Gate()
         self._failures = Failures(reactor, on_event)
         self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
@@ -252,6 +258,7 @@ class Sessions:
             raise RefusedError(
                 codes.TOO_MANY_LOGINS, f"token {token.name} has {SESSIONS_PER_TOKEN_MAX} sessions already", "Stop some of its agents."
             )
+        self._check_room(token.id)
         owner = Owner(token.id, hello.identity)
         session = Session(self._reactor, self._random_bytes(SESSION_ID_BYTES).hex(), owner, token, admitted.session_key)
         session.version, session.agent, session.peer = admitted.version, hello.agent, guest.stranger.peer
@@ -265,7 +272,12 @@ class Sessions:
         if session is None or session.links_full:
             raise bad_ticket()
         check_proof(session.key, attach.ticket, attach.proof)
+        self._check_room(session.token.id)
         return session
+
+    def _check_room(self, token_id: str) -> None:
+        held = sum(len(session.links) for session in self._live.values() if session.token.id == token_id)
+        self._places.check_link(held, len(self._guests))
 
     def _welcome(self, session: Session, scram: str) -> Welcome:
         return Welcome(

@@ -8,12 +8,14 @@ from portway.engine.listener import Address, Listener
 from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
 from portway.links.hint import FIRST_BYTES_MAX, hinted, is_whole
+from portway.server.places import HANDSHAKES_PART, descriptors_max
 
 FIRST_BYTES_S_MAX = 1.0
 """How long a connection's first bytes are waited for. Without them it goes to a worker by load, whose own deadlines hold."""
 
 LOOKS_MAX = 512
-"""Connections whose first bytes are waited for; beyond, they go on by load at once. Each costs a descriptor and 0.5 kB."""
+"""Connections whose first bytes are waited for; beyond, they go on by load at once. Each costs a descriptor and 0.5 kB. At a low
+limit of descriptors fewer (`places.HANDSHAKES_PART`)."""
 
 LATELY_S = 1.0
 """A login takes milliseconds, and until it is through only the deal itself counts."""
@@ -31,6 +33,7 @@ class Dealer:
         self._sessions = sessions
         self._deal = deal
         self._looks: set[_Look] = set()
+        self._looks_max = descriptors_max() // HANDSHAKES_PART
         self._lately: deque[tuple[float, int]] = deque()
         self._listener = Listener(reactor, sock, self._accept)
 
@@ -46,7 +49,7 @@ class Dealer:
             look.close()
 
     def _accept(self, sock: socket.socket, address: Address) -> None:
-        if len(self._looks) >= LOOKS_MAX:
+        if len(self._looks) >= min(LOOKS_MAX, self._looks_max):
             self.deal(sock, address, 0)
         else:
             look = _Look(self, sock, address)
