@@ -2,13 +2,16 @@
 
 import json
 import re
+import stat
 from pathlib import Path
 
 from portway.clock import wall
 from portway.engine.policy import Policy
 from portway.protocol.join_string import parse
 from portway.protocol.scram import make_verifier
+from portway.server.data_directory import open_state
 from portway.server.identity import Advertised, ensure_identity, record_advertised
+from portway.server.settings import ServerSettings
 from portway.server.store import Store
 from tests.cli.conftest import Portway
 
@@ -18,24 +21,25 @@ def data(home: Path) -> Path:
 
 
 def test_create_prints_the_join_string_alone_and_keeps_no_secret(portway: Portway, home: Path) -> None:
-    done = portway("token", "create", "laptop")
+    done = portway("token", "create", "laptop", "--init")
     join = parse(done.stdout)
 
     assert done.exit_code == 0
     assert done.stdout.count("\n") == 1
     assert (join.host, join.port, join.pin) == ("127.0.0.1", 4443, ensure_identity(data(home)).pin)
     assert "No server ran" in done.stderr
+    assert "No server ran" in portway("token", "create", "phone").stderr, "once it is prepared, it needs no --init"
     assert join.secret not in done.stderr
     assert all(join.secret.encode() not in path.read_bytes() for path in data(home).iterdir())
     with Store(data(home) / "server.db") as store:
-        (token,) = store.tokens()
+        token = store.tokens()[0]
     assert (token.name, token.id) == ("laptop", join.token_id)
     assert token.verifier == make_verifier(join.secret, token.verifier.salt)
 
 
 def test_the_address_is_what_the_last_server_advertised(portway: Portway, home: Path) -> None:
     record_advertised(data(home), Advertised("tunnel.example.org", 443, "ab" * 32))
-    done = portway("token", "create", "laptop")
+    done = portway("token", "create", "laptop", "--init")
 
     join = parse(done.stdout)
     assert (join.host, join.port, join.pin, join.plaintext) == ("tunnel.example.org", 443, b"\xab" * 32, False)
@@ -45,23 +49,23 @@ def test_the_address_is_what_the_last_server_advertised(portway: Portway, home: 
 def test_a_server_without_tls_gives_join_strings_that_say_so(portway: Portway, home: Path) -> None:
     record_advertised(data(home), Advertised("10.0.0.1", 4443, plaintext=True))
 
-    join = parse(portway("token", "create", "laptop").stdout)
+    join = parse(portway("token", "create", "laptop", "--init").stdout)
     assert (join.plaintext, join.pin) == (True, None)
-    fresh = portway("token", "create", "phone", "--data", str(home / "fresh"), env={"PORTWAY_PLAINTEXT_LINKS": "1"})
+    fresh = portway("token", "create", "phone", "--init", "--data", str(home / "fresh"), env={"PORTWAY_PLAINTEXT_LINKS": "1"})
     assert parse(fresh.stdout).plaintext
 
 
 def test_an_address_that_is_said_beats_the_recorded_one(portway: Portway, home: Path) -> None:
     record_advertised(data(home), Advertised("old.example.org", 443, "ab" * 32))
 
-    join = parse(portway("token", "create", "laptop", "--advertise", "new.example.org:4443").stdout)
+    join = parse(portway("token", "create", "laptop", "--init", "--advertise", "new.example.org:4443").stdout)
     assert (join.host, join.port, join.pin) == ("new.example.org", 4443, b"\xab" * 32)
 
 
 def test_a_config_file_gives_directory_and_address(portway: Portway, home: Path) -> None:
     config = home / "portway.toml"
     config.write_text(f'[server]\ndomain = "example.org"\ndata = "{home / "elsewhere"}"\n')
-    done = portway("token", "create", "laptop", "--config", str(config))
+    done = portway("token", "create", "laptop", "--init", "--config", str(config))
 
     assert parse(done.stdout).host == "example.org"
     assert (home / "elsewhere" / "server.db").exists()
@@ -81,7 +85,7 @@ def test_grants_are_kept_and_shown(portway: Portway, home: Path) -> None:
         "--max-tunnels",
         "3",
     )
-    assert portway("token", "create", "laptop", *limits, "--expires", "30d").exit_code == 0
+    assert portway("token", "create", "laptop", *limits, "--expires", "30d", "--init").exit_code == 0
     assert portway("token", "create", "phone").exit_code == 0
 
     (first, second) = json.loads(portway("token", "list", "--json").stdout)
@@ -96,8 +100,7 @@ def test_grants_are_kept_and_shown(portway: Portway, home: Path) -> None:
 
 
 def test_list_is_a_table_for_people(portway: Portway) -> None:
-    assert portway("token", "list").stderr == "No tokens yet; `portway token create NAME` makes one.\n"
-    portway("token", "create", "laptop", "--protocols", "tcp")
+    portway("token", "create", "laptop", "--protocols", "tcp", "--init")
     portway("token", "create", "phone", "--expires", "1h")
     portway("token", "revoke", "laptop")
 
@@ -108,7 +111,7 @@ def test_list_is_a_table_for_people(portway: Portway) -> None:
 
 
 def test_a_name_is_free_again_after_revoke(portway: Portway) -> None:
-    assert portway("token", "create", "laptop").exit_code == 0
+    assert portway("token", "create", "laptop", "--init").exit_code == 0
     taken = portway("token", "create", "laptop")
     assert (taken.exit_code, taken.stdout) == (2, "")
     assert "token laptop is there already" in taken.stderr
@@ -119,13 +122,13 @@ def test_a_name_is_free_again_after_revoke(portway: Portway) -> None:
 
 def test_bad_grants_are_refused_before_anything_is_made(portway: Portway, home: Path) -> None:
     for option, value in (("--hosts", "a,,b"), ("--hosts", "A"), ("--ports", "x"), ("--protocols", "udp"), ("--max-tunnels", "0")):
-        assert portway("token", "create", "laptop", option, value).exit_code == 2
+        assert portway("token", "create", "laptop", "--init", option, value).exit_code == 2
     assert not data(home).exists()
 
 
 def test_limits_are_kept_and_shown(portway: Portway, home: Path) -> None:
     limits = ("--idle-timeout", "10m", "--min-rate", "10kb", "--max-rate", "1mb", "--bandwidth", "10MiB", "--max-lifetime", "1d")
-    made = portway("token", "create", "laptop", *limits, "--max-total-payload", "1gb")
+    made = portway("token", "create", "laptop", *limits, "--max-total-payload", "1gb", "--init")
     assert made.exit_code == 0, made.stderr
     with Store(data(home) / "server.db") as store:
         (token,) = store.tokens()
@@ -140,3 +143,67 @@ def test_limits_are_kept_and_shown(portway: Portway, home: Path) -> None:
     assert "10 MiB a second together" in portway("token", "list").stdout
     (shown,) = json.loads(portway("token", "list", "--json").stdout)
     assert shown["limits"]["max_rate_bps"] == 1_000_000
+
+
+def test_where_no_server_ran_nothing_is_made_and_the_way_out_is_told(portway: Portway, home: Path) -> None:
+    for words in (("create", "laptop"), ("create", "laptop", "--advertise", "example.org:4443"), ("list",), ("revoke", "laptop")):
+        done = portway("token", *words, "--data", str(home / "new"))
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"portway: data: no server ran on {home / 'new'} yet. Where does it run? As another user: ")
+        assert all(word in done.stderr for word in ("sudo -u USER", "--data DIR", "PORTWAY_DATA", "--init"))
+    assert portway("token", "list", env={"PORTWAY_DATA": str(home / "other")}).exit_code == 2
+    assert portway("token", "create", "laptop", "--out", str(home / "join")).exit_code == 2
+    assert not [path for path in (home / "new", home / "other", home / "join", data(home)) if path.exists()]
+
+
+def test_looking_at_tokens_changes_nothing(portway: Portway, home: Path) -> None:
+    portway("token", "create", "laptop", "--init")
+    portway("token", "revoke", "laptop")
+    before = {path.name: path.read_bytes() for path in data(home).iterdir()}
+
+    assert "revoked" in portway("token", "list").stdout
+    assert {path.name: path.read_bytes() for path in data(home).iterdir()} == before
+
+
+def test_a_server_without_tokens_says_how_to_make_one(portway: Portway, home: Path) -> None:
+    open_state(ServerSettings(data=data(home))).store.close()
+
+    assert portway("token", "list").stderr == "No tokens yet; `portway token create NAME` makes one.\n"
+    assert portway("token", "list", "--json").stdout == "[]\n"
+
+
+def test_a_join_string_goes_to_a_new_file_of_its_own(portway: Portway, home: Path) -> None:
+    shared = home / "shared"
+    shared.mkdir()
+    shared.chmod(0o755)
+    done = portway("token", "create", "laptop", "--init", "--out", str(shared / "join"))
+    join = parse((shared / "join").read_text())
+
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert f"Its join string is in {shared / 'join'}." in done.stderr
+    assert join.secret not in done.stderr
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (shared / "join", shared)] == [0o600, 0o755]
+    assert json.loads(portway("token", "list", "--json").stdout)[0]["id"] == join.token_id
+
+
+def test_no_file_and_no_link_gives_way_to_a_join_string_and_then_there_is_no_token(portway: Portway, home: Path) -> None:
+    victim = home / "victim"
+    victim.write_text("untouched")
+    (home / "link").symlink_to(victim)
+    portway("token", "create", "phone", "--init")
+    for file in (victim, home / "link"):
+        done = portway("token", "create", "laptop", "--out", str(file))
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert f"--out: {file} exists already" in done.stderr
+    assert victim.read_text() == "untouched"
+    assert portway("token", "create", "laptop", "--out", str(home / "nowhere" / "join")).exit_code == 2
+    assert len(json.loads(portway("token", "list", "--json").stdout)) == 1
+
+
+def test_a_token_that_could_not_be_made_leaves_no_join_string(portway: Portway, home: Path) -> None:
+    portway("token", "create", "laptop", "--init")
+    done = portway("token", "create", "laptop", "--out", str(home / "join"))
+
+    assert done.exit_code == 2
+    assert "is there already" in done.stderr
+    assert not (home / "join").exists()

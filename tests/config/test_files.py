@@ -2,12 +2,18 @@
 
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from portway.config.files import SECRET_BYTES_MAX, is_private_file, read_secret, write_secret
 from portway.errors import ConfigError
+from tests.kit.mounts import read_only, why_no_mounts
+from tests.kit.programs import SOURCES
 
 
 @pytest.fixture
@@ -101,3 +107,79 @@ def test_a_path_that_the_user_named_may_be_a_link_or_a_pipe_but_no_open_file(fol
     (folder / "s").chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
         read_secret(folder / "link", follow=True)
+
+
+def test_a_file_for_somebody_else_leaves_the_folder_around_it_as_it_is(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    shared.chmod(0o755)
+
+    assert write_secret(shared / "s", b"x", replace=False, own_folder=False)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+    assert stat.S_IMODE((shared / "s").stat().st_mode) == 0o600
+    with pytest.raises(ConfigError, match="cannot be written: No such file"):
+        write_secret(tmp_path / "nowhere" / "s", b"x", replace=False, own_folder=False)
+
+
+READ = """
+import sys
+from pathlib import Path
+from portway.config.files import is_private_file, read_secret
+from portway.errors import ConfigError
+for path in map(Path, sys.argv[1:]):
+    try:
+        print(path.name, read_secret(path).decode(), is_private_file(path))
+    except ConfigError as exc:
+        print(path.name, str(exc).partition(": ")[2].partition("; run")[0])
+"""
+
+SOMEBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+def read_in(before: tuple[str, ...], *paths: Path) -> list[str]:
+    """Read files in a process of its own, and return what came of each."""
+    words = [*before, sys.executable, "-c", READ, *map(str, paths)]
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def mounted() -> Iterator[Path]:
+    """A folder of root's that everybody can see, as secrets are mounted into containers."""
+    with TemporaryDirectory(prefix="portway-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for file, mode in (("all", 0o444), ("group", 0o440), ("open", 0o666)):
+            (folder / file).write_bytes(b"secret")
+            (folder / file).chmod(mode)
+        (folder / "link").symlink_to("all")
+        yield folder
+
+
+@pytest.mark.parametrize("who", [(), SOMEBODY])
+def test_a_secret_that_was_mounted_read_only_may_be_readable_by_all(who: tuple[str, ...], mounted: Path) -> None:
+    before = (*read_only(mounted), *who)
+
+    assert read_in(before, mounted / "all", mounted / "link") == ["all secret True", "link secret True"]
+    assert read_in(before, mounted / "open") == ["open holds a secret, and others on this machine can reach it"]
+
+
+@pytest.mark.parametrize("who", [(), SOMEBODY])
+def test_the_same_where_somebody_could_close_it_is_refused(who: tuple[str, ...], mounted: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can be two users")
+
+    assert read_in(who, mounted / "all") == ["all holds a secret, and others on this machine can reach it"]
+    assert read_in(who, mounted / "link") == ["link is a link; secrets are kept in real files only"]
+
+
+def test_a_secret_of_roots_below_run_secrets_may_be_readable_by_all(mounted: Path) -> None:
+    if why_no_mounts():
+        pytest.skip(why_no_mounts())
+    script = 'mkdir -p /run/secrets && mount --bind "$0" /run/secrets && exec "$@"'
+    words = ("unshare", "-m", "--propagation", "private", "sh", "-c", "mount -t tmpfs none /run && " + script, str(mounted))
+
+    assert read_in((*words, *SOMEBODY), Path("/run/secrets/all")) == ["all secret True"]
+    assert read_in((*words, *SOMEBODY), Path("/run/secrets/open")) == ["open holds a secret, and others on this machine can reach it"]
+    assert read_in(words, Path("/run/secrets/all")) == ["all holds a secret, and others on this machine can reach it"]

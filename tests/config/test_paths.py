@@ -1,13 +1,18 @@
 """Folders that are ours alone, or none."""
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from portway.config.paths import data_dir, private_dir, runtime_dir
 from portway.errors import ConfigError
+from tests.kit.mounts import read_only
+from tests.kit.programs import SOURCES
 
 
 def mode(path: Path) -> int:
@@ -18,6 +23,38 @@ def test_the_data_directory_follows_xdg_and_ignores_a_relative_one() -> None:
     assert data_dir({"XDG_DATA_HOME": "/x", "HOME": "/h"}) == Path("/x/portway")
     assert data_dir({"XDG_DATA_HOME": "x", "HOME": "/h"}) == Path("/h/.local/share/portway")
     assert data_dir({"HOME": "/h"}) == Path("/h/.local/share/portway")
+
+
+NO_HOME = """
+from portway.config.paths import data_dir
+from portway.errors import ConfigError
+try:
+    data_dir({"HOME": ""})
+except ConfigError as exc:
+    print(exc)
+"""
+
+
+def test_a_user_without_a_home_is_told_to_give_a_folder() -> None:
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can be a user whom the password file does not know")
+    words = ["setpriv", "--reuid=47110", "--regid=47110", "--clear-groups", sys.executable, "-c", NO_HOME]
+    environ = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
+    done = subprocess.run(words, env={**environ, "PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "data: user 47110 has no home directory; give a folder with --data or PORTWAY_DATA\n"
+
+
+def test_a_folder_on_a_read_only_disk_may_be_roots_and_open(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir(mode=0o755)
+    (tmp_path / "mine").chmod(0o755)
+    code = "import sys; from pathlib import Path; from portway.config.paths import private_dir; print(private_dir(Path(sys.argv[1])))"
+    words = [*read_only(tmp_path), sys.executable, "-c", code, str(tmp_path / "mine")]
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, check=False)
+
+    assert (done.stderr, done.stdout) == ("", f"{tmp_path / 'mine'}\n")
+    assert mode(tmp_path / "mine") == 0o755
 
 
 def test_the_runtime_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What goes wrong with a server's data directory, and what must go on all the same."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -9,6 +10,8 @@ from portway.server.store import FILE
 from tests.e2e.world import World, event
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.locked_database import locked
+from tests.kit.mounts import full_disk, read_only
+from tests.kit.programs import Finished, Program
 
 OK = b"hello from origin\n"
 
@@ -50,3 +53,75 @@ def test_visitors_are_served_while_another_process_keeps_the_database_locked(wor
     for one in (agent, late):
         assert one.wait().code == 3
     assert server.running
+
+
+# A disk that cannot be written.
+
+
+def beside(server: Program, world: World, *words: str) -> Finished:
+    """Run a command that sees the disks as the server does."""
+    return world.start(*words, "--data", world.server_data, before=("nsenter", "-m", "-t", str(server.pid)), tells_secrets=True).wait()
+
+
+@pytest.mark.parametrize("disk", [read_only, full_disk])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_whose_disk_cannot_be_written_serves_and_says_what_it_cannot_keep(
+    disk: object, workers: int, world: World, origin: HttpOrigin
+) -> None:
+    assert callable(disk)
+    world.server_flags = ("--workers", str(workers))
+    server = world.start_server()
+    join, revoked = world.token(), world.token("phone")
+    assert world.run("token", "revoke", "phone", "--data", world.server_data).code == 0
+    server.kill()  # with one process nothing is merged: the revocation is in the -wal file alone
+    assert workers > 1 or (world.server_data / f"{FILE}-wal").stat().st_size > 0
+
+    world.server_before = disk(world.server_data)
+    server = world.start_server()
+    if disk is read_only:
+        server.expect("tokens can be read, but not made or revoked", stream="err")
+    agent = world.agent(join, "http", str(origin.port), "--name", "blog")
+    event(agent, "tunnel_up")
+    assert world.visit("blog").body == OK
+    assert world.agent(revoked, "http", str(origin.port)).wait().code == 3
+    listed = beside(server, world, "token", "list")
+    assert (listed.code, "phone" in listed.out, "revoked" in listed.out) == (0, True, True)
+    if disk is read_only:
+        made = beside(server, world, "token", "create", "tablet")
+        assert (made.code, made.out) == (1, "")
+        assert "cannot be written" in made.err
+        refused = beside(server, world, "token", "revoke", "laptop")
+        assert refused.code == 1
+        assert "cannot be written" in refused.err
+    assert world.visit("blog").body == OK
+
+
+def test_a_token_that_is_revoked_once_a_full_disk_has_room_again_ends_its_sessions(world: World, origin: HttpOrigin) -> None:
+    world.start_server().stop()
+    join = world.token()
+    world.server_before = full_disk(world.server_data)
+    server = world.start_server()
+    agent = world.agent(join, "http", str(origin.port), "--name", "blog")
+    event(agent, "tunnel_up")
+    assert beside(server, world, "token", "revoke", "laptop").code == 1
+    assert world.visit("blog").body == OK
+    freed = world.server_data / "filler"
+    assert subprocess.run(["nsenter", "-m", "-t", str(server.pid), "rm", freed], check=False).returncode == 0
+    assert beside(server, world, "token", "revoke", "laptop").code == 0
+    assert agent.wait().code == 3
+
+
+# Two servers.
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_server_on_a_data_directory_is_refused_and_everything_else_may_use_it(workers: int, world: World) -> None:
+    world.server_flags = ("--workers", str(workers))
+    first = world.start_server()
+    second = world.run("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", world.server_data)
+    assert (second.code, second.out) == (2, "")
+    assert second.err.startswith(f"portway: data: another server runs on {world.server_data}; stop that one, or")
+    world.token()
+    assert world.run("token", "list", "--data", world.server_data).code == 0
+    first.kill()
+    world.start_server()

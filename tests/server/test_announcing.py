@@ -31,6 +31,15 @@ def test_a_join_string_has_the_pin_when_there_is_one_and_links_are_encrypted(pin
     assert (told.host, told.port, told.pin, told.plaintext) == ("h", 1, shown, plaintext)
 
 
+def test_a_data_directory_is_told_where_commands_would_not_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(data: Path) -> str:
+        return news(ServerSettings(data=data), ("h", 1), ("h", 2), ListenAddress("h", 2)).data
+
+    assert told(Path("data")) == str(Path("data").absolute())
+    monkeypatch.setenv("XDG_DATA_HOME", "/home-of-data")
+    assert told(Path("/home-of-data/portway")) == ""
+
+
 @pytest.mark.parametrize(
     ("host", "own"),
     [("Tunnel.Example.org", {"tunnel.example.org"}), ("127.0.0.1", set()), ("::1", set()), ("no host", set())],

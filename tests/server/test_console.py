@@ -45,6 +45,12 @@ def test_the_start_says_what_listens_where_and_what_to_do_next() -> None:
     ]
 
 
+def test_a_data_directory_of_its_own_is_said_where_commands_need_it() -> None:
+    listening = Listening("a:1", "b:2", "b:2", "1-2", "localhost", data="/srv/port way")
+
+    assert said(listening)[-1] == "  `portway token create NAME --data '/srv/port way'` prints what an agent needs to join"
+
+
 def test_links_without_tls_are_said_aloud() -> None:
     lines = said(Listening("a:1", "b:2", "b:2", "1-2", "localhost", plaintext_links=True))
 

@@ -105,7 +105,7 @@ def test_a_reader_is_never_held_up_by_a_writer(path: Path) -> None:
 
 
 def test_a_writer_that_waits_too_long_is_told_to_try_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portway.server.store.BUSY_S_MAX", 0.01)
+    monkeypatch.setattr("portway.server.database.BUSY_S_MAX", 0.01)
     with Store(path) as store:
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")

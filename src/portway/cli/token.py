@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,13 @@ def token() -> None:
 @click.option("--protocols", metavar="LIST", multiple=True, help="http, tcp.  [default: both]")
 @click.option("--expires", metavar="TIME", help="How long it lives: 12h, 30d.  [default: until it is revoked]")
 @click.option("--max-tunnels", metavar="N", type=int, help="Names and ports held at once.  [default: 64]")
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the join string to a new file with mode 0600, instead of to stdout.",
+)
+@click.option("--init", is_flag=True, help="Make what is missing in the data directory: before its server's first start, or to begin anew.")
 @limits_options()
 @settings_options(ServerSettings, "data", "advertise")
 @config_option
@@ -44,10 +52,14 @@ def create(
     protocols: tuple[str, ...],
     expires: str | None,
     max_tunnels: int | None,
+    out: Path | None,
+    init: bool,
     config: Path | None,
     **flags: object,
 ) -> None:
     """Make a token and print its join string, alone, on stdout. It is never shown again.
+
+    Run it as the server's user, with the server's data directory.
 
     PATTERNS, RANGES and LIST are separated by commas; the options may also come several times.
     SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m or 500ms. Limits hold for its tcp connections,
@@ -71,11 +83,16 @@ def create(
     settings = _settings(config, {key: flags[key] for key in ("data", "advertise")})
     token_id, secret = new_credentials(secrets.token_bytes)
     verifier = make_verifier(secret, secrets.token_bytes(16))
-    join = _join_string(settings, token_id, secret)
-    with _store(settings) as store:
-        store.create_token(TokenRecord(id=token_id, name=name, verifier=verifier, grants=grants, created_at=wall()))
-    click.echo(str(join))
-    click.echo(f"Token {name}: {_allowed(grants)}. On the agent's machine: portway join", err=True)
+    record = TokenRecord(id=token_id, name=name, verifier=verifier, grants=grants, created_at=wall())
+    with _store(settings, init=init) as store:
+        join = _join_string(settings, token_id, secret)
+        if out is None:
+            store.create_token(record)
+            click.echo(str(join))
+        else:
+            _hand_out(out, join, lambda: store.create_token(record))
+    where = "" if out is None else f" Its join string is in {out}."
+    click.echo(f"Token {name}: {_allowed(grants)}.{where} On the agent's machine: portway join", err=True)
 
 
 @token.command("list")
@@ -85,10 +102,11 @@ def create(
 def list_tokens(config: Path | None, as_json: bool, **flags: object) -> None:
     """Show all tokens and what they allow, never their secrets."""
     from portway.clock import wall
+    from portway.server.data_directory import open_store
     from portway.telemetry.event_lines import timestamp
     from portway.telemetry.terminal import table
 
-    with _store(_settings(config, flags)) as store:
+    with open_store(_settings(config, flags).data, "read") as store:
         tokens = store.tokens()
     now = wall()
     if as_json:
@@ -126,10 +144,24 @@ def _settings(config: Path | None, flags: dict[str, object]) -> ServerSettings:
     return load_settings(ServerSettings, "server", flags=flags, environ=os.environ, file=config, defaults=defaults_for)
 
 
-def _store(settings: ServerSettings) -> "Store":
-    from portway.server.store import FILE, Store
+def _store(settings: ServerSettings, *, init: bool = False) -> "Store":
+    """Open the tokens for a change; without `init` they are there already."""
+    from portway.server.data_directory import open_state, open_store
 
-    return Store(settings.data / FILE)
+    return open_state(settings, init=True).store if init else open_store(settings.data, "write")
+
+
+def _hand_out(file: Path, join: "JoinString", create: Callable[[], None]) -> None:
+    """Write the join string to a new file, and then make the token; neither stays without the other."""
+    from portway.config.files import write_secret
+
+    if not write_secret(file, f"{join}\n".encode(), replace=False, own_folder=False):
+        raise ConfigError(f"--out: {file} exists already; remove it or choose another file")
+    try:
+        create()
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def _join_string(settings: ServerSettings, token_id: str, secret: str) -> "JoinString":

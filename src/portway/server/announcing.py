@@ -2,11 +2,13 @@
 
 import contextlib
 import ipaddress
+from pathlib import Path
 
 from portway.clock import wall
+from portway.config.paths import data_dir
 from portway.config.values import ListenAddress
 from portway.engine.listener import Address
-from portway.errors import PeerError
+from portway.errors import ConfigError, PeerError
 from portway.protocol.names import normalise_host
 from portway.server.events import Listening
 from portway.server.identity import Advertised, Identity
@@ -29,7 +31,8 @@ def to_dial(settings: ServerSettings, identity: Identity, advertised: ListenAddr
 def news(settings: ServerSettings, http: Address, agents: Address, advertised: ListenAddress) -> Listening:
     """Return what the operator is told once all listeners are open."""
     tcp_ports = str(settings.tcp_ports)
-    return Listening(_text(http), _text(agents), str(advertised), tcp_ports, settings.domain, settings.plaintext_links)
+    data = "" if _is_usual(settings.data) else str(settings.data.absolute())
+    return Listening(_text(http), _text(agents), str(advertised), tcp_ports, settings.domain, settings.plaintext_links, data)
 
 
 def public_addresses(settings: ServerSettings, advertised: ListenAddress, http_port: int) -> PublicAddresses:
@@ -51,6 +54,13 @@ def _own_hosts(host: str) -> frozenset[str]:
     with contextlib.suppress(PeerError):
         return frozenset({normalise_host(host)})
     return frozenset()
+
+
+def _is_usual(data: Path) -> bool:
+    """Return whether commands of this user find the data directory without being told."""
+    with contextlib.suppress(ConfigError):
+        return data == data_dir()
+    return False
 
 
 def _text(address: Address) -> str:

@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
 from portway.server.announcing import advertised_address, first_epoch, news, public_addresses, to_dial
+from portway.server.data_directory import locked, open_state
 from portway.server.events import Stopping
 from portway.server.granting import Granter
-from portway.server.identity import identity_of, record_advertised
+from portway.server.identity import record_advertised
 from portway.server.listening import open_listener, open_port
 from portway.server.rooms import Rooms, Tell
 from portway.server.settings import ServerSettings
-from portway.server.store import FILE, Store
 from portway.server.token_reader import TokenReader
 from portway.server.tunnels.registry import Registry
 
@@ -32,8 +32,9 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
     reactor = Reactor(asyncio.get_running_loop())
     async with AsyncExitStack() as house:
         house.callback(reactor.close)
-        tokens = house.enter_context(TokenReader(Store(settings.data / FILE)))
-        identity = identity_of(settings)
+        house.enter_context(locked(settings.data))
+        store, identity = open_state(settings)
+        tokens = house.enter_context(TokenReader(store))
         registry = Registry(reactor.soon, grace_s=settings.grace_s, first_epoch=first_epoch())
 
         def listen(port: int) -> socket.socket:

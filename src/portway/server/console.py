@@ -1,5 +1,6 @@
 """Tells whoever runs a server where it listens, and who comes and goes."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
@@ -84,7 +85,8 @@ class Console:
         ]
         for line in table(rows, indent="  "):
             self.out(line)
-        self.out(self.style.dim("  `portway token create NAME` prints what an agent needs to join"))
+        where = f" --data {_safe(shlex.quote(event.data))}" if event.data else ""
+        self.out(self.style.dim(f"  `portway token create NAME{where}` prints what an agent needs to join"))
 
 
 def _tested(event: SpeedTested) -> str:

@@ -17,6 +17,8 @@ class Listening:
     tcp_ports: str
     domain: str
     plaintext_links: bool = False
+    data: str = ""
+    """The data directory where it is not the usual one: what `--data` has to be for `portway token`."""
 
 
 @dataclass(frozen=True, slots=True)

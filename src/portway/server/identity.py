@@ -11,12 +11,16 @@ import msgspec
 from portway.config.files import is_private_file, read_secret, write_secret
 from portway.errors import ConfigError
 from portway.server.settings import ServerSettings
+from portway.telemetry.logs import get_log
 
 FILE = "server-identity.pem"
 """Key and certificate in one file: they are replaced together or not at all."""
 
 ADVERTISED_FILE = "server.json"
 """What the running or last server told agents to dial."""
+
+
+log = get_log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +87,27 @@ def certificate_pin(path: Path) -> bytes:
             raise ValueError("no certificate in it")
         der = ssl.PEM_cert_to_DER_cert(data[start : stop + len(end)].decode("ascii"))
     except ValueError as exc:
-        raise ConfigError(f"{path}: is damaged ({exc}); remove it to get a new identity, then give your agents new join strings") from exc
+        raise ConfigError(
+            f"{path}: is damaged ({exc}); restore it from a backup. Or remove it, begin anew (`portway token create NAME --init`), "
+            "and give your agents new join strings"
+        ) from exc
     return hashlib.sha256(der).digest()
 
 
 def record_advertised(data_dir: Path, advertised: Advertised) -> None:
-    """Keep what agents must dial, for `portway token create`. The server says it once it listens.
+    """Keep what agents must dial, for `portway token create`, unless that is what is kept already.
 
-    Raises:
-        ConfigError: the file cannot be written.
+    The server says it once it listens; it can serve without, so what cannot be written is logged.
     """
-    write_secret(data_dir / ADVERTISED_FILE, msgspec.json.encode(advertised), replace=True)
+    try:
+        if read_advertised(data_dir) == advertised:
+            return
+    except ConfigError as exc:
+        log.info("what agents dial is written again", why=exc)
+    try:
+        write_secret(data_dir / ADVERTISED_FILE, msgspec.json.encode(advertised), replace=True)
+    except ConfigError as exc:
+        log.warning("not written down what agents dial; `portway token create` tells what it was before", why=exc)
 
 
 def read_advertised(data_dir: Path) -> Advertised | None:

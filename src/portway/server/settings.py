@@ -78,7 +78,10 @@ def _read_advertise(text: str) -> ListenAddress:
 def _read_path(text: str) -> Path:
     if not text or "\0" in text:
         raise ConfigError(f"expected a path, got {text!r}")
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as exc:
+        raise ConfigError(f"expected a path, got {text!r}, and that user has no home directory") from exc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

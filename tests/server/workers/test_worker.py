@@ -12,10 +12,9 @@ from portway.engine.listener import listen
 from portway.engine.reactor import Reactor
 from portway.engine.tally import Flow
 from portway.errors import UnavailableError
+from portway.server.data_directory import open_state, open_store
 from portway.server.events import RelayDone, SessionDown
-from portway.server.identity import identity_of
 from portway.server.settings import ServerSettings
-from portway.server.store import FILE, Store
 from portway.server.token_reader import TokenReader
 from portway.server.workers import messages as m
 from portway.server.workers import post
@@ -50,7 +49,7 @@ class Supervisor:
 @asynccontextmanager
 async def supervised(folder: Path) -> AsyncIterator[Supervisor]:
     settings = ServerSettings(data=folder, workers=2, hold_s=0.0)
-    identity_of(settings)
+    open_state(settings).store.close()
     ours, theirs = pair()
     inbox, way_in = pair()
     http = listen("127.0.0.1", 0)
@@ -221,11 +220,11 @@ def test_it_ends_when_the_supervisor_hears_nothing_any_more(tmp_path: Path, monk
 def test_a_slow_supervisor_is_spared_finished_relays_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
         settings = ServerSettings(data=tmp_path, workers=2)
-        identity_of(settings)
+        open_state(settings).store.close()
         ours, theirs = pair()
         inbox, way_in = pair()
         reactor = Reactor(asyncio.get_running_loop())
-        with TokenReader(Store(tmp_path / FILE)) as tokens, listen("127.0.0.1", 0) as http, ours, way_in:
+        with TokenReader(open_store(tmp_path, "read")) as tokens, listen("127.0.0.1", 0) as http, ours, way_in:
             async with asyncio.TaskGroup() as tasks:
                 worker = worker_module._Worker(reactor, Orders(1, True, settings, "id", http, inbox), tokens, theirs, tasks)
                 worker._tell_event(DONE)

@@ -12,12 +12,12 @@ from portway.clock import wall
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.server.announcing import advertised_address, first_epoch, news, public_addresses, to_dial
+from portway.server.data_directory import locked, open_state
 from portway.server.events import ServerEvent, SessionDown, SessionUp, Stopping, WorkerDown, WorkerUp
-from portway.server.identity import identity_of, record_advertised
+from portway.server.identity import record_advertised
 from portway.server.listening import open_listener
 from portway.server.rooms import Tell
 from portway.server.settings import ServerSettings
-from portway.server.store import FILE, Store
 from portway.server.token_reader import TokenReader
 from portway.server.workers.crew import END_S_MAX, Crew, Worker
 from portway.server.workers.dealer import Dealer
@@ -43,8 +43,9 @@ async def supervise(
     reactor = Reactor(asyncio.get_running_loop())
     async with AsyncExitStack() as house:
         house.callback(reactor.close)
-        tokens = house.enter_context(TokenReader(Store(settings.data / FILE)))
-        identity = identity_of(settings)
+        house.enter_context(locked(settings.data))
+        store, identity = open_state(settings)
+        tokens = house.enter_context(TokenReader(store))
         http = house.enter_context(open_listener(settings.http, "http"))
         agents = house.enter_context(open_listener(settings.agents, "agents"))
         http_address, agents_address = http.getsockname()[:2], agents.getsockname()[:2]

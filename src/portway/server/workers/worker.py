@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from portway.engine.reactor import Reactor
 from portway.errors import MisuseError, UnavailableError
+from portway.server.data_directory import open_store
 from portway.server.events import RelayDone, RequestDone, ServerEvent
 from portway.server.identity import identity_of
 from portway.server.rooms import Rooms
 from portway.server.session import Session
 from portway.server.settings import ServerSettings
-from portway.server.store import FILE, Store
 from portway.server.token_reader import TokenReader
 from portway.server.token_scopes import TokenScopes, scopes_asked_for
 from portway.server.tunnels.replica import Replica, Route
@@ -100,7 +100,7 @@ async def work(orders: Orders, line: socket.socket) -> None:
     async with AsyncExitStack() as house:
         house.callback(reactor.close)
         house.callback(orders.http.close)
-        tokens = house.enter_context(TokenReader(Store(orders.settings.data / FILE)))
+        tokens = house.enter_context(TokenReader(open_store(orders.settings.data, "read")))
         tasks = await house.enter_async_context(asyncio.TaskGroup())
         worker = _Worker(reactor, orders, tokens, line, tasks)
         house.callback(worker.close)
