@@ -2,11 +2,12 @@
 #
 #   make demo     a server, an agent and a small site, in one command      make bench    Portway beside its rivals, a table
 #   make test     all tests (ARGS="tests/mux -k window" for some)          make lock     new pinned versions
+#   make test-deps  the Debian packages of real servers and clients that tests talk to; without them those tests skip
 #   make check    lint, format, types, layers: what CI asks first          make clean    remove what was made
 #   make attack   hostile clients beside an innocent one, a table; an hour for all (ARGS="tiny-chunks --rounds 5")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench attack format lock clean
+.PHONY: help demo test test-deps check bench attack format lock clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -21,6 +22,9 @@ demo: .venv/.ready-demo
 
 test: .venv/.ready-dev
 	@$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
+
+test-deps:
+	@scripts/test-deps
 
 check: .venv/.ready-dev
 	@$(BIN)/ruff check --quiet

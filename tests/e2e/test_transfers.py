@@ -13,9 +13,9 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from tests.e2e.crowd import CrowdOrigin, crowd
 from tests.e2e.curl import Curl
-from tests.e2e.services import command, postgres, redis
 from tests.e2e.stack import Stack
 from tests.kit.http_origin import HttpOrigin
+from tests.kit.services import command, postgres, redis
 from tests.kit.streams import blocks, stream_hash
 
 pytestmark = pytest.mark.timeout(180)

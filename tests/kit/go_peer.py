@@ -21,22 +21,27 @@ BUILD_S_MAX = 300
 
 
 def build_go_peer() -> Path:
-    """Return the built program, from a cache outside of the tree where it was built before.
+    """Return the built yamux peer; see `build_go`."""
+    return build_go(SOURCE, "yamuxpeer", ("main.go", "go.mod", "go.sum"))
+
+
+def build_go(source: Path, name: str, files: tuple[str, ...]) -> Path:
+    """Return a built Go program, from a cache outside of the tree where it was built before.
 
     Skips without a Go toolchain. A module that cannot be downloaded is a failure, or a skip with PORTWAY_OFFLINE=1.
     """
     go = shutil.which("go")
     if go is None:
-        pytest.skip("no `go` on PATH, so no hashicorp/yamux to talk to")
-    digest = hashlib.sha256(b"".join((SOURCE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))).hexdigest()
+        pytest.skip("no `go` on PATH: the Go toolchain builds this peer")
+    digest = hashlib.sha256(b"".join((source / file).read_bytes() for file in files)).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portway-tests"
-    program = cache / f"yamuxpeer-{digest[:16]}"
+    program = cache / f"{name}-{digest[:16]}"
     if not program.exists():
         cache.mkdir(parents=True, exist_ok=True)
         fresh = cache / f"{program.name}.{os.getpid()}"
         made = subprocess.run(
             [go, "build", "-mod=readonly", "-buildvcs=false", "-o", fresh, "."],
-            cwd=SOURCE,
+            cwd=source,
             capture_output=True,
             text=True,
             timeout=BUILD_S_MAX,
@@ -44,8 +49,8 @@ def build_go_peer() -> Path:
         )
         if made.returncode:
             if os.environ.get("PORTWAY_OFFLINE") == "1":
-                pytest.skip("the Go peer cannot be built offline")
-            pytest.fail(f"the Go peer cannot be built (PORTWAY_OFFLINE=1 skips it):\n{made.stderr}")
+                pytest.skip(f"the Go program {name} cannot be built offline")
+            pytest.fail(f"the Go program {name} cannot be built (PORTWAY_OFFLINE=1 skips it):\n{made.stderr}")
         fresh.replace(program)
     return program
 

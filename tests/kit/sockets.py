@@ -3,7 +3,12 @@
 import contextlib
 import socket
 import struct
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.kit.programs import Program
 
 DEADLINE_S = 10.0
 """How long a blocking test socket waits before the test fails."""
@@ -81,3 +86,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def wait_until_listening(port: int, program: "Program", deadline_s: float) -> None:
+    """Return once a program listens on a loopback port; fail with its output when it ends, or in time does not."""
+    until = time.monotonic() + deadline_s
+    while time.monotonic() < until and program.running:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError(f"nothing listens on port {port}.\n{program.said()}")

@@ -1,0 +1,1 @@
+"""Compares requests and responses sent directly to real servers with the same ones sent through the edge."""

@@ -1,0 +1,3 @@
+module portway.example/echo
+
+go 1.21
