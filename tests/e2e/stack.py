@@ -55,7 +55,7 @@ class Stack:
         self._engine = engine
         self._folder = Path(tempfile.mkdtemp(prefix="pw-"))  # short: unix sockets are made below it
         self._agents: list[Program] = []
-        self._known: dict[tuple[str, int], Tunnel] = {}
+        self._known: dict[tuple[str, int, tuple[str, ...]], Tunnel] = {}
         for name in ("run", "home", "server"):
             (self._folder / name).mkdir(mode=0o700)
         first = free_port()
@@ -74,18 +74,18 @@ class Stack:
             self.close()
             raise
 
-    def tunnel(self, kind: str, port: int) -> Tunnel:
-        """Return a tunnel of `kind` (http, tcp) to a local port; its agent is started where there is none yet."""
-        known = self._known.get((kind, port))
+    def tunnel(self, kind: str, port: int, *options: str) -> Tunnel:
+        """Return a tunnel of `kind` (http, tcp) to a local port; its agent is started, with `options`, where there is none yet."""
+        known = self._known.get((kind, port, options))
         if known is not None and known.program.running:
             return known
-        agent = self._start(kind, str(port), "--data", str(self._folder / "agent"), *self._plain(), join=self._join)
+        agent = self._start(kind, str(port), *options, "--data", str(self._folder / "agent"), *self._plain(), join=self._join)
         self._agents.append(agent)
         url = agent.first_line(START_S)
         address = urlsplit(url)
         assert address.hostname is not None
         assert address.port is not None
-        self._known[kind, port] = tunnel = Tunnel(agent, url, address.hostname, address.port)
+        self._known[kind, port, options] = tunnel = Tunnel(agent, url, address.hostname, address.port)
         return tunnel
 
     def healthy(self) -> None:

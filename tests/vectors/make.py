@@ -27,6 +27,7 @@ from portway.protocol.control.messages import (
     Ended,
     ExchangeLimits,
     Granted,
+    HeadRewrite,
     Hello,
     Limits,
     Measure,
@@ -108,6 +109,9 @@ def control_messages() -> dict[str, Message]:
         "Claim of a name": Claim(id=3, kind="http", name="app", takeover=True),
         "Claim with limits": Claim(
             id=8, kind="http", name="app", limits=ExchangeLimits(idle_timeout_s=30.0, max_rate_bps=1_000_000, max_total_payload=1 << 33)
+        ),
+        "Claim with changes of heads": Claim(
+            id=9, kind="http", name="app", rewrite=HeadRewrite(host="localhost:3000", request=[("X-Api-Key", "1"), ("Cookie", None)])
         ),
         "Claim of a host": Claim(id=4, kind="http", host="app.example.org"),
         "Claim of a port": Claim(id=6, kind="tcp", port=20001),

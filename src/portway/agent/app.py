@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from portway.agent.connect import AgentSession
 from portway.agent.events import AgentEvent, Connecting, Offline, Refused
+from portway.agent.host_check import HostCheck
 from portway.agent.identity import ensure_identity
 from portway.agent.limits import split_policy
 from portway.agent.needs import SessionNeeds
@@ -42,6 +43,7 @@ async def run(settings: AgentSettings, *, on_event: Tell, stop: asyncio.Event | 
             claims=claims,
             origins=Origins(reactor, claims, on_event),
             on_event=on_event,
+            host_check=HostCheck(rewritten=any(tunnel.rewrite is not None for tunnel in settings.tunnels)),
             random_bytes=secrets.token_bytes,
         )
         return await _until_stopped(needs, stop or asyncio.Event())
@@ -112,4 +114,13 @@ def tls_of(settings: AgentSettings) -> AgentTls | None:
 
 def _wish(tunnel: TunnelRequest) -> Wish[TunnelRequest]:
     limits = split_policy(tunnel)[1]
-    return Wish(tunnel.kind, tunnel, name=tunnel.name, host=tunnel.host, port=tunnel.port, takeover=tunnel.takeover, limits=limits)
+    return Wish(
+        tunnel.kind,
+        tunnel,
+        name=tunnel.name,
+        host=tunnel.host,
+        port=tunnel.port,
+        takeover=tunnel.takeover,
+        limits=limits,
+        rewrite=tunnel.rewrite,
+    )

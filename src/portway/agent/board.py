@@ -12,6 +12,7 @@ from portway.agent.events import (
     Connecting,
     LinksChanged,
     Missed,
+    Notice,
     Offline,
     Online,
     Refused,
@@ -105,8 +106,8 @@ class AgentBoard:
             case Refused(_, reason):
                 self._enter("refused")
                 status.problem = reason
-            case Missed(count):
-                status.missed += count
+            case Missed() | Notice():
+                status.missed += event.count if isinstance(event, Missed) else 0  # a notice is for the console
             case _:
                 assert_never(event)
 

@@ -4,8 +4,9 @@ import asyncio
 import sys
 
 from portway import __version__
-from portway.agent.events import LinksChanged, Missed, Online, RequestDone, RoundTrip, TunnelUp
+from portway.agent.events import LinksChanged, Missed, Notice, Online, RequestDone, RoundTrip, TunnelUp
 from portway.agent.events import Refused as RefusedEvent
+from portway.agent.host_check import HINT
 from portway.agent.link import AgentLink, Budgets
 from portway.agent.link_keeper import LinkKeeper
 from portway.agent.needs import SessionNeeds
@@ -33,6 +34,8 @@ MEASURE_EVERY_S = 2.0
 """How often the links' round trip is looked at; the mux pings every 4 s."""
 CHANGE_MIN = 0.2
 """The share by which it must have changed to be news."""
+
+NO_REWRITES = "the server is older than this agent: it ignores --host-header, --request-header and --response-header"
 
 PROGRAM = f"portway/{__version__} {sys.platform}"
 """How the agent introduces itself."""
@@ -238,6 +241,8 @@ class AgentSession:
         elif isinstance(message, Granted):
             target = wish.subject.target.text
             self._needs.on_event(TunnelUp(message.tunnel, message.url, message.name, message.port, target))
+            if wish.rewrite is not None and not message.rewrites:
+                self._needs.on_event(Notice(NO_REWRITES))
             self._needs.origins.claims_answered()
         else:
             error = error_of(message)
@@ -249,10 +254,13 @@ class AgentSession:
             self._needs.on_event(RefusedEvent(error.code, error.reason, error.next_step))
 
     def _hear_activity(self, activity: Activity) -> None:
-        if self._needs.claims.exported(activity.tunnel) is None:
+        wish = self._needs.claims.exported(activity.tunnel)
+        if wish is None:
             return
         for method, path, status, seconds in activity.requests:
             self._needs.on_event(RequestDone(method, path, status, seconds, activity.tunnel))
+            if self._needs.host_check.is_refusal(status):
+                self._needs.on_event(Notice(HINT))
         if activity.missed:
             self._needs.on_event(Missed(activity.missed))
 

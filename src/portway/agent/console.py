@@ -9,6 +9,7 @@ from portway.agent.events import (
     Connecting,
     LinksChanged,
     Missed,
+    Notice,
     Offline,
     Online,
     Refused,
@@ -75,8 +76,10 @@ class Console:
                 pass  # for `portway status`; a console that said it every few seconds would tire its reader
             case Offline():
                 self._note(self._offline(event))
-            case Refused():
-                self._note(self._refused(event))
+            case Refused() | Notice():
+                self._note(
+                    self._refused(event) if isinstance(event, Refused) else self.notes_style.warn(escape(event.text, TEXT_CHARS_MAX))
+                )
             case _:
                 assert_never(event)
 

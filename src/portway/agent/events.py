@@ -113,5 +113,12 @@ class Missed:
     count: int
 
 
-AgentEvent = Connecting | Online | LinksChanged | RoundTrip | TunnelUp | RequestDone | RelayDone | Offline | Refused | Missed
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the user may want to change; the agent goes on."""
+
+    text: str
+
+
+AgentEvent = Connecting | Online | LinksChanged | RoundTrip | TunnelUp | RequestDone | RelayDone | Offline | Refused | Missed | Notice
 """Every event that an agent can tell."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from portway.agent.events import AgentEvent
+from portway.agent.host_check import HostCheck
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.clock import Clock, monotonic
 from portway.engine.channel import Channel
@@ -45,4 +46,6 @@ class SessionNeeds:
     on_answer: Callable[[Message], bool] = _nobody
     """Gets every message first, and returns whether it was the answer to something else than a claim or a ticket."""
     clock: Clock = monotonic
+    host_check: HostCheck = field(default_factory=lambda: HostCheck(rewritten=True))
+    """Looks at the first response of all; an agent of several tunnels gives the hint once."""
     mux: MuxSettings = field(default_factory=MuxSettings)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from portway.agent.target import Target
 from portway.engine.policy import UNLIMITED, Policy
+from portway.protocol.control.messages import HeadRewrite
 from portway.protocol.join_string import JoinString
 
 
@@ -24,6 +25,8 @@ class TunnelRequest:
     """The public port of a tcp tunnel; 0 lets the server choose."""
     takeover: bool = False
     """Take the name or port even from a session of ours that still answers."""
+    rewrite: HeadRewrite | None = None
+    """What the server shall change in the heads of an http tunnel."""
     policy: Policy = UNLIMITED
     """What each connection of the tunnel (of http: each request) may do, and what they share; see `agent/limits.py`."""
 

@@ -10,6 +10,7 @@ from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.agent.target import parse_target
 from portway.cli.limits import limits_options, read_limits
 from portway.cli.options import agent_options, output_options
+from portway.cli.rewriting import read_rewriting, rewriting_options
 from portway.errors import ConfigError
 
 takeover_option = click.option(
@@ -59,7 +60,15 @@ class _Limits(TypedDict, total=False):
     max_total_payload: str | None
 
 
-class _Options(_Limits):
+class _Rewriting(TypedDict, total=False):
+    """What `http` takes of `rewriting_options`."""
+
+    host_header: str
+    request_headers: tuple[str, ...]
+    response_headers: tuple[str, ...]
+
+
+class _Options(_Limits, _Rewriting):
     """What `http` and `tcp` take alike."""
 
     plaintext_links: bool
@@ -76,6 +85,7 @@ class _Options(_Limits):
 @click.option("--name", metavar="NAME", default="", envvar="PORTWAY_NAME", show_envvar=True, help="Name below the server's domain.")
 @click.option("--host", metavar="HOST", default="", envvar="PORTWAY_HOST", show_envvar=True, help="A whole host name instead.")
 @takeover_option
+@rewriting_options
 @limits_options(environment=True)
 @plaintext_option
 @links_option
@@ -90,8 +100,15 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
     """
     if name and host:
         raise ConfigError("--name, --host: give one of them, a name below the server's domain or a whole host name")
+    parsed = parse_target(target, "http")
     request = TunnelRequest(
-        kind="http", target=parse_target(target, "http"), name=name, host=host, takeover=takeover, policy=read_limits(rest)
+        kind="http",
+        target=parsed,
+        name=name,
+        host=host,
+        takeover=takeover,
+        rewrite=read_rewriting(parsed, rest),
+        policy=read_limits(rest),
     )
     return _expose(request, **rest)
 

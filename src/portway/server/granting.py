@@ -10,7 +10,8 @@ from portway.config.values import PortRange
 from portway.engine.reactor import Reactor
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control import codes
-from portway.protocol.control.messages import Claim, ExchangeLimits, Granted
+from portway.protocol.control.messages import Claim, Granted
+from portway.protocol.http1.head_changes import check_rewrite
 from portway.server.access.tokens import TokenRecord, Wanted, may_claim
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
 from portway.server.token_scopes import TokenScopes, scopes_asked_for
@@ -44,8 +45,8 @@ class Claimer(Holder, Protocol):
     """Claims that are being decided, by their request id."""
     answered: dict[int, Granted]
     """What each claim was answered with."""
-    limits: dict[LeaseKey, ExchangeLimits | None]
-    """What is asked for tunnels whose claims are being decided, for who hears of the lease before that is over."""
+    claims: dict[LeaseKey, Claim]
+    """Claims that are being decided, for workers, which are told of the lease before that is over."""
     over: bool
 
     def remember_answer(self, answer: Granted) -> None:
@@ -133,12 +134,15 @@ class Granter:
     async def _grant_host(self, session: Claimer, claim: Claim) -> Lease:
         host = self._addresses.host_of(claim, self._random_bytes)
         key = LeaseKey("http", host)
-        session.limits[key] = claim.limits
+        if claim.rewrite is not None:
+            check_rewrite(claim.rewrite)
+        session.claims[key] = claim
         try:
             lease = await self._claim(session, key, Wanted("http", host=host), takeover=claim.takeover)
         finally:
-            session.limits.pop(key, None)
+            session.claims.pop(key, None)
         lease.scopes += scopes_asked_for(self._reactor, claim.limits)
+        lease.rewrite = claim.rewrite
         return lease
 
     async def _grant_port(self, session: Claimer, claim: Claim) -> Lease:
@@ -232,7 +236,8 @@ class Granter:
         if lease.key.kind == "tcp":
             return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, port=int(lease.address))
         name = self._addresses.name_of(lease.address)
-        return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, name=name)
+        rewrites = claim.rewrite is not None
+        return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, name=name, rewrites=rewrites)
 
     def _gone(self, lease: Lease) -> None:
         self._ports.close(lease)

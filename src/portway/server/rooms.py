@@ -86,6 +86,7 @@ class Rooms:
             answer_head_bytes_max=settings.max_answer_head,
             fields_max=settings.max_fields,
             via=settings.via,
+            domain=settings.domain,
         )
         self.http = HttpEdge(
             reactor,

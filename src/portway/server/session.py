@@ -7,7 +7,7 @@ from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
 from portway.mux.mux import Mux
-from portway.protocol.control.messages import Activity, ExchangeLimits, Granted, Message
+from portway.protocol.control.messages import Activity, Claim, Granted, Message
 from portway.server.access.pace import Pace
 from portway.server.access.tokens import TokenRecord
 from portway.server.activity import ActivityBatch
@@ -86,8 +86,8 @@ class Session:
         """Claims that are being decided, by their request id; at most one a link."""
         self.answered: dict[int, Granted] = {}
         """What each claim was answered with, by its request id: a claim that comes twice gets the same answer."""
-        self.limits: dict[LeaseKey, ExchangeLimits | None] = {}
-        """What is asked for tunnels whose claims are being decided."""
+        self.claims: dict[LeaseKey, Claim] = {}
+        """Claims that are being decided."""
         self.pace = Pace(reactor.now)
         """How fast its requests are answered; what comes faster waits in the control stream's window."""
         self.over = False

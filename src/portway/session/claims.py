@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from portway.errors import PeerError
-from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, Refused
+from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, HeadRewrite, Refused
 
 W = TypeVar("W")
 
@@ -23,6 +23,8 @@ class Wish(Generic[W]):
     takeover: bool = False
     limits: ExchangeLimits | None = None
     """What the server shall hold the tunnel's requests to."""
+    rewrite: HeadRewrite | None = None
+    """What the server shall change in the tunnel's heads."""
     request_id: int = 0
     """The id of its claim within this session, 0 before it; the same when it is asked again, so that once is enough."""
     granted: Granted | None = None
@@ -38,6 +40,7 @@ class Wish(Generic[W]):
             port=self.port,
             takeover=self.takeover,
             limits=self.limits,
+            rewrite=self.rewrite,
         )
 
     def remember(self, granted: Granted) -> None:

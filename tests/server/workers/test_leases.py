@@ -11,7 +11,7 @@ import pytest
 
 from portway.config.values import PortRange
 from portway.engine.reactor import Reactor
-from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, Refused
+from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, HeadRewrite, Refused
 from portway.protocol.scram import make_verifier
 from portway.server.access.tokens import Grants, TokenRecord
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
@@ -144,13 +144,13 @@ def test_a_claim_is_granted_when_every_worker_knows_and_its_own_knew_first(tmp_p
 def test_what_an_agent_asks_for_comes_with_the_route_and_is_not_kept(tmp_path: Path) -> None:
     async def scene() -> None:
         async with house(tmp_path) as one:
-            limits = ExchangeLimits(max_total_payload=1000)
-            await one.claim(1, "s", Claim(id=1, kind="http", name="app", limits=limits))
+            limits, rewrite = ExchangeLimits(max_total_payload=1000), HeadRewrite(host="localhost:3000")
+            await one.claim(1, "s", Claim(id=1, kind="http", name="app", limits=limits, rewrite=rewrite))
             routes = [message for _, message in one.staff.told if isinstance(message, m.RouteTold)]
-            assert [route.limits for route in routes] == [limits, limits]
+            assert [(route.limits, route.rewrite) for route in routes] == [(limits, rewrite), (limits, rewrite)]
             stand_in = one.leases.find("s")
             assert stand_in is not None
-            assert stand_in.limits == {}
+            assert stand_in.claims == {}
 
     asyncio.run(scene())
 

@@ -21,6 +21,11 @@ REQUEST_LINES_MAX = 64
 PATH_CHARS_MAX = 200
 """Characters of a path in an Activity: more than a terminal line shows."""
 
+FIELD_CHANGES_MAX = 32
+"""Fields that a tunnel may set or remove, each way."""
+FIELD_CHARS_MAX = 4096
+"""Characters of a value: a long signed token fits."""
+
 U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 U64 = Annotated[int, Meta(ge=0)]
 RequestId = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
@@ -112,6 +117,25 @@ class ExchangeLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Bytes of both bodies."""
 
 
+FieldChange: TypeAlias = tuple[Annotated[str, Meta(max_length=128)], Annotated[str, Meta(max_length=FIELD_CHARS_MAX)] | None]
+"""A field's name and its new value; None removes the field."""
+
+
+class HeadRewrite(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the server changes in the heads of an http tunnel."""
+
+    host: Text = ""
+    """Host value for the origin; empty keeps the visitor's."""
+    scheme: Literal["http", "https"] = "http"
+    """How the origin is reached directly: with `host`, its own origin in Origin, Referer and Location."""
+    request: Annotated[list[FieldChange], Meta(max_length=FIELD_CHANGES_MAX)] = []
+    response: Annotated[list[FieldChange], Meta(max_length=FIELD_CHANGES_MAX)] = []
+
+    def __repr__(self) -> str:
+        names = [name for name, _ in (*self.request, *self.response)]
+        return f"HeadRewrite(host={self.host!r}, scheme={self.scheme!r}, fields={names})"  # a value may be a secret
+
+
 class Claim(_Message, frozen=True, kw_only=True):
     """Asks for a public address; answered by Granted or Refused. Asking again for what one holds is no error."""
 
@@ -127,6 +151,8 @@ class Claim(_Message, frozen=True, kw_only=True):
     """Take the name from another live session of the same identity."""
     limits: ExchangeLimits | None = None
     """http: in addition to the token's."""
+    rewrite: HeadRewrite | None = None
+    """http: changes to heads. A server that does not know it ignores it; see `Granted.rewrites`."""
 
 
 class Release(_Message, frozen=True, kw_only=True):
@@ -208,6 +234,8 @@ class Granted(_Message, frozen=True, kw_only=True):
     """tcp: the public port."""
     name: Text = ""
     """http: the label or host name that was granted."""
+    rewrites: bool = False
+    """http: whether the claim's `rewrite` is in force."""
 
 
 class Refused(_Message, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from portway.engine.channel import Channel
 from portway.engine.limits import Scopes
+from portway.protocol.control.messages import HeadRewrite
 from portway.protocol.stream_status import StreamStatus
 
 Kind = Literal["http", "tcp"]
@@ -53,9 +54,22 @@ class Holder(Protocol):
 
 
 class Lease:
-    """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone` and `scopes` excepted."""
+    """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone`, `rewrite` and `scopes` excepted."""
 
-    __slots__ = ("elsewhere", "epoch", "gone", "held_until", "holder", "key", "on_gone", "owner", "scopes", "tunnel_id", "waiters")
+    __slots__ = (
+        "elsewhere",
+        "epoch",
+        "gone",
+        "held_until",
+        "holder",
+        "key",
+        "on_gone",
+        "owner",
+        "rewrite",
+        "scopes",
+        "tunnel_id",
+        "waiters",
+    )
 
     def __init__(self, key: LeaseKey, owner: Owner) -> None:
         """Start without a holder; the registry fills in the rest at once."""
@@ -84,6 +98,8 @@ class Lease:
 
         It runs inside the registry: it must not call back into it.
         """
+        self.rewrite: HeadRewrite | None = None
+        """What its agent asked to be changed in heads; http only."""
         self.scopes: Scopes = ()
         """What its relays are held to: the limits of its token, which all of the token's leases share."""
 

@@ -236,11 +236,19 @@ class Leases:
 
     def _told(self, lease: Lease) -> RouteTold:
         holder = lease.holder
-        session, limits = holder.session_id if holder is not None else "", None
-        if isinstance(holder, StandIn):
-            limits = holder.limits.get(lease.key)
-        kind, token = lease.key.kind, lease.owner.token_id
-        return RouteTold(self._seq, kind, lease.address, lease.tunnel_id, lease.epoch, self.worker_of(lease), session, limits, token)
+        claim = holder.claims.get(lease.key) if isinstance(holder, StandIn) else None
+        return RouteTold(
+            self._seq,
+            lease.key.kind,
+            lease.address,
+            lease.tunnel_id,
+            lease.epoch,
+            self.worker_of(lease),
+            session=holder.session_id if holder is not None else "",
+            limits=None if claim is None else claim.limits,
+            token=lease.owner.token_id,
+            rewrite=None if claim is None else claim.rewrite,
+        )
 
     def worker_of(self, lease: Lease) -> int:
         """Return the worker whose session serves a lease; 0 while it is held."""

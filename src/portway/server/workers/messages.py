@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from portway.errors import MisuseError
-from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, Refused
+from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, HeadRewrite, Refused
 from portway.server.settings import ServerSettings
 from portway.server.tunnels.lease import Kind
 
@@ -51,6 +51,8 @@ class RouteTold(_Message, frozen=True):
     """What the agent asked for, beside its token's; told with the grant, to whoever serves it."""
     token: str = ""
     """The id of the token that has it."""
+    rewrite: HeadRewrite | None = None
+    """As `limits`: what changes in heads."""
 
 
 class RouteGone(_Message, frozen=True):

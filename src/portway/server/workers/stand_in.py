@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 from portway.errors import MisuseError
-from portway.protocol.control.messages import ExchangeLimits, Granted
+from portway.protocol.control.messages import Claim, Granted
 from portway.server.access.tokens import TokenRecord
 from portway.server.session import ANSWERS_MAX
 from portway.server.tunnels.lease import LeaseKey, OnStatus, Owner
@@ -25,7 +25,7 @@ class StandIn:
         """Read for each claim before it is decided."""
         self.deciding: dict[int, asyncio.Event] = {}
         self.answered: dict[int, Granted] = {}
-        self.limits: dict[LeaseKey, ExchangeLimits | None] = {}
+        self.claims: dict[LeaseKey, Claim] = {}
         self.over = False
         self._session_id = session_id
         self._probe = probe

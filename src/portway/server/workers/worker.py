@@ -230,6 +230,7 @@ class _Worker:
             lease = self._replica.apply(route)
             session = self._find(message.session)
             lease.scopes = () if session is None else self._scopes.of(session.token) + scopes_asked_for(self._reactor, message.limits)
+            lease.rewrite = message.rewrite
         else:
             gone = self._replica.lookup(message.kind, message.address)
             if gone is not None:

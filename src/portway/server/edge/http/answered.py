@@ -5,6 +5,7 @@ from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import ANSWER_LIMITS, Field, HeadLimits
 from portway.protocol.http1.framing import UNTIL_END, body_for_visitor
 from portway.protocol.http1.response import ResponseHead, parse_response_head
+from portway.protocol.http1.rewriting import HeadRewriter
 from portway.protocol.http1.serialise import response_bytes
 
 KNOWN_BYTES_MAX = 1024
@@ -57,11 +58,12 @@ class AnsweredBefore:
     A tunnel has a memory of its own, so that no other tenant can fill it, or find out by timing what is in it.
     """
 
-    __slots__ = ("_known", "limits")
+    __slots__ = ("_known", "_rewriter", "limits")
 
-    def __init__(self, limits: HeadLimits = ANSWER_LIMITS) -> None:
-        """Remember nothing yet; heads have to keep within `limits`."""
+    def __init__(self, rewriter: HeadRewriter, limits: HeadLimits = ANSWER_LIMITS) -> None:
+        """Remember nothing yet; heads have to keep within `limits`, and go on as `rewriter` makes them."""
         self.limits = limits
+        self._rewriter = rewriter
         self._known: dict[bytes, Answered] = {}
 
     def check_interims(self, total_bytes: int) -> None:
@@ -84,8 +86,11 @@ class AnsweredBefore:
         answered = known.get(head)
         if answered is not None and method != b"HEAD":
             return answered
-        answered = Answered(parse_response_head(head, method, self.limits))
-        response = answered.response
+        response = parse_response_head(head, method, self.limits)
+        fields = self._rewriter.response(head, response.fields)
+        if fields is not response.fields:
+            response = response._replace(fields=fields)
+        answered = Answered(response)
         if method != b"HEAD" and response.status >= 200 and len(head) <= KNOWN_BYTES_MAX and len(response.fields) <= KNOWN_FIELDS_MAX:
             if len(known) >= KNOWN_MAX:
                 del known[next(iter(known))]  # the oldest: its second is over

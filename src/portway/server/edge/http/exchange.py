@@ -57,6 +57,8 @@ class Exchange(ExchangeBase):
         self._stream = stream
         stream.user = self
         lines = asked.short_lines or asked.take_lines() if asked.shareable else self._special_lines(stream)
+        if self._pool.rewriter.changes_requests:
+            lines = self._pool.rewriter.request(lines, asked.request.host)
         head = lines + visitor.own_lines(asked.request.host)
         visitor.deadline = reactor.now + self._settings.answer_s
         if asked.bodyless:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
 from portway.errors import UnavailableError
+from portway.protocol.http1.head_changes import rewriter_of
 from portway.protocol.proxy_header import encode_local
 from portway.server.edge.http.answered import AnsweredBefore
 from portway.server.edge.http.farewell import Farewell
@@ -29,7 +30,7 @@ class TunnelPool:
 
     __slots__ = (
         *("_idle", "_look", "_pinned", "_pools", "_reactor", "_retired", "_settings"),
-        *("answered", "deadline", "farewells", "header", "holder", "lease", "line", "pins", "tunnel_id"),
+        *("answered", "deadline", "farewells", "header", "holder", "lease", "line", "pins", "rewriter", "tunnel_id"),
     )
 
     def __init__(self, pools: "Pools", reactor: Reactor, settings: HttpEdgeSettings, lease: Lease, holder: Holder) -> None:
@@ -40,7 +41,9 @@ class TunnelPool:
         self.farewells = pools.farewells
         self._retired = False
         self._idle: list[OriginStream] = []
-        self.answered = AnsweredBefore(settings.answer_limits)
+        self.rewriter = rewriter_of(lease.address, settings.domain, lease.rewrite)
+        """What changes in heads on their way."""
+        self.answered = AnsweredBefore(self.rewriter, settings.answer_limits)
         """What its origin said lately."""
         self.lease = lease
         self.holder = holder

@@ -65,6 +65,9 @@ class HttpEdgeSettings:
     via: str = ""
     """This server's name in Via, which is not written without one (ADR 25)."""
 
+    domain: str = "localhost"
+    """The domain that names of tunnels share: origins set no cookies for it."""
+
     tell_visitors: bool = False
     """Say of each request and upgraded connection that is told of who the visitor was."""
 

@@ -1,0 +1,83 @@
+"""Checks the changes that an agent asks for in the heads of its tunnel, and makes the rewriter that carries them out."""
+
+import re
+
+from portway.errors import PeerError, RefusedError
+from portway.protocol.control.codes import INVALID_FIELD
+from portway.protocol.control.messages import FieldChange, HeadRewrite
+from portway.protocol.http1.rewriting import Change, HeadRewriter
+from portway.protocol.names import split_authority
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}", re.ASCII)
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+
+_OF_A_HOP = frozenset(
+    [
+        "connection",
+        "content-length",
+        "expect",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
+"""Framing, and what concerns one connection: each hop writes it."""
+_NOT_IN_REQUESTS = _OF_A_HOP | frozenset(
+    ["host", "cdn-loop", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-request-start"]
+)
+_NOT_IN_RESPONSES = _OF_A_HOP | {"portway-error"}
+
+
+def check_rewrite(rewrite: HeadRewrite) -> None:
+    """Make sure that a rewrite can be carried out.
+
+    Raises:
+        RefusedError: `invalid_field`; says which field or host, and what would be right.
+    """
+    if rewrite.host:
+        try:
+            split_authority(rewrite.host)
+        except PeerError as exc:
+            raise RefusedError(INVALID_FIELD, f"host for the origin: {exc}", "Give a host name, or host:port.") from exc
+    for changes, forbidden, what in ((rewrite.request, _NOT_IN_REQUESTS, "request"), (rewrite.response, _NOT_IN_RESPONSES, "response")):
+        for name, value in changes:
+            _check(name, value, forbidden, what)
+
+
+def rewriter_of(address: str, domain: str, rewrite: HeadRewrite | None) -> HeadRewriter:
+    """Return the rewriter for the tunnel at host `address` of a server whose tunnels share `domain`; `rewrite` was checked."""
+    if rewrite is None:
+        return HeadRewriter(address, domain)
+    return HeadRewriter(
+        address,
+        domain,
+        host=rewrite.host.encode("latin-1"),
+        scheme=rewrite.scheme.encode("ascii"),
+        request=[_encoded(change) for change in rewrite.request],
+        response=[_encoded(change) for change in rewrite.response],
+    )
+
+
+def _check(name: str, value: str | None, forbidden: frozenset[str], what: str) -> None:
+    shown = ascii(name[:80])
+    if _NAME.fullmatch(name) is None:
+        raise RefusedError(INVALID_FIELD, f"invalid {what} field name {shown}", "Use letters, digits and hyphens, without a colon.")
+    if name.lower() in forbidden:
+        raise RefusedError(
+            INVALID_FIELD, f"the {what} field {shown} is written by the server itself", "Leave it out; --host-header changes Host."
+        )
+    if value is not None and (_VALUE.fullmatch(value) is None or value != value.strip(" \t")):
+        raise RefusedError(
+            INVALID_FIELD, f"invalid value of {what} field {shown}", "Use printable characters of Latin-1, and no line break."
+        )
+
+
+def _encoded(change: FieldChange) -> Change:
+    name, value = change
+    return name.encode("ascii"), None if value is None else value.encode("latin-1")
