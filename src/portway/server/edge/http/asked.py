@@ -146,7 +146,7 @@ class AskedBefore:
         at = head.find(b" ") + 1
         to = head.find(b" ", at)
         fingerprint = hash(head[to:])
-        if fingerprint == self._fingerprint and asked.long is None:
+        if fingerprint == self._fingerprint and asked.long is None and head[at : at + 1] == b"/":  # an absolute target says the host, too
             request = asked.request
             self._behind = asked.short_lines[len(request.method) + 1 + len(request.target) :]
             self._remember(head, asked, at, to)
