@@ -10,6 +10,7 @@ from portway.agent.host_check import HINT
 from portway.agent.link import AgentLink, Budgets
 from portway.agent.link_keeper import LinkKeeper
 from portway.agent.needs import SessionNeeds
+from portway.engine.timers import Timer
 from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
 from portway.protocol.control.messages import (
     Activity,
@@ -62,6 +63,8 @@ class AgentSession:
         self._listeners: set[asyncio.Task[None]] = set()
         self._keeper: LinkKeeper
         self._over: asyncio.Future[PortwayError] | None = None
+        self._measuring: Timer | None = None
+        self._awaiting: Timer | None = None
 
     @property
     def lived_s(self) -> float:
@@ -115,7 +118,7 @@ class AgentSession:
                 self._listen_on(self.links[0])
                 self._ask()
                 self._keeper.start()
-                self._needs.reactor.call_later(MEASURE_EVERY_S, self._measure)
+                self._measuring = self._needs.reactor.call_later(MEASURE_EVERY_S, self._measure)
                 try:
                     return await over
                 finally:
@@ -123,7 +126,10 @@ class AgentSession:
                     for listener in self._listeners:
                         listener.cancel()
         finally:
-            # Each of them holds this session, and with it the links of a lost one, until a collector comes.
+            # Each of them holds this session, and with it the links of a lost one, for seconds or until a collector comes.
+            for timer in (self._measuring, self._awaiting):
+                if timer is not None:
+                    timer.cancel()
             self._over = None
             del self._keeper, self._tasks
 
@@ -198,7 +204,9 @@ class AgentSession:
 
     def _await_answers(self, link: AgentLink) -> None:
         heard = self._answers_heard
-        self._needs.reactor.call_later(CLAIM_S_MAX, lambda: self._check_answers(link, heard))
+        if self._awaiting is not None:
+            self._awaiting.cancel()  # of another control link, or answered
+        self._awaiting = self._needs.reactor.call_later(CLAIM_S_MAX, lambda: self._check_answers(link, heard))
 
     def _check_answers(self, link: AgentLink, heard: int) -> None:
         """Give the control link up when the server has left a claim unanswered there for too long."""
@@ -272,7 +280,7 @@ class AgentSession:
         if rtt_s is not None and abs(rtt_s - self._told_rtt_s) > CHANGE_MIN * self._told_rtt_s:
             self._told_rtt_s = rtt_s
             self._needs.on_event(RoundTrip(rtt_s))
-        self._needs.reactor.call_later(MEASURE_EVERY_S, self._measure)
+        self._measuring = self._needs.reactor.call_later(MEASURE_EVERY_S, self._measure)
 
     async def _leave(self) -> None:
         """Give all addresses back, so that nobody waits for them, and say good-bye on every link."""

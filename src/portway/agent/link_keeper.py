@@ -7,6 +7,7 @@ from typing import Protocol
 from portway.agent.link import AgentLink, Budgets
 from portway.agent.link_policy import SAMPLE_S, DrainOne, LinkPolicy, OpenOne
 from portway.agent.needs import SessionNeeds
+from portway.engine.timers import Timer
 from portway.errors import PeerError, PortwayError, UnavailableError
 from portway.links.hint import is_hint
 from portway.protocol.control.messages import AskTicket, Message, Refused, Ticket
@@ -57,6 +58,7 @@ class LinkKeeper:
         self._parting: set[AgentLink] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._over = False
+        self._timer: Timer | None = None
 
     def start(self) -> None:
         """Look at the links from now on; also at a single one, which may have to be replaced."""
@@ -65,6 +67,8 @@ class LinkKeeper:
     def stop(self) -> None:
         """Do nothing any more; a link that is being opened is given up."""
         self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
         for task in self._running:
             task.cancel()
 
@@ -87,7 +91,7 @@ class LinkKeeper:
         moved = sum(link.load.bytes_moved for link in links)
         quiet = len(links) == 1 and moved == self._moved and not self._opening
         self._moved = moved
-        self._needs.reactor.call_later(QUIET_SAMPLE_S if quiet else SAMPLE_S, self._look)
+        self._timer = self._needs.reactor.call_later(QUIET_SAMPLE_S if quiet else SAMPLE_S, self._look)
 
     def _look(self) -> None:
         if self._over:

@@ -54,10 +54,12 @@ class Reach:
         """Stop looking, without calling back."""
         self._on_reached = None
         self._timer.cancel()
-        if self._attempt is not None:
-            self._attempt.cancel()
-        if self._tls is not None:
-            self._tls.abort()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel()
+        tls, self._tls = self._tls, None
+        if tls is not None:
+            tls.abort()
 
     def _resolved(self, addresses: list[Address]) -> None:
         self._addresses = list(addresses)

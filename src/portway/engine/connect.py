@@ -22,6 +22,10 @@ _UNDER_WAY = {errno.EINPROGRESS, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGR
 """What a connect that has begun says; Windows has its own word. (EAGAIN elsewhere: a unix listener's backlog is full.)"""
 
 
+def _ignore(_outcome: socket.socket | OSError) -> None:
+    """Stand in for whoever gave up."""
+
+
 class Attempt:
     """One connect under way; calls back once, with a connected socket or with why not."""
 
@@ -36,7 +40,8 @@ class Attempt:
         reactor.watch(sock.fileno(), self._on_events)
 
     def cancel(self) -> None:
-        """Give up without calling back."""
+        """Give up without calling back, and let go of whoever waits: it has this attempt, as a rule."""
+        self._on_done = _ignore
         sock = self._take()
         if sock is not None:
             self._reactor.discard(sock)

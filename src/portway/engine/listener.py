@@ -65,6 +65,10 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+def _ignore(_sock: socket.socket, _address: Address) -> None:
+    """Stand in for whoever takes nobody any more."""
+
+
 class Listener:
     """Hands every accepted, non-blocking socket and its peer's address to `on_accept`."""
 
@@ -94,6 +98,7 @@ class Listener:
         """Stop listening; connections in the kernel's backlog are reset, unless another process has the socket, too."""
         if not self._closed:
             self._closed = True
+            self._on_accept = _ignore  # it has this listener, as a rule
             if self._pause is not None:
                 self._pause.cancel()
             self._reactor.unwatch(self._sock.fileno())  # another process's copy would keep it in the poller

@@ -6,6 +6,7 @@ import selectors
 
 from portway.engine.poller import BROKEN, HUNG_UP, READABLE, WRITABLE, CallLater, Wake
 from portway.engine.select_thread import SelectThread
+from portway.engine.timers import Timer
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
@@ -38,11 +39,11 @@ class PortablePoller:
         self._interest: dict[int, int] = {}
         self._resting = _Resting()
         self._found: list[tuple[int, int]] = []
-        self._looking = False
+        self._look_timer: Timer | None = None
         self._fd: int | None = None
         self._thread: SelectThread | None = None
         self._loop: asyncio.AbstractEventLoop
-        self._call_later: CallLater
+        self._call_later: CallLater | None = None
 
     @property
     def level(self) -> "PortablePoller":
@@ -110,6 +111,9 @@ class PortablePoller:
             self._thread.close()
         if self._fd is not None:
             self._loop.remove_reader(self._fd)
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+        self._call_later = None  # the reactor's, which has this poller
         self._resting.clear()
         self._selector.close()
 
@@ -140,17 +144,19 @@ class PortablePoller:
     def _rest(self, fd: int) -> int:
         """Look after `fd` from now on; return a mask when it is broken already."""
         broken = self._resting.add(fd)
-        if not self._looking and self._resting.fds:
-            self._looking = True
-            self._call_later(LOOK_AFTER_S, self._look)
+        if self._look_timer is None:
+            self._look_later()
         return broken
 
     def _look(self) -> None:
         """Find the broken among those that rest; the round that this timer belongs to polls next, and tells them."""
-        self._looking = bool(self._resting.fds)
-        if self._looking:
-            self._found += self._resting.broken()
-            self._call_later(LOOK_AFTER_S, self._look)
+        self._look_timer = None
+        self._found += self._resting.broken()
+        self._look_later()
+
+    def _look_later(self) -> None:
+        if self._call_later is not None and self._resting.fds:
+            self._look_timer = self._call_later(LOOK_AFTER_S, self._look)
 
 
 class _Resting:

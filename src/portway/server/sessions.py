@@ -186,8 +186,11 @@ class Sessions:
         session, link = guest.session, guest.link
         if not guest.spoke and self._tasks is not None:
             self._failures.handshake(guest.stranger.peer, f"it left without a login: {reason}")
-        if session is not None and link is not None and not session.over:
-            if session.drop_link(link):
+        if session is not None and link is not None:
+            was_last = session.drop_link(link)
+            if session.over:
+                return
+            if was_last:
                 self._lose(session, reason)
             else:
                 self._on_event(LinksChanged(session.session_id, len(session.links)))
