@@ -15,7 +15,7 @@ class NoPool:
 
     tunnel_id = 7
 
-    def unpin(self, stream: OriginStream) -> None:
+    def gone(self, stream: OriginStream) -> None:
         """Forget nothing."""
 
     def discard(self, stream: OriginStream) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -292,20 +293,46 @@ def test_after_the_first_byte_of_an_answer_nothing_is_retried(stage: Stage) -> N
         assert len(origin.requests) == 2
 
 
-def test_what_cannot_be_repeated_avoids_streams_that_rested(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
-    stage = stage_with(HttpEdgeSettings(pool_fresh_s=0.0))
+def test_what_cannot_be_repeated_takes_a_new_stream_until_one_has_survived_as_long_a_rest(stage: Stage, origin: Origin) -> None:
     agent = stage.publish(origin)
 
     def story() -> None:
         with stage.caller() as visitor:
             visitor.get()
-            visitor.send(b"POST / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-            visitor.answer()
+            assert visitor.get("/", method="POST").status == 200
             assert agent.opened == 2
+            time.sleep(0.1)
             visitor.get()
+            assert agent.opened == 2, "what may be repeated tries one that rested, and it has survived"
+            assert visitor.get("/", method="POST").status == 200
             assert agent.opened == 2
+            time.sleep(0.3)
+            assert visitor.get("/", method="POST").status == 200
+            assert agent.opened == 3, "so long a rest has not been survived yet"
 
     stage.play(story)
+
+
+def test_an_origin_that_closes_after_its_answers_is_not_pooled(stage: Stage) -> None:
+    def answer(request: Request, sock: socket.socket) -> bytes | None:
+        sock.sendall(say(request.target.encode()))
+        return None  # closes, without having said so
+
+    with Origin(answer) as origin:
+        agent = stage.publish(origin)
+
+        def story() -> None:
+            with stage.caller() as visitor:
+                assert visitor.get().status == 200
+                stage.eventually(lambda: stage.idle_streams == 0)
+                for turn in range(1, 100):
+                    method = ("GET", "POST")[turn % 2]
+                    assert visitor.get(f"/{turn}", method=method).body == f"/{turn}".encode()
+                    assert stage.idle_streams == 0
+                    assert agent.opened == turn + 1
+
+        stage.play(story)
+        assert len(origin.requests) == 100, "nothing is sent twice"
 
 
 def test_a_new_grant_starts_with_an_empty_pool(stage: Stage) -> None:
@@ -346,4 +373,4 @@ def test_nonces_of_many_visitors_never_cross(stage: Stage, origin: Origin) -> No
 
     stage.play(story)
     assert len(origin.requests) == 16 * 30
-    assert len(origin.wires) <= 16 * 10 + 17, "those with a body end their connection, the others share"
+    assert len(origin.wires) <= 16 * 10 + 32, "those with a body end their connection, the others share"

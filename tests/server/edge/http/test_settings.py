@@ -18,4 +18,4 @@ def test_what_could_never_work_is_refused_with_its_name() -> None:
 
 
 def test_some_things_can_be_switched_off() -> None:
-    HttpEdgeSettings(hold_s=0.0, held_max=0, pool_idle_max=0, pool_fresh_s=0.0, body_bytes_max=0)
+    HttpEdgeSettings(hold_s=0.0, held_max=0, pool_idle_max=0, pool_alone_s=0.0, body_bytes_max=0)

@@ -40,7 +40,7 @@ class Exchange(ExchangeBase):
             if stream is None:
                 self._visitor.hang_up()
                 return
-        elif not tried_before:
+        elif not tried_before and self._asked.bodyless:  # a connection that carries a body ends, so that a kept one would be wasted
             stream = self._pool.take(repeatable=self._asked.repeatable)
         self._reused = stream is not None
         self._send(stream or self._pool.open())
@@ -166,6 +166,8 @@ class Exchange(ExchangeBase):
             self._answer(answered, inlet, data, size)
             return
         inlet.used(size)
+        if self._stream is not None and not self._stream.answered:
+            self._pool.first_answer(self._stream)
         if response.status == 101:
             self._switch(response)
             return
@@ -186,6 +188,8 @@ class Exchange(ExchangeBase):
         outgoing = body if body >= 0 else body_for_visitor(body, request.version)
         # What follows a refused upgrade may be frames as well as a request (threats S4): it is not read.
         keep_alive = request.keep_alive and not self.early and outgoing != UNTIL_END and request.upgrade is None
+        if stream is not None and not stream.answered:
+            self._pool.first_answer(stream)
         self._shareable = asked.shareable and answered.shareable and stream is not None and not stream.pinned
         if not self._shareable and stream is not None:
             if answered.authenticates:
@@ -269,7 +273,7 @@ class Exchange(ExchangeBase):
         if stream is not None and self._to_visitor(interim_bytes(response)):
             self._stream = None
             stream.user = None
-            self._pool.unpin(stream)
+            self._pool.gone(stream)
             self._visitor.switched(stream)
 
     # ------------------------------------------------------------------------------------------------ turns and time

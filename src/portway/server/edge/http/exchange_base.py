@@ -99,6 +99,8 @@ class ExchangeBase:
     def _origin_failed(self) -> None:
         """The stream ended or broke before the answer's head was complete."""
         untouched = self._buffer is None and not self._interims
+        if untouched and self._reused and self._stream is not None:
+            self._pool.lost(self._stream)
         self._end_stream()
         if self._buffer is not None:
             self._refuse("origin_invalid", "its head broke off", complete=self._upload is None)

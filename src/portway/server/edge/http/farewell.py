@@ -24,9 +24,8 @@ class Farewell:
         self._timer = reactor.call_later(FAREWELL_S, self.abort)
         everybody[self] = None
         channel.on_readable = channel.on_broken = self._look
+        channel.shutdown_write()
         self._look()
-        if self in everybody:
-            channel.shutdown_write()
 
     def abort(self) -> None:
         """Wait no longer."""

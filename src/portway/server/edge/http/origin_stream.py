@@ -37,8 +37,8 @@ class Resting(Protocol):
     farewells: dict[Farewell, None]
     """Streams that are ending; somebody must break them off when there is no time for it."""
 
-    def unpin(self, stream: "OriginStream") -> None:
-        """Forget a stream that belongs to one visitor: it has ended."""
+    def gone(self, stream: "OriginStream") -> None:
+        """Forget a stream that is over."""
 
     def discard(self, stream: "OriginStream") -> None:
         """Hear that an idle stream got bytes, ended or broke: whatever it is, it is no use any more."""
@@ -51,13 +51,17 @@ class OriginStream:
     link's decoder: an exception must not get there, as it would end the link and with it everybody else's streams.
     """
 
-    __slots__ = ("_reactor", "channel", "idle_since", "inlet", "outlet", "pinned", "pool", "unique_id", "user")
+    __slots__ = ("_reactor", "answered", "channel", "idle_since", "inlet", "outlet", "pinned", "pool", "rested_s", "unique_id", "user")
 
     def __init__(self, pool: Resting) -> None:
         """Stand ready for `attach`."""
         self.pool = pool
         self.user: StreamUser | None = None
         self.idle_since = 0.0
+        self.rested_s = 0.0
+        """How long it was idle before the request that it carries."""
+        self.answered = False
+        """True once the origin has answered on it."""
         self.pinned = False
         """True once it serves one visitor and no other (`pin`)."""
         self.unique_id = b""
@@ -95,6 +99,16 @@ class OriginStream:
         except BrokenChannel:
             return False
 
+    def has_bytes(self) -> bool:
+        """Return whether bytes have come that nobody has read, as opposed to an end or a break."""
+        try:
+            if not self.inlet.held and self.inlet.view(1) is None:
+                return False
+        except BrokenChannel:
+            return False
+        self.inlet.used(0)
+        return True
+
     def leave(self) -> None:
         """End properly, which the origin sees as an end and not as a break; break off where part of a request was not sent."""
         if self.outlet.rest is not None:
@@ -110,8 +124,7 @@ class OriginStream:
 
     def _forget(self) -> None:
         self.user = None
-        if self.pinned:
-            self.pool.unpin(self)
+        self.pool.gone(self)
         self.channel.on_readable = self.channel.on_writable = self.channel.on_broken = nothing
 
     def _on_readable(self) -> None:

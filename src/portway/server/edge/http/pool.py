@@ -9,11 +9,17 @@ from portway.protocol.http1.head_changes import rewriter_of
 from portway.protocol.proxy_header import encode_local
 from portway.server.edge.http.answered import AnsweredBefore
 from portway.server.edge.http.farewell import Farewell
+from portway.server.edge.http.habits import Habits
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pin import Pin, PinOwner
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder, Lease
 
+STARVED_S = 0.1
+"""How long a stream may rest while others have never been answered: an origin that serves several at once answers them meanwhile, and
+one that serves one at a time waits for the next request on the stream that rests (a thread of Python's http.server does)."""
+STALE_S = 2.0
+"""How long streams may stay unanswered before it is doubted that the origin still serves as many as it once did."""
 LOOK_S = 0.05
 """How often those in line look for a stream by themselves: streams that break and links that open tell nobody here."""
 SERVED_AT_ONCE = 256
@@ -25,12 +31,14 @@ class TunnelPool:
 
     A later grant gets a pool of its own, so that no stream outlives the session, or the owner, that it was opened for.
     Streams come back only after request and answer both ended cleanly; the last one in is the first one out, so that
-    what is not needed grows old.
+    what is not needed grows old. How long they are kept, for which requests, and how many beside streams that wait for their
+    first answer, follows from what the origin has shown (`habits`, ADR 0016).
     """
 
     __slots__ = (
-        *("_idle", "_look", "_pinned", "_pools", "_reactor", "_retired", "_settings"),
-        *("answered", "deadline", "farewells", "header", "holder", "lease", "line", "pins", "rewriter", "tunnel_id"),
+        *("_habits", "_idle", "_look", "_one_by_one", "_pinned", "_pools", "_reactor", "_retired", "_settings", "_starved"),
+        *("_unanswered", "_used_at", "answered", "deadline", "farewells", "header", "holder", "lease", "line", "pins", "rewriter"),
+        "tunnel_id",
     )
 
     def __init__(self, pools: "Pools", reactor: Reactor, settings: HttpEdgeSettings, lease: Lease, holder: Holder) -> None:
@@ -57,6 +65,13 @@ class TunnelPool:
         """Streams of one visitor each, without a request, the one that rests longest first. At most one for a visitor."""
         self._pinned: dict[OriginStream, None] = {}
         self._look: Timer | None = None
+        self._habits = Habits(settings.pool_idle_s, settings.pool_alone_s)
+        self._unanswered: dict[OriginStream, float] = {}
+        """Streams in use that have never been answered, and when they were opened; the oldest first."""
+        self._starved: Timer | None = None
+        self._one_by_one = False
+        """True once streams were answered only when others had been closed."""
+        self._used_at = reactor.now
         self.deadline = reactor.now + settings.pool_idle_s
         """When to look for streams that grew old."""
 
@@ -71,16 +86,20 @@ class TunnelPool:
         return self.lease is lease and self.tunnel_id == lease.tunnel_id and self.holder is lease.holder
 
     def take(self, *, repeatable: bool) -> OriginStream | None:
-        """Return an idle stream, or None; for a request that is not `repeatable` only one that served just now."""
-        idle = self._idle
-        if not idle:
-            return None
-        oldest = self._reactor.now - (self._settings.pool_idle_s if repeatable else self._settings.pool_fresh_s)
-        while idle and idle[-1].idle_since >= oldest:
-            stream = idle.pop()
-            if stream.is_dry():
+        """Return an idle stream, or None; for a request that is not `repeatable` only one that rests for less long than another
+        one has survived.
+        """
+        idle, now = self._idle, self._reactor.now
+        while idle:
+            stream = idle[-1]
+            rested_s = now - stream.idle_since
+            if rested_s > (self._habits.keep_s if repeatable else self._habits.survived_s):
+                return None
+            idle.pop()
+            if not (stream.channel.readable or stream.inlet.held) or stream.is_dry():
+                stream.rested_s = rested_s
                 return stream
-            stream.abort()
+            self._ended(stream, rested_s)
         return None
 
     def open(self) -> OriginStream:
@@ -97,19 +116,89 @@ class TunnelPool:
             stream.unique_id = new_id()
             header = encode_local(self.tunnel_id, stream.unique_id)
         stream.attach(self._reactor, self.holder.open(self.tunnel_id, header, stream.on_status))
+        self._unanswered[stream] = self._used_at = self._reactor.now
+        if self._idle:
+            self._beware_of_starving()
         return stream
 
     def give_back(self, stream: OriginStream) -> None:
         """Keep a stream whose last exchange ended cleanly on both ways, if it is dry and there is room for it."""
         stream.user = None
-        full = len(self._idle) >= self._settings.pool_idle_max and not self.line
-        if self._retired or full or stream.leaving or stream.outlet.rest is not None or not stream.is_dry():
+        habits, idle, now = self._habits, self._idle, self._reactor.now
+        keep_s = habits.keep_s
+        self._used_at = now
+        full = len(idle) >= self._settings.pool_idle_max and not self.line
+        if self._retired or full or not keep_s or stream.leaving or stream.outlet.rest is not None:
             stream.leave()
             return
-        stream.idle_since = self._reactor.now
-        self._idle.append(stream)
+        if (stream.channel.readable or stream.inlet.held) and not stream.is_dry():
+            self._ended(stream, 0.0)
+            return
+        if stream.rested_s > habits.survived_s:  # noqa: PLR1730 - max() is a call for each request
+            habits.survived_s = stream.rested_s
+        stream.idle_since = now
+        idle.append(stream)
+        if now + keep_s < self.deadline:  # noqa: PLR1730 - min() is a call for each request
+            self.deadline = now + keep_s
+        if self._unanswered:
+            self._beware_of_starving()
         if self.line:
             self._reactor.soon(self._serve_line)
+
+    def first_answer(self, stream: OriginStream) -> None:
+        """Note that the origin has begun to serve `stream`."""
+        stream.answered = True
+        if self._unanswered.pop(stream, None) is not None:
+            self._habits.answered_first()
+            if self._habits.at_once > 1:
+                self._one_by_one = False
+
+    def lost(self, stream: OriginStream) -> None:
+        """Note that the origin ended `stream` instead of answering the request that followed a rest."""
+        self._habits.closed(stream.rested_s, self._reactor.now)
+
+    def gone(self, stream: OriginStream) -> None:
+        """Forget a stream that is over, or is somebody else's from now on."""
+        self._unanswered.pop(stream, None)
+        self._pinned.pop(stream, None)
+        if stream.answered:
+            stream.answered = False
+            self._habits.held -= 1
+
+    def _ended(self, stream: OriginStream, rested_s: float) -> None:
+        """Let go of a stream that got an end, a break, or bytes that nobody asked for."""
+        if stream.has_bytes():
+            stream.abort()
+        else:
+            self._habits.closed(rested_s, self._reactor.now)
+            stream.leave()
+
+    def _beware_of_starving(self) -> None:
+        """See to it that streams which rest keep the origin for a moment at most from those that it has not answered."""
+        if self._one_by_one:
+            self._close_idle()
+        elif self._starved is None:
+            crowded = self._habits.held + len(self._unanswered) > self._habits.at_once
+            self._starved = self._reactor.call_later(STARVED_S if crowded else STALE_S, self._relieve)
+
+    def _relieve(self) -> None:
+        """Close streams that rest while others have waited for too long."""
+        self._starved = None
+        if not self._idle or not self._unanswered:
+            return
+        if self._reactor.now - next(iter(self._unanswered.values())) >= STALE_S:
+            self._habits.distrust()
+        self._close_idle()
+        if self._habits.at_once == 1:
+            self._one_by_one = True
+        if self._idle:
+            self._beware_of_starving()
+
+    def _close_idle(self) -> None:
+        """Close idle streams, the oldest first, until no more are open than the origin has shown to serve at once."""
+        idle, habits = self._idle, self._habits
+        while idle and habits.held + len(self._unanswered) > habits.at_once:
+            idle.pop(0).leave()
 
     def pin(self, stream: OriginStream) -> None:
         """Keep `stream` for the visitor whose request it carries."""
@@ -123,10 +212,6 @@ class TunnelPool:
             return False
         Pin(stream, owner, self)
         return True
-
-    def unpin(self, stream: OriginStream) -> None:
-        """Forget a pinned stream: it has ended."""
-        self._pinned.pop(stream, None)
 
     def stand_in_line(self, who: object, try_again: Callable[[], None]) -> None:
         """Let `who` try again when it is his turn; he keeps his place until he takes himself out of `line`."""
@@ -161,20 +246,25 @@ class TunnelPool:
         """Drop an idle stream that got bytes, ended or broke."""
         if stream in self._idle and not stream.is_dry():
             self._idle.remove(stream)
-            stream.abort()
+            self._ended(stream, self._reactor.now - stream.idle_since)
 
     def expire(self) -> None:
         """Let go of streams that grew old, and of the pool itself once it is empty and was not used."""
         now = self._reactor.now
         if self.deadline > now:
             return
-        old = now - self._settings.pool_idle_s
+        self._habits.lapse(now)
+        keep_s = self._habits.keep_s
+        old = now - keep_s
         kept = [stream for stream in self._idle if stream.idle_since > old]
         for stream in self._idle[: len(self._idle) - len(kept)]:
             stream.leave()
         self._idle = kept
-        if kept or self.line or self._pinned:
-            self.deadline = (kept[0].idle_since if kept else now) + self._settings.pool_idle_s
+        unused_at = self._used_at + self._settings.pool_idle_s
+        if kept:
+            self.deadline = kept[0].idle_since + keep_s
+        elif self.line or self._pinned or self._unanswered or unused_at > now:
+            self.deadline = unused_at if unused_at > now else now + self._settings.pool_idle_s
         else:
             self.close()
 
@@ -182,8 +272,9 @@ class TunnelPool:
         """Let go of all idle streams; those in use are not kept when they come back."""
         if not self._retired:
             self._retired = True
-            if self._look is not None:
-                self._look.cancel()
+            for timer in (self._look, self._starved):
+                if timer is not None:
+                    timer.cancel()
             for try_again in self.line.values():
                 self._reactor.soon(try_again)
             self.line = {}

@@ -55,9 +55,9 @@ class HttpEdgeSettings:
     pool_idle_s: float = 60.0
     """How long an idle stream is kept: below the 75 s of nginx. Origins that close sooner are noticed by their end."""
 
-    pool_fresh_s: float = 1.0
-    """A request that cannot be repeated uses a pooled stream only if it served within this time: gunicorn closes idle
-    connections after 2 s, Node and uvicorn after 5 s, and such a request cannot be retried when it meets that close."""
+    pool_alone_s: float = 1.0
+    """The same for an origin that has not served two requests at once: it may have one thread, for which everybody else has to wait,
+    those who come without Portway included."""
 
     visitors_max: int = 18_000
     """Visitors connected at the same time, of the 20,000 descriptors of a process; more get 503. `server/places.py` may allow fewer."""
@@ -87,6 +87,6 @@ class HttpEdgeSettings:
             value = getattr(self, field.name)
             if isinstance(value, str):
                 continue
-            may_be_zero = field.name in ("hold_s", "held_max", "pool_idle_max", "body_bytes_max", "pool_fresh_s", "tell_visitors")
+            may_be_zero = field.name in ("hold_s", "held_max", "pool_idle_max", "body_bytes_max", "pool_alone_s", "tell_visitors")
             if value is not None and (value < 0 or (value == 0 and not may_be_zero)):
                 raise ConfigError(f"{field.name}: expected {'zero or ' if may_be_zero else ''}a positive number, got {value}")
