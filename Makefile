@@ -5,9 +5,10 @@
 #   make test-deps  the Debian packages of real servers and clients that tests talk to; without them those tests skip
 #   make check    lint, format, types, layers: what CI asks first          make clean    remove what was made
 #   make attack   hostile clients beside an innocent one, a table; an hour for all (ARGS="tiny-chunks --rounds 5")
+#   make soak     30 minutes of mixed traffic and faults, then what leaked, a table (ARGS="--minutes 5")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deps check bench attack format lock clean
+.PHONY: help demo test test-deps check bench attack soak format lock clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -38,6 +39,9 @@ bench: .venv/.ready-dev
 
 attack: .venv/.ready-dev
 	@$(BIN)/python -m tests.attacks $(ARGS)
+
+soak: .venv/.ready-dev
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 format: .venv/.ready-dev
 	@$(BIN)/ruff check --fix --quiet

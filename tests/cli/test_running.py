@@ -4,8 +4,11 @@ import signal
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from portway.telemetry.inspection import Inventory
+from portway.telemetry.status_socket import ask_status
 from tests.kit.programs import SOURCES, Program
 
 SCRIPT = """
@@ -54,7 +57,11 @@ def test_an_error_in_a_group_of_tasks_is_told_as_itself() -> None:
 
 
 def start(goodbye_s: float, stop_s_max: float, home: Path) -> Program:
-    env = {"PYTHONPATH": str(SOURCES), "XDG_RUNTIME_DIR": str(home)}
+    return start_with({}, goodbye_s, stop_s_max, home)
+
+
+def start_with(variables: dict[str, str], goodbye_s: float, stop_s_max: float, home: Path) -> Program:
+    env = {"PYTHONPATH": str(SOURCES), "XDG_RUNTIME_DIR": str(home), **variables}
     return Program([sys.executable, "-c", SCRIPT, str(goodbye_s), str(stop_s_max)], env=env, name="a running command")
 
 
@@ -95,3 +102,19 @@ def test_without_a_runtime_directory_it_runs_all_the_same(home: Path) -> None:
         program.signal(signal.SIGTERM)
 
         assert program.wait().code == 0
+
+
+def test_it_tells_what_it_holds_where_the_environment_asks_for_that(home: Path) -> None:
+    with start_with({"PORTWAY_INSPECT": "1"}, 0, 5, home) as program:
+        program.expect("ready")
+        [path] = (home / "portway").glob("*.inspect")
+        document = ask_status(path)
+        program.stop()
+    assert document is not None
+    assert msgspec.json.decode(document, type=Inventory).tasks >= 1
+
+
+def test_otherwise_nobody_can_ask_what_it_holds(home: Path) -> None:
+    with start(0, 5, home) as program:
+        program.expect("ready")
+        assert not list((home / "portway").glob("*.inspect"))

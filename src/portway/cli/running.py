@@ -14,6 +14,7 @@ from typing import Any
 from portway.cli.descriptors import raise_limit
 from portway.config.paths import runtime_dir
 from portway.errors import ConfigError, PortwayError, UnavailableError
+from portway.telemetry import inspection
 from portway.telemetry.event_lines import json_line
 from portway.telemetry.line_writer import LineWriter
 from portway.telemetry.logs import LogSink, get_log
@@ -86,6 +87,9 @@ async def with_status(name: str, document: Callable[[], bytes], work: Callable[[
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(serve_status(status_path(name), document))
+            if inspection.is_wanted():
+                path = status_path(name).with_suffix(".inspect")
+                await stack.enter_async_context(serve_status(path, inspection.inventory))
         except (ConfigError, UnavailableError) as exc:
             log.warning("no status socket", why=exc)
         return await work()

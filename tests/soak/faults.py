@@ -1,0 +1,184 @@
+"""What goes wrong during a soak, one thing at a time, and for how long visitors may notice."""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+from tests.kit.programs import Program
+from tests.soak.stand import START_S, Stand
+from tests.soak.words import TENANTS, name_of
+
+RECOVERY_S = 10.0
+"""From the end of a fault until visitors may notice nothing any more: an agent's retry, a held visitor, a long download."""
+
+STEADY = TENANTS - 1
+"""The tenant whose agents are left alone, so that they can be looked at for leaks as well."""
+
+EVERYBODY = -1
+
+
+@dataclass
+class Windows:
+    """When whose visitors may see errors."""
+
+    _open: list[tuple[int, float, float]] = field(default_factory=list)
+
+    def begin(self, tenant: int = EVERYBODY) -> Callable[[], None]:
+        """Open a window; return what closes it (RECOVERY_S later)."""
+        at, began = len(self._open), time.monotonic()
+        self._open.append((tenant, began, float("inf")))
+
+        def end() -> None:
+            self._open[at] = (tenant, began, time.monotonic() + RECOVERY_S)
+
+        return end
+
+    def explained(self, tenant: int, since: float) -> bool:
+        """Return whether one was open for the tenant between `since` and now."""
+        now = time.monotonic()
+        return any(whose in (EVERYBODY, tenant) and began <= now and end >= since for whose, began, end in self._open)
+
+
+class Faults:
+    """All that can go wrong, to be called one after the other."""
+
+    def __init__(self, stand: Stand, windows: Windows) -> None:
+        self._stand = stand
+        self._windows = windows
+        self.injected: list[str] = []
+        self._next = 0
+
+    def all(self) -> list[Callable[[], Awaitable[None]]]:
+        """Return them in their order."""
+        return [
+            self.kill_agent,
+            self.stop_server,
+            self.kill_origin,
+            self.reset_storm,
+            self.stop_agent_shortly,
+            self.descriptor_pressure,
+            self.stop_origin,
+            self.stalled_readers,
+            self.stop_agent_until_it_is_lost,
+            self.garbage,
+            self.half_heads,
+        ]
+
+    async def one(self) -> None:
+        """Let the next thing go wrong, and wait until it is over."""
+        faults = self.all()
+        fault = faults[self._next % len(faults)]
+        self._next += 1
+        self.injected.append(fault.__name__)
+        await fault()
+
+    async def restart_agent(self) -> None:
+        """End an agent, cleanly or by -9, and start it again."""
+        tenant, kind = random.randrange(STEADY), random.choice(("http", "tcp"))
+        end = self._windows.begin(tenant)
+        await self._restart(tenant, kind, random.choice((signal.SIGKILL, signal.SIGTERM)))
+        end()
+
+    async def _restart(self, tenant: int, kind: str, number: signal.Signals) -> None:
+        agent = self._stand.agents[tenant, kind]
+        agent.signal(number)
+        await asyncio.to_thread(agent.process.wait, 15)
+        self._stand.start_agent(tenant, kind)
+        await asyncio.to_thread(self._stand.agents[tenant, kind].expect, "://", START_S)
+
+    async def kill_agent(self) -> None:
+        """An agent is killed, and comes back."""
+        tenant = random.randrange(STEADY)
+        end = self._windows.begin(tenant)
+        await self._restart(tenant, "http", signal.SIGKILL)
+        end()
+
+    async def stop_server(self) -> None:
+        """The server's process gets no core for three seconds."""
+        await self._stop(self._stand.server, 3.0, EVERYBODY)
+
+    async def stop_agent_shortly(self) -> None:
+        """The same with an agent; its link survives that."""
+        tenant = random.randrange(STEADY)
+        await self._stop(self._stand.agents[tenant, "http"], 5.0, tenant)
+
+    async def stop_agent_until_it_is_lost(self) -> None:
+        """The same, for longer than a link may be silent."""
+        tenant = random.randrange(STEADY)
+        await self._stop(self._stand.agents[tenant, "http"], 17.0, tenant)
+
+    async def stop_origin(self) -> None:
+        """An origin's process stands still."""
+        tenant = random.randrange(STEADY)
+        await self._stop(self._stand.origins[tenant], 5.0, tenant)
+
+    async def _stop(self, program: Program, seconds: float, tenant: int) -> None:
+        end = self._windows.begin(tenant)
+        program.signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            program.signal(signal.SIGCONT)
+        end()
+
+    async def kill_origin(self) -> None:
+        """An origin is killed, and comes back three seconds later."""
+        tenant = random.randrange(STEADY)
+        end = self._windows.begin(tenant)
+        self._stand.origins[tenant].kill()
+        await asyncio.sleep(3.0)
+        await asyncio.to_thread(self._stand.start_origin, tenant)
+        end()
+
+    async def reset_storm(self) -> None:
+        """Five hundred visitors reset their connections in the middle of something."""
+        await asyncio.to_thread(self._reset_storm)
+
+    def _reset_storm(self) -> None:
+        for number in range(500):
+            with suppress(OSError), self._visitor(number) as sock:
+                request = b"GET /bytes/10000000 HTTP/1.1\r\nHost: %b.localhost\r\n\r\n" % name_of(STEADY).encode()
+                sock.sendall(request[: random.choice((0, 10, len(request)))])
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async def descriptor_pressure(self) -> None:
+        """Silent visitors take every place that there is, for eight seconds."""
+        end = self._windows.begin()
+        await asyncio.to_thread(self._hold, 3900, b"", 8.0)
+        end()
+
+    async def half_heads(self) -> None:
+        """Two hundred visitors send half a head each."""
+        await asyncio.to_thread(self._hold, 200, b"GET / HTTP/1.1\r\nHost: x\r\nX-", 8.0)
+
+    async def stalled_readers(self) -> None:
+        """Thirty visitors ask for more than they read."""
+        request = b"GET /bytes/100000000 HTTP/1.1\r\nHost: %b.localhost\r\n\r\n" % name_of(STEADY).encode()
+        await asyncio.to_thread(self._hold, 30, request, 15.0)
+
+    def _hold(self, count: int, first: bytes, seconds: float) -> None:
+        with ExitStack() as stack:
+            for number in range(count):
+                with suppress(OSError):
+                    stack.enter_context(self._visitor(number)).sendall(first)
+            time.sleep(seconds)
+
+    async def garbage(self) -> None:
+        """Random bytes at every public address."""
+        await asyncio.to_thread(self._garbage)
+
+    def _garbage(self) -> None:
+        for number in range(200):
+            for port in (self._stand.http_port, self._stand.agents_port):
+                with suppress(OSError), self._visitor(number, port) as sock:
+                    sock.sendall(os.urandom(500))
+
+    def _visitor(self, number: int, port: int = 0) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port or self._stand.http_port), 5, (f"127.9.0.{number % 32 + 1}", 0))
