@@ -25,9 +25,6 @@ LOOK_S = 0.25
 
 
 OPEN = {
-    "borrowed-login": "a connection that one visitor logged in serves another",
-    "poison-body": "a body that the origin did not read is taken for the next request",
-    "poison-expect": "the same",
     "silent-visitors": "one source takes every place",
     "slow-bodies": "bodies that hardly come are held for ever",
 }

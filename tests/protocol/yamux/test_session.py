@@ -1,5 +1,6 @@
 """The pure session: what each frame does, what it refuses, and what it answers."""
 
+import gc
 import random
 
 import pytest
@@ -347,6 +348,18 @@ def test_a_stream_that_is_over_grants_nothing() -> None:
 
 
 # Ends and resets --------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_that_is_over_is_held_by_nothing_of_its_session() -> None:
+    shell = Shell()
+    first, second = shell.open(), shell.open()
+    shell.hear(data(first.stream_id, b"last words", ACK))
+    first.end()
+    for stream, last in ((first, data(first.stream_id, b"", FIN)), (second, data(second.stream_id, b"", RST))):
+        shell.hear(last)
+        assert stream.gone
+        assert all(stream not in gc.get_referents(held) for held in gc.get_referents(shell.session) if isinstance(held, dict))
+        assert stream not in gc.get_referents(shell.session)
 
 
 def test_each_way_ends_by_itself_and_the_stream_goes_with_the_second() -> None:

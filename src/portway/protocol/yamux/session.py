@@ -314,10 +314,10 @@ class Session:
             if length and stream.peer_ended:
                 raise PeerError(f"yamux: data on stream {stream.stream_id} after its end")
             stream.receive_window.arrived(length)
-        self._body_stream = stream
-        self.body_left = length
-        self._body_flags = flags
         if length:
+            self._body_stream = stream
+            self.body_left = length
+            self._body_flags = flags
             return self._continue_body(data, at)
         if stream is not None:
             self._finish_frame(stream, flags)
