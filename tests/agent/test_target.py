@@ -11,7 +11,7 @@ from portway.errors import ConfigError
 @pytest.mark.parametrize(
     ("text", "expected", "shown"),
     [
-        ("3000", Target("127.0.0.1", 3000), "127.0.0.1:3000"),
+        ("3000", Target("localhost", 3000), "localhost:3000"),
         ("localhost:3000", Target("localhost", 3000), "localhost:3000"),
         ("db.internal:5432", Target("db.internal", 5432), "db.internal:5432"),
         ("my_service:80", Target("my_service", 80), "my_service:80"),
@@ -73,7 +73,7 @@ def test_a_tcp_tunnel_has_no_use_for_a_url() -> None:
         with pytest.raises(ConfigError, match=f"relays bytes as they are; give host:port, or use `portway http {text}`"):
             parse_target(text, "tcp")
     assert parse_target("unix:/run/pg.sock", "tcp").path == "/run/pg.sock"
-    assert parse_target("5432", "tcp") == Target("127.0.0.1", 5432)
+    assert parse_target("5432", "tcp") == Target("localhost", 5432)
 
 
 @given(st.text())

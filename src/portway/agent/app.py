@@ -6,10 +6,11 @@ import secrets
 from collections.abc import Callable
 
 from portway.agent.connect import AgentSession
-from portway.agent.events import AgentEvent, Connecting, Offline, Refused
+from portway.agent.events import AgentEvent, Connecting, Notice, Offline, Refused
 from portway.agent.host_check import HostCheck
 from portway.agent.identity import ensure_identity
 from portway.agent.limits import split_policy
+from portway.agent.listening import is_listening
 from portway.agent.needs import SessionNeeds
 from portway.agent.origins import Origins
 from portway.agent.settings import AgentSettings, TunnelRequest
@@ -51,14 +52,24 @@ async def run(settings: AgentSettings, *, on_event: Tell, stop: asyncio.Event | 
         reactor.close()
 
 
+async def _look_for_services(needs: SessionNeeds) -> None:
+    """Tell the user of local services that do not listen yet."""
+    for tunnel in needs.settings.tunnels:
+        if await asyncio.to_thread(is_listening, tunnel.target) is False:
+            answer = "get 502" if tunnel.kind == "http" else "are disconnected"
+            needs.on_event(Notice(f"nothing listens at {tunnel.target.text} yet; visitors {answer} until something does"))
+
+
 async def _until_stopped(needs: SessionNeeds, stopping: asyncio.Event) -> int:
     """Run sessions until `stopping` is set or the server refuses."""
     async with asyncio.TaskGroup() as tasks:
         sessions = tasks.create_task(_session_after_session(needs), name="sessions")
         asked = tasks.create_task(stopping.wait(), name="asked to stop")
+        looking = tasks.create_task(_look_for_services(needs), name="look for local services")
         await asyncio.wait({sessions, asked}, return_when=asyncio.FIRST_COMPLETED)
         sessions.cancel()
         asked.cancel()
+        looking.cancel()
     if sessions.cancelled():
         return 0
     refused = sessions.result()

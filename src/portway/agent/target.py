@@ -48,7 +48,7 @@ def parse_target(text: str, kind: Literal["http", "tcp"] = "http") -> Target:
         ConfigError: TARGET has none of the known forms, or a form that makes no sense for this kind of tunnel.
     """
     if _PORT.fullmatch(text):
-        return Target("127.0.0.1", _port(text, text))
+        return Target("localhost", _port(text, text))  # both of its addresses: some development servers listen on ::1 alone
     if text.startswith("unix:"):
         return _unix(text)
     found = _SCHEME.fullmatch(text)
