@@ -5,10 +5,11 @@
 #   make test-deps  the Debian packages of real servers and clients that tests talk to; without them those tests skip
 #   make check    lint, format, types, layers: what CI asks first          make clean    remove what was made
 #   make attack   hostile clients beside an innocent one, a table; an hour for all (ARGS="tiny-chunks --rounds 5")
+#   make memory   20,000 connects of each kind to one server, which must not grow (ARGS="session --connects 2000")
 #   make soak     30 minutes of mixed traffic and faults, then what leaked, a table (ARGS="--minutes 5")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deps check bench attack soak format lock clean
+.PHONY: help demo test test-deps check bench attack memory soak format lock clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -39,6 +40,9 @@ bench: .venv/.ready-dev
 
 attack: .venv/.ready-dev
 	@$(BIN)/python -m tests.attacks $(ARGS)
+
+memory: .venv/.ready-dev
+	@$(BIN)/python -m tests.memory.flat $(ARGS)
 
 soak: .venv/.ready-dev
 	@$(BIN)/python -m tests.soak $(ARGS)

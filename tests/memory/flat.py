@@ -1,0 +1,137 @@
+"""`python -m tests.memory.flat`: thousands of connects of each kind to one server, whose memory must not grow.
+
+Each kind comes a tenth as often first, so that pools and tables are as full as they get. `--source` takes another version's `src`.
+"""
+
+import argparse
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from socket import create_connection
+
+from portway.protocol.control.messages import Challenge, Hello, Proof, Refused, Release, Released
+from portway.protocol.join_string import parse
+from tests.attacks.site import Site
+from tests.kit.blocking_link import CONTROL, BlockingLink, LinkError, agent_context, linked
+from tests.kit.programs import SOURCES
+from tests.kit.yamux_wire import SYN, data, update
+
+CONTEXT = agent_context()
+GROWTH_MAX_MB = 5.0
+"""What an allocator may keep in pieces. Before connections freed themselves, 3,000 cost 17 MB (TLS) to 63 MB (with 750 kB of payload)."""
+CLIENTS = 2
+"""Threads that connect: as many as the machine has cores for."""
+OPEN = update(CONTROL, flags=SYN).wire
+
+
+@dataclass(frozen=True)
+class Door:
+    """A server and the token of who comes."""
+
+    site: Site
+
+    def source(self, number: int) -> str:
+        """Return an address; failed logins make one wait, so there are many."""
+        return f"127.{1 + number // 62_500 % 100}.{number // 250 % 250}.{number % 250 + 1}"
+
+    def agents(self, number: int, first: bytes = b"") -> None:
+        """Connect over TLS, send something, and leave."""
+        with BlockingLink("127.0.0.1", self.site.agents_port, source=self.source(number), context=CONTEXT) as link:
+            link.sock.sendall(first)
+
+    def connect(self, number: int) -> None:
+        """Connect, and leave."""
+        with create_connection(("127.0.0.1", self.site.agents_port), 10, (self.source(number), 0)):
+            pass
+
+    def handshake(self, number: int) -> None:
+        """Leave after the TLS handshake."""
+        self.agents(number)
+
+    def payload(self, number: int) -> None:
+        """Send three large bodies to a stream that is not there, and leave."""
+        self.agents(number, OPEN + 3 * data(9999, bytes(250_000)).wire)
+
+    def half_message(self, number: int) -> None:
+        """Leave in the middle of a login message."""
+        self.agents(number, OPEN + data(CONTROL, b"\x00\x00\x10\x00" + bytes(4000)).wire)
+
+    def wrong_secret(self, number: int) -> None:
+        """Try to log in, and hear why not."""
+        with BlockingLink("127.0.0.1", self.site.agents_port, source=self.source(number), context=CONTEXT) as link:
+            link.open_control()
+            link.say(
+                Hello(version=1, token="nobody", identity=bytes(32), scram="p=tls-server-end-point,,n=nobody,r=abcdefghijkl", agent="")
+            )
+            nonce = link.hear(Challenge).scram.partition("r=")[2].partition(",")[0]
+            link.say(Proof(scram=f"c=cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAAAA,r={nonce},p={'A' * 43}="))
+            link.hear(Refused)
+
+    def session(self, number: int) -> None:
+        """Log in, claim a name, release it, and leave."""
+        with linked(parse(self.site.attackers_join_text), source=self.source(number)) as link:
+            link.log_in(parse(self.site.attackers_join_text), identity=number.to_bytes(32, "big"))
+            granted = link.claim(f"app-{number}")
+            if number % 2:  # the others are held for a while
+                link.say(Release(id=2, tunnel=granted.tunnel))
+                link.hear(Released)
+
+    def visitor(self, number: int) -> None:
+        """Ask for a host that nobody has, and leave."""
+        with create_connection(("127.0.0.1", self.site.http_port), 10, (self.source(number), 0)) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: host-%d.localhost\r\n\r\n" % number)
+            sock.recv(4096)
+
+    def half_head(self, number: int) -> None:
+        """Leave in the middle of a request's head."""
+        with create_connection(("127.0.0.1", self.site.http_port), 10, (self.source(number), 0)) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nCookie: " + bytes(b"x" * 8000))
+
+
+KINDS = ("connect", "handshake", "payload", "half_message", "wrong_secret", "session", "visitor", "half_head")
+
+
+def grown_mb(site: Site, kind: str, connects: int) -> float:
+    """Return by how many MB (10^6 bytes) the server is larger after so many connects of one kind than after a tenth of them."""
+    come: Callable[[int], None] = getattr(Door(site), kind)
+    numbers = itertools.count()
+
+    def client(count: int) -> None:
+        for _ in range(count):
+            with contextlib.suppress(OSError, LinkError):  # one that is not let in is one, too
+                come(next(numbers))
+
+    def all_clients(count: int) -> int:
+        with ThreadPoolExecutor(CLIENTS) as threads:
+            list(threads.map(client, [count // CLIENTS] * CLIENTS))
+        time.sleep(0.5)  # the last ones' closes
+        return site.resources().rss_bytes
+
+    return (-all_clients(max(connects // 10, 50)) + all_clients(connects)) / 1e6
+
+
+def main() -> int:
+    """Run what was asked for; 1 when the server has grown."""
+    parser = argparse.ArgumentParser(prog="python -m tests.memory.flat", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("kinds", nargs="*", default=KINDS, metavar="KIND", help=f"one of {', '.join(KINDS)} (all)")
+    parser.add_argument("--connects", type=int, default=20_000, help="of each kind (20,000)")
+    parser.add_argument("--source", type=Path, default=SOURCES, metavar="DIR", help="a src folder of another version")
+    options = parser.parse_args()
+    wrong = 0
+    for kind in options.kinds:
+        with Site(options.source) as site:
+            began, before = time.monotonic(), site.resources().rss_bytes / 1e6
+            grown = grown_mb(site, kind, options.connects)
+        wrong += grown > GROWTH_MAX_MB
+        words = f"{kind:13} {options.connects} in {time.monotonic() - began:4.0f} s: {before:.1f} MB at first, {grown:+.1f} MB"
+        print(words + (f", at most {GROWTH_MAX_MB:+.1f}" if grown > GROWTH_MAX_MB else ""), flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
