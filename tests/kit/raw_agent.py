@@ -2,16 +2,18 @@
 
 import asyncio
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from portway.engine.channel import BLOCKED, Channel
 from portway.engine.reactor import Reactor
+from portway.engine.socket_channel import SocketChannel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import UnavailableError
-from portway.links.dial import dial
-from portway.links.tls import agent_tls
+from portway.links.dial import _encrypt, dial
+from portway.links.tls import AgentTls, agent_tls
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.protocol.control.messages import Claim, Granted, Message, Welcome
@@ -120,12 +122,20 @@ async def raw_reactor() -> AsyncIterator[RawReactor]:
         reactor.close()
 
 
-async def raw_agent(reactor: RawReactor, join: JoinString, hint: str = "") -> RawAgent:
-    """Dial the server of a join string; `hint` is shown in the ClientHello."""
+async def raw_agent(reactor: RawReactor, join: JoinString, hint: str = "", *, source: str = "") -> RawAgent:
+    """Dial the server of a join string, from the address `source` if it says one; `hint` is shown in the ClientHello."""
     tls = None if join.plaintext else agent_tls(join.host, join.pin)
-    agent = RawAgent(reactor, await dial(reactor, join.host, join.port, tls, hint=hint))
+    dialled = _dial_from(reactor, source, join, tls, hint) if source else dial(reactor, join.host, join.port, tls, hint=hint)
+    agent = RawAgent(reactor, await dialled)
     reactor.agents.append(agent)
     return agent
+
+
+async def _dial_from(reactor: RawReactor, source: str, join: JoinString, tls: AgentTls | None, hint: str) -> Channel:
+    """Dial from another address of this machine."""
+    sock = socket.create_connection((join.host, join.port), DEADLINE_S, (source, 0))
+    sock.setblocking(False)
+    return SocketChannel(reactor, sock) if tls is None else await _encrypt(reactor, sock, tls, hint)
 
 
 def read_now(channel: Channel) -> bytes:

@@ -12,6 +12,7 @@ from portway.engine.listener import Address, listen
 from portway.errors import BrokenChannel
 from portway.links.accept import DEFAULT_LIMITS, HandshakeLimits, LinkListener
 from portway.links.dial import dial
+from portway.links.sources import Sources
 from portway.links.tls import AgentTls, agent_tls, server_context
 from tests.kit.certificates import Identity
 from tests.kit.loops import EngineLoop
@@ -43,7 +44,8 @@ class Door:
         self.failures: list[str] = []
         self.blamed: list[Address] = []
         self.strangers: list[socket.socket] = []
-        self.listener = LinkListener(engine.reactor, listen(host, 0), context, self._take, self._note, limits)
+        self.sources = Sources()
+        self.listener = LinkListener(engine.reactor, listen(host, 0), context, self._take, self._note, limits=limits, sources=self.sources)
 
     @property
     def port(self) -> int:

@@ -12,12 +12,13 @@ from portway.engine.channel import Channel
 from portway.engine.listener import Address, listen
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tls_channel import TlsChannel
+from portway.links import sources as sources_module
 from portway.links.accept import HandshakeLimits, LinkListener
 from portway.links.sockets import UNSENT_BYTES_MAX
 from portway.links.tls import ALPN, AgentTls, agent_tls
 from tests.kit.certificates import Identity
 from tests.kit.loops import EngineLoop
-from tests.kit.sockets import open_descriptors, reset
+from tests.kit.sockets import DEADLINE_S, open_descriptors, reset
 from tests.links.door import REQUEST, broke, context_of, heard_by, open_door, pinned, says
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
@@ -205,7 +206,7 @@ def test_places_for_handshakes_are_bounded_and_come_free(engine: EngineLoop, ide
     with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=3, seconds_max=0.5)) as door:
         waiting = [door.knock(HELLO) for _ in range(3)]
         late = [door.knock(), door.knock(REQUEST)]
-        assert door.failures == ["3 handshakes are under way already"] * 2
+        assert door.failures == ["too many handshakes are under way: all 3 places are taken, 3 of them by 127.0.0.1"] * 2
         assert door.blamed == [stranger.getsockname() for stranger in late]
         assert not heard_by(late[0])
         waiting[0].close()
@@ -218,30 +219,57 @@ def test_places_for_handshakes_are_bounded_and_come_free(engine: EngineLoop, ide
         assert door.failures[3:] == ["no TLS handshake within 0.5 s"] * 2
 
 
-def test_one_source_cannot_take_all_the_places(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=8, per_source_max=2)) as door:
-        crowd = [door.knock(source="127.0.0.2") for _ in range(5)]
-        assert door.failures == ["2 handshakes from 127.0.0.2 are under way already"] * 3
+@pytest.mark.parametrize("said", [b"", HELLO], ids=["nothing", "half a ClientHello"])
+def test_sources_that_hold_all_places_keep_no_agent_out(engine: EngineLoop, identity: Identity, said: bytes) -> None:
+    with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=20)) as door:
+        crowd = [door.knock(said, f"127.0.0.{2 + number % 5}") for number in range(30)]
+        assert len(door.failures) == 10, "nobody may hold more than all"
         link = door.dial(pinned(identity))
+        assert says(engine, link, door.links[0], b"in at the first try")
+        assert door.failures[10:] == ["its place was needed for another source"]
+        assert heard_by(next(stranger for stranger in crowd if stranger.getsockname() == door.blamed[10])) is None
         link.close()
-        crowd[0].close()
-        door.why(4)
-        door.knock(source="127.0.0.2")
-        assert len(door.failures) == 4, "its place was free again"
-        door.knock(source="127.0.0.2")
-        assert len(door.failures) == 5
+
+
+def test_handshakes_begin_one_source_after_the_other(engine: EngineLoop, identity: Identity) -> None:
+    with open_door(engine, context_of(identity)) as door:
+        strangers = [socket.create_connection(door.listener.address, DEADLINE_S, (f"127.0.0.{source}", 0)) for source in [2] * 40 + [3] * 3]
+        for stranger in strangers:
+            stranger.sendall(REQUEST)
+        door.why(43)
+        places = [number for number, (host, _) in enumerate(door.blamed) if host == "127.0.0.3"]
+        assert max(places) < 20, "not behind all of the other one's"
+        for stranger in strangers:
+            stranger.close()
+
+
+def test_a_source_whose_handshakes_come_to_nothing_may_begin_few(
+    engine: EngineLoop, identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources_module, "HANDSHAKES_BURST", 5)
+    monkeypatch.setattr(sources_module, "HANDSHAKES_PER_S", 0.001)
+    with open_door(engine, context_of(identity)) as door:
+        for _ in range(8):
+            door.knock(REQUEST, "127.0.0.2")
+        door.why(8)
+        assert [why for why in door.failures if "http request" in why.lower()] == door.failures[:5]
+        assert door.failures[5:] == ["too many handshakes from 127.0.0.2 came to nothing lately"] * 3
+        for _ in range(10):
+            door.dial(pinned(identity)).close()
+            door.sources.logged_in("127.0.0.1", 0.0)
 
 
 def test_nothing_is_remembered_of_who_has_gone(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity), HandshakeLimits(per_source_max=1)) as door:
+    with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=2)) as door:
         for number in range(2, 6):
             door.knock(source=f"127.0.0.{number}").close()
             door.knock(REQUEST, source=f"127.0.1.{number}")
         door.why(8)
         link = door.dial(pinned(identity))
         link.close()
-        assert not door.listener._by_source
-        assert not door.listener._handshakes
+        assert not door.listener._handshakes._shares
+        assert not door.listener._under_way
+        assert not door.listener._turns
 
 
 def test_closing_the_door_breaks_off_handshakes_and_leaves_links_alone(engine: EngineLoop, identity: Identity) -> None:

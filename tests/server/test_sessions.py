@@ -513,15 +513,48 @@ def test_a_source_that_fails_again_and_again_has_to_wait_and_is_told_how_long(tm
     play(tmp_path, scene)
 
 
+def test_one_agent_with_a_wrong_token_does_not_keep_its_neighbours_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "FREE_FAILURES", 2)
+
+    async def scene(server: RunningServer, reactor: RawReactor) -> None:
+        good, bad = server.token("good"), server.token("bad")
+        await (await raw_agent(reactor, good)).log_in(good)
+        for _ in range(4):
+            with pytest.raises((RefusedError, UnavailableError)):
+                await (await raw_agent(reactor, bad)).log_in(altered(bad, secret="A" * 43))
+        again = await raw_agent(reactor, good)
+        await again.log_in(good)
+        with pytest.raises(UnavailableError, match="logins from 127"):
+            await (await raw_agent(reactor, bad)).log_in(bad)
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("plaintext", [False, True], ids=["TLS links", "plain links"])
+def test_strangers_who_hold_all_places_give_way_to_another_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plaintext: bool) -> None:
+    monkeypatch.setattr(gate, "STRANGERS_MAX", 6)
+
+    async def scene(server: RunningServer, reactor: RawReactor) -> None:
+        join = server.token()
+        crowd = [await raw_agent(reactor, join, source=f"127.0.0.{2 + number % 2}") for number in range(6)]
+        agent = await raw_agent(reactor, join)
+        await agent.log_in(join)
+        lost = [stranger for stranger in crowd if stranger.lost]
+        assert len(lost) == 1
+        assert lost[0] in crowd[:2], "the oldest of one of them"
+
+    play(tmp_path, scene, plaintext_links=plaintext)
+
+
 def test_strangers_beyond_the_limit_are_told_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "STRANGERS_PER_SOURCE_MAX", 3)
+    monkeypatch.setattr(gate, "STRANGERS_MAX", 3)
     monkeypatch.setattr(sessions_module, "STRANGERS_MAX", 5)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         waiting = [await raw_agent(reactor, join) for _ in range(3)]
         turned_away = await raw_agent(reactor, join)
-        with pytest.raises(UnavailableError, match="3 links from 127"):
+        with pytest.raises(UnavailableError, match=r"all 3 places are taken, 3 of them by 127\.0\.0\.1"):
             await turned_away.log_in(join)
         more = [await raw_agent(reactor, join) for _ in range(3)]
         await more[-1].until_lost()  # explaining has a bound too

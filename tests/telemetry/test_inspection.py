@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 
+from portway.links.sources import Sources
 from portway.mux.kept import KeptBytes
 from portway.server.access.gate import Gate
 from portway.telemetry.inspection import VARIABLE, Inventory, inventory, is_wanted
@@ -21,12 +22,12 @@ def take() -> Inventory:
 def test_objects_and_their_tables_are_counted_until_they_are_gone() -> None:
     name = "portway.server.access.gate.Gate"
     before = take()
-    gate = Gate()
+    gate = Gate(Sources(), lambda: 0.0)
     for number in range(3):
         gate.failed(f"192.0.2.{number}", 0.0)
     during = take()
     assert during.instances[name] == before.instances.get(name, 0) + 1
-    assert during.tables[f"{name}._sources"] == before.tables.get(f"{name}._sources", 0) + 3
+    assert during.tables[f"{name}._failed"] == before.tables.get(f"{name}._failed", 0) + 3
     assert during.tasks == 1
     assert during.objects > 1000
     del gate

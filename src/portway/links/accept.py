@@ -1,19 +1,22 @@
-"""Accepting links: handshakes run in the reactor, each with a deadline, a bounded number at a time."""
+"""Accepting links: handshakes run in the reactor, each with a deadline, a bounded number at a time, shared fairly by sources."""
 
+import random
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from portway.engine.channel import Channel
 from portway.engine.listener import Address, Listener
+from portway.engine.poller import GONE, READABLE
 from portway.engine.reactor import TLS_HELPING_BYTES, Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.engine.tls_channel import TlsChannel
-from portway.errors import BrokenChannel, MisuseError
+from portway.errors import BrokenChannel, MisuseError, UnavailableError
+from portway.links.fair_places import FairPlaces
 from portway.links.sockets import prepare
+from portway.links.sources import Sources
 from portway.links.tls import ALPN
 from portway.protocol.sources import source_of
 
@@ -32,9 +35,8 @@ class HandshakeLimits:
     seconds_max: float = 10.0
     """From accept to the end of the handshake; longer is a slow attacker or a dead path. Peers allow 5 to 120 s."""
     under_way_max: int = 512
-    """Handshakes at a time. One holds 43 kB, or 190 kB once a ClientHello claims to be long: 96 MB at the very most."""
-    per_source_max: int = 128
-    """The same from one source: whoever opens connections and says nothing takes a quarter of the places, not all."""
+    """Handshakes at a time; after a restart so many agents of one office may come at once. One that has begun holds 43 kB, or
+    190 kB once a ClientHello claims to be long: 96 MB at the very most. One that says nothing holds 1 kB."""
 
 
 DEFAULT_LIMITS = HandshakeLimits()
@@ -43,23 +45,33 @@ DEFAULT_LIMITS = HandshakeLimits()
 class LinkListener:
     """Hands each established link and its peer's address to `on_link`; a slow peer delays nobody else."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where links come from, where they go, and what holds meanwhile
         self,
         reactor: Reactor,
         sock: socket.socket | None,
         context: ssl.SSLContext | None,
         on_link: OnLink,
         on_failure: OnFailure = _ignore,
+        *,
         limits: HandshakeLimits = DEFAULT_LIMITS,
+        sources: Sources | None = None,
     ) -> None:
-        """Accept on `sock`, or only `take`; with `context` None links are plain. `on_failure` hears of bad handshakes."""
+        """Accept on `sock`, or only `take`; with `context` None links are plain. `on_failure` hears of bad handshakes.
+
+        `sources` is shared with whoever notes logins.
+        """
         self.reactor = reactor
         self.limits = limits
-        self._context = context
+        self.context = context
         self._on_link = on_link
         self._on_failure = on_failure
-        self._handshakes: set[_Handshake] = set()
-        self._by_source: Counter[str] = Counter()
+        self._sources = sources or Sources()
+        self._handshakes: FairPlaces[_Handshake] = FairPlaces(limits.under_way_max, self._sources, random.random)
+        self._under_way: set[_Handshake] = set()
+        self._turns: dict[str, dict[_Handshake, None]] = {}
+        """Handshakes that can begin, by source; the first one of the first source is next."""
+        self._asked = False
+        """True while `_begin_one` is queued."""
         self._listener = None if sock is None else Listener(reactor, sock, self.take)
 
     @property
@@ -73,77 +85,130 @@ class LinkListener:
         """Stop listening and break off handshakes under way."""
         if self._listener is not None:
             self._listener.close()
-        for handshake in list(self._handshakes):
-            handshake.abort()
+        for handshake in list(self._under_way):
+            handshake.fail("broken off")
 
     def take(self, sock: socket.socket, address: Address) -> None:
         """Shake hands on a connected, non-blocking socket."""
         prepare(sock)
-        if self._context is None:
+        if self.context is None:
             self._on_link(SocketChannel(self.reactor, sock), address)
             return
-        source = source_of(address[0])
-        full = self._why_full(source)
-        if full:
+        handshake = _Handshake(self, sock, address)
+        try:
+            loser = self._handshakes.enter(handshake.source, handshake, self.reactor.now)
+        except UnavailableError as exc:
             self.reactor.discard(sock)
-            self._on_failure(address, full)
-        else:
-            channel = TlsChannel(self.reactor, sock, self._context, server_side=True, feed_bytes=TLS_HELPING_BYTES)
-            self._by_source[source] += 1
-            self._handshakes.add(_Handshake(self, channel, address, source))
-
-    def _why_full(self, source: str) -> str:
-        limits = self.limits
-        if len(self._handshakes) >= limits.under_way_max:
-            return f"{limits.under_way_max} handshakes are under way already"
-        if self._by_source[source] >= limits.per_source_max:
-            return f"{limits.per_source_max} handshakes from {source} are under way already"
-        return ""
-
-    def finished(self, handshake: "_Handshake", failure: str | None) -> None:
-        """Take the outcome of one handshake."""
-        if handshake not in self._handshakes:
+            self._on_failure(address, f"too many handshakes are under way: {exc}")
             return
-        self._handshakes.discard(handshake)
-        self._by_source[handshake.source] -= 1
-        if not self._by_source[handshake.source]:
-            del self._by_source[handshake.source]
-        if failure is None:
-            self._on_link(handshake.channel, handshake.address)
+        self._under_way.add(handshake)
+        handshake.start()
+        if loser is not None:
+            loser.fail("its place was needed for another source")
+
+    def ready(self, handshake: "_Handshake") -> None:
+        """Let a handshake begin in its turn: one at a time, one source after the other, and others of the reactor in between."""
+        self._turns.setdefault(handshake.source, {})[handshake] = None
+        self._ask()
+
+    def _ask(self) -> None:
+        if self._turns and not self._asked:
+            self._asked = True
+            self.reactor.soon(self._begin_one)
+
+    def _begin_one(self) -> None:
+        self._asked = False
+        if not self._turns:
+            return  # given up meanwhile
+        source, waiting = next(iter(self._turns.items()))
+        handshake = next(iter(waiting))
+        self._leave_queue(handshake)
+        if source in self._turns:
+            self._turns[source] = self._turns.pop(source)  # at the end
+        self._ask()
+        if self._sources.may_begin(source, self.reactor.now):
+            handshake.begin()
+        else:
+            handshake.fail(f"too many handshakes from {source} came to nothing lately")
+
+    def _leave_queue(self, handshake: "_Handshake") -> None:
+        waiting = self._turns.get(handshake.source)
+        if waiting is not None:
+            waiting.pop(handshake, None)
+            if not waiting:
+                del self._turns[handshake.source]
+
+    def finished(self, handshake: "_Handshake", link: TlsChannel | None, failure: str = "") -> None:
+        """Take the outcome of one handshake: a link, or why there is none."""
+        if handshake not in self._under_way:
+            return
+        self._under_way.discard(handshake)
+        self._leave_queue(handshake)
+        self._handshakes.leave(handshake.source, handshake)
+        if link is not None:
+            self._on_link(link, handshake.address)
         else:
             self._on_failure(handshake.address, failure)
 
 
 class _Handshake:
-    """One handshake and its deadline."""
+    """One handshake and its deadline. What OpenSSL needs for it is made only when the peer has said something."""
 
-    def __init__(self, listener: LinkListener, channel: TlsChannel, address: Address, source: str) -> None:
-        self.channel = channel
+    def __init__(self, listener: LinkListener, sock: socket.socket, address: Address) -> None:
         self.address = address
-        self.source = source
+        self.source = source_of(address[0])
         self._listener = listener
-        self._timer: Timer = listener.reactor.call_later(listener.limits.seconds_max, self._time_out)
-        channel.handshake(self._done)
+        self._sock = sock
+        self._channel: TlsChannel | None = None
+        self._waiting = True
+        self._timer: Timer
+
+    def start(self) -> None:
+        """Wait for the peer's first byte."""
+        reactor = self._listener.reactor
+        self._timer = reactor.call_later(self._listener.limits.seconds_max, self._time_out)
+        reactor.watch(self._sock.fileno(), self._on_events)
+
+    def begin(self) -> None:
+        """Shake hands."""
+        listener = self._listener
+        context = listener.context
+        if context is not None:
+            self._channel = TlsChannel(listener.reactor, self._sock, context, server_side=True, feed_bytes=TLS_HELPING_BYTES)
+            self._channel.handshake(self._done)
+
+    def fail(self, why: str) -> None:
+        """Break it off."""
+        self._timer.cancel()
+        if self._channel is None:
+            self._listener.reactor.discard(self._sock)
+        else:
+            self._channel.abort()
+        self._listener.finished(self, None, why)
 
     def abort(self) -> None:
-        self._fail("broken off")
+        """Give up, as the reactor asks after a failed callback."""
+        self.fail("broken off")
+
+    def _on_events(self, mask: int) -> None:
+        if self._waiting and mask & (READABLE | GONE):
+            self._waiting = False
+            self._listener.ready(self)
 
     def _time_out(self) -> None:
-        self._fail(f"no TLS handshake within {self._listener.limits.seconds_max:g} s")
-
-    def _fail(self, why: str) -> None:
-        self._timer.cancel()
-        self.channel.abort()
-        self._listener.finished(self, why)
+        self.fail(f"no TLS handshake within {self._listener.limits.seconds_max:g} s")
 
     def _done(self, failure: BrokenChannel | None) -> None:
+        channel = self._channel
+        if channel is None:
+            return
         if failure is not None:
             self._timer.cancel()
             # Not abort: a RST could overtake the TLS alert that tells the peer what is wrong.
-            self.channel.close()
-            self._listener.finished(self, str(failure))
-        elif self.channel.alpn != ALPN:
-            self._fail(f"ALPN {self.channel.alpn!r} instead of {ALPN!r}: not an agent")
+            channel.close()
+            self._listener.finished(self, None, str(failure))
+        elif channel.alpn != ALPN:
+            self.fail(f"ALPN {channel.alpn!r} instead of {ALPN!r}: not an agent")
         else:
             self._timer.cancel()
-            self._listener.finished(self, None)
+            self._listener.finished(self, channel)

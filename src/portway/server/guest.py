@@ -32,7 +32,7 @@ def named(address: Address) -> str:
     return str(ListenAddress(host.removeprefix("::ffff:") if "." in host else host, port))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Stranger:
     """What is known of a link before anybody has logged in on it."""
 
@@ -40,9 +40,18 @@ class Stranger:
     peer: str
     """`host:port`, for people."""
     leave: Callable[[], None] = nothing
-    """Gives its place at the gate back; may be called twice."""
+    """Gives its place at the gate back."""
+    give_way: Callable[[], None] = nothing
+    """Ends the link, because another source needs the place."""
+    token: str = ""
+    """The token that it tries to log in with."""
     refusal: tuple[str, str, str] | None = None
     """Why nobody may log in on this link, as RefusedError takes it; it is still told. (An error would keep the link by its traceback.)"""
+
+    def depart(self) -> None:
+        """Be no stranger any more; may be called twice."""
+        leave, self.leave, self.give_way = self.leave, nothing, nothing
+        leave()
 
 
 class Guest:
@@ -51,6 +60,7 @@ class Guest:
     def __init__(self, door: Door, reactor: Reactor, channel: Channel, stranger: Stranger, settings: MuxSettings) -> None:
         """Take over `channel`; its control stream has to come within the time for the whole login."""
         self.stranger = stranger
+        stranger.give_way = self._give_way
         self.session: Session | None = None
         """What it logged in for."""
         self.link: SessionLink | None = None
@@ -63,7 +73,7 @@ class Guest:
 
     def join(self, session: Session, link: SessionLink) -> None:
         """Belong to a session from now on. The link is live."""
-        self.stranger.leave()
+        self.stranger.depart()
         self.session, self.link = session, link
         session.add_link(link)
 
@@ -78,6 +88,9 @@ class Guest:
     def _on_lost(self, reason: str) -> None:
         self._timer.cancel()
         self._door.guest_left(self, reason)
+
+    def _give_way(self) -> None:
+        self.mux.close("its place was needed for another source")
 
     def _too_late(self) -> None:
         self.mux.close(f"no control stream within {LOGIN_S_MAX:g} s")

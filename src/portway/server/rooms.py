@@ -121,7 +121,10 @@ class Rooms:
             self._listeners = [Listener(self._reactor, http, self.http.accept)]
             house.callback(self._listeners[0].close)
             limits = replace(DEFAULT_LIMITS, under_way_max=min(DEFAULT_LIMITS.under_way_max, self._handshakes_max))
-            self.links = LinkListener(self._reactor, agents, self._context, self.sessions.accept, self.sessions.handshake_failed, limits)
+            accept, newcomers = self.sessions.accept, self.sessions.newcomers
+            self.links = LinkListener(
+                self._reactor, agents, self._context, accept, newcomers.handshake_failed, limits=limits, sources=newcomers.sources
+            )
             house.callback(self.links.close)
             yield
 

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from portway import __version__
 from portway.clock import Clock, wall
 from portway.engine.channel import Channel
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
-from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
+from portway.errors import PortwayError, RefusedError, UnavailableError
 from portway.links.hint import hint_for
 from portway.mux.kept import KeptTotal
 from portway.mux.settings import MuxSettings
@@ -30,13 +31,14 @@ from portway.protocol.control.messages import (
     Ticket,
     Welcome,
 )
+from portway.protocol.scram import ScramVerifier
 from portway.protocol.yamux.session import YamuxLimits
-from portway.server.access.gate import STRANGERS_MAX, Gate
+from portway.server.access.gate import STRANGERS_MAX
 from portway.server.access.tokens import TokenRecord
 from portway.server.door import DoorSettings, Grants, Leases
 from portway.server.events import LinksChanged, ServerEvent, SessionDown, SessionUp
-from portway.server.failures import Failures
 from portway.server.guest import Guest, Stranger, named
+from portway.server.newcomers import Newcomers
 from portway.server.places import Places
 from portway.server.session import LINKS_MAX, Session, SessionLink
 from portway.server.speed_tests import SpeedTests
@@ -58,9 +60,6 @@ GOODBYE_S = 0.5
 """How long an ended session's agent may take to read why, before its links are closed."""
 
 SESSION_ID_BYTES = 8
-
-_FAULTS = frozenset({codes.BAD_CREDENTIALS, codes.BAD_TICKET, codes.NOT_LOGGED_IN, codes.BAD_MESSAGE})
-"""Refusals that a source has to answer for, because whoever has a right to be here does not cause them."""
 
 log = get_log(__name__)
 
@@ -95,8 +94,7 @@ class Sessions:
         self._random_bytes = random_bytes
         self._tokens = TokenWatch(tokens, clock)
         self._places = places or Places(reactor)
-        self._gate = Gate()
-        self._failures = Failures(reactor, on_event)
+        self.newcomers = Newcomers(reactor, on_event)
         self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
         self._tickets = Tickets(random_bytes, settings.worker)
         self._live: dict[str, Session] = {}
@@ -156,19 +154,15 @@ class Sessions:
             return
         stranger = Stranger(host=address[0], peer=named(address))
         try:
-            stranger.leave = self._gate.enter(stranger.host, self._reactor.now)
+            self.newcomers.enter(stranger)
         except RefusedError as exc:
             # Telling why costs a mux; nobody may make us pay that without a bound either.
             if sum(guest.session is None for guest in self._guests) >= STRANGERS_MAX:
                 link.abort()
-                self._note_failure(stranger, exc)
+                self.newcomers.failed(stranger, exc)
                 return
             stranger.refusal = exc.code, exc.reason, exc.next_step
         self._guests.add(Guest(self, self._reactor, link, stranger, self._mux_settings))
-
-    def handshake_failed(self, address: Address, why: str) -> None:
-        """Note a link that never came to be (LinkListener's `on_failure`): scanners, mostly."""
-        self._failures.handshake(named(address), why)
 
     # One guest, from its first message to its last.
 
@@ -181,11 +175,11 @@ class Sessions:
 
     def guest_left(self, guest: "Guest", reason: str) -> None:
         """Note that a link is gone; the last one takes its session along."""
-        guest.stranger.leave()
+        guest.stranger.depart()
         self._guests.discard(guest)
         session, link = guest.session, guest.link
         if not guest.spoke and self._tasks is not None:
-            self._failures.handshake(guest.stranger.peer, f"it left without a login: {reason}")
+            self.newcomers.left(guest.stranger, reason)
         if session is not None and link is not None:
             was_last = session.drop_link(link)
             if session.over:
@@ -206,7 +200,7 @@ class Sessions:
             reason = str(error)
             if guest.session is None:
                 # Counted before it is told: a guesser shall not guess on while he is told.
-                self._note_failure(guest.stranger, error)
+                self.newcomers.failed(guest.stranger, error)
                 await turn_away(stream, error)
         except Exception as exc:  # noqa: BLE001 - a bug in one conversation must not end the server
             log.error("conversation failed", exc=exc, peer=guest.stranger.peer)  # noqa: TRY400 - our log takes the traceback
@@ -221,18 +215,20 @@ class Sessions:
             raise RefusedError(*guest.stranger.refusal)
         admitted = await admit(
             stream,
-            find_verifier=self._tokens.verifier,
+            find_verifier=partial(self._verifier, guest.stranger),
             decoy_seed=self._settings.decoy_seed,
             binding=self._settings.binding,
             random_bytes=self._random_bytes,
         )
         if isinstance(admitted, Attach):
+            self.newcomers.check(guest.stranger)
             self._check_here(guest)
             session, scram = self._attach(admitted), ""
         else:
             token = await self._tokens.live(admitted.hello.token)
             self._check_here(guest)
             session, scram = self._begin(admitted, token, guest), admitted.scram
+        self.newcomers.logged_in(guest.stranger, session.token.id)
         guest.join(session, SessionLink(guest.mux, stream, self._reactor.now))
         if len(session.links) > 1:
             self._on_event(LinksChanged(session.session_id, len(session.links)))
@@ -240,19 +236,16 @@ class Sessions:
         stream.send(self._welcome(session, scram))
         return session
 
+    async def _verifier(self, stranger: Stranger, token_id: str) -> ScramVerifier | None:
+        """Return what checks the proof of a token, if it may be tried now."""
+        self.newcomers.check(stranger, token_id)
+        return await self._tokens.verifier(token_id)
+
     def _check_here(self, guest: Guest) -> None:
         """Make sure that the guest is still there, and that the server takes somebody in."""
         if guest.mux.lost:
             raise UnavailableError("the link was lost within the login")
         self._check_open()
-
-    def _note_failure(self, stranger: Stranger, error: PortwayError) -> None:
-        """Tell of a login that failed, and let its source wait if it has to answer for that."""
-        if isinstance(error, RefusedError | PeerError):
-            code = error.code if isinstance(error, RefusedError) else codes.BAD_MESSAGE
-            self._failures.login(stranger.peer, code)
-            if code in _FAULTS:
-                self._gate.failed(stranger.host, self._reactor.refresh_now())
 
     def _begin(self, admitted: Admitted, token: TokenRecord, guest: "Guest") -> Session:
         """Make a session for who has just proved to have a token, which was just read."""

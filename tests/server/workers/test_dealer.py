@@ -33,9 +33,9 @@ class Table:
         self.socks.append(sock)
         return True
 
-    def agent(self, first: bytes = b"") -> socket.socket:
+    def agent(self, first: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
         """Dial, and say something."""
-        agent = socket.create_connection(self.dealer.address)
+        agent = socket.create_connection(self.dealer.address, source_address=(source, 0))
         agent.settimeout(5)
         self.agents.append(agent)
         if first:
@@ -125,8 +125,9 @@ def test_who_leaves_at_once_is_dealt_out_too_and_ended_there(table: Table) -> No
     assert table.dealt_now() == [1]
 
 
-def test_looks_are_bounded(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looks_are_bounded(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dealer_module, "LOOKS_MAX", 1)
+    table = Table(engine)
     table.agent()
     table.engine.settle()
     table.agent()
@@ -136,3 +137,19 @@ def test_looks_are_bounded(table: Table, monkeypatch: pytest.MonkeyPatch) -> Non
     table.engine.settle()
     with pytest.raises(ConnectionResetError):
         table.agents[0].recv(1)
+    table.close()
+
+
+def test_a_crowd_of_silent_connections_does_not_hide_a_hint(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dealer_module, "LOOKS_MAX", 3)
+    table = Table(engine)
+    table.sessions = {1: 0, 2: 100}
+    for _ in range(3):
+        table.agent(source="127.0.0.2")
+    engine.settle()
+    agent = table.agent()
+    engine.settle()
+    assert table.dealt_now() == [1], "one of the crowd goes on by load"
+    agent.sendall(client_hello(hint_for(2)))
+    assert table.dealt_now() == [2]
+    table.close()

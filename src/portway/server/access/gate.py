@@ -1,18 +1,21 @@
-"""Who may try to log in right now: few strangers at a time, and fewer tries for whoever fails. Pure."""
+"""Who may try to log in right now: few strangers at a time, and fewer tries for whoever fails. Pure.
+
+`now` is monotonic seconds.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from portway.errors import RefusedError
+from portway.errors import RefusedError, UnavailableError
+from portway.links.fair_places import FairPlaces
+from portway.links.sources import KNOWN_FOR_S, Sources
 from portway.protocol.control import codes
 from portway.protocol.sources import source_of
 
 STRANGERS_MAX = 512
 """Links in all that have not logged in. Each holds about 60 kB (TLS, mux, message buffers), so 30 MB at most; after a
-restart 500 agents may log in at once."""
-
-STRANGERS_PER_SOURCE_MAX = 128
-"""The same from one address: an office behind one NAT after a restart, but a quarter of all places at most."""
+restart 500 agents may log in at once, also from one address. Under pressure the source that holds most gives way."""
 
 FREE_FAILURES = 5
 """Failed logins before a source has to wait: a mistyped join string or two (threats Y6)."""
@@ -23,6 +26,9 @@ WAIT_S_MIN = 1.0
 WAIT_S_MAX = 300.0
 """The longest wait; with 256-bit secrets this only keeps logs and CPU quiet."""
 
+KNOWN_WAIT_S_MAX = 2.0
+"""The longest wait of a token at a source where it logged in before: half of a minute's guesses that anybody may have."""
+
 FORGET_S = 600.0
 """A source that was quiet for so long starts afresh."""
 
@@ -30,79 +36,117 @@ SOURCES_MAX = 10_000
 """Sources remembered, about 2 MB; the one that has been quiet longest makes room."""
 
 
-@dataclass(slots=True)
-class _Source:
-    """What is remembered of one address."""
+T = TypeVar("T")
 
-    failures: int = 0
-    failed_at: float = 0.0
+
+@dataclass(slots=True)
+class _Failures:
+    """Logins that failed."""
+
+    count: int = 0
+    at: float = 0.0
+    """When the last one did."""
     wait_until: float = 0.0
 
 
-class Gate:
-    """Counts strangers and remembers failures.
+class Stranger(Protocol):
+    """Whoever has not logged in yet."""
 
-    Every method is synchronous, so each call is atomic. `now` is monotonic seconds.
+    def give_way(self) -> None:
+        """Leave: the place is needed for another source."""
+
+
+class Gate:
+    """Counts strangers and remembers failures. Every method is synchronous, so each call is atomic.
+
+    A failure makes its source wait, and not the tokens that have logged in there before: one agent with an old token must not keep
+    the others of its office out.
     """
 
-    def __init__(self) -> None:
-        """Start with nobody at the gate."""
-        self._strangers: dict[str, int] = {}
-        self._count = 0
-        self._sources: dict[str, _Source] = {}
+    def __init__(self, sources: Sources, random: Callable[[], float]) -> None:
+        """Start with nobody at the gate. `sources` is shared with the listener, `random` returns numbers in [0, 1)."""
+        self._sources = sources
+        self._places: FairPlaces[Stranger] = FairPlaces(STRANGERS_MAX, sources, random)
+        self._failed: dict[str, _Failures] = {}
+        """By source, or by source and token where that has logged in before; the one that failed last is last."""
+        self._logged_in: dict[str, float] = {}
+        """When which token logged in from which source, the last one last."""
 
     @property
     def strangers(self) -> int:
         """Links that have not logged in yet."""
-        return self._count
+        return len(self._places)
 
-    def enter(self, host: str, now: float) -> Callable[[], None]:
-        """Let a stranger from `host` try, and return what to call, once, when the try is over.
+    def enter(self, host: str, stranger: Stranger, now: float) -> Callable[[], None]:
+        """Let a stranger from `host` try, and return what to call when the try is over; another one may have to give way.
 
         Raises:
             RefusedError: `too_many_logins`, with when to come back.
         """
         source = source_of(host)
-        if self._count >= STRANGERS_MAX:
-            raise _later(f"{self._count} links are logging in already", "Try again in some seconds.")
-        if self._strangers.get(source, 0) >= STRANGERS_PER_SOURCE_MAX:
-            raise _later(f"{STRANGERS_PER_SOURCE_MAX} links from {source} are logging in already", "Try again in some seconds.")
-        known = self._sources.get(source)
+        if not self._sources.is_known(source, now):
+            self._check_wait(source, source, now)
+        try:
+            loser = self._places.enter(source, stranger, now)
+        except UnavailableError as exc:
+            raise _later(f"too many links are logging in: {exc}", "Try again in some seconds.") from None
+        if loser is not None:
+            loser.give_way()
+        return lambda: self._places.leave(source, stranger)
+
+    def check(self, host: str, token: str, now: float) -> None:
+        """Make sure that `token` may be tried from `host` now.
+
+        Raises:
+            RefusedError: `too_many_logins`, with when to come back.
+        """
+        source = source_of(host)
+        self._check_wait(self._key(source, token, now), source, now)
+
+    def failed(self, host: str, now: float, token: str = "") -> None:
+        """Note that a login from `host`, with `token` if it came so far, failed for a reason of its own."""
+        source = source_of(host)
+        key = self._key(source, token, now)
+        known = self._failed.pop(key, None)
+        if known is None or now - known.at > FORGET_S:
+            known = _Failures()
+        known.count += 1
+        known.at = now
+        if known.count >= FREE_FAILURES:
+            longest_s = WAIT_S_MAX if key == source else KNOWN_WAIT_S_MAX
+            known.wait_until = now + min(WAIT_S_MIN * 2.0 ** min(known.count - FREE_FAILURES, 16), longest_s)
+        self._failed[key] = known
+        _bound(self._failed)
+
+    def logged_in(self, host: str, token: str, now: float) -> None:
+        """Note that `token` has logged in from `host`."""
+        source = source_of(host)
+        self._sources.logged_in(source, now)
+        pair = _pair(source, token)
+        self._logged_in.pop(pair, None)
+        self._logged_in[pair] = now
+        _bound(self._logged_in)
+
+    def _key(self, source: str, token: str, now: float) -> str:
+        """Return under which name failures of `token` at `source` are kept."""
+        pair = _pair(source, token)
+        at = self._logged_in.get(pair)
+        return source if at is None or now - at > KNOWN_FOR_S else pair
+
+    def _check_wait(self, key: str, source: str, now: float) -> None:
+        known = self._failed.get(key)
         if known is not None and now < known.wait_until:
             wait_s = known.wait_until - now
-            raise _later(f"{known.failures} logins from {source} failed", f"Try again in {wait_s:.0f} s, with the right join string.")
-        self._count += 1
-        self._strangers[source] = self._strangers.get(source, 0) + 1
-        return self._leaver(source)
+            raise _later(f"{known.count} logins from {source} failed", f"Try again in {wait_s:.0f} s, with the right join string.")
 
-    def failed(self, host: str, now: float) -> None:
-        """Note that a login from `host` failed for a reason of its own."""
-        source = source_of(host)
-        known = self._sources.pop(source, None)
-        if known is None or now - known.failed_at > FORGET_S:
-            known = _Source()
-        known.failures += 1
-        known.failed_at = now
-        if known.failures >= FREE_FAILURES:
-            known.wait_until = now + min(WAIT_S_MIN * 2.0 ** min(known.failures - FREE_FAILURES, 16), WAIT_S_MAX)
-        self._sources[source] = known  # at the end: the order is that of the last failure
-        if len(self._sources) > SOURCES_MAX:
-            del self._sources[next(iter(self._sources))]
 
-    def _leaver(self, source: str) -> Callable[[], None]:
-        inside = True
+def _pair(source: str, token: str) -> str:
+    return f"{source} {token}"
 
-        def leave() -> None:
-            nonlocal inside
-            if not inside:
-                return
-            inside = False
-            self._count -= 1
-            self._strangers[source] -= 1
-            if not self._strangers[source]:
-                del self._strangers[source]
 
-        return leave
+def _bound(table: dict[str, T]) -> None:
+    if len(table) > SOURCES_MAX:
+        del table[next(iter(table))]
 
 
 def _later(reason: str, next_step: str) -> RefusedError:

@@ -1,5 +1,6 @@
 """Takes agents' connections in and deals them out, unread: a further link to its session's worker, else to who has the least."""
 
+import random
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -7,15 +8,20 @@ from collections.abc import Callable, Iterable
 from portway.engine.listener import Address, Listener
 from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
+from portway.errors import UnavailableError
+from portway.links.fair_places import FairPlaces
 from portway.links.hint import FIRST_BYTES_MAX, hinted, is_whole
+from portway.links.sources import Sources
+from portway.protocol.sources import source_of
 from portway.server.places import HANDSHAKES_PART, descriptors_max
 
 FIRST_BYTES_S_MAX = 1.0
 """How long a connection's first bytes are waited for. Without them it goes to a worker by load, whose own deadlines hold."""
 
 LOOKS_MAX = 512
-"""Connections whose first bytes are waited for; beyond, they go on by load at once. Each costs a descriptor and 0.5 kB. At a low
-limit of descriptors fewer (`places.HANDSHAKES_PART`)."""
+"""Connections whose first bytes are waited for. Beyond, one goes on by load at once, of the source that has most of them here: a
+further link that nobody looked at comes to the wrong worker and is refused. Each costs a descriptor and 0.5 kB. At a low limit of
+descriptors fewer (`places.HANDSHAKES_PART`)."""
 
 LATELY_S = 1.0
 """A login takes milliseconds, and until it is through only the deal itself counts."""
@@ -33,7 +39,8 @@ class Dealer:
         self._sessions = sessions
         self._deal = deal
         self._looks: set[_Look] = set()
-        self._looks_max = descriptors_max() // HANDSHAKES_PART
+        looks_max = min(LOOKS_MAX, descriptors_max() // HANDSHAKES_PART)
+        self._places: FairPlaces[_Look] = FairPlaces(looks_max, Sources(), random.random)
         self._lately: deque[tuple[float, int]] = deque()
         self._listener = Listener(reactor, sock, self._accept)
 
@@ -49,21 +56,26 @@ class Dealer:
             look.close()
 
     def _accept(self, sock: socket.socket, address: Address) -> None:
-        if len(self._looks) >= min(LOOKS_MAX, self._looks_max):
+        look = _Look(self, sock, address)
+        try:
+            loser = self._places.enter(look.source, look, self.reactor.now)
+        except UnavailableError:
             self.deal(sock, address, 0)
-        else:
-            look = _Look(self, sock, address)
-            self._looks.add(look)
-            look.start()
+            return
+        self._looks.add(look)
+        look.start()
+        if loser is not None:
+            loser.give_up()
 
     def seen(self, look: "_Look", worker: int) -> None:
         """Deal a connection out that was looked at; `worker` is its hint, or 0."""
-        self._looks.discard(look)
+        self.left(look)
         self.deal(look.sock, look.address, worker)
 
     def left(self, look: "_Look") -> None:
-        """Forget a connection that is no more."""
+        """Forget a connection that is not looked at any more."""
         self._looks.discard(look)
+        self._places.leave(look.source, look)
 
     def deal(self, sock: socket.socket, address: Address, worker: int) -> None:
         """Give a connection to `worker`, if there is such, else to whoever has the least; without anybody close it."""
@@ -90,6 +102,7 @@ class _Look:
     def __init__(self, dealer: Dealer, sock: socket.socket, address: Address) -> None:
         self.sock = sock
         self.address = address
+        self.source = source_of(address[0])
         self._dealer = dealer
         self._over = False
         self._timer: Timer | None = None
@@ -97,7 +110,7 @@ class _Look:
     def start(self) -> None:
         """Look at once, and wait if that is not enough."""
         reactor = self._dealer.reactor
-        self._timer = reactor.call_later(FIRST_BYTES_S_MAX, self._too_late)
+        self._timer = reactor.call_later(FIRST_BYTES_S_MAX, self.give_up)
         reactor.watch(self.sock.fileno(), self._on_events)
 
     def close(self) -> None:
@@ -123,7 +136,8 @@ class _Look:
         elif self._dealer.reactor.level is not None:
             self._dealer.reactor.level.want_read(self.sock.fileno())
 
-    def _too_late(self) -> None:
+    def give_up(self) -> None:
+        """Let the connection go on by load."""
         self._go(0)
 
     def _go(self, worker: int) -> None:
