@@ -31,7 +31,7 @@ def test_the_board_follows_a_session_through_its_life() -> None:
     board(Missed(3))
     status = picture(board)
     assert (status.state, status.since, status.session, status.server, status.missed) == ("online", 101.0, "s1", "10.0.0.1:4443", 3)
-    assert [(t.url, t.requests, t.relays, t.bytes_in, t.bytes_out) for t in status.tunnels] == [("http://a", 1, 1, 10, 20)]
+    assert [(t.url, t.requests, t.relays, t.bytes_in, t.bytes_out) for t in status.tunnels] == [("http://a", 1, 1, 20, 40)]
 
     board(Offline("link lost", 1.0))
     assert (picture(board).state, picture(board).problem, picture(board).links) == ("offline", "link lost", 0)

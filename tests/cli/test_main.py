@@ -15,7 +15,8 @@ JOIN = "portway://abc." + "S3cret" * 7 + "@example.org:4443"
 def test_help_names_every_command_with_its_line() -> None:
     out = subprocess.run([sys.executable, "-m", "portway", "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
 
-    assert [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()] == list(COMMANDS)
+    listed = out.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in listed.splitlines()] == list(COMMANDS)
 
 
 def test_help_and_version_import_no_room() -> None:
@@ -38,12 +39,19 @@ def test_every_command_is_there_and_explains_itself(name: str, portway: Portway)
 
     assert done.exit_code == 0
     assert done.stdout.startswith(f"Usage: portway {name}")
+    assert f"Examples:\n    portway {name}" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["create", "list", "revoke"])
+def test_every_command_for_tokens_has_examples(name: str, portway: Portway) -> None:
+    assert f"Examples:\n    portway token {name}" in portway("token", name, "--help").stdout
 
 
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
         (("nope",), "No such command 'nope'"),
+        (("htttp", "3000"), "No such command 'htttp'. Did you mean 'http'?"),
         (("http",), "Missing argument 'TARGET'"),
         (("http", "3000", "--colour"), "No such option"),
         (("tcp", "22", "--port", "70000"), "70000 is not in the range"),

@@ -24,11 +24,17 @@ from portway.session.claims import Claims, Wish
 Tell = Callable[[AgentEvent], None]
 
 
-async def run(settings: AgentSettings, *, on_event: Tell, stop: asyncio.Event | None = None) -> int:
+async def run(
+    settings: AgentSettings,
+    *,
+    on_event: Tell,
+    stop: asyncio.Event | None = None,
+    watch: Callable[[Callable[[], dict[int, tuple[int, int]]]], None] | None = None,
+) -> int:
     """Offer the tunnels until `stop` is set or this is cancelled, and return the exit code: 0, or 3 when refused.
 
     A lost server is dialled again, for ever; every step is told to `on_event`, which must not block. However it ends,
-    the server is told good-bye, within a second.
+    the server is told good-bye, within a second. `watch` gets a function that returns the bytes of running connections.
 
     Raises:
         ConfigError: the settings cannot work, or the data directory cannot be used.
@@ -36,13 +42,16 @@ async def run(settings: AgentSettings, *, on_event: Tell, stop: asyncio.Event | 
     reactor = Reactor(asyncio.get_running_loop())
     try:
         claims = Claims([_wish(tunnel) for tunnel in settings.tunnels])
+        origins = Origins(reactor, claims, on_event)
+        if watch is not None:
+            watch(origins.moved)
         needs = SessionNeeds(
             reactor=reactor,
             settings=settings,
             tls=tls_of(settings),
             identity=ensure_identity(settings.data_dir, settings.join.token_id, secrets.token_bytes),
             claims=claims,
-            origins=Origins(reactor, claims, on_event),
+            origins=origins,
             on_event=on_event,
             host_check=HostCheck(rewritten=any(tunnel.rewrite is not None for tunnel in settings.tunnels)),
             random_bytes=secrets.token_bytes,

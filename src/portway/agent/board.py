@@ -1,7 +1,7 @@
 """Remembers how an agent is, from its events, for `portway status`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, assert_never
 
 import msgspec
@@ -33,7 +33,7 @@ class TunnelStatus(msgspec.Struct):
     requests: int = 0
     relays: int = 0
     bytes_in: int = 0
-    """From visitors, over finished relays."""
+    """From visitors."""
     bytes_out: int = 0
 
 
@@ -68,14 +68,20 @@ class AgentBoard:
     def __init__(self, server: str, clock: Callable[[], float]) -> None:
         """`server` is the address to dial, `clock` is `clock.wall`."""
         self._clock = clock
+        self.moved: Callable[[], Mapping[int, tuple[int, int]]] = dict
+        """Bytes of running connections by tunnel id (`Origins.moved`), while there are any."""
         self._tunnels: dict[int, TunnelStatus] = {}
         self._before: dict[tuple[str, str], TunnelStatus] = {}
         self._status = AgentStatus(os.getpid(), __version__, "connecting", clock(), server, tunnels=[])
 
     def document(self) -> bytes:
         """Return the picture as JSON."""
-        self._status.tunnels = list(self._tunnels.values())
+        self._status.tunnels = [self._with_running(number, tunnel) for number, tunnel in self._tunnels.items()]
         return msgspec.json.encode(self._status)
+
+    def _with_running(self, number: int, tunnel: TunnelStatus) -> TunnelStatus:
+        there, back = self.moved().get(number, (0, 0))
+        return msgspec.structs.replace(tunnel, bytes_in=tunnel.bytes_in + there, bytes_out=tunnel.bytes_out + back)
 
     def __call__(self, event: AgentEvent) -> None:
         """Take one event in."""
@@ -123,7 +129,7 @@ class AgentBoard:
 
     def _relay_done(self, event: RelayDone) -> None:
         tunnel = self._tunnels.get(event.tunnel)
-        if tunnel is not None and event.kind == "tcp":
-            tunnel.relays += 1
+        if tunnel is not None:
+            tunnel.relays += event.kind == "tcp"  # of http, requests are counted
             tunnel.bytes_in += event.bytes_in
             tunnel.bytes_out += event.bytes_out

@@ -1,5 +1,6 @@
 """Tells a person or a program what an agent does: the public URL first, then one line for each request or relay."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -48,6 +49,8 @@ class Console:
     notes_style: Style
     interactive: bool
     """True on a terminal: URLs come with a sentence around them, requests with aligned columns."""
+    log_time: Callable[[], float] | None = None
+    """Seconds since 1970, to begin each request and relay with the time of day; None to leave it out."""
     _told: set[str] = field(default_factory=set)
     """URLs told already: a reconnect says them again, a person needs them once."""
 
@@ -59,10 +62,10 @@ class Console:
             case TunnelUp():
                 self._tunnel_up(event)
             case RequestDone():
-                self.out(self._request(event))
+                self.out(self._timed(self._request(event)))
             case RelayDone():
                 if event.kind == "tcp":  # of http a person reads the requests
-                    self.out(self._relay(event))
+                    self.out(self._timed(self._relay(event)))
             case Missed(count):
                 self.out(self.style.dim(f"... {count} more, faster than they could be told"))
             case Connecting(address):
@@ -82,6 +85,11 @@ class Console:
                 )
             case _:
                 assert_never(event)
+
+    def _timed(self, line: str) -> str:
+        if self.log_time is None:
+            return line
+        return f"{time.strftime('%H:%M:%S', time.localtime(self.log_time()))}  {line}"
 
     def _note(self, text: str) -> None:
         self.notes(f"portway: {text}")

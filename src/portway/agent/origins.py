@@ -60,6 +60,16 @@ class Origins:
         request = wish.subject
         return Reach(self.reactor, self._resolver, request.target, self._contexts[request], on_reached)
 
+    def moved(self) -> dict[int, tuple[int, int]]:
+        """Return the bytes of running connections by tunnel id: from visitors, to visitors."""
+        found: dict[int, tuple[int, int]] = {}
+        for visit in self.visits:
+            if visit.relay is not None:
+                tally = visit.relay.tally
+                there, back = found.get(visit.tunnel_id, (0, 0))
+                found[visit.tunnel_id] = there + tally.forward.total_bytes, back + tally.backward.total_bytes
+        return found
+
     def claims_answered(self) -> None:
         """Look again at the streams that came before the answer to a claim was heard."""
         early, self._early = self._early, {}
@@ -110,12 +120,14 @@ class Origins:
 class _Visit:
     """One stream: on its way to the origin, then relayed."""
 
-    __slots__ = ("_channel", "_origin", "_origins", "_reach", "_started_at", "_tunnel_id", "_unique_id", "_wish")
+    __slots__ = ("_channel", "_origin", "_origins", "_reach", "_started_at", "_unique_id", "_wish", "relay", "tunnel_id")
 
     def __init__(self, origins: Origins, wish: TunnelWish, tunnel_id: int, unique_id: bytes, channel: Channel) -> None:
         self._origins = origins
         self._wish = wish
-        self._tunnel_id = tunnel_id
+        self.tunnel_id = tunnel_id
+        self.relay: Relay | None = None
+        """While it runs."""
         self._unique_id = unique_id
         self._channel = channel
         self._started_at = origins.reactor.now
@@ -157,12 +169,14 @@ class _Visit:
         self._origin = None
         channel.on_writable = channel.on_broken = nothing
         if answer(channel, StreamStatus.CONNECTED):
-            Relay(origins.reactor, channel, origin, self._done, origins.scopes[self._wish.subject]).start()
+            self.relay = Relay(origins.reactor, channel, origin, self._done, origins.scopes[self._wish.subject])
+            self.relay.start()
         else:
             origins.visits.discard(self)
             origin.abort()
 
     def _done(self, relay: Relay) -> None:
+        self.relay = None
         self._origins.visits.discard(self)
         tally = relay.tally
         self._tell(how_it_ended(tally), tally)
@@ -172,7 +186,7 @@ class _Visit:
         there, back = (tally.forward, tally.backward) if tally is not None else (None, None)
         bytes_in, bytes_out = (flow.total_bytes if flow is not None else 0 for flow in (there, back))
         relay_id, kind = self._unique_id.hex(), self._wish.kind
-        self._origins.on_event(RelayDone(self._tunnel_id, bytes_in, bytes_out, seconds, reason, relay_id, there, back, kind))
+        self._origins.on_event(RelayDone(self.tunnel_id, bytes_in, bytes_out, seconds, reason, relay_id, there, back, kind))
 
 
 def how_it_ended(tally: Tally) -> str:

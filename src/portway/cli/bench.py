@@ -7,6 +7,7 @@ import click
 
 from portway.agent.settings import AgentSettings
 from portway.agent.speed.course import SpeedWishes
+from portway.cli.examples import examples
 from portway.cli.expose import ca_option, links_option, plaintext_option
 from portway.cli.options import agent_options, output_options
 from portway.errors import ConfigError
@@ -15,7 +16,13 @@ STOPPED_EARLY = 1
 """A test that was stopped has not done what it was asked for."""
 
 
-@click.command("bench")
+EXAMPLES = examples(
+    ("portway bench", "measure the network path to the server, for half a minute"),
+    ("portway bench --seconds 2 --streams 32 --json", "shorter, with more streams, for programs"),
+)
+
+
+@click.command("bench", epilog=EXAMPLES)
 @click.option(
     "--seconds",
     metavar="S",

@@ -4,13 +4,16 @@ import os
 
 import click
 
+from portway.cli.examples import examples
 from portway.cli.options import json_option, settings_options
 from portway.config.sources import load_settings
 from portway.demo.settings import DemoSettings
 from portway.errors import ConfigError
 
+EXAMPLES = examples(("portway demo", "prints a URL to open in a browser"))
 
-@click.command("demo")
+
+@click.command("demo", epilog=EXAMPLES)
 @settings_options(DemoSettings)
 @json_option("One event a line on stdout, as JSON: demo_up with the URL, then what the agent tells.")
 def demo(as_json: bool, **flags: object) -> None:

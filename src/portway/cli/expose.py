@@ -1,6 +1,7 @@
 """`portway http` and `portway tcp`: one tunnel to one local service, until it is stopped."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -8,6 +9,7 @@ import click
 
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.agent.target import parse_target
+from portway.cli.examples import examples
 from portway.cli.limits import limits_options, read_limits
 from portway.cli.options import agent_options, output_options
 from portway.cli.rewriting import read_rewriting, rewriting_options
@@ -37,6 +39,9 @@ ca_option = click.option(
 )
 
 
+log_time_option = click.option(
+    "--log-time", is_flag=True, envvar="PORTWAY_LOG_TIME", show_envvar=True, help="Begin each request or connection with the time of day."
+)
 links_option = click.option(
     "--max-links",
     metavar="N",
@@ -76,11 +81,26 @@ class _Options(_Limits, _Rewriting):
     ca_file: Path | None
     join_file: Path | None
     data: Path | None
+    log_time: bool
     as_json: bool
     log_level: str
 
 
-@click.command("http")
+HTTP_EXAMPLES = examples(
+    ("portway http 3000", "a random name for the service on port 3000"),
+    ("portway http 3000 --name app", "http://app.DOMAIN, the same name at each start"),
+    ("portway http 5173 --host-header rewrite", "for a development server that checks the Host field"),
+    ("portway http https://intranet:8443 --host intra.example.org", "another machine's HTTPS service, under a whole host name"),
+    ("portway http unix:/run/app.sock --json", "a unix socket; one event a line for programs"),
+)
+TCP_EXAMPLES = examples(
+    ("portway tcp 22", "reach this machine's SSH through a free public port"),
+    ("portway tcp db.internal:5432 --port 20432", "a database in this network, through a fixed port"),
+    ("portway tcp 25565 --max-rate 1mb --idle-timeout 10m", "a game server, with limits for each connection"),
+)
+
+
+@click.command("http", epilog=HTTP_EXAMPLES)
 @click.argument("target", metavar="TARGET")
 @click.option("--name", metavar="NAME", default="", envvar="PORTWAY_NAME", show_envvar=True, help="Name below the server's domain.")
 @click.option("--host", metavar="HOST", default="", envvar="PORTWAY_HOST", show_envvar=True, help="A whole host name instead.")
@@ -91,6 +111,7 @@ class _Options(_Limits, _Rewriting):
 @links_option
 @ca_option
 @agent_options
+@log_time_option
 @output_options
 def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Options]) -> int:
     """Show a local web service: TARGET is 3000, host:port, https://host:port or unix:/path.
@@ -113,7 +134,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
     return _expose(request, **rest)
 
 
-@click.command("tcp")
+@click.command("tcp", epilog=TCP_EXAMPLES)
 @click.argument("target", metavar="TARGET")
 @click.option(
     "--port",
@@ -130,6 +151,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
 @links_option
 @ca_option
 @agent_options
+@log_time_option
 @output_options
 def tcp(target: str, port: int | None, takeover: bool, **rest: Unpack[_Options]) -> int:
     """Show any local service that speaks TCP: TARGET is 5432, host:port or unix:/path.
@@ -161,10 +183,10 @@ def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
         links_max=options["max_links"],
         ca_file=ca_file,
     )
-    return _run(settings, options["as_json"], options["log_level"])
+    return _run(settings, options["as_json"], options["log_level"], log_time=options["log_time"])
 
 
-def _run(settings: AgentSettings, as_json: bool, log_level: str) -> int:
+def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bool) -> int:
     from portway.agent.app import run
     from portway.agent.board import AgentBoard
     from portway.agent.console import Console, Tell, json_console
@@ -178,11 +200,16 @@ def _run(settings: AgentSettings, as_json: bool, log_level: str) -> int:
         if as_json:
             console = json_console(ways.out.write, wall)
         else:
-            console = Console(ways.out.write, ways.err.write, Style.of(STDOUT), Style.of(STDERR), is_terminal(STDOUT))
+            console = Console(
+                ways.out.write, ways.err.write, Style.of(STDOUT), Style.of(STDERR), is_terminal(STDOUT), log_time=wall if log_time else None
+            )
         board = AgentBoard(f"{settings.join.host}:{settings.join.port}", wall)
 
         def on_event(event: AgentEvent) -> None:
             board(event)
             console(event)
 
-        return run_until_stopped(lambda: with_status("agent", board.document, lambda: run(settings, on_event=on_event)))
+        def watch(moved: Callable[[], dict[int, tuple[int, int]]]) -> None:
+            board.moved = moved
+
+        return run_until_stopped(lambda: with_status("agent", board.document, lambda: run(settings, on_event=on_event, watch=watch)))

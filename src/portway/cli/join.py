@@ -6,10 +6,17 @@ from pathlib import Path
 
 import click
 
+from portway.cli.examples import examples
 from portway.cli.options import agent_options
 
+EXAMPLES = examples(
+    ("portway join", "asks for the join string, without showing it"),
+    ("portway join < join.txt", "reads it from a file"),
+    ("ssh server portway token create laptop | portway join", "makes a token on the server and keeps it here"),
+)
 
-@click.command("join")
+
+@click.command("join", epilog=EXAMPLES)
 @click.argument("pasted", nargs=-1, metavar="")
 @agent_options
 def join(pasted: tuple[str, ...], join_file: Path | None, data: Path | None) -> None:

@@ -1,6 +1,8 @@
 """The command `portway`: finds the subcommand, and turns errors into words and exit codes."""
 
+import difflib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -8,6 +10,7 @@ from typing import NoReturn
 import click
 
 from portway import __version__
+from portway.cli.examples import examples
 from portway.errors import PortwayError
 
 COMMANDS = {
@@ -37,13 +40,30 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that `args` begin with; an unknown one is told with the closest name."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS:
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+EXAMPLES = examples(
+    ("portway http 3000", "expose the web service on port 3000 of this machine"),
+    ("portway tcp 22 --port 20022", "reach this machine's SSH through public port 20022"),
+    ("portway server --domain tunnel.example.org", "run a server"),
+    ("portway COMMAND --help", "options and examples of a command"),
+)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXAMPLES)
 @click.version_option(__version__, prog_name="portway", message="%(prog)s %(version)s")
 def portway() -> None:
     """Publish a local service through a server of your own.
@@ -54,6 +74,11 @@ def portway() -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Errors are told on stderr, without secrets."""
+    if any(name.startswith("PORTWAY_") for name in os.environ):
+        from portway.cli.environment import unknown_variables
+
+        for warning in unknown_variables(os.environ):
+            _tell(warning)
     return ending(lambda: portway.main(args, prog_name="portway", standalone_mode=False))
 
 

@@ -45,13 +45,22 @@ class Voices:
 def voices(*, as_json: bool, log_level: str) -> Iterator[Voices]:
     """Open stdout for the console and stderr for logs, and write what waits at the end."""
     dropped = _json_left_out if as_json else _left_out
-    both = Voices(LineWriter(STDOUT, dropped_line=dropped), LineWriter(STDERR))
+    out = LineWriter(STDOUT, dropped_line=dropped)
+    both = Voices(out, out if _same_terminal() else LineWriter(STDERR))
     try:
         with LogSink(both.err, log_level, form="json" if as_json else "human"):
             yield both
     finally:
         both.out.close()
         both.err.close()
+
+
+def _same_terminal() -> bool:
+    """Return whether both go to one screen, where a person expects them in the order in which they were written."""
+    try:
+        return os.isatty(STDOUT) and os.ttyname(STDOUT) == os.ttyname(STDERR)
+    except OSError:
+        return False
 
 
 def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
@@ -110,8 +119,10 @@ async def _stoppable(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
     async with asyncio.TaskGroup() as group:
         task = group.create_task(work(), name="command")
 
-        def stop() -> None:
+        def stop(number: int) -> None:
             nonlocal stopping
+            if number == signal.SIGINT and os.isatty(STDERR):
+                os.write(STDERR, b"\n")  # the terminal has shown ^C: what follows, and the prompt, get a line of their own
             if stopping:
                 _end_now()
             stopping = True
@@ -120,7 +131,7 @@ async def _stoppable(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants it ignored
-                loop.add_signal_handler(number, stop)
+                loop.add_signal_handler(number, stop, number)
     if task.cancelled():
         return 0
     return task.result()

@@ -5,11 +5,19 @@ from pathlib import Path
 
 import click
 
+from portway.cli.examples import examples
 from portway.cli.options import config_option, output_options, settings_options
 from portway.server.settings import ServerSettings
 
+EXAMPLES = examples(
+    ("portway server", "a server for this machine alone, to try it"),
+    ("portway server --domain tunnel.example.org", "public, at port 80, and 4443 for agents"),
+    ("portway server --domain tunnel.example.org --http 127.0.0.1:8080 --trusted-proxies 127.0.0.1", "behind nginx or Caddy"),
+    ("portway server --config /etc/portway/portway.toml --workers 4", "settings from a file, four processes"),
+)
 
-@click.command("server")
+
+@click.command("server", epilog=EXAMPLES)
 @config_option
 @settings_options(ServerSettings)
 @output_options

@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from portway.agent.board import AgentStatus
+from portway.cli.examples import examples
 from portway.cli.options import json_option
 from portway.errors import PortwayError, UnavailableError
 from portway.server.board import ServerStatus
@@ -13,7 +14,14 @@ from portway.server.board import ServerStatus
 Status = AgentStatus | ServerStatus
 
 
-@click.command("status")
+EXAMPLES = examples(
+    ("portway status", "every server and agent of yours on this machine"),
+    ("portway status --json", "the same for programs"),
+    ("sudo -u portway portway status", "the server that runs as the user portway"),
+)
+
+
+@click.command("status", epilog=EXAMPLES)
 @json_option("A JSON array on stdout, one object for each program.")
 def status(as_json: bool) -> int:
     """Tell what of Portway runs here for you, and how it is. Exit code 1 when a program does not answer."""
@@ -24,12 +32,22 @@ def status(as_json: bool) -> int:
     if as_json:
         click.echo(msgspec.json.encode(found))
     elif not found and not silent:
-        click.echo("Nothing of Portway runs here for you.")
+        click.echo("No Portway program of yours runs on this machine.")
     else:
         click.echo("\n".join(line for one in found for line in _lines(one, wall())))
+    if not as_json:
+        _name_others()
     for complaint in silent:
         click.echo(f"portway: {complaint}", err=True)
     return 1 if silent else 0
+
+
+def _name_others() -> None:
+    from portway.cli.others import programs_of_others
+
+    others = [f"{command} {pid} of user {user}" for pid, user, command in programs_of_others()]
+    if others:
+        click.echo(f"Not shown: {', '.join(others)}. Run `portway status` as that user.", err=True)
 
 
 def _ask_all(folder: Path) -> tuple[list[Status], list[PortwayError]]:
@@ -88,7 +106,9 @@ def _agent_lines(one: AgentStatus, now: float) -> list[str]:
     for tunnel in one.tunnels:
         said = [format_count(tunnel.requests, "request")] if tunnel.requests else []
         if tunnel.relays:
-            said.append(f"{format_count(tunnel.relays, 'relay')}, {format_size(tunnel.bytes_in)} in, {format_size(tunnel.bytes_out)} out")
+            said.append(format_count(tunnel.relays, "relay"))
+        if tunnel.bytes_in or tunnel.bytes_out:
+            said.append(f"{format_size(tunnel.bytes_in)} in, {format_size(tunnel.bytes_out)} out")
         rows.append((escape(tunnel.url), escape(tunnel.target), ", ".join(said) or "no visitors yet"))
     return lines + table(rows, indent="  ")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from portway.cli.examples import examples
 from portway.cli.limits import in_words, limits_options, read_limits
 from portway.cli.options import config_option, json_option, settings_options
 from portway.config.values import PortRange
@@ -21,12 +22,26 @@ if TYPE_CHECKING:
     from portway.server.store import Store
 
 
-@click.group("token")
+GROUP_EXAMPLES = examples(
+    ("portway token create laptop", "a token for any name and port"),
+    ("portway token list", "tokens with their grants"),
+    ("portway token revoke laptop", "ends its sessions within a second"),
+)
+CREATE_EXAMPLES = examples(
+    ("portway token create laptop --out laptop.join", "the join string in a file of mode 0600"),
+    ("portway token create ci --hosts 'ci-*' --protocols http --expires 30d", "for names that begin with ci-, for a month"),
+    ("portway token create guest --bandwidth 5mb --max-tunnels 2", "with limits"),
+)
+LIST_EXAMPLES = examples(("portway token list --json", "for programs"))
+REVOKE_EXAMPLES = examples(("portway token revoke laptop", "by name or by id"))
+
+
+@click.group("token", epilog=GROUP_EXAMPLES)
 def token() -> None:
     """Decide who may join this server."""
 
 
-@token.command("create")
+@token.command("create", epilog=CREATE_EXAMPLES)
 @click.argument("name")
 @click.option(
     "--hosts", metavar="PATTERNS", multiple=True, help="Names it may use: app, dev-*, *.example.org.  [default: any below the domain]"
@@ -95,7 +110,7 @@ def create(
     click.echo(f"Token {name}: {_allowed(grants)}.{where} On the agent's machine: portway join", err=True)
 
 
-@token.command("list")
+@token.command("list", epilog=LIST_EXAMPLES)
 @settings_options(ServerSettings, "data")
 @config_option
 @json_option("A JSON array on stdout.")
@@ -124,7 +139,7 @@ def list_tokens(config: Path | None, as_json: bool, **flags: object) -> None:
     click.echo("\n".join(table(rows)))
 
 
-@token.command("revoke")
+@token.command("revoke", epilog=REVOKE_EXAMPLES)
 @click.argument("name")
 @settings_options(ServerSettings, "data")
 @config_option

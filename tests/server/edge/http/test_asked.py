@@ -27,7 +27,7 @@ def outcome(understand: Callable[[bytes], Asked], head: bytes) -> object:
 
 def test_what_follows_from_a_head() -> None:
     asked = AskedBefore().understand(b"DELETE /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")
-    assert (asked.method, asked.path, asked.bodyless, asked.repeatable, asked.shareable) == ("DELETE", "/a", False, False, False)
+    assert (asked.method, asked.path, asked.bodyless, asked.repeatable, asked.shareable) == ("DELETE", "/a?b", False, False, False)
     assert asked.take_lines() == b"DELETE /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nConnection: close\r\n"
 
 

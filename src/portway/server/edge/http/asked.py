@@ -8,6 +8,7 @@ from portway.protocol.http1.authentication import authenticates_connection
 from portway.protocol.http1.field_rules import STRANGERS, FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.framing import NO_BODY
+from portway.protocol.http1.query_mask import mask_query
 from portway.protocol.http1.request import RequestHead, is_origin_form, parse_request_head
 from portway.protocol.http1.serialise import CLOSE_LINE, request_lines
 from portway.server.edge.http.policy import is_repeatable, is_shareable
@@ -56,7 +57,7 @@ class Asked(NamedTuple):
     request: RequestHead
     """Without `fields`, which `lines` say again."""
     path: str
-    """For people: without query, and not longer than they read."""
+    """For people: with values in the query masked that may be secrets, and not longer than they read."""
     short_lines: bytes
     """The head for the origin, without the lines that the edge adds and without its end; empty if there is a `long` one."""
     method: str
@@ -108,7 +109,10 @@ def _lines_of(request: RequestHead) -> bytes:
 
 
 def _path(target: bytes) -> str:
-    return target.partition(b"?")[0][:PATH_SHOWN_BYTES].decode("ascii")
+    if b"?" in target:
+        path, _, query = target.partition(b"?")
+        target = path + b"?" + mask_query(query[:PATH_SHOWN_BYTES])
+    return target[:PATH_SHOWN_BYTES].decode("ascii")
 
 
 class AskedBefore:

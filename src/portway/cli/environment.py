@@ -1,0 +1,47 @@
+"""Warns of PORTWAY_ variables that no command reads: a misspelled one would be ignored without a word."""
+
+import difflib
+from collections.abc import Mapping
+
+PREFIX = "PORTWAY_"
+INTERNAL = frozenset({"PORTWAY_ENGINE", "PORTWAY_HYPOTHESIS", "PORTWAY_INSPECT", "PORTWAY_JOIN", "PORTWAY_OFFLINE"})
+"""Read elsewhere than by an option: the engine, the tests, the agent's join string."""
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return one warning for each variable that begins with PORTWAY_ and means nothing."""
+    given = [name for name in environ if name.startswith(PREFIX) and name not in INTERNAL]
+    if not given:
+        return []
+    known = known_variables()
+    warnings = []
+    for name in sorted(given):
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            warnings.append(f"unknown environment variable {name} is ignored{hint}")
+    return warnings
+
+
+def known_variables() -> frozenset[str]:
+    """Return every variable that an option of any command reads. Imports all commands."""
+    import click
+
+    from portway.cli.main import COMMANDS, portway
+    from portway.config.fields import settings_of
+    from portway.demo.settings import DemoSettings
+    from portway.server.settings import ServerSettings
+
+    found = set(INTERNAL)
+    for room in (ServerSettings, DemoSettings):
+        found |= {setting.variable for setting in settings_of(room).values()}
+    context = click.Context(portway)
+    waiting = [portway.get_command(context, name) for name in COMMANDS]
+    while waiting:
+        command = waiting.pop()
+        if isinstance(command, click.Group):
+            waiting += command.commands.values()
+        for parameter in command.params if command is not None else ():
+            envvar = parameter.envvar
+            found |= {envvar} if isinstance(envvar, str) else set(envvar or ())
+    return frozenset(found)
