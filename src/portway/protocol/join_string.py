@@ -14,7 +14,7 @@ from portway.protocol.names import normalise_host
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}")
 _SECRET = re.compile(r"[A-Za-z0-9_\-]{22,128}")  # 22 base64url characters are 128 bits; ours are 43 for 256
 _SHAPE = re.compile(
-    r"portway://(?P<id>[^.@/?]+)\.(?P<secret>[^@/?]+)@(?P<host>\[[^\]]+\]|[^:/?]+):(?P<port>[0-9]{1,5})/?(?:\?(?P<options>.*))?"
+    r"portway://(?P<id>[^.@/?]+)\.(?P<secret>[^@/?]+)@(?P<host>\[[^\]@]+\]|[^:/?@]+):(?P<port>[0-9]{1,5})/?(?:\?(?P<options>.*))?"
 )
 _PIN = re.compile(r"pin=sha256:(?P<hex>[0-9A-Fa-f]{64})")
 _EXPECTED = "expected portway://ID.SECRET@HOST:PORT?pin=sha256:HEX, as `portway token create` prints it"
