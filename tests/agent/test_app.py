@@ -1,7 +1,10 @@
 """Agent and server put together, over real sockets and in one loop: what goes through, and how each end takes losses."""
 
 import asyncio
+import shutil
+import sqlite3
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,10 @@ from portway.agent.settings import AgentSettings
 from portway.config.values import ListenAddress, PortRange
 from portway.errors import ConfigError, RefusedError
 from portway.protocol.join_string import JoinString
-from portway.server.events import LeaseDown, SessionDown, SessionUp
+from portway.server.data_directory import STATE_FILE, open_state
+from portway.server.events import LeaseDown, LoginRefused, SessionDown, SessionUp
+from portway.server.settings import ServerSettings
+from portway.server.store import FILE
 from tests.kit.certificates import Identity
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, echo, pour, pour_and_die, swallow_and_tell
@@ -212,6 +218,77 @@ def test_a_replaced_agent_ends_with_3_and_does_not_come_back(tmp_path: Path) -> 
                 assert first.events.of(Refused)[0].code == "replaced"
 
     play(tmp_path, scene)
+
+
+def test_an_agent_that_was_online_outlives_a_server_without_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database of tokens was lost, and somebody began anew; hours later a backup is found."""
+    monkeypatch.setattr("portway.agent.retrying.REFUSED_S", 0.2)
+    data = tmp_path / "server"
+    places = {"agents": ListenAddress("127.0.0.1", free_port()), "http": ListenAddress("127.0.0.1", free_port())}
+
+    async def scene() -> None:
+        async with running_server(tmp_path, **places) as server:
+            agent = await stack.enter_async_context(running_agent(tmp_path, server.token(), http_tunnel(origin.port, name="app")))
+            await agent.events.wait(TunnelUp)
+        for name in (FILE, STATE_FILE):
+            shutil.copy(data / name, tmp_path / f"saved-{name}")
+            (data / name).unlink()
+        open_state(ServerSettings(data=data), init=True).store.close()
+        async with running_server(tmp_path, **places) as server:
+            await server.events.wait(LoginRefused, 2)
+            assert not agent.task.done()
+            assert any("the server does not accept this token (bad_credentials)" in offline.reason for offline in agent.events.of(Offline))
+        for name in (FILE, STATE_FILE):
+            shutil.copy(tmp_path / f"saved-{name}", data / name)
+        async with running_server(tmp_path, **places) as server:
+            await agent.events.wait(TunnelUp, 2)
+            assert (await get(server, "app.localhost")).startswith(b"HTTP/1.1 200")
+            await stack.aclose()
+
+    stack = AsyncExitStack()
+    with HttpOrigin() as origin:
+        asyncio.run(scene())
+
+
+def test_a_session_whose_token_is_not_in_the_database_any_more_ends_and_comes_back_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portway.agent.retrying.REFUSED_S", 0.2)
+
+    async def scene(server: RunningServer) -> None:
+        async with running_agent(tmp_path, server.token(), http_tunnel(80, name="app")) as agent:
+            await agent.events.wait(TunnelUp)
+            db = sqlite3.connect(server.settings.data / FILE, isolation_level=None)
+            row = db.execute("SELECT * FROM tokens").fetchone()
+            db.execute("DELETE FROM tokens")
+            await server.events.wait(LoginRefused)
+            assert not agent.task.done()
+            db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            db.close()
+            await agent.events.wait(TunnelUp, 2)
+            assert agent.events.of(Refused) == []
+
+    play(tmp_path, scene)
+
+
+def test_a_name_that_an_operator_reserved_meanwhile_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portway.agent.retrying.REFUSED_S", 0.2)
+    agents = ListenAddress("127.0.0.1", free_port())
+
+    async def scene() -> None:
+        async with running_server(tmp_path, agents=agents) as server:
+            agent = await stack.enter_async_context(running_agent(tmp_path, server.token(), http_tunnel(80, name="app")))
+            await agent.events.wait(TunnelUp)
+        async with running_server(tmp_path, agents=agents, advertise=ListenAddress("app.localhost", 1)) as server:
+            await server.events.wait(SessionDown, 2)
+            assert not agent.task.done()
+            assert any("(reserved_name)" in offline.reason for offline in agent.events.of(Offline))
+        async with running_server(tmp_path, agents=agents) as server:
+            await agent.events.wait(TunnelUp, 2)
+            await stack.aclose()
+
+    stack = AsyncExitStack()
+    asyncio.run(scene())
 
 
 def test_two_agents_of_one_machine_live_side_by_side(tmp_path: Path) -> None:

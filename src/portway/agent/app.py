@@ -8,17 +8,16 @@ from collections.abc import Callable
 from portway.agent.connect import AgentSession
 from portway.agent.events import AgentEvent, Connecting, Notice, Offline, Refused
 from portway.agent.host_check import HostCheck
-from portway.agent.identity import ensure_identity
+from portway.agent.identity import find_identity
 from portway.agent.limits import split_policy
 from portway.agent.listening import is_listening
 from portway.agent.needs import SessionNeeds
 from portway.agent.origins import Origins
+from portway.agent.retrying import Retrying
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, PeerError, RefusedError, UnavailableError
-from portway.links.backoff import Backoff
 from portway.links.tls import AgentTls, agent_tls
-from portway.protocol.control import codes
 from portway.session.claims import Claims, Wish
 
 Tell = Callable[[AgentEvent], None]
@@ -49,7 +48,7 @@ async def run(
             reactor=reactor,
             settings=settings,
             tls=tls_of(settings),
-            identity=ensure_identity(settings.data_dir, settings.join.token_id, secrets.token_bytes),
+            identity=find_identity(settings.data_dir, settings.join, secrets.token_bytes),
             claims=claims,
             origins=origins,
             on_event=on_event,
@@ -90,25 +89,21 @@ async def _session_after_session(needs: SessionNeeds) -> RefusedError:
     """Keep a session with the server; return only when it refuses."""
     join = needs.settings.join
     address = f"[{join.host}]:{join.port}" if ":" in join.host else f"{join.host}:{join.port}"
-    backoff = Backoff(random.random)
-    been_online = False
+    retrying = Retrying(random.random)
     while True:
         needs.on_event(Connecting(address))
-        session = AgentSession(needs)
+        session, refusal = AgentSession(needs), ""
         try:
             await session.run()
         except RefusedError as refused:
-            if not (refused.code == codes.WRONG_CERTIFICATE and been_online):
+            if retrying.is_final(refused.code, lived_s=session.lived_s, had_tunnels=needs.claims.any_was_granted):
                 return refused
-            reason = str(refused)  # it was the right server once: a certificate that ran out is renewed, perhaps tonight
+            reason, refusal = str(refused), refused.code
         except (UnavailableError, PeerError) as gone:
             reason = str(gone)
         else:
             reason = "the session ended"
-        if session.lived_s:
-            been_online = True
-            backoff.lived(session.lived_s)
-        delay_s = backoff.next_delay_s()
+        delay_s = retrying.delay_s(lived_s=session.lived_s, refusal=refusal)
         needs.on_event(Offline(reason, delay_s))
         await asyncio.sleep(delay_s)
 

@@ -12,6 +12,7 @@ from portway.agent.link_keeper import LinkKeeper
 from portway.agent.needs import SessionNeeds
 from portway.engine.timers import Timer
 from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
+from portway.protocol.control import codes
 from portway.protocol.control.messages import (
     Activity,
     BadMessageError,
@@ -256,9 +257,10 @@ class AgentSession:
             error = error_of(message)
             if not isinstance(error, RefusedError):
                 raise error
-            claims.drop(wish)
-            if not list(claims):
-                raise error
+            if not wish.was_granted or error.code in codes.FINAL:
+                claims.drop(wish)
+            if claims.hopeless:
+                raise error  # the next session asks again for what was not dropped
             self._needs.on_event(RefusedEvent(error.code, error.reason, error.next_step))
 
     def _hear_activity(self, activity: Activity) -> None:

@@ -38,8 +38,8 @@ class AgentSettings:
     join: JoinString
     """Server, token and secret; its `repr` masks the secret."""
     tunnels: tuple[TunnelRequest, ...]
-    data_dir: Path
-    """Where the agent keeps its identity for each token; made with mode 0700."""
+    data_dir: Path | None
+    """Where the agent keeps its identity for each token; made with mode 0700 when there is something to keep. None: nowhere."""
     plaintext_links: bool = False
     """Speak without TLS, on a network that is already private; the server must say so too."""
     links_max: int = 4

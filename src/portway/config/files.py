@@ -18,6 +18,10 @@ _LINK = "is a link; secrets are kept in real files only"
 _WRITABLE, _REACHABLE = 0o022, 0o077
 
 
+class NotWrittenError(ConfigError):
+    """A file cannot be written; some programs can do without."""
+
+
 def write_secret(path: Path, data: bytes, *, replace: bool, own_folder: bool = True) -> bool:
     """Write `data` to `path` with mode 0600, all or nothing, and on the disk before this returns.
 
@@ -25,10 +29,13 @@ def write_secret(path: Path, data: bytes, *, replace: bool, own_folder: bool = T
     our own is made where it is missing, and closed to others; any other one stays as it is.
 
     Raises:
-        ConfigError: the folder or the file cannot be written.
+        NotWrittenError: the folder or the file cannot be written.
     """
-    if own_folder:
-        private_dir(path.parent)
+    try:
+        if own_folder:
+            private_dir(path.parent)
+    except ConfigError as exc:
+        raise NotWrittenError(str(exc)) from exc
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         draft.unlink(missing_ok=True)  # left by a killed process whose id came round again
@@ -51,7 +58,7 @@ def write_secret(path: Path, data: bytes, *, replace: bool, own_folder: bool = T
             draft.unlink(missing_ok=True)
             _sync_dir(path.parent)
     except OSError as exc:
-        raise ConfigError(f"{path}: cannot be written: {exc.strerror}") from exc
+        raise NotWrittenError(f"{path}: cannot be written: {exc.strerror}") from exc
 
 
 def read_secret(path: Path, *, follow: bool = False) -> bytes | None:

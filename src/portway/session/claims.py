@@ -29,6 +29,8 @@ class Wish(Generic[W]):
     """The id of its claim within this session, 0 before it; the same when it is asked again, so that once is enough."""
     granted: Granted | None = None
     """The answer within this session; None before it and after the session was lost."""
+    was_granted: bool = False
+    """True once any session was granted it."""
 
     def claim(self) -> Claim:
         """Return the request for it, with the address that was granted before, if there was one."""
@@ -50,6 +52,7 @@ class Wish(Generic[W]):
         and meets it again after a reconnect must not take it back.
         """
         self.granted = granted
+        self.was_granted = True
         self.takeover = False
         if self.kind == "tcp":
             self.port = granted.port or self.port
@@ -118,6 +121,16 @@ class Claims(Generic[W]):
         for wish in self._wishes:
             wish.granted = None
             wish.request_id = 0
+
+    @property
+    def any_was_granted(self) -> bool:
+        """True once any session was granted one of those that are still wanted."""
+        return any(wish.was_granted for wish in self._wishes)
+
+    @property
+    def hopeless(self) -> bool:
+        """True when nothing is granted in this session, and no claim waits for its answer."""
+        return not self._exported and not self._asked
 
     def tunnel_ids(self) -> list[int]:
         """Return what is granted now, to release it."""

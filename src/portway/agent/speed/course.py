@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from portway.agent.app import tls_of
 from portway.agent.connect import AgentSession
 from portway.agent.events import AgentEvent, Online
-from portway.agent.identity import ensure_identity
+from portway.agent.identity import find_identity
 from portway.agent.needs import SessionNeeds
 from portway.agent.settings import AgentSettings
 from portway.agent.speed.asking import Asking
@@ -84,7 +84,7 @@ class _Course:
             reactor=reactor,
             settings=settings,
             tls=tls_of(settings),
-            identity=ensure_identity(settings.data_dir, settings.join.token_id, secrets.token_bytes),
+            identity=find_identity(settings.data_dir, settings.join, secrets.token_bytes),
             claims=Claims([]),
             origins=streams,
             on_event=self._hear,
