@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.joining import find_join, given_join, keep_join
+from portway.agent.joining import agent_folder, check_server_name, find_join, given_join, keep_join, kept_servers
 from portway.errors import ConfigError
 from portway.protocol.join_string import JoinString
 
@@ -59,3 +59,43 @@ def test_a_broken_one_is_named_by_its_source_and_never_repeated(text: str, tmp_p
     with pytest.raises(ConfigError, match=r"--join-file .*/f: this is no join string") as found:
         given_join(tmp_path / "f", {})
     assert SECRET not in str(found.value)
+
+
+def test_servers_have_names_and_a_wrong_one_is_told(tmp_path: Path) -> None:
+    keep_join(tmp_path, join("first"))
+    keep_join(tmp_path, join("second"), "office")
+
+    assert find_join(None, {}, tmp_path).host == "first"
+    assert find_join(None, {"PORTWAY_JOIN": str(join("environ"))}, tmp_path, "office").host == "second"
+    assert kept_servers(tmp_path) == ["office"]
+    with pytest.raises(ConfigError, match="no join string is kept under the name home; those that are kept have the names office"):
+        find_join(None, {}, tmp_path, "home")
+    for name in ("../x", "", "a" * 64, ".hidden", "a/b"):
+        with pytest.raises(ConfigError, match="--server: expected 1 to 63 letters"):
+            check_server_name(name)
+
+
+def test_a_flag_beats_the_environment_and_two_flags_are_one_too_many(tmp_path: Path) -> None:
+    keep_join(tmp_path, join("second"), "office")
+    file = tmp_path / "file"
+    file.touch(0o600)
+    file.write_text(str(join("filed")))
+
+    assert find_join(file, {"PORTWAY_SERVER": "office"}, tmp_path, "office").host == "filed"
+    assert find_join(file, {"PORTWAY_JOIN_FILE": str(file)}, tmp_path, "office").host == "second"
+    with pytest.raises(ConfigError, match="--server, --join-file: give one of them"):
+        find_join(file, {}, tmp_path, "office")
+
+
+def test_a_user_without_a_home_has_no_folder_and_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+
+    assert agent_folder(None) is None
+    assert agent_folder(tmp_path) == tmp_path
+    assert find_join(None, {"PORTWAY_JOIN": str(join("environ"))}, None).host == "environ"
+    with pytest.raises(ConfigError, match="no data directory where one could be kept; set PORTWAY_JOIN"):
+        find_join(None, {}, None)
+    monkeypatch.setenv("HOME", str(tmp_path / "new"))
+    assert agent_folder(None) == tmp_path / "new" / ".local" / "share" / "portway"
+    assert not (tmp_path / "new").exists()

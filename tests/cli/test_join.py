@@ -1,17 +1,25 @@
-"""`portway join`: takes the string from stdin, a prompt, a file or the environment, and keeps it."""
+"""`portway join`: takes the string from stdin, a prompt, a file or the environment, asks its server, and keeps it."""
 
 import os
 import pty
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from portway.agent.joining import find_join
+from portway.agent.joining import find_join, kept_join
+from portway.protocol.join_string import JoinString, parse
 from tests.cli.conftest import Portway
+from tests.kit.programs import Program
+from tests.kit.programs import portway as start
 
 JOIN = "portway://abc." + "S3cret" * 7 + "@example.org:4443"
+NOWHERE = JOIN.replace("example.org", "portway.invalid")
 
 
 @pytest.fixture
@@ -19,12 +27,50 @@ def data(home: Path) -> Path:
     return home / "XDG_DATA_HOME" / "portway"
 
 
-def test_what_comes_on_stdin_is_kept(portway: Portway, data: Path) -> None:
-    done = portway("join", input=f"{JOIN}\n")
+class Server:
+    """A running server and what its tokens' join strings are."""
+
+    def __init__(self, program: Program, folder: Path, portway: Portway) -> None:
+        self.folder = folder
+        self.http = program.expect(r"http visitors +(\S+)")[1]
+        program.expect("they dial")
+        self._portway = portway
+
+    def token(self, name: str = "laptop") -> JoinString:
+        return parse(self._portway("token", "create", name, "--data", str(self.folder)).stdout)
+
+    def revoke(self, name: str = "laptop") -> None:
+        assert self._portway("token", "revoke", name, "--data", str(self.folder)).exit_code == 0
+
+
+@contextmanager
+def running(home: Path, portway: Portway, name: str, *flags: str) -> Iterator[Server]:
+    """Run a server within the block."""
+    words = ("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", str(home / name), *flags)
+    with start(*words) as program:
+        yield Server(program, home / name, portway)
+
+
+@pytest.fixture
+def server(home: Path, portway: Portway) -> Iterator[Server]:
+    with running(home, portway, "server") as one:
+        yield one
+
+
+# Where it comes from.
+
+
+def test_what_comes_on_stdin_is_kept_and_what_the_server_says_is_told(portway: Portway, data: Path, server: Server) -> None:
+    join = server.token()
+    done = portway("join", input=f"{join}\n")
 
     assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr == f"Kept in {data / 'agent-join'}. Next: portway http 3000\n"
-    assert str(find_join(None, {}, data)) == JOIN
+    found, kept = done.stderr.splitlines()
+    assert found.startswith(f"Server 0.1.0 at 127.0.0.1:{join.port}")
+    assert found.endswith("accepts the token.")
+    assert kept == f"Kept in {data / 'agent-join'}. Next: portway http 3000"
+    assert find_join(None, {}, data) == join
+    assert [path.name for path in data.iterdir()] == ["agent-join"]
 
 
 def test_a_file_or_the_environment_does_as_well(portway: Portway, data: Path, home: Path) -> None:
@@ -32,9 +78,9 @@ def test_a_file_or_the_environment_does_as_well(portway: Portway, data: Path, ho
     file.touch(0o600)
     file.write_text(JOIN.replace("example", "filed"))
 
-    assert portway("join", "--join-file", str(file)).exit_code == 0
+    assert portway("join", "--offline", "--join-file", str(file)).exit_code == 0
     assert find_join(None, {}, data).host == "filed.org"
-    assert portway("join", env={"PORTWAY_JOIN": JOIN}).exit_code == 0
+    assert portway("join", "--offline", "--replace", env={"PORTWAY_JOIN": JOIN}).exit_code == 0
     assert find_join(None, {}, data).host == "example.org"
 
 
@@ -54,20 +100,171 @@ def test_on_the_command_line_it_is_refused_with_the_reason(portway: Portway, dat
     assert not data.exists()
 
 
-def test_at_a_terminal_it_asks_and_does_not_show_what_is_typed(home: Path, data: Path) -> None:
+def test_at_a_terminal_it_asks_shows_nothing_and_takes_all_lines(home: Path, data: Path) -> None:
+    pinned = f"{JOIN}?pin=sha256:{'ab' * 32}"
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "portway", "join"], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        [sys.executable, "-m", "portway", "join", "--offline"], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     ) as program:
         os.close(theirs)
         said = b""
         while b"not shown" not in said:
             said += os.read(ours, 1000)
-        os.write(ours, JOIN.encode() + b"\n")
+        os.write(ours, pinned.replace("?", "\n?").replace("S3cretS3", "S3cret\nS3").encode() + b"\n")
         while b"Kept in" not in said:
             said += os.read(ours, 1000)
         assert program.wait(10) == 0
     os.close(ours)
 
     assert b"S3cret" not in said
-    assert str(find_join(None, {}, data)) == JOIN
+    assert str(find_join(None, {}, data)) == pinned
+
+
+def test_line_breaks_in_a_file_lose_nothing(portway: Portway, data: Path, server: Server) -> None:
+    join = server.token()
+    wrapped = str(join).replace("?pin", "\n   ?pin").replace(".", ".\r\n", 1)
+
+    assert portway("join", input=wrapped).exit_code == 0
+    assert find_join(None, {}, data) == join
+
+
+# What its server says.
+
+
+def test_what_the_server_refuses_is_not_kept_unless_the_user_says_so(portway: Portway, data: Path, server: Server) -> None:
+    join = server.token()
+    server.revoke()
+    done = portway("join", input=str(join))
+
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "token laptop was revoked (token_revoked)" in done.stderr
+    assert "Nothing was kept; --offline keeps" in done.stderr
+    assert join.secret not in done.stderr
+    assert not data.exists()
+    assert portway("join", "--offline", input=str(join)).exit_code == 0
+    assert find_join(None, {}, data) == join
+
+
+def test_another_server_in_its_place_is_told(portway: Portway, data: Path, server: Server) -> None:
+    join = server.token()
+    wrong = JoinString(join.token_id, join.secret, join.host, join.port, b"p" * 32)
+    done = portway("join", input=str(wrong))
+
+    assert done.exit_code == 3
+    assert "(wrong_pin)" in done.stderr
+    cut = portway("join", input=str(JoinString(join.token_id, join.secret, "localhost", join.port)))
+    assert cut.exit_code == 3
+    assert "(wrong_certificate)" in cut.stderr
+    assert "the end of the join string is missing" in cut.stderr
+    assert not data.exists()
+
+
+def test_the_port_for_visitors_is_told(portway: Portway, data: Path, server: Server) -> None:
+    join = server.token()
+    visitors = int(server.http.rpartition(":")[2])
+    done = portway("join", input=str(JoinString(join.token_id, join.secret, "127.0.0.1", visitors, join.pin)))
+
+    assert done.exit_code == 2
+    assert f"127.0.0.1:{visitors} is where this Portway server takes HTTP visitors" in done.stderr
+    assert "Nothing was kept" in done.stderr
+    assert not data.exists()
+
+
+def test_a_server_that_cannot_be_reached_is_told_and_the_string_is_kept(portway: Portway, data: Path) -> None:
+    done = portway("join", input=NOWHERE)
+
+    assert done.exit_code == 0
+    assert "the name portway.invalid cannot be resolved" in done.stderr
+    assert "Kept all the same" in done.stderr
+    assert str(find_join(None, {}, data)) == NOWHERE
+
+
+def test_links_without_tls_are_said(portway: Portway, home: Path) -> None:
+    with running(home, portway, "plain", "--plaintext-links") as server:
+        done = portway("join", input=str(server.token()))
+
+    assert done.exit_code == 0
+    assert "agents have to say --plaintext-links" in done.stderr
+
+
+def test_offline_asks_nobody(portway: Portway, data: Path) -> None:
+    asked = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as taken:
+
+        def take() -> None:
+            try:
+                taken.enter_context(listener.accept()[0])
+                asked.set()
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        join = JOIN.replace("example.org:4443", f"127.0.0.1:{listener.getsockname()[1]}")
+        assert portway("join", "--offline", input=join).exit_code == 0
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    assert not asked.is_set()
+    assert str(find_join(None, {}, data)) == join
+
+
+# Several servers.
+
+
+def test_a_second_server_gets_a_name_and_takes_nobodys_place(portway: Portway, data: Path) -> None:
+    first, second = JOIN, JOIN.replace("example.org", "office.example.org")
+    assert portway("join", "--offline", input=first).exit_code == 0
+    refused = portway("join", "--offline", input=second)
+    assert refused.exit_code == 2
+    assert "the join string of another server, example.org:4443, is kept" in refused.stderr
+    assert "--server NAME" in refused.stderr
+    assert str(find_join(None, {}, data)) == first
+
+    done = portway("join", "--offline", "--server", "office", input=second)
+    assert done.exit_code == 0
+    assert done.stderr.endswith("Next: portway http 3000 --server office\n")
+    assert str(find_join(None, {}, data, "office")) == second
+    assert str(find_join(None, {}, data)) == first
+    assert portway("join", "--offline", "--server", "office", input=first).exit_code == 2
+    assert portway("join", "--offline", "--replace", input=second).exit_code == 0
+    assert str(find_join(None, {}, data)) == second
+
+
+def test_a_new_token_of_the_same_server_takes_the_old_ones_place(portway: Portway, data: Path) -> None:
+    pinned = f"{JOIN}?pin=sha256:{'ab' * 32}"
+    assert portway("join", "--offline", input=pinned).exit_code == 0
+    moved = pinned.replace("example.org:4443", "example.com:443").replace("abc.", "def.")
+    assert portway("join", "--offline", input=moved).exit_code == 0, "its pin says that it is the same one"
+    again = JOIN.replace("example.org:4443", "example.com:443").replace("abc.", "ghi.")
+    assert portway("join", "--offline", input=again).exit_code == 0
+    kept = kept_join(data)
+    assert kept is not None
+    assert kept.token_id == "ghi"
+
+
+@pytest.mark.parametrize("words", [("http", "1"), ("tcp", "1"), ("bench",)])
+def test_every_agent_command_takes_a_name(words: tuple[str, ...], portway: Portway, data: Path) -> None:
+    portway("join", "--offline", "--server", "office", input=JOIN)
+    unknown = portway(*words, "--server", "home")
+    assert unknown.exit_code == 2
+    assert "--server: no join string is kept under the name home; those that are kept have the names office" in unknown.stderr
+    assert portway(*words, env={"PORTWAY_SERVER": "../x"}).exit_code == 2
+    none = portway(*words)
+    assert none.exit_code == 2
+    assert "or give --server, one of office" in none.stderr
+    assert sorted(path.name for path in data.iterdir()) == ["agent-join.office"]
+
+
+def test_an_agent_goes_online_with_the_server_that_is_named(portway: Portway, home: Path, server: Server) -> None:
+    with running(home, portway, "second") as second:
+        assert portway("join", input=str(server.token())).exit_code == 0
+        assert portway("join", "--server", "second", input=str(second.token())).exit_code == 0
+        for words, port in (((), server.http), (("--server", "second"), second.http)):
+            with start("http", "1", "--name", "app", *words) as agent:
+                assert agent.first_line().rpartition(":")[2] == port.rpartition(":")[2]
+
+
+def test_no_directory_is_made_where_nothing_is_kept(portway: Portway, home: Path) -> None:
+    for words in (("http", "1"), ("tcp", "1"), ("bench",), ("status",)):
+        portway(*words)
+    assert [path.name for path in home.rglob("*") if path.parent != home] == []

@@ -75,6 +75,13 @@ def test_without_xdg_it_stands_in_the_shared_folder_by_user_id(tmp_path: Path) -
     assert mode(made) == 0o700
 
 
+def test_whoever_only_looks_makes_none_and_is_not_fooled(tmp_path: Path) -> None:
+    assert not runtime_dir({}, shared=tmp_path, make=False).exists()
+    (tmp_path / f"portway-{os.getuid()}").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="expected a folder of your own"):
+        runtime_dir({}, shared=tmp_path, make=False)
+
+
 def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"portway-{os.getuid()}").symlink_to(tmp_path / "elsewhere")

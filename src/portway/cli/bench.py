@@ -55,6 +55,7 @@ def bench(
     max_links: int,
     ca_file: Path | None,
     join_file: Path | None,
+    server: str,
     data: Path | None,
     as_json: bool,
     log_level: str,
@@ -63,12 +64,11 @@ def bench(
 
     Round trips, one stream and many, both ways. It needs no tunnel, and takes all that the line gives for half a minute.
     """
-    from portway.agent.joining import find_join
-    from portway.config.paths import data_dir, private_dir
+    from portway.agent.joining import agent_folder, find_join
     from portway.telemetry.logs import secrets_mask
 
-    folder = private_dir(data or data_dir())
-    join = find_join(join_file, os.environ, folder)
+    folder = agent_folder(data)
+    join = find_join(join_file, os.environ, folder, server)
     secrets_mask.hide(join.secret)
     if ca_file is not None and (join.pin is not None or join.plaintext):
         raise ConfigError("--ca-file: the join string says how to know the server already; a CA is not asked")

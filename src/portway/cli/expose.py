@@ -80,6 +80,7 @@ class _Options(_Limits, _Rewriting):
     max_links: int
     ca_file: Path | None
     join_file: Path | None
+    server: str
     data: Path | None
     log_time: bool
     as_json: bool
@@ -165,13 +166,12 @@ def tcp(target: str, port: int | None, takeover: bool, **rest: Unpack[_Options])
 
 def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
     """Run an agent with one tunnel."""
-    from portway.agent.joining import find_join
-    from portway.config.paths import data_dir, private_dir
+    from portway.agent.joining import agent_folder, find_join
     from portway.telemetry.logs import secrets_mask
 
     ca_file = options["ca_file"]
-    folder = private_dir(options["data"] or data_dir())
-    join = find_join(options["join_file"], os.environ, folder)
+    folder = agent_folder(options["data"])
+    join = find_join(options["join_file"], os.environ, folder, options["server"])
     secrets_mask.hide(join.secret)
     if ca_file is not None and (join.pin is not None or join.plaintext):
         raise ConfigError("--ca-file: the join string says how to know the server already; a CA is not asked")

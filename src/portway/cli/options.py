@@ -78,11 +78,24 @@ def agent_options(command: Command) -> Command:
             show_envvar=True,
             help="A file with the join string, - for stdin. Else PORTWAY_JOIN, else what `portway join` kept.",
         ),
+        server_option,
         agent_data_option,
     )
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def server_option(command: Command) -> Command:
+    """Add `--server`, the user's own name for one of several servers."""
+    return click.option(
+        "--server",
+        metavar="NAME",
+        default="",
+        envvar="PORTWAY_SERVER",
+        show_envvar=True,
+        help="Which of several servers: the name under which `portway join --server NAME` kept its join string.",
+    )(command)
 
 
 def agent_data_option(command: Command) -> Command:

@@ -28,7 +28,7 @@ def status(as_json: bool) -> int:
     from portway.clock import wall
     from portway.config.paths import runtime_dir
 
-    found, silent = _ask_all(runtime_dir())
+    found, silent = _ask_all(runtime_dir(make=False))
     if as_json:
         click.echo(msgspec.json.encode(found))
     elif not found and not silent:

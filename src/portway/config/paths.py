@@ -39,8 +39,8 @@ def is_read_only(path: Path) -> bool:
         return False
 
 
-def runtime_dir(environ: Mapping[str, str] = os.environ, uid: int | None = None, shared: Path = Path("/tmp")) -> Path:  # noqa: S108 - checked below
-    """Return this user's folder for sockets, made with mode 0700 if it is not there.
+def runtime_dir(environ: Mapping[str, str] = os.environ, uid: int | None = None, shared: Path = Path("/tmp"), *, make: bool = True) -> Path:  # noqa: S108 - checked below
+    """Return this user's folder for sockets, made with mode 0700 if it is not there; without `make` it may be missing.
 
     `$XDG_RUNTIME_DIR/portway`, or `portway-UID` below `shared` where no such variable is set.
 
@@ -50,7 +50,7 @@ def runtime_dir(environ: Mapping[str, str] = os.environ, uid: int | None = None,
     xdg = environ.get("XDG_RUNTIME_DIR", "")
     mine = os.getuid() if uid is None else uid
     path = Path(xdg, "portway") if xdg.startswith("/") else shared / f"portway-{mine}"
-    return private_dir(path, mine)
+    return private_dir(path, mine) if make or os.path.lexists(path) else path
 
 
 def private_dir(path: Path, uid: int | None = None) -> Path:

@@ -10,7 +10,7 @@ from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel, UnavailableError
 from portway.links.race import NumericAddress, connect_first
 from portway.links.sockets import prepare
-from portway.links.tls import ALPN, AgentTls
+from portway.links.tls import ALPN, AgentTls, WrongServerError
 
 DIAL_S_MAX = 10.0
 """For all of it; a server that needs longer is as good as away, and the next try comes by itself."""
@@ -63,9 +63,9 @@ async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: s
         failure = await done
         if failure is not None:
             raise tls.explained(failure) from failure
+        if link.alpn != ALPN:  # before the pin: a captive portal is no man in the middle, and is gone again by and by
+            raise WrongServerError(f"what answers there is not a Portway server (ALPN {link.alpn!r}, expected {ALPN!r})")
         tls.check(link.peer_certificate_der())
-        if link.alpn != ALPN:
-            raise UnavailableError(f"what answers there is not a Portway server (ALPN {link.alpn!r}, expected {ALPN!r})")
     except BaseException:
         link.abort()
         raise

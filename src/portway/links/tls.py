@@ -12,6 +12,10 @@ ALPN = "portway/1"
 """Agents offer this alone, so that one port can carry visitors and agents."""
 
 
+class WrongServerError(UnavailableError):
+    """Somebody answers who is no Portway server with links of this kind; perhaps one comes there later."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentTls:
     """How an agent verifies the server it dials; build it with `agent_tls`."""
@@ -44,8 +48,10 @@ class AgentTls:
 
     def explained(self, failure: BrokenChannel) -> PortwayError:
         """Return what a failed handshake means to who dialled: a refusal when it was the certificate, else that nobody is there."""
-        if not isinstance(failure.__cause__, ssl.SSLCertVerificationError):
-            return UnavailableError(f"no encrypted link: {failure}")
+        cause = failure.__cause__
+        if not isinstance(cause, ssl.SSLCertVerificationError):
+            answered = isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError)
+            return (WrongServerError if answered else UnavailableError)(f"no encrypted link: {failure}")
         return RefusedError(
             codes.WRONG_CERTIFICATE,
             str(failure),

@@ -14,8 +14,10 @@ from portway.protocol.names import normalise_host
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}")
 _SECRET = re.compile(r"[A-Za-z0-9_\-]{22,128}")  # 22 base64url characters are 128 bits; ours are 43 for 256
 _SHAPE = re.compile(
-    r"portway://(?P<id>[^.@/?]+)\.(?P<secret>[^@/?]+)@(?P<host>\[[^\]@]+\]|[^:/?@]+):(?P<port>[0-9]{1,5})/?(?:\?(?P<options>.*))?"
+    r"portway://(?P<id>[^.@/?]+)\.(?P<secret>[^@/?]+)@(?P<host>\[[^\]]+\]|[^:/?]+):(?P<port>[0-9]{1,5})/?(?:\?(?P<options>.*))?"
 )
+_LINE_BREAK = re.compile(r"[ \t]*[\r\n]+[ \t]*")
+"""A narrow terminal or a mail has wrapped it: what stands behind, perhaps the pin, must not be lost."""
 _PIN = re.compile(r"pin=sha256:(?P<hex>[0-9A-Fa-f]{64})")
 _EXPECTED = "expected portway://ID.SECRET@HOST:PORT?pin=sha256:HEX, as `portway token create` prints it"
 
@@ -61,12 +63,12 @@ class JoinString:
 
 
 def parse(text: str) -> JoinString:
-    """Return the parts of a join string; white space around it, as pasting leaves it, is ignored.
+    """Return the parts of a join string. White space around it, and line breaks in it, as pasting leaves them, are ignored.
 
     Raises:
         ConfigError: it is none, or one of its parts cannot be; the message never holds the secret.
     """
-    match = _SHAPE.fullmatch(text.strip(" \t\r\n"))
+    match = _SHAPE.fullmatch(_LINE_BREAK.sub("", text).strip(" \t"))
     if match is None:
         raise ConfigError(f"this is no join string, {_EXPECTED}")
     pin, plaintext = _parsed_options(match["options"])

@@ -1,0 +1,109 @@
+"""What is found out about a join string before it is kept."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portway.agent.settings import AgentSettings
+from portway.agent.trial import contact
+from portway.clock import wall
+from portway.errors import ConfigError, RefusedError, UnavailableError
+from portway.protocol.join_string import JoinString
+from portway.server.events import LeaseUp, SessionDown, SessionUp
+from tests.kit.http_origin import HttpOrigin
+from tests.kit.origins import RawOrigin
+from tests.kit.pair import RunningServer, running_server
+from tests.kit.sockets import free_port
+
+LINKS = pytest.mark.parametrize("plaintext", [False, True], ids=["TLS links", "plain links"])
+
+
+async def fault_of(join: JoinString, data: Path) -> Exception:
+    """Return why a join string is of no use."""
+    with pytest.raises((ConfigError, RefusedError, UnavailableError)) as found:
+        await contact(AgentSettings(join=join, tunnels=(), data_dir=data / "agent", plaintext_links=join.plaintext))
+    return found.value
+
+
+def play(tmp_path: Path, scene: Callable[[RunningServer], object], **settings: bool) -> None:
+    async def whole() -> None:
+        async with running_server(tmp_path, **settings) as server:
+            await scene(server)  # type: ignore[misc]
+
+    asyncio.run(whole())
+
+
+@LINKS
+def test_the_right_one_logs_in_claims_nothing_and_leaves_with_a_good_bye(plaintext: bool, tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        join = server.token()
+        online = await contact(AgentSettings(join=join, tunnels=(), data_dir=tmp_path / "agent", plaintext_links=plaintext))
+        assert online.server
+        assert (await server.events.wait(SessionDown)).reason
+        assert len(server.events.of(SessionUp)) == 1
+        assert server.events.of(LeaseUp) == []
+        assert not (tmp_path / "agent").exists(), "nothing was kept, no identity either"
+
+    play(tmp_path, scene, plaintext_links=plaintext)
+
+
+@LINKS
+def test_what_the_server_refuses_is_told_by_its_code(plaintext: bool, tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        join, expired = server.token("laptop"), server.token("old", expires_at=wall() - 1)
+        server.revoke("laptop")
+        wrong = {"token_revoked": join, "token_expired": expired, "bad_credentials": replace(expired, secret="A" * 43)}
+        if not plaintext:
+            wrong |= {"wrong_pin": replace(join, pin=b"p" * 32), "wrong_certificate": replace(join, host="localhost", pin=None)}
+        for code, one in wrong.items():
+            refused = await fault_of(one, tmp_path)
+            assert isinstance(refused, RefusedError), code
+            assert refused.code == code
+
+    play(tmp_path, scene, plaintext_links=plaintext)
+
+
+@LINKS
+def test_the_port_for_visitors_is_named(plaintext: bool, tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        said = str(await fault_of(replace(server.token(), port=server.http_port), tmp_path))
+        assert f"127.0.0.1:{server.http_port} is where this Portway server takes HTTP visitors; agents dial another port" in said
+
+    play(tmp_path, scene, plaintext_links=plaintext)
+
+
+@LINKS
+def test_a_web_server_is_named(plaintext: bool, tmp_path: Path) -> None:
+    with HttpOrigin() as origin:
+        join = JoinString("abc", "s" * 43, "127.0.0.1", origin.port, None if plaintext else b"p" * 32, plaintext)
+        fault = asyncio.run(fault_of(join, tmp_path))
+
+    assert isinstance(fault, ConfigError)
+    assert f"127.0.0.1:{origin.port}: who answers there is a web server" in str(fault)
+
+
+def test_a_server_with_the_other_kind_of_links_is_none_of_this_kind(tmp_path: Path) -> None:
+    async def scene(server: RunningServer) -> None:
+        fault = await fault_of(replace(server.token(), plaintext=False, pin=b"p" * 32), tmp_path)
+        assert isinstance(fault, ConfigError)
+        assert "with links of another kind" in str(fault)
+
+    play(tmp_path, scene, plaintext_links=True)
+
+
+@LINKS
+def test_who_cannot_be_reached_may_be_there_later(plaintext: bool, tmp_path: Path) -> None:
+    for host in ("127.0.0.1", "portway.invalid"):
+        join = JoinString("abc", "s" * 43, host, free_port(), None if plaintext else b"p" * 32, plaintext)
+        fault = asyncio.run(fault_of(join, tmp_path))
+        assert type(fault) is UnavailableError
+
+
+def test_a_load_balancer_without_a_server_behind_it_may_have_one_later(tmp_path: Path) -> None:
+    with RawOrigin(lambda sock: sock.close()) as origin:
+        fault = asyncio.run(fault_of(JoinString("abc", "s" * 43, "127.0.0.1", origin.port, b"p" * 32), tmp_path))
+
+    assert isinstance(fault, UnavailableError)

@@ -1,1 +1,0 @@
-"""Every parser fed with what nobody would send: mutated, structured, and found by coverage where atheris is installed."""

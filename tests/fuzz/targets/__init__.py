@@ -1,1 +1,0 @@
-"""The parsers, by what they read."""
