@@ -52,6 +52,17 @@ def test_of_an_http_tunnel_people_read_the_requests_and_not_the_connections(hear
     assert heard.out == []
 
 
+def test_a_request_that_found_no_origin_says_why(heard: Heard) -> None:
+    heard.tell(RelayDone(7, 0, 0, 0.001, "the origin refused the connection", kind="http"))
+    heard.tell(RequestDone("GET", "/", 502, 0.002, 7))
+    heard.tell(RequestDone("GET", "/", 502, 0.002, 7))
+    heard.tell(RelayDone(8, 0, 0, 0.001, "the origin refused the connection", kind="http"))
+    heard.tell(RequestDone("GET", "/", 200, 0.002, 8))
+    heard.tell(RequestDone("GET", "/", 502, 0.002, 8))
+
+    assert heard.out == ["GET / 502 2ms  the origin refused the connection", "GET / 502 2ms", "GET / 200 2ms", "GET / 502 2ms"]
+
+
 def test_a_reconnect_does_not_tell_the_same_url_twice_and_a_new_one_is_told(heard: Heard) -> None:
     again = Connecting("h:1")
     for event in (again, UP, Offline("link lost", 0.0), again, Offline("refused", 2.5), again, Online("s2", "0.1.0"), UP):

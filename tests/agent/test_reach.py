@@ -111,6 +111,21 @@ def test_an_origin_that_speaks_no_tls_where_it_should_is_refused(engine: EngineL
         assert outcome_of(engine, parse_target(f"https://127.0.0.1:{origin.port}")) is StreamStatus.REFUSED
 
 
+def test_failed_tls_is_told_apart_from_a_refused_connection(engine: EngineLoop) -> None:
+    with RawOrigin(echo) as origin:
+        target = parse_target(f"https://127.0.0.1:{origin.port}")
+        told: list[Channel | StreamStatus] = []
+        reach: list[Reach] = []
+
+        async def begin() -> None:
+            reach.append(Reach(engine.reactor, Resolver(engine.reactor), target, origin_tls(target), told.append))
+            reach[0].start()
+
+        engine.run(begin())
+        engine.run_until(lambda: bool(told), deadline_s=10)
+    assert reach[0].why.startswith("TLS with the origin failed: ")
+
+
 def test_each_failure_has_its_status(engine: EngineLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome_of(engine, Target("127.0.0.1", free_port())) is StreamStatus.REFUSED
     assert outcome_of(engine, Target(path=str(tmp_path / "nobody"))) is StreamStatus.REFUSED

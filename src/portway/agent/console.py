@@ -27,6 +27,8 @@ PATH_CHARS_MAX = 200
 """Enough to recognise a request; a visitor may send 16 kB of path to flood a terminal."""
 
 METHOD_CHARS_MAX = 20
+ORIGIN_FAILED = (502, 503, 504)
+"""What the server answers when there is no connection to the origin."""
 TEXT_CHARS_MAX = 400
 
 Tell = Callable[[AgentEvent], None]
@@ -54,6 +56,9 @@ class Console:
     _told: set[str] = field(default_factory=set)
     """URLs told already: a reconnect says them again, a person needs them once."""
 
+    _unreached: dict[int, str] = field(default_factory=dict)
+    """Why the last connection to a tunnel's origin failed, until a request is shown with it."""
+
     _dialled: bool = False
 
     def __call__(self, event: AgentEvent) -> None:
@@ -64,8 +69,7 @@ class Console:
             case RequestDone():
                 self.out(self._timed(self._request(event)))
             case RelayDone():
-                if event.kind == "tcp":  # of http a person reads the requests
-                    self.out(self._timed(self._relay(event)))
+                self._relay_done(event)
             case Missed(count):
                 self.out(self.style.dim(f"... {count} more, faster than they could be told"))
             case Connecting(address):
@@ -85,6 +89,12 @@ class Console:
                 )
             case _:
                 assert_never(event)
+
+    def _relay_done(self, event: RelayDone) -> None:
+        if event.kind == "tcp":
+            self.out(self._timed(self._relay(event)))
+        elif event.forward is None:  # never connected: the request that it was for says why
+            self._unreached[event.tunnel] = event.reason
 
     def _timed(self, line: str) -> str:
         if self.log_time is None:
@@ -112,9 +122,11 @@ class Console:
         path = escape(event.path, PATH_CHARS_MAX)
         status = self.style.status(event.status) if event.status else self.style.bad("cut")
         duration = format_duration(event.seconds)
+        reason = self._unreached.pop(event.tunnel, "")  # of an earlier request, if this one was answered
+        why = f"  {self.style.bad(escape(reason, TEXT_CHARS_MAX))}" if reason and event.status in ORIGIN_FAILED else ""
         if not self.interactive:
-            return f"{method} {path} {status} {duration}"
-        return f"{method:<7} {status} {self.style.dim(f'{duration:>8}')}  {path}"
+            return f"{method} {path} {status} {duration}{why}"
+        return f"{method:<7} {status} {self.style.dim(f'{duration:>8}')}  {path}{why}"
 
     def _relay(self, event: RelayDone) -> str:
         amounts = f"{format_size(event.bytes_in)} in, {format_size(event.bytes_out)} out"

@@ -150,12 +150,12 @@ class _Visit:
         self._origins.visits.discard(self)
 
     def _reached(self, outcome: Channel | StreamStatus) -> None:
-        self._reach = None
+        why, self._reach = "" if self._reach is None else self._reach.why, None
         if isinstance(outcome, StreamStatus):
             self._channel.on_broken = nothing
             self._origins.visits.discard(self)
             answer(self._channel, outcome)
-            self._tell(outcome.words, None)
+            self._tell(why or outcome.words, None)
         else:
             self._origin = outcome
             self._channel.on_writable = self._begin

@@ -27,7 +27,19 @@ OnReached = Callable[[Channel | StreamStatus], None]
 class Reach:
     """One way to an origin, being found; calls back once, from the reactor, with a channel or with why there is none."""
 
-    __slots__ = ("_addresses", "_attempt", "_context", "_on_reached", "_reactor", "_resolver", "_status", "_target", "_timer", "_tls")
+    __slots__ = (
+        "_addresses",
+        "_attempt",
+        "_context",
+        "_on_reached",
+        "_reactor",
+        "_resolver",
+        "_status",
+        "_target",
+        "_timer",
+        "_tls",
+        "why",
+    )
 
     def __init__(self, reactor: Reactor, resolver: Resolver, target: Target, context: ssl.SSLContext | None, on_reached: OnReached) -> None:
         """Stand ready; `start` begins. `context` is for a target that speaks TLS."""
@@ -40,6 +52,8 @@ class Reach:
         self._attempt: Attempt | None = None
         self._tls: TlsChannel | None = None
         self._status = StreamStatus.UNRESOLVABLE
+        self.why = ""
+        """Why there is no way, where the status alone does not tell."""
         self._timer = reactor.call_later(REACH_S_MAX, self._time_out)
 
     def start(self) -> None:
@@ -101,6 +115,7 @@ class Reach:
         if failure is not None or channel is None:
             if channel is not None:
                 channel.close()
+            self.why = f"TLS with the origin failed: {str(failure).removeprefix('TLS handshake failed: ')}"
             self._tell(StreamStatus.REFUSED)
         else:
             self._tell(channel)
