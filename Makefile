@@ -7,9 +7,10 @@
 #   make attack   hostile clients beside an innocent one, a table; an hour for all (ARGS="tiny-chunks --rounds 5")
 #   make memory   20,000 connects of each kind to one server, which must not grow (ARGS="session --connects 2000")
 #   make soak     30 minutes of mixed traffic and faults, then what leaked, a table (ARGS="--minutes 5")
+#   make fuzz     hostile bytes for every parser, a minute (ARGS="--seconds 600 yamux", "--costs": what a byte costs)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deps check bench attack memory soak format lock clean
+.PHONY: help demo test test-deps check bench attack memory soak fuzz format lock clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -46,6 +47,9 @@ memory: .venv/.ready-dev
 
 soak: .venv/.ready-dev
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+fuzz: .venv/.ready-dev
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 format: .venv/.ready-dev
 	@$(BIN)/ruff check --fix --quiet

@@ -111,6 +111,16 @@ def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text", [f"portway://other.{SECRET[::-1]}@10.0.0.1.{SECRET}@host:1", f"portway://a.{SECRET[::-1]}@[::1.{SECRET}@x]:1"]
+)
+def test_two_join_strings_pasted_into_one_repeat_neither_secret(text: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse(text)
+    assert SECRET not in str(raised.value)
+    assert SECRET[::-1] not in str(raised.value)
+
+
 def test_the_secret_shows_only_where_it_is_asked_for() -> None:
     join = parse(f"{BASE}?pin=sha256:{PIN.hex()}")
     assert SECRET not in repr(join)

@@ -14,7 +14,7 @@ from portway.protocol.names import normalise_host
 _TOKEN_ID = re.compile(r"[A-Za-z0-9_\-]{1,64}")
 _SECRET = re.compile(r"[A-Za-z0-9_\-]{22,128}")  # 22 base64url characters are 128 bits; ours are 43 for 256
 _SHAPE = re.compile(
-    r"portway://(?P<id>[^.@/?]+)\.(?P<secret>[^@/?]+)@(?P<host>\[[^\]]+\]|[^:/?]+):(?P<port>[0-9]{1,5})/?(?:\?(?P<options>.*))?"
+    r"portway://(?P<id>[^.@/?]+)\.(?P<secret>[^@/?]+)@(?P<host>\[[^\]@]+\]|[^:/?@]+):(?P<port>[0-9]{1,5})/?(?:\?(?P<options>.*))?"
 )
 _LINE_BREAK = re.compile(r"[ \t]*[\r\n]+[ \t]*")
 """A narrow terminal or a mail has wrapped it: what stands behind, perhaps the pin, must not be lost."""

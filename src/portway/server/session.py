@@ -7,11 +7,12 @@ from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
 from portway.mux.mux import Mux
+from portway.mux.silence import is_silent
 from portway.protocol.control.messages import Activity, Claim, Granted, Message
 from portway.server.access.pace import Pace
 from portway.server.access.tokens import TokenRecord
 from portway.server.activity import ActivityBatch
-from portway.server.tunnels.lease import LeaseKey, OnStatus, Owner
+from portway.server.tunnels.lease import LeaseKey, NoLinkError, OnStatus, Owner
 from portway.session.control_stream import ControlStream
 from portway.session.opening import open_visit
 
@@ -106,11 +107,13 @@ class Session:
         """Open a stream on the least busy link that takes one; see `Holder.open`."""
         links = self.links
         if not links:
-            raise UnavailableError("the agent has no live link")
+            raise NoLinkError("the agent has no live link")
         try:
             return open_visit(self._reactor, (links[0] if len(links) == 1 else self._least_busy()).mux, header, on_status)
         except UnavailableError:
             self._end_used_up()
+            if all(is_silent(link.mux, self._reactor.now) for link in self.links):
+                raise NoLinkError("the agent does not answer") from None
             raise
 
     def add_link(self, link: SessionLink) -> None:

@@ -5,8 +5,14 @@ from typing import Literal, NamedTuple, Protocol
 
 from portway.engine.channel import Channel
 from portway.engine.limits import Scopes
+from portway.errors import UnavailableError
 from portway.protocol.control.messages import HeadRewrite
 from portway.protocol.stream_status import StreamStatus
+
+
+class NoLinkError(UnavailableError):
+    """The session has no link on which its agent can be reached: it is lost, or silent and about to be."""
+
 
 Kind = Literal["http", "tcp"]
 """What a tunnel carries, and so which listener brings its visitors."""
@@ -46,7 +52,8 @@ class Holder(Protocol):
         stay in the channel.
 
         Raises:
-            UnavailableError: no live link, or too many streams.
+            NoLinkError: the agent cannot be reached.
+            UnavailableError: too many streams.
         """
 
     def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:

@@ -65,13 +65,14 @@ class ExchangeBase:
 
     def origin_refused(self, status: StreamStatus | None) -> None:
         """Say why there is no origin; a stream that just broke is worth a second try."""
+        away = self._stream is not None and self._stream.agent_away
         self._end_stream()
         if status is not None:
             self._refuse(answer_to(status), complete=self._upload is None)
         elif self._asked.repeatable and not self._tried_again:
             self._visitor.try_again()
         else:
-            self._refuse("origin_closed", complete=self._upload is None)
+            self._refuse("agent_offline" if away else "origin_closed", complete=self._upload is None)
 
     def expire(self) -> None:
         """The visitor's deadline has passed: say who was waited for."""
@@ -99,10 +100,16 @@ class ExchangeBase:
     def _origin_failed(self) -> None:
         """The stream ended or broke before the answer's head was complete."""
         untouched = self._buffer is None and not self._interims
+        away = self._stream is not None and self._stream.agent_away
         if untouched and self._reused and self._stream is not None:
             self._pool.lost(self._stream)
         self._end_stream()
-        if self._buffer is not None:
+        if away:
+            if untouched and self._asked.repeatable and not (self._tried_again or self._ends_visitor):
+                self._visitor.try_again()  # it may wait for the agent
+            else:
+                self._refuse("agent_offline", complete=self._upload is None)
+        elif self._buffer is not None:
             self._refuse("origin_invalid", "its head broke off", complete=self._upload is None)
         elif untouched and self._reused and self._ends_visitor:
             # A pinned one that its origin has given up, for being idle as a rule. Without Portway the visitor would see its

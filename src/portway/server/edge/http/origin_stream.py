@@ -7,6 +7,7 @@ from portway.engine.channel import Channel, nothing
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel
 from portway.mux.mux_channel import MuxChannel
+from portway.mux.silence import is_silent
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.ends import Inlet, Outlet
 from portway.server.edge.http.farewell import Farewell
@@ -91,6 +92,11 @@ class OriginStream:
     def leaving(self) -> bool:
         """True when its link takes no new streams any more: it drains, and waits for this one too."""
         return isinstance(self.channel, MuxChannel) and self.channel.mux.session.going_away
+
+    @property
+    def agent_away(self) -> bool:
+        """True when its link is lost or silent: not the origin is to blame when nothing comes, its agent is away."""
+        return isinstance(self.channel, MuxChannel) and is_silent(self.channel.mux, self._reactor.now)
 
     def is_dry(self) -> bool:
         """Return whether nothing has come that nobody asked for."""

@@ -18,7 +18,7 @@ from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pin import Pin
 from portway.server.edge.http.shaping import Shaping
 from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER, Waiting
-from portway.server.tunnels.lease import Lease
+from portway.server.tunnels.lease import Lease, NoLinkError
 
 
 class Visitor(Waiting):
@@ -222,6 +222,9 @@ class Visitor(Waiting):
             self._exchange = Exchange(edge.reactor, edge.settings, self, asked, pool)
         try:
             self._exchange.start(tried_before=self._tried_before)
+        except NoLinkError:
+            self._exchange = self._measured = None
+            self._wait("agent_offline", asked)
         except UnavailableError:
             self._exchange = self._measured = None
             self._wait("overloaded", asked, pool)

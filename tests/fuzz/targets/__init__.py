@@ -1,0 +1,1 @@
+"""The parsers, by what they read."""
