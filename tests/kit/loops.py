@@ -83,7 +83,7 @@ class EngineLoop:
         if errors:
             raise AssertionError(f"errors inside the loop: {errors}") from first
 
-    def run_until(self, wanted: Callable[[], bool], deadline_s: float = 5.0, what: str = "") -> None:
+    def run_until(self, wanted: Callable[[], bool], deadline_s: float = 20.0, what: str = "") -> None:
         """Run until `wanted()`, which is looked at each time before the loop would wait.
 
         Raises:
