@@ -8,7 +8,7 @@ import pytest
 
 from portway.engine.channel import HEADROOM_BYTES, Channel
 from portway.engine.memory_channel import MemoryChannel, memory_pair
-from portway.engine.pumps import LARGE_READ_BYTES, CopyPump, LendPump, choose_pump
+from portway.engine.pumps import LARGE_READ_BYTES, CopyPump, LendPump, Pump, choose_pump
 from portway.engine.reactor import HELPING_BYTES
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE
@@ -33,6 +33,9 @@ class Owner:
     """What a pump told."""
 
     told: list[str] = field(default_factory=list)
+
+    def pump_ends(self, pump: Pump) -> None:
+        """Nothing is to be done before."""
 
     def pump_ended(self) -> None:
         self.told.append("ended")

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
-from portway.engine.pumps import READ_COST_BYTES, CopyPump, LendPump
+from portway.engine.pumps import READ_COST_BYTES, CopyPump, LendPump, Pump
 from portway.engine.reactor import HELPING_BYTES
 from tests.kit.loops import EngineLoop
 
@@ -47,6 +47,9 @@ class Endless(Channel):
 
 class Owner:
     """Hears nothing here: an endless source neither ends nor breaks."""
+
+    def pump_ends(self, pump: Pump) -> None:
+        raise AssertionError
 
     def pump_ended(self) -> None:
         raise AssertionError

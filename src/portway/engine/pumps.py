@@ -38,6 +38,9 @@ class Sink(Protocol):
 class PumpOwner(Protocol):
     """What a pump tells: a relay."""
 
+    def pump_ends(self, pump: "Pump") -> None:
+        """Called when the source has ended, before the sink is told."""
+
     def pump_ended(self) -> None:
         """Hear that the source has ended and the sink was told."""
 
@@ -53,7 +56,7 @@ class Pump:
     then a third, until one fast sender has most of the turns of a round.
     """
 
-    __slots__ = ("_owner", "_queued", "_reactor", "_sink", "_source", "bytes", "ended_at", "events", "reason")
+    __slots__ = ("_owner", "_reactor", "_sink", "_source", "bytes", "ended_at", "events", "opposite", "queued", "reason", "sent_at_event")
 
     run: Callable[[], None]
 
@@ -63,9 +66,14 @@ class Pump:
         self._source = source
         self._sink = sink
         self._owner = owner
-        self._queued = False
+        self.queued = False
         self.bytes = 0
         self.events = 0
+        """Reads that brought bytes."""
+        self.opposite: Pump | _Nobody = _NOBODY
+        """The pump of the other way."""
+        self.sent_at_event = -1
+        """How many `events` the opposite pump had when this one sent last; -1: nothing was sent."""
         self.reason = ""
         self.ended_at = 0.0
         """When `reason` was set, by the reactor's `now`."""
@@ -81,20 +89,25 @@ class Pump:
             self.ended_at = self._reactor.now
 
     def let_go(self) -> None:
-        """Forget the owner, which is over."""
-        self._owner = _NOBODY
+        """Forget the owner, which is over, and the other pump."""
+        self._owner = self.opposite = _NOBODY
+
+    def drain(self) -> None:
+        """Read on, soon, also where no event has told of anything: what came before a break may lie there."""
+        self._source.readable = True  # type: ignore[misc]  # each kind has it in its own slots
+        self._queue()
 
     def abort(self) -> None:
         """End the relay, as the reactor asks after a failed callback."""
         self._break(ABORTED)
 
     def _queue(self) -> None:
-        if not self._queued:
-            self._queued = True
+        if not self.queued:
+            self.queued = True
             self._reactor.soon(self._take_turn)
 
     def _take_turn(self) -> None:
-        self._queued = False
+        self.queued = False
         self.run()
 
     def _break(self, reason: str) -> None:
@@ -104,12 +117,18 @@ class Pump:
 
     def _finish(self) -> None:
         self.stop(ENDED)
+        self._owner.pump_ends(self)
         self._sink.shutdown_write()
         self._owner.pump_ended()
 
 
 class _Nobody:
-    """The owner of a pump whose relay is over."""
+    """The owner of a pump whose relay is over, and the opposite of one that has none."""
+
+    events = 0
+
+    def pump_ends(self, pump: Pump) -> None:
+        """Hear nothing."""
 
     def pump_ended(self) -> None:
         """Hear nothing."""
@@ -136,7 +155,7 @@ class CopyPump(Pump):
 
     def run(self) -> None:
         """Move a helping, or until source or sink has to wait."""
-        if self._queued or self.reason:
+        if self.queued or self.reason:
             return
         source, sink, reactor = self._source, self._sink, self._reactor
         doing = WRITE_BROKE
@@ -191,7 +210,7 @@ class LendPump(Pump):
 
     def run(self) -> None:
         """Move a helping, or until source or sink has to wait."""
-        if self._queued or self.reason:
+        if self.queued or self.reason:
             return
         source, sink = self._source, self._sink
         moved = 0
@@ -216,6 +235,7 @@ class LendPump(Pump):
                 if sent:
                     self.bytes += sent
                     self.events += 1
+                    self.sent_at_event = self.opposite.events
                     moved += sent
                 if moved >= HELPING_BYTES:
                     self._reactor.moved_bytes += moved

@@ -1,12 +1,14 @@
 """A relay joins two channels until both ways are done."""
 
 from collections.abc import Callable
+from functools import partial
 
 from portway.engine.channel import Channel
+from portway.engine.delivery import Delivery
 from portway.engine.limits import Limits, Scopes
-from portway.engine.pumps import Sink, choose_pump
+from portway.engine.pumps import Pump, Sink, choose_pump
 from portway.engine.reactor import Reactor
-from portway.engine.tally import ABORTED, READ_BROKE, WRITE_BROKE, Tally
+from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE, Tally
 
 
 class Relay:
@@ -15,10 +17,14 @@ class Relay:
     The end of one side, once everything before it is delivered, becomes the end of the other, and the opposite way
     lives on. A break of one side is a break of the other, never an end: whoever sits there must be able to tell
     truncation from completion. When both ways have ended, both channels are closed and `on_done` is called, once.
+
+    A side that takes no more bytes may have said why, and hung up: what it sent before is read to its end and delivered
+    before both break.
     """
 
     __slots__ = (
         "_backward",
+        "_delivers",
         "_done",
         "_ended_at",
         "_forward",
@@ -49,6 +55,8 @@ class Relay:
             to_right, to_left = self._limits.gates(left, right)
         self._forward = choose_pump(left)(reactor, left, to_right, self)
         self._backward = choose_pump(right)(reactor, right, to_left, self)
+        self._forward.opposite, self._backward.opposite = self._backward, self._forward
+        self._delivers: Delivery | None = None
 
     @property
     def tally(self) -> Tally:
@@ -100,32 +108,79 @@ class Relay:
         """Stop, and break both sides."""
         if not self._done:
             self.stop(reason)
+            if self._delivers is not None:
+                self._delivers.cancel()
             self.left.abort()
             self.right.abort()
             self._end()
 
+    def pump_ends(self, pump: Pump) -> None:
+        """Nothing is to be done before the end goes on."""
+
     def pump_ended(self) -> None:
-        """Note that one way has ended; close when both have."""
-        if not self._done and self._forward.reason and self._backward.reason:
+        """Note that one way has ended; close when both have, break when the other broke."""
+        forward, backward = self._forward.reason, self._backward.reason
+        if self._done or not (forward and backward):
+            return
+        if WRITE_BROKE in (forward, backward):
+            self._break_after_delivery()
+        else:
             self.left.close()
             self.right.close()
             self._end()
 
     def pump_broke(self) -> None:
-        """Break both sides, because one broke."""
-        if self._forward.reason == READ_BROKE or self._backward.reason == WRITE_BROKE:
-            self._left_broke()
-        elif self._forward.reason == WRITE_BROKE or self._backward.reason == READ_BROKE:
-            self._right_broke()
-        else:
+        """Break both sides, because one broke; first deliver what one that only takes no more bytes had sent."""
+        forward, backward = self._forward, self._backward
+        if ABORTED in (forward.reason, backward.reason):
             self.abort()
+        elif forward.reason == READ_BROKE:
+            self._left_broke()
+        elif backward.reason == READ_BROKE:
+            self._right_broke()
+        elif forward.reason and backward.reason:
+            self._break_after_delivery()
+        elif forward.reason:
+            backward.drain()
+        else:
+            forward.drain()
 
     def _left_broke(self) -> None:
-        self._forward.stop(READ_BROKE)
-        self.end(WRITE_BROKE)
+        self._broke(self._forward, self._backward)
 
     def _right_broke(self) -> None:
-        self._backward.stop(READ_BROKE)
+        self._broke(self._backward, self._forward)
+
+    def _broke(self, from_it: Pump, to_it: Pump) -> None:
+        """Break both sides after one has broken: `from_it` reads from that one, `to_it` writes to it."""
+        if self._done:
+            return
+        drained = to_it.reason == WRITE_BROKE
+        if not from_it.reason:
+            from_it.run()  # what came before the break goes first, as far as the other side takes it
+            if from_it.queued:
+                self._reactor.soon(partial(self._broke, from_it, to_it))
+            if from_it.queued or (drained and not from_it.ended_at):
+                return
+        from_it.stop(READ_BROKE)
+        to_it.stop(WRITE_BROKE)
+        if drained or from_it.reason == ENDED:
+            self._break_after_delivery()
+        else:
+            self.end(WRITE_BROKE)
+
+    def _break_after_delivery(self) -> None:
+        """Break both sides; the one that still takes bytes as soon as it has them, because a reset overtakes them."""
+        if self._done or self._delivers is not None:
+            return
+        to_left = self._forward.reason == WRITE_BROKE
+        if to_left and self._backward.reason == WRITE_BROKE:
+            self.end(WRITE_BROKE)
+            return
+        (self.right if to_left else self.left).abort()
+        self._delivers = Delivery(self._reactor, self.left if to_left else self.right, self._delivered)
+
+    def _delivered(self) -> None:
         self.end(WRITE_BROKE)
 
     def _end(self) -> None:

@@ -1,5 +1,6 @@
 """A connected TCP or unix socket as a channel."""
 
+import errno
 import socket
 import struct
 from collections.abc import Callable
@@ -43,7 +44,7 @@ class SocketChannel(Channel):
     it sent were still unread.
     """
 
-    __slots__ = (*CHANNEL_SLOTS, "_blocked", "_closed", "_hung_up", "_level", "_reactor", "_sock")
+    __slots__ = (*CHANNEL_SLOTS, "_blocked", "_closed", "_hung_up", "_level", "_reactor", "_reset", "_sock")
 
     def __init__(self, reactor: Reactor, sock: socket.socket, *, resets: bool = False) -> None:
         """Watch `sock` from now on."""
@@ -55,6 +56,7 @@ class SocketChannel(Channel):
         self._blocked = False
         self._closed = False
         self._hung_up = False
+        self._reset = False
         if not resets:
             on_last_close(sock, RESET_ON_CLOSE)
         reactor.watch(sock.fileno(), self._on_events)
@@ -81,6 +83,8 @@ class SocketChannel(Channel):
                 self._level.want_read(self._sock.fileno())
         elif not count:
             self.readable = False
+        if not count and self._reset:
+            raise BrokenChannel("the connection was reset")
         return count
 
     def room(self) -> int:
@@ -97,6 +101,8 @@ class SocketChannel(Channel):
             self._block()
             return 0
         except OSError as exc:
+            # The kernel tells of a reset once. EPIPE is what comes after the peer's own end: what it had said is whole.
+            self._reset = self._reset or exc.errno != errno.EPIPE
             raise BrokenChannel(f"cannot write: {exc.strerror or exc}") from exc
         if count < len(data):
             self._block()

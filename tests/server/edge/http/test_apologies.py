@@ -25,7 +25,7 @@ def test_a_visitor_over_the_cap_hears_503_whatever_it_sends(stage_with: Callable
 
 
 def test_apologies_are_bounded_in_number(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
-    stage = stage_with(HttpEdgeSettings(visitors_max=1, linger_s=60))
+    stage = stage_with(HttpEdgeSettings(visitors_max=1, apology_s=60))
     most = stage.edge._apologies._at_a_time_max = 3
 
     def story() -> None:
@@ -40,7 +40,7 @@ def test_apologies_are_bounded_in_number(stage_with: Callable[[HttpEdgeSettings]
 
 
 def test_who_never_leaves_is_not_apologised_to_for_ever(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
-    stage = stage_with(HttpEdgeSettings(visitors_max=1, linger_s=0.3))
+    stage = stage_with(HttpEdgeSettings(visitors_max=1, apology_s=0.3))
 
     def story() -> None:
         with ExitStack() as open_callers, stage.caller():

@@ -3,14 +3,14 @@
 from portway.engine.memory_channel import memory_pair
 from portway.server.edge.http.ends import Inlet
 from portway.server.edge.http.farewell import Farewell
-from portway.server.edge.http.linger import LINGER_BYTES_MAX, Linger
+from portway.server.edge.http.linger import Linger
 from tests.kit.loops import EngineLoop
 
 
 def test_a_lingering_connection_throws_away_what_comes_until_the_visitor_ends(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor)
     everybody: dict[Linger, None] = {}
-    Linger(engine.reactor, near, 5.0, everybody)
+    Linger(engine.reactor, near, 30.0, everybody, 5.0)
     for _ in range(10):
         assert far.send(b"x" * 60_000) == 60_000
         engine.settle()
@@ -22,22 +22,30 @@ def test_a_lingering_connection_throws_away_what_comes_until_the_visitor_ends(en
     assert not everybody
 
 
-def test_it_has_little_patience(engine: EngineLoop) -> None:
+def test_it_has_little_patience_with_who_is_silent(engine: EngineLoop) -> None:
     near, _far = memory_pair(engine.reactor)
     everybody: dict[Linger, None] = {}
-    Linger(engine.reactor, near, 0.1, everybody)
+    Linger(engine.reactor, near, 60.0, everybody, 0.1)
     engine.run_until(lambda: not everybody)
 
 
-def test_it_does_not_read_for_ever(engine: EngineLoop) -> None:
-    near, far = memory_pair(engine.reactor, 1 << 20)
+def test_who_goes_on_sending_is_heard_for_longer_but_not_for_ever(engine: EngineLoop) -> None:
+    near, far = memory_pair(engine.reactor, 4 << 20)
     everybody: dict[Linger, None] = {}
-    Linger(engine.reactor, near, 60.0, everybody)
+    began = engine.reactor.refresh_now()
+    Linger(engine.reactor, near, 1.5, everybody, 0.3)
     sent = 0
-    while everybody:
-        sent += far.send(b"x" * (1 << 20))
-        engine.settle()
-    assert sent <= LINGER_BYTES_MAX + (1 << 20)
+
+    def go_on() -> None:
+        nonlocal sent
+        if everybody:
+            sent += far.send(b"x" * (4 << 20))
+            engine.reactor.call_later(0.05, go_on)
+
+    go_on()
+    engine.run_until(lambda: not everybody)
+    assert engine.reactor.refresh_now() - began >= 1.5
+    assert sent > 16 << 20
 
 
 def test_a_stream_closes_when_the_origin_has_ended_too(engine: EngineLoop) -> None:

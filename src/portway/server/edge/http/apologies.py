@@ -36,7 +36,7 @@ class Apologies:
         except BrokenChannel:
             channel.abort()
         else:
-            Linger(self._reactor, channel, self._patience_s, self._under_way)
+            Linger(self._reactor, channel, self._patience_s, self._under_way, self._patience_s)
 
     def close(self) -> None:
         """Break off those under way."""

@@ -88,7 +88,7 @@ class HttpEdge:
         places = places or Places(reactor)
         places.count(lambda: self.visitors)
         self._share = Share(places, scheme, times=HTTP_TIMES, most=self.settings.visitors_max)
-        self._apologies = Apologies(reactor, places.apologies_max, self.settings.linger_s)
+        self._apologies = Apologies(reactor, places.apologies_max, self.settings.apology_s)
         new_id = None if on_done is None else partial(random_bytes, UNIQUE_ID_BYTES)
         self.pools = Pools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
 
@@ -183,7 +183,7 @@ class HttpEdge:
 
     def linger(self, channel: Channel) -> None:
         """Close a visitor's channel so that what was sent arrives."""
-        Linger(self.reactor, channel, self.settings.linger_s, self._lingering)
+        Linger(self.reactor, channel, self.settings.linger_s, self._lingering, self.settings.linger_quiet_s)
 
     def join(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
         """Relay between a visitor's channel and a stream from now on: the connection was upgraded."""

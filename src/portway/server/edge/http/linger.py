@@ -4,24 +4,27 @@ from portway.engine.channel import BLOCKED, Channel
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel
 
-LINGER_BYTES_MAX = 16 * 1024 * 1024
-"""What is read and thrown away: a visitor in mid-upload has that much under way at most."""
-
 
 class Linger:
     """Says the end and reads on until the visitor ends, too: unread bytes would turn a plain close into a reset, which
-    overtakes the answer. Keeps nothing of what it reads.
+    overtakes the answer, and a program that writes its whole request before it reads would hear of nothing else.
+
+    Bounded in time: `total_s` in all, `quiet_s` without a byte (nginx: lingering_time 30 s, lingering_timeout 5 s). Not in
+    bytes, as only these tell a visitor that goes on sending from one that has left; they are read with the turns of any
+    other visitor, and none is kept.
     """
 
-    __slots__ = ("_all", "_channel", "_reactor", "_seen_bytes", "_timer")
+    __slots__ = ("_all", "_channel", "_heard_at", "_quiet_s", "_reactor", "_timer", "_until")
 
-    def __init__(self, reactor: Reactor, channel: Channel, patience_s: float, everybody: "dict[Linger, None]") -> None:
-        """Close `channel` within `patience_s` seconds; stands in `everybody` until that is done."""
+    def __init__(self, reactor: Reactor, channel: Channel, total_s: float, everybody: "dict[Linger, None]", quiet_s: float) -> None:
+        """Close `channel` in the end; stands in `everybody` until that is done."""
         self._all = everybody
         self._channel = channel
         self._reactor = reactor
-        self._seen_bytes = 0
-        self._timer = reactor.call_later(patience_s, self._close)
+        self._quiet_s = quiet_s
+        self._heard_at = reactor.now
+        self._until = reactor.now + total_s
+        self._timer = reactor.call_later(min(total_s, quiet_s), self._look)
         everybody[self] = None
         channel.on_readable = channel.on_broken = self._read
         channel.shutdown_write()
@@ -41,11 +44,21 @@ class Linger:
             count = 0
         if count == BLOCKED:
             return
-        self._seen_bytes += count
-        if count and self._seen_bytes <= LINGER_BYTES_MAX:
+        if count:
+            self._heard_at = self._reactor.now
+            self._reactor.moved_bytes += count
             self._reactor.soon(self._read)
         else:
             self._close()
+
+    def _look(self) -> None:
+        """Close when it was quiet for too long, or all the time is over."""
+        now = self._reactor.now
+        until = min(self._heard_at + self._quiet_s, self._until)
+        if now >= until:
+            self._close()
+        else:
+            self._timer = self._reactor.call_later(until - now, self._look)
 
     def _close(self) -> None:
         self._over()

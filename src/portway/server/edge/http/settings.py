@@ -33,8 +33,14 @@ class HttpEdgeSettings:
     """How long an origin may pause within an answer: event streams are quiet for minutes. `stall_s` once the visitor has
     ended its side, because a closed browser tab looks just like that."""
 
-    linger_s: float = 2.0
-    """After an answer that closes: how long to read on and throw away, so that unread bytes do not turn the answer into RST."""
+    linger_s: float = 30.0
+    """After an answer that closes: how long to read on and throw away, so that unread bytes do not turn the answer into RST. As nginx."""
+
+    linger_quiet_s: float = 5.0
+    """The same for a visitor that sends nothing meanwhile, nor its end. As nginx."""
+
+    apology_s: float = 2.0
+    """How long a visitor for whom there is no place may take to read that; their number is bounded, too."""
 
     body_bytes_max: int | None = None
     """Largest request body; None: the origin decides. Bodies are never held here, so this protects origins only."""
