@@ -142,3 +142,18 @@ def test_a_repetition_that_asks_for_the_end_gets_it(stage: Stage, origin: Origin
                 assert visitor.rest() == b""
 
     stage.play(story)
+
+
+def test_an_absolute_target_means_its_own_host_and_the_next_one_without_means_the_field_s(stage: Stage) -> None:
+    with Origin(lambda _r, _s: say(b"a")) as first, Origin(lambda _r, _s: say(b"b")) as second:
+        stage.publish(first, "a.localhost")
+        stage.publish(second, "b.localhost")
+
+        def story() -> None:
+            with stage.caller() as visitor:
+                for _ in range(3):
+                    for target, body in ((b"http://b.localhost/same", b"b"),) * 3 + ((b"/same", b"a"),) * 3:
+                        visitor.send(ASK.replace(b"/same", target))
+                        assert visitor.answer().body == body
+
+        stage.play(story)
