@@ -54,6 +54,11 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         max_answer_head = "1MiB"
         max_fields = "200"
         via = "edge.example.org"
+        trusted_proxies = ["10.0.0.0/8", "::1"]
+        forwarded_fields = "forwarded"
+        trusted_header = "X-Auth-Request-User, Remote-*"
+        proxy_protocol = ["http", "tcp"]
+        public_url = "https://Tunnel.Example.org:443/"
         """,
     )
 
@@ -75,6 +80,11 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         max_answer_head=1048576,
         max_fields=200,
         via="edge.example.org",
+        trusted_proxies=("10.0.0.0/8", "::1/128"),
+        forwarded_fields="forwarded",
+        trusted_header=("x-auth-request-user", "remote-*"),
+        proxy_protocol=("http", "tcp"),
+        public_url="https://tunnel.example.org",
     )
 
 
@@ -91,6 +101,17 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         ("[server\n", r"is no TOML: .*line 1"),
         ('[server]\ndomain = "a_b..c"\n', r"\$\.server\.domain: expected a domain like"),
         ('[server]\nhold = "5"\n', r"\$\.server\.hold: .*90s"),
+        ('[server]\ntrusted_proxies = "10.0.0.1/8"\n', r"\$\.server\.trusted_proxies: expected networks like 10\.0\.0\.0/8"),
+        ("[server]\ntrusted_proxies = [1]\n", r"\$\.server\.trusted_proxies: expected text in quotes, got \[1\]"),
+        ("[server]\ntrusted_proxies = []\n", r"\$\.server\.trusted_proxies: expected text in quotes, got \[\]"),
+        ('[server]\nhttp = [":80"]\n', r"\$\.server\.http: expected text in quotes"),
+        ('[server]\nforwarded_fields = "x"\n', r"\$\.server\.forwarded_fields: expected x-forwarded or forwarded, got 'x'"),
+        ('[server]\ntrusted_header = "X-Forwarded-For"\n', r"\$\.server\.trusted_header: X-Forwarded-For cannot be passed"),
+        ('[server]\ntrusted_header = "a b"\n', r"\$\.server\.trusted_header: expected header names like"),
+        ('[server]\nproxy_protocol = "udp"\n', r"\$\.server\.proxy_protocol: expected listeners, http or tcp, got 'udp'"),
+        ('[server]\npublic_url = "tunnel.example.org"\n', r"\$\.server\.public_url: expected a URL like https://tunnel"),
+        ('[server]\npublic_url = "https://localhost/path"\n', r"\$\.server\.public_url: expected a URL like .*no path"),
+        ('[server]\npublic_url = "https://a..b"\n', r"\$\.server\.public_url: expected a URL like"),
         ('[server]\nvia = "a b"\n', r"\$\.server\.via: expected a name of letters"),
         ('[server]\nmax_fields = "-1"\n', r"\$\.server\.max_fields: expected a number, got '-1'"),
         ('[server]\nhold = "2h"\n', r"portway.toml: \$\.server\.hold: expected 0s to 60s, got 7200s"),
@@ -128,6 +149,15 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "$.server.hold",
         "--tcp-ports",
     ]
+
+
+def test_a_list_comes_from_flags_that_come_several_times_and_from_commas() -> None:
+    expected = ("10.0.0.0/8", "::1/128", "192.0.2.7/32")
+    assert load({"trusted_proxies": ("10.0.0.0/8,::1", "192.0.2.7")}).trusted_proxies == expected
+    assert load(environ={"PORTWAY_TRUSTED_PROXIES": "10.0.0.0/8, ::1, 192.0.2.7"}).trusted_proxies == expected
+    assert load({"trusted_proxies": ()}, {"PORTWAY_TRUSTED_PROXIES": "::1"}).trusted_proxies == ("::1/128",)
+    with pytest.raises(ConfigError, match=r"^--trusted-proxies: expected networks"):
+        load({"trusted_proxies": ("10.0.0.0/8", "x")})
 
 
 def test_an_empty_variable_is_as_good_as_none() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from portway.config.fields import settings_of
 from portway.config.values import ListenAddress, PortRange
 from portway.errors import ConfigError
 from portway.server.settings import ServerSettings, defaults_for
@@ -50,6 +51,9 @@ def test_what_is_advertised_is_what_was_said_or_what_can_be_dialled() -> None:
         ({"agents": ListenAddress("127.0.0.1", 8080)}, "http, agents: expected two addresses, got 127.0.0.1:8080 for both"),
         ({"tcp_ports": PortRange(8000, 9000)}, "tcp_ports: 8000-9000 contains port 8080, which is the http listener's"),
         ({"tcp_ports": PortRange(4443, 4443)}, "tcp_ports: 4443 contains port 4443, which is the agents listener's"),
+        ({"trusted_header": ("x-mine",)}, "trusted_header: expected trusted_proxies beside it"),
+        ({"proxy_protocol": ("tcp",)}, "proxy_protocol: expected trusted_proxies beside it"),
+        ({"public_url": "https://other.example"}, "public_url, domain: expected the same host, got https://other.example and localhost"),
         ({"max_request_head": 8191}, "max_request_head: expected 8192 to 131072 bytes, got 8191"),
         ({"max_request_head": 131073}, "max_request_head: expected 8192 to 131072 bytes"),
         ({"max_answer_head": 2**21}, "max_answer_head: expected 8192 to 1048576 bytes"),
@@ -72,3 +76,16 @@ def test_tests_may_ask_for_any_free_port_twice() -> None:
     free = ListenAddress("127.0.0.1", 0)
 
     assert ServerSettings(http=free, agents=free).http == free
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://tunnel.example.org", "https://tunnel.example.org"),
+        ("https://Tunnel.Example.org./", "https://tunnel.example.org"),
+        ("http://tunnel.example.org:80", "http://tunnel.example.org"),
+        ("https://tunnel.example.org:80", "https://tunnel.example.org:80"),
+    ],
+)
+def test_a_public_url_has_one_spelling(text: str, url: str) -> None:
+    assert settings_of(ServerSettings)["public_url"].read(text) == url

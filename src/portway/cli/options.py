@@ -33,6 +33,8 @@ def _option(one: Setting) -> Callable[[Command], Command]:
     text = f"{one.help}  [{notes}]"
     if one.is_switch:
         return click.option(one.flag, one.key, is_flag=True, default=None, help=text)
+    if one.many:
+        return click.option(one.flag, one.key, metavar=one.metavar, multiple=True, help=text)
     return click.option(one.flag, one.key, metavar=one.metavar, default=None, help=text)
 
 

@@ -25,6 +25,8 @@ class Setting:
     help: str
     default: str
     """The default in the user's words, for `--help`; empty when there is none."""
+    many: bool = False
+    """Whether it is a list: flags may come several times, a file may have an array; `read` gets the members joined by comma."""
 
     @property
     def flag(self) -> str:
@@ -51,13 +53,14 @@ def setting(  # noqa: PLR0913 - one keyword for each thing that a source shows
     key: str = "",
     factory: Callable[[], T] | None = None,
     shown: str | None = None,
+    many: bool = False,
 ) -> T:
     """Declare a dataclass field that any source may set.
 
     `key` when its name in sources is not the attribute's; `factory` for a default that is made at each start; `shown`
-    replaces the default in `--help`. The return type says `T`, as that of `dataclasses.field` does.
+    replaces the default in `--help`; `many` for a list. The return type says `T`, as that of `dataclasses.field` does.
     """
-    metadata = {_KEY: {"key": key, "read": read, "metavar": metavar, "help": help, "shown": shown}}
+    metadata = {_KEY: {"key": key, "read": read, "metavar": metavar, "help": help, "shown": shown, "many": many}}
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     field: Any = dataclasses.field(default=default, metadata=metadata)
@@ -73,5 +76,5 @@ def settings_of(room: type[Any]) -> dict[str, Setting]:
             continue
         key = about["key"] or field.name
         shown = about["shown"] if about["shown"] is not None else str(field.default) if about["metavar"] else ""
-        found[key] = Setting(field.name, key, about["read"], about["metavar"], about["help"], shown)
+        found[key] = Setting(field.name, key, about["read"], about["metavar"], about["help"], shown, about["many"])
     return found

@@ -51,7 +51,7 @@ def load_settings(
     known = settings_of(room)
     given = _from_file(file, table, known) if file is not None else {}
     given |= {key: Given(environ[one.variable], one.variable, True) for key, one in known.items() if environ.get(one.variable)}
-    given |= {key: Given(raw, known[key].flag, True) for key, raw in flags.items() if raw is not None}
+    given |= {key: Given(_joined(raw), known[key].flag, True) for key, raw in flags.items() if raw is not None and raw != ()}
     fields, faults = {}, []
     for key, value in given.items():
         try:
@@ -106,6 +106,11 @@ def _refuse_unknown(file: Path, path: str, found: Mapping[str, object], known: M
         raise ConfigError("\n".join(faults))
 
 
+def _joined(raw: object) -> object:
+    """Return the values of a flag that came several times as one text."""
+    return ",".join(map(str, raw)) if isinstance(raw, tuple) else raw
+
+
 def _read(one: Setting, value: Given) -> object:
     """Return what a source's value means for this setting."""
     if one.is_switch:
@@ -114,6 +119,8 @@ def _read(one: Setting, value: Given) -> object:
         if value.is_text and isinstance(value.raw, str):
             return parse_yes_or_no(value.raw)
         raise ConfigError(f"expected true or false, got {value.raw!r}")
+    if one.many and isinstance(value.raw, list) and value.raw and all(isinstance(item, str) for item in value.raw):
+        return one.read(",".join(value.raw))
     if not isinstance(value.raw, str):
         raise ConfigError(f"expected text in quotes, got {value.raw!r}")
     return one.read(value.raw)

@@ -65,6 +65,10 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+OnAccept = Callable[[socket.socket, Address], None]
+"""Takes an accepted, non-blocking socket and its peer's address."""
+
+
 def _ignore(_sock: socket.socket, _address: Address) -> None:
     """Stand in for whoever takes nobody any more."""
 
@@ -72,7 +76,7 @@ def _ignore(_sock: socket.socket, _address: Address) -> None:
 class Listener:
     """Hands every accepted, non-blocking socket and its peer's address to `on_accept`."""
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, on_accept: Callable[[socket.socket, Address], None]) -> None:
+    def __init__(self, reactor: Reactor, sock: socket.socket, on_accept: OnAccept) -> None:
         """Accept on `sock` (see `listen`) from the next batch on."""
         self._reactor = reactor
         self._sock = sock

@@ -1,7 +1,7 @@
 """PROXY protocol version 2: who the visitor is, in front of his bytes.
 
 Wire: signature 12 bytes | version and command u8 | family u8 | length u16 | addresses | TLVs (type u8 | length u16 | value)
-Spec: HAProxy doc/proxy-protocol.txt, section 2.2. Version 1 (text) is not spoken.
+Spec: HAProxy doc/proxy-protocol.txt, section 2.2. Version 1, which proxies in front may speak, is `proxy_line`'s.
 """
 
 import struct
@@ -23,6 +23,7 @@ TLV_ALPN = 0x01
 TLV_AUTHORITY = 0x02
 TLV_CRC32C = 0x03
 TLV_UNIQUE_ID = 0x05
+TLV_SSL = 0x20
 TLV_TUNNEL_ID = 0xE0
 """Ours, from the range that the spec leaves to applications: u32, the tunnel that this stream is for."""
 UNIQUE_ID_BYTES = 16
@@ -34,6 +35,7 @@ _TLV = struct.Struct("!BH")
 _TUNNEL_TLV = struct.Struct("!BHI")
 _PORTS = struct.Struct("!HH")
 _LOCAL, _PROXY = 0x20, 0x21
+_SSL_CLIENT = 0x01
 _UNSPEC = 0x00
 _IPV4, _IPV6, _UNIX = 0x10, 0x20, 0x30
 _STREAM, _DATAGRAM = 0x01, 0x02
@@ -65,6 +67,12 @@ class ProxyHeader:
         """The tunnel that the stream is for; None if the header does not say exactly one."""
         values = [value for kind, value in self.tlvs if kind == TLV_TUNNEL_ID]
         return int.from_bytes(values[0], "big") if len(values) == 1 and len(values[0]) == 4 else None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the visitor came to the sender over TLS, as its PP2_TYPE_SSL says (section 2.2.6)."""
+        value = self.tlv(TLV_SSL)
+        return value is not None and value[:1] != b"" and bool(value[0] & _SSL_CLIENT)
 
     @property
     def unique_id(self) -> bytes | None:

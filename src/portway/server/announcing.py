@@ -38,7 +38,7 @@ def news(settings: ServerSettings, http: Address, agents: Address, advertised: L
 def public_addresses(settings: ServerSettings, advertised: ListenAddress, http_port: int) -> PublicAddresses:
     """Return how the server's addresses look from outside."""
     tcp_host = "127.0.0.1" if settings.is_local else settings.domain
-    return PublicAddresses(settings.domain, _own_hosts(advertised.host), http_port, tcp_host)
+    return PublicAddresses(settings.domain, _own_hosts(advertised.host), http_port, tcp_host, settings.public_url)
 
 
 def first_epoch() -> int:

@@ -12,14 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from portway.engine.listener import Listener
+from portway.engine.listener import Listener, OnAccept
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError
 from portway.links.accept import DEFAULT_LIMITS, LinkListener
 from portway.links.tls import server_context
+from portway.protocol.http1.front import Front
+from portway.protocol.networks import Networks
 from portway.protocol.scram import certificate_binding
 from portway.server import door
 from portway.server.door import DoorSettings
+from portway.server.edge.announced import Announcements
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.passing import PassOn
@@ -79,24 +82,19 @@ class Rooms:
         self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
         self._listeners: list[Listener] = []
         on_done = on_event if tell_relays else None
-        edge_settings = HttpEdgeSettings(
-            hold_s=settings.hold_s,
-            tell_visitors=settings.log_visitors,
-            request_head_bytes_max=settings.max_request_head,
-            answer_head_bytes_max=settings.max_answer_head,
-            fields_max=settings.max_fields,
-            via=settings.via,
-            domain=settings.domain,
-        )
+        trusted = Networks(settings.trusted_proxies)
+        self._announcements = Announcements(reactor, trusted, places) if settings.proxy_protocol else None
+        self._announced = settings.proxy_protocol
         self.http = HttpEdge(
             reactor,
             leases,
-            edge_settings,
+            _edge_settings(settings),
             places,
             random_bytes=RandomPool(secrets.token_bytes),
             pass_on=pass_on,
             on_done=on_done,
             server_id=server_id,
+            front=Front(trusted, settings.forwarded_fields) if trusted else None,
         )
         self.tcp = TcpEdge(
             reactor,
@@ -106,6 +104,7 @@ class Rooms:
             places,
             on_done,
             pass_on=pass_on,
+            announcements=self._announcements if "tcp" in settings.proxy_protocol else None,
         )
         self.sessions = Sessions(
             reactor, leases, tokens, _door(settings, identity, worker), on_event=on_event, random_bytes=secrets.token_bytes, places=places
@@ -118,7 +117,12 @@ class Rooms:
         async with AsyncExitStack() as house:
             house.callback(self.http.close)
             await house.enter_async_context(self.sessions.open())
-            self._listeners = [Listener(self._reactor, http, self.http.accept)]
+            on_visitor: OnAccept = self.http.accept
+            if self._announcements is not None:
+                house.callback(self._announcements.close)
+                if "http" in self._announced:
+                    on_visitor = self._announcements.before(self.http.accept)
+            self._listeners = [Listener(self._reactor, http, on_visitor)]
             house.callback(self._listeners[0].close)
             limits = replace(DEFAULT_LIMITS, under_way_max=min(DEFAULT_LIMITS.under_way_max, self._handshakes_max))
             accept, newcomers = self.sessions.accept, self.sessions.newcomers
@@ -132,6 +136,8 @@ class Rooms:
         """Take nobody in any more, and wait until nobody is served, but not for ever."""
         for listener in self._listeners:
             listener.close()
+        if self._announcements is not None:
+            self._announcements.close()
         self.links.close()
         self.tcp.stop_listening()
         self.sessions.drain(reason)
@@ -139,6 +145,20 @@ class Rooms:
             async with asyncio.timeout(DRAIN_S_MAX):
                 while self.tcp.visitors + self.http.busy:  # noqa: ASYNC110 - two dozen looks in a life; events would cost every visitor
                     await asyncio.sleep(DRAIN_LOOK_S)
+
+
+def _edge_settings(settings: ServerSettings) -> HttpEdgeSettings:
+    return HttpEdgeSettings(
+        hold_s=settings.hold_s,
+        tell_visitors=settings.log_visitors,
+        request_head_bytes_max=settings.max_request_head,
+        answer_head_bytes_max=settings.max_answer_head,
+        fields_max=settings.max_fields,
+        trusted_headers=settings.trusted_header,
+        domain=settings.domain,
+        announced_scheme=settings.public_url.partition("://")[0] or "http",
+        via=settings.via,
+    )
 
 
 def _door(settings: ServerSettings, identity: Identity, worker: int) -> DoorSettings:

@@ -9,8 +9,11 @@ from portway.config.fields import setting
 from portway.config.paths import data_dir
 from portway.config.values import ListenAddress, PortRange, parse_yes_or_no
 from portway.errors import ConfigError, PortwayError
+from portway.protocol.http1.field_rules import read_trusted_headers
 from portway.protocol.http1.fields import ANSWER_LIMITS, FIELDS_MAX, REQUEST_LIMITS
-from portway.protocol.names import normalise_host
+from portway.protocol.http1.front import Family
+from portway.protocol.names import normalise_host, split_authority
+from portway.protocol.networks import read_networks
 from portway.protocol.units import parse_duration_s, parse_size_bytes
 
 LOCAL_DOMAIN = "localhost"
@@ -26,6 +29,11 @@ GRACE_S_MAX = 86400.0
 WORKERS_MAX = 64
 """Each knows each other one; more than a machine has cores gain nothing."""
 
+
+PROXY_LISTENERS = ("http", "tcp")
+"""Who takes visitors."""
+
+_PUBLIC_URL = re.compile(r"(https?)://([^/?#@\s]+)/?")
 
 _VIA = re.compile(r"[A-Za-z0-9._-]{1,64}(?::[0-9]{1,5})?")
 """A host with or without port, or a pseudonym (RFC 9110 section 7.6.3)."""
@@ -53,6 +61,32 @@ def _read_via(text: str) -> str:
     if _VIA.fullmatch(text) is None:
         raise ConfigError(f"expected a name of letters, digits, dots and hyphens, got {text!r}")
     return text
+
+
+def _read_family(text: str) -> Family:
+    if text not in ("x-forwarded", "forwarded"):
+        raise ConfigError(f"expected x-forwarded or forwarded, got {text!r}")
+    return "forwarded" if text == "forwarded" else "x-forwarded"
+
+
+def _read_listeners(text: str) -> tuple[str, ...]:
+    names = tuple(item.strip() for item in text.split(","))
+    for name in names:
+        if name not in PROXY_LISTENERS:
+            raise ConfigError(f"expected listeners, {' or '.join(PROXY_LISTENERS)}, got {name!r}")
+    return names
+
+
+def _read_public_url(text: str) -> str:
+    found = _PUBLIC_URL.fullmatch(text)
+    try:
+        if found is None:
+            raise ConfigError("no path, user or query may be in it")
+        host, port = split_authority(found[2])
+    except PortwayError as exc:
+        raise ConfigError(f"expected a URL like https://tunnel.example.org, got {text!r}: {exc}") from exc
+    usual = port is None or (found[1], port) in (("http", 80), ("https", 443))
+    return f"{found[1]}://{host}" if usual else f"{found[1]}://{host}:{port}"
 
 
 def _read_workers(text: str) -> int:
@@ -152,6 +186,52 @@ class ServerSettings:
     )
     """Seconds, 0 to GRACE_S_MAX."""
 
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        read=read_networks,
+        metavar="CIDR,...",
+        help="Networks of proxies in front whose word on visitors is taken.",
+        shown="",
+        many=True,
+    )
+    """As `Networks` takes them."""
+
+    forwarded_fields: Family = setting(
+        "x-forwarded",
+        read=_read_family,
+        metavar="x-forwarded|forwarded",
+        help="The header fields by which trusted proxies say who a visitor is; the others are dropped.",
+    )
+
+    trusted_header: tuple[str, ...] = setting(
+        (),
+        read=read_trusted_headers,
+        metavar="NAME,...",
+        help="Header fields that trusted proxies may pass and nobody else, like X-Auth-Request-User or Remote-*.",
+        shown="",
+        many=True,
+    )
+    """In lower case."""
+
+    proxy_protocol: tuple[str, ...] = setting(
+        (),
+        read=_read_listeners,
+        metavar="http,tcp",
+        help="Listeners where connections of trusted proxies begin with a PROXY header (v1 or v2).",
+        shown="",
+        many=True,
+    )
+    """Some of PROXY_LISTENERS."""
+
+    public_url: str = setting(
+        "",
+        read=_read_public_url,
+        metavar="URL",
+        help="Where visitors find the server's domain, when a proxy in front says so: https://tunnel.example.org.",
+        shown="http://DOMAIN and the port of --http",
+    )
+    """Scheme, host and perhaps a port; empty: as the http listener is."""
+
     max_request_head: int = setting(
         REQUEST_LIMITS.bytes_max,
         read=parse_size_bytes,
@@ -193,6 +273,17 @@ class ServerSettings:
             raise ConfigError(f"workers: expected 1 to {WORKERS_MAX}, got {self.workers}")
         if not 0 <= self.grace_s <= GRACE_S_MAX:
             raise ConfigError(f"grace: expected 0s to 24h, got {self.grace_s:g}s")
+        self._check_heads()
+        self._check_front()
+        if (self.agents_certificate is None) != (self.agents_key is None):
+            raise ConfigError("agents_certificate, agents_key: expected both or neither")
+        if self.http == self.agents and self.http.port:
+            raise ConfigError(f"http, agents: expected two addresses, got {self.http} for both")
+        for key, address in (("http", self.http), ("agents", self.agents)):
+            if address.port in self.tcp_ports and (not address.host or not self.tcp_host or address.host == self.tcp_host):
+                raise ConfigError(f"tcp_ports: {self.tcp_ports} contains port {address.port}, which is the {key} listener's")
+
+    def _check_heads(self) -> None:
         for key, size, most in (
             ("max_request_head", self.max_request_head, REQUEST_HEAD_BYTES_MOST),
             ("max_answer_head", self.max_answer_head, ANSWER_HEAD_BYTES_MOST),
@@ -201,13 +292,13 @@ class ServerSettings:
                 raise ConfigError(f"{key}: expected {HEAD_BYTES_LEAST} to {most} bytes, got {size}")
         if not FIELDS_LEAST <= self.max_fields <= FIELDS_MOST:
             raise ConfigError(f"max_fields: expected {FIELDS_LEAST} to {FIELDS_MOST}, got {self.max_fields}")
-        if (self.agents_certificate is None) != (self.agents_key is None):
-            raise ConfigError("agents_certificate, agents_key: expected both or neither")
-        if self.http == self.agents and self.http.port:
-            raise ConfigError(f"http, agents: expected two addresses, got {self.http} for both")
-        for key, address in (("http", self.http), ("agents", self.agents)):
-            if address.port in self.tcp_ports and (not address.host or not self.tcp_host or address.host == self.tcp_host):
-                raise ConfigError(f"tcp_ports: {self.tcp_ports} contains port {address.port}, which is the {key} listener's")
+
+    def _check_front(self) -> None:
+        for key, needed in (("trusted_header", self.trusted_header), ("proxy_protocol", self.proxy_protocol)):
+            if needed and not self.trusted_proxies:
+                raise ConfigError(f"{key}: expected trusted_proxies beside it, the networks of the proxies that this is about")
+        if self.public_url and normalise_host(self.public_url.partition("://")[2]) != self.domain:
+            raise ConfigError(f"public_url, domain: expected the same host, got {self.public_url} and {self.domain}")
 
     @property
     def is_local(self) -> bool:

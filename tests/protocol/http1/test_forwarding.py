@@ -6,12 +6,22 @@ from portway.protocol.http1.forwarding import forwarded_fields, request_start, v
 
 
 def test_the_four_fields_agree() -> None:
-    assert forwarded_fields("192.0.2.1", b"a.localhost:8080", "https") == (
+    assert forwarded_fields(["192.0.2.1"], b"a.localhost:8080", "https") == [
         (b"X-Forwarded-For", b"192.0.2.1"),
         (b"X-Forwarded-Host", b"a.localhost:8080"),
         (b"X-Forwarded-Proto", b"https"),
         (b"Forwarded", b'for=192.0.2.1;host="a.localhost:8080";proto=https'),
-    )
+    ]
+
+
+def test_proxies_stand_behind_the_visitor() -> None:
+    assert forwarded_fields(["192.0.2.1", "::ffff:10.0.0.1", "2001:db8::2"], b"a", "https", b"8443") == [
+        (b"X-Forwarded-For", b"192.0.2.1, 10.0.0.1, 2001:db8::2"),
+        (b"X-Forwarded-Host", b"a"),
+        (b"X-Forwarded-Proto", b"https"),
+        (b"X-Forwarded-Port", b"8443"),
+        (b"Forwarded", b'for=192.0.2.1;host="a";proto=https, for=10.0.0.1, for="[2001:db8::2]"'),
+    ]
 
 
 def test_the_start_is_told_in_whole_microseconds() -> None:
@@ -19,7 +29,7 @@ def test_the_start_is_told_in_whole_microseconds() -> None:
 
 
 def test_an_ipv6_address_is_quoted_in_forwarded() -> None:
-    fields = dict(forwarded_fields("2001:db8::1", b"a", "http"))
+    fields = dict(forwarded_fields(["2001:db8::1"], b"a", "http"))
     assert fields[b"X-Forwarded-For"] == b"2001:db8::1"
     assert fields[b"Forwarded"] == b'for="[2001:db8::1]";host="a";proto=http'
 

@@ -12,7 +12,7 @@ from portway.protocol.http1.request import parse_request_head
 from portway.protocol.http1.response import parse_response_head
 from portway.protocol.http1.serialise import field_lines, interim_bytes, own_response_bytes, request_lines, response_bytes
 
-OWN = forwarded_fields("192.0.2.1", b"a.localhost", "http")
+OWN = forwarded_fields(["192.0.2.1"], b"a.localhost", "http")
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 

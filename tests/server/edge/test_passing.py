@@ -98,7 +98,7 @@ def test_a_request_goes_along_with_all_that_was_read_and_the_rest_stays_in_the_s
             sock.sendall(b"answer")
             assert far.recv(100) == b"answer"
 
-    assert journey == Journey(("192.0.2.7", 0), journey.read, 1)
+    assert journey == Journey(("192.0.2.7", 0), journey.read, 1, "http")
     assert passing.http.visitors == 0
 
 

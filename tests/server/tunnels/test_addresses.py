@@ -1,6 +1,7 @@
 """Which public address a claim asks for, and what may not be asked for."""
 
 import secrets
+from dataclasses import replace
 
 import pytest
 
@@ -83,3 +84,13 @@ def test_two_levels_below_the_domain_get_a_name_that_would_do() -> None:
 def test_tcp_urls_name_the_port() -> None:
     assert PUBLIC.url("tcp", "20001") == "tcp://tun.example.org:20001"
     assert PublicAddresses("x.org", (), 80, "::1").url("tcp", "22") == "tcp://[::1]:22"
+
+
+@pytest.mark.parametrize(
+    ("public_url", "url"),
+    [("https://tun.example.org", "https://app.tun.example.org"), ("http://tun.example.org:8000", "http://app.tun.example.org:8000")],
+)
+def test_a_public_url_says_how_visitors_of_http_come_in(public_url: str, url: str) -> None:
+    behind = replace(PUBLIC, http_port=8080, public_url=public_url)
+    assert behind.url("http", "app.tun.example.org") == url
+    assert behind.url("tcp", "20000") == "tcp://tun.example.org:20000"

@@ -95,6 +95,11 @@ def test_settings_survive_the_way_to_a_worker(tmp_path: Path) -> None:
         agents_key=tmp_path / "k.pem",
         hold_s=1.5,
         workers=3,
+        trusted_proxies=("10.0.0.0/8", "::1/128"),
+        forwarded_fields="forwarded",
+        trusted_header=("remote-*",),
+        proxy_protocol=("http", "tcp"),
+        public_url="https://tunnel.example.org",
     )
 
     assert m.decode_settings(m.encode_settings(settings)) == settings

@@ -10,6 +10,7 @@ from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.field_rules import DROP, STRANGERS, FieldRules
 from portway.protocol.http1.fields import Field, parse_fields
 from portway.protocol.http1.framing import NO_BODY, Body, request_body, shown
+from portway.protocol.http1.front import Hops
 from portway.protocol.http1.trailers import announced, wants_trailers
 from portway.protocol.http1.upgrade import allowed_protocols
 from portway.protocol.names import split_authority
@@ -37,6 +38,8 @@ class RequestHead(NamedTuple):
     """The protocols that the visitor asks to switch to, else None."""
     wants_trailers: bool = False
     """Whether the visitor reads trailers, as its TE says."""
+    hops: Hops | None = None
+    """What a trusted proxy in front says of the request; None from anybody else."""
 
     def value(self, name: bytes) -> bytes:
         """Return the values of a field (`name` in lower case) joined by comma, empty when absent."""
@@ -87,6 +90,7 @@ def parse_request_head(head: bytes, rules: FieldRules = STRANGERS) -> RequestHea
         expect is not None and body != NO_BODY and version == 11,
         allowed_protocols(taken.get(b"upgrade")) if b"upgrade" in options and version == 11 else None,
         version == 11 and wants_trailers(taken.get(b"te")),
+        None if rules.front is None else rules.front.hops(taken),
     )
 
 

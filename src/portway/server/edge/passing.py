@@ -22,6 +22,8 @@ class Journey:
     """What was read of his request already: its head, and what stood behind it."""
     hops: int = 0
     """How often he was passed on for this request."""
+    scheme: str = ""
+    """What origins are told over HTTP."""
 
 
 PassOn = Callable[[Lease, Channel, Journey], bool]

@@ -11,9 +11,10 @@ from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel, UnavailableError
-from portway.protocol.proxy_header import UNIQUE_ID_BYTES, encode_visitor
+from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader, encode_visitor
 from portway.protocol.sources import source_of
 from portway.protocol.stream_status import StreamStatus
+from portway.server.edge.announced import Announcements
 from portway.server.edge.passing import HOPS_MAX, Journey, PassOn
 from portway.server.events import RelayDone
 from portway.server.holds import Hold, Holds
@@ -57,10 +58,12 @@ class TcpEdge:
         on_relay: Callable[[RelayDone], None] | None = None,
         *,
         pass_on: PassOn | None = None,
+        announcements: Announcements | None = None,
     ) -> None:
         """`listen` returns a listening socket for a port, or raises OSError; `places` are shared with other edges.
 
-        `on_relay` is told of every relay that ended; None spares the making of what it would be told.
+        `on_relay` is told of every relay that ended; None spares the making of what it would be told. `announcements` read what
+        proxies in front say of their connections.
         """
         self.reactor = reactor
         self.settings = settings or TcpEdgeSettings()
@@ -73,6 +76,7 @@ class TcpEdge:
         self.holds = Holds(self.settings.held_all_max)
         self.pass_on = pass_on
         """Hands a visitor to the worker that has his agent, where there are several."""
+        self.announcements = announcements
         self._listen = listen
         self._ports: dict[LeaseKey, _Port] = {}
 
@@ -126,7 +130,9 @@ class _Port:
 
     def listen(self, sock: socket.socket) -> None:
         self.listening = True
-        self._listener = Listener(self.edge.reactor, sock, self.accept)
+        announcements = self.edge.announcements
+        on_accept = self.accept if announcements is None else announcements.before(self._accept_announced)
+        self._listener = Listener(self.edge.reactor, sock, on_accept)
 
     def pause(self) -> None:
         self.listening = False
@@ -136,6 +142,12 @@ class _Port:
         self.pause()
         for visit in [visit for visit in self.visits if visit.held]:
             visit.abort()
+
+    def _accept_announced(self, sock: socket.socket, address: Address, _announced: ProxyHeader | None) -> None:
+        if self.listening:
+            self.accept(sock, address)
+        else:
+            turn_away(sock)  # the tunnel went while the header was awaited
 
     def accept(self, sock: socket.socket, address: Address, hops: int = 0) -> None:
         if not self._share.has_place(sock, len(self.visits)):

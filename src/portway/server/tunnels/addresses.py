@@ -24,12 +24,18 @@ class PublicAddresses:
     """Where visitors come in, for URLs."""
     tcp_host: str
     """What visitors of tcp tunnels connect to, for URLs."""
+    public_url: str = ""
+    """Where visitors of http tunnels come in as they see it, if that is not `http_port`: the domain with its scheme and port."""
 
     def url(self, kind: str, address: str) -> str:
         """Return what a visitor opens."""
         if kind == "tcp":
             host = f"[{self.tcp_host}]" if ":" in self.tcp_host else self.tcp_host
             return f"tcp://{host}:{address}"
+        if self.public_url:
+            scheme, _, authority = self.public_url.partition("://")
+            _, colon, port = authority.partition(":")
+            return f"{scheme}://{address}{colon}{port}"
         return f"http://{address}" if self.http_port == 80 else f"http://{address}:{self.http_port}"
 
     def host_of(self, claim: Claim, random_bytes: Callable[[int], bytes]) -> str:

@@ -204,6 +204,8 @@ class Passed(_Message, frozen=True):
     read: bytes
     """What was read of his request already."""
     hops: int
+    scheme: str = ""
+    """What origins are told, for http."""
 
 
 ToWorker: TypeAlias = (

@@ -48,7 +48,7 @@ class Visitors:
 
         def take(data: memoryview, socks: list[socket.socket]) -> None:
             passed = for_inbox(data)
-            journey = Journey((passed.host, passed.port), passed.read, passed.hops)
+            journey = Journey((passed.host, passed.port), passed.read, passed.hops, passed.scheme)
             for sock in socks:
                 if passed.kind == "http":
                     http.take(sock, journey)
@@ -83,7 +83,7 @@ class Visitors:
         if way is None or not isinstance(channel, SocketChannel):
             return False
         host, port = journey.address
-        message = encode(Passed(lease.key.kind, lease.address, host, port, journey.read, journey.hops))
+        message = encode(Passed(lease.key.kind, lease.address, host, port, journey.read, journey.hops, journey.scheme))
         return channel.hand_over(lambda sock: way.send(message, [sock]))
 
     def close(self) -> None:

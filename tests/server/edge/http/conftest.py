@@ -1,12 +1,13 @@
 """What the edge's tests ask for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
+from portway.protocol.http1.front import Front
 from portway.server.edge.http.settings import HttpEdgeSettings
 from tests.kit.loops import EngineLoop
-from tests.server.edge.http.kit import Origin, Stage
+from tests.server.edge.http.kit import MakeStage, Origin, Stage
 
 
 @pytest.fixture(params=["mux", "socket"])
@@ -18,12 +19,12 @@ def stage(engine: EngineLoop, request: pytest.FixtureRequest) -> Iterator[Stage]
 
 
 @pytest.fixture
-def stage_with(engine: EngineLoop) -> Iterator[Callable[[HttpEdgeSettings], Stage]]:
-    """A function that makes an edge with settings of the test's own."""
+def stage_with(engine: EngineLoop) -> Iterator[MakeStage]:
+    """A function that makes an edge with settings of the test's own, and with proxies in front."""
     stages: list[Stage] = []
 
-    def make(settings: HttpEdgeSettings) -> Stage:
-        stages.append(Stage(engine, "mux", settings))
+    def make(settings: HttpEdgeSettings, front: Front | None = None) -> Stage:
+        stages.append(Stage(engine, "mux", settings, front))
         return stages[-1]
 
     yield make

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import h11
 
@@ -17,6 +17,7 @@ from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
 from portway.errors import UnavailableError
 from portway.mux.mux import Mux
+from portway.protocol.http1.front import Front
 from portway.protocol.proxy_header import ProxyHeader, decode
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.edge import HttpEdge
@@ -465,12 +466,12 @@ class Caller:
 class Stage:
     """An edge that listens, its registry, and the thread that visitors and stories run in."""
 
-    def __init__(self, engine: EngineLoop, kind: str, settings: HttpEdgeSettings) -> None:
-        """Listen at once; `kind` is how agents' streams are made."""
+    def __init__(self, engine: EngineLoop, kind: str, settings: HttpEdgeSettings, front: Front | None = None) -> None:
+        """Listen at once; `kind` is how agents' streams are made, `front` which proxies are trusted."""
         self.engine = engine
         self.kind = kind
         self.registry = Registry(engine.reactor.soon)
-        self.edge = HttpEdge(engine.reactor, self.registry, settings)
+        self.edge = HttpEdge(engine.reactor, self.registry, settings, front=front)
         self.listener = Listener(engine.reactor, listen("127.0.0.1", 0), self.edge.accept)
         self.port = self.listener.address[1]
         self.agents: list[Agent] = []
@@ -537,3 +538,10 @@ class Stage:
         assert self.idle_streams == 0
         # A relay whose stream had ended before it was reset hears of that a little later.
         self.engine.run_until(lambda: not any(agent.left_open for agent in self.agents), what="connections to the origin close")
+
+
+class MakeStage(Protocol):
+    """Makes an edge with settings of the test's own."""
+
+    def __call__(self, settings: HttpEdgeSettings, front: Front | None = None) -> Stage:
+        """`front` says which proxies are trusted."""

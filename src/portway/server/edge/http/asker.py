@@ -21,6 +21,10 @@ class Asker(Protocol):
     shaping: Shaping | None
     """What the rates of the tunnel that it asked last make of its connection."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether its connection carries the requests of several visitors, as a proxy's does: nothing may be kept for it then."""
+
     def own_lines(self, host: bytes) -> bytes:
         """Return the lines that the edge adds to a request's head, and the empty one that ends it."""
 

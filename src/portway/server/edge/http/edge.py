@@ -16,8 +16,9 @@ from portway.engine.socket_channel import SocketChannel
 from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.forwarding import forwarded_fields
+from portway.protocol.http1.front import Front, Hops
 from portway.protocol.names import normalise_host
-from portway.protocol.proxy_header import UNIQUE_ID_BYTES
+from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader
 from portway.server.edge.http.apologies import Apologies
 from portway.server.edge.http.deadlines import Deadlines
 from portway.server.edge.http.edge_view import OnDone
@@ -64,9 +65,11 @@ class HttpEdge:
         on_done: OnDone | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         server_id: str = "",
+        front: Front | None = None,
     ) -> None:
         """Route by `routes`; `places` are shared with other edges; `scheme` is what origins are told, `clock` tells them when.
-        `server_id` is what all processes of one server have in common; a random one if there is none.
+        `server_id` is what all processes of one server have in common; a random one if there is none. `front` says which proxies'
+        forwarding fields are believed.
 
         `on_done` is told of every request and upgraded connection that is over; streams get ids of `random_bytes` then.
         """
@@ -75,7 +78,11 @@ class HttpEdge:
         self.wall = clock
         self.pass_on = pass_on
         self.on_done = on_done
-        self.rules = FieldRules(self.settings.request_limits, LOOP_PREFIX + (server_id or secrets.token_hex(8)), self.settings.via)
+        own_id = LOOP_PREFIX + (server_id or secrets.token_hex(8))
+        about = (self.settings.request_limits, own_id, self.settings.via, self.settings.trusted_headers)
+        self.rules = FieldRules(*about)
+        self._front = front
+        self._proxy_rules = self.rules if front is None else FieldRules(*about, front)
         self.holds = Holds(self.settings.held_max)
         self._routes = routes
         self._scheme = scheme
@@ -107,10 +114,11 @@ class HttpEdge:
         """How many visitors are in the middle of something: what a server that stops waits for."""
         return sum(visitor.busy for visitor in self._visitors) + len(self._relays)
 
-    def accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        """Serve a connected, non-blocking socket (a listener's `on_accept`)."""
+    def accept(self, sock: socket.socket, address: tuple[str, int], announced: ProxyHeader | None = None) -> None:
+        """Serve a connected, non-blocking socket (a listener's `on_accept`); `announced` is what a proxy said of it."""
         if self._share.has_place(sock, self.visitors):
-            self.serve(SocketChannel(self.reactor, sock, resets=RESETS_INHERITED), address)
+            scheme = "" if announced is None else "https" if announced.encrypted else self.settings.announced_scheme
+            self.serve(SocketChannel(self.reactor, sock, resets=RESETS_INHERITED), address, scheme)
         else:
             self._apologies.say(sock)
 
@@ -119,21 +127,21 @@ class HttpEdge:
         if self._share.has_place(sock, self.visitors):
             channel = SocketChannel(self.reactor, sock, resets=RESETS_INHERITED)
             channel.await_event()  # else each would be lingered for, as one who may have more to say
-            visitor = self.serve(channel, journey.address)
+            visitor = self.serve(channel, journey.address, journey.scheme)
             visitor.inlet.held, visitor.hops = journey.read, journey.hops
         else:
             self._apologies.say(sock)
 
-    def serve(self, channel: Channel, address: tuple[str, int]) -> Visitor:
-        """Serve a channel, of whatever kind; `address` is the visitor's."""
-        visitor = Visitor(self, channel, address[0])
+    def serve(self, channel: Channel, address: tuple[str, int], scheme: str = "") -> Visitor:
+        """Serve a channel, of whatever kind; `address` is where it comes from, `scheme` what origins are told if it is not this edge's."""
+        visitor = Visitor(self, channel, address[0], scheme or self._scheme)
         self._visitors[visitor] = None
         self._deadlines.watch(visitor)
         return visitor
 
     def passed_on(self, visitor: Visitor, lease: Lease, address: str, read: bytes) -> bool:
         """Hand a visitor to the worker that serves `lease`, and forget him here; False when that cannot be done."""
-        journey = Journey((address, 0), read, visitor.hops + 1)
+        journey = Journey((address, 0), read, visitor.hops + 1, visitor.scheme)
         if self.pass_on is None or journey.hops > HOPS_MAX or not self.pass_on(lease, visitor.channel, journey):
             return False
         self.left(visitor)
@@ -168,9 +176,15 @@ class HttpEdge:
             self._known_hosts[host] = name
         return name, lease
 
-    def forwarded(self, visitor_host: str, host: bytes) -> tuple[Field, ...]:
-        """Return what the edge says about a visitor."""
-        return forwarded_fields(visitor_host, host, self._scheme)
+    def rules_for(self, peer: str) -> FieldRules:
+        """Return what may be sent on a connection from `peer`."""
+        return self._proxy_rules if self._front is not None and peer in self._front.trusted else self.rules
+
+    def forwarded(self, peer: str, host: bytes, scheme: str, hops: Hops | None) -> list[Field]:
+        """Return what the edge says about a request: that it came from `peer`, for `host`, and what a proxy there said of it."""
+        if hops is None:
+            return forwarded_fields((peer,), host, scheme)
+        return forwarded_fields((*hops.addresses, peer), hops.host or host, hops.scheme or scheme, hops.port)
 
     def left(self, visitor: Visitor) -> None:
         """Forget a visitor."""

@@ -260,7 +260,7 @@ class Exchange(ExchangeBase):
             stream.abort()  # a proper end would let the part of the request that it has look like the whole
         elif self._shareable:
             self._pool.give_back(stream)
-        elif stream.pinned and keep_alive:
+        elif stream.pinned and keep_alive and not self._visitor.shared:
             keep_alive = self._pool.keep_for(stream, self._visitor)
         else:
             stream.leave()

@@ -68,6 +68,12 @@ class HttpEdgeSettings:
     visitors_max: int = 18_000
     """Visitors connected at the same time, of the 20,000 descriptors of a process; more get 503. `server/places.py` may allow fewer."""
 
+    trusted_headers: tuple[str, ...] = ()
+    """Names that trusted proxies may pass and nobody else, as `read_trusted_headers` returns them."""
+
+    announced_scheme: str = "http"
+    """What origins are told of a connection that a proxy has announced by a PROXY header, unless that says it was encrypted."""
+
     via: str = ""
     """This server's name in Via, which is not written without one (ADR 25)."""
 
@@ -91,7 +97,7 @@ class HttpEdgeSettings:
         """Refuse what could never work."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, str):
+            if isinstance(value, str | tuple):
                 continue
             may_be_zero = field.name in ("hold_s", "held_max", "pool_idle_max", "body_bytes_max", "pool_alone_s", "tell_visitors")
             if value is not None and (value < 0 or (value == 0 and not may_be_zero)):

@@ -8,6 +8,7 @@ from portway.protocol.http1.answers import ANSWERS, ANYBODY, Reader, render_answ
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import CRLF, END_OF_HEAD, READ_BYTES, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
+from portway.protocol.http1.front import Hops
 from portway.protocol.http1.serialise import field_lines
 from portway.server.edge.http.asked import Asked, AskedBefore
 from portway.server.edge.http.edge_view import Edge
@@ -35,21 +36,22 @@ class Visitor(Waiting):
     """
 
     __slots__ = (
-        *("_asked_before", "_buffer", "_exchange", "_head", "_host", "_measured", "_own_host", "_own_lines"),
-        *("_then_close", "_tried_before", "channel", "hops", "inlet", "outlet", "pin", "shaping"),
+        *("_asked_before", "_buffer", "_exchange", "_head", "_host", "_hops", "_measured", "_own_hops", "_own_host"),
+        *("_own_lines", "_peer", "_then_close", "_tried_before", "channel", "hops", "inlet", "outlet", "pin", "scheme", "shaping"),
     )
 
-    def __init__(self, edge: Edge, channel: Channel, address: str) -> None:
-        """Serve `channel` from the next turn on; `address` is the visitor's numeric host."""
+    def __init__(self, edge: Edge, channel: Channel, address: str, scheme: str) -> None:
+        """Serve `channel` from the next turn on; `address` is the numeric host that it comes from, `scheme` what origins are told."""
         self._edge = edge
-        self._address = address
+        self._peer = self._address = address
+        self.scheme = scheme
         self.channel = channel
         self.inlet = Inlet(channel, edge.reactor.scratch_body)
         self.outlet = Outlet(channel)
         self._state = HEAD
         self._buffer: HeadBuffer | None = None
         self._asked: Asked | None = None
-        self._asked_before = AskedBefore(edge.rules)
+        self._asked_before = AskedBefore(edge.rules_for(address))
         self._lease: Lease | None = None
         self._exchange: Exchange | None = None
         self._measured: MeasuredExchange | None = None
@@ -57,6 +59,8 @@ class Visitor(Waiting):
         self.pin: Pin | None = None
         self._head, self._host, self.hops = b"", "", 0
         self._own_host = self._own_lines = b""
+        self._hops: Hops | None = None
+        self._own_hops: Hops | None = None
         self._started_at = 0.0
         self._then_close = self._tried_before = False
         self._held_in: dict[object, Callable[[], None]] = {}
@@ -182,6 +186,8 @@ class Visitor(Waiting):
         except MessageError as exc:
             self.refuse(exc.code, str(exc), complete=False)
             return
+        if asked.request.hops is not None:
+            self._hear_from_proxy(asked.request.hops)
         bytes_max = edge.settings.body_bytes_max
         if bytes_max is not None and asked.request.body > bytes_max:
             self.refuse("body_too_large", f"{asked.request.body} bytes, at most {bytes_max} are taken", complete=False)
@@ -190,6 +196,16 @@ class Visitor(Waiting):
         if edge.pass_on is not None and asked.long is None:
             self._head = head
         self._route(asked)
+
+    def _hear_from_proxy(self, hops: Hops) -> None:
+        """Take a trusted proxy's word for who this request's visitor is: the next one's may be another."""
+        self._hops = hops
+        self._address = hops.addresses[0] if hops.addresses else self._peer
+
+    @property
+    def shared(self) -> bool:
+        """True when the connection is a proxy's, which may carry the requests of several visitors."""
+        return self._hops is not None
 
     def _route(self, asked: Asked) -> None:
         """Send the request where its host says; hold it while nobody is there."""
@@ -206,7 +222,7 @@ class Visitor(Waiting):
         holder = lease.holder
         if holder is None:
             head = self._head if asked.long is None else asked.long.head
-            if lease.elsewhere and edge.passed_on(self, lease, self._address, head + self.inlet.held):
+            if lease.elsewhere and edge.passed_on(self, lease, self._peer, head + self.inlet.held):
                 self._state = OVER
                 return
             self._wait("agent_offline", asked)
@@ -233,9 +249,9 @@ class Visitor(Waiting):
 
     def own_lines(self, host: bytes) -> bytes:
         """Return what the edge says about this visitor, nearly always what it said the last time, and when; the head's end."""
-        if host != self._own_host:
-            self._own_lines = field_lines(self._edge.forwarded(self._address, host))
-            self._own_host = host
+        if host != self._own_host or self._hops is not self._own_hops:
+            self._own_lines = field_lines(self._edge.forwarded(self._peer, host, self.scheme, self._hops))
+            self._own_host, self._own_hops = host, self._hops
         return self._own_lines + request_start(self._edge.wall()) + CRLF
 
     def try_again(self) -> None:
