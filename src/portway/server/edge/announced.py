@@ -81,7 +81,7 @@ class _Reading:
         self._on_accept = on_accept
         self._data = b""
         all_of_them.reading[self] = None
-        self._timer: Timer = all_of_them.reactor.call_later(HEADER_S, self._expire)
+        self._timer: Timer | None = all_of_them.reactor.call_later(HEADER_S, self._expire)
         all_of_them.reactor.watch(sock.fileno(), self._on_events)
 
     def abort(self) -> None:
@@ -147,5 +147,7 @@ class _Reading:
             self.abort()
 
     def _leave(self) -> None:
-        self._timer.cancel()
+        timer, self._timer = self._timer, None  # it holds this, and this would hold it
+        if timer is not None:
+            timer.cancel()
         del self._all.reading[self]
