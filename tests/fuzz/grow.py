@@ -32,10 +32,12 @@ def with_atheris(target: Target, seconds: float) -> list[str]:
 
 def grow(target: Target, seconds: float) -> int:
     """Fuzz, keep the shortest of the inputs that reached what none before them did, and return how many there are."""
+    FOUND.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as new:
         work = Path(new) / "work"
         work.mkdir()
-        run(target, f"-max_total_time={max(1, int(seconds))}", str(work), _with_seeds(target, Path(new) / "seeds"))
+        limits = [f"-max_total_time={max(1, int(seconds))}", f"-artifact_prefix={FOUND / target.name}-"]
+        run(target, *limits, str(work), _with_seeds(target, Path(new) / "seeds"))
         found = sorted((path.read_bytes() for path in work.iterdir()), key=lambda data: (len(data), data))
     kept = [data for data in found if len(data) <= FILE_BYTES_MAX and data not in target.seeds][:FILES_MAX]
     folder = CORPUS / target.name

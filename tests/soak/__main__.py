@@ -125,6 +125,7 @@ async def soak(stand: Stand, options: argparse.Namespace, say: Callable[[str], N
     warm_s = min(15.0, seconds / 10)
     if options.minutes >= WARM_MINUTES:
         await run.traffic(warm_s, faults=False)
+        await run.faults.descriptor_pressure()  # an allocator keeps what most visitors at a time once needed: not what is looked for
         run.samples.clear()
         await asyncio.sleep(options.quiet)
     before = run.look()

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Literal
 
 from portway.errors import ConfigError
@@ -14,7 +15,7 @@ UNIX_PATH_BYTES_MAX = 107
 
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})", re.ASCII)
-_IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,32})?", re.ASCII)
+_ZONE = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.ASCII | re.DOTALL)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -89,12 +90,22 @@ def _host_and_port(text: str, authority: str, default_port: int | None) -> Targe
         raise ConfigError(f"TARGET {text!r}: the port is missing; give {FORMS}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-        good = _IPV6.fullmatch(host) is not None
+        good = _is_ipv6(host)
     else:
         good = _HOST.fullmatch(host) is not None
     if not good:
         raise ConfigError(f"TARGET {text!r}: {host!r} is no host name; give {FORMS}")
     return Target(host, _port(text, port) if colon else default_port or 0)
+
+
+def _is_ipv6(host: str) -> bool:
+    """Return whether this is an IPv6 address, perhaps with a zone (RFC 4007): `fe80::1%eth0`."""
+    address, percent, zone = host.partition("%")
+    try:
+        IPv6Address(address)
+    except ValueError:
+        return False
+    return not percent or _ZONE.fullmatch(zone) is not None
 
 
 def _port(text: str, port: str) -> int:
