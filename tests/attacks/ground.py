@@ -7,7 +7,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,18 +91,18 @@ class Ground:
 
     # Tools.
 
-    def visitor(self, number: int = 0, timeout_s: float = 10.0) -> socket.socket:
-        """Return a visitor's blocking socket, from an address of the attacker's."""
-        sock = socket.create_connection((LOOPBACK, self.http_port), timeout_s, (self.source(number), 0))
+    def visitor(self, number: int = 0, timeout_s: float = 10.0, port: int = 0) -> socket.socket:
+        """Return a visitor's blocking socket, from an address of the attacker's; to the HTTP port unless it is another one."""
+        sock = socket.create_connection((LOOPBACK, port or self.http_port), timeout_s, (self.source(number), 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._stack.enter_context(sock)
 
-    def visitors(self, count: int, sources: int = 1, first: bytes = b"") -> list[socket.socket]:
+    def visitors(self, count: int, sources: int = 1, first: bytes = b"", port: int = 0) -> list[socket.socket]:
         """Return as many visitors as are let in, up to `count`, from so many addresses; each has sent `first`."""
         found = []
         for number in range(count):
             with contextlib.suppress(OSError):
-                sock = self.visitor(number % sources)
+                sock = self.visitor(number % sources, port=port)
                 sock.sendall(first)
                 found.append(sock)
         return found
@@ -130,13 +130,21 @@ class Ground:
 
     def agent(self, *words: str, name: str = "agent") -> tuple[Program, str]:
         """Start a real agent, `portway http 3000 …`; return it with the host that it got."""
+        program = self._start_agent(words, name)
+        return program, urlsplit(program.first_line(AGENT_START_S)).hostname or ""
+
+    def tcp_agent(self, origin_port: int) -> int:
+        """Start a real agent with a tcp tunnel, and return its public port."""
+        program = self._start_agent(("tcp", str(origin_port)), "tcp-agent")
+        return urlsplit(program.first_line(AGENT_START_S)).port or 0
+
+    def _start_agent(self, words: Sequence[str], name: str) -> Program:
         home = Path(self.home) / name
         home.mkdir(mode=0o700, exist_ok=True)
         env = {"HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
         env |= {"PYTHONPATH": self.source_path, "PYTHONUNBUFFERED": "1", "PORTWAY_JOIN": self.join_text, "PATH": os.environ["PATH"]}
         program = Program([sys.executable, "-m", "portway", *words, "--data", str(home)], env=env, inherit_env=False, name=name)
-        self._stack.enter_context(program)
-        return program, urlsplit(program.first_line(AGENT_START_S)).hostname or ""
+        return self._stack.enter_context(program)
 
     def push(self, sockets: Iterable[socket.socket], payload: bytes, seconds: float | None = None, *, read: bool = True) -> Pushed:
         """Send `payload` again and again on all sockets, as fast as they take it, until time is up or all are cut.

@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import time
+from collections import Counter
 from collections.abc import Generator
 
 from portway.protocol.control.messages import Challenge, Hello, Proof, encode_message
@@ -205,13 +206,19 @@ def garbage_at_the_door(ground: Ground) -> Generator[None, None, Outcome]:
     return Outcome("slowed", counts={"connections": made})
 
 
+GUESSES_MAX = 12
+"""What one address may have judged within a campaign's seconds: five for free, then one, two, four seconds apart."""
+
+
 @attack("wrong-secrets", "Y6", innocents=("http", "login"))
 def wrong_secrets(ground: Ground) -> Generator[None, None, Outcome]:
-    """Logins with wrong secrets, from two hundred addresses."""
+    """Logins with wrong secrets from twenty addresses: how many are judged at all?"""
     yield
-    made = evaluated = 0
-    while not ground.over and made < ground.size(100_000, 30):
-        with contextlib.suppress(OSError, LinkError), ground.tls_stranger(made % 200) as link:
+    made, judged = 0, Counter[int]()
+    while not ground.over and made < ground.size(100_000, 200):
+        source = made % 20
+        made += 1
+        with contextlib.suppress(OSError, LinkError), ground.tls_stranger(source) as link:
             link.open_control()
             link.say(
                 Hello(version=1, token="nobody", identity=bytes(32), scram="p=tls-server-end-point,,n=nobody,r=abcdefghijkl", agent="")
@@ -219,9 +226,10 @@ def wrong_secrets(ground: Ground) -> Generator[None, None, Outcome]:
             challenge = link.hear(Challenge)
             nonce = challenge.scram.partition("r=")[2].partition(",")[0]
             link.say(Proof(scram=f"c=cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAAAA,r={nonce},p={'A' * 43}="))
-            evaluated += 1
-        made += 1
-    return Outcome("slowed", counts={"links": made, "evaluated": evaluated})
+            judged[source] += 1
+    most = max(judged.values(), default=0)
+    counts: dict[str, float] = {"links": made, "judged": judged.total(), "of_one_source": most}
+    return Outcome("free" if most > GUESSES_MAX else "refused", counts=counts)
 
 
 LENGTHS = (0, 1, 255, 256, 4095, 4096, 4097, 65535, 65536, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 2, 2**32 - 1)

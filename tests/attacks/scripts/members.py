@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import Generator
 
@@ -9,11 +10,11 @@ import msgspec
 
 from portway.errors import PortwayError
 from portway.protocol.control import framing
-from portway.protocol.control.messages import AskTicket, Claim, ExchangeLimits, Granted, Measure, Refused, encode_message
+from portway.protocol.control.messages import AskTicket, Claim, ExchangeLimits, Granted, Measure, Refused, Release, Released, encode_message
 from tests.attacks.attack import Outcome, attack
 from tests.attacks.ground import Ground
 from tests.attacks.hand_agent import HandAgent, answer_nothing, answer_ok
-from tests.attacks.scripts.tiny import outcome, pour, read_all
+from tests.attacks.scripts.tiny import outcome, pour, read_all, swallow
 from tests.attacks.site import INNOCENT
 from tests.kit.blocking_link import CONTROL, LinkError
 from tests.kit.origins import RawOrigin
@@ -247,3 +248,63 @@ def bulk_down(ground: Ground) -> Generator[None, None, Outcome]:
         yield
         sockets = ground.visitors(8, 8, b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode())
         return read_all(ground, sockets, 1, ground.size(60, 1))
+
+
+@attack("name-race", "Y7", seconds=8.0)
+def name_race(ground: Ground) -> Generator[None, None, Outcome]:
+    """Eight agents, each with an identity of its own, claim the same name at the same moment: one gets it, always."""
+    links = [ground.member(number, f"racer{number}") for number in range(8)]
+    yield
+    rounds = wrong = 0
+    while not ground.over and rounds < ground.size(100_000, 20):
+        rounds += 1
+        for link in links:
+            link.say(Claim(id=rounds, kind="http", name=f"race-{rounds}"))
+        answers = [link.hear(object) for link in links]
+        winners = [(link, answer) for link, answer in zip(links, answers, strict=True) if isinstance(answer, Granted)]
+        wrong += len(winners) != 1
+        for link, answer in winners:
+            link.say(Release(id=rounds, tunnel=answer.tunnel))
+            link.hear(Released)
+    return Outcome("free" if wrong else "refused", crossed=wrong, counts={"rounds": rounds})
+
+
+@attack("flapping-agent", "Y7", seconds=8.0)
+def flapping_agent(ground: Ground) -> Generator[None, None, Outcome]:
+    """An agent that comes and goes several times a second, while visitors wait for it."""
+    yield
+    rounds = 0
+    while not ground.over and rounds < ground.size(1000, 4):
+        rounds += 1
+        agent = HandAgent(ground, "flap", answer_ok)
+        ground.visitors(4, 4, b"GET / HTTP/1.1\r\nHost: flap.localhost\r\n\r\n")
+        agent.vanish()
+        ground.visitors(4, 4, b"GET / HTTP/1.1\r\nHost: flap.localhost\r\n\r\n")
+    return Outcome("slowed", counts={"rounds": rounds})
+
+
+@attack("tcp-connects-and-resets", "X1")
+def tcp_connects_and_resets(ground: Ground) -> Generator[None, None, Outcome]:
+    """Connections to a tcp tunnel that are reset at once, while its origin accepts each of them."""
+    with RawOrigin(swallow) as origin:
+        port = ground.tcp_agent(origin.port)
+        linger = struct.pack("ii", 1, 0)
+        yield
+        made = 0
+        while not ground.over and made < ground.size(1_000_000, 100):
+            with contextlib.suppress(OSError), ground.visitor(made % 8, port=port) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            made += 1
+        return Outcome("slowed", counts={"connections": made, "at_the_origin": origin.accepted})
+
+
+@attack("silent-tcp-visitors", "X6", seconds=8.0, descriptors=1024)
+def silent_tcp_visitors(ground: Ground) -> Generator[None, None, Outcome]:
+    """One tenant's tcp tunnel takes as many places for visitors as it gets."""
+    with RawOrigin(swallow) as origin:
+        port = ground.tcp_agent(origin.port)
+        yield
+        wanted = ground.size(1200, 600)
+        sockets = ground.visitors(wanted, 64, port=port)
+        gone = wanted - len(sockets) + len(ground.watch(sockets, ground.size(60.0, 0.5)))
+        return Outcome("refused" if gone else "free", counts={"held": wanted - gone, "refused": gone})

@@ -105,6 +105,18 @@ def slow_bodies(ground: Ground) -> Generator[None, None, Outcome]:
         return Outcome("cut" if cut else "slowed", min(cut, default=None), counts={"left": len(sockets), "cut": len(cut), "408": answered})
 
 
+@attack("expect-and-wait", "X3", seconds=8.0)
+def expect_and_wait(ground: Ground) -> Generator[None, None, Outcome]:
+    """A thousand visitors announce bodies, ask for 100 (Continue), and send nothing."""
+    with RawOrigin(swallow) as origin:
+        _, host = ground.agent("http", str(origin.port))
+        head = b"POST / HTTP/1.1\r\nHost: %b\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n" % host.encode()
+        yield
+        sockets = ground.visitors(ground.size(1000, 40), 16, head)
+        gone = ground.watch(sockets, ground.size(60.0, 0.5))
+        return Outcome("slowed", counts={"asked": len(sockets), "answered": len(gone)})
+
+
 @attack("holds-of-one-name", "X6", seconds=6.0)
 def holds_of_one_name(ground: Ground) -> Generator[None, None, Outcome]:
     """Eleven hundred requests wait for an agent that is away; does a neighbour's visitor still find room to wait for his?"""
