@@ -17,15 +17,15 @@ from portway.engine.reactor import Reactor
 from portway.errors import ConfigError
 from portway.links.accept import DEFAULT_LIMITS, LinkListener
 from portway.links.tls import server_context
-from portway.protocol.http1.front import Front
+from portway.protocol.http1.trusted_proxies import TrustedProxies
 from portway.protocol.networks import Networks
 from portway.protocol.scram import certificate_binding
 from portway.server import door
 from portway.server.door import DoorSettings
-from portway.server.edge.announced import Announcements
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.passing import PassOn
+from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.edge.random_pool import RandomPool
 from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
 from portway.server.events import ServerEvent
@@ -83,8 +83,8 @@ class Rooms:
         self._listeners: list[Listener] = []
         on_done = on_event if tell_relays else None
         trusted = Networks(settings.trusted_proxies)
-        self._announcements = Announcements(reactor, trusted, places) if settings.proxy_protocol else None
-        self._announced = settings.proxy_protocol
+        self._proxy_protocol = ProxyProtocolReader(reactor, trusted, places) if settings.proxy_protocol else None
+        self._proxy_listeners = settings.proxy_protocol
         self.http = HttpEdge(
             reactor,
             leases,
@@ -94,7 +94,7 @@ class Rooms:
             pass_on=pass_on,
             on_done=on_done,
             server_id=server_id,
-            front=Front(trusted, settings.forwarded_fields) if trusted else None,
+            proxies=TrustedProxies(trusted, settings.forwarded_fields) if trusted else None,
         )
         self.tcp = TcpEdge(
             reactor,
@@ -104,7 +104,7 @@ class Rooms:
             places,
             on_done,
             pass_on=pass_on,
-            announcements=self._announcements if "tcp" in settings.proxy_protocol else None,
+            proxy_protocol=self._proxy_protocol if "tcp" in settings.proxy_protocol else None,
         )
         self.sessions = Sessions(
             reactor, leases, tokens, _door(settings, identity, worker), on_event=on_event, random_bytes=secrets.token_bytes, places=places
@@ -118,10 +118,10 @@ class Rooms:
             house.callback(self.http.close)
             await house.enter_async_context(self.sessions.open())
             on_visitor: OnAccept = self.http.accept
-            if self._announcements is not None:
-                house.callback(self._announcements.close)
-                if "http" in self._announced:
-                    on_visitor = self._announcements.before(self.http.accept)
+            if self._proxy_protocol is not None:
+                house.callback(self._proxy_protocol.close)
+                if "http" in self._proxy_listeners:
+                    on_visitor = self._proxy_protocol.wrap(self.http.accept)
             self._listeners = [Listener(self._reactor, http, on_visitor)]
             house.callback(self._listeners[0].close)
             limits = replace(DEFAULT_LIMITS, under_way_max=min(DEFAULT_LIMITS.under_way_max, self._handshakes_max))
@@ -136,8 +136,8 @@ class Rooms:
         """Take nobody in any more, and wait until nobody is served, but not for ever."""
         for listener in self._listeners:
             listener.close()
-        if self._announcements is not None:
-            self._announcements.close()
+        if self._proxy_protocol is not None:
+            self._proxy_protocol.close()
         self.links.close()
         self.tcp.stop_listening()
         self.sessions.drain(reason)
@@ -156,7 +156,7 @@ def _edge_settings(settings: ServerSettings) -> HttpEdgeSettings:
         fields_max=settings.max_fields,
         trusted_headers=settings.trusted_header,
         domain=settings.domain,
-        announced_scheme=settings.public_url.partition("://")[0] or "http",
+        proxied_scheme=settings.public_url.partition("://")[0] or "http",
         via=settings.via,
     )
 

@@ -11,7 +11,7 @@ from portway.config.values import ListenAddress, PortRange, parse_yes_or_no
 from portway.errors import ConfigError, PortwayError
 from portway.protocol.http1.field_rules import read_trusted_headers
 from portway.protocol.http1.fields import ANSWER_LIMITS, FIELDS_MAX, REQUEST_LIMITS
-from portway.protocol.http1.front import Family
+from portway.protocol.http1.trusted_proxies import Family
 from portway.protocol.names import normalise_host, split_authority
 from portway.protocol.networks import read_networks
 from portway.protocol.units import parse_duration_s, parse_size_bytes
@@ -190,7 +190,7 @@ class ServerSettings:
         (),
         read=read_networks,
         metavar="CIDR,...",
-        help="Networks of proxies in front whose word on visitors is taken.",
+        help="Trust what proxies in these networks report about visitors.",
         shown="",
         many=True,
     )
@@ -200,14 +200,14 @@ class ServerSettings:
         "x-forwarded",
         read=_read_family,
         metavar="x-forwarded|forwarded",
-        help="The header fields by which trusted proxies say who a visitor is; the others are dropped.",
+        help="Read X-Forwarded-* or Forwarded from trusted proxies; drop the other family.",
     )
 
     trusted_header: tuple[str, ...] = setting(
         (),
         read=read_trusted_headers,
         metavar="NAME,...",
-        help="Header fields that trusted proxies may pass and nobody else, like X-Auth-Request-User or Remote-*.",
+        help="Accept this header field from trusted proxies only, like X-Auth-Request-User or Remote-*.",
         shown="",
         many=True,
     )
@@ -217,7 +217,7 @@ class ServerSettings:
         (),
         read=_read_listeners,
         metavar="http,tcp",
-        help="Listeners where connections of trusted proxies begin with a PROXY header (v1 or v2).",
+        help="Require a PROXY header (v1 or v2) on connections from trusted proxies to these listeners.",
         shown="",
         many=True,
     )
@@ -227,7 +227,7 @@ class ServerSettings:
         "",
         read=_read_public_url,
         metavar="URL",
-        help="Where visitors find the server's domain, when a proxy in front says so: https://tunnel.example.org.",
+        help="Print URLs of tunnels with this scheme, domain and port, as served by a proxy in front.",
         shown="http://DOMAIN and the port of --http",
     )
     """Scheme, host and perhaps a port; empty: as the http listener is."""
@@ -236,7 +236,7 @@ class ServerSettings:
         REQUEST_LIMITS.bytes_max,
         read=parse_size_bytes,
         metavar="SIZE",
-        help="Largest head of a request: its line and its header fields.",
+        help="Accept request heads (request line and header fields) of at most SIZE.",
         shown="96KiB",
     )
     """Bytes, HEAD_BYTES_LEAST to REQUEST_HEAD_BYTES_MOST."""
@@ -245,19 +245,19 @@ class ServerSettings:
         ANSWER_LIMITS.bytes_max,
         read=parse_size_bytes,
         metavar="SIZE",
-        help="Largest head of an answer, and of all interim answers to one request together.",
+        help="Accept response heads, and interim responses to one request, of at most SIZE.",
         shown="128KiB",
     )
     """Bytes, HEAD_BYTES_LEAST to ANSWER_HEAD_BYTES_MOST."""
 
-    max_fields: int = setting(FIELDS_MAX, read=_read_count, metavar="N", help="Most header fields of a request or an answer.")
+    max_fields: int = setting(FIELDS_MAX, read=_read_count, metavar="N", help="Accept at most N header fields per request or response.")
     """FIELDS_LEAST to FIELDS_MOST."""
 
     via: str = setting(
         "",
         read=_read_via,
         metavar="NAME",
-        help="Add Via with this name to requests. nginx and others compress nothing then.",
+        help="Add Via with NAME to requests; nginx and others stop compressing then.",
         shown="",
     )
     """A host name or a token; empty: no Via."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.field_rules import DROP, STRANGERS, folded
+from portway.protocol.http1.field_rules import DROP, UNTRUSTED, folded
 from portway.protocol.http1.field_table import DROPPED, KEPT
 from portway.protocol.http1.request import parse_request_head
 
@@ -64,17 +64,17 @@ def test_second_spellings_of_what_ends_here_end_here() -> None:
 
 
 def test_what_is_known_by_heart_is_what_would_be_decided() -> None:
-    assert STRANGERS.known[b"Host"] == b"host"
-    assert STRANGERS.known[b"user-agent"] is None
-    assert len(STRANGERS.known) > 80
-    for name, fate in STRANGERS.known.items():
-        assert STRANGERS.decide(name) == fate
+    assert UNTRUSTED.known[b"Host"] == b"host"
+    assert UNTRUSTED.known[b"user-agent"] is None
+    assert len(UNTRUSTED.known) > 80
+    for name, fate in UNTRUSTED.known.items():
+        assert UNTRUSTED.decide(name) == fate
 
 
 def test_nothing_that_a_visitor_sends_is_remembered() -> None:
-    before = len(STRANGERS.known)
+    before = len(UNTRUSTED.known)
     names_that_go_on("X-Never-Seen", "X_Forwarded_For")
-    assert len(STRANGERS.known) == before
+    assert len(UNTRUSTED.known) == before
 
 
 @pytest.mark.parametrize("byte", range(256))
@@ -89,7 +89,7 @@ def test_the_table_is_of_one_mind() -> None:
     assert all(re.fullmatch(r"[a-z0-9-]+\*?", name) for name in DROPPED_NAMES + KEPT_NAMES)
     assert not set(DROPPED_NAMES) & set(KEPT_NAMES)
     for name in DROPPED_NAMES:
-        assert STRANGERS.decide(name.rstrip("*").encode()) == DROP, name
+        assert UNTRUSTED.decide(name.rstrip("*").encode()) == DROP, name
 
 
 def test_the_documents_show_the_same_table() -> None:

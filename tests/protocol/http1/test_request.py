@@ -218,8 +218,8 @@ def test_whether_trailers_are_read_is_said_anew(te: bytes, wants: bool) -> None:
     def head(version: bytes) -> RequestHead:
         return parse_request_head(b"GET / HTTP/" + version + b"\r\n" + H + b"TE: " + te + b"\r\n\r\n")
 
-    assert head(b"1.1").wants_trailers is wants
-    assert not head(b"1.0").wants_trailers
+    assert head(b"1.1").accepts_trailers is wants
+    assert not head(b"1.0").accepts_trailers
     assert head(b"1.1").fields == []
 
 

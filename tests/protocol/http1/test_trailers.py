@@ -3,14 +3,14 @@
 import pytest
 
 from portway.protocol.http1.field_table import DROPPED
-from portway.protocol.http1.trailers import announced, may_trail, wants_trailers
+from portway.protocol.http1.trailers import accepts_trailers, allowed_trailer_names, is_allowed_trailer
 
 
 @pytest.mark.parametrize(
     "name", ["X-Checksum", "Server-Timing", "Digest", "Content-Digest", "ETag", "grpc-status", "Grpc-Message", "my_sum", "Content-MD5"]
 )
 def test_what_is_known_at_the_end_only_may_trail(name: str) -> None:
-    assert may_trail(name.encode())
+    assert is_allowed_trailer(name.encode())
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,13 @@ def test_what_is_known_at_the_end_only_may_trail(name: str) -> None:
     ],
 )
 def test_what_frames_routes_authenticates_or_controls_may_not(name: str) -> None:
-    assert not may_trail(name.encode())
+    assert not is_allowed_trailer(name.encode())
 
 
 @pytest.mark.parametrize("name", [name.replace("*", "x") for group in DROPPED for name in group.names])
 def test_what_is_dropped_before_a_body_is_dropped_behind_it(name: str) -> None:
-    assert not may_trail(name.encode())
-    assert not may_trail(name.upper().replace("-", "_").encode())
+    assert not is_allowed_trailer(name.encode())
+    assert not is_allowed_trailer(name.upper().replace("-", "_").encode())
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_what_is_dropped_before_a_body_is_dropped_behind_it(name: str) -> None:
     ],
 )
 def test_an_announcement_names_what_goes_on(sent: bytes | None, goes_on: bytes | None) -> None:
-    assert announced(sent) == goes_on
+    assert allowed_trailer_names(sent) == goes_on
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_an_announcement_names_what_goes_on(sent: bytes | None, goes_on: bytes |
     [(None, False), (b"", False), (b"gzip", False), (b"Trailers", True), (b"gzip;q=0.5 , trailers", True), (b"x\ntrailers", True)],
 )
 def test_trailers_are_wanted_by_who_says_so(te: bytes | None, wanted: bool) -> None:
-    assert wants_trailers(te) is wanted
+    assert accepts_trailers(te) is wanted

@@ -7,7 +7,7 @@ from portway.protocol.http1.chunk_runs import DecodeRun, extended_run, plain_run
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.serialise import field_lines
-from portway.protocol.http1.trailers import may_trail
+from portway.protocol.http1.trailers import is_allowed_trailer
 
 EXTENSION_BYTES_MAX = 256
 """Behind a size, dropped: nobody uses them, and what is dropped must not be endless."""
@@ -47,7 +47,7 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 class ChunkDecoder:
     """Takes a body apart, wherever it was cut. Keeps at most a line that is not complete, and trailers.
 
-    Extensions are dropped, and trailers that may not go on (`trailers.may_trail`). Everything that is not exactly the grammar is an error: no white space, no bare
+    Extensions are dropped, and trailers that may not go on (`trailers.is_allowed_trailer`). Everything that is not exactly the grammar is an error: no white space, no bare
     LF, no `0x`, no sign.
 
     Whole chunks are decoded by a short loop, and runs of tiny ones by regular expressions. Both only ever accept: what
@@ -207,7 +207,7 @@ class ChunkDecoder:
         self._trailer_count += 1
         if self._trailer_count > TRAILERS_MAX:
             raise MessageError(f"more than {TRAILERS_MAX} trailers")
-        if may_trail(line[1]):
+        if is_allowed_trailer(line[1]):
             self.trailers.append((line[1], line[2].strip(b" \t")))
         return line.end()
 

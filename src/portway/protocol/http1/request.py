@@ -7,11 +7,11 @@ from typing import NamedTuple
 from portway.errors import PeerError
 from portway.protocol.http1.connection import connection_options, keeps_alive, without_nominated
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.field_rules import DROP, STRANGERS, FieldRules
+from portway.protocol.http1.field_rules import DROP, UNTRUSTED, FieldRules
 from portway.protocol.http1.fields import Field, parse_fields
 from portway.protocol.http1.framing import NO_BODY, Body, request_body, shown
-from portway.protocol.http1.front import Hops
-from portway.protocol.http1.trailers import announced, wants_trailers
+from portway.protocol.http1.trailers import accepts_trailers, allowed_trailer_names
+from portway.protocol.http1.trusted_proxies import Hops
 from portway.protocol.http1.upgrade import allowed_protocols
 from portway.protocol.names import split_authority
 
@@ -36,10 +36,10 @@ class RequestHead(NamedTuple):
     """Whether the visitor waits for 100 (Continue) before the body."""
     upgrade: bytes | None
     """The protocols that the visitor asks to switch to, else None."""
-    wants_trailers: bool = False
-    """Whether the visitor reads trailers, as its TE says."""
+    accepts_trailers: bool = False
+    """Whether TE says that the visitor accepts trailers."""
     hops: Hops | None = None
-    """What a trusted proxy in front says of the request; None from anybody else."""
+    """What a trusted proxy reports about the request; None from any other peer."""
 
     def value(self, name: bytes) -> bytes:
         """Return the values of a field (`name` in lower case) joined by comma, empty when absent."""
@@ -53,7 +53,7 @@ _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*)(.*)")
 _ANY_VERSION = re.compile(rb"[^\r\n]* HTTP/([0-9](?:\.[0-9])?)\r\n")
 
 
-def parse_request_head(head: bytes, rules: FieldRules = STRANGERS) -> RequestHead:
+def parse_request_head(head: bytes, rules: FieldRules = UNTRUSTED) -> RequestHead:
     """Return what a whole head (with its last empty line) asks for; `rules` say which of its fields go on.
 
     Raises:
@@ -84,13 +84,13 @@ def parse_request_head(head: bytes, rules: FieldRules = STRANGERS) -> RequestHea
         target,
         version,
         host,
-        [*without_nominated(kept, options), *_added(taken, rules, version)],
+        [*without_nominated(kept, options), *_own_fields(taken, rules, version)],
         body,
         keeps_alive(options, version),
         expect is not None and body != NO_BODY and version == 11,
         allowed_protocols(taken.get(b"upgrade")) if b"upgrade" in options and version == 11 else None,
-        version == 11 and wants_trailers(taken.get(b"te")),
-        None if rules.front is None else rules.front.hops(taken),
+        version == 11 and accepts_trailers(taken.get(b"te")),
+        None if rules.proxies is None else rules.proxies.parse(taken),
     )
 
 
@@ -150,14 +150,13 @@ def _check_host(host: bytes) -> None:
         raise MessageError(str(exc)) from exc
 
 
-def _added(taken: dict[bytes, bytes], rules: FieldRules, version: int) -> Iterator[Field]:
-    """Return what is written anew at the end: Trailer, and what this server says about itself, CDN-Loop (RFC 8586) and perhaps Via
-    (RFC 9110 section 7.6.3).
+def _own_fields(taken: dict[bytes, bytes], rules: FieldRules, version: int) -> Iterator[Field]:
+    """Return the fields that are rewritten or added: Trailer, CDN-Loop (RFC 8586), and Via (RFC 9110 section 7.6.3) if configured.
 
     Raises:
-        MessageError: the request has been here before.
+        MessageError: the request has passed this server before.
     """
-    trailer = announced(taken.get(b"trailer"))
+    trailer = allowed_trailer_names(taken.get(b"trailer"))
     if trailer is not None and version == 11:
         yield b"Trailer", trailer
     if rules.server_id:

@@ -7,7 +7,7 @@ from portway.protocol.http1.connection import connection_options, keeps_alive, w
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import ANSWER_LIMITS, Field, HeadLimits, parse_fields
 from portway.protocol.http1.framing import Body, parse_length, response_body
-from portway.protocol.http1.trailers import announced
+from portway.protocol.http1.trailers import allowed_trailer_names
 
 
 class ResponseHead(NamedTuple):
@@ -25,7 +25,7 @@ class ResponseHead(NamedTuple):
     keep_alive: bool
     """Whether the origin keeps the connection."""
     trailer: bytes | None
-    """What Trailer announces, of what may go on."""
+    """The allowed names in Trailer."""
     upgrade: bytes | None
     """Upgrade as a list, when Connection names it."""
 
@@ -72,6 +72,6 @@ def parse_response_head(head: bytes, method: bytes, limits: HeadLimits = ANSWER_
         # A body's length was read already; HEAD and 304 have a length without a body.
         None if length is None or status < 200 or status == 204 else body or parse_length(length),
         keeps_alive(options, version),
-        announced(taken.get(b"trailer")) if version == 11 else None,
+        allowed_trailer_names(taken.get(b"trailer")) if version == 11 else None,
         taken[b"upgrade"].replace(b"\n", b", ") if b"upgrade" in options and b"upgrade" in taken else None,
     )

@@ -34,7 +34,7 @@ def request_lines(head: RequestHead, *, close: bool = False) -> bytes:
         fields.append(_FIELD_CHUNKED)
     if head.expects_continue:
         fields.append(_FIELD_CONTINUE)
-    if head.wants_trailers:
+    if head.accepts_trailers:
         fields.append(_FIELD_TE)
         option = b"TE, Upgrade" if head.upgrade is not None else b"TE, close" if close else b"TE"
         fields.append((b"Connection", option))

@@ -1,4 +1,4 @@
-"""Upgrades to another protocol (RFC 9110 section 7.8): what a visitor may ask for, and whether an origin's 101 answers it."""
+"""Protocol upgrades (RFC 9110 section 7.8): which ones may be requested, and whether a 101 matches the request."""
 
 import re
 
@@ -7,14 +7,14 @@ from portway.protocol.http1.framing import shown
 
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
 _CARRIES_HTTP = re.compile(rb"(?:h2.*|h3.*|https?|tls|ssl)(?:/.*)?", re.IGNORECASE)
-"""Protocols in which further HTTP requests could follow, which the edge would not see: it would not route them, or take out of
-them what a visitor may not say (threats S4). `h2c` and its drafts, HTTP itself, and TLS with HTTP in it (RFC 2817)."""
+"""Protocols that carry HTTP requests, which would then bypass the edge's routing and field rules (threats S4): `h2c` and its
+drafts, HTTP itself, and TLS (RFC 2817)."""
 
 
 def allowed_protocols(upgrade: bytes | None) -> bytes | None:
-    """Return the protocols of an Upgrade field that may go on, in their order and spelling; None when there are none.
+    """Return the protocols of an Upgrade field that may be requested from an origin, in order and as spelled; None if there are none.
 
-    `upgrade` is the field's value, several fields' values joined by LF. What is no protocol's name is left out, too.
+    Values of repeated fields are joined by LF. Invalid protocol names are left out.
     """
     if upgrade is None:
         return None
@@ -23,13 +23,13 @@ def allowed_protocols(upgrade: bytes | None) -> bytes | None:
 
 
 def check_switch(asked: bytes | None, chosen: bytes | None, *, whole: bool) -> None:
-    """Check that a 101 switches to what was asked for.
+    """Check that a 101 response matches its request.
 
-    `asked` is what `allowed_protocols` returned for the request, `chosen` the answer's Upgrade if its Connection lists it; `whole` says
-    that all of the request was sent. Whether the rest of the answer is right, as Sec-WebSocket-Accept, is between visitor and origin.
+    `asked` is what `allowed_protocols` returned for the request, `chosen` the response's Upgrade if its Connection lists it; `whole` is
+    true when the whole request was sent. Other handshake fields (Sec-WebSocket-Accept) are left to the two ends.
 
     Raises:
-        MessageError: nobody asked, or it switches to something else, or too early.
+        MessageError: no upgrade was requested, another protocol was chosen, or the request is incomplete.
     """
     if asked is None:
         raise MessageError("101 Switching Protocols, which nobody asked for")

@@ -14,8 +14,8 @@ from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader, encode_visitor
 from portway.protocol.sources import source_of
 from portway.protocol.stream_status import StreamStatus
-from portway.server.edge.announced import Announcements
 from portway.server.edge.passing import HOPS_MAX, Journey, PassOn
+from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.events import RelayDone
 from portway.server.holds import Hold, Holds
 from portway.server.places import TUNNEL_TIMES, Places, Share, turn_away
@@ -58,12 +58,12 @@ class TcpEdge:
         on_relay: Callable[[RelayDone], None] | None = None,
         *,
         pass_on: PassOn | None = None,
-        announcements: Announcements | None = None,
+        proxy_protocol: ProxyProtocolReader | None = None,
     ) -> None:
         """`listen` returns a listening socket for a port, or raises OSError; `places` are shared with other edges.
 
-        `on_relay` is told of every relay that ended; None spares the making of what it would be told. `announcements` read what
-        proxies in front say of their connections.
+        `on_relay` is told of every relay that ended; None spares the making of what it would be told. `proxy_protocol` reads the
+        PROXY headers of trusted proxies.
         """
         self.reactor = reactor
         self.settings = settings or TcpEdgeSettings()
@@ -76,7 +76,7 @@ class TcpEdge:
         self.holds = Holds(self.settings.held_all_max)
         self.pass_on = pass_on
         """Hands a visitor to the worker that has his agent, where there are several."""
-        self.announcements = announcements
+        self.proxy_protocol = proxy_protocol
         self._listen = listen
         self._ports: dict[LeaseKey, _Port] = {}
 
@@ -130,8 +130,8 @@ class _Port:
 
     def listen(self, sock: socket.socket) -> None:
         self.listening = True
-        announcements = self.edge.announcements
-        on_accept = self.accept if announcements is None else announcements.before(self._accept_announced)
+        reader = self.edge.proxy_protocol
+        on_accept = self.accept if reader is None else reader.wrap(self._accept_proxied)
         self._listener = Listener(self.edge.reactor, sock, on_accept)
 
     def pause(self) -> None:
@@ -143,11 +143,11 @@ class _Port:
         for visit in [visit for visit in self.visits if visit.held]:
             visit.abort()
 
-    def _accept_announced(self, sock: socket.socket, address: Address, _announced: ProxyHeader | None) -> None:
+    def _accept_proxied(self, sock: socket.socket, address: Address, _header: ProxyHeader | None) -> None:
         if self.listening:
             self.accept(sock, address)
         else:
-            turn_away(sock)  # the tunnel went while the header was awaited
+            turn_away(sock)  # the listener was closed while the header was read
 
     def accept(self, sock: socket.socket, address: Address, hops: int = 0) -> None:
         if not self._share.has_place(sock, len(self.visits)):

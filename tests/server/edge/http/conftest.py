@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from portway.protocol.http1.front import Front
+from portway.protocol.http1.trusted_proxies import TrustedProxies
 from portway.server.edge.http.settings import HttpEdgeSettings
 from tests.kit.loops import EngineLoop
 from tests.server.edge.http.kit import MakeStage, Origin, Stage
@@ -23,8 +23,8 @@ def stage_with(engine: EngineLoop) -> Iterator[MakeStage]:
     """A function that makes an edge with settings of the test's own, and with proxies in front."""
     stages: list[Stage] = []
 
-    def make(settings: HttpEdgeSettings, front: Front | None = None) -> Stage:
-        stages.append(Stage(engine, "mux", settings, front))
+    def make(settings: HttpEdgeSettings, proxies: TrustedProxies | None = None) -> Stage:
+        stages.append(Stage(engine, "mux", settings, proxies))
         return stages[-1]
 
     yield make

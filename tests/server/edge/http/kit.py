@@ -17,7 +17,7 @@ from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
 from portway.errors import UnavailableError
 from portway.mux.mux import Mux
-from portway.protocol.http1.front import Front
+from portway.protocol.http1.trusted_proxies import TrustedProxies
 from portway.protocol.proxy_header import ProxyHeader, decode
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.edge import HttpEdge
@@ -466,12 +466,12 @@ class Caller:
 class Stage:
     """An edge that listens, its registry, and the thread that visitors and stories run in."""
 
-    def __init__(self, engine: EngineLoop, kind: str, settings: HttpEdgeSettings, front: Front | None = None) -> None:
-        """Listen at once; `kind` is how agents' streams are made, `front` which proxies are trusted."""
+    def __init__(self, engine: EngineLoop, kind: str, settings: HttpEdgeSettings, proxies: TrustedProxies | None = None) -> None:
+        """Listen at once; `kind` is how agents' streams are made, `proxies` which ones are trusted."""
         self.engine = engine
         self.kind = kind
         self.registry = Registry(engine.reactor.soon)
-        self.edge = HttpEdge(engine.reactor, self.registry, settings, front=front)
+        self.edge = HttpEdge(engine.reactor, self.registry, settings, proxies=proxies)
         self.listener = Listener(engine.reactor, listen("127.0.0.1", 0), self.edge.accept)
         self.port = self.listener.address[1]
         self.agents: list[Agent] = []
@@ -543,5 +543,5 @@ class Stage:
 class MakeStage(Protocol):
     """Makes an edge with settings of the test's own."""
 
-    def __call__(self, settings: HttpEdgeSettings, front: Front | None = None) -> Stage:
-        """`front` says which proxies are trusted."""
+    def __call__(self, settings: HttpEdgeSettings, proxies: TrustedProxies | None = None) -> Stage:
+        """`proxies` says which ones are trusted."""

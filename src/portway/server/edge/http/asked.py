@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from portway.protocol.http1.authentication import authenticates_connection
-from portway.protocol.http1.field_rules import STRANGERS, FieldRules
+from portway.protocol.http1.field_rules import UNTRUSTED, FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.framing import NO_BODY
 from portway.protocol.http1.query_mask import mask_query
@@ -84,7 +84,7 @@ class Asked(NamedTuple):
         return b", ".join(_ACCEPT.findall(self.short_lines if self.long is None else self.long.head))
 
 
-def what_follows(head: bytes, rules: FieldRules = STRANGERS) -> Asked:
+def what_follows(head: bytes, rules: FieldRules = UNTRUSTED) -> Asked:
     """Work out what follows from a whole head (with its last empty line), whose fields go on as `rules` say.
 
     Raises:
@@ -125,7 +125,7 @@ class AskedBefore:
 
     __slots__ = ("_asked", "_at", "_behind", "_fingerprint", "_head", "_rules", "_to")
 
-    def __init__(self, rules: FieldRules = STRANGERS) -> None:
+    def __init__(self, rules: FieldRules = UNTRUSTED) -> None:
         """Remember nothing yet; `rules` say what the connection's visitor may send."""
         self._rules = rules
         self._asked: Asked | None = None

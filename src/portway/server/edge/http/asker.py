@@ -23,7 +23,7 @@ class Asker(Protocol):
 
     @property
     def shared(self) -> bool:
-        """Whether its connection carries the requests of several visitors, as a proxy's does: nothing may be kept for it then."""
+        """Whether the connection may carry requests of several visitors: no stream may be pinned to it then."""
 
     def own_lines(self, host: bytes) -> bytes:
         """Return the lines that the edge adds to a request's head, and the empty one that ends it."""

@@ -16,7 +16,7 @@ from portway.engine.socket_channel import SocketChannel
 from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.forwarding import forwarded_fields
-from portway.protocol.http1.front import Front, Hops
+from portway.protocol.http1.trusted_proxies import Hops, TrustedProxies
 from portway.protocol.names import normalise_host
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader
 from portway.server.edge.http.apologies import Apologies
@@ -65,11 +65,11 @@ class HttpEdge:
         on_done: OnDone | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         server_id: str = "",
-        front: Front | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         """Route by `routes`; `places` are shared with other edges; `scheme` is what origins are told, `clock` tells them when.
-        `server_id` is what all processes of one server have in common; a random one if there is none. `front` says which proxies'
-        forwarding fields are believed.
+        `server_id` is what all processes of one server have in common; a random one if there is none. `proxies` says which proxies'
+        forwarding fields are read.
 
         `on_done` is told of every request and upgraded connection that is over; streams get ids of `random_bytes` then.
         """
@@ -81,8 +81,8 @@ class HttpEdge:
         own_id = LOOP_PREFIX + (server_id or secrets.token_hex(8))
         about = (self.settings.request_limits, own_id, self.settings.via, self.settings.trusted_headers)
         self.rules = FieldRules(*about)
-        self._front = front
-        self._proxy_rules = self.rules if front is None else FieldRules(*about, front)
+        self._proxies = proxies
+        self._proxy_rules = self.rules if proxies is None else FieldRules(*about, proxies)
         self.holds = Holds(self.settings.held_max)
         self._routes = routes
         self._scheme = scheme
@@ -114,10 +114,10 @@ class HttpEdge:
         """How many visitors are in the middle of something: what a server that stops waits for."""
         return sum(visitor.busy for visitor in self._visitors) + len(self._relays)
 
-    def accept(self, sock: socket.socket, address: tuple[str, int], announced: ProxyHeader | None = None) -> None:
-        """Serve a connected, non-blocking socket (a listener's `on_accept`); `announced` is what a proxy said of it."""
+    def accept(self, sock: socket.socket, address: tuple[str, int], header: ProxyHeader | None = None) -> None:
+        """Serve a connected, non-blocking socket (a listener's `on_accept`); `header` is the PROXY header that it began with."""
         if self._share.has_place(sock, self.visitors):
-            scheme = "" if announced is None else "https" if announced.encrypted else self.settings.announced_scheme
+            scheme = "" if header is None else "https" if header.encrypted else self.settings.proxied_scheme
             self.serve(SocketChannel(self.reactor, sock, resets=RESETS_INHERITED), address, scheme)
         else:
             self._apologies.say(sock)
@@ -177,11 +177,11 @@ class HttpEdge:
         return name, lease
 
     def rules_for(self, peer: str) -> FieldRules:
-        """Return what may be sent on a connection from `peer`."""
-        return self._proxy_rules if self._front is not None and peer in self._front.trusted else self.rules
+        """Return the field rules of a connection from `peer`."""
+        return self._proxy_rules if self._proxies is not None and peer in self._proxies.trusted else self.rules
 
     def forwarded(self, peer: str, host: bytes, scheme: str, hops: Hops | None) -> list[Field]:
-        """Return what the edge says about a request: that it came from `peer`, for `host`, and what a proxy there said of it."""
+        """Return the forwarding fields of a request for `host` that came from `peer`; `hops` is what that proxy reported."""
         if hops is None:
             return forwarded_fields((peer,), host, scheme)
         return forwarded_fields((*hops.addresses, peer), hops.host or host, hops.scheme or scheme, hops.port)

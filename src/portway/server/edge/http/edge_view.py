@@ -9,7 +9,7 @@ from portway.engine.limits import Scopes
 from portway.engine.reactor import Reactor
 from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
-from portway.protocol.http1.front import Hops
+from portway.protocol.http1.trusted_proxies import Hops
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
@@ -31,7 +31,7 @@ class Edge(Protocol):
     settings: HttpEdgeSettings
     pools: Pools
     rules: FieldRules
-    """What visitors may send whom nobody vouches for."""
+    """The field rules of connections from untrusted peers."""
     holds: Holds
     """Visitors that wait for an agent."""
     pass_on: PassOn | None
@@ -49,10 +49,10 @@ class Edge(Protocol):
         """
 
     def rules_for(self, peer: str) -> FieldRules:
-        """Return what may be sent on a connection from `peer`."""
+        """Return the field rules of a connection from `peer`."""
 
     def forwarded(self, peer: str, host: bytes, scheme: str, hops: Hops | None) -> list[Field]:
-        """Return what the edge says about a request: that it came from `peer`, for `host`, and what a proxy there said of it."""
+        """Return the forwarding fields of a request for `host` that came from `peer`; `hops` is what that proxy reported."""
 
     def passed_on(self, visitor: "Visitor", lease: Lease, address: str, read: bytes) -> bool:
         """Hand a visitor whose connection is from `address` to the worker that serves `lease`, with what was read of his request, and forget him here;

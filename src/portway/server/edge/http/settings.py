@@ -69,10 +69,10 @@ class HttpEdgeSettings:
     """Visitors connected at the same time, of the 20,000 descriptors of a process; more get 503. `server/places.py` may allow fewer."""
 
     trusted_headers: tuple[str, ...] = ()
-    """Names that trusted proxies may pass and nobody else, as `read_trusted_headers` returns them."""
+    """Fields that only trusted proxies may send, as `read_trusted_headers` returns them."""
 
-    announced_scheme: str = "http"
-    """What origins are told of a connection that a proxy has announced by a PROXY header, unless that says it was encrypted."""
+    proxied_scheme: str = "http"
+    """X-Forwarded-Proto of connections that began with a PROXY header, unless the header says that TLS was used."""
 
     via: str = ""
     """This server's name in Via, which is not written without one (ADR 25)."""

@@ -8,8 +8,8 @@ from portway.protocol.http1.answers import ANSWERS, ANYBODY, Reader, render_answ
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import CRLF, END_OF_HEAD, READ_BYTES, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
-from portway.protocol.http1.front import Hops
 from portway.protocol.http1.serialise import field_lines
+from portway.protocol.http1.trusted_proxies import Hops
 from portway.server.edge.http.asked import Asked, AskedBefore
 from portway.server.edge.http.edge_view import Edge
 from portway.server.edge.http.ends import Inlet, Outlet
@@ -187,7 +187,7 @@ class Visitor(Waiting):
             self.refuse(exc.code, str(exc), complete=False)
             return
         if asked.request.hops is not None:
-            self._hear_from_proxy(asked.request.hops)
+            self._apply_hops(asked.request.hops)
         bytes_max = edge.settings.body_bytes_max
         if bytes_max is not None and asked.request.body > bytes_max:
             self.refuse("body_too_large", f"{asked.request.body} bytes, at most {bytes_max} are taken", complete=False)
@@ -197,14 +197,14 @@ class Visitor(Waiting):
             self._head = head
         self._route(asked)
 
-    def _hear_from_proxy(self, hops: Hops) -> None:
-        """Take a trusted proxy's word for who this request's visitor is: the next one's may be another."""
+    def _apply_hops(self, hops: Hops) -> None:
+        """Use the visitor's address that a trusted proxy reported for this request; the next request may be another visitor's."""
         self._hops = hops
         self._address = hops.addresses[0] if hops.addresses else self._peer
 
     @property
     def shared(self) -> bool:
-        """True when the connection is a proxy's, which may carry the requests of several visitors."""
+        """True when the connection is a trusted proxy's, which may carry requests of several visitors."""
         return self._hops is not None
 
     def _route(self, asked: Asked) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from portway.errors import PeerError
 from portway.protocol.proxy_header import ProxyHeader, encode
-from portway.protocol.proxy_line import ANNOUNCED_BYTES_MAX, LINE_BYTES_MAX, decode_announcement
+from portway.protocol.proxy_inbound import LINE_BYTES_MAX, V2_BYTES_MAX, decode_inbound
 
 V4 = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n"
 V6 = b"PROXY TCP6 2001:db8::1 2001:db8::2 65535 0\r\n"
@@ -31,12 +31,12 @@ SENT_BY_A_LOAD_BALANCER = ProxyHeader(
 )
 @pytest.mark.parametrize("follows", [b"", b"GET / HTTP/1.1\r\n"])
 def test_a_line_says_who_it_is(wire: bytes, source: object, destination: object, follows: bytes) -> None:
-    assert decode_announcement(wire + follows) == (ProxyHeader(local=False, source=source, destination=destination), len(wire))  # type: ignore[arg-type]
+    assert decode_inbound(wire + follows) == (ProxyHeader(local=False, source=source, destination=destination), len(wire))  # type: ignore[arg-type]
 
 
 def test_both_versions_are_told_apart() -> None:
     v2 = encode(SENT_BY_A_LOAD_BALANCER)
-    assert decode_announcement(v2 + b"x") == (SENT_BY_A_LOAD_BALANCER, len(v2))
+    assert decode_inbound(v2 + b"x") == (SENT_BY_A_LOAD_BALANCER, len(v2))
     assert SENT_BY_A_LOAD_BALANCER.encrypted
     assert not ProxyHeader(local=False, tlvs=((0x20, b"\0\0\0\0\0"),)).encrypted
     assert not ProxyHeader(local=False, tlvs=((0x20, b""),)).encrypted
@@ -46,8 +46,8 @@ def test_both_versions_are_told_apart() -> None:
 @pytest.mark.parametrize("wire", [V4, V6, b"PROXY UNKNOWN\r\n", encode(SENT_BY_A_LOAD_BALANCER)])
 def test_a_part_is_waited_for(wire: bytes) -> None:
     for size in range(len(wire)):
-        assert decode_announcement(wire[:size]) is None
-    assert decode_announcement(wire) is not None
+        assert decode_inbound(wire[:size]) is None
+    assert decode_inbound(wire) is not None
 
 
 @pytest.mark.parametrize(
@@ -65,22 +65,22 @@ def test_a_part_is_waited_for(wire: bytes) -> None:
 )
 def test_anything_else_is_refused(wire: bytes) -> None:
     with pytest.raises(PeerError):
-        decode_announcement(wire)
+        decode_inbound(wire)
 
 
 def test_a_line_and_a_header_are_bounded() -> None:
     line = LONGEST.ljust(LINE_BYTES_MAX - 2, b" ") + b"\r\n"
-    assert decode_announcement(line) == (ProxyHeader(local=False), LINE_BYTES_MAX)
+    assert decode_inbound(line) == (ProxyHeader(local=False), LINE_BYTES_MAX)
     with pytest.raises(PeerError):
-        decode_announcement(line[:-2] + b" \r\n")
+        decode_inbound(line[:-2] + b" \r\n")
     with pytest.raises(PeerError, match="at most"):
-        decode_announcement(b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + (ANNOUNCED_BYTES_MAX - 15).to_bytes(2, "big"))
+        decode_inbound(b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + (V2_BYTES_MAX - 15).to_bytes(2, "big"))
 
 
 @given(st.binary(max_size=120), st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", b"\r\n\r\n\0\r\nQUIT\n"]))
 def test_noise_is_refused_or_waited_for_and_nothing_else(noise: bytes, start: bytes) -> None:
     try:
-        found = decode_announcement(start + noise)
+        found = decode_inbound(start + noise)
     except PeerError:
         return
     assert found is None or found[1] <= len(start + noise)

@@ -1,4 +1,4 @@
-"""PROXY protocol as proxies in front speak it: version 1, a line of text, and version 2 (`proxy_header`).
+"""Decodes PROXY protocol headers from proxies in front: version 1 (text), and version 2 (see `proxy_header`).
 
 Source: https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt, section 2.1 for the line, 2.2 for the bytes.
 """
@@ -10,10 +10,10 @@ from portway.errors import PeerError
 from portway.protocol.proxy_header import Address, ProxyHeader, decode
 
 LINE_BYTES_MAX = 107
-"""With its end; the longest that version 1 can have."""
+"""Longest header of version 1, with CR LF (specification, section 2.1)."""
 
-ANNOUNCED_BYTES_MAX = 4096
-"""Of version 2: addresses take 232 at most, and load balancers add TLVs (client certificates' names, endpoint ids)."""
+V2_BYTES_MAX = 4096
+"""Longest accepted header of version 2: addresses take 232 bytes at most, load balancers add TLVs."""
 
 _LINE_START = b"PROXY "
 _LINE = re.compile(
@@ -22,16 +22,14 @@ _LINE = re.compile(
 _PORT_MAX = 65535
 
 
-def decode_announcement(data: bytes) -> tuple[ProxyHeader, int] | None:
-    """Return what a proxy says of a connection, and how many bytes that took; None while `data` holds only a part of it.
-
-    Bytes that are not complete belong to the header, all of them.
+def decode_inbound(data: bytes) -> tuple[ProxyHeader, int] | None:
+    """Return the header and its length in bytes; None while it is incomplete, in which case all of `data` belongs to it.
 
     Raises:
-        PeerError: neither version, or one that breaks its rules; as early as it can be known.
+        PeerError: neither version, or an invalid header; as early as possible.
     """
     if not _LINE_START.startswith(data[: len(_LINE_START)]):
-        return decode(data, ANNOUNCED_BYTES_MAX)
+        return decode(data, V2_BYTES_MAX)
     end = data.find(b"\r\n", 0, LINE_BYTES_MAX) + 2
     if end < 2:
         if len(data) >= LINE_BYTES_MAX:

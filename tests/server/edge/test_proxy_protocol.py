@@ -9,8 +9,8 @@ import pytest
 from portway.engine.listener import Listener, listen
 from portway.protocol.networks import Networks
 from portway.protocol.proxy_header import ProxyHeader
-from portway.server.edge import announced
-from portway.server.edge.announced import Announcements
+from portway.server.edge import proxy_protocol
+from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.places import Places
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import DEADLINE_S
@@ -28,10 +28,8 @@ class Door:
         self.engine = engine
         self.accepted: list[tuple[socket.socket, tuple[str, int], ProxyHeader | None]] = []
         self.places = Places(engine.reactor)
-        self.announcements = Announcements(engine.reactor, Networks((f"{PROXY}/32",)), self.places)
-        self.listener = Listener(
-            engine.reactor, listen("127.0.0.1", 0), self.announcements.before(lambda *came: self.accepted.append(came))
-        )
+        self.reader = ProxyProtocolReader(engine.reactor, Networks((f"{PROXY}/32",)), self.places)
+        self.listener = Listener(engine.reactor, listen("127.0.0.1", 0), self.reader.wrap(lambda *came: self.accepted.append(came)))
         self.callers: list[socket.socket] = []
 
     def call(self, address: str = PROXY) -> socket.socket:
@@ -45,7 +43,7 @@ class Door:
 
     def close(self) -> None:
         self.listener.close()
-        self.announcements.close()
+        self.reader.close()
         for sock in (*self.callers, *(came[0] for came in self.accepted)):
             sock.close()
         self.engine.settle()
@@ -89,7 +87,7 @@ def test_exactly_the_header_is_taken_however_it_comes(door: Door, header: bytes,
     assert address == (("192.0.2.1", 56324) if header is LINE else caller.getsockname())
     assert came is not None
     assert read(sock, 100) == b"and more"
-    assert not door.announcements.reading
+    assert not door.reader.pending
 
 
 def test_nobody_else_is_asked_for_one(door: Door) -> None:
@@ -108,7 +106,7 @@ def test_a_proxy_that_sends_none_is_reset_and_the_operator_told_why(door: Door, 
         caller = door.call()
         caller.sendall(wire)
         door.engine.run_until(lambda caller=caller: is_reset(caller), what="it is reset")  # type: ignore[misc]
-    assert not door.announcements.reading
+    assert not door.reader.pending
     assert not door.accepted
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1, "not for every visitor"
@@ -116,35 +114,35 @@ def test_a_proxy_that_sends_none_is_reset_and_the_operator_told_why(door: Door, 
 
 
 def test_one_that_never_ends_is_reset_in_time(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(announced, "HEADER_S", 0.2)
+    monkeypatch.setattr(proxy_protocol, "HEADER_S", 0.2)
     begun = time.monotonic()
     caller = door.call()
     caller.sendall(LINE[:-1])
-    door.engine.run_until(lambda: len(door.announcements.reading) == 1, what="it is read")
+    door.engine.run_until(lambda: len(door.reader.pending) == 1, what="it is read")
     assert door.places.taken == 1
     door.engine.run_until(lambda: is_reset(caller), what="it is reset")
     assert time.monotonic() - begun > 0.2
-    assert not door.announcements.reading
+    assert not door.reader.pending
 
 
 @pytest.mark.parametrize("sent", [b"", LINE[:10]])
 def test_one_that_leaves_is_forgotten(door: Door, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caller = door.call()
     caller.sendall(sent)
-    door.engine.run_until(lambda: len(door.announcements.reading) == 1, what="it is read")
+    door.engine.run_until(lambda: len(door.reader.pending) == 1, what="it is read")
     caller.close()
-    door.engine.run_until(lambda: not door.announcements.reading, what="it is gone")
+    door.engine.run_until(lambda: not door.reader.pending, what="it is gone")
     assert not door.accepted
     assert bool(caplog.records) == bool(sent), "a health check that only connects is no fault"
 
 
 def test_there_are_never_too_many(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(announced, "READING_MAX", 3)
+    monkeypatch.setattr(proxy_protocol, "PENDING_MAX", 3)
     for _ in range(3):
         door.call()
-    door.engine.run_until(lambda: len(door.announcements.reading) == 3, what="three are read")
+    door.engine.run_until(lambda: len(door.reader.pending) == 3, what="three are read")
     late = door.call()
     door.engine.run_until(lambda: is_reset(late), what="the fourth is reset")
-    assert len(door.announcements.reading) == 3
-    door.announcements.close()
-    assert not door.announcements.reading
+    assert len(door.reader.pending) == 3
+    door.reader.close()
+    assert not door.reader.pending

@@ -3,10 +3,10 @@
 from hypothesis import strategies as st
 
 from portway.errors import PeerError
-from portway.protocol.http1.front import HOPS_MAX, Front, Hops
+from portway.protocol.http1.trusted_proxies import HOPS_MAX, Hops, TrustedProxies
 from portway.protocol.networks import Networks
 from portway.protocol.proxy_header import ProxyHeader
-from portway.protocol.proxy_line import ANNOUNCED_BYTES_MAX, decode_announcement
+from portway.protocol.proxy_inbound import V2_BYTES_MAX, decode_inbound
 from tests.fuzz.target import Target, add, outcome, quietly
 
 TRUSTED = Networks(("10.0.0.0/8",))
@@ -14,15 +14,15 @@ TRUSTED = Networks(("10.0.0.0/8",))
 
 def check_announcement(wire: bytes) -> None:
     """A header is never another one when less of it has come, and takes no byte of what follows."""
-    found = outcome(lambda: decode_announcement(wire), PeerError)
+    found = outcome(lambda: decode_inbound(wire), PeerError)
     if not isinstance(found, tuple):
         return
     header, size = found
     assert isinstance(header, ProxyHeader)
-    assert size <= min(len(wire), ANNOUNCED_BYTES_MAX)
+    assert size <= min(len(wire), V2_BYTES_MAX)
     for at in range(size):
-        assert outcome(lambda at=at: decode_announcement(wire[:at]), PeerError) is None  # type: ignore[misc]
-    assert decode_announcement(wire[:size]) == (header, size)
+        assert outcome(lambda at=at: decode_inbound(wire[:at]), PeerError) is None  # type: ignore[misc]
+    assert decode_inbound(wire[:size]) == (header, size)
 
 
 _end = st.sampled_from(["192.0.2.1", "::1", "2001:db8::1", "::ffff:192.0.2.1", "192.0.2.256", "1", "fe80::1%1", ""])
@@ -37,7 +37,7 @@ _line = st.builds(
 add(
     Target(
         "proxy-announcement",
-        quietly(decode_announcement, PeerError),
+        quietly(decode_inbound, PeerError),
         check_announcement,
         (
             b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\nGET",
@@ -59,7 +59,7 @@ add(
 def hops_of(value: bytes) -> tuple[Hops, Hops]:
     """Read a value as both families."""
     said = {b"x-forwarded-for": value, b"x-forwarded-host": value, b"x-forwarded-proto": value, b"x-forwarded-port": value}
-    return Front(TRUSTED, "x-forwarded").hops(said), Front(TRUSTED, "forwarded").hops({b"forwarded": value})
+    return TrustedProxies(TRUSTED, "x-forwarded").parse(said), TrustedProxies(TRUSTED, "forwarded").parse({b"forwarded": value})
 
 
 def check_hops(value: bytes) -> None:

@@ -5,10 +5,10 @@ import socket
 import pytest
 
 from portway.engine.listener import Listener, listen
-from portway.protocol.http1.front import Family, Front
+from portway.protocol.http1.trusted_proxies import Family, TrustedProxies
 from portway.protocol.networks import Networks
-from portway.server.edge.announced import Announcements
 from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.places import Places
 from tests.server.edge.http.kit import Caller, MakeStage, Origin, Request, say
 
@@ -17,8 +17,8 @@ PROXY = "127.0.0.1"
 STRANGER = "127.0.0.9"
 
 
-def front(family: Family = "x-forwarded") -> Front:
-    return Front(Networks(("127.0.0.1/32", "10.0.0.0/8")), family)
+def proxies(family: Family = "x-forwarded") -> TrustedProxies:
+    return TrustedProxies(Networks(("127.0.0.1/32", "10.0.0.0/8")), family)
 
 
 class From(Caller):
@@ -35,7 +35,7 @@ def told(request: Request) -> dict[str, list[str]]:
 
 
 def test_what_a_trusted_proxy_says_is_continued(stage_with: MakeStage, origin: Origin) -> None:
-    stage = stage_with(SETTINGS, front())
+    stage = stage_with(SETTINGS, proxies())
     stage.publish(origin)
     fields = (
         "X-Forwarded-For: 6.6.6.6, 192.0.2.1, 10.0.0.2",
@@ -78,7 +78,7 @@ def test_what_a_trusted_proxy_says_is_continued(stage_with: MakeStage, origin: O
 
 
 def test_the_other_family_is_read_where_the_operator_says_so(stage_with: MakeStage, origin: Origin) -> None:
-    stage = stage_with(SETTINGS, front("forwarded"))
+    stage = stage_with(SETTINGS, proxies("forwarded"))
     stage.publish(origin)
 
     def story() -> None:
@@ -96,7 +96,7 @@ def test_the_other_family_is_read_where_the_operator_says_so(stage_with: MakeSta
 
 
 def test_one_connection_carries_many_visitors_and_each_is_told_by_its_own_address(stage_with: MakeStage, origin: Origin) -> None:
-    stage = stage_with(SETTINGS, front())
+    stage = stage_with(SETTINGS, proxies())
     stage.publish(origin)
     done: list[str | None] = []
     stage.edge.on_done = lambda event: done.append(event.visitor)
@@ -115,7 +115,7 @@ def test_one_connection_carries_many_visitors_and_each_is_told_by_its_own_addres
 
 def test_what_one_visitor_authenticated_is_no_other_ones_on_a_proxy_s_connection(stage_with: MakeStage) -> None:
     """A proxy may send anybody's request on the same connection: nothing is kept for it."""
-    stage = stage_with(SETTINGS, front())
+    stage = stage_with(SETTINGS, proxies())
     with Origin(lambda request, _sock: say(b"%d" % request.connection)) as origin:
         stage.publish(origin)
 
@@ -139,10 +139,10 @@ def test_what_one_visitor_authenticated_is_no_other_ones_on_a_proxy_s_connection
 )
 def test_a_proxy_that_cannot_write_fields_announces_its_visitor(stage_with: MakeStage, origin: Origin, header: bytes, scheme: str) -> None:
     """Its visitor is a visitor like any other: what it says of itself is not believed."""
-    stage = stage_with(HttpEdgeSettings(announced_scheme="https"), front())
+    stage = stage_with(HttpEdgeSettings(proxied_scheme="https"), proxies())
     stage.publish(origin)
-    announcements = Announcements(stage.engine.reactor, Networks(("127.0.0.1/32",)), Places(stage.engine.reactor))
-    listener = Listener(stage.engine.reactor, listen("127.0.0.1", 0), announcements.before(stage.edge.accept))
+    reader = ProxyProtocolReader(stage.engine.reactor, Networks(("127.0.0.1/32",)), Places(stage.engine.reactor))
+    listener = Listener(stage.engine.reactor, listen("127.0.0.1", 0), reader.wrap(stage.edge.accept))
     ask = (
         b"GET / HTTP/1.1\r\nHost: a.localhost\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: gopher\r\nX-Auth-Request-User: root\r\n\r\n"
     )

@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.protocol.http1.field_rules import FieldRules
-from portway.protocol.http1.front import HOPS_MAX, Front, Hops
 from portway.protocol.http1.request import parse_request_head
+from portway.protocol.http1.trusted_proxies import HOPS_MAX, Hops, TrustedProxies
 from portway.protocol.networks import Networks
 
 TRUSTED = Networks(("10.0.0.0/8", "2001:db8:ffff::/48"))
-X = Front(TRUSTED, "x-forwarded")
-F = Front(TRUSTED, "forwarded")
+X = TrustedProxies(TRUSTED, "x-forwarded")
+F = TrustedProxies(TRUSTED, "forwarded")
 
 
 def x(for_: str) -> tuple[str, ...]:
-    return X.hops({b"x-forwarded-for": for_.encode()}).addresses
+    return X.parse({b"x-forwarded-for": for_.encode()}).addresses
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_the_visitor_is_the_rightmost_that_is_no_proxy(sent: str, addresses: tup
     ],
 )
 def test_scheme_host_and_port_are_the_last_hops(name: str, value: str, said: Hops) -> None:
-    assert X.hops({f"x-forwarded-{name}".encode(): value.encode()}) == said
-    assert F.hops({f"x-forwarded-{name}".encode(): value.encode()}) == Hops()
+    assert X.parse({f"x-forwarded-{name}".encode(): value.encode()}) == said
+    assert F.parse({f"x-forwarded-{name}".encode(): value.encode()}) == Hops()
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_scheme_host_and_port_are_the_last_hops(name: str, value: str, said: Hop
     ],
 )
 def test_forwarded_is_read_from_its_end(sent: str, said: Hops) -> None:
-    assert F.hops({b"forwarded": sent.encode()}) == said
+    assert F.parse({b"forwarded": sent.encode()}) == said
 
 
 @pytest.mark.parametrize("junk", [",", ',a="', 'a="', '\\"', ",a=b", '"', ";", '="\\'])
 def test_whatever_stands_before_it_the_last_word_is_understood_in_no_time(junk: str) -> None:
     for_all = f"{junk * (90_000 // len(junk))}, for=192.0.2.1".encode()
-    assert F.hops({b"forwarded": for_all}).addresses == ("192.0.2.1",)
-    assert X.hops({b"x-forwarded-for": for_all.replace(b"for=", b"")}).addresses == ("192.0.2.1",)
+    assert F.parse({b"forwarded": for_all}).addresses == ("192.0.2.1",)
+    assert X.parse({b"x-forwarded-for": for_all.replace(b"for=", b"")}).addresses == ("192.0.2.1",)
 
 
 @given(
@@ -105,14 +105,14 @@ def test_whatever_stands_before_it_the_last_word_is_understood_in_no_time(junk: 
     )
 )
 def test_noise_says_nothing_that_could_not_be_said(said: Mapping[bytes, bytes]) -> None:
-    for front in (X, F):
-        hops = front.hops(said)
+    for family in (X, F):
+        hops = family.parse(said)
         assert hops.scheme in ("", "http", "https")
         assert len(hops.addresses) <= HOPS_MAX
         assert not set(hops.host) - set(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]")
 
 
-PROXY = FieldRules(trusted_headers=("x-auth-request-user", "x-forwarded-user", "remote-*", "x-mine"), front=X)
+PROXY = FieldRules(trusted_headers=("x-auth-request-user", "x-forwarded-user", "remote-*", "x-mine"), proxies=X)
 NOBODY = FieldRules(trusted_headers=("x-auth-request-user", "x-forwarded-user", "remote-*", "x-mine"))
 SENT = [
     *(

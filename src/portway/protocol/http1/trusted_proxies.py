@@ -1,4 +1,4 @@
-"""A proxy in front: what its forwarding fields say of a request (X-Forwarded-*, or Forwarded of RFC 7239)."""
+"""Reads the forwarding fields of trusted proxies: X-Forwarded-*, or Forwarded (RFC 7239)."""
 
 import re
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from portway.protocol.networks import Networks, plain_address
 
 Family = Literal["x-forwarded", "forwarded"]
 
-LOOKED_AT_BYTES_MAX = 4096
-"""How much of a field is looked at, from its end: sixteen proxies write less, and a visitor may write anything before them."""
+PARSED_BYTES_MAX = 4096
+"""How much of a field is parsed, from its end: sixteen proxies write less, and anything before their entries is untrusted."""
 
 HOPS_MAX = 16
-"""Proxies between a visitor and this server that are counted; nobody has so many, and each is compared with every trusted network."""
+"""Proxies between a visitor and this server; each one is compared with every trusted network."""
 
 _X_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
 _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 _PORT = re.compile(rb"[1-9][0-9]{0,4}")
 _NODE = re.compile(r"(?:([0-9.]+)|\[([0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?")
-"""An address, as proxies write it: IPv6 in brackets where a port may follow."""
+"""An address with an optional port; IPv6 in brackets."""
 
 _PAIR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+=(?:[!#$%&'*+\-.^_`|~0-9A-Za-z:\[\]]+|\"(?:[^\"\\]|\\.)*\")"
 _ELEMENT = re.compile(rb"[ \t]*%b(?:[ \t]*;[ \t]*%b)*[ \t;]*" % (_PAIR, _PAIR))
@@ -28,39 +28,39 @@ _PAIRS = re.compile(rb"([^=;\s]+)=(\"(?:[^\"\\]|\\.)*\"|[^;]*)")
 
 
 class Hops(NamedTuple):
-    """What trusted proxies say of a request; what they do not say is empty."""
+    """What trusted proxies report about a request; missing values are empty."""
 
     addresses: tuple[str, ...] = ()
-    """The visitor's, and those of the proxies behind it, up to the one before this server's peer."""
+    """The visitor's address, followed by those of the proxies up to the one before this server's peer."""
     scheme: str = ""
-    """How the visitor came to the last proxy: http or https."""
+    """http or https, between the visitor and the last proxy."""
     host: bytes = b""
     port: bytes = b""
 
 
-class Front(NamedTuple):
-    """Whose forwarding fields are believed, and which ones."""
+class TrustedProxies(NamedTuple):
+    """Which peers are trusted proxies, and which family of forwarding fields they use."""
 
     trusted: Networks
     family: Family
 
     @property
-    def reads(self) -> tuple[bytes, ...]:
+    def field_names(self) -> tuple[bytes, ...]:
         """The names of the fields that are read, in lower case."""
         return _X_FORWARDED if self.family == "x-forwarded" else (b"forwarded",)
 
-    def hops(self, said: Mapping[bytes, bytes]) -> Hops:
-        """Return what a trusted peer's fields say; of a field that came several times all values, joined by LF.
+    def parse(self, values: Mapping[bytes, bytes]) -> Hops:
+        """Return what the forwarding fields of a trusted peer report. Values of repeated fields are joined by LF.
 
-        The visitor is the last address that is no trusted proxy's: what stands before it anybody may have written. Scheme, host and port
-        are the last proxy's word, the rightmost.
+        The visitor is the rightmost address that is not a trusted proxy's; entries to its left are untrusted. Scheme, host and port
+        are the rightmost values, which the last proxy added.
         """
         if self.family == "x-forwarded":
-            nodes = _items(said.get(b"x-forwarded-for", b""))
-            last = {name: _items(said.get(name, b""))[-1:] for name in _X_FORWARDED[1:]}
-            scheme, host, port = (values[0] if values else b"" for values in last.values())
+            nodes = _items(values.get(b"x-forwarded-for", b""))
+            last = {name: _items(values.get(name, b""))[-1:] for name in _X_FORWARDED[1:]}
+            scheme, host, port = (found[0] if found else b"" for found in last.values())
         else:
-            elements = _elements(said.get(b"forwarded", b""))
+            elements = _elements(values.get(b"forwarded", b""))
             nodes = [element.get(b"for", b"") for element in elements]
             final = elements[-1] if elements else {}
             scheme, host, port = final.get(b"proto", b""), final.get(b"host", b""), b""
@@ -84,15 +84,15 @@ class Front(NamedTuple):
 
 
 def _items(value: bytes) -> list[bytes]:
-    return [item for part in value[-LOOKED_AT_BYTES_MAX:].replace(b"\n", b",").split(b",") if (item := part.strip(b" \t"))]
+    return [item for part in value[-PARSED_BYTES_MAX:].replace(b"\n", b",").split(b",") if (item := part.strip(b" \t"))]
 
 
 def _elements(value: bytes) -> list[dict[bytes, bytes]]:
-    """Return the elements of Forwarded that can be understood, from the last one to the left: what a visitor wrote before a proxy's
-    may be anything, an open quotation mark for one.
+    """Return the valid elements of Forwarded. Parsing begins at the end, because the part that the visitor sent may be malformed,
+    with an unclosed quoted string for example.
     """
     found: list[dict[bytes, bytes]] = []
-    value = value[-LOOKED_AT_BYTES_MAX:].replace(b"\n", b",")
+    value = value[-PARSED_BYTES_MAX:].replace(b"\n", b",")
     end = at = len(value)
     while end > 0 and len(found) < HOPS_MAX:
         at = value.rfind(b",", 0, at)
@@ -110,7 +110,7 @@ def _unquoted(text: bytes) -> bytes:
 
 
 def _address(node: bytes) -> str:
-    """Return the address of a node as people write it, empty if it has none (`unknown`, a name)."""
+    """Return the address of a node in canonical form; empty for `unknown` and obfuscated identifiers."""
     text = node.decode("latin-1").strip('"')
     match = _NODE.fullmatch(text)
     address = plain_address((match[1] or match[2]) if match is not None else text)
