@@ -13,12 +13,12 @@ from typing import Any, Self
 
 import pytest
 
-from tests.e2e.world import World, event
+from tests.e2e.world import World, event, steady_ports
 from tests.kit.certificates import Identity, make_identity
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.programs import Program
-from tests.kit.sockets import DEADLINE_S, free_port
+from tests.kit.sockets import DEADLINE_S
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "behind-a-proxy.md"
 FOLDER = "/etc/ssl/tunnel.example.org"
@@ -66,6 +66,7 @@ def caddy(folder: Path, port: int, to: int, certificate: Identity, _extra: str =
         .replace("127.0.0.1:8080", f"127.0.0.1:{to}")
     )
     site = site.replace(f"{FOLDER}/fullchain.pem", str(certificate.cert_file)).replace(f"{FOLDER}/privkey.pem", str(certificate.key_file))
+    site = site.replace("{\n", "{\n\tbind 127.0.0.1\n", 1)
     config = folder / "Caddyfile"
     config.write_text(f"{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{site}")
     env = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
@@ -155,7 +156,7 @@ def told_address(server: Program, number: int = 1) -> Any:
 def test_an_origin_behind_a_proxy_knows_its_visitors(
     tmp_path: Path, certificate: Identity, origin: HttpOrigin, proxy: Any, workers: tuple[str, ...]
 ) -> None:
-    port = free_port()
+    port = steady_ports(1)
     need("nginx" if proxy is nginx else "caddy")
     with world_behind(port, *workers) as world, proxy(tmp_path, port, world.http_port, certificate):
         server = world.start_server()
@@ -176,7 +177,7 @@ def test_an_origin_behind_a_proxy_knows_its_visitors(
 
 
 def test_who_logged_in_passes_from_the_proxy_and_from_nobody_else(tmp_path: Path, certificate: Identity, origin: HttpOrigin) -> None:
-    port = free_port()
+    port = steady_ports(1)
     need("nginx")
     extra = 'proxy_set_header X-Auth-Request-User "alice";'
     with (
@@ -194,7 +195,7 @@ def test_who_logged_in_passes_from_the_proxy_and_from_nobody_else(tmp_path: Path
 
 
 def test_a_websocket_passes_through_nginx(tmp_path: Path, certificate: Identity) -> None:
-    port = free_port()
+    port = steady_ports(1)
     need("nginx")
     asked: list[bytes] = []
 
@@ -222,7 +223,7 @@ def test_a_websocket_passes_through_nginx(tmp_path: Path, certificate: Identity)
 
 @pytest.mark.parametrize("how", ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl"])
 def test_haproxy_announces_visitors_of_http(tmp_path: Path, certificate: Identity, origin: HttpOrigin, how: str) -> None:
-    port = free_port()
+    port = steady_ports(1)
     need("haproxy")
     encrypted = "ssl" in how
     with (
@@ -241,7 +242,7 @@ def test_haproxy_announces_visitors_of_http(tmp_path: Path, certificate: Identit
 
 @pytest.mark.parametrize("how", ["send-proxy", "send-proxy-v2"])
 def test_haproxy_announces_visitors_of_tcp(tmp_path: Path, certificate: Identity, how: str) -> None:
-    port = free_port()
+    port = steady_ports(1)
     need("haproxy")
     with RawOrigin(echo) as origin, World(server_flags=(*TRUST, "--proxy-protocol", "tcp")) as world:
         server = world.start_server()
