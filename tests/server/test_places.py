@@ -1,18 +1,36 @@
 """Who finds a place: by the number of a descriptor, and by what is left for others. With real sockets."""
 
+import itertools
 import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from portway.engine.listener import Listener, listen
 from portway.errors import RefusedError
-from portway.server.events import VisitorsTurnedAway
+from portway.server.events import ConnectionsShed, VisitorsTurnedAway
 from portway.server.places import ENDLESS, Places, Share, descriptors_max, turn_away
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import open_descriptors, tcp_pair
+
+
+def share_of(
+    places: Places, where: str = "tcp port 1", held: Callable[[], int] = lambda: 0, *, times: int = 10**6, most: int = 10**6
+) -> Share:
+    """Return a share whose connections never give way."""
+    return Share(places, where, lambda: (), held, times=times, most=most)
+
+
+_numbers = itertools.count()
+
+
+def somebody() -> str:
+    """Return an address that nobody had."""
+    number = next(_numbers)
+    return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
 
 
 @pytest.fixture
@@ -86,8 +104,8 @@ def test_whoever_took_the_descriptors_those_kept_are_not_for_visitors(engine: En
     end = open_descriptors() + 20
     places = Places(engine.reactor, descriptors=2 * end)
     places.count(lambda: end // 2)  # visitors have the part that is theirs
-    share = Share(places, "tcp port 1", times=10**6, most=10**6)
-    answers = [(sock.fileno(), share.has_place(sock, 0)) for sock in (sockets() for _ in range(40))]
+    share = share_of(places)
+    answers = [(sock.fileno(), share.has_place(sock, somebody())) for sock in (sockets() for _ in range(40))]
     assert answers == [(number, number < end) for number, _ in answers]
     assert {found for _, found in answers} == {True, False}
 
@@ -97,23 +115,23 @@ def test_a_greedy_share_leaves_room_for_others(engine: EngineLoop, sockets: Call
     sock, held = sockets(), [0, 0]
     places.count(lambda: sum(held))
     for who in range(2):
-        share = Share(places, "greedy", times=3, most=10**6)
-        while share.has_place(sock, held[who]):
+        share = share_of(places, "greedy", partial(held.__getitem__, who), times=3)
+        while share.has_place(sock, somebody()):
             held[who] += 1
     end = places.visitors_end
     assert held[0] == pytest.approx(end * 3 / 4, abs=2)
     assert held[1] == pytest.approx(end / 4 * 3 / 4, abs=2)
-    assert Share(places, "modest", times=3, most=10**6).has_place(sock, 0)
-    assert not Share(places, "modest", times=3, most=5).has_place(sock, 5), "its own cap holds, too"
+    assert share_of(places, "modest", times=3).has_place(sock, somebody())
+    assert not share_of(places, "modest", lambda: 5, times=3, most=5).has_place(sock, somebody()), "its own cap holds, too"
 
 
 def test_the_first_one_is_told_at_once_and_a_flood_is_one_line(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
-    told: list[VisitorsTurnedAway] = []
+    told: list[VisitorsTurnedAway | ConnectionsShed] = []
     places = Places(engine.reactor, told.append, descriptors=36_000)
     places.count(lambda: 7)
-    share, sock = Share(places, "tcp port 1", times=3, most=0), sockets()
+    share, sock = share_of(places, most=0), sockets()
     for _ in range(1000):
-        assert not share.has_place(sock, 0)
+        assert not share.has_place(sock, somebody())
     assert told == [VisitorsTurnedAway(1, 7, places.visitors_end, "tcp port 1")]
 
 
@@ -133,13 +151,13 @@ def test_a_flood_in_one_batch_leaves_the_kept_descriptors_alone(engine: EngineLo
     end = open_descriptors() + 60
     places = Places(engine.reactor, descriptors=2 * end)
     places.count(lambda: end // 2)  # visitors have the part that is theirs
-    share, highest = Share(places, "tcp port 1", times=10**6, most=10**6), 0
+    share, highest = share_of(places), 0
     taken: list[socket.socket] = []
 
     def accept(sock: socket.socket, _address: tuple[str, int]) -> None:
         nonlocal highest
         highest = max(highest, sock.fileno())
-        if share.has_place(sock, 0):
+        if share.has_place(sock, somebody()):
             taken.append(sock)
         else:
             turn_away(sock)

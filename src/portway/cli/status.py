@@ -85,6 +85,8 @@ def _server_lines(one: ServerStatus, now: float) -> list[str]:
     lines = [f"server {one.pid}  up {since}  *.{one.domain} at {one.http}, agents at {one.agents}, {agents}{workers}"]
     if one.visitors_turned_away:
         lines.append(f"  {format_count(one.visitors_turned_away, 'visitor')} turned away for want of a place")
+    if one.connections_shed:
+        lines.append(f"  {format_count(one.connections_shed, 'idle or slow connection')} closed to admit newcomers")
     if one.logins_refused or one.handshakes_failed:
         refused, strange = format_count(one.logins_refused, "login"), format_count(one.handshakes_failed, "connection")
         lines.append(f"  {refused} refused, {strange} of no agent")

@@ -108,6 +108,11 @@ class Reactor:
         if not self._in_batch:
             self._ask()
 
+    @property
+    def closing(self) -> int:
+        """How many descriptors will be closed at the end of this round."""
+        return len(self._doomed)
+
     def soon(self, callback: Callback) -> None:
         """Call back from the end of the ready queue."""
         self._ready.append(callback)

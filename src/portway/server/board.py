@@ -8,6 +8,7 @@ import msgspec
 
 from portway import __version__
 from portway.server.events import (
+    ConnectionsShed,
     HandshakesFailed,
     LeaseDown,
     LeaseUp,
@@ -76,6 +77,8 @@ class ServerStatus(msgspec.Struct, tag_field="program", tag="server"):
     """Up to a minute ago."""
     visitors_turned_away: int = 0
     """For want of a place, up to ten seconds ago."""
+    connections_shed: int = 0
+    """Idle or slow ones, closed to admit newcomers, up to ten seconds ago."""
     workers: list[WorkerStatus] = []
     """None where one process does everything."""
 
@@ -116,7 +119,7 @@ class ServerBoard:
                 self._leases[event.url] = LeaseStatus(event.url, event.kind, event.session)
             case LeaseDown():
                 self._leases.pop(event.url, None)
-            case LoginRefused() | HandshakesFailed() | VisitorsTurnedAway():
+            case LoginRefused() | HandshakesFailed() | VisitorsTurnedAway() | ConnectionsShed():
                 self._count(event)
             case WorkerUp() | WorkerDown():
                 self._note_worker(event)
@@ -125,7 +128,7 @@ class ServerBoard:
             case _:
                 assert_never(event)
 
-    def _count(self, event: LoginRefused | HandshakesFailed | VisitorsTurnedAway) -> None:
+    def _count(self, event: LoginRefused | HandshakesFailed | VisitorsTurnedAway | ConnectionsShed) -> None:
         status = self._status
         match event:
             case LoginRefused():
@@ -134,6 +137,8 @@ class ServerBoard:
                 status.handshakes_failed += event.count
             case VisitorsTurnedAway():
                 status.visitors_turned_away += event.count
+            case ConnectionsShed():
+                status.connections_shed += event.count
 
     def _note_worker(self, event: WorkerUp | WorkerDown) -> None:
         if isinstance(event, WorkerUp):

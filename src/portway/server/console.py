@@ -8,6 +8,7 @@ from typing import assert_never
 from portway import __version__
 from portway.protocol.units import format_duration, format_size
 from portway.server.events import (
+    ConnectionsShed,
     HandshakesFailed,
     LeaseDown,
     LeaseUp,
@@ -64,7 +65,7 @@ class Console:
                 self.out(f"{style.good('tunnel up')}   {_safe(event.url)}, session {_safe(event.session)}")
             case LeaseDown():
                 self.out(f"{style.warn('tunnel down')} {_safe(event.url)}")
-            case LoginRefused() | HandshakesFailed() | VisitorsTurnedAway():
+            case LoginRefused() | HandshakesFailed() | VisitorsTurnedAway() | ConnectionsShed():
                 self.out(_turned_away(event, style))
             case SpeedTested():
                 self.out(f"speed test  {_safe(event.token)}, {_tested(event)}, session {_safe(event.session)}")
@@ -94,7 +95,7 @@ def _tested(event: SpeedTested) -> str:
     return f"{event.direction}, {streams}: {format_size(event.bytes)} in {format_duration(event.seconds)}"
 
 
-def _turned_away(event: LoginRefused | HandshakesFailed | VisitorsTurnedAway, style: Style) -> str:
+def _turned_away(event: LoginRefused | HandshakesFailed | VisitorsTurnedAway | ConnectionsShed, style: Style) -> str:
     match event:
         case LoginRefused():
             many = f"{event.count:,} logins, the last from " if event.count > 1 else ""
@@ -105,6 +106,9 @@ def _turned_away(event: LoginRefused | HandshakesFailed | VisitorsTurnedAway, st
         case VisitorsTurnedAway():
             full = f"{event.visitors:,} visitors are here, {event.places:,} places; the last came to {_safe(event.last)}"
             return f"{style.bad('turned away')} {event.count:,} visitors: {full}"
+        case ConnectionsShed():
+            full = f"{event.visitors:,} visitors connected, {event.places:,} places; last newcomer on {_safe(event.last)}"
+            return f"{style.warn('shed')}        {event.count:,} idle or slow connections closed to admit newcomers: {full}"
 
 
 def _worker(event: WorkerUp | WorkerDown, style: Style) -> str:

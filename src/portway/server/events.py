@@ -106,6 +106,20 @@ class VisitorsTurnedAway:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionsShed:
+    """Connections that did least were ended to make room for newcomers. Told of the first at once, then of all others every 10 seconds."""
+
+    count: int
+    """How many, since this was last told."""
+    visitors: int
+    """Who is here now."""
+    places: int
+    """For visitors, in all."""
+    last: str
+    """Where the last newcomer came: `http`, or `tcp port 20001`."""
+
+
+@dataclass(frozen=True, slots=True)
 class SpeedTested:
     """An agent's speed test is over; also told when it broke off."""
 
@@ -194,6 +208,7 @@ ServerEvent = (
     | LoginRefused
     | HandshakesFailed
     | VisitorsTurnedAway
+    | ConnectionsShed
     | SpeedTested
     | RequestDone
     | RelayDone

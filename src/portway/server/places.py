@@ -3,14 +3,17 @@
 import os
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import RESET_ON_CLOSE, on_last_close
 from portway.errors import RefusedError
 from portway.protocol.control import codes
 from portway.server.counted import Counted
-from portway.server.events import VisitorsTurnedAway
+from portway.server.events import ConnectionsShed, VisitorsTurnedAway
+from portway.server.shedding import Shedder
+from portway.server.standing import Member
+from portway.server.tunnels.lease import Holder
 
 KEPT_MIN = 512
 """Descriptors kept from visitors: as many handshakes as the agents' listener has under way at a time, at least."""
@@ -50,7 +53,7 @@ def descriptors_max() -> int:
     return ENDLESS if soft == resource.RLIM_INFINITY else soft
 
 
-def _tell_nobody(_news: VisitorsTurnedAway) -> None:
+def _tell_nobody(_news: VisitorsTurnedAway | ConnectionsShed) -> None:
     """Stand in for nobody who wants to hear of it."""
 
 
@@ -63,7 +66,9 @@ class Places:
     but visitors have `links_end` in use, and so many visitors as that leaves room for are let in above `visitors_end`, too.
     """
 
-    def __init__(self, reactor: Reactor, tell: Callable[[VisitorsTurnedAway], None] = _tell_nobody, descriptors: int | None = None) -> None:
+    def __init__(
+        self, reactor: Reactor, tell: Callable[[VisitorsTurnedAway | ConnectionsShed], None] = _tell_nobody, descriptors: int | None = None
+    ) -> None:
         """Share out `descriptors`, by default this process's limit; `tell` hears now and then of who found no place."""
         limit = descriptors_max() if descriptors is None else descriptors
         kept = min(max(KEPT_MIN, limit // KEPT_PART), limit // 2)
@@ -78,21 +83,39 @@ class Places:
         """Handshakes of agents at a time."""
         self.apologies_max = kept // APOLOGIES_PART
         """Visitors at a time that may be told why they cannot stay; it takes their descriptor a moment longer."""
+        self.reactor = reactor
         self._counts: list[Callable[[], int]] = []
+        self._shares: dict[Share, None] = {}
         self._turned_away = Counted[str](
             reactor, lambda where, count: tell(VisitorsTurnedAway(count, self.taken, self.visitors_end, where))
         )
+        self._gave_way = Counted[str](reactor, lambda where, count: tell(ConnectionsShed(count, self.taken, self.visitors_end, where)))
 
     @property
     def taken(self) -> int:
         """How many visitors are here."""
         return sum(count() for count in self._counts)
 
+    def join(self, share: "Share") -> None:
+        """Let connections of `share` give way to visitors of others, where descriptors run short."""
+        self._shares[share] = None
+
+    def part(self, share: "Share") -> None:
+        """Leave `share` alone."""
+        self._shares.pop(share, None)
+
+    def make_room(self, host: str, newcomers: "Share", *, cramped: bool) -> bool:
+        """Have a connection of the share that has most give way to a visitor of another one; return whether one did."""
+        largest = max((share for share in self._shares if share is not newcomers), key=_held_by, default=None)
+        return largest is not None and largest.held > newcomers.held and largest.make_room(host, cramped=cramped)
+
     def free(self, number: int) -> int:
         """Return how many more visitors there is room for when one comes with descriptor `number`."""
         taken = self.taken
         # At least as many are in use as the number says, and as there are visitors: each alone may be too low.
-        return max(self.visitors_end - max(number, taken), min(self._visitors_part - taken, self._end - number))
+        # Those that are about to be closed were given up for newcomers of this very round.
+        used = max(number - self.reactor.closing, taken)
+        return min(max(self.visitors_end - used, self._visitors_part - taken), self._end - number)
 
     def links_free(self, links: int) -> int:
         """Return how many more links there is room for beside these; costs two system calls."""
@@ -123,27 +146,89 @@ class Places:
         """Note that a visitor found no place."""
         self._turned_away.note(where)
 
+    def shedder_of(self, holder: Holder) -> Shedder:
+        """Return who has connections with a stream of `holder`'s give way."""
+
+        def members() -> Iterator[Member]:
+            for share in self._shares:
+                yield from (member for member in share.members() if member.holder is holder)
+
+        return Shedder(self.reactor, members)
+
+    def gave_way(self, where: str) -> None:
+        """Note that a connection gave way to a newcomer."""
+        self._gave_way.note(where)
+
+
+def _held_by(share: "Share") -> int:
+    return share.held
+
 
 class Share:
-    """The places that one tunnel, or one listener for many, may take."""
+    """The places that one tunnel, or one listener for many, may take, and who has them."""
 
-    __slots__ = ("_most", "_places", "_times", "_where")
+    __slots__ = ("_held", "_most", "_places", "_shedder", "_times", "_where", "members")
 
-    def __init__(self, places: Places, where: str, *, times: int, most: int) -> None:
-        """Take `times` as many places as are free, and `most` at the most; `where` is what the operator is told."""
+    def __init__(
+        self, places: Places, where: str, members: Callable[[], Iterable[Member]], held: Callable[[], int], *, times: int, most: int
+    ) -> None:
+        """Take `times` as many places as are free, and `most` at the most; `where` is what the operator is told.
+
+        `members` returns all connections that have one, `held` their number.
+        """
+        self.members = members
         self._places = places
         self._where = where
+        self._held = held
         self._times = times
         self._most = most
+        self._shedder = Shedder(places.reactor, members)
+        places.join(self)
 
-    def has_place(self, sock: socket.socket, held: int) -> bool:
-        """Return whether a visitor who came on `sock` may stay beside the `held` ones of this share; note it if not."""
-        places = self._places
+    @property
+    def held(self) -> int:
+        """How many places it has."""
+        return self._held()
+
+    def close(self) -> None:
+        """Take no more part in what is shared."""
+        self._places.part(self)
+
+    def has_place(self, sock: socket.socket, host: str) -> bool:
+        """Return whether a visitor from `host` who came on `sock` may stay; note it if not.
+
+        Above three quarters of what there is, another connection has to give way for him if one can (`shedding`).
+        """
+        places, held = self._places, self._held()
         free = places.free(sock.fileno())
-        if free > 0 and held < self._most and held <= self._times * free:
+        times = self._times
+        has_room = free > 0 and held < self._most and held <= times * free
+        if (
+            has_room
+            and 4 * free >= places.visitors_end
+            and 4 * held <= 3 * self._most
+            and 4 * held * (times + 1) <= 3 * times * (held + free)  # three quarters of what it may have at most
+        ):
+            return True
+        most = min(self._most, times * (held + free) // (times + 1))
+        cramped = not has_room or 16 * held > 15 * most or 16 * free < places.visitors_end
+        shed = False
+        for _ in range(2 if cramped else 1):  # two for one, until it is not cramped any more
+            if not self._shedder.make_room(host, cramped=cramped) and not (
+                4 * free < places.visitors_end and places.make_room(host, self, cramped=cramped)
+            ):
+                break
+            shed = True
+            places.gave_way(self._where)
+        if has_room and (shed or not cramped or 4 * self._shedder.held(host) <= most):
+            self._shedder.came(host)
             return True
         places.turned_away(self._where)
         return False
+
+    def make_room(self, host: str, *, cramped: bool) -> bool:
+        """Have a connection of this share give way to a visitor of another one."""
+        return self._shedder.make_room(host, cramped=cramped)
 
 
 def turn_away(sock: socket.socket) -> None:

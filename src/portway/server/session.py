@@ -12,6 +12,8 @@ from portway.protocol.control.messages import Activity, Claim, Granted, Message
 from portway.server.access.pace import Pace
 from portway.server.access.tokens import TokenRecord
 from portway.server.activity import ActivityBatch
+from portway.server.places import Places
+from portway.server.shedding import Shedder
 from portway.server.tunnels.lease import LeaseKey, NoLinkError, OnStatus, Owner
 from portway.session.control_stream import ControlStream
 from portway.session.opening import open_visit
@@ -25,6 +27,15 @@ BUSY_S = 0.1
 BUSY_BYTES = 64 * 1024
 """Less than this in 100 ms counts as nothing, and above it each doubling as one step. Links on the same step are equally
 busy; then the number of streams decides, so that a crowd spreads instead of running to and fro between the links."""
+
+STREAMS_MAX = 4096
+"""Streams on one link at a time, its control stream included."""
+
+STREAMS_MANY = 3 * STREAMS_MAX // 4
+"""Streams on one link from which on it is looked at whether they become few."""
+
+SHED_AT_ONCE = 64
+"""Visitors of a session that give way in one turn: about a millisecond's work. The next stream that is asked for is the next turn."""
 
 ANSWERS_MAX = 1024
 """Granted claims remembered by request id, for claims that come twice; more than a token's tunnels."""
@@ -65,8 +76,13 @@ class Session:
     Every method but `answers` is synchronous and may be called from the reactor.
     """
 
-    def __init__(self, reactor: Reactor, session_id: str, owner: Owner, token: TokenRecord, key: bytes) -> None:
-        """Start without links. `key` is the session's key, which further links must prove to know."""
+    def __init__(
+        self, reactor: Reactor, session_id: str, owner: Owner, token: TokenRecord, key: bytes, places: Places | None = None
+    ) -> None:
+        """Start without links. `key` is the session's key, which further links must prove to know.
+
+        `places` knows who has its streams, for when they become few.
+        """
         self._reactor = reactor
         self._session_id = session_id
         self.owner = owner
@@ -94,6 +110,9 @@ class Session:
         self.over = False
         """True once it was ended or lost."""
         self._activity = ActivityBatch(reactor, self._tell_leisurely)
+        self._places = places
+        self._shedder: Shedder | None = None
+        self._relieving = False
 
     def __repr__(self) -> str:
         return f"<Session {self._session_id} of {self.token.name}, {len(self.links)} links{', over' if self.over else ''}>"
@@ -108,13 +127,32 @@ class Session:
         links = self.links
         if not links:
             raise NoLinkError("the agent has no live link")
+        mux = (links[0] if len(links) == 1 else self._least_busy()).mux
+        if mux.streams_open >= STREAMS_MANY and not self._relieving and self._places is not None:
+            self._relieving = True
+            self._reactor.soon(self._relieve)
         try:
-            return open_visit(self._reactor, (links[0] if len(links) == 1 else self._least_busy()).mux, header, on_status)
+            return open_visit(self._reactor, mux, header, on_status)
         except UnavailableError:
             self._end_used_up()
             if all(is_silent(link.mux, self._reactor.now) for link in self.links):
                 raise NoLinkError("the agent does not answer") from None
             raise
+
+    def _relieve(self) -> None:
+        """Have those visitors give way who do least with their streams, while more than three quarters of all are taken."""
+        self._relieving = False
+        taking = [link.mux for link in self.links if not link.mux.session.going_away]
+        most = sum(mux.session.limits.streams_max for mux in taking)
+        taken = sum(mux.streams_open for mux in taking)
+        if 4 * taken < 3 * most or self._places is None:
+            return
+        if self._shedder is None:
+            self._shedder = self._places.shedder_of(self)
+        for _ in range(min(taken - 3 * most // 4 + 1, SHED_AT_ONCE)):
+            if not self._shedder.make_room("", cramped=16 * taken > 15 * most):
+                return
+            self._places.gave_way(f"session {self.session_id}")
 
     def add_link(self, link: SessionLink) -> None:
         """Use a link that has logged in or joined; what its streams may grow by and keep comes out of the session's budgets."""

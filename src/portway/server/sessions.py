@@ -40,7 +40,7 @@ from portway.server.events import LinksChanged, ServerEvent, SessionDown, Sessio
 from portway.server.guest import Guest, Stranger, named
 from portway.server.newcomers import Newcomers
 from portway.server.places import Places
-from portway.server.session import LINKS_MAX, Session, SessionLink
+from portway.server.session import LINKS_MAX, STREAMS_MAX, Session, SessionLink
 from portway.server.speed_tests import SpeedTests
 from portway.server.token_reader import TokenReader
 from portway.server.token_watch import TokenWatch
@@ -101,7 +101,9 @@ class Sessions:
         self._guests: set[Guest] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._draining = ""
-        self._mux_settings = MuxSettings(limits=YamuxLimits(accepts_max=1, unacknowledged_max=4096), kept_total=KeptTotal())
+        self._mux_settings = MuxSettings(
+            limits=YamuxLimits(streams_max=STREAMS_MAX, accepts_max=1, unacknowledged_max=4096), kept_total=KeptTotal()
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -256,7 +258,8 @@ class Sessions:
             )
         self._check_room(token.id)
         owner = Owner(token.id, hello.identity)
-        session = Session(self._reactor, self._random_bytes(SESSION_ID_BYTES).hex(), owner, token, admitted.session_key)
+        session_id = self._random_bytes(SESSION_ID_BYTES).hex()
+        session = Session(self._reactor, session_id, owner, token, admitted.session_key, self._places)
         session.version, session.agent, session.peer = admitted.version, hello.agent, guest.stranger.peer
         self._live[session.session_id] = session
         self._on_event(SessionUp(session.session_id, token.name, hello.agent, guest.stranger.peer))

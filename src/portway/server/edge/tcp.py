@@ -19,7 +19,8 @@ from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.events import RelayDone
 from portway.server.holds import Hold, Holds
 from portway.server.places import TUNNEL_TIMES, Places, Share, turn_away
-from portway.server.tunnels.lease import Lease, LeaseKey
+from portway.server.standing import Standing
+from portway.server.tunnels.lease import Holder, Lease, LeaseKey
 from portway.telemetry.logs import get_log
 
 log = get_log(__name__)
@@ -125,7 +126,10 @@ class _Port:
         self.visits: set[_Visit] = set()
         host, self.number = sock.getsockname()[:2]
         self.listen(sock)
-        self._share = Share(edge.places, f"tcp port {self.number}", times=TUNNEL_TIMES, most=edge.settings.visitors_max)
+        most = edge.settings.visitors_max
+        self._share = Share(
+            edge.places, f"tcp port {self.number}", lambda: self.visits, lambda: len(self.visits), times=TUNNEL_TIMES, most=most
+        )
         self._host = "" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared with, not bound
 
     def listen(self, sock: socket.socket) -> None:
@@ -140,6 +144,7 @@ class _Port:
 
     def close(self) -> None:
         self.pause()
+        self._share.close()
         for visit in [visit for visit in self.visits if visit.held]:
             visit.abort()
 
@@ -150,7 +155,7 @@ class _Port:
             turn_away(sock)  # the listener was closed while the header was read
 
     def accept(self, sock: socket.socket, address: Address, hops: int = 0) -> None:
-        if not self._share.has_place(sock, len(self.visits)):
+        if not self._share.has_place(sock, address[0]):
             turn_away(sock)
             return
         visitor = SocketChannel(self.edge.reactor, sock, resets=RESETS_INHERITED)
@@ -168,7 +173,7 @@ class _Port:
 class _Visit:
     """One visitor: perhaps held for a while, then a stream and a relay."""
 
-    __slots__ = ("_arrived_at", "_from", "_hold", "_hops", "_over", "_port", "_relay", "_timer", "_told", "_visitor")
+    __slots__ = ("_arrived_at", "_from", "_hold", "_hops", "_over", "_port", "_relay", "_timer", "_told", "_visitor", "holder")
 
     def __init__(self, port: _Port, visitor: SocketChannel, address: Address, arrived_at: Address, hops: int) -> None:
         self._port = port
@@ -179,6 +184,8 @@ class _Visit:
         self._relay: Relay | None = None
         self._timer: Timer | None = None
         self._hold: Hold | None = None
+        self.holder: Holder | None = None
+        """The session whose stream it has."""
         self._told: tuple[int, bytes] | None = None
         """Tunnel and random id, where somebody wants to hear of the relay."""
         self._over = False
@@ -187,6 +194,28 @@ class _Visit:
     def held(self) -> bool:
         """True while the visitor waits for the agent."""
         return self._relay is None
+
+    @property
+    def address(self) -> str:
+        """The visitor's numeric host."""
+        return self._from[0]
+
+    def standing(self) -> tuple[Standing, float, int]:
+        """Return what it is doing (see `standing.Member`)."""
+        relay = self._relay
+        if self._over:
+            return Standing.OVER, 0.0, 0
+        if relay is None:
+            return Standing.WAITING, 0.0, 0
+        moved = relay.moved_bytes
+        return Standing.QUIET if moved else Standing.SILENT, relay.started_at, moved
+
+    def give_way(self, _standing: Standing) -> None:
+        """Reset the visitor, as another one needs the place."""
+        if self._relay is not None:
+            self._relay.abort("it was quiet, and its place was needed")
+        else:
+            self.abort()
 
     def go(self) -> None:
         """Open the stream, or wait for the agent: on arrival, and when the lease's state has changed."""
@@ -211,6 +240,7 @@ class _Visit:
             log.debug("no stream for a visitor", port=self._port.number, why=exc)
             self.abort()
             return
+        self.holder = lease.holder
         self._relay = Relay(edge.reactor, self._visitor, stream, self._done, lease.scopes)
         # What the visitor says goes out behind the preamble at once; the other way waits for the status byte.
         self._relay.start_forward()

@@ -10,7 +10,7 @@ from tests.kit.loops import EngineLoop
 def test_a_lingering_connection_throws_away_what_comes_until_the_visitor_ends(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor)
     everybody: dict[Linger, None] = {}
-    Linger(engine.reactor, near, 30.0, everybody, 5.0)
+    Linger(engine.reactor, near, "192.0.2.1", 30.0, everybody, 5.0)
     for _ in range(10):
         assert far.send(b"x" * 60_000) == 60_000
         engine.settle()
@@ -25,7 +25,7 @@ def test_a_lingering_connection_throws_away_what_comes_until_the_visitor_ends(en
 def test_it_has_little_patience_with_who_is_silent(engine: EngineLoop) -> None:
     near, _far = memory_pair(engine.reactor)
     everybody: dict[Linger, None] = {}
-    Linger(engine.reactor, near, 60.0, everybody, 0.1)
+    Linger(engine.reactor, near, "192.0.2.1", 60.0, everybody, 0.1)
     engine.run_until(lambda: not everybody)
 
 
@@ -33,7 +33,7 @@ def test_who_goes_on_sending_is_heard_for_longer_but_not_for_ever(engine: Engine
     near, far = memory_pair(engine.reactor, 4 << 20)
     everybody: dict[Linger, None] = {}
     began = engine.reactor.refresh_now()
-    Linger(engine.reactor, near, 1.5, everybody, 0.3)
+    Linger(engine.reactor, near, "192.0.2.1", 1.5, everybody, 0.3)
     sent = 0
 
     def go_on() -> None:

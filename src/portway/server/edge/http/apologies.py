@@ -25,8 +25,8 @@ class Apologies:
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def say(self, sock: socket.socket) -> None:
-        """Answer, and close once the visitor has read it; or reset at once."""
+    def say(self, sock: socket.socket, address: str) -> None:
+        """Answer a visitor from `address`, and close once he has read it; or reset at once."""
         if len(self._under_way) >= self._at_a_time_max:
             turn_away(sock)
             return
@@ -36,7 +36,7 @@ class Apologies:
         except BrokenChannel:
             channel.abort()
         else:
-            Linger(self._reactor, channel, self._patience_s, self._under_way, self._patience_s)
+            Linger(self._reactor, channel, address, self._patience_s, self._under_way, self._patience_s)
 
     def close(self) -> None:
         """Break off those under way."""

@@ -2,7 +2,7 @@
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -27,11 +27,13 @@ from portway.server.edge.http.linger import Linger
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.http.upgraded import Upgraded
 from portway.server.edge.http.visitor import Visitor
 from portway.server.edge.passing import HOPS_MAX, Journey, PassOn
 from portway.server.events import RelayDone
 from portway.server.holds import Holds
 from portway.server.places import HTTP_TIMES, Places, Share
+from portway.server.standing import Member
 from portway.server.tunnels.lease import Kind, Lease
 
 HOSTS_KNOWN_MAX = 4096
@@ -89,12 +91,11 @@ class HttpEdge:
         self._known_hosts: dict[bytes, str] = {}
         self._deadlines = Deadlines(reactor)
         self._visitors: dict[Visitor, None] = {}
-        self._relays: dict[Relay, tuple[str, int, str]] = {}
-        """Each with its random id, its tunnel, and its visitor's address."""
+        self._relays: dict[Relay, Upgraded] = {}
         self._lingering: dict[Linger, None] = {}
         places = places or Places(reactor)
         places.count(lambda: self.visitors)
-        self._share = Share(places, scheme, times=HTTP_TIMES, most=self.settings.visitors_max)
+        self._share = Share(places, scheme, self._members, lambda: self.visitors, times=HTTP_TIMES, most=self.settings.visitors_max)
         self._apologies = Apologies(reactor, places.apologies_max, self.settings.apology_s)
         new_id = None if on_done is None else partial(random_bytes, UNIQUE_ID_BYTES)
         self.pools = Pools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
@@ -116,21 +117,21 @@ class HttpEdge:
 
     def accept(self, sock: socket.socket, address: tuple[str, int], header: ProxyHeader | None = None) -> None:
         """Serve a connected, non-blocking socket (a listener's `on_accept`); `header` is the PROXY header that it began with."""
-        if self._share.has_place(sock, self.visitors):
+        if self._share.has_place(sock, address[0]):
             scheme = "" if header is None else "https" if header.encrypted else self.settings.proxied_scheme
             self.serve(SocketChannel(self.reactor, sock, resets=RESETS_INHERITED), address, scheme)
         else:
-            self._apologies.say(sock)
+            self._apologies.say(sock, address[0])
 
     def take(self, sock: socket.socket, journey: Journey) -> None:
         """Serve a visitor whom another worker passed on, with what it read of his request."""
-        if self._share.has_place(sock, self.visitors):
+        if self._share.has_place(sock, journey.address[0]):
             channel = SocketChannel(self.reactor, sock, resets=RESETS_INHERITED)
             channel.await_event()  # else each would be lingered for, as one who may have more to say
             visitor = self.serve(channel, journey.address, journey.scheme)
             visitor.inlet.held, visitor.hops = journey.read, journey.hops
         else:
-            self._apologies.say(sock)
+            self._apologies.say(sock, journey.address[0])
 
     def serve(self, channel: Channel, address: tuple[str, int], scheme: str = "") -> Visitor:
         """Serve a channel, of whatever kind; `address` is where it comes from, `scheme` what origins are told if it is not this edge's."""
@@ -195,20 +196,24 @@ class HttpEdge:
         self._visitors.pop(visitor, None)
         self._deadlines.forget(visitor)
 
-    def linger(self, channel: Channel) -> None:
-        """Close a visitor's channel so that what was sent arrives."""
-        Linger(self.reactor, channel, self.settings.linger_s, self._lingering, self.settings.linger_quiet_s)
+    def linger(self, channel: Channel, address: str) -> None:
+        """Close the channel of a visitor from `address` so that what was sent arrives."""
+        Linger(self.reactor, channel, address, self.settings.linger_s, self._lingering, self.settings.linger_quiet_s)
+
+    def _members(self) -> Iterator[Member]:
+        yield from self._visitors
+        yield from self._lingering
+        yield from self._relays.values()
 
     def join(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
         """Relay between a visitor's channel and a stream from now on: the connection was upgraded."""
         handover = Handover(self.reactor, channel, stream, self._relay_done, scopes)
-        self._relays[handover.relay] = (stream.unique_id.hex(), stream.pool.tunnel_id, address)
+        self._relays[handover.relay] = Upgraded(handover.relay, stream, address)
         to_origin, to_visitor = pending
         handover.start(to_origin, to_visitor + stream.inlet.held)
 
     def _relay_done(self, relay: Relay) -> None:
-        told = self._relays.pop(relay, None)
-        if self.on_done is not None and told is not None:
-            relay_id, tunnel_id, address = told
-            tally, visitor = relay.tally, address if self.settings.tell_visitors else None
-            self.on_done(RelayDone(relay_id, tunnel_id, 0, tally.forward, tally.backward, tally.why, visitor))
+        over = self._relays.pop(relay, None)
+        if self.on_done is not None and over is not None:
+            tally, visitor = relay.tally, over.address if self.settings.tell_visitors else None
+            self.on_done(RelayDone(over.relay_id, over.tunnel_id, 0, tally.forward, tally.backward, tally.why, visitor))

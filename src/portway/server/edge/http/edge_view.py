@@ -62,8 +62,8 @@ class Edge(Protocol):
     def left(self, visitor: "Visitor") -> None:
         """Hear that the connection is over, or is the edge's no more."""
 
-    def linger(self, channel: Channel) -> None:
-        """Close a visitor's channel so that what was sent arrives."""
+    def linger(self, channel: Channel, address: str) -> None:
+        """Close the channel of a visitor from `address` so that what was sent arrives."""
 
     def join(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
         """Relay between the channel of a visitor from `address` and a stream from now on, within the limits of `scopes`.

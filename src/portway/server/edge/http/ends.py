@@ -1,7 +1,10 @@
 """The two ends of a body's way: one that any channel can be read through alike, one that keeps what was not taken."""
 
+import contextlib
+
 from portway.engine.channel import Channel
 from portway.engine.pumps import Sink
+from portway.errors import BrokenChannel
 
 
 class Inlet:
@@ -80,6 +83,13 @@ class Inlet:
             return bytes(scratch[:count])
         self.ended = self.ended or count == 0
         return None
+
+    def throw_away(self) -> None:
+        """Drop what is held and what is there, at most one read."""
+        self.held = b""
+        if self.channel.readable:
+            with contextlib.suppress(BrokenChannel):
+                self.channel.recv_into(self._scratch)
 
     @property
     def direct(self) -> bool:

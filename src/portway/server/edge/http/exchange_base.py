@@ -12,6 +12,8 @@ from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.policy import answer_to
 from portway.server.edge.http.pool import TunnelPool
 from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.standing import Standing
+from portway.server.tunnels.lease import Holder
 
 
 class ExchangeBase:
@@ -45,6 +47,28 @@ class ExchangeBase:
         self._last: tuple[int, Flow] | None = None
         self.early = False
         """True once the answer began before the request had ended: neither connection is used again then."""
+
+    @property
+    def holder(self) -> Holder:
+        """The session that carries it."""
+        return self._pool.holder
+
+    def standing(self) -> tuple[Standing, int]:
+        """Return whether its visitor is waited for (SLOW) or somebody else (QUIET), and how many bytes of bodies have moved."""
+        upload, download, visitor = self._upload, self._download, self._visitor
+        if download is not None:
+            slow = visitor.outlet.rest is not None or not visitor.channel.room()
+            return Standing.SLOW if slow else Standing.QUIET, download.moved
+        if upload is not None and self._stream is not None:
+            outlet = self._stream.outlet
+            slow = outlet.rest is None and outlet.channel.room() > 0
+            return Standing.SLOW if slow else Standing.QUIET, upload.moved
+        return Standing.QUIET, 0
+
+    def give_way(self, code: str) -> None:
+        """End for the sake of others: answered with `code` where the answer has not begun, else broken off."""
+        self._end_stream()
+        self._refuse(code, complete=False)
 
     def _send(self, stream: OriginStream) -> None:
         """Send the request on `stream`."""

@@ -3,6 +3,7 @@
 from portway.engine.channel import BLOCKED, Channel
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel
+from portway.server.standing import Standing
 
 
 class Linger:
@@ -14,10 +15,13 @@ class Linger:
     other visitor, and none is kept.
     """
 
-    __slots__ = ("_all", "_channel", "_heard_at", "_quiet_s", "_reactor", "_timer", "_until")
+    __slots__ = ("_all", "_channel", "_heard_at", "_quiet_s", "_reactor", "_timer", "_until", "address")
 
-    def __init__(self, reactor: Reactor, channel: Channel, total_s: float, everybody: "dict[Linger, None]", quiet_s: float) -> None:
-        """Close `channel` in the end; stands in `everybody` until that is done."""
+    def __init__(
+        self, reactor: Reactor, channel: Channel, address: str, total_s: float, everybody: "dict[Linger, None]", quiet_s: float
+    ) -> None:
+        """Close `channel`, of a visitor from `address`, in the end; stands in `everybody` until that is done."""
+        self.address = address
         self._all = everybody
         self._channel = channel
         self._reactor = reactor
@@ -34,6 +38,18 @@ class Linger:
         """Wait no longer."""
         self._over()
         self._channel.abort()
+
+    @property
+    def holder(self) -> None:
+        """Return None: it has no stream any more."""
+
+    def standing(self) -> tuple[Standing, float, int]:
+        """Return what its connection is doing (see `standing.Member`)."""
+        return Standing.CLOSING if self in self._all else Standing.OVER, self._heard_at, 0
+
+    def give_way(self, _standing: Standing) -> None:
+        """Wait no longer, as another one needs the place."""
+        self._close()
 
     def _read(self) -> None:
         if self not in self._all:

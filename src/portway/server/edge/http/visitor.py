@@ -18,11 +18,12 @@ from portway.server.edge.http.measured import MeasuredExchange
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pin import Pin
 from portway.server.edge.http.shaping import Shaping
-from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER, Waiting
+from portway.server.edge.http.sheddable import Sheddable
+from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER
 from portway.server.tunnels.lease import Lease, NoLinkError
 
 
-class Visitor(Waiting):
+class Visitor(Sheddable):
     """One connection of a visitor, which is in one state at any time.
 
         HEAD ──a request──> EXCHANGE ──answered──> (DRAIN) ──> HEAD, or over
@@ -36,14 +37,14 @@ class Visitor(Waiting):
     """
 
     __slots__ = (
-        *("_asked_before", "_buffer", "_exchange", "_head", "_host", "_hops", "_measured", "_own_hops", "_own_host"),
-        *("_own_lines", "_peer", "_then_close", "_tried_before", "channel", "hops", "inlet", "outlet", "pin", "scheme", "shaping"),
+        *("_asked_before", "_head", "_host", "_hops", "_measured", "_own_hops", "_own_host", "_own_lines", "_peer"),
+        *("_then_close", "_tried_before", "channel", "hops", "pin", "scheme", "shaping"),
     )
 
     def __init__(self, edge: Edge, channel: Channel, address: str, scheme: str) -> None:
         """Serve `channel` from the next turn on; `address` is the numeric host that it comes from, `scheme` what origins are told."""
         self._edge = edge
-        self._peer = self._address = address
+        self._peer = self.address = address
         self.scheme = scheme
         self.channel = channel
         self.inlet = Inlet(channel, edge.reactor.scratch_body)
@@ -62,7 +63,7 @@ class Visitor(Waiting):
         self._hops: Hops | None = None
         self._own_hops: Hops | None = None
         self._started_at = 0.0
-        self._then_close = self._tried_before = False
+        self._then_close = self._tried_before = self._hurried = False
         self._held_in: dict[object, Callable[[], None]] = {}
         self._hold = None
         self._why_held = ""
@@ -74,7 +75,7 @@ class Visitor(Waiting):
 
     def __repr__(self) -> str:
         state = ("reads a head", "is held", "has an exchange", "drains", "is over")[self._state]
-        return f"<Visitor {self._address} {state}>"
+        return f"<Visitor {self.address} {state}>"
 
     @property
     def busy(self) -> bool:
@@ -200,7 +201,7 @@ class Visitor(Waiting):
     def _apply_hops(self, hops: Hops) -> None:
         """Use the visitor's address that a trusted proxy reported for this request; the next request may be another visitor's."""
         self._hops = hops
-        self._address = hops.addresses[0] if hops.addresses else self._peer
+        self.address = hops.addresses[0] if hops.addresses else self._peer
 
     @property
     def shared(self) -> bool:
@@ -291,7 +292,7 @@ class Visitor(Waiting):
         self._state = OVER
         rest = b"" if self.outlet.rest is None else bytes(self.outlet.rest)
         self._edge.left(self)
-        self._edge.join(self._address, self.channel, (self.inlet.held, rest), stream, scopes)
+        self._edge.join(self.address, self.channel, (self.inlet.held, rest), stream, scopes)
 
     def gone(self, status: int) -> None:
         """Break the connection: its answer cannot be completed, or the visitor has left."""
@@ -318,7 +319,7 @@ class Visitor(Waiting):
         if measured is not None:
             self._measured = None
             if on_done is not None:
-                on_done(measured.done(status, self._address if self._edge.settings.tell_visitors else None))
+                on_done(measured.done(status, self.address if self._edge.settings.tell_visitors else None))
         lease, asked = self._lease, self._asked
         self._lease = None
         if lease is not None and asked is not None and lease.holder is not None:
@@ -363,12 +364,14 @@ class Visitor(Waiting):
         """Close so that the answer arrives: what the visitor still sends would turn a plain close into RST."""
         asked, self._asked = self._asked, None
         expected = asked is not None and asked.bodyless and not asked.request.keep_alive
-        if self.inlet.ended or (expected and not self.inlet.held and not self.channel.readable):
+        if self._hurried:
+            self.inlet.throw_away()  # what is left unread makes a reset of the end
+        if self._hurried or self.inlet.ended or (expected and not self.inlet.held and not self.channel.readable):
             self._close()
             return
         self._state = OVER
         self._edge.left(self)
-        self._edge.linger(self.channel)
+        self._edge.linger(self.channel, self.address)
 
     def _close(self) -> None:
         if self._state != OVER:

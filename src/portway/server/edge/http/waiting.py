@@ -16,9 +16,8 @@ HEAD, HELD, EXCHANGE, DRAIN, OVER = range(5)
 class Waiting:
     """The HELD state of a visitor's connection, which `Visitor` extends to the others."""
 
-    __slots__ = ("_address", "_asked", "_edge", "_held_in", "_hold", "_lease", "_started_at", "_state", "_why_held", "deadline")
+    __slots__ = ("_asked", "_edge", "_held_in", "_hold", "_lease", "_started_at", "_state", "_why_held", "address", "deadline")
 
-    _address: str
     _asked: Asked | None
     _edge: Edge
     _held_in: dict[object, Callable[[], None]]
@@ -28,6 +27,8 @@ class Waiting:
     _started_at: float
     _state: int
     _why_held: str
+    address: str
+    """The visitor's numeric host."""
     deadline: float
 
     def _route(self, asked: Asked) -> None:
@@ -46,7 +47,7 @@ class Waiting:
             self.refuse(why, complete=asked.bodyless)
             return
         if pool is None:
-            self._hold = edge.holds.enter(lease.owner.token_id, source_of(self._address), self._give_way)
+            self._hold = edge.holds.enter(lease.owner.token_id, source_of(self.address), self._give_way)
             if self._hold is None:
                 self.refuse(why, complete=asked.bodyless)
                 return

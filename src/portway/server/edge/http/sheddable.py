@@ -1,0 +1,68 @@
+"""A visitor's connection as one that may have to give way to newcomers (see `server.shedding`)."""
+
+from portway.protocol.http1.fields import HeadBuffer
+from portway.server.edge.http.ends import Inlet, Outlet
+from portway.server.edge.http.exchange import Exchange
+from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, Waiting
+from portway.server.standing import Standing
+from portway.server.tunnels.lease import Holder
+
+
+class Sheddable(Waiting):
+    """What a connection is doing, and how it ends when another one needs its place; `Visitor` extends it."""
+
+    __slots__ = ("_buffer", "_exchange", "_hurried", "inlet", "outlet")
+
+    _buffer: HeadBuffer | None
+    _exchange: Exchange | None
+    _hurried: bool
+    """True when it is to close at once, without waiting until its answer is known to have arrived."""
+    inlet: Inlet
+    outlet: Outlet
+
+    def _close(self) -> None:
+        """End the connection properly."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Break the connection, visibly, and end whatever it was at."""
+        raise NotImplementedError
+
+    @property
+    def holder(self) -> Holder | None:
+        """The session that carries its request now, if any does."""
+        return self._exchange.holder if self._state == EXCHANGE and self._exchange is not None else None
+
+    def standing(self) -> tuple[Standing, float, int]:
+        """Return what it is doing, since when, and how many bytes of bodies it has moved."""
+        state, settings = self._state, self._edge.settings
+        if state == HEAD:
+            if self._buffer is None and (self.inlet.held or self.inlet.channel.readable):
+                return Standing.OVER, 0.0, 0  # it has something to say that was not looked at yet
+            if self._buffer is None and self._started_at:
+                return Standing.IDLE, self.deadline - settings.idle_s, 0
+            return Standing.SILENT, self.deadline - settings.head_s, 0
+        if state == EXCHANGE and self._exchange is not None:
+            standing, moved = self._exchange.standing()
+            return standing, self._started_at, moved
+        if state == HELD:
+            return Standing.WAITING, self._started_at, 0
+        if state == DRAIN:
+            return Standing.SLOW, self._started_at, -len(self.outlet.rest or b"")
+        return Standing.OVER, 0.0, 0
+
+    def give_way(self, standing: Standing) -> None:
+        """End, with an answer where one is due. Its place is free then: it does not linger."""
+        exchange, self._hurried = self._exchange, True
+        if standing is Standing.WAITING:
+            self._stop_waiting()
+            self.refuse(self._why_held, complete=False)
+        elif exchange is not None:
+            exchange.give_way("request_timeout" if standing is Standing.SLOW else "overloaded")
+        elif self._state == HEAD and self._buffer is not None:
+            self._asked = None
+            self.refuse("request_timeout", complete=False)
+        elif self._state == HEAD:
+            self._close()
+        if self._state == DRAIN:
+            self.abort()

@@ -1,0 +1,181 @@
+"""How a visitor's connection ends that gives way to a newcomer, by what it is doing: as gently as that allows, and at once."""
+
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.standing import Standing
+from tests.server.edge.http.kit import Caller, Origin, Request, Stage, chunked, say
+
+Make = Callable[[HttpEdgeSettings], Stage]
+
+
+def behave(request: Request, sock: socket.socket) -> bytes | None:
+    """Answer, or begin an answer, or do nothing until the connection ends."""
+    if request.target == "/begin":
+        sock.sendall(chunked([b"first"], end=False))
+    elif request.target == "/pour":
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        while True:
+            sock.sendall(bytes(65536))
+    elif request.target != "/wait":
+        return say(b"hello")
+    sock.recv(1)
+    return None
+
+
+@pytest.fixture
+def crowded(stage_with: Make) -> Iterator[Stage]:
+    """An edge whose agent is there, and whose origin behaves as above."""
+    stage = stage_with(HttpEdgeSettings(hold_s=60, linger_s=60))
+    with Origin(behave) as origin:
+        stage.publish(origin)
+        yield stage
+
+
+def standing(stage: Stage) -> Standing:
+    """Return what the only visitor is doing."""
+    [member] = stage.edge._members()
+    return member.standing()[0]
+
+
+def give_way(stage: Stage, doing: Standing) -> None:
+    """Have the only visitor give way once it does this; its place is free at once."""
+    stage.eventually(lambda: stage.edge.visitors == 1 and standing(stage) is doing, f"it is never {doing!r}")
+
+    def act() -> None:
+        [member] = stage.edge._members()
+        member.give_way(doing)
+        assert stage.edge.visitors == 0
+
+    stage.on_loop(act)
+
+
+def is_broken_off(visitor: Caller) -> bool:
+    try:
+        while visitor.sock.recv(1 << 18):
+            pass
+    except ConnectionResetError:
+        return True
+    return False
+
+
+def test_one_between_requests_sees_a_proper_end(crowded: Stage) -> None:
+    def story() -> None:
+        with crowded.caller() as visitor:
+            assert visitor.get().body == b"hello"
+            give_way(crowded, Standing.IDLE)
+            assert visitor.rest() == b""
+
+    crowded.play(story)
+
+
+def test_one_that_said_nothing_sees_a_proper_end(crowded: Stage) -> None:
+    def story() -> None:
+        with crowded.caller() as visitor:
+            give_way(crowded, Standing.SILENT)
+            assert visitor.rest() == b""
+
+    crowded.play(story)
+
+
+def test_half_a_head_is_answered_408(crowded: Stage) -> None:
+    def story() -> None:
+        with crowded.caller() as visitor:
+            visitor.send(b"GET / HTTP/1.1\r\n")
+            crowded.eventually(lambda: all(one._buffer is not None for one in crowded.edge._visitors) and crowded.edge.visitors == 1)
+            give_way(crowded, Standing.SILENT)
+            answer = visitor.answer()
+            assert (answer.status, answer.code, answer.headers["connection"]) == (408, "request_timeout", "close")
+            assert visitor.rest() == b""
+
+    crowded.play(story)
+
+
+def test_a_body_that_does_not_come_is_answered_408(crowded: Stage) -> None:
+    def story() -> None:
+        with crowded.caller() as visitor:
+            visitor.send(b"POST /wait HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 10\r\n\r\nabc")
+            give_way(crowded, Standing.SLOW)
+            answer = visitor.answer("POST")
+            assert (answer.status, answer.code, answer.headers["connection"]) == (408, "request_timeout", "close")
+            assert visitor.rest() == b""
+
+    crowded.play(story)
+
+
+def test_one_that_waits_for_its_agent_is_answered_503(crowded: Stage) -> None:
+    def story() -> None:
+        crowded.on_loop(lambda: crowded.lose(crowded.agents[0]))
+        with crowded.caller() as visitor:
+            visitor.send(b"GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+            give_way(crowded, Standing.WAITING)
+            answer = visitor.answer()
+            assert (answer.status, answer.code, answer.headers["connection"]) == (503, "agent_offline", "close")
+            assert visitor.rest() == b""
+            assert crowded.edge.held == 0
+
+    crowded.play(story)
+
+
+def test_one_that_waits_for_its_answer_is_answered_503(crowded: Stage) -> None:
+    def story() -> None:
+        with crowded.caller() as visitor:
+            visitor.send(b"GET /wait HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+            give_way(crowded, Standing.QUIET)
+            assert visitor.answer().code == "overloaded"
+            assert visitor.rest() == b""
+
+    crowded.play(story)
+
+
+def test_an_answer_that_pauses_is_broken_off(crowded: Stage) -> None:
+    def story() -> None:
+        with crowded.caller() as visitor:
+            visitor.send(b"GET /begin HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+            assert b"200 OK" in visitor.read_head()
+            give_way(crowded, Standing.QUIET)
+            assert is_broken_off(visitor)
+
+    crowded.play(story)
+
+
+def test_an_answer_that_is_not_read_is_broken_off(crowded: Stage) -> None:
+    def story() -> None:
+        with crowded.caller(16 * 1024) as visitor:
+            visitor.send(b"GET /pour HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+            give_way(crowded, Standing.SLOW)
+            assert is_broken_off(visitor)
+
+    crowded.play(story)
+
+
+def test_one_that_was_answered_and_does_not_close_is_closed(crowded: Stage) -> None:
+    def story() -> None:
+        with crowded.caller() as visitor:
+            visitor.send(b"GET / HTTP/1.1\r\nHost: nobody.localhost\r\nConnection: close\r\nContent-Length: 10\r\n\r\nabc")
+            assert visitor.answer().code == "unknown_host"
+            give_way(crowded, Standing.CLOSING)
+            assert visitor.rest() == b""
+
+    crowded.play(story)
+
+
+def test_one_with_something_to_say_does_not_give_way(crowded: Stage) -> None:
+    def story() -> None:
+        with crowded.caller() as visitor:
+            crowded.eventually(lambda: crowded.edge.visitors == 1)
+
+            def told() -> Standing:
+                [member] = crowded.edge._members()
+                member.inlet.held = b"GET"  # type: ignore[attr-defined]
+                found = member.standing()[0]
+                member.inlet.held = b""  # type: ignore[attr-defined]
+                return found
+
+            assert crowded.on_loop(told) is Standing.OVER
+            assert visitor.get().status == 200
+
+    crowded.play(story)
