@@ -291,6 +291,38 @@ def test_a_name_that_an_operator_reserved_meanwhile_is_waited_for(tmp_path: Path
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_names_and_ports_that_the_server_chose_stay_across_restarts_of_both(workers: int, tmp_path: Path) -> None:
+    agents = ListenAddress("127.0.0.1", free_port())
+
+    async def urls(server: RunningServer, join: JoinString) -> set[str]:
+        """Return what two terminals show that publish the same web site, and the same database."""
+        async with AsyncExitStack() as terminals:
+            shown = [http_tunnel(8000), http_tunnel(8000), tcp_tunnel(5432), tcp_tunnel(5432)]
+            running = [await terminals.enter_async_context(running_agent(tmp_path, join, tunnel)) for tunnel in shown]
+            found = {(await agent.events.wait(TunnelUp)).url for agent in running}
+            assert len(found) == len(shown)
+            assert all(agent.events.of(Refused) == [] for agent in running)
+        return found
+
+    async def scene() -> None:
+        ports = PortRange(first_port := free_port(), min(first_port + 20, 65535))
+        async with running_server(
+            tmp_path, agents=agents, http=ListenAddress("127.0.0.1", http), tcp_ports=ports, workers=workers
+        ) as server:
+            join = server.token(hosts=("dev-*",))
+            found = await urls(server, join)
+            assert sum(url.startswith("http://dev-") for url in found) == 2
+            assert await urls(server, join) == found
+        async with running_server(
+            tmp_path, agents=agents, http=ListenAddress("127.0.0.1", http), tcp_ports=ports, workers=workers
+        ) as server:
+            assert await urls(server, join) == found
+
+    http = free_port()
+    asyncio.run(scene())
+
+
 def test_two_agents_of_one_machine_live_side_by_side(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         join = server.token()

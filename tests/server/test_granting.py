@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import re
 import secrets
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from portway.server.access.tokens import Grants, TokenRecord
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
 from portway.server.granting import Granter
 from portway.server.session import Session
+from portway.server.tunnels import naming
 from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.tunnels.lease import Lease, Owner
 from portway.server.tunnels.registry import Registry
@@ -251,3 +253,114 @@ def test_all_leases_of_a_token_share_its_limits_and_those_without_have_none(engi
     free = House(engine)
     free.grant(free.session("s3"), kind="tcp")
     assert [lease.scopes for lease in free.registry.of_session("s3")] == [()]
+
+
+# Names and ports that the server chooses.
+
+SEED = b"s" * 32
+
+
+def test_a_seed_has_the_same_name_again_in_a_later_session(house: House) -> None:
+    first = house.grant(house.session("s1"), kind="http", seed=SEED)
+    house.registry.session_lost("s1", now=house.engine.reactor.now)
+    assert house.grant(house.session("s2"), kind="http", seed=SEED) == first
+    house.registry.session_ended("s2")
+    assert house.grant(house.session("s3"), kind="http", seed=SEED) == first, "also long after the lease was over"
+    assert house.grant(house.session("s4"), kind="http", seed=b"another") != first
+
+
+def test_two_terminals_with_the_same_seed_have_a_name_each_and_keep_it(house: House) -> None:
+    one = house.grant(house.session("s1"), kind="http", seed=SEED)
+    other = house.grant(house.session("s2"), kind="http", seed=SEED)
+    assert other != one
+    assert house.replaced == []
+    house.registry.session_lost("s2", now=house.engine.reactor.now)
+    assert house.grant(house.session("s3"), kind="http", seed=SEED) == other, "the second one is back while the first one lives"
+    assert house.grant(house.session("s4", alive=False), kind="http", seed=SEED) not in (one, other)
+
+
+def test_a_terminal_that_went_silent_gives_its_name_to_the_next(house: House) -> None:
+    first = house.grant(house.session("s1", alive=False), kind="http", seed=SEED)
+    assert house.grant(house.session("s2"), kind="http", seed=SEED) == first
+    assert house.replaced == [f"s1 {first.removeprefix('http://').removesuffix(':8080')}"]
+
+
+def test_one_agent_with_two_tunnels_to_the_same_target_has_two_names(house: House) -> None:
+    session = house.session("s1")
+    names = {house.grant(session, kind="http", seed=SEED) for _ in range(3)}
+    assert len(names) == 3
+    house.registry.session_lost("s1", now=house.engine.reactor.now)
+    again = house.session("s2")
+    assert {house.grant(again, kind="http", seed=SEED) for _ in range(3)} == names
+
+
+def test_more_terminals_than_a_seed_has_names_get_random_ones(house: House) -> None:
+    session = house.session("s1")
+    assert len({house.grant(session, kind="http", seed=SEED) for _ in range(naming.SEEDED_MAX + 2)}) == naming.SEEDED_MAX + 2
+
+
+def test_somebody_elses_name_is_passed_over(house: House) -> None:
+    first = house.grant(house.session("s1", b"somebody"), kind="http", seed=SEED)
+    assert house.grant(house.session("s2", b"else"), kind="http", seed=SEED) != first
+
+
+@pytest.mark.parametrize("seed", [b"", SEED])
+@pytest.mark.parametrize(
+    ("hosts", "url"),
+    [
+        (("dev-*",), r"http://dev-[a-z]+-[a-z]+-[a-z0-9]{8}\.localhost:8080"),
+        (("*.shop.test",), r"http://[a-z]+-[a-z]+-[a-z0-9]{8}\.shop\.test:8080"),
+        (("app", "dev-*"), r"http://dev-[a-z]+-[a-z]+-[a-z0-9]{8}\.localhost:8080"),
+        (("app", "shop"), r"http://app\.localhost:8080"),
+    ],
+)
+def test_without_a_name_one_is_chosen_that_the_token_allows(hosts: tuple[str, ...], url: str, seed: bytes, engine: EngineLoop) -> None:
+    house = House(engine, Grants(hosts=hosts))
+    assert re.fullmatch(url, house.grant(house.session("s1"), kind="http", seed=seed))
+
+
+def test_names_that_a_token_lists_are_given_out_until_there_are_none(engine: EngineLoop) -> None:
+    house = House(engine, Grants(hosts=("www", "app", "shop")))
+    session = house.session("s1")
+    assert [house.grant(session, kind="http", seed=SEED) for _ in range(2)] == ["http://app.localhost:8080", "http://shop.localhost:8080"]
+    assert house.refused(house.session("s2"), kind="http", seed=SEED) == "name_in_use"
+    assert house.refused(house.session("s3", b"somebody"), kind="http") == "name_taken"
+
+
+def test_a_token_whose_names_cannot_be_completed_says_so(engine: EngineLoop) -> None:
+    house = House(engine, Grants(hosts=("d" * 60 + "*",)))
+    with pytest.raises(RefusedError, match="no name for this tunnel follows from that.*--name"):
+        house.grant(house.session("s1"), kind="http", seed=SEED)
+
+
+def test_what_was_granted_last_is_tried_first_and_another_is_as_good(engine: EngineLoop) -> None:
+    house = House(engine, Grants(hosts=("dev-*",)))
+    assert house.grant(house.session("s1"), kind="http", seed=SEED, name="dev-mine") == "http://dev-mine.localhost:8080"
+    for name in ("dev-mine", "other", "www", "-"):
+        assert house.grant(house.session(f"s {name}"), kind="http", seed=SEED, name=name).startswith("http://dev-")
+    assert house.refused(house.session("s9"), kind="http", name="dev-mine") == "name_in_use", "who asked for this very name is told"
+    assert house.refused(house.session("s9"), kind="http", name="other") == "host_not_allowed"
+
+
+def test_what_no_other_name_would_help_is_told_at_once(engine: EngineLoop) -> None:
+    house = House(engine, Grants(tunnels_max=1))
+    session = house.session("s1")
+    house.grant(session, kind="http", seed=SEED)
+    assert house.refused(session, kind="http", seed=SEED) == "too_many_tunnels"
+    assert house.refused(session, kind="http", seed=SEED, name="other") == "too_many_tunnels"
+    only_tcp = House(engine, Grants(protocols=("tcp",)))
+    assert only_tcp.refused(only_tcp.session("s1"), kind="http", seed=SEED) == "protocol_not_allowed"
+
+
+def test_a_port_that_was_chosen_comes_back_too(house: House) -> None:
+    first = house.grant(house.session("s1"), kind="tcp", seed=SEED)
+    second = house.grant(house.session("s2"), kind="tcp", seed=SEED)
+    assert second != first
+    house.registry.session_lost("s1", now=house.engine.reactor.now)
+    assert house.grant(house.session("s3"), kind="tcp", seed=SEED) == first
+    house.registry.session_ended("s3")
+    assert house.grant(house.session("s4"), kind="tcp", seed=SEED) == first
+    taken = int(first.rpartition(":")[2])
+    house.grant(house.session("s5", b"somebody"), kind="tcp", port=20000 + (taken - 20000 + 2) % 5)
+    assert house.grant(house.session("s6"), kind="tcp", seed=SEED, port=taken) not in (first, second)
+    assert house.refused(house.session("s7"), kind="tcp", port=taken) == "name_in_use"

@@ -25,6 +25,26 @@ def test_a_lost_session_asks_again_for_the_name_and_port_that_it_was_given() -> 
     assert [(c.name, c.host, c.port) for c in again] == [("swift-otter", "", 0), ("", "", 20001), ("", "www.example.org", 0)]
 
 
+def test_what_the_server_chose_is_asked_for_again_with_the_seed_that_it_was_chosen_by() -> None:
+    claims: Claims[str] = Claims([Wish("http", "site", seed=b"s"), Wish("http", "shop", seed=b"t"), Wish("tcp", "db", seed=b"u")])
+    first = claims.open()
+    assert [c.seed for c in first] == [b"s", b"t", b"u"]
+    claims.answered(grant(first[0].id, 1, name="swift-otter"))
+    claims.answered(grant(first[1].id, 2, name="swift-otter.shop.test"))
+    claims.answered(grant(first[2].id, 3, port=20001))
+    claims.session_lost()
+    second = claims.open()
+    assert [(c.name, c.host, c.port, c.seed) for c in second] == [
+        ("swift-otter", "", 0, b"s"),
+        ("", "swift-otter.shop.test", 0, b"t"),
+        ("", "", 20001, b"u"),
+    ]
+    claims.answered(grant(second[1].id, 4, name="calm-owl"))
+    claims.session_lost()
+    assert [(c.name, c.host) for c in claims.open()][1] == ("calm-owl", "")
+    assert "seed" not in repr(next(iter(claims)))
+
+
 def test_takeover_is_meant_for_once() -> None:
     claims: Claims[str] = Claims([Wish("http", "site", name="app", takeover=True)])
     (first,) = claims.open()

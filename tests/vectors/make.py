@@ -106,6 +106,7 @@ def control_messages() -> dict[str, Message]:
         "Attach": Attach(ticket=TICKET, proof=hmac.digest(IDENTITY, TICKET, "sha256")),
         "AskTicket": AskTicket(id=1),
         "Claim of a random name": Claim(id=2, kind="http"),
+        "Claim of the name that follows from a seed": Claim(id=10, kind="http", name="brave-otter-x7k2q9wm", seed=bytes(range(64, 96))),
         "Claim of a name": Claim(id=3, kind="http", name="app", takeover=True),
         "Claim with limits": Claim(
             id=8, kind="http", name="app", limits=ExchangeLimits(idle_timeout_s=30.0, max_rate_bps=1_000_000, max_total_payload=1 << 33)

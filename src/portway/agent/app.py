@@ -1,6 +1,7 @@
 """The agent put together: identity, claims and origins, and one session after the other until it is told to stop."""
 
 import asyncio
+import hmac
 import random
 import secrets
 from collections.abc import Callable
@@ -40,7 +41,8 @@ async def run(
     """
     reactor = Reactor(asyncio.get_running_loop())
     try:
-        claims = Claims([_wish(tunnel) for tunnel in settings.tunnels])
+        identity = find_identity(settings.data_dir, settings.join, secrets.token_bytes)
+        claims = Claims([_wish(tunnel, identity) for tunnel in settings.tunnels])
         origins = Origins(reactor, claims, on_event)
         if watch is not None:
             watch(origins.moved)
@@ -48,7 +50,7 @@ async def run(
             reactor=reactor,
             settings=settings,
             tls=tls_of(settings),
-            identity=find_identity(settings.data_dir, settings.join, secrets.token_bytes),
+            identity=identity,
             claims=claims,
             origins=origins,
             on_event=on_event,
@@ -127,8 +129,11 @@ def tls_of(settings: AgentSettings) -> AgentTls | None:
     return agent_tls(join.host, join.pin, str(settings.ca_file) if settings.ca_file else None)
 
 
-def _wish(tunnel: TunnelRequest) -> Wish[TunnelRequest]:
+def _wish(tunnel: TunnelRequest, identity: bytes) -> Wish[TunnelRequest]:
     limits = split_policy(tunnel)[1]
+    any_will_do = not (tunnel.name or tunnel.host or tunnel.port)
+    # So that a name that the server chooses stays with this agent and this target, and nobody else can work it out.
+    seed = hmac.digest(identity, f"portway address {tunnel.kind} {tunnel.target.text}".encode(), "sha256") if any_will_do else b""
     return Wish(
         tunnel.kind,
         tunnel,
@@ -136,6 +141,7 @@ def _wish(tunnel: TunnelRequest) -> Wish[TunnelRequest]:
         host=tunnel.host,
         port=tunnel.port,
         takeover=tunnel.takeover,
+        seed=seed,
         limits=limits,
         rewrite=tunnel.rewrite,
     )

@@ -117,7 +117,7 @@ TCP_EXAMPLES = examples(
 def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Options]) -> int:
     """Show a local web service: TARGET is 3000, host:port, https://host:port or unix:/path.
 
-    Without --name or --host the server chooses a name that nobody guesses. SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m
+    Without --name or --host the server chooses a name that nobody guesses, the same one next time. SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m
     or 500ms. Limits of a connection are those of a request with its answer, or of a WebSocket; rates those of a visitor.
     """
     if name and host:

@@ -85,11 +85,20 @@ def random_name(random_bytes: Callable[[int], bytes]) -> str:
     number = int.from_bytes(random_bytes(16), "big")  # 128 bits, so that taking remainders favours nobody
     number, adjective = divmod(number, len(ADJECTIVES))
     number, animal = divmod(number, len(ANIMALS))
+    return f"{ADJECTIVES[adjective]}-{ANIMALS[animal]}-{_tail(number)}"
+
+
+def random_tail(random_bytes: Callable[[int], bytes]) -> str:
+    """Return the end of such a name alone, 36 bits, where there is no room for more."""
+    return _tail(int.from_bytes(random_bytes(16), "big"))
+
+
+def _tail(number: int) -> str:
     tail = ""
     for _ in range(_TAIL_CHARS):
         number, char = divmod(number, len(_TAIL_ALPHABET))
         tail += _TAIL_ALPHABET[char]
-    return f"{ADJECTIVES[adjective]}-{ANIMALS[animal]}-{tail}"
+    return tail
 
 
 def _reg_name(host: str) -> str:

@@ -17,6 +17,7 @@ from portway.server.events import LeaseDown, LeaseUp, ServerEvent
 from portway.server.token_scopes import TokenScopes, scopes_asked_for
 from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.tunnels.lease import Holder, Lease, LeaseKey, Owner
+from portway.server.tunnels.naming import SEEDED_MAX, chosen_hosts, drawn_from
 from portway.server.tunnels.registry import NeedsProbe, Registry, in_use
 
 PROBE_S = 1.0
@@ -24,6 +25,20 @@ PROBE_S = 1.0
 
 REBIND_S = 0.1
 """A port that was released a moment ago is really closed at the end of the reactor's batch."""
+
+
+_ANOTHER_MAY_DO = frozenset(
+    {
+        codes.NAME_TAKEN,
+        codes.NAME_IN_USE,
+        codes.HOST_NOT_ALLOWED,
+        codes.RESERVED_NAME,
+        codes.INVALID_NAME,
+        codes.PORT_TAKEN,
+        codes.PORT_NOT_ALLOWED,
+    }
+)
+"""Refusals of one address, after which another one is tried where any will do."""
 
 
 class Ports(Protocol):
@@ -132,10 +147,35 @@ class Granter:
                 self._registry.release(lease, lease.epoch)
 
     async def _grant_host(self, session: Claimer, claim: Claim) -> Lease:
-        host = self._addresses.host_of(claim, self._random_bytes)
-        key = LeaseKey("http", host)
+        """Grant the host that is asked for; where any will do, the first of those that the token allows."""
         if claim.rewrite is not None:
             check_rewrite(claim.rewrite)
+        grants, domain = session.token.grants, self._addresses.domain
+        refusal = RefusedError(
+            codes.HOST_NOT_ALLOWED,
+            f"token {session.token.name} allows only {', '.join(grants.hosts) or 'no host'}, and no name for this tunnel follows from that",
+            "Ask for a name that it allows (--name).",
+        )
+        if claim.name or claim.host:
+            try:
+                return await self._grant_this_host(session, claim, self._addresses.host_of(claim))
+            except RefusedError as refused:
+                if not claim.seed or refused.code not in _ANOTHER_MAY_DO:
+                    raise
+        for host in chosen_hosts(grants.hosts, domain, claim.seed, self._random_bytes):
+            lease = self._registry.lookup("http", host)
+            if lease is not None and lease.holder is not None and lease.holder.session_id == session.session_id:
+                continue  # another tunnel of the same agent to the same origin
+            try:
+                return await self._grant_this_host(session, claim, self._addresses.whole_host(host))
+            except RefusedError as refused:
+                if refused.code not in _ANOTHER_MAY_DO:
+                    raise
+                refusal = refused
+        raise refusal
+
+    async def _grant_this_host(self, session: Claimer, claim: Claim, host: str) -> Lease:
+        key = LeaseKey("http", host)
         session.claims[key] = claim
         try:
             lease = await self._claim(session, key, Wanted("http", host=host), takeover=claim.takeover)
@@ -147,11 +187,20 @@ class Granter:
 
     async def _grant_port(self, session: Claimer, claim: Claim) -> Lease:
         if claim.port:
-            return await self._grant_asked_port(session, claim)
+            try:
+                return await self._grant_asked_port(session, claim)
+            except RefusedError as refused:
+                if not claim.seed or refused.code not in _ANOTHER_MAY_DO:
+                    raise
         self._check(session, Wanted("tcp"), extra=0)
-        for port in self._free_ports(session):
+        for port in self._free_ports(session, claim.seed):
             key = LeaseKey("tcp", str(port))
-            lease = await self._claim(session, key, Wanted("tcp", port=port), takeover=False)
+            try:
+                lease = await self._claim(session, key, Wanted("tcp", port=port), takeover=False)
+            except RefusedError as refused:
+                if refused.code not in _ANOTHER_MAY_DO:
+                    raise
+                continue
             try:
                 self._ports.open(lease)
             except OSError:
@@ -222,14 +271,24 @@ class Granter:
         held = self._registry.count(session.token.id) - extra
         may_claim(session.token, wanted, domain=self._addresses.domain, held=held, now=self._clock())
 
-    def _free_ports(self, session: Claimer) -> Iterator[int]:
-        """Walk over the ports that nobody has and the token may have, from a random one, so that ports are not guessed."""
+    def _free_ports(self, session: Claimer, seed: bytes) -> Iterator[int]:
+        """Walk over the ports that nobody has and the token may have, from a random one, so that ports are not guessed.
+
+        With a `seed` from the one that follows from it, and over those first that the agent had from the same seed before.
+        """
         first, size = self._tcp_ports.first, len(self._tcp_ports)
-        start = int.from_bytes(self._random_bytes(4), "big") % size
+        start = int.from_bytes(drawn_from(seed)(4) if seed else self._random_bytes(4), "big") % size
         for step in range(size):
             port = first + (start + step) % size
-            if session.token.grants.allows_port(port) and self._registry.lookup("tcp", str(port)) is None:
+            if not session.token.grants.allows_port(port):
+                continue
+            lease = self._registry.lookup("tcp", str(port))
+            if lease is None or (seed and step < SEEDED_MAX and self._may_be_again(lease, session)):
                 yield port
+
+    def _may_be_again(self, lease: Lease, session: Claimer) -> bool:
+        """Return whether a lease is the agent's own, and not one that this very session serves."""
+        return lease.owner == session.owner and (lease.holder is None or lease.holder.session_id != session.session_id)
 
     def _answer(self, claim: Claim, lease: Lease) -> Granted:
         url = self._addresses.url(lease.key.kind, lease.address)

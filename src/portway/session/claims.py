@@ -1,7 +1,7 @@
 """What an agent wants to offer, and what it was granted: asked for again after every reconnect. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from portway.errors import PeerError
@@ -21,6 +21,8 @@ class Wish(Generic[W]):
     host: str = ""
     port: int = 0
     takeover: bool = False
+    seed: bytes = field(default=b"", repr=False)
+    """What the server shall choose a name or port by; empty when the user asked for a certain one."""
     limits: ExchangeLimits | None = None
     """What the server shall hold the tunnel's requests to."""
     rewrite: HeadRewrite | None = None
@@ -41,6 +43,7 @@ class Wish(Generic[W]):
             host=self.host,
             port=self.port,
             takeover=self.takeover,
+            seed=self.seed,
             limits=self.limits,
             rewrite=self.rewrite,
         )
@@ -56,8 +59,9 @@ class Wish(Generic[W]):
         self.takeover = False
         if self.kind == "tcp":
             self.port = granted.port or self.port
-        elif not self.host:
-            self.name = granted.name or self.name
+        elif granted.name and (self.seed or not self.host):  # else the user asked for this very host
+            is_whole = "." in granted.name  # a name below the server's domain has no dot
+            self.name, self.host = ("", granted.name) if is_whole else (granted.name, "")
 
 
 class Claims(Generic[W]):

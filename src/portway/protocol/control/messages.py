@@ -18,6 +18,9 @@ PROTOCOL_VERSION = 1
 REQUEST_LINES_MAX = 64
 """Requests told by one Activity: with PATH_CHARS_MAX it stays below framing.MEMBER_BYTES_MAX in any script."""
 
+SEED_BYTES_MAX = 32
+"""Of a claim's seed: as many as an identity has."""
+
 PATH_CHARS_MAX = 200
 """Characters of a path in an Activity: more than a terminal line shows."""
 
@@ -149,6 +152,9 @@ class Claim(_Message, frozen=True, kw_only=True):
     """tcp: the wished public port; 0 = any free one."""
     takeover: bool = False
     """Take the name from another live session of the same identity."""
+    seed: Annotated[bytes, Meta(max_length=SEED_BYTES_MAX)] = b""
+    """What the server chooses a name or port by, in place of chance: the same one again for the same seed. With it, a `name`, `host` or
+    `port` is the one that was granted last, and another one is as good."""
     limits: ExchangeLimits | None = None
     """http: in addition to the token's."""
     rewrite: HeadRewrite | None = None

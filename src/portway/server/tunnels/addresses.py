@@ -1,13 +1,13 @@
 """Which public address a claim asks for, and how people write it. Pure."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from portway.errors import PeerError, RefusedError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Claim
-from portway.protocol.names import check_label, normalise_host, random_name
+from portway.protocol.names import check_label, normalise_host
 
 _NO_NAME = re.compile(r"[0-9.]+|\[.*\]", re.ASCII)
 
@@ -38,24 +38,26 @@ class PublicAddresses:
             return f"{scheme}://{address}{colon}{port}"
         return f"http://{address}" if self.http_port == 80 else f"http://{address}:{self.http_port}"
 
-    def host_of(self, claim: Claim, random_bytes: Callable[[int], bytes]) -> str:
-        """Return the full, normalised host name that an http claim asks for, or a random one if it asks for none.
+    def host_of(self, claim: Claim) -> str:
+        """Return the full, normalised host name that an http claim asks for; empty if it asks for any.
 
         Raises:
             RefusedError: `invalid_name`, `reserved_name`; says what would be right.
         """
         if claim.host:
-            return self._whole_host(claim.host)
-        name = claim.name or random_name(random_bytes)
-        check_label(name)
-        return self._not_ours(f"{name}.{self.domain}")
+            return self.whole_host(claim.host)
+        if not claim.name:
+            return ""
+        check_label(claim.name)
+        return self._not_ours(f"{claim.name}.{self.domain}")
 
     def name_of(self, host: str) -> str:
         """Return what to claim next time: the label below the domain, or the whole host."""
         label = host.removesuffix("." + self.domain)
         return label if label != host and "." not in label else host
 
-    def _whole_host(self, raw: str) -> str:
+    def whole_host(self, raw: str) -> str:
+        """Return a whole host name, normalised, if it may be claimed; raises as `host_of`."""
         try:
             host = normalise_host(raw)
         except PeerError as exc:
