@@ -16,7 +16,20 @@ _KINDS = frozenset(
         *("TlsChannel", "SocketChannel", "MuxChannel", "SSLObject", "MemoryBIO", "_SSLSocket", "RecordFeed"),
         *("Mux", "Session", "ControlStream", "Guest", "Stranger", "SessionLink", "ActivityBatch", "_Handshake", "_Race", "Attempt"),
         *("Visitor", "Inlet", "Outlet", "Exchange", "MeasuredExchange", "OriginStream", "CountedPump", "CodedPump", "Linger", "Farewell"),
-        *("_Visit", "Relay", "CopyPump", "LendPump", "Handover", "Opening", "AcceptedStream", "Reach", "Limits", "Gate", "Share"),
+        *(
+            "_Visit",
+            "_PendingHeader",
+            "Relay",
+            "CopyPump",
+            "LendPump",
+            "Handover",
+            "Opening",
+            "AcceptedStream",
+            "Reach",
+            "Limits",
+            "Gate",
+            "Share",
+        ),
         *("AgentSession", "AgentLink", "LinkKeeper", "SpeedRun", "Lease", "Timer"),
     }
 )

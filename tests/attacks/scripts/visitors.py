@@ -12,12 +12,12 @@ from tests.attacks.hand_agent import HandAgent, answer_nothing
 from tests.attacks.scripts.tiny import outcome, swallow
 from tests.kit.origins import RawOrigin
 
-HEAD_BYTES = 31_000
+HEAD_BYTES = 95_000
 """Just below the largest head."""
 
 
 def big_head(host: str, *, whole: bool) -> bytes:
-    """Return a request's head of 31 kB, or as much of it as does not end."""
+    """Return a request's head of 95 kB, or as much of it as does not end."""
     head = b"GET /big HTTP/1.1\r\nHost: %b\r\n" % host.encode()
     while len(head) < HEAD_BYTES:
         head += b"X-%d: %b\r\n" % (len(head), b"v" * 900)
@@ -32,7 +32,7 @@ def refused(ground: Ground, sockets: list[socket.socket], wanted: int, wait_s: f
 
 @attack("big-heads", "X3", seconds=8.0)
 def big_heads(ground: Ground) -> Generator[None, None, Outcome]:
-    """Three thousand requests with heads of 31 kB, from sixteen addresses, to an origin that never answers."""
+    """Three thousand requests with heads of 95 kB, from sixteen addresses, to an origin that never answers."""
     agent = HandAgent(ground, "bigheads", answer_nothing)
     wanted = ground.size(3000, 60)
     yield
@@ -223,7 +223,7 @@ def unknown_names(ground: Ground) -> Generator[None, None, Outcome]:
 @attack("many-fields", "X7")
 def many_fields(ground: Ground) -> Generator[None, None, Outcome]:
     """Sixteen visitors send heads full of the shortest fields there are."""
-    head = b"GET / HTTP/1.1\r\nHost: nobody.localhost\r\n" + b"a:\r\n" * 95 + b"\r\n"
+    head = b"GET / HTTP/1.1\r\nHost: nobody.localhost\r\n" + b"a:\r\n" * 495 + b"\r\n"
     return _requests(ground, head)
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from portway.engine.memory_channel import memory_pair
 from portway.engine.socket_channel import SocketChannel
+from portway.protocol.http1.fields import READ_BYTES
 from portway.server.edge.passing import Journey
+from portway.server.settings import REQUEST_HEAD_BYTES_MOST
 from portway.server.tunnels.lease import Lease, LeaseKey, Owner
 from portway.server.workers.post import pair
 from portway.server.workers.visitors import Visitors
@@ -92,6 +94,14 @@ def test_a_visitor_comes_with_his_connection_and_what_was_read(two: Two) -> None
     assert sock.recv(100) == b""
     sock.sendall(b"answer")
     assert two.far.recv(100) == b"answer"
+
+
+def test_the_largest_head_goes_along_with_what_was_read_behind_it(two: Two) -> None:
+    journey = Journey(("192.0.2.7", 4711), b"x" * (REQUEST_HEAD_BYTES_MOST + READ_BYTES), 1, "https")
+    assert two.one.pass_on(two.lease(), two.channel, journey)
+    two.engine.run_until(lambda: bool(two.http.came), what="the visitor")
+    assert two.http.came[0][1] == journey
+    two.http.came[0][0].close()
 
 
 def test_a_tcp_visitor_comes_with_his_lease(two: Two) -> None:
