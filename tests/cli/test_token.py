@@ -1,9 +1,12 @@
 """`portway token`: the join string alone on stdout, notes on stderr."""
 
 import json
+import os
 import re
 import stat
 from pathlib import Path
+
+import pytest
 
 from portway.clock import wall
 from portway.engine.policy import Policy
@@ -207,3 +210,15 @@ def test_a_token_that_could_not_be_made_leaves_no_join_string(portway: Portway, 
     assert done.exit_code == 2
     assert "is there already" in done.stderr
     assert not (home / "join").exists()
+
+
+def test_somebody_elses_data_directory_says_whose_it_is(portway: Portway, home: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can be two users")
+    assert portway("token", "create", "laptop", "--init").exit_code == 0
+    for path in (data(home), *data(home).iterdir()):
+        os.chown(path, 65534, 65534)
+    for words in (("create", "phone"), ("list",), ("revoke", "laptop")):
+        done = portway("token", *words)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "belongs to user 65534, not to you (0); run this as that user (sudo -u '#65534' …)" in done.stderr

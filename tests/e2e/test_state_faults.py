@@ -1,8 +1,12 @@
 """What goes wrong with a server's data directory, and what must go on all the same."""
 
+import re
+import shutil
+import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +129,55 @@ def test_a_second_server_on_a_data_directory_is_refused_and_everything_else_may_
     assert world.run("token", "list", "--data", world.server_data).code == 0
     first.kill()
     world.start_server()
+
+
+# A database that is lost.
+
+
+def emptied(database: Path, _: Path) -> None:
+    database.write_bytes(b"")
+
+
+def removed(database: Path, _: Path) -> None:
+    database.unlink()
+
+
+def exchanged(database: Path, other: Path) -> None:
+    shutil.copy(other, other.with_suffix(".new"))
+    other.with_suffix(".new").replace(database)
+
+
+@pytest.mark.parametrize("damage", [emptied, removed, exchanged])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_agents_outlive_a_database_that_is_lost_while_the_server_runs_and_after_it(
+    damage: Callable[[Path, Path], None], workers: int, world: World, origin: HttpOrigin
+) -> None:
+    world.server_flags = ("--workers", str(workers))
+    server = world.start_server()
+    join = world.token()
+    agent = world.agent(join, "http", str(origin.port), "--name", "blog")
+    event(agent, "tunnel_up")
+    database, saved, other = world.server_data / FILE, world.home / "saved.db", world.home / "other"
+    db = sqlite3.connect(database)
+    db.execute("VACUUM INTO ?", (str(saved),))
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else all of it is in the -wal file still, from where SQLite brings it back
+    db.close()
+    assert world.run("token", "create", "x", "--init", "--data", other, tells_secrets=True).code == 0
+
+    damage(database, other / FILE)
+    if damage is not emptied:  # an open database that is overwritten in place shows nothing until somebody reads it
+        server.expect("tokens cannot be read.*removed or replaced", stream="err")
+    assert world.visit("blog").body == OK
+    server.stop()
+    refused = world.run("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", world.server_data)
+    assert refused.code == 2
+    assert re.search("a server ran here|is another database than the one that belongs here", refused.err), refused.err
+    assert "backup" in refused.err
+
+    for suffix in ("-wal", "-shm"):
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
+    shutil.copy(saved, database)
+    database.chmod(0o600)
+    world.start_server()
+    event(agent, "tunnel_up", 2)
+    assert world.visit("blog").body == OK

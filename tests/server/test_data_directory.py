@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -169,6 +170,17 @@ def test_a_certificate_of_a_ca_needs_no_identity_and_forgets_none(data: Path, tm
     assert (data / STATE_FILE).read_bytes() == before
     (data / identities.FILE).unlink()
     open_state(by_ca).store.close()
+
+
+def test_a_damaged_database_is_told_at_the_start_and_not_at_some_login(data: Path) -> None:
+    with open_store(data, "write") as store:
+        for number in range(2, 200):
+            store.create_token(record(number))
+    content = bytearray((data / FILE).read_bytes())
+    content[5 * 4096 : 7 * 4096] = bytes(2 * 4096)
+    (data / FILE).write_bytes(content)
+
+    assert re.search(r"server\.db: is (damaged|no database)", refusal(data))
 
 
 def test_the_database_of_some_other_program_is_left_alone(tmp_path: Path) -> None:

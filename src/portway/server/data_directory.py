@@ -92,6 +92,7 @@ def open_state(settings: ServerSettings, *, init: bool = False) -> State:
         _check_identity(data, known, init=init)
     store = open_store(data, "init" if init else "serve")
     try:
+        store.check_whole()
         identity = identity_of(settings)
         pin = identity.pin.hex() if identity.pin is not None else known.identity if known is not None else ""
         _keep(data, known, Belonging(store.database_id, pin))

@@ -16,7 +16,7 @@ BUSY_S_MAX = 2.0
 """How long one statement waits for another process's write; ours take a millisecond."""
 
 COPY_BYTES_MAX = 256 * 1024 * 1024
-"""The largest database that is copied into memory: half a million tokens. A larger one needs a disk that can be written."""
+"""The largest database that is copied into memory: a million tokens. A larger one needs a disk that can be written."""
 
 COPY_TRIES = 5
 """How often a copy is made again because somebody wrote meanwhile; one takes about a millisecond."""
