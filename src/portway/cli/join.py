@@ -79,6 +79,7 @@ def _given(join_file: Path | None) -> "JoinString":
 def _check_place(folder: Path, found: "JoinString", server: str) -> None:
     """Make sure that no other server's join string would be lost."""
     from portway.agent.joining import kept_join
+    from portway.config.values import ListenAddress
     from portway.errors import ConfigError
 
     kept = kept_join(folder, server)
@@ -86,7 +87,7 @@ def _check_place(folder: Path, found: "JoinString", server: str) -> None:
         return
     name = f"the name {server}" if server else "no name"
     raise ConfigError(
-        f"the join string of another server, {kept.host}:{kept.port}, is kept under {name}. Give this one a name of its own, `portway join "
+        f"the join string of another server, {ListenAddress(kept.host, kept.port)}, is kept under {name}. Give this one a name of its own, `portway join "
         "--server NAME`, which agent commands take too; or --replace the other"
     )
 
@@ -101,11 +102,15 @@ def _ask_server(found: "JoinString", folder: Path, ca_file: Path | None) -> None
 
     from portway.agent.settings import AgentSettings
     from portway.agent.trial import contact
+    from portway.config.values import ListenAddress
     from portway.errors import ConfigError, RefusedError, UnavailableError
     from portway.protocol.units import format_duration
     from portway.telemetry.terminal import escape
 
     settings = AgentSettings(join=found, tunnels=(), data_dir=folder, plaintext_links=found.plaintext, ca_file=ca_file)
+    where = ListenAddress(found.host, found.port)
+    if sys.stderr.isatty():
+        click.echo(f"Asking {where} ...", err=True)
     unkept = "Nothing was kept; --offline keeps a join string without asking its server"
     try:
         online = asyncio.run(contact(settings))
@@ -117,6 +122,6 @@ def _ask_server(found: "JoinString", folder: Path, ca_file: Path | None) -> None
     except ConfigError as exc:
         raise ConfigError(f"{exc}. {unkept}") from exc
     else:
-        away = f", {format_duration(online.rtt_s)} away" if online.rtt_s is not None else ""
+        away = f", {format_duration(online.rtt_s)} away," if online.rtt_s is not None else ""
         plain = "; its links are not encrypted, so agents have to say --plaintext-links" if found.plaintext else ""
-        click.echo(f"Server {escape(online.server)} at {found.host}:{found.port}{away} accepts the token{plain}.", err=True)
+        click.echo(f"Server {escape(online.server)} at {where}{away} accepts the token{plain}.", err=True)
