@@ -142,10 +142,10 @@ def in_the_kernel(sock: socket.socket) -> int:
     return unread[0]
 
 
-def test_a_stranger_is_read_in_small_helpings_until_his_handshake_is_done(engine: EngineLoop, identity: Identity) -> None:
+def test_a_stranger_is_read_in_small_helpings(engine: EngineLoop, identity: Identity) -> None:
     near, far = tcp_pair()
     near.setblocking(False)
-    server = TlsChannel(engine.reactor, near, identity.server_context(), server_side=True, feed_bytes=256 * 1024)
+    server = TlsChannel(engine.reactor, near, identity.server_context(), server_side=True)
     outcomes: list[BrokenChannel | None] = []
     server.handshake(outcomes.append)
     far.sendall(bytes(100_000))
@@ -156,7 +156,7 @@ def test_a_stranger_is_read_in_small_helpings_until_his_handshake_is_done(engine
     engine.settle()
 
 
-def test_a_link_is_read_in_large_helpings_once_its_handshake_is_done(engine: EngineLoop, identity: Identity) -> None:
+def test_a_link_is_read_in_large_helpings_once_it_is_trusted(engine: EngineLoop, identity: Identity) -> None:
     client, server, wire = tls_ends(engine, identity, feed_bytes=256 * 1024)
     client.send(bytes(60_000))
     engine.settle()
@@ -373,9 +373,10 @@ def test_a_flood_of_tiny_records_is_read_a_few_at_a_time(engine: EngineLoop, ide
     """A stranger's helping of one-byte records kept everybody else waiting for 230 ms."""
     near, far = tcp_pair()
     near.setblocking(False)
-    server = TlsChannel(engine.reactor, near, identity.server_context(), server_side=True, feed_bytes=256 * 1024)
+    server = TlsChannel(engine.reactor, near, identity.server_context(), server_side=True)
     peer = PlainOpenssl(far, client_context(identity), server_side=False)
     peer.shake_hands(engine, server)
+    server.feed_bytes = 256 * 1024
     for number in range(5000):
         peer.tls.write(bytes((number % 251,)))
     far.sendall(peer.outgoing.read())

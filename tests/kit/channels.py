@@ -99,9 +99,10 @@ def tls_ends(
     at_client, at_server = client_context(identity), identity.server_context()
     if version is not None:
         at_client.maximum_version = version
-    client = TlsChannel(engine.reactor, wire.left, at_client, server_side=False, server_hostname="localhost", feed_bytes=feed_bytes)
-    server = TlsChannel(engine.reactor, wire.right, at_server, server_side=True, feed_bytes=feed_bytes)
+    client = TlsChannel(engine.reactor, wire.left, at_client, server_side=False, server_hostname="localhost")
+    server = TlsChannel(engine.reactor, wire.right, at_server, server_side=True)
     shake_hands(engine, client, server)
+    client.feed_bytes = server.feed_bytes = feed_bytes
     return client, server, wire
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-DEADLINE_S = 8.0
-"""Longer than anything lives on after its end: a stream's farewell takes 2 s, a visitor's linger as long."""
+DEADLINE_S = 12.0
+"""Longer than anything lives on after its end: ciphertext that nobody takes lingers for 10 s, streams and visitors for 2 s."""
 
 _MODULES = ("portway", "ssl", "_ssl")
 _KINDS = frozenset(

@@ -70,7 +70,7 @@ def test_of_all_links_the_one_that_keeps_most_pays() -> None:
     greedy.release(second)
     modest.consume(old, 30)
     assert total.bytes == 0
-    assert not total._keeping, "a link that is gone must not be remembered"
+    assert not total._holders, "a link that is gone must not be remembered"
 
 
 @given(st.lists(st.tuples(st.sampled_from(["keep", "consume", "release"]), st.integers(0, 5), st.integers(1, 60)), max_size=200))

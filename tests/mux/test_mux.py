@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.memory_channel import memory_pair
-from portway.engine.reactor import HELPING_BYTES
+from portway.engine.reactor import HELPING_BYTES, TLS_HELPING_BYTES
 from portway.errors import BrokenChannel, UnavailableError
 from portway.mux import mux_channel
 from portway.mux.heartbeat import HeartbeatSettings
@@ -854,7 +854,7 @@ class Encrypted:
     """Two muxes on a TLS link whose cable a test may damage, and two streams that the near one opened."""
 
     def __init__(self, engine: EngineLoop, identity: Identity) -> None:
-        near, far, self.wire = tls_ends(engine, identity, feed_bytes=HELPING_BYTES)
+        near, far, self.wire = tls_ends(engine, identity, feed_bytes=TLS_HELPING_BYTES)
         self.engine = engine
         self.arrived: list[MuxChannel] = []
         self.lost: list[str] = []

@@ -364,3 +364,22 @@ def test_a_port_that_was_chosen_comes_back_too(house: House) -> None:
     house.grant(house.session("s5", b"somebody"), kind="tcp", port=20000 + (taken - 20000 + 2) % 5)
     assert house.grant(house.session("s6"), kind="tcp", seed=SEED, port=taken) not in (first, second)
     assert house.refused(house.session("s7"), kind="tcp", port=taken) == "name_in_use"
+
+
+def test_answers_are_remembered_for_addresses_that_a_session_has_and_no_others(house: House) -> None:
+    session = house.session("s1")
+
+    def claim(number: int, **wish: object) -> Granted:
+        return house.engine.run(house.granter.grant(session, Claim(id=number, **wish)))  # type: ignore[arg-type]
+
+    port, name = claim(1, kind="tcp"), claim(2, kind="http")
+    for number in range(3, 300):
+        granted = claim(number, kind="http", name=f"app-{number}")
+        house.granter.release(session, granted.tunnel)
+    assert len(session.answered) <= 2 * 3 + granting.ANSWERS_SPARE
+    assert claim(1, kind="tcp") == port, "asked again, a claim of any port gets the same one"
+    assert claim(2, kind="http") == name
+
+    for number in range(300, 600):
+        assert claim(number, kind="tcp", port=port.port).epoch == port.epoch
+    assert len(session.answered) <= 2 * 3 + granting.ANSWERS_SPARE

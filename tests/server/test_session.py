@@ -10,7 +10,7 @@ from portway.engine.memory_channel import memory_pair
 from portway.errors import UnavailableError
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
-from portway.protocol.control.messages import Activity, Drain, Granted
+from portway.protocol.control.messages import Activity, Drain
 from portway.protocol.proxy_header import encode_local
 from portway.protocol.scram import make_verifier
 from portway.protocol.stream_status import StreamStatus
@@ -18,7 +18,7 @@ from portway.protocol.yamux import session as yamux_module
 from portway.protocol.yamux.session import YamuxLimits
 from portway.server import session as session_module
 from portway.server.access.tokens import TokenRecord
-from portway.server.session import ANSWERS_MAX, Session, SessionLink
+from portway.server.session import Session, SessionLink
 from portway.server.tunnels.lease import Owner
 from portway.session.control_stream import ControlStream
 from tests.kit.loops import EngineLoop
@@ -250,9 +250,5 @@ def test_request_lines_are_told_at_leisure_only(engine: EngineLoop, session: Ses
         engine.run(far.control.receive(0.3))
 
 
-def test_answers_are_remembered_in_a_bounded_number(session: Session) -> None:
-    for number in range(1, ANSWERS_MAX + 11):
-        session.remember_answer(Granted(id=number, tunnel=number, epoch=number, url="x"))
-    assert len(session.answered) == ANSWERS_MAX
-    assert 1 not in session.answered
+def test_a_session_is_shown_with_its_token(session: Session) -> None:
     assert "laptop" in repr(session)

@@ -1,15 +1,18 @@
 """The agents' door: who gets in, who is put out, and what each is told."""
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from portway.clock import wall
 from portway.errors import BrokenChannel, RefusedError, UnavailableError
+from portway.mux.mux_channel import MuxChannel
 from portway.protocol.control.framing import encode
 from portway.protocol.control.messages import (
     AskTicket,
@@ -26,6 +29,7 @@ from portway.protocol.control.messages import (
 )
 from portway.protocol.join_string import JoinString
 from portway.server import sessions as sessions_module
+from portway.server import token_budgets
 from portway.server.access import gate, pace
 from portway.server.door import DoorSettings
 from portway.server.events import LeaseDown, LeaseUp, LinksChanged, LoginRefused, SessionDown, SessionUp
@@ -635,3 +639,82 @@ def test_nothing_secret_is_printed_with_what_a_session_is_made_of() -> None:
     assert "laptop" in shown
     assert "seed-of-decoys" not in shown
     assert "identity-of-an-agent" not in shown
+
+
+def stuff(number: int, count: int) -> bytes:
+    """Return a framed request with an unknown field."""
+    return encode(msgspec.msgpack.encode({"t": "AskTicket", "id": number, "unknown": bytes(count)}))
+
+
+async def flood(agent: RawAgent, wire: bytes) -> None:
+    """Send bytes on the control stream, as far as its window lets them go."""
+    view = memoryview(wire)
+    channel = agent.mux.session.streams[2]
+    assert isinstance(channel, MuxChannel)
+    with contextlib.suppress(BrokenChannel):
+        while view and channel.send_window:
+            view = view[channel.send(view) :]
+            await asyncio.sleep(0 if channel.room() else 0.01)
+
+
+def test_a_stranger_who_sends_more_than_a_login_hears_why_it_has_to_leave(tmp_path: Path) -> None:
+    async def scene(server: RunningServer, reactor: RawReactor) -> None:
+        agent = await raw_agent(reactor, server.token())
+        await flood(agent, b"".join(stuff(number, 3000) for number in range(1, 20)))
+        refused = await agent.hear()
+        assert isinstance(refused, Refused)
+        assert refused.code == "bad_message"
+        assert "bytes of control messages wait before the login is through, at most 16384 may" in refused.reason
+
+    play(tmp_path, scene)
+
+
+def test_of_a_tokens_sessions_the_one_that_keeps_most_ends_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "BURST", 1)
+    monkeypatch.setattr(pace, "PER_S", 2.0)
+    monkeypatch.setattr(token_budgets, "CONTROL_BYTES_MAX", 500_000)
+
+    async def scene(server: RunningServer, reactor: RawReactor) -> None:
+        join = server.token()
+        agents = [await raw_agent(reactor, join) for _ in range(5)]
+        for number, agent in enumerate(agents):
+            await agent.log_in(join, bytes((number,)) * 32)
+        honest, *greedy = agents
+        await honest.claim(1, "app")
+        for agent in greedy:
+            await flood(agent, b"".join(stuff(number, 65_000) for number in range(1, 9)))
+        await server.events.until(lambda: len(server.events.of(SessionDown)) >= 2)
+        await honest.claim(2, "shop")
+        assert not honest.lost
+
+    server = play(tmp_path, scene)
+    assert any("all links of its token may keep 500000 together" in event.reason for event in server.events.of(SessionDown))
+
+
+def test_an_agent_that_reads_nothing_is_ended_when_too_much_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_budgets, "TOKEN_BYTES_MAX", 200_000)
+
+    async def scene(server: RunningServer, reactor: RawReactor) -> None:
+        join = server.token()
+        reading, deaf = await raw_agent(reactor, join), await raw_agent(reactor, join)
+        await reading.log_in(join, b"r" * 32)
+        await deaf.log_in(join, b"d" * 32)
+        await deaf.claim(1, "deaf")
+        deaf.link.on_readable = lambda: None
+
+        async def upload() -> None:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+            writer.write(b"POST / HTTP/1.1\r\nHost: deaf.localhost\r\nContent-Length: 100000000\r\n\r\n")
+            with contextlib.suppress(OSError):
+                while not server.events.of(SessionDown):
+                    writer.write(bytes(65536))
+                    await asyncio.wait({asyncio.ensure_future(writer.drain())}, timeout=0.2)
+            writer.transport.abort()
+
+        uploads = [asyncio.create_task(upload()) for _ in range(40)]
+        down = await server.events.wait(SessionDown)
+        assert "bytes wait for the agent to read them; all links of its token may keep 200000 together" in down.reason
+        await asyncio.gather(*uploads)
+        await reading.claim(2, "shop")
+
+    play(tmp_path, scene)

@@ -93,6 +93,10 @@ class Channel(ABC):
         """Return how many bytes that `send` took the peer's system has not got yet; None where that cannot be known."""
         return None
 
+    def waiting_bytes(self) -> int:
+        """Return how many bytes that `send` took this process still keeps, where the kind does so (TLS: as ciphertext)."""
+        return 0
+
     def peek(self) -> memoryview | None:
         """Return the bytes received and not yet consumed, or None; valid until `consume`. Only where `lends`.
 

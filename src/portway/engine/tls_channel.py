@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
 from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE
-from portway.engine.reactor import HELPING_BYTES, TLS_HELPING_BYTES, Reactor
+from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE, on_last_close
 from portway.engine.timers import Timer
 from portway.engine.tls_errors import words_of
@@ -39,29 +39,21 @@ class TlsChannel(Channel):
     `shutdown_write` sends close_notify and the other way lives on. A TCP end without close_notify is a break. The
     SSLContext is kept for the life of the channel (CPython's sni_callback use-after-free, CVE-2026-19445).
 
-    Buffers: ciphertext that the kernel did not take (what one `send` made, the only one until it is gone), ciphertext
-    in hand (one feed), and plaintext that had to be taken out of the way of close_notify (one feed). OpenSSL's own are
-    freed by `close` and `abort`, whoever still holds the channel.
+    Buffers: ciphertext that the kernel did not take (what one `send` made, the only one until it is gone), ciphertext in
+    hand, and plaintext taken out of the way of close_notify (one feed each). `close` and `abort` free OpenSSL's own.
     """
 
     __slots__ = (
         *CHANNEL_SLOTS,
-        *("_blocked", "_cipher", "_closed", "_coming", "_context", "_dry", "_ended", "_failure", "_feed_bytes", "_full_feed_bytes"),
-        *("_hung_up", "_incoming", "_kept_plain", "_level", "_linger", "_on_handshake", "_outgoing", "_reactor", "_records"),
-        *("_shut", "_sock", "_tls"),
+        *("_blocked", "_cipher", "_closed", "_coming", "_context", "_dry", "_ended", "_failure", "_hung_up"),
+        *("_incoming", "_kept_plain", "_level", "_linger", "_on_handshake", "_outgoing", "_reactor", "_records"),
+        *("_shut", "_sock", "_tls", "feed_bytes"),
     )
 
     def __init__(
-        self,
-        reactor: Reactor,
-        sock: socket.socket,
-        context: ssl.SSLContext,
-        *,
-        server_side: bool,
-        server_hostname: str | None = None,
-        feed_bytes: int = FEED_VISITOR_BYTES,
+        self, reactor: Reactor, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
     ) -> None:
-        """Watch `sock` from now on. `feed_bytes`: ciphertext per read, up to 256 KiB for a link."""
+        """Watch `sock` from now on."""
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = True
         self._reactor = reactor
@@ -72,7 +64,7 @@ class TlsChannel(Channel):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordFeed(self._incoming)
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname)
-        self._feed_bytes, self._full_feed_bytes = FEED_VISITOR_BYTES, min(feed_bytes, TLS_HELPING_BYTES)  # the first for the handshake
+        self.feed_bytes = FEED_VISITOR_BYTES  # up to TLS_HELPING_BYTES, for a link whose other end has proved who it is
         self._cipher: memoryview | None = None
         self._kept_plain = bytearray()
         self._on_handshake: HandshakeDone | None = None
@@ -134,6 +126,10 @@ class TlsChannel(Channel):
             if self._failure:
                 raise BrokenChannel(f"TLS broke: {self._failure}")
         return filled
+
+    def waiting_bytes(self) -> int:
+        """Return how much ciphertext the kernel has not taken yet."""
+        return 0 if self._cipher is None else len(self._cipher)
 
     def room(self) -> int:
         """Return a helping, or 0 while ciphertext waits for the kernel."""
@@ -246,7 +242,7 @@ class TlsChannel(Channel):
         if records.waiting:
             records.put_kept()
             return True
-        feed = self._reactor.tls_scratch[: self._feed_bytes]
+        feed = self._reactor.tls_scratch[: self.feed_bytes]
         try:
             count = self._sock.recv_into(feed)
         except (BlockingIOError, InterruptedError):
@@ -395,6 +391,5 @@ class TlsChannel(Channel):
             failure = BrokenChannel(str(exc))  # without its traceback, for the same reason
         self._on_handshake = None
         self._records.in_vain = 0
-        self._feed_bytes = self._full_feed_bytes
         self.readable = True
         on_done(failure)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from portway.engine.channel import Channel
 from portway.engine.listener import Address, Listener
 from portway.engine.poller import GONE, READABLE
-from portway.engine.reactor import TLS_HELPING_BYTES, Reactor
+from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.engine.tls_channel import TlsChannel
@@ -174,7 +174,7 @@ class _Handshake:
         listener = self._listener
         context = listener.context
         if context is not None:
-            self._channel = TlsChannel(listener.reactor, self._sock, context, server_side=True, feed_bytes=TLS_HELPING_BYTES)
+            self._channel = TlsChannel(listener.reactor, self._sock, context, server_side=True)
             self._channel.handshake(self._done)
 
     def fail(self, why: str) -> None:

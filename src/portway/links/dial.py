@@ -51,7 +51,7 @@ def _named(host: str, port: int) -> str:
 
 async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: str) -> TlsChannel:
     tls.offer(hint)  # OpenSSL copies it into the connection; nobody can come in between
-    link = TlsChannel(reactor, sock, tls.context, server_side=False, server_hostname=tls.server_name or None, feed_bytes=TLS_HELPING_BYTES)
+    link = TlsChannel(reactor, sock, tls.context, server_side=False, server_hostname=tls.server_name or None)
     done: asyncio.Future[BrokenChannel | None] = asyncio.get_running_loop().create_future()
 
     def settle(failure: BrokenChannel | None) -> None:
@@ -69,4 +69,5 @@ async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: s
     except BaseException:
         link.abort()
         raise
+    link.feed_bytes = TLS_HELPING_BYTES
     return link

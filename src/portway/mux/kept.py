@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from portway.engine.memory_budget import MemoryBudget
+
 KEPT_BYTES_MAX = 256 * 1024 * 1024
 """A thousand stalled readers of 256 KiB, the least that yamux can grant each; above it the longest stalled one goes."""
 TOTAL_BYTES_MAX = 512 * 1024 * 1024
@@ -15,28 +17,25 @@ class Keeper(Protocol):
         """Drop what the stream keeps, whatever state it is in, and let both its ends find the break."""
 
 
-class KeptTotal:
-    """Bounds what all links of a process keep together: the link that keeps most pays, so that nobody pays for others."""
+class KeptTotal(MemoryBudget):
+    """Bounds what all links of a process keep together."""
 
     def __init__(self, bytes_max: int = TOTAL_BYTES_MAX) -> None:
         """Keep at most `bytes_max`."""
-        self.bytes_max = bytes_max
-        self.bytes = 0
-        self._keeping: set[KeptBytes] = set()
-
-    def count(self, link: "KeptBytes", change: int) -> None:
-        """Note that `link` keeps `change` bytes more (or less) than before; bring the sum down while it is too much."""
-        self.bytes += change
-        if link.bytes:
-            self._keeping.add(link)
-        else:
-            self._keeping.discard(link)
-        while self.bytes > self.bytes_max:
-            max(self._keeping, key=_kept_by).give_up_longest()
+        super().__init__(bytes_max)
 
 
-def _kept_by(link: "KeptBytes") -> int:
-    return link.bytes
+class KeptStore(Protocol):
+    """Where a stream counts what it keeps: its link's `KeptBytes`, or an account of its own."""
+
+    def keep(self, keeper: Keeper, count: int, /) -> None:
+        """Count `count` more bytes of `keeper`."""
+
+    def consume(self, keeper: Keeper, count: int, /) -> None:
+        """Count `count` bytes of `keeper` as read."""
+
+    def release(self, keeper: Keeper, /) -> None:
+        """Forget `keeper`: it keeps nothing any more."""
 
 
 class KeptBytes:
@@ -47,7 +46,7 @@ class KeptBytes:
     keeps the order in which readers last moved.
     """
 
-    def __init__(self, bytes_max: int = KEPT_BYTES_MAX, total: KeptTotal | None = None) -> None:
+    def __init__(self, bytes_max: int = KEPT_BYTES_MAX, total: MemoryBudget | None = None) -> None:
         """Keep at most `bytes_max`, and no more than what is left of `total`."""
         self.bytes_max = bytes_max
         self.bytes = 0
@@ -59,7 +58,7 @@ class KeptBytes:
         self._stalled[keeper] = self._stalled.get(keeper, 0) + count
         self._count(count)
         while self.bytes > self.bytes_max:
-            self.give_up_longest()
+            self.give_up()
 
     def consume(self, keeper: Keeper, count: int) -> None:
         """Count `count` bytes of `keeper` as read. A slow reader is not a stalled one: it goes to the back."""
@@ -80,7 +79,7 @@ class KeptBytes:
         for keeper, count in stalled.items():
             other.keep(keeper, count)
 
-    def give_up_longest(self) -> None:
+    def give_up(self) -> None:
         """Let go of the stream that has been stalled longest."""
         longest = next(iter(self._stalled))
         self.release(longest)

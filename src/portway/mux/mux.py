@@ -14,7 +14,7 @@ from portway.mux.heartbeat import Heartbeat
 from portway.mux.kept import KeptBytes
 from portway.mux.mux_channel import FAILED, MuxChannel
 from portway.mux.settings import SMALL_OUT_BYTES_MAX, MuxSettings
-from portway.protocol.yamux.session import Session
+from portway.protocol.yamux.session import Session, ignore
 from portway.protocol.yamux.stream import Stream
 from portway.protocol.yamux.window import GrowthBudget
 
@@ -39,10 +39,6 @@ CHECK_EVERY_S = 1.0
 """How often the heartbeat is asked."""
 
 log = logging.getLogger("portway.mux")
-
-
-def _ignore(_news: object) -> None:
-    """Stand in for whoever has been told that the link is lost."""
 
 
 class Mux:
@@ -125,6 +121,11 @@ class Mux:
     def heard_at(self) -> float:
         """When the peer was heard last, in monotonic seconds."""
         return self._heartbeat.heard_at
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits here for the link to take it, encrypted or not."""
+        return len(self.session.out) + (0 if self._unsent is None else len(self._unsent)) + self._link.waiting_bytes()
 
     def open(self, first: bytes = b"") -> MuxChannel:
         """Open a stream; SYN goes out with `first` (at most 16 KiB), at the end of the batch.
@@ -385,7 +386,7 @@ class Mux:
         self.session.lose()
         self._say_farewell()
         self._unsent, self.session.out = None, bytearray()  # large, and this mux may be held for a while yet
-        on_lost, self._on_lost, self._on_stream = self._on_lost, _ignore, _ignore
+        on_lost, self._on_lost, self._on_stream = self._on_lost, ignore, ignore
         on_lost(reason)
 
     def _say_farewell(self) -> None:

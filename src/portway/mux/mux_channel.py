@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, HEADROOM_BYTES, Channel, nothing
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel
+from portway.mux.kept import KeptStore
 from portway.protocol.yamux.stream import Stream
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class MuxChannel(Stream, Channel):
         "_lent",
         "_starved",
         "_view",
+        "kept_store",
         "mux",
     )
 
@@ -52,6 +54,8 @@ class MuxChannel(Stream, Channel):
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = False
         self.mux = mux
+        self.kept_store: KeptStore | None = None
+        """Where this stream counts what it keeps, if not with all others of its link."""
         self._kept: bytearray | None = None
         self._lent: memoryview | None = None
         self._view: memoryview | None = None
@@ -100,7 +104,7 @@ class MuxChannel(Stream, Channel):
                     self._kept = None
                 else:
                     del self._kept[:count]
-                self.mux.kept.consume(self, count)
+                (self.kept_store or self.mux.kept).consume(self, count)
         if count and self.receive_window.consumed(count):
             self.grant(self.mux.precise_now())
 
@@ -267,7 +271,7 @@ class MuxChannel(Stream, Channel):
             self._kept = bytearray(view)
         else:
             self._kept += view
-        self.mux.kept.keep(self, len(view))
+        (self.kept_store or self.mux.kept).keep(self, len(view))
 
     def _drop_kept(self) -> None:
         self._lent = None
@@ -276,7 +280,7 @@ class MuxChannel(Stream, Channel):
             self._view = None
         if self._kept is not None:
             self._kept = None
-            self.mux.kept.release(self)
+            (self.kept_store or self.mux.kept).release(self)
 
     def _leave(self) -> None:
         self.on_readable = self.on_writable = self.on_broken = nothing

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from portway.engine.memory_budget import MemoryBudget
 from portway.mux.heartbeat import HeartbeatSettings
-from portway.mux.kept import KEPT_BYTES_MAX, KeptTotal
+from portway.mux.kept import KEPT_BYTES_MAX
 from portway.protocol.yamux.session import YamuxLimits
 
 SMALL_OUT_BYTES_MAX = 256 * 1024
@@ -20,5 +21,5 @@ class MuxSettings:
     """How fast a silent link is noticed."""
     kept_bytes_max: int = KEPT_BYTES_MAX
     """What stalled readers of the link may keep in memory together."""
-    kept_total: KeptTotal | None = None
+    kept_total: MemoryBudget | None = None
     """What those of all links may; shared by the links of a process."""

@@ -23,6 +23,9 @@ from portway.server.tunnels.registry import NeedsProbe, Registry, in_use
 PROBE_S = 1.0
 """A holder that is silent for so long gives way to the same identity (docs/wire.md, section 8)."""
 
+ANSWERS_SPARE = 16
+"""Answers that may be remembered of addresses that were released, so that not each claim looks for them."""
+
 REBIND_S = 0.1
 """A port that was released a moment ago is really closed at the end of the reactor's batch."""
 
@@ -59,13 +62,10 @@ class Claimer(Holder, Protocol):
     deciding: dict[int, asyncio.Event]
     """Claims that are being decided, by their request id."""
     answered: dict[int, Granted]
-    """What each claim was answered with."""
+    """What claims were answered with, by their request id."""
     claims: dict[LeaseKey, Claim]
     """Claims that are being decided, for workers, which are told of the lease before that is over."""
     over: bool
-
-    def remember_answer(self, answer: Granted) -> None:
-        """Keep a granted claim's answer for the case that the claim comes again."""
 
     async def answers(self, within_s: float) -> bool:
         """Return whether anything at all is heard from the agent within so many seconds of being pinged."""
@@ -136,9 +136,17 @@ class Granter:
         lease = await (self._grant_host(session, claim) if claim.kind == "http" else self._grant_port(session, claim))
         lease.on_gone = lambda: self._gone(lease)  # from here on, for the end of what never came up is no news
         answer = self._answer(claim, lease)
-        session.remember_answer(answer)
+        self._remember(session, answer)
         self._on_event(LeaseUp(session.session_id, lease.tunnel_id, lease.key.kind, answer.url))
         return answer
+
+    def _remember(self, session: Claimer, answer: Granted) -> None:
+        """Keep an answer for the case that its claim comes again: one for each address that the session has, or twice as many."""
+        session.answered[answer.id] = answer
+        leases = self._registry.of_session(session.session_id)
+        if len(session.answered) > 2 * len(leases) + ANSWERS_SPARE:
+            latest = {kept.epoch: kept for kept in session.answered.values()}
+            session.answered = {kept.id: kept for lease in leases if (kept := latest.get(lease.epoch)) is not None}
 
     def release(self, session: Claimer, tunnel_id: int) -> None:
         """Free a tunnel's address at once; a tunnel that the session does not have (any more) is no error."""

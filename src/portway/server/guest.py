@@ -8,10 +8,12 @@ from portway.config.values import ListenAddress
 from portway.engine.channel import Channel, nothing
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
+from portway.engine.tls_channel import TlsChannel
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.mux.settings import MuxSettings
 from portway.server.session import Session, SessionLink
+from portway.session.control_account import ControlAccount
 from portway.session.control_stream import ControlStream
 from portway.session.login import LOGIN_S_MAX
 
@@ -65,6 +67,7 @@ class Guest:
         """What it logged in for."""
         self.link: SessionLink | None = None
         self._door = door
+        self._channel = channel
         self._reactor = reactor
         self.spoke = False
         """True once it has opened its control stream."""
@@ -74,6 +77,8 @@ class Guest:
     def join(self, session: Session, link: SessionLink) -> None:
         """Belong to a session from now on. The link is live."""
         self.stranger.depart()
+        if isinstance(self._channel, TlsChannel):
+            link.narrow = self._channel
         self.session, self.link = session, link
         session.add_link(link)
 
@@ -83,7 +88,8 @@ class Guest:
             return
         self.spoke = True
         self._timer.cancel()  # the login itself has a deadline of its own
-        self._door.guest_speaks(self, ControlStream(channel, self._reactor))
+        account = channel.kept_store = ControlAccount()
+        self._door.guest_speaks(self, ControlStream(channel, self._reactor, account))
 
     def _on_lost(self, reason: str) -> None:
         self._timer.cancel()

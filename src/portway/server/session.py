@@ -4,8 +4,10 @@ import asyncio
 from functools import partial
 
 from portway.engine.channel import Channel
-from portway.engine.reactor import Reactor
+from portway.engine.reactor import TLS_HELPING_BYTES, Reactor
+from portway.engine.tls_channel import TlsChannel
 from portway.errors import UnavailableError
+from portway.mux.kept import KeptBytes
 from portway.mux.mux import Mux
 from portway.mux.silence import is_silent
 from portway.protocol.control.messages import Activity, Claim, Granted, Message
@@ -14,6 +16,7 @@ from portway.server.access.tokens import TokenRecord
 from portway.server.activity import ActivityBatch
 from portway.server.places import Places
 from portway.server.shedding import Shedder
+from portway.server.token_budgets import OutputAccount, TokenBudget, TokenBudgets
 from portway.server.tunnels.lease import LeaseKey, NoLinkError, OnStatus, Owner
 from portway.session.control_stream import ControlStream
 from portway.session.opening import open_visit
@@ -37,9 +40,6 @@ STREAMS_MANY = 3 * STREAMS_MAX // 4
 SHED_AT_ONCE = 64
 """Visitors of a session that give way in one turn: about a millisecond's work. The next stream that is asked for is the next turn."""
 
-ANSWERS_MAX = 1024
-"""Granted claims remembered by request id, for claims that come twice; more than a token's tunnels."""
-
 USED_UP_S_MAX = 30.0
 """How long visitors may finish on a link whose stream ids are used up and that its agent does not replace (one from before it
 could). After that it is closed: nobody new was served meanwhile, and the agent is back in a moment."""
@@ -59,8 +59,18 @@ class SessionLink:
         """How busy it was lately, in coarse steps."""
         self._mark_at = now
         self._mark_bytes = 0
+        self.output: OutputAccount | None = None
+        """What waits for the link, as it was lately; once it takes part in a session."""
+        self.narrow: TlsChannel | None = None
+        """The link's channel, until it takes its first visitor: before that, it reads little at a time."""
         self.ending = False
         """True once it will be closed because its stream ids are used up."""
+
+    def widen(self) -> None:
+        """Read the link in large helpings from now on. OpenSSL's buffers never shrink: 350 kB for each link that does so."""
+        if self.narrow is not None:
+            self.narrow.feed_bytes = TLS_HELPING_BYTES
+            self.narrow = None
 
     def sample(self, now: float) -> None:
         """Judge the link by what it has carried since the last time."""
@@ -70,18 +80,31 @@ class SessionLink:
         self._mark_at, self._mark_bytes = now, total
 
 
+def _end_soon(reactor: Reactor, mux: Mux, why: str) -> None:
+    """End a link, but not from within what another one is just doing."""
+    reactor.soon(partial(mux.abort, why))
+
+
 class Session:
     """A holder of leases (see `server.tunnels.lease.Holder`).
 
     Every method but `answers` is synchronous and may be called from the reactor.
     """
 
-    def __init__(
-        self, reactor: Reactor, session_id: str, owner: Owner, token: TokenRecord, key: bytes, places: Places | None = None
+    def __init__(  # noqa: PLR0913 - who it is, and what it shares with others
+        self,
+        reactor: Reactor,
+        session_id: str,
+        owner: Owner,
+        token: TokenRecord,
+        key: bytes,
+        *,
+        places: Places | None = None,
+        memory: TokenBudget | None = None,
     ) -> None:
         """Start without links. `key` is the session's key, which further links must prove to know.
 
-        `places` knows who has its streams, for when they become few.
+        `places` knows who has its streams, for when they become few; `memory` is what its token's links may keep.
         """
         self._reactor = reactor
         self._session_id = session_id
@@ -94,6 +117,8 @@ class Session:
         """Program and version, as the agent says."""
         self.peer = ""
         """`host:port` of the first link's other end."""
+        self._memory = TokenBudgets().of(token.id) if memory is None else memory
+        self._kept = KeptBytes(total=self._memory.all)
         self.started_at = reactor.now
         self.links: list[SessionLink] = []
         """Live links, oldest first."""
@@ -102,7 +127,7 @@ class Session:
         self.deciding: dict[int, asyncio.Event] = {}
         """Claims that are being decided, by their request id; at most one a link."""
         self.answered: dict[int, Granted] = {}
-        """What each claim was answered with, by its request id: a claim that comes twice gets the same answer."""
+        """What claims were answered with, by their request id: a claim that comes twice gets the same answer."""
         self.claims: dict[LeaseKey, Claim] = {}
         """Claims that are being decided."""
         self.pace = Pace(reactor.now)
@@ -127,7 +152,10 @@ class Session:
         links = self.links
         if not links:
             raise NoLinkError("the agent has no live link")
-        mux = (links[0] if len(links) == 1 else self._least_busy()).mux
+        link = links[0] if len(links) == 1 else self._least_busy()
+        if link.narrow is not None:
+            link.widen()
+        mux = link.mux
         if mux.streams_open >= STREAMS_MANY and not self._relieving and self._places is not None:
             self._relieving = True
             self._reactor.soon(self._relieve)
@@ -157,7 +185,11 @@ class Session:
     def add_link(self, link: SessionLink) -> None:
         """Use a link that has logged in or joined; what its streams may grow by and keep comes out of the session's budgets."""
         self.links.append(link)
-        if link is not self.links[0]:
+        link.stream.count_in(self._memory.control)
+        link.output = OutputAccount(self._memory.all, partial(_end_soon, self._reactor, link.mux))
+        if link is self.links[0]:
+            link.mux.kept = self._kept  # nothing was kept before: the server opens streams, and has opened none
+        else:
             link.mux.share(self.links[0].mux)
             if not self._sampling:
                 self._sampling = True
@@ -172,12 +204,6 @@ class Session:
     def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
         """Tell the agent's console of a finished request, soon; see `Holder.note_request`."""
         self._activity.note(tunnel_id, method, path, status, seconds)
-
-    def remember_answer(self, answer: Granted) -> None:
-        """Keep a granted claim's answer for the case that the claim comes again."""
-        self.answered[answer.id] = answer
-        if len(self.answered) > ANSWERS_MAX:
-            del self.answered[next(iter(self.answered))]
 
     def tell(self, message: Message) -> bool:
         """Send a message on the oldest live link; return whether there is one that took it."""
@@ -213,10 +239,18 @@ class Session:
         self.over = True
         self._activity.close()
 
+    def look_at_output(self) -> None:
+        """Count what waits for the links to take it; every second is often enough, as little more can come in one."""
+        for link in self.links:
+            if link.output is not None:
+                link.output.note(link.mux.waiting_bytes)
+
     def drop_link(self, link: SessionLink) -> bool:
         """Forget a link that is gone; return whether it was the last one."""
         if link in self.links:
             self.links.remove(link)
+            if link.output is not None:
+                link.output.note(0)
             return not self.links
         return False
 

@@ -12,7 +12,6 @@ from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.errors import PortwayError, RefusedError, UnavailableError
 from portway.links.hint import hint_for
-from portway.mux.kept import KeptTotal
 from portway.mux.settings import MuxSettings
 from portway.protocol.control import codes
 from portway.protocol.control.messages import (
@@ -42,6 +41,7 @@ from portway.server.newcomers import Newcomers
 from portway.server.places import Places
 from portway.server.session import LINKS_MAX, STREAMS_MAX, Session, SessionLink
 from portway.server.speed_tests import SpeedTests
+from portway.server.token_budgets import TokenBudgets
 from portway.server.token_reader import TokenReader
 from portway.server.token_watch import TokenWatch
 from portway.server.tunnels.lease import Owner
@@ -101,8 +101,9 @@ class Sessions:
         self._guests: set[Guest] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._draining = ""
+        self._budgets = TokenBudgets()
         self._mux_settings = MuxSettings(
-            limits=YamuxLimits(streams_max=STREAMS_MAX, accepts_max=1, unacknowledged_max=4096), kept_total=KeptTotal()
+            limits=YamuxLimits(streams_max=STREAMS_MAX, accepts_max=1, unacknowledged_max=4096), kept_total=self._budgets.total
         )
 
     @asynccontextmanager
@@ -259,7 +260,9 @@ class Sessions:
         self._check_room(token.id)
         owner = Owner(token.id, hello.identity)
         session_id = self._random_bytes(SESSION_ID_BYTES).hex()
-        session = Session(self._reactor, session_id, owner, token, admitted.session_key, self._places)
+        session = Session(
+            self._reactor, session_id, owner, token, admitted.session_key, places=self._places, memory=self._budgets.of(token.id)
+        )
         session.version, session.agent, session.peer = admitted.version, hello.agent, guest.stranger.peer
         self._live[session.session_id] = session
         self._on_event(SessionUp(session.session_id, token.name, hello.agent, guest.stranger.peer))
@@ -354,12 +357,13 @@ class Sessions:
         link.mux.close(ended.reason)
 
     async def _expire(self) -> None:
-        """Free what was held long enough, and end the sessions of tokens that have expired; for ever."""
+        """Free what was held long enough, end the sessions of tokens that have expired, and count what waits for links; for ever."""
         while True:
             await asyncio.sleep(EXPIRE_EVERY_S)
             self._leases.expire(self._reactor.refresh_now())
             for session in list(self._live.values()):
                 self._check_token(session, session.token)
+                session.look_at_output()
 
     def _tokens_used(self) -> Collection[str]:
         return {session.token.id for session in self._live.values()} | set(self._leases.held_tokens())

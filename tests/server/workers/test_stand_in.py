@@ -5,8 +5,6 @@ import asyncio
 import pytest
 
 from portway.errors import MisuseError
-from portway.protocol.control.messages import Granted
-from portway.server.session import ANSWERS_MAX
 from portway.server.tunnels.lease import Owner
 from portway.server.workers.stand_in import StandIn
 
@@ -30,16 +28,6 @@ def test_its_worker_is_asked_whether_it_answers_until_it_is_over() -> None:
 def test_nobody_opens_a_stream_to_it() -> None:
     with pytest.raises(MisuseError, match="tunnel 7"):
         stand_in().open(7, b"", lambda status: None)
-
-
-def test_it_remembers_answers_but_not_without_a_bound() -> None:
-    one = stand_in()
-    for number in range(1, ANSWERS_MAX + 3):
-        one.remember_answer(Granted(id=number, tunnel=number, epoch=1, url=""))
-
-    assert len(one.answered) == ANSWERS_MAX
-    assert 1 not in one.answered
-    assert ANSWERS_MAX + 2 in one.answered
 
 
 def test_its_identity_is_not_shown() -> None:

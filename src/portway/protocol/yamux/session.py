@@ -61,7 +61,7 @@ class YamuxLimits:
     """What all windows together may grow beyond their first 256 KiB."""
 
 
-def _ignore(*_news: object) -> None:
+def ignore(*_news: object) -> None:
     """Stand in for a shell that is gone."""
 
 
@@ -245,7 +245,7 @@ class Session:
         """Break all streams and let go of the shell: there is no link any more."""
         self.going_away = self._leaving = True
         self._body_stream = None
-        self._make_stream, self._on_accept, self._on_pong, self.on_output = Stream, _ignore, _ignore, _ignore
+        self._make_stream, self._on_accept, self._on_pong, self.on_output = Stream, ignore, ignore, ignore
         for stream in list(self.streams.values()):
             if not stream.gone:
                 self.forget(stream)

@@ -7,7 +7,6 @@ from typing import NoReturn
 from portway.errors import MisuseError
 from portway.protocol.control.messages import Claim, Granted
 from portway.server.access.tokens import TokenRecord
-from portway.server.session import ANSWERS_MAX
 from portway.server.tunnels.lease import LeaseKey, OnStatus, Owner
 
 Probing = Callable[[str, float], Awaitable[bool]]
@@ -37,12 +36,6 @@ class StandIn:
     def session_id(self) -> str:
         """Return the id of the session that this stands for."""
         return self._session_id
-
-    def remember_answer(self, answer: Granted) -> None:
-        """Keep a granted claim's answer for the case that the claim comes again."""
-        self.answered[answer.id] = answer
-        if len(self.answered) > ANSWERS_MAX:
-            del self.answered[next(iter(self.answered))]
 
     async def answers(self, within_s: float) -> bool:
         """Let the session's worker ping its agent."""
