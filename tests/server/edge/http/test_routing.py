@@ -23,7 +23,7 @@ def test_a_request_goes_to_the_origin_that_its_host_names(stage: Stage, origin: 
     assert request.all("forwarded") == ['for=127.0.0.1;host="A.LocalHost.:8080";proto=http']
     (start,) = request.all("x-request-start")
     assert re.fullmatch(r"t=\d{16}", start)
-    assert agent.notes == [("GET", "/x", 200)]
+    assert agent.notes == [("GET", "/x?y=1", 200)]
 
 
 def test_one_connection_serves_many_hosts_request_by_request(stage: Stage) -> None:
