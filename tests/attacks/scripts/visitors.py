@@ -30,7 +30,8 @@ def refused(ground: Ground, sockets: list[socket.socket], wanted: int, wait_s: f
     return wanted - len(sockets) + len(gone), gone[0][0] if gone else None
 
 
-@attack("big-heads", "X3", seconds=8.0)
+# Three thousand requests that wait are 15 MB, whatever their heads are.
+@attack("big-heads", "X3", seconds=8.0, growth_max_mb=40.0)
 def big_heads(ground: Ground) -> Generator[None, None, Outcome]:
     """Three thousand requests with heads of 95 kB, from sixteen addresses, to an origin that never answers."""
     agent = HandAgent(ground, "bigheads", answer_nothing)

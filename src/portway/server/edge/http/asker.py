@@ -46,5 +46,11 @@ class Asker(Protocol):
     def pin_lost(self) -> None:
         """Called when the pinned stream has ended."""
 
+    def count_kept(self) -> None:
+        """Count anew what is kept of heads: it has changed."""
+
+    def count_unread(self) -> None:
+        """Count anew what the visitor has not taken of its answer."""
+
     def gone(self, status: int) -> None:
         """Break the visitor's connection: its answer cannot be completed, or it has left."""

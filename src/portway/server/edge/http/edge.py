@@ -20,6 +20,7 @@ from portway.protocol.http1.trusted_proxies import Hops, TrustedProxies
 from portway.protocol.names import normalise_host
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader
 from portway.server.edge.http.apologies import Apologies
+from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.deadlines import Deadlines
 from portway.server.edge.http.edge_view import OnDone
 from portway.server.edge.http.handover import Handover
@@ -86,6 +87,8 @@ class HttpEdge:
         self._proxies = proxies
         self._proxy_rules = self.rules if proxies is None else FieldRules(*about, proxies)
         self.holds = Holds(self.settings.held_max)
+        self.heads = ByteBudget(reactor, self.settings.heads_bytes_max)
+        self.unread = ByteBudget(reactor, self.settings.unread_bytes_max)
         self._routes = routes
         self._scheme = scheme
         self._known_hosts: dict[bytes, str] = {}
@@ -191,6 +194,8 @@ class HttpEdge:
         """Forget a visitor."""
         if visitor.shaping is not None:
             visitor.shaping.let_go()
+        if visitor.counted:
+            visitor.uncount()
         if visitor.pin is not None:
             visitor.pin.let_go()
         self._visitors.pop(visitor, None)

@@ -10,6 +10,7 @@ from portway.engine.reactor import Reactor
 from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.trusted_proxies import Hops
+from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
@@ -32,6 +33,10 @@ class Edge(Protocol):
     pools: Pools
     rules: FieldRules
     """The field rules of connections from untrusted peers."""
+    heads: ByteBudget
+    """What requests keep that are not answered yet."""
+    unread: ByteBudget
+    """What visitors have not taken of their answers, as far as it had to be kept here."""
     holds: Holds
     """Visitors that wait for an agent."""
     pass_on: PassOn | None

@@ -140,6 +140,7 @@ class Exchange(ExchangeBase):
                 head, size, self._buffer = cut_head(data, self._buffer, self._pool.answered.limits)
                 if head is None:
                     inlet.used(len(data))
+                    self._visitor.count_kept()
                 else:
                     self._take_head(self._pool.answered.understand(head, self._asked.request.method), inlet, data, size)
                     return
@@ -199,6 +200,7 @@ class Exchange(ExchangeBase):
         head = answered.head(request.version, keep_alive=keep_alive)
         if asked.long is not None:
             asked.long.forget()  # it is never sent again
+            self._visitor.count_kept()
         if 0 <= body <= len(data) - size:
             inlet.used(size + body)
             if self._to_visitor(head + data[size : size + body] if body else head):
@@ -234,6 +236,8 @@ class Exchange(ExchangeBase):
             self._finish()
         elif flow is Flow.HAD_ITS_HELPING:
             self._queue(2)
+        elif flow is Flow.WAITS_FOR_SINK:
+            self._visitor.count_unread()
         elif flow is Flow.SINK_BROKE:
             self.visitor_broke()
         elif flow in (Flow.CUT_SHORT, Flow.SOURCE_BROKE):

@@ -70,6 +70,18 @@ class ExchangeBase:
         self._end_stream()
         self._refuse(code, complete=False)
 
+    @property
+    def head_bytes(self) -> int:
+        """What there is of an answer's head that is not whole yet, and of the request's that its stream has not taken."""
+        unsent = None if self._stream is None else self._stream.outlet.rest
+        return (0 if self._buffer is None else len(self._buffer)) + (0 if unsent is None else len(unsent))
+
+    def forget_request(self) -> None:
+        """Keep the request's head no longer, which was sent; so there is no second attempt."""
+        if self._asked.long is not None:
+            self._asked.long.forget()
+            self._tried_again, self._reused = True, False
+
     def _send(self, stream: OriginStream) -> None:
         """Send the request on `stream`."""
         raise NotImplementedError

@@ -54,6 +54,13 @@ class HttpEdgeSettings:
     fields_max: int = FIELDS_MAX
     """Most fields of a head."""
 
+    heads_bytes_max: int = 8 * 1024 * 1024
+    """What all requests together may keep beyond 2 kB each: heads that are not whole, or may have to be sent again, what follows them, and
+    heads of answers that are not whole. 1,000 heads of 8 kB; what can be spared without harm goes first (`byte_budget`)."""
+
+    unread_bytes_max: int = 256 * 1024 * 1024
+    """What may be kept here for visitors that do not read: of a chunked answer up to 64 KiB each, of which 8,000 on average fill this."""
+
     pool_idle_max: int = 64
     """Idle streams kept for each tunnel. Each pins a connection of the origin, and 64 is what one busy page or load
     generator uses at once; development servers with a thread a connection survive it."""

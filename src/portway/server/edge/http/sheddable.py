@@ -1,4 +1,4 @@
-"""A visitor's connection as one that may have to give way to newcomers (see `server.shedding`)."""
+"""A visitor's connection as one that may have to give way to newcomers (`server.shedding`), or to give up what it keeps (`byte_budget`)."""
 
 from portway.protocol.http1.fields import HeadBuffer
 from portway.server.edge.http.ends import Inlet, Outlet
@@ -7,16 +7,21 @@ from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, Waitin
 from portway.server.standing import Standing
 from portway.server.tunnels.lease import Holder
 
+KEPT_FREE_BYTES = 2048
+"""What each request may keep without being counted: the heads of most. 18,000 of them are 37 MB."""
+
 
 class Sheddable(Waiting):
     """What a connection is doing, and how it ends when another one needs its place; `Visitor` extends it."""
 
-    __slots__ = ("_buffer", "_exchange", "_hurried", "inlet", "outlet")
+    __slots__ = ("_buffer", "_exchange", "_hurried", "counted", "inlet", "outlet")
 
     _buffer: HeadBuffer | None
     _exchange: Exchange | None
     _hurried: bool
     """True when it is to close at once, without waiting until its answer is known to have arrived."""
+    counted: bool
+    """True while what it keeps may be counted."""
     inlet: Inlet
     outlet: Outlet
 
@@ -53,16 +58,59 @@ class Sheddable(Waiting):
 
     def give_way(self, standing: Standing) -> None:
         """End, with an answer where one is due. Its place is free then: it does not linger."""
+        self._end("overloaded" if standing is Standing.QUIET else "request_timeout")
+
+    def _end(self, code: str) -> None:
         exchange, self._hurried = self._exchange, True
-        if standing is Standing.WAITING:
+        if self._state == HELD:
             self._stop_waiting()
             self.refuse(self._why_held, complete=False)
         elif exchange is not None:
-            exchange.give_way("request_timeout" if standing is Standing.SLOW else "overloaded")
+            exchange.give_way(code)
         elif self._state == HEAD and self._buffer is not None:
             self._asked = None
-            self.refuse("request_timeout", complete=False)
+            self.refuse(code, complete=False)
         elif self._state == HEAD:
             self._close()
         if self._state == DRAIN:
             self.abort()
+
+    # What it keeps.
+
+    def count_kept(self) -> None:
+        """Count what is kept of its request: a head, whole or in part, what follows it, and an answer's head in part."""
+        asked, exchange = self._asked, self._exchange
+        kept = len(self.inlet.held)
+        if self._buffer is not None:
+            kept += len(self._buffer)
+        if asked is not None and asked.long is not None:
+            kept += len(asked.long.head)
+        if exchange is not None:
+            kept += exchange.head_bytes
+        self.counted = True
+        self._edge.heads.count(self, kept if kept > KEPT_FREE_BYTES else 0)
+
+    def count_unread(self) -> None:
+        """Count what its visitor has not taken of its answer."""
+        rest = self.outlet.rest
+        if rest is not None or self.counted:
+            self.counted = True
+            self._edge.unread.count(self, 0 if rest is None else len(rest))
+
+    def uncount(self) -> None:
+        """Count nothing any more."""
+        self.counted = False
+        self._edge.heads.count(self, 0)
+        self._edge.unread.count(self, 0)
+
+    def spare(self) -> None:
+        """Forget a request that was sent: it is not sent again if its stream breaks (see `byte_budget.Keeper`)."""
+        if self._state == EXCHANGE and self._exchange is not None:
+            self._exchange.forget_request()
+            self.count_kept()
+
+    def give_up(self) -> None:
+        """End, so that nothing is kept (see `byte_budget.Keeper`)."""
+        self._end("overloaded")
+        if self.counted:
+            self.uncount()

@@ -18,7 +18,7 @@ from portway.server.edge.http.measured import MeasuredExchange
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pin import Pin
 from portway.server.edge.http.shaping import Shaping
-from portway.server.edge.http.sheddable import Sheddable
+from portway.server.edge.http.sheddable import KEPT_FREE_BYTES, Sheddable
 from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER
 from portway.server.tunnels.lease import Lease, NoLinkError
 
@@ -63,7 +63,7 @@ class Visitor(Sheddable):
         self._hops: Hops | None = None
         self._own_hops: Hops | None = None
         self._started_at = 0.0
-        self._then_close = self._tried_before = self._hurried = False
+        self._then_close = self._tried_before = self._hurried = self.counted = False
         self._held_in: dict[object, Callable[[], None]] = {}
         self._hold = None
         self._why_held = ""
@@ -97,9 +97,9 @@ class Visitor(Sheddable):
                     self._look_ahead(exchange)
 
     def _look_ahead(self, exchange: Exchange) -> None:
-        """See whether the visitor has ended, while its answer is under way. At most one head's read is kept for later."""
+        """See whether the visitor has ended, while its answer is under way. A little of its next request is kept for later."""
         try:
-            if self.inlet.view(READ_BYTES) is not None:
+            if self.inlet.view(KEPT_FREE_BYTES) is not None:
                 self.inlet.used(0)
             elif self.inlet.ended:
                 exchange.visitor_ended()
@@ -171,6 +171,7 @@ class Visitor(Sheddable):
                     inlet.held = found[1]
                     self._take(found[0])
                     return
+                self.count_kept()
             if inlet.ended:
                 self._close()
         except MessageError as exc:
@@ -197,6 +198,8 @@ class Visitor(Sheddable):
         if edge.pass_on is not None and asked.long is None:
             self._head = head
         self._route(asked)
+        if (asked.long is not None or len(self.inlet.held) > KEPT_FREE_BYTES or self.counted) and self._state != OVER:
+            self.count_kept()
 
     def _apply_hops(self, hops: Hops) -> None:
         """Use the visitor's address that a trusted proxy reported for this request; the next request may be another visitor's."""
@@ -332,6 +335,7 @@ class Visitor(Sheddable):
         self._exchange, self._then_close = None, not keep_alive
         if self.outlet.rest is not None:
             self._state = DRAIN
+            self.count_unread()
             self.deadline = self._edge.reactor.now + self._edge.settings.stall_s
         elif keep_alive and not self.inlet.ended:
             self._next()
@@ -356,6 +360,8 @@ class Visitor(Sheddable):
         edge = self._edge
         self._state, self._head, self.hops = HEAD, b"", 0
         self._asked = self._lease = None
+        if self.counted:
+            self.uncount()
         self.deadline = edge.reactor.now + edge.settings.idle_s
         if self.inlet.held or self.channel.readable:
             edge.reactor.soon(self._read_head)
