@@ -67,7 +67,7 @@ def server() -> ServerBoard:
 def test_nothing_running_is_no_failure(portway: Portway) -> None:
     done = portway("status")
 
-    assert (done.exit_code, done.stdout) == (0, "No Portway program of yours runs on this machine.\n")
+    assert (done.exit_code, done.stdout) == (0, "No Portway program of yours was found on this machine.\n")
     assert portway("status", "--json").stdout == "[]\n"
 
 

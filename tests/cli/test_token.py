@@ -102,6 +102,13 @@ def test_grants_are_kept_and_shown(portway: Portway, home: Path) -> None:
     assert 29.9 * 86400 < ends - wall() <= 30 * 86400
 
 
+def test_a_wrong_expiry_names_its_option(portway: Portway) -> None:
+    done = portway("token", "create", "laptop", "--expires", "30", "--init")
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--expires: '30' is no duration" in done.stderr
+
+
 def test_list_is_a_table_for_people(portway: Portway) -> None:
     portway("token", "create", "laptop", "--protocols", "tcp", "--init")
     portway("token", "create", "phone", "--expires", "1h")

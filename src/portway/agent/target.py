@@ -14,6 +14,7 @@ UNIX_PATH_BYTES_MAX = 107
 """Linux gives `sun_path` 108 bytes with the final zero; a longer path could never be dialled."""
 
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.ASCII | re.DOTALL)
@@ -48,7 +49,7 @@ def parse_target(text: str, kind: Literal["http", "tcp"] = "http") -> Target:
     Raises:
         ConfigError: TARGET has none of the known forms, or a form that makes no sense for this kind of tunnel.
     """
-    if _PORT.fullmatch(text):
+    if _NUMBER.fullmatch(text):
         return Target("localhost", _port(text, text))  # both of its addresses: some development servers listen on ::1 alone
     if text.startswith("unix:"):
         return _unix(text)
@@ -93,6 +94,8 @@ def _host_and_port(text: str, authority: str, default_port: int | None) -> Targe
         good = _is_ipv6(host)
     else:
         good = _HOST.fullmatch(host) is not None
+    if not host and default_port is None:
+        raise ConfigError(f"TARGET {text!r}: the host is missing; give a port alone for this machine (3000), or host:port")
     if not good:
         raise ConfigError(f"TARGET {text!r}: {host!r} is no host name; give {FORMS}")
     return Target(host, _port(text, port) if colon else default_port or 0)

@@ -22,5 +22,7 @@ def demo(as_json: bool, **flags: object) -> None:
     try:
         from portway.demo.app import run
     except ModuleNotFoundError as exc:
-        raise ConfigError(f"the demo needs the package {exc.name}: install portway[demo], or run `make demo` in a clone") from exc
+        raise ConfigError(
+            f"the demo needs the package {exc.name}: run `make demo` in a clone, or install it there with its extra: pip install '.[demo]'"
+        ) from exc
     run(settings, as_json=as_json)

@@ -18,6 +18,11 @@ FORMS = "'Name: value', 'Name=env:VARIABLE', 'Name=file:PATH' or '-Name'"
 _CHANGE = re.compile(r"(?P<name>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)(?::[ \t]*(?P<value>.*)|=(?P<source>env|file):(?P<place>.+))", re.DOTALL)
 _REMOVAL = re.compile(r"-(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z][!#$%&'*+\-.^_`|~0-9A-Za-z]*)")
 
+
+def _help(message: str) -> str:
+    return f"Set a {message} field ('Name: value'; Name=env:VARIABLE and Name=file:PATH for secrets), or remove it (-Name). Repeatable."
+
+
 _OPTIONS = (
     click.option(
         "--host-header",
@@ -27,10 +32,8 @@ _OPTIONS = (
         show_envvar=True,
         help="Host that the service is asked for: 'rewrite' for its own address, or a name. For services that check it (Vite, Django, Jupyter).",
     ),
-    click.option("--request-header", "request_headers", metavar="FIELD", multiple=True, help="Set or remove a request field. Repeatable."),
-    click.option(
-        "--response-header", "response_headers", metavar="FIELD", multiple=True, help="Set or remove a response field. Repeatable."
-    ),
+    click.option("--request-header", "request_headers", metavar="FIELD", multiple=True, help=_help("request")),
+    click.option("--response-header", "response_headers", metavar="FIELD", multiple=True, help=_help("response")),
 )
 
 

@@ -17,7 +17,7 @@ Status = AgentStatus | ServerStatus
 EXAMPLES = examples(
     ("portway status", "every server and agent of yours on this machine"),
     ("portway status --json", "the same for programs"),
-    ("sudo -u portway portway status", "the server that runs as the user portway"),
+    ("sudo -u portway XDG_RUNTIME_DIR=/run portway status", "the server that runs as a systemd service"),
 )
 
 
@@ -32,19 +32,24 @@ def status(as_json: bool) -> int:
     if as_json:
         click.echo(msgspec.json.encode(found))
     elif not found and not silent:
-        click.echo("No Portway program of yours runs on this machine.")
+        click.echo("No Portway program of yours was found on this machine.")
     else:
         click.echo("\n".join(line for one in found for line in _lines(one, wall())))
     if not as_json:
-        _name_others()
+        _name_others({one.pid for one in found})
     for complaint in silent:
         click.echo(f"portway: {complaint}", err=True)
     return 1 if silent else 0
 
 
-def _name_others() -> None:
-    from portway.cli.others import programs_of_others
+def _name_others(shown: set[int]) -> None:
+    """Say what runs here and was not asked: programs of other users, and those whose sockets are in another directory."""
+    from portway.cli.others import programs_elsewhere, programs_of_others
+    from portway.telemetry.terminal import escape
 
+    for pid, command, folder in programs_elsewhere(shown):
+        where = "the one of its service" if folder is None else escape(folder) or "none"
+        click.echo(f"Not shown: {command} {pid}. Run `portway status` with its XDG_RUNTIME_DIR: {where}.", err=True)
     others = [f"{command} {pid} of user {user}" for pid, user, command in programs_of_others()]
     if others:
         click.echo(f"Not shown: {', '.join(others)}. Run `portway status` as that user.", err=True)

@@ -82,7 +82,6 @@ def create(
     """
     from portway.clock import wall
     from portway.protocol.scram import make_verifier
-    from portway.protocol.units import parse_duration_s
     from portway.server.access.tokens import Grants, TokenRecord, check_token_name, new_credentials
 
     given: dict[str, object] = {
@@ -90,7 +89,7 @@ def create(
         "ports": tuple(PortRange.parse(text) for text in _split(ports)),
         "protocols": _split(protocols),
         "tunnels_max": max_tunnels,
-        "expires_at": wall() + parse_duration_s(expires) if expires else None,
+        "expires_at": wall() + _duration_s("--expires", expires) if expires else None,
         "policy": read_limits(flags),
     }
     grants = Grants(**{key: value for key, value in given.items() if value not in (None, ())})  # type: ignore[arg-type]
@@ -195,6 +194,15 @@ def _join_string(settings: ServerSettings, token_id: str, secret: str) -> "JoinS
         advertised = Advertised(settings.advertise.host, settings.advertise.port, advertised.pin, advertised.plaintext)
     pin = bytes.fromhex(advertised.pin) if advertised.pin else None
     return JoinString(token_id, secret, advertised.host, advertised.port, pin, advertised.plaintext)
+
+
+def _duration_s(flag: str, text: str) -> float:
+    from portway.protocol.units import parse_duration_s
+
+    try:
+        return parse_duration_s(text)
+    except ConfigError as exc:
+        raise ConfigError(f"{flag}: {exc}") from exc
 
 
 def _split(values: tuple[str, ...]) -> tuple[str, ...]:

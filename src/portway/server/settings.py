@@ -296,7 +296,7 @@ class ServerSettings:
     def _check_front(self) -> None:
         for key, needed in (("trusted_header", self.trusted_header), ("proxy_protocol", self.proxy_protocol)):
             if needed and not self.trusted_proxies:
-                raise ConfigError(f"{key}: expected trusted_proxies beside it, the networks of the proxies that this is about")
+                raise ConfigError(f"{key}: expected --trusted-proxies (trusted_proxies in a file) as well, the networks of the proxies")
         if self.public_url and normalise_host(self.public_url.partition("://")[2]) != self.domain:
             raise ConfigError(f"public_url, domain: expected the same host, got {self.public_url} and {self.domain}")
 
