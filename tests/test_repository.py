@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import click
 import pytest
+
+from portway.cli.main import portway as command_line
+from portway.protocol.control.codes import WORDS
+from portway.protocol.http1.answers import ANSWERS
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "src" / "portway"
@@ -191,6 +196,42 @@ def test_links_between_documents_lead_somewhere() -> None:
     ]
 
     assert lost == []
+
+
+def heading_anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a document."""
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"(?m)^#+ (.*)$", text)}
+
+
+def test_links_to_sections_lead_to_a_heading() -> None:
+    lost = [
+        f"{name_of(path)}: {target}#{anchor}"
+        for path, text in texts()
+        if path.suffix == ".md"
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text)
+        if anchor not in heading_anchors((path.parent / target).read_text() if target else text)
+    ]
+
+    assert lost == []
+
+
+def test_every_flag_and_code_is_explained_in_the_documents() -> None:
+    documents = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+    groups: list[click.Group] = [command_line]
+    flags: set[str] = set()
+    while groups:
+        group = groups.pop()
+        for name in group.list_commands(context := click.Context(group)):
+            command = group.get_command(context, name)
+            assert command is not None
+            groups += [command] if isinstance(command, click.Group) else []
+            flags |= {flag for one in command.params if isinstance(one, click.Option) for flag in one.opts if flag.startswith("--")}
+    trouble, wire = ((ROOT / "docs" / name).read_text() for name in ("troubleshooting.md", "wire.md"))
+
+    assert len(flags) > 50
+    assert sorted(flag for flag in flags if not re.search(rf"(?<![\w-]){flag}(?![\w-])", documents)) == []
+    assert sorted(code for code in ANSWERS if f"`{code}`" not in trouble) == []
+    assert sorted(code for code in WORDS if f"`{code}`" not in wire) == []
 
 
 def requirements(name: str) -> dict[str, str]:
