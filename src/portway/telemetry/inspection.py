@@ -40,7 +40,7 @@ def inventory() -> bytes:
     instances, tables = Counter[str](), Counter[str]()
     for thing in found:
         kind = type(thing)
-        if kind.__module__.startswith("portway."):
+        if str(kind.__module__).startswith("portway."):  # a class may have made a property of it
             name = f"{kind.__module__}.{kind.__qualname__}"
             instances[name] += 1
             for attribute, value in _attributes(thing):

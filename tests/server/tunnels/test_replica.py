@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from portway.engine.channel import Channel
 from portway.server.tunnels.lease import Holder, Lease, OnStatus, Owner
 from portway.server.tunnels.replica import Replica, Route
@@ -142,3 +145,31 @@ def test_a_worker_knows_whose_a_lease_is_and_nobody_s_identity() -> None:
     view = View()
     view.replica.apply(Route("http", "app.localhost", 7, 1, token_id="laptop"))
     assert view.lease().owner == Owner("laptop", b"")
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("route"), st.sampled_from("abcd"), st.integers(0, 2), st.sampled_from("xyz")),
+            st.tuples(st.sampled_from(["gone", "lost"]), st.sampled_from("abcd"), st.just(0), st.sampled_from("xyz")),
+        ),
+        max_size=80,
+    )
+)
+def test_what_is_kept_of_a_session_are_the_leases_that_it_has_and_no_others(steps: list[tuple[str, str, int, str]]) -> None:
+    view = View()
+    for session in "xyz":
+        view.session(session)
+    for epoch, (what, address, worker, session) in enumerate(steps):
+        if what == "route":
+            view.replica.apply(Route("http", address, 7, epoch, worker, session))
+        elif what == "gone":
+            view.replica.gone("http", address)
+        else:
+            view.replica.session_lost(session, 1.0)
+        served: dict[str, set[str]] = {}
+        for lease in view.replica:
+            if lease.holder is not None:
+                served.setdefault(lease.holder.session_id, set()).add(lease.address)
+        kept = {session: {key.address for key in leases} for session, leases in view.replica._of_session.items()}
+        assert kept == served
