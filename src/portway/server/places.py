@@ -24,6 +24,9 @@ KEPT_PART = 10
 APOLOGIES_PART = 32
 """How much of what is kept may be on loan to visitors who are just being told that there is no room: 62 of 2,000."""
 
+APOLOGIES_MAX = 256
+"""The same where descriptors are many: each one that comes beyond half of them costs a look at all."""
+
 VISITORS_PART = 4
 """A quarter is kept for visitors, whatever agents hold: 64 of 256, 5,000 of 20,000."""
 
@@ -81,7 +84,7 @@ class Places:
         """How many descriptors all but visitors may have before links are refused."""
         self.handshakes_max = limit // HANDSHAKES_PART
         """Handshakes of agents at a time."""
-        self.apologies_max = kept // APOLOGIES_PART
+        self.apologies_max = min(kept // APOLOGIES_PART, APOLOGIES_MAX)
         """Visitors at a time that may be told why they cannot stay; it takes their descriptor a moment longer."""
         self.reactor = reactor
         self._counts: list[Callable[[], int]] = []

@@ -358,7 +358,7 @@ class Heard:
 class Caller:
     """A raw visitor: sends any bytes, reads answers with h11 as a second opinion on our framing."""
 
-    def __init__(self, port: int, receive_buffer: int | None = None) -> None:
+    def __init__(self, port: int, receive_buffer: int | None = None, source: str = "") -> None:
         """Connect.
 
         Raises:
@@ -368,6 +368,8 @@ class Caller:
         if receive_buffer is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(DEADLINE_S)
+        if source:
+            self.sock.bind((source, 0))
         try:
             self.sock.connect(("127.0.0.1", port))
         except OSError:
@@ -517,9 +519,9 @@ class Stage:
             assert time.monotonic() < until, what or "it did not happen"
             time.sleep(0.005)
 
-    def caller(self, receive_buffer: int | None = None) -> Caller:
-        """Return a new visitor."""
-        return Caller(self.port, receive_buffer)
+    def caller(self, receive_buffer: int | None = None, source: str = "") -> Caller:
+        """Return a new visitor, from an address of its own if `source` is given."""
+        return Caller(self.port, receive_buffer, source)
 
     @property
     def idle_streams(self) -> int:

@@ -24,15 +24,17 @@ def test_a_visitor_over_the_cap_hears_503_whatever_it_sends(stage_with: Callable
     stage.play(story)
 
 
-def test_apologies_are_bounded_in_number(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
+def test_apologies_are_bounded_in_number_and_shared_by_sources(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
     stage = stage_with(HttpEdgeSettings(visitors_max=1, apology_s=60))
-    most = stage.edge._apologies._at_a_time_max = 3
+    most = stage.edge._apologies._at_a_time_max = 4
 
     def story() -> None:
         with ExitStack() as open_callers, stage.caller():
             stage.eventually(lambda: stage.edge.visitors == 1)
-            outcomes = [outcome(stage, open_callers) for _ in range(2 * most)]
-            assert outcomes == ["told"] * most + ["reset"] * most
+            outcomes = [outcome(stage, open_callers) for _ in range(most)]
+            assert outcomes == ["told", "told", "reset", "reset"], "half of them, and the rest is for others"
+            outcomes = [outcome(stage, open_callers, f"127.0.0.{number}") for number in (2, 2, 3, 4)]
+            assert outcomes == ["told", "reset", "told", "reset"]
             assert stage.on_loop(lambda: len(stage.edge._apologies)) == most
         stage.eventually(lambda: not len(stage.edge._apologies), "who leaves makes room")
 
@@ -51,10 +53,10 @@ def test_who_never_leaves_is_not_apologised_to_for_ever(stage_with: Callable[[Ht
     stage.play(story)
 
 
-def outcome(stage: Stage, open_callers: ExitStack) -> str:
+def outcome(stage: Stage, open_callers: ExitStack, source: str = "127.0.0.1") -> str:
     """Call, and hear what becomes of it; a reset may come before the caller even knows that it is connected."""
     try:
-        caller = open_callers.enter_context(stage.caller())
+        caller = open_callers.enter_context(stage.caller(source=source))
         return "told" if caller.answer().code == "overloaded" else "?"
     except ConnectionResetError:
         return "reset"

@@ -6,6 +6,7 @@ from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.errors import BrokenChannel
 from portway.protocol.http1.answers import render_answer
+from portway.protocol.sources import source_of
 from portway.server.edge.http.linger import Linger
 from portway.server.places import turn_away
 
@@ -16,7 +17,9 @@ class Apologies:
     """Answers 503 before any request was read: there is no room to wait for it. Bounded in number and time."""
 
     def __init__(self, reactor: Reactor, at_a_time_max: int, patience_s: float) -> None:
-        """Tell `at_a_time_max` visitors at a time, for `patience_s` seconds at most; others are reset."""
+        """Tell `at_a_time_max` visitors at a time, for `patience_s` seconds at most; others are reset. Once half of them are under way,
+        one source gets a quarter at most.
+        """
         self._reactor = reactor
         self._at_a_time_max = at_a_time_max
         self._patience_s = patience_s
@@ -27,7 +30,8 @@ class Apologies:
 
     def say(self, sock: socket.socket, address: str) -> None:
         """Answer a visitor from `address`, and close once he has read it; or reset at once."""
-        if len(self._under_way) >= self._at_a_time_max:
+        under_way, most = self._under_way, self._at_a_time_max
+        if len(under_way) >= most or (2 * len(under_way) >= most and 4 * self._told_to(address) >= most):
             turn_away(sock)
             return
         channel = SocketChannel(self._reactor, sock)
@@ -37,6 +41,11 @@ class Apologies:
             channel.abort()
         else:
             Linger(self._reactor, channel, address, self._patience_s, self._under_way, self._patience_s)
+
+    def _told_to(self, address: str) -> int:
+        """Return to how many visitors from the source of `address` this is being told."""
+        source = source_of(address)
+        return sum(source_of(one.address) == source for one in self._under_way)
 
     def close(self) -> None:
         """Break off those under way."""
