@@ -10,7 +10,7 @@ import pytest
 
 from portway.protocol.join_string import JoinString
 from tests.e2e.world import Answer, World, event
-from tests.kit.blocking_link import LinkError, linked
+from tests.kit.blocking_link import BlockingLink, LinkError, agent_context, linked
 from tests.kit.origins import RawOrigin, echo, swallow_and_tell
 
 DESCRIPTORS = 256
@@ -96,6 +96,24 @@ def test_idle_links_leave_visitors_and_other_tokens_their_part(world: World) -> 
         assert [served(visitor) for visitor in visitors] == [True] * VISITORS_AT_LEAST
         late = world.agent(world.token("late"), "tcp", str(origin.port), data="late")
         assert world.call(event(late, "tunnel_up")["port"], b"hello") == b"hello", "an agent of another token is let in"
+
+
+def test_links_without_a_login_leave_visitors_and_agents_their_part(world: World) -> None:
+    with RawOrigin(echo) as origin, ExitStack() as stack:
+        agent = world.agent(world.token(), "tcp", str(origin.port))
+        port = event(agent, "tunnel_up")["port"]
+        context = agent_context()
+        for number in range(DESCRIPTORS):
+            with suppress(OSError):  # refused, or made way for another source
+                stack.enter_context(BlockingLink("127.0.0.1", world.agents_port, source=f"127.0.1.{number % 32 + 1}", context=context))
+
+        visitors = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(VISITORS_AT_LEAST)]
+        for visitor in visitors:
+            visitor.send(b"G")
+        assert [served(visitor) for visitor in visitors] == [True] * VISITORS_AT_LEAST
+        late = world.agent(world.token("late"), "tcp", str(origin.port), data="late")
+        assert world.call(event(late, "tunnel_up")["port"], b"hello") == b"hello"
+        assert "Too many open files" not in "\n".join(world.programs[0].err.lines)
 
 
 def test_the_operator_sees_how_many_were_turned_away_in_few_lines(world: World) -> None:

@@ -47,10 +47,10 @@ def test_a_part_of_all_descriptors_is_kept_from_visitors(engine: EngineLoop, des
     assert Places(engine.reactor, descriptors=descriptors).visitors_end == visitors_end
 
 
-@pytest.mark.parametrize(("descriptors", "links_end", "handshakes_max"), [(256, 176, 32), (1024, 704, 128), (20_000, 14_936, 2_500)])
-def test_a_part_of_all_descriptors_is_kept_for_visitors(engine: EngineLoop, descriptors: int, links_end: int, handshakes_max: int) -> None:
+@pytest.mark.parametrize(("descriptors", "links_end", "newcomers_max"), [(256, 144, 16), (1024, 576, 64), (20_000, 13_912, 1_250)])
+def test_a_part_of_all_descriptors_is_kept_for_visitors(engine: EngineLoop, descriptors: int, links_end: int, newcomers_max: int) -> None:
     places = Places(engine.reactor, descriptors=descriptors)
-    assert (places.links_end, places.handshakes_max) == (links_end, handshakes_max)
+    assert (places.links_end, places.newcomers_max) == (links_end, newcomers_max)
 
 
 def test_links_are_refused_when_all_but_visitors_have_their_part(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:

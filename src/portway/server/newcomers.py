@@ -20,12 +20,12 @@ _FAULTS = frozenset({codes.BAD_CREDENTIALS, codes.BAD_TICKET, codes.NOT_LOGGED_I
 class Newcomers:
     """The gate, and what is told of it."""
 
-    def __init__(self, reactor: Reactor, on_event: Callable[[ServerEvent], None]) -> None:
-        """Start with nobody."""
+    def __init__(self, reactor: Reactor, on_event: Callable[[ServerEvent], None], strangers_max: int | None = None) -> None:
+        """Start with nobody; `strangers_max` as for `Gate`."""
         self.sources = Sources()
         """Shared with the listener of links."""
         self._reactor = reactor
-        self._gate = Gate(self.sources, random.random)
+        self._gate = Gate(self.sources, random.random, strangers_max)
         self._failures = Failures(reactor, on_event)
 
     def enter(self, stranger: Stranger) -> None:

@@ -33,8 +33,11 @@ VISITORS_PART = 4
 SPARE_PART, SPARE_MAX = 16, 64
 """What neither may take, for the database, files and connections that are just being refused: 16 of 256, 64 of 1,024 and more."""
 
-HANDSHAKES_PART = 8
-"""How much of all may be in use by agents that have not even shaken hands: 32 of 256; at most what one listener allows."""
+NEWCOMERS_PART = 16
+"""How much of all may be in use by agents that have not shaken hands, and as much again by those that have not logged in: 16 of 256;
+more than 512 each are not let in however many descriptors there are (`links.accept`, `access.gate`)."""
+
+NEWCOMERS_MAX = 512
 
 ENDLESS = 1 << 20
 """Descriptors of a process without a limit: no kernel gives more by default (fs.nr_open)."""
@@ -80,10 +83,10 @@ class Places:
         self._visitors_part = limit // VISITORS_PART
         self._limit = limit
         self._end = limit - min(limit // SPARE_PART, SPARE_MAX)
-        self.links_end = self._end - self._visitors_part
-        """How many descriptors all but visitors may have before links are refused."""
-        self.handshakes_max = limit // HANDSHAKES_PART
-        """Handshakes of agents at a time."""
+        self.newcomers_max = limit // NEWCOMERS_PART
+        """Agents that have not shaken hands, or not logged in, at a time."""
+        self.links_end = self._end - self._visitors_part - 2 * min(self.newcomers_max, NEWCOMERS_MAX)
+        """How many descriptors all but visitors may have before logins are refused: those who are told so need some, too."""
         self.apologies_max = min(kept // APOLOGIES_PART, APOLOGIES_MAX)
         """Visitors at a time that may be told why they cannot stay; it takes their descriptor a moment longer."""
         self.reactor = reactor

@@ -78,7 +78,7 @@ class Rooms:
         """
         places = Places(reactor, on_event)
         self._reactor = reactor
-        self._handshakes_max = places.handshakes_max
+        self._handshakes_max = places.newcomers_max
         self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
         self._listeners: list[Listener] = []
         on_done = on_event if tell_relays else None

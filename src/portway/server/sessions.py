@@ -94,7 +94,7 @@ class Sessions:
         self._random_bytes = random_bytes
         self._tokens = TokenWatch(tokens, clock)
         self._places = places or Places(reactor)
-        self.newcomers = Newcomers(reactor, on_event)
+        self.newcomers = Newcomers(reactor, on_event, self._places.newcomers_max)
         self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
         self._tickets = Tickets(random_bytes, settings.worker)
         self._live: dict[str, Session] = {}
@@ -160,7 +160,7 @@ class Sessions:
             self.newcomers.enter(stranger)
         except RefusedError as exc:
             # Telling why costs a mux; nobody may make us pay that without a bound either.
-            if sum(guest.session is None for guest in self._guests) >= STRANGERS_MAX:
+            if sum(guest.session is None for guest in self._guests) >= min(STRANGERS_MAX, self._places.newcomers_max):
                 link.abort()
                 self.newcomers.failed(stranger, exc)
                 return

@@ -63,10 +63,15 @@ class Gate:
     the others of its office out.
     """
 
-    def __init__(self, sources: Sources, random: Callable[[], float]) -> None:
-        """Start with nobody at the gate. `sources` is shared with the listener, `random` returns numbers in [0, 1)."""
+    def __init__(self, sources: Sources, random: Callable[[], float], strangers_max: int | None = None) -> None:
+        """Start with nobody at the gate. `sources` is shared with the listener, `random` returns numbers in [0, 1).
+
+        `strangers_max` is for a server that cannot have STRANGERS_MAX.
+        """
         self._sources = sources
-        self._places: FairPlaces[Stranger] = FairPlaces(STRANGERS_MAX, sources, random)
+        self._places: FairPlaces[Stranger] = FairPlaces(
+            STRANGERS_MAX if strangers_max is None else min(strangers_max, STRANGERS_MAX), sources, random
+        )
         self._failed: dict[str, _Failures] = {}
         """By source, or by source and token where that has logged in before; the one that failed last is last."""
         self._logged_in: dict[str, float] = {}

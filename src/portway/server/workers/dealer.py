@@ -13,7 +13,7 @@ from portway.links.fair_places import FairPlaces
 from portway.links.hint import FIRST_BYTES_MAX, hinted, is_whole
 from portway.links.sources import Sources
 from portway.protocol.sources import source_of
-from portway.server.places import HANDSHAKES_PART, descriptors_max
+from portway.server.places import NEWCOMERS_PART, descriptors_max
 
 FIRST_BYTES_S_MAX = 1.0
 """How long a connection's first bytes are waited for. Without them it goes to a worker by load, whose own deadlines hold."""
@@ -21,7 +21,7 @@ FIRST_BYTES_S_MAX = 1.0
 LOOKS_MAX = 512
 """Connections whose first bytes are waited for. Beyond, one goes on by load at once, of the source that has most of them here: a
 further link that nobody looked at comes to the wrong worker and is refused. Each costs a descriptor and 0.5 kB. At a low limit of
-descriptors fewer (`places.HANDSHAKES_PART`)."""
+descriptors fewer (`places.NEWCOMERS_PART`)."""
 
 LATELY_S = 1.0
 """A login takes milliseconds, and until it is through only the deal itself counts."""
@@ -39,7 +39,7 @@ class Dealer:
         self._sessions = sessions
         self._deal = deal
         self._looks: set[_Look] = set()
-        looks_max = min(LOOKS_MAX, descriptors_max() // HANDSHAKES_PART)
+        looks_max = min(LOOKS_MAX, descriptors_max() // NEWCOMERS_PART)
         self._places: FairPlaces[_Look] = FairPlaces(looks_max, Sources(), random.random)
         self._lately: deque[tuple[float, int]] = deque()
         self._listener = Listener(reactor, sock, self._accept)
