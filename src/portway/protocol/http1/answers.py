@@ -54,7 +54,7 @@ ANSWERS: dict[str, Answer] = {
         502,
         b"Bad Gateway",
         "The service does not answer",
-        "The agent of {host} is connected, but the service behind it refused the connection.",
+        "The agent of {host} is connected, but cannot connect to the service behind it.",
         "If the service is yours, start it, and check that it listens on the port that the agent was given.",
     ),
     "origin_forbidden": Answer(
@@ -76,7 +76,7 @@ ANSWERS: dict[str, Answer] = {
         b"Bad Gateway",
         "The service hung up",
         "The connection to the service behind {host} ended before it answered.",
-        "Try again. If the service is yours, look into its log: it may have crashed on this request.",
+        "Try again. If the service is yours, look into its log: it may have crashed on this request, or expect HTTPS (portway http https://HOST:PORT).",
     ),
     "origin_invalid": Answer(
         502,
