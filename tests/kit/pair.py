@@ -145,7 +145,7 @@ async def running_server(data: Path, **changes: Any) -> AsyncIterator[RunningSer
 @asynccontextmanager
 async def running_agent(data: Path, join: JoinString, *tunnels: TunnelRequest, **changes: Any) -> AsyncIterator[RunningAgent]:
     """Run an agent within the block; `data` / "agent" holds its identity."""
-    fields: dict[str, Any] = {"data_dir": data / "agent", "plaintext_links": join.plaintext}
+    fields: dict[str, Any] = {"data_dir": data / "agent", "plaintext_links": join.plaintext, "drain_s": 0.0}
     settings = AgentSettings(join=join, tunnels=tunnels, **(fields | changes))
     events, stop = Events(), asyncio.Event()
     task = asyncio.ensure_future(run(settings, on_event=events, stop=stop))

@@ -234,6 +234,29 @@ def test_releasing_is_only_for_ones_own_tunnels(house: House) -> None:
     assert lease.gone
 
 
+def test_an_address_may_be_kept_and_does_not_count_as_a_tunnel_then(engine: EngineLoop) -> None:
+    house = House(engine, Grants(tunnels_max=1))
+    for number, name in enumerate(("app", "other", "app")):
+        session = house.session(f"s{number}")
+        house.grant(session, kind="http", name=name)
+        lease = house.registry.lookup("http", f"{name}.localhost")
+        assert lease is not None
+        house.granter.release(session, lease.tunnel_id, keep=True)
+        assert (lease.gone, lease.holder, lease.yields) == (False, None, True)
+
+
+def test_random_ports_are_free_ones_first_and_then_those_of_agents_that_left(engine: EngineLoop) -> None:
+    house = House(engine, Grants())
+    first, other = house.session("s1"), house.session("s2", identity=b"other")
+    kept = house.grant(first, kind="tcp")
+    (lease,) = house.registry.of_session("s1")
+    house.granter.release(first, lease.tunnel_id, keep=True)
+    others = [house.grant(other, kind="tcp") for _ in range(5)]
+    assert others[4] == kept
+    assert len(set(others)) == 5
+    assert house.refused(first, kind="tcp") == "no_free_port"
+
+
 def test_all_leases_of_a_token_share_its_limits_and_those_without_have_none(engine: EngineLoop) -> None:
     house = House(engine, Grants(policy=Policy(bandwidth_bps=1000)))
     for session_id in ("s1", "s2"):

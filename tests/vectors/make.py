@@ -117,6 +117,7 @@ def control_messages() -> dict[str, Message]:
         "Claim of a host": Claim(id=4, kind="http", host="app.example.org"),
         "Claim of a port": Claim(id=6, kind="tcp", port=20001),
         "Release": Release(id=5, tunnel=1),
+        "Release of an agent that may be back": Release(id=10, tunnel=1, keep=True),
         "Measure": Measure(id=7, direction="down", streams=8, seconds=5.0),
         "Challenge": Challenge(scram=_conversation(tls=True)[1]),
         "Welcome": Welcome(
@@ -135,6 +136,7 @@ def control_messages() -> dict[str, Message]:
         ),
         "Refused login": Refused(code="bad_credentials", reason="the server does not accept this token"),
         "Released": Released(id=0xFFFFFFFF),
+        "Released and held": Released(id=10, kept=True),
         "Drain": Drain(reason="the server is being updated"),
         "Ended": Ended(code="replaced", reason="another session took the name over", next_step=""),
         "Activity": Activity(tunnel=1, requests=[request_line("GET", "/caf\u00e9", 200, 0.25), request_line("POST", "/", 0, 10)], missed=7),

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 
 from portway.agent.connect import AgentSession
+from portway.agent.draining import drain
 from portway.agent.events import AgentEvent, Connecting, Notice, Offline, Refused
 from portway.agent.host_check import HostCheck
 from portway.agent.identity import find_identity
@@ -33,8 +34,8 @@ async def run(
 ) -> int:
     """Offer the tunnels until `stop` is set or this is cancelled, and return the exit code: 0, or 3 when refused.
 
-    A lost server is dialled again, for ever; every step is told to `on_event`, which must not block. However it ends,
-    the server is told good-bye, within a second. `watch` gets a function that returns the bytes of running connections.
+    A lost server is dialled again, for ever; every step is told to `on_event`, which must not block. Visitors may finish, for
+    `AgentSettings.drain_s` at most; then the server is told good-bye, within a second. `watch` gets a function that returns the bytes of running connections.
 
     Raises:
         ConfigError: the settings cannot work, or the data directory cannot be used.
@@ -73,13 +74,18 @@ async def _look_for_services(needs: SessionNeeds) -> None:
 async def _until_stopped(needs: SessionNeeds, stopping: asyncio.Event) -> int:
     """Run sessions until `stopping` is set or the server refuses."""
     async with asyncio.TaskGroup() as tasks:
-        sessions = tasks.create_task(_session_after_session(needs), name="sessions")
+        current: list[AgentSession] = []
+        sessions = tasks.create_task(_session_after_session(needs, current), name="sessions")
         asked = tasks.create_task(stopping.wait(), name="asked to stop")
         looking = tasks.create_task(_look_for_services(needs), name="look for local services")
-        await asyncio.wait({sessions, asked}, return_when=asyncio.FIRST_COMPLETED)
-        sessions.cancel()
-        asked.cancel()
-        looking.cancel()
+        try:
+            await asyncio.wait({sessions, asked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            looking.cancel()
+            if not sessions.done() and current:
+                await drain(current[0], needs)
+            sessions.cancel()
+            asked.cancel()
     if sessions.cancelled():
         return 0
     refused = sessions.result()
@@ -87,14 +93,15 @@ async def _until_stopped(needs: SessionNeeds, stopping: asyncio.Event) -> int:
     return RefusedError.exit_code
 
 
-async def _session_after_session(needs: SessionNeeds) -> RefusedError:
-    """Keep a session with the server; return only when it refuses."""
+async def _session_after_session(needs: SessionNeeds, current: list[AgentSession]) -> RefusedError:
+    """Keep a session with the server, which is in `current`; return only when it refuses."""
     join = needs.settings.join
     address = f"[{join.host}]:{join.port}" if ":" in join.host else f"{join.host}:{join.port}"
     retrying = Retrying(random.random)
     while True:
         needs.on_event(Connecting(address))
         session, refusal = AgentSession(needs), ""
+        current[:] = [session]
         try:
             await session.run()
         except RefusedError as refused:

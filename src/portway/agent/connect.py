@@ -54,12 +54,15 @@ class AgentSession:
         """Live links, lowest number first: control messages travel on the first one."""
         self.welcome: Welcome | None = None
         """What the server said of this session; None before the login."""
+        self.kept: bool | None = None
+        """Whether the server holds the addresses that were given back; None before it has said so."""
         self._needs = needs
         self._budgets = Budgets(needs)
         self._welcomed_at: float | None = None
         self._drain_reason = ""
         self._told_rtt_s = 0.0
         self._answers_heard = 0
+        self._given_back = False
         self._tasks: asyncio.TaskGroup
         self._listeners: set[asyncio.Task[None]] = set()
         self._keeper: LinkKeeper
@@ -71,6 +74,23 @@ class AgentSession:
     def lived_s(self) -> float:
         """How long it was logged in, in seconds; 0 if it never was."""
         return 0.0 if self._welcomed_at is None else self._needs.clock() - self._welcomed_at
+
+    @property
+    def visitors(self) -> int:
+        """Streams of visitors that are open now, on all links."""
+        return sum(link.visitors for link in self.links)
+
+    def give_back(self) -> None:
+        """Give all addresses back: nobody new comes, and the server holds them for this agent, unless somebody else claims them."""
+        self._given_back = True
+        claims = self._needs.claims
+        for link in self.links:
+            try:
+                for tunnel_id in claims.tunnel_ids():
+                    link.stream.send(Release(id=claims.new_request_id(), tunnel=tunnel_id, keep=True))
+            except UnavailableError:
+                continue
+            return
 
     async def run(self) -> None:
         """Hold the session until it ends, which is always told by an error; when cancelled, leave with a good-bye.
@@ -199,6 +219,8 @@ class AgentSession:
             for claim in self._needs.claims.open():
                 link.stream.send(claim)
             self._keeper.ask_again()
+            if self._given_back:
+                self.give_back()
         except UnavailableError:
             return  # whoever listens there hears of it, and the next link is asked
         self._await_answers(link)
@@ -235,7 +257,7 @@ class AgentSession:
                 if not self._keeper.hear(message):
                     log.debug("ticket that came too late")
             case Released():
-                pass
+                self.kept = message.kept
             case _:
                 raise PeerError(f"the server sent {type(message).__name__}, which nobody asked for")
 
@@ -285,15 +307,9 @@ class AgentSession:
         self._measuring = self._needs.reactor.call_later(MEASURE_EVERY_S, self._measure)
 
     async def _leave(self) -> None:
-        """Give all addresses back, so that nobody waits for them, and say good-bye on every link."""
-        claims = self._needs.claims
-        for link in self.links:
-            try:
-                for tunnel_id in claims.tunnel_ids():
-                    link.stream.send(Release(id=claims.new_request_id(), tunnel=tunnel_id))
-            except UnavailableError:
-                continue
-            break
+        """Give all addresses back, and say good-bye on every link."""
+        if not self._given_back:
+            self.give_back()
         async with asyncio.TaskGroup() as goodbyes:
             for link in self.links:
                 goodbyes.create_task(link.stream.say_goodbye(), name=f"good-bye on link {link.number}")

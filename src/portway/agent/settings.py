@@ -46,3 +46,5 @@ class AgentSettings:
     """Links to the server that take visitors, as far as it allows them; 1 keeps to a single one."""
     ca_file: Path | None = None
     """CA certificates for a server without a pin in the join string; None means the system's."""
+    drain_s: float = 10.0
+    """How long visitors may finish after the agent was told to stop, in seconds; as long as `docker stop` waits."""

@@ -9,6 +9,7 @@ import click
 
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.agent.target import parse_target
+from portway.cli.durations import drain_option
 from portway.cli.examples import examples
 from portway.cli.limits import limits_options, read_limits
 from portway.cli.options import agent_options, output_options
@@ -78,6 +79,7 @@ class _Options(_Limits, _Rewriting):
 
     plaintext_links: bool
     max_links: int
+    drain: float
     ca_file: Path | None
     join_file: Path | None
     server: str
@@ -110,6 +112,7 @@ TCP_EXAMPLES = examples(
 @limits_options(environment=True)
 @plaintext_option
 @links_option
+@drain_option
 @ca_option
 @agent_options
 @log_time_option
@@ -150,6 +153,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
 @limits_options(environment=True)
 @plaintext_option
 @links_option
+@drain_option
 @ca_option
 @agent_options
 @log_time_option
@@ -181,6 +185,7 @@ def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
         data_dir=folder,
         plaintext_links=options["plaintext_links"],
         links_max=options["max_links"],
+        drain_s=options["drain"],
         ca_file=ca_file,
     )
     return _run(settings, options["as_json"], options["log_level"], log_time=options["log_time"])
@@ -212,4 +217,7 @@ def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bo
         def watch(moved: Callable[[], dict[int, tuple[int, int]]]) -> None:
             board.moved = moved
 
-        return run_until_stopped(lambda: with_status("agent", board.document, lambda: run(settings, on_event=on_event, watch=watch)))
+        return run_until_stopped(
+            lambda: with_status("agent", board.document, lambda: run(settings, on_event=on_event, watch=watch)),
+            settings.drain_s,
+        )

@@ -63,10 +63,10 @@ def _same_terminal() -> bool:
         return False
 
 
-def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]], drain_s: float = 0.0) -> int:
     """Run `work` in a new loop; SIGINT, SIGTERM or SIGHUP cancels it, and that counts as done (0).
 
-    A second signal, or STOP_S_MAX after the first, ends the process at once. It may hold as many descriptors as the
+    A second signal, or STOP_S_MAX (and `drain_s`, which `work` may take for that) after the first, ends the process at once. It may hold as many descriptors as the
     system allows.
 
     Raises:
@@ -75,7 +75,7 @@ def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
     raise_limit()
     _spare_the_collector()
     try:
-        return asyncio.run(_stoppable(work))
+        return asyncio.run(_stoppable(work, drain_s))
     except BaseExceptionGroup as group:
         told = [exc for exc in _leaves(group) if isinstance(exc, PortwayError)]
         if not told or len(told) < len(_leaves(group)):
@@ -113,7 +113,7 @@ def status_path(name: str) -> Path:
     return runtime_dir() / f"{name}-{os.getpid()}.sock"
 
 
-async def _stoppable(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+async def _stoppable(work: Callable[[], Coroutine[Any, Any, int]], drain_s: float) -> int:
     loop = asyncio.get_running_loop()
     stopping = False
     async with asyncio.TaskGroup() as group:
@@ -127,7 +127,7 @@ async def _stoppable(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
                 _end_now()
             stopping = True
             task.cancel()
-            loop.call_later(STOP_S_MAX, _end_now)
+            loop.call_later(drain_s + STOP_S_MAX, _end_now)
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants it ignored

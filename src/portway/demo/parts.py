@@ -90,7 +90,7 @@ async def running_agent(server: Server, name: str, origin: str, folder: Path) ->
     join = await ask("token", ["token", "create", "demo", "--data", str(server.data)], server.environ, folder / "token.log")
     join_file = folder / "join"
     await asyncio.to_thread(write_secret, join_file, f"{join}\n".encode(), replace=False)
-    arguments = ["http", origin, "--name", name, "--data", str(folder / "agent"), "--json"]
+    arguments = ["http", origin, "--name", name, "--data", str(folder / "agent"), "--json", "--drain", "0s"]
     child = await start("agent", arguments, {**server.environ, "PORTWAY_JOIN": join}, folder / "agent.log")
     try:
         lines = child.lines()

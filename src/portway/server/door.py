@@ -49,5 +49,5 @@ class Grants(Protocol):
     async def grant(self, session: Session, claim: Claim) -> Granted:
         """Return the answer to a claim that holds; raises RefusedError or UnavailableError."""
 
-    def release(self, session: Session, tunnel_id: int) -> None:
-        """Free a tunnel's address."""
+    def release(self, session: Session, tunnel_id: int, *, keep: bool = False) -> None:
+        """Free a tunnel's address, or `keep` it for its agent."""

@@ -63,7 +63,7 @@ class LeaseUp:
 
 @dataclass(frozen=True, slots=True)
 class LeaseDown:
-    """A name or port is nobody's any more."""
+    """A name or port is nobody's any more, or held for an agent that has left on purpose."""
 
     tunnel: int
     url: str

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 from portway.clock import Clock, wall
@@ -148,10 +149,15 @@ class Granter:
             latest = {kept.epoch: kept for kept in session.answered.values()}
             session.answered = {kept.id: kept for lease in leases if (kept := latest.get(lease.epoch)) is not None}
 
-    def release(self, session: Claimer, tunnel_id: int) -> None:
-        """Free a tunnel's address at once; a tunnel that the session does not have (any more) is no error."""
+    def release(self, session: Claimer, tunnel_id: int, *, keep: bool = False) -> None:
+        """Free a tunnel's address at once, or `keep` it for its agent; a tunnel that the session does not have (any more) is no error."""
         for lease in self._registry.of_session(session.session_id):
-            if lease.tunnel_id == tunnel_id:
+            if lease.tunnel_id != tunnel_id:
+                continue
+            if keep and self._registry.keep(lease, lease.epoch, self._reactor.refresh_now()):
+                lease.on_gone = partial(self._ports.close, lease)
+                self._tell_down(lease)
+            else:
                 self._registry.release(lease, lease.epoch)
 
     async def _grant_host(self, session: Claimer, claim: Claim) -> Lease:
@@ -203,6 +209,7 @@ class Granter:
         self._check(session, Wanted("tcp"), extra=0)
         for port in self._free_ports(session, claim.seed):
             key = LeaseKey("tcp", str(port))
+            was_kept = self._registry.lookup(*key) is not None
             try:
                 lease = await self._claim(session, key, Wanted("tcp", port=port), takeover=False)
             except RefusedError as refused:
@@ -210,7 +217,10 @@ class Granter:
                     raise
                 continue
             try:
-                self._ports.open(lease)
+                if was_kept:
+                    await self._open_port(lease, lease.epoch)
+                else:
+                    self._ports.open(lease)
             except OSError:
                 self._registry.release(lease, lease.epoch)
                 continue
@@ -255,7 +265,7 @@ class Granter:
         """Take an address in the registry, after a probe where one is needed."""
         self._registry.expire(self._reactor.refresh_now())
         known = self._registry.lookup(*key)
-        self._check(session, wanted, extra=int(known is not None and known.owner == session.owner))
+        self._check(session, wanted, extra=int(known is not None and known.owner == session.owner and not known.yields))
         outcome = self._registry.claim(key, session.owner, session, takeover=takeover)
         if isinstance(outcome, NeedsProbe):
             if await self._is_alive(outcome.holder):
@@ -282,10 +292,12 @@ class Granter:
     def _free_ports(self, session: Claimer, seed: bytes) -> Iterator[int]:
         """Walk over the ports that nobody has and the token may have, from a random one, so that ports are not guessed.
 
-        With a `seed` from the one that follows from it, and over those first that the agent had from the same seed before.
+        With a `seed` from the one that follows from it, and over those first that the agent had from the same seed before. Those
+        that are held for agents that left on purpose come last.
         """
         first, size = self._tcp_ports.first, len(self._tcp_ports)
         start = int.from_bytes(drawn_from(seed)(4) if seed else self._random_bytes(4), "big") % size
+        kept = []
         for step in range(size):
             port = first + (start + step) % size
             if not session.token.grants.allows_port(port):
@@ -293,6 +305,9 @@ class Granter:
             lease = self._registry.lookup("tcp", str(port))
             if lease is None or (seed and step < SEEDED_MAX and self._may_be_again(lease, session)):
                 yield port
+            elif lease.yields:
+                kept.append(port)
+        yield from kept
 
     def _may_be_again(self, lease: Lease, session: Claimer) -> bool:
         """Return whether a lease is the agent's own, and not one that this very session serves."""
@@ -308,4 +323,7 @@ class Granter:
 
     def _gone(self, lease: Lease) -> None:
         self._ports.close(lease)
+        self._tell_down(lease)
+
+    def _tell_down(self, lease: Lease) -> None:
         self._on_event(LeaseDown(lease.tunnel_id, self._addresses.url(lease.key.kind, lease.address)))

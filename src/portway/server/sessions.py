@@ -314,8 +314,8 @@ class Sessions:
                 except RefusedError as refused:
                     return refusal_of(refused, message.id)
             case Release():
-                self.granter.release(session, message.tunnel)
-                return Released(id=message.id)
+                self.granter.release(session, message.tunnel, keep=message.keep)
+                return Released(id=message.id, kept=message.keep)
             case AskTicket():
                 if session.links_full:
                     return Refused(id=message.id, code=codes.BAD_TICKET, reason=f"the session has {LINKS_MAX} links already")

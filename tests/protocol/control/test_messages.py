@@ -54,7 +54,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(
         Claim, id=ids, kind=st.sampled_from(["http", "tcp"]), name=text, host=text, port=st.integers(0, 65535), takeover=st.booleans()
     ),
-    st.builds(Release, id=ids, tunnel=u32),
+    st.builds(Release, id=ids, tunnel=u32, keep=st.booleans()),
     st.builds(Challenge, scram=text),
     st.builds(
         Welcome,
@@ -69,7 +69,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Ticket, id=ids, ticket=secrets),
     st.builds(Granted, id=ids, tunnel=u32, epoch=st.integers(0, 2**64 - 1), url=text, port=st.integers(0, 65535), name=text),
     st.builds(Refused, id=u32, code=text, reason=text, next_step=text),
-    st.builds(Released, id=ids),
+    st.builds(Released, id=ids, kept=st.booleans()),
     st.builds(Drain, reason=text),
     st.builds(Ended, code=text, reason=text, next_step=text),
     st.builds(Measure, id=ids, direction=st.sampled_from(["down", "up"]), streams=counts, seconds=seconds),

@@ -12,7 +12,7 @@ from portway.engine.channel import Channel
 from portway.errors import RefusedError, UnavailableError
 from portway.server.tunnels import registry as registry_module
 from portway.server.tunnels.lease import Lease, LeaseKey, OnStatus, Owner
-from portway.server.tunnels.registry import Granted, NeedsProbe, Registry
+from portway.server.tunnels.registry import KEPT_MAX, Granted, NeedsProbe, Registry
 
 APP = LeaseKey("http", "app.localhost")
 PORT = LeaseKey("tcp", "20001")
@@ -177,6 +177,56 @@ def test_an_address_is_held_for_the_grace_time_and_free_for_all_after_it() -> No
     granted(registry.claim(APP, BOB, FakeHolder("s2")))
 
 
+def test_an_address_kept_for_an_agent_that_left_is_its_own_again_or_anybodys() -> None:
+    registry, later = new_registry()
+    parted: list[str] = []
+    lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
+    lease.on_parted = lambda: parted.append("parted")
+    assert not registry.keep(lease, lease.epoch - 1, now=0.0)
+    assert registry.keep(lease, lease.epoch, now=0.0)
+    assert not parted
+    later.run()
+    assert parted == ["parted"]
+    assert registry.lookup("http", "app.localhost") is lease
+    assert (lease.holder, lease.gone, registry.count("alice"), registry.of_session("s1")) == (None, False, 0, [])
+
+    again = granted(registry.claim(APP, ALICE, FakeHolder("s2")))
+    assert (again, again.yields, registry.count("alice")) == (lease, False, 1)
+    with pytest.raises(RefusedError):
+        registry.claim(APP, BOB, FakeHolder("s3"))
+
+    assert registry.keep(lease, lease.epoch, now=0.0)
+    woken: list[str] = []
+    lease.waiters[object()] = lambda: woken.append("woken")
+    others = granted(registry.claim(APP, BOB, FakeHolder("s4")))
+    later.run()
+    assert (lease.gone, others.owner, woken) == (True, BOB, ["woken"])
+
+
+def test_an_address_that_is_kept_is_free_after_the_grace_time() -> None:
+    registry, _ = new_registry()
+    lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
+    registry.keep(lease, lease.epoch, now=0.0)
+    registry.session_lost("s1", now=30.0)
+    assert registry.expire(now=60.0) == [lease]
+
+
+def test_without_a_grace_time_nothing_is_kept() -> None:
+    registry = Registry(Later(), grace_s=0.0)
+    lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
+    assert not registry.keep(lease, lease.epoch, now=0.0)
+
+
+def test_a_token_cannot_have_addresses_kept_without_end() -> None:
+    registry, _ = new_registry()
+    for number in range(3 * KEPT_MAX):
+        lease = granted(registry.claim(LeaseKey("http", f"app{number}.localhost"), ALICE, FakeHolder("s1")))
+        assert registry.keep(lease, lease.epoch, now=0.0)
+    assert len(registry) == KEPT_MAX
+    assert registry.lookup("http", f"app{3 * KEPT_MAX - 1}.localhost") is not None
+    assert registry.lookup("http", "app0.localhost") is None, "the oldest one makes room"
+
+
 def test_a_revoked_token_loses_what_it_serves_and_what_is_held_for_it() -> None:
     registry, _ = new_registry()
     granted(registry.claim(APP, ALICE, FakeHolder("s1")))
@@ -254,6 +304,7 @@ class ModelLease:
     owner: Owner
     session: str | None
     until: float | None = None
+    yields: bool = False
 
 
 OWNERS = [ALICE, ALICE_ELSEWHERE, BOB]
@@ -285,6 +336,8 @@ class RegistryMachine(RuleBasedStateMachine):
         session = data.draw(st.sampled_from(sorted(self.sessions)))
         owner, holder = self.sessions[session]
         known = self.model.get(key)
+        if known is not None and known.owner != owner and known.yields:
+            known = None
         if known is not None and known.owner != owner:
             with pytest.raises(RefusedError):
                 self.registry.claim(key, owner, holder, takeover=takeover)
@@ -315,6 +368,7 @@ class RegistryMachine(RuleBasedStateMachine):
             outcome = self.registry.claim(key, owner, holder, silent_epoch=epoch)
         except RefusedError:
             assert self.model[key].owner != owner
+            assert not self.model[key].yields
             return
         if isinstance(outcome, NeedsProbe):
             assert not unchanged
@@ -355,6 +409,16 @@ class RegistryMachine(RuleBasedStateMachine):
         if not late:
             del self.model[key]
 
+    @rule(key=st.sampled_from(KEYS), late=st.booleans())
+    def keep(self, key: LeaseKey, late: bool) -> None:
+        lease = self.registry.lookup(*key)
+        if lease is None or lease.holder is None:
+            return
+        assert self.registry.keep(lease, lease.epoch - late, self.now) is not late
+        if not late:
+            known = self.model[key]
+            known.session, known.until, known.yields = None, self.now + 60.0, True
+
     @rule(seconds=st.floats(0.0, 90.0))
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -374,7 +438,9 @@ class RegistryMachine(RuleBasedStateMachine):
         assert found == {key: (known.owner, known.session) for key, known in self.model.items()}
         assert len(self.registry) == len(self.model)
         for owner in OWNERS:
-            assert self.registry.count(owner.token_id) == sum(k.owner.token_id == owner.token_id for k in self.model.values())
+            assert self.registry.count(owner.token_id) == sum(
+                k.owner.token_id == owner.token_id and not k.yields for k in self.model.values()
+            )
         for session in self.sessions:
             assert {lease.key for lease in self.registry.of_session(session)} == {k for k, v in self.model.items() if v.session == session}
 

@@ -81,7 +81,9 @@ def test_a_release_waits_for_nothing() -> None:
     desk = Desk()
     desk.granter.release(SESSION, 7)
 
-    assert desk.said == [Released("s", 7)]
+    desk.granter.release(SESSION, 8, keep=True)
+
+    assert desk.said == [Released("s", 7), Released("s", 8, keep=True)]
 
 
 def test_the_supervisor_has_time_for_a_probe_and_for_slow_workers() -> None:

@@ -166,6 +166,9 @@ class Release(_Message, frozen=True, kw_only=True):
 
     id: RequestId
     tunnel: U32
+    keep: bool = False
+    """The agent may be back: nobody new comes, and the address is held for it, unless somebody else claims it. A server that does not
+    know this frees the address."""
 
 
 class Measure(_Message, frozen=True, kw_only=True):
@@ -258,6 +261,8 @@ class Released(_Message, frozen=True, kw_only=True):
     """Answer to Release."""
 
     id: RequestId
+    kept: bool = False
+    """The address is held, as the agent asked, and what the server kept open for the tunnel and nobody uses is being closed."""
 
 
 class Drain(_Message, frozen=True, kw_only=True):

@@ -61,7 +61,9 @@ class Holder(Protocol):
 
 
 class Lease:
-    """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone`, `rewrite` and `scopes` excepted."""
+    """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone`, `on_parted`, `rewrite` and `scopes`
+    excepted.
+    """
 
     __slots__ = (
         "elsewhere",
@@ -71,11 +73,13 @@ class Lease:
         "holder",
         "key",
         "on_gone",
+        "on_parted",
         "owner",
         "rewrite",
         "scopes",
         "tunnel_id",
         "waiters",
+        "yields",
     )
 
     def __init__(self, key: LeaseKey, owner: Owner) -> None:
@@ -105,10 +109,20 @@ class Lease:
 
         It runs inside the registry: it must not call back into it.
         """
+        self.yields = False
+        """True while it is held for an agent that left on purpose: anybody else may claim it, and it does not count as its token's."""
+        self.on_parted: Callable[[], None] = _nothing
+        """Called once, soon after its holder serves no new visitors any more: what was kept for them is of no use."""
         self.rewrite: HeadRewrite | None = None
         """What its agent asked to be changed in heads; http only."""
         self.scopes: Scopes = ()
         """What its relays are held to: the limits of its token, which all of the token's leases share."""
+
+    def part(self) -> Callable[[], None]:
+        """Have no holder any more; return what is to be called for that, soon."""
+        self.holder = None
+        on_parted, self.on_parted = self.on_parted, _nothing
+        return on_parted
 
     def end(self) -> None:
         """Be gone, and call `on_gone`, once: it may hold whoever holds this lease."""

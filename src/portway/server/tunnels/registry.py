@@ -4,6 +4,8 @@
                      │  <──claim by owner── │
                      └──────release─────────┴──> free
 
+An agent that leaves on purpose releases its address, and may have it held all the same: for itself, unless somebody else claims it.
+
 A claim on a live address: by another identity → `name_taken` (`port_taken`). By the same identity → the holder is probed first;
 silent → it is replaced, alive → `name_in_use`, unless the claim says `takeover`.
 """
@@ -17,6 +19,10 @@ from portway.server.tunnels.lease import Holder, Kind, Lease, LeaseKey, Owner
 
 TUNNEL_IDS_MAX = 0xFFFFFFFF
 """A tunnel id is a u32 in every stream preamble (TLV 0xE0); ids are never used twice, so this many grants a server start."""
+
+KEPT_MAX = 64
+"""Addresses of one token that are held for agents that left on purpose. They do not count as the token's tunnels, and are 1 kB
+each, and perhaps an open port."""
 
 EPOCH_MAX = 0xFFFFFFFFFFFFFFFF
 """Epochs are u64 on the wire."""
@@ -87,8 +93,8 @@ class Registry:
         return sum(len(leases) for leases in self._leases.values())
 
     def count(self, token_id: str) -> int:
-        """Return how many addresses a token has, live and held together."""
-        return len(self._by_token.get(token_id, ()))
+        """Return how many addresses a token has, live and held together; those that yield to anybody do not count."""
+        return sum(not lease.yields for lease in self._by_token.get(token_id, {}).values())
 
     def held_tokens(self) -> set[str]:
         """Return the tokens for which an address is held."""
@@ -106,6 +112,9 @@ class Registry:
             RefusedError: `name_taken`, `port_taken`: another identity has it.
         """
         lease = self.lookup(*key)
+        if lease is not None and lease.yields and lease.owner != owner:
+            self._drop(lease)
+            lease = None
         if lease is None:
             lease = Lease(key, owner)
             self._grant(lease, holder)
@@ -132,14 +141,24 @@ class Registry:
         self._drop(lease)
         return True
 
+    def keep(self, lease: Lease, epoch: int, now: float) -> bool:
+        """Hold an address whose agent leaves on purpose for the grace time, unless somebody else claims it; return whether it is held."""
+        if lease.gone or lease.epoch != epoch or not self._grace_s:
+            return False
+        kept = [one for one in self._by_token[lease.owner.token_id].values() if one.yields]
+        for oldest in kept[: max(0, len(kept) - KEPT_MAX + 1)]:
+            self._drop(oldest)
+        self._unhand(lease)
+        lease.yields = True
+        self._hold(lease, now)
+        return True
+
     def session_lost(self, session_id: str, now: float) -> list[Lease]:
         """Hold what a lost session had for the grace time; return those leases."""
         lost = self.of_session(session_id)
         for lease in lost:
             self._unhand(lease)
-            lease.held_until = now + self._grace_s
-            self._held[lease.key] = lease
-            self._on_change(lease)
+            self._hold(lease, now)
         return lost
 
     def session_ended(self, session_id: str) -> list[Lease]:
@@ -170,18 +189,24 @@ class Registry:
         self._next_tunnel_id += 1
         self._next_epoch += 1
         lease.holder = holder
+        lease.yields = False
         lease.held_until = None
         self._held.pop(lease.key, None)
         self._by_session.setdefault(holder.session_id, {})[lease.key] = lease
         self._on_change(lease)
         self._wake(lease)
 
+    def _hold(self, lease: Lease, now: float) -> None:
+        lease.held_until = now + self._grace_s
+        self._held[lease.key] = lease
+        self._on_change(lease)
+
     def _unhand(self, lease: Lease) -> None:
         """Take the lease out of its holder's hands, if it has one."""
         if lease.holder is None:
             return
         session_id = lease.holder.session_id
-        lease.holder = None
+        self._soon(lease.part())
         del self._by_session[session_id][lease.key]
         if not self._by_session[session_id]:
             del self._by_session[session_id]

@@ -97,7 +97,7 @@ class Replica:
     def session_lost(self, session_id: str, now: float) -> None:  # noqa: ARG002 - when the grace time began is the supervisor's to say
         """Let visitors of a session that is gone wait from this moment on; the supervisor holds its addresses."""
         for lease in self._of_session.pop(session_id, {}).values():
-            lease.holder = None
+            self._soon(lease.part())
         self._report_lost(session_id)
 
     def token_revoked(self, token_id: str) -> None:
@@ -118,7 +118,7 @@ class Replica:
             del of_session[lease.key]
             if not of_session:
                 del self._of_session[lease.holder.session_id]
-            lease.holder = None
+            self._soon(lease.part())
 
     def _wake(self, lease: Lease) -> None:
         woken = list(lease.waiters.values())

@@ -46,9 +46,9 @@ class AskingGranter:
             raise UnavailableError("the session was lost before its claim was decided")
         return answered
 
-    def release(self, session: Claimer, tunnel_id: int) -> None:
-        """Free a tunnel's address at once."""
-        self._tell(Released(session.session_id, tunnel_id))
+    def release(self, session: Claimer, tunnel_id: int, *, keep: bool = False) -> None:
+        """Free a tunnel's address at once, or `keep` it for its agent."""
+        self._tell(Released(session.session_id, tunnel_id, keep))
 
     def hear(self, answered: Answered) -> None:
         """Take the supervisor's answer; one that is waited for no more means nothing."""

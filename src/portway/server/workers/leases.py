@@ -139,7 +139,7 @@ class Leases:
             case Released():
                 stand_in = self._stand_ins.get(message.session)
                 if stand_in is not None:
-                    self._granter.release(stand_in, message.tunnel)
+                    self._granter.release(stand_in, message.tunnel, keep=message.keep)
             case Lost():
                 self._session_lost(message.session)
             case Revoked():

@@ -164,6 +164,8 @@ class Released(_Message, frozen=True):
 
     session: str
     tunnel: int
+    keep: bool = False
+    """Hold it for its agent, unless somebody else claims it."""
 
 
 class Lost(_Message, frozen=True):

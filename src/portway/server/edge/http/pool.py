@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from portway.engine.channel import nothing
 from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
 from portway.errors import UnavailableError
@@ -326,6 +327,7 @@ class Pools:
                 return pool
             pool.close()
         pool = TunnelPool(self, self._reactor, self._settings, lease, holder)
+        lease.on_parted = pool.close
         self._pools[lease.address] = pool
         self._watch(pool)
         return pool
@@ -342,3 +344,4 @@ class Pools:
         self._forget(pool)
         if self._pools.get(pool.lease.address) is pool:
             del self._pools[pool.lease.address]
+            pool.lease.on_parted = nothing  # which held it

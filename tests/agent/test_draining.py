@@ -1,0 +1,69 @@
+"""An agent leaves when its visitors have, or when time is up; against a real server, and one from before it could be asked."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portway.agent import draining
+from portway.agent.events import Notice, TunnelUp
+from portway.protocol.control.messages import Released
+from portway.server import sessions as sessions_module
+from portway.server.granting import Claimer, Granter
+from tests.kit.origins import RawOrigin, echo
+from tests.kit.pair import running_agent, running_server, tcp_tunnel
+
+
+async def visit_while_stopping(tmp_path: Path, port: int, drain_s: float) -> tuple[list[str], bytes]:
+    """Stop an agent while a visitor is there; return what was told, and what the visitor still hears."""
+    async with running_server(tmp_path) as server, running_agent(tmp_path, server.token(), tcp_tunnel(port), drain_s=drain_s) as agent:
+        up = await agent.events.wait(TunnelUp)
+        reader, writer = await asyncio.open_connection("127.0.0.1", up.port)
+        writer.write(b"first")
+        assert await reader.readexactly(5) == b"first"
+        agent.stop.set()
+        async with asyncio.timeout(5):
+            await asyncio.wait({agent.task, asyncio.ensure_future(agent.events.wait(Notice))}, return_when=asyncio.FIRST_COMPLETED)
+        heard = b""
+        if not agent.task.done():
+            writer.write(b"second")
+            writer.write_eof()
+            heard = await reader.read()
+        async with asyncio.timeout(5):
+            assert await agent.task == 0
+        writer.close()
+        return [notice.text for notice in agent.events.of(Notice)], heard
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "TELL_AFTER_S", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_visitor_who_is_there_may_finish(tmp_path: Path) -> None:
+    with RawOrigin(echo) as origin:
+        told, heard = asyncio.run(visit_while_stopping(tmp_path, origin.port, 60.0))
+    assert heard == b"second"
+    assert told == ["stopping: waiting up to 60 s for 1 connection to finish; stop again to end them now"]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("answers", [True, False], ids=["says that it frees", "says nothing"])
+def test_a_server_that_keeps_no_addresses_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    release: Callable[..., None] = Granter.release
+
+    def free(self: Granter, session: Claimer, tunnel_id: int, *, keep: bool = False) -> None:
+        release(self, session, tunnel_id)
+
+    def released(id: int, kept: bool) -> Any:
+        return Released(id=id) if answers else None
+
+    monkeypatch.setattr(Granter, "release", free)
+    monkeypatch.setattr(sessions_module, "Released", released)
+    monkeypatch.setattr(draining, "ANSWER_S_MAX", 0.02)
+    with RawOrigin(echo) as origin:
+        told, heard = asyncio.run(visit_while_stopping(tmp_path, origin.port, 60.0))
+    assert (told, heard) == ([], b"")

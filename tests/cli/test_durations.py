@@ -1,0 +1,36 @@
+"""Options with a time: what they take, and how an error names its source."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from portway.cli.durations import DRAIN_S_MAX, drain_option
+from portway.errors import ConfigError
+
+
+@click.command()
+@drain_option
+def command(drain: float) -> None:
+    click.echo(drain)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0s", 0.0), ("1m30s", 90.0), ("250ms", 0.25), ("1h", DRAIN_S_MAX)])
+def test_times_are_seconds(text: str, seconds: float) -> None:
+    assert CliRunner().invoke(command, ["--drain", text]).output == f"{seconds}\n"
+    assert CliRunner().invoke(command, env={"PORTWAY_DRAIN": text}).output == f"{seconds}\n"
+
+
+def test_without_one_the_default_holds() -> None:
+    assert CliRunner().invoke(command, env={}).output == "10.0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("10", "expected something like 90s"), ("", "expected something"), ("2h", "expected at most 3600 s")]
+)
+def test_an_error_names_the_flag_or_the_variable(text: str, problem: str) -> None:
+    for arguments, environment, source in ((["--drain", text], {}, "--drain: "), ([], {"PORTWAY_DRAIN": text}, "PORTWAY_DRAIN: ")):
+        if not text and environment:
+            continue  # an empty variable is none
+        with pytest.raises(ConfigError, match=problem) as error:
+            CliRunner().invoke(command, arguments, env=environment, catch_exceptions=False)
+        assert str(error.value).startswith(source)
