@@ -76,7 +76,7 @@ ANSWERS: dict[str, Answer] = {
         b"Bad Gateway",
         "The service hung up",
         "The connection to the service behind {host} ended before it answered.",
-        "Try again. If the service is yours, look into its log: it may have crashed on this request, or expect HTTPS (portway http https://HOST:PORT).",
+        "Try again. If the service is yours, look into its log: it may have crashed on this request, or expect HTTPS, which the agent has to be told.",
     ),
     "origin_invalid": Answer(
         502,
