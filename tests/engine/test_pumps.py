@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from portway.engine.accounts import Account
 from portway.engine.channel import HEADROOM_BYTES, Channel
 from portway.engine.memory_channel import MemoryChannel, memory_pair
 from portway.engine.pumps import LARGE_READ_BYTES, CopyPump, LendPump, Pump, choose_pump
@@ -33,6 +34,7 @@ class Owner:
     """What a pump told."""
 
     told: list[str] = field(default_factory=list)
+    account: Account = field(default_factory=Account)
 
     def pump_ends(self, pump: Pump) -> None:
         """Nothing is to be done before."""
@@ -69,7 +71,7 @@ class Line:
 def line(engine: EngineLoop, kind: Kind, *, source_bytes: int = 64 * 1024, sink_bytes: int = 64 * 1024) -> Line:
     writer, source = memory_pair(engine.reactor, source_bytes)
     sink, reader = memory_pair(engine.reactor, sink_bytes)
-    owner = Owner()
+    owner = Owner(account=engine.reactor.unassigned)
     return Line(writer, source, sink, reader, kind(engine.reactor, source, sink, owner), owner)
 
 
@@ -149,14 +151,14 @@ def test_one_turn_moves_one_helping_and_the_others_come_before_the_next(engine: 
     def look() -> None:
         seen.append(pump.bytes)
         if len(seen) < 8:
-            engine.reactor.soon(look)
+            engine.reactor.soon_charged(engine.reactor.unassigned, look)
 
     pump.run()
     assert pump.bytes == HELPING_BYTES
     for _ in range(5):
         pump.run()  # news for one that stands in the queue earns it no turn
     assert pump.bytes == HELPING_BYTES
-    engine.reactor.soon(look)
+    engine.reactor.soon_charged(engine.reactor.unassigned, look)
     engine.settle()
     assert pump.bytes == MIB
     assert seen[:3] == [2 * HELPING_BYTES, 3 * HELPING_BYTES, 4 * HELPING_BYTES]
@@ -167,9 +169,9 @@ def test_one_turn_moves_one_helping_and_the_others_come_before_the_next(engine: 
 def test_a_helping_counts_for_the_batch(engine: EngineLoop, kind: Kind) -> None:
     moving = line(engine, kind, source_bytes=MIB, sink_bytes=4 * MIB)
     moving.writer.send(noise(HELPING_BYTES + 1))
-    engine.reactor.moved_bytes = 0
+    before = engine.reactor.work.done
     moving.pump.run()
-    assert engine.reactor.moved_bytes >= HELPING_BYTES
+    assert engine.reactor.work.done - before >= HELPING_BYTES
 
 
 @both_kinds
@@ -191,7 +193,7 @@ def test_no_more_is_taken_than_the_sink_has_room_for(engine: EngineLoop, kind: K
 def from_memory(engine: EngineLoop, kind: Kind, sink: Channel) -> tuple[MemoryChannel, MemoryChannel, CopyPump | LendPump, Owner]:
     """Return writer, source, the pump that leads to `sink` and is running, and its owner."""
     writer, source = memory_pair(engine.reactor, 2 * MIB)
-    owner = Owner()
+    owner = Owner(account=engine.reactor.unassigned)
     pump = kind(engine.reactor, source, sink, owner)
     source.on_readable = sink.on_writable = pump.run
     return writer, source, pump, owner
@@ -388,7 +390,7 @@ def test_a_reset_behind_bytes_from_a_real_socket_is_a_break(engine: EngineLoop) 
     near.setblocking(False)
     source = SocketChannel(engine.reactor, near)
     sink, reader = memory_pair(engine.reactor, 1000)
-    owner = Owner()
+    owner = Owner(account=engine.reactor.unassigned)
     pump = CopyPump(engine.reactor, source, sink, owner)
     source.on_readable = sink.on_writable = pump.run
     end = Probe(reader)
@@ -411,7 +413,7 @@ def test_small_pieces_over_a_real_socket_arrive_in_order(engine: EngineLoop) -> 
     for sock in (near, out):
         sock.setblocking(False)
     source, sink = SocketChannel(engine.reactor, near), SocketChannel(engine.reactor, out)
-    owner = Owner()
+    owner = Owner(account=engine.reactor.unassigned)
     pump = CopyPump(engine.reactor, source, sink, owner)
     source.on_readable = sink.on_writable = pump.run
     message = noise(3000)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -11,6 +12,8 @@ from portway.engine.channel import BLOCKED
 from portway.engine.poller import PEER_ENDED, READABLE
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
+from portway.engine.timers import Timer
+from portway.protocol.work import SIZEABLE_WORK, TURN_WORK
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 from tests.kit.sockets import open_descriptors, tcp_pair, unix_pair
@@ -329,3 +332,179 @@ def test_the_end_is_seen_by_a_channel_that_takes_over_a_socket_late(engine: Engi
     assert probe.received == b"hello and goodbye"
     assert probe.channel.recv_into(memoryview(bytearray(1))) in (0, BLOCKED)
     probe.close()
+
+
+class SlowClock:
+    """A clock that moves only when a callback says how long it took."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def slow(engine: EngineLoop) -> Iterator[tuple[Reactor, SlowClock]]:
+    """A second reactor on the loop, whose time is made by the test."""
+    clock = SlowClock()
+    reactor = Reactor(engine.loop, clock=clock)
+    yield reactor, clock
+    reactor.close()
+
+
+def test_charged_turns_take_a_millisecond_before_everybody_else_comes_again(engine: EngineLoop, slow: tuple[Reactor, SlowClock]) -> None:
+    reactor, clock = slow
+    heard: list[str] = []
+
+    def expensive() -> None:
+        heard.append("charged")
+        clock.now += 0.0004
+        if len(heard) < 60:
+            reactor.soon_charged(account, expensive)
+
+    def cheap() -> None:
+        heard.append("ready")
+        if len(heard) < 60:
+            reactor.soon(cheap)
+
+    account = reactor.members.child(party=True)
+    for _ in range(10):
+        reactor.soon_charged(account, expensive)
+    reactor.soon(cheap)
+    engine.settle()
+    rounds = "".join(word[0] for word in heard).split("r")[1:-1]
+    assert len(rounds) > 5
+    assert set(rounds) == {"ccc"}
+
+
+def test_an_event_waits_for_a_millisecond_of_ready_callbacks_and_not_for_all(engine: EngineLoop, slow: tuple[Reactor, SlowClock]) -> None:
+    reactor, clock = slow
+    left, right = socket.socketpair()
+    heard: list[str] = []
+
+    def work() -> None:
+        if not heard:
+            right.send(b"x")
+        heard.append("callback")
+        clock.now += 0.0005
+
+    reactor.watch(left.fileno(), lambda mask: heard.append("event"))
+    engine.settle()
+    heard.clear()
+    for _ in range(500):
+        reactor.soon(work)
+    engine.settle()
+    assert heard.count("callback") == 500
+    assert heard.index("event") < 30
+    reactor.unwatch(left.fileno())
+    left.close()
+    right.close()
+
+
+def test_an_event_waits_for_a_millisecond_of_timers_and_not_for_all(engine: EngineLoop, slow: tuple[Reactor, SlowClock]) -> None:
+    reactor, clock = slow
+    left, right = socket.socketpair()
+    heard: list[str] = []
+
+    def ring() -> None:
+        if not heard:
+            right.send(b"x")
+        heard.append("timer")
+        clock.now += 0.0005
+
+    reactor.watch(left.fileno(), lambda mask: heard.append("event"))
+    engine.settle()
+    heard.clear()
+    for _ in range(500):
+        reactor.call_later(1.0, ring)
+    clock.now += 2.0
+    reactor.soon(lambda: None)
+    engine.settle()
+    assert heard.count("timer") == 500
+    assert heard.index("event") < 30
+    reactor.unwatch(left.fileno())
+    left.close()
+    right.close()
+
+
+def test_a_timer_that_is_due_and_waits_can_still_be_cancelled(engine: EngineLoop, slow: tuple[Reactor, SlowClock]) -> None:
+    reactor, clock = slow
+    heard: list[int] = []
+    timers: list[Timer] = []
+
+    def ring(number: int) -> None:
+        heard.append(number)
+        clock.now += 0.001
+        for timer in timers[100:]:
+            timer.cancel()
+
+    timers += [reactor.call_later(1.0, partial(ring, number)) for number in range(200)]
+    clock.now += 2.0
+    reactor.soon(lambda: None)
+    engine.settle()
+    assert heard == list(range(100))
+
+
+def test_charged_turns_have_all_the_time_when_nobody_else_wants_any(engine: EngineLoop) -> None:
+    turns: list[int] = []
+    account = engine.reactor.strangers.child(party=True)
+
+    def turn() -> None:
+        turns.append(len(turns))
+        if len(turns) < 1000:
+            engine.reactor.soon_charged(account, turn)
+
+    engine.reactor.soon_charged(account, turn)
+    engine.settle()
+    assert len(turns) == 1000
+
+
+def test_a_charged_turn_that_fails_costs_its_owner_and_no_other(engine: EngineLoop) -> None:
+    engine.tolerant = True
+    heard: list[str] = []
+
+    class Broken:
+        def turn(self) -> None:
+            raise ValueError("a bug")
+
+        def abort(self) -> None:
+            heard.append("aborted")
+
+    account = engine.reactor.members.child(party=True)
+    engine.reactor.soon_charged(account, Broken().turn)
+    engine.reactor.soon_charged(account, lambda: heard.append("next"))
+    engine.reactor.soon_charged(engine.reactor.unassigned, lambda: heard.append("another account"))
+    engine.settle()
+    assert sorted(heard) == ["aborted", "another account", "next"]
+    assert engine.complaints == 1
+
+
+def test_of_the_events_of_one_party_one_sizeable_turn_a_round_runs_at_once(engine: EngineLoop) -> None:
+    reactor = engine.reactor
+    tenant = reactor.members.child(party=True)
+    heard: list[str] = []
+
+    def turn(name: str, work: int) -> None:
+        heard.append(name)
+        reactor.work.done += work
+
+    def event(name: str, work: int) -> None:
+        run = partial(turn, name, work)
+        reactor.run_or_queue(tenant.child(), run, partial(reactor.soon_charged, tenant.child(), run))
+
+    def events() -> None:
+        event("first", TURN_WORK)
+        event("second", TURN_WORK)
+        event("third", 1)
+        heard.append("end of events")
+
+    reactor.soon(events)
+    engine.settle()
+    assert heard == ["first", "end of events", "second", "third"]
+    heard.clear()
+    for number in range(3):
+        reactor.soon(partial(event, str(number), SIZEABLE_WORK - 1))
+    reactor.soon(lambda: heard.append("end of events"))
+    engine.settle()
+    assert heard == ["0", "1", "2", "end of events"]

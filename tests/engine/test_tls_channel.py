@@ -14,8 +14,8 @@ import pytest
 
 from portway.engine.channel import BLOCKED
 from portway.engine.socket_channel import RESET_ON_CLOSE
-from portway.engine.tls_channel import FEED_VISITOR_BYTES, FEEDS_A_CALL, RECORDS_IN_VAIN_MAX, TlsChannel
-from portway.engine.tls_records import RECORDS_A_FEED
+from portway.engine.tls_channel import TlsChannel
+from portway.engine.tls_records import FEED_VISITOR_BYTES, FEEDS_A_CALL, RECORDS_A_FEED, RECORDS_IN_VAIN_MAX
 from portway.errors import BrokenChannel
 from tests.kit.certificates import Identity, client_context, make_identity
 from tests.kit.channels import tls_ends

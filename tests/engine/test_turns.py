@@ -5,8 +5,9 @@ from itertools import pairwise
 import pytest
 
 from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
-from portway.engine.pumps import READ_COST_BYTES, CopyPump, LendPump, Pump
+from portway.engine.pumps import CopyPump, LendPump, Pump
 from portway.engine.reactor import HELPING_BYTES
+from portway.protocol.work import READ_WORK
 from tests.kit.loops import EngineLoop
 
 PIECE_BYTES = 32 * 1024
@@ -48,6 +49,9 @@ class Endless(Channel):
 class Owner:
     """Hears nothing here: an endless source neither ends nor breaks."""
 
+    def __init__(self, engine: EngineLoop) -> None:
+        self.account = engine.reactor.unassigned
+
     def pump_ends(self, pump: Pump) -> None:
         raise AssertionError
 
@@ -59,7 +63,7 @@ class Owner:
 
 @pytest.mark.parametrize("kind", [CopyPump, LendPump])
 def test_news_of_a_source_that_waits_for_its_turn_earns_it_no_second_one(engine: EngineLoop, kind: type[CopyPump] | type[LendPump]) -> None:
-    pump = kind(engine.reactor, Endless(), Endless(), Owner())
+    pump = kind(engine.reactor, Endless(), Endless(), Owner(engine))
     pump.run()
     helping = pump.bytes
     assert 0 < helping <= HELPING_BYTES
@@ -71,16 +75,16 @@ def test_news_of_a_source_that_waits_for_its_turn_earns_it_no_second_one(engine:
     def look() -> None:
         turns.append(pump.bytes)
         pump.run()
-        engine.reactor.soon(look)
+        engine.reactor.soon_charged(engine.reactor.unassigned, look)
 
-    engine.reactor.soon(look)
+    engine.reactor.soon_charged(engine.reactor.unassigned, look)
     engine.run_until(lambda: len(turns) >= 20)
     pump.reason = "the test is over"
     assert {after - before for before, after in pairwise(turns)} == {helping}
 
 
 def test_a_source_that_comes_in_crumbs_has_a_short_turn(engine: EngineLoop) -> None:
-    pump = CopyPump(engine.reactor, Endless(piece_bytes=1), Endless(), Owner())
+    pump = CopyPump(engine.reactor, Endless(piece_bytes=1), Endless(), Owner(engine))
     pump.run()
-    assert 0 < pump.bytes <= HELPING_BYTES // READ_COST_BYTES
+    assert 0 < pump.bytes <= HELPING_BYTES // READ_WORK
     pump.reason = "the test is over"

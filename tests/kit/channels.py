@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from portway.engine.channel import Channel
 from portway.engine.memory_channel import memory_pair
 from portway.engine.socket_channel import SocketChannel
-from portway.engine.tls_channel import FEED_VISITOR_BYTES, TlsChannel
+from portway.engine.tls_channel import TlsChannel
+from portway.engine.tls_records import FEED_VISITOR_BYTES
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from tests.kit.certificates import Identity, client_context

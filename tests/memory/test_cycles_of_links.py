@@ -51,13 +51,12 @@ class Scene:
         """Send bytes over TLS and leave, once the server has read them; without `hang_up` the server ends it."""
 
         def talk() -> None:
-            with self.dial_tls() as sock:
+            with self.dial_tls() as sock, contextlib.suppress(OSError):  # more than a stranger may say cuts the link
                 sock.sendall(data)
-                with contextlib.suppress(OSError):
-                    if hang_up:
-                        sock.settimeout(0.1)  # it answers nothing
-                    while sock.recv(65536):
-                        pass
+                if hang_up:
+                    sock.settimeout(0.1)  # it answers nothing
+                while sock.recv(65536):
+                    pass
 
         await asyncio.to_thread(talk)
 

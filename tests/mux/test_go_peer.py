@@ -10,7 +10,7 @@ import pytest
 from portway.errors import UnavailableError
 from portway.mux.mux_channel import MuxChannel
 from portway.mux.settings import MuxSettings
-from portway.protocol.yamux.session import YamuxLimits
+from portway.protocol.yamux.limits import YamuxLimits
 from tests.kit.go_peer import GoPeer, build_go_peer
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe

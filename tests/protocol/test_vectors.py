@@ -16,7 +16,8 @@ from portway.protocol.control.messages import Drain, decode_message, encode_mess
 from portway.protocol.join_string import parse
 from portway.protocol.proxy_header import decode
 from portway.protocol.stream_status import StreamStatus
-from portway.protocol.yamux.session import Session, YamuxLimits
+from portway.protocol.yamux.limits import YamuxLimits
+from portway.protocol.yamux.session import Session
 from portway.protocol.yamux.stream import Stream
 from tests.vectors.make import FOLDER, control_messages, make_all, text_of
 

@@ -15,7 +15,7 @@ from portway.protocol.proxy_header import encode_local
 from portway.protocol.scram import make_verifier
 from portway.protocol.stream_status import StreamStatus
 from portway.protocol.yamux import session as yamux_module
-from portway.protocol.yamux.session import YamuxLimits
+from portway.protocol.yamux.limits import YamuxLimits
 from portway.server import session as session_module
 from portway.server.access.tokens import TokenRecord
 from portway.server.session import Session, SessionLink

@@ -33,10 +33,13 @@ from portway.server import token_budgets
 from portway.server.access import gate, pace
 from portway.server.door import DoorSettings
 from portway.server.events import LeaseDown, LeaseUp, LinksChanged, LoginRefused, SessionDown, SessionUp
+from portway.server.guest import BYTES_BEFORE_LOGIN, Guest
+from portway.server.session import Session, SessionLink
 from portway.server.tunnels.lease import Owner
 from portway.session import control_stream
 from tests.kit.pair import RunningServer, running_server
 from tests.kit.raw_agent import RawAgent, RawReactor, raw_agent, raw_reactor
+from tests.kit.yamux_wire import Frame, data, ping, update
 
 Scene = Callable[[RunningServer, RawReactor], Coroutine[Any, Any, None]]
 
@@ -531,6 +534,26 @@ def test_one_agent_with_a_wrong_token_does_not_keep_its_neighbours_out(tmp_path:
         with pytest.raises(UnavailableError, match="logins from 127"):
             await (await raw_agent(reactor, bad)).log_in(bad)
 
+
+@pytest.mark.parametrize(
+    "frame", [update(1, 1), ping(7), data(1, b"x"), data(9999, b"x" * 1000)], ids=["updates", "pings", "crumbs", "strays"]
+)
+def test_who_sends_more_before_the_login_than_a_login_is_cut_and_that_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: Frame
+) -> None:
+    monkeypatch.setattr(gate, "FREE_FAILURES", 2)
+
+    async def scene(server: RunningServer, reactor: RawReactor) -> None:
+        join = server.token()
+        for _ in range(2):
+            agent = await raw_agent(reactor, join)
+            flood = frame.wire * (2 * BYTES_BEFORE_LOGIN // len(frame.wire))
+            agent.link.send(flood)
+            await agent.until_lost()
+        agent = await raw_agent(reactor, join)
+        with pytest.raises(UnavailableError, match=r"2 logins from 127\.0\.0\.1 failed"):
+            await agent.log_in(join)
+
     play(tmp_path, scene)
 
 
@@ -548,6 +571,48 @@ def test_strangers_who_hold_all_places_give_way_to_another_source(tmp_path: Path
         assert lost[0] in crowd[:2], "the oldest of one of them"
 
     play(tmp_path, scene, plaintext_links=plaintext)
+
+
+def test_a_login_in_small_pieces_is_not_too_much_and_afterwards_nothing_is(tmp_path: Path) -> None:
+    async def scene(server: RunningServer, reactor: RawReactor) -> None:
+        join = server.token()
+        agent = await raw_agent(reactor, join)
+        before = agent.mux.bytes_out
+        await agent.log_in(join)
+        assert agent.mux.bytes_out - before < BYTES_BEFORE_LOGIN / 10
+        for number in range(1, 1000):
+            await agent.ask(Release(id=number, tunnel=1), Released)
+        assert agent.mux.bytes_out > 1.5 * BYTES_BEFORE_LOGIN
+        assert not agent.lost
+
+    play(tmp_path, scene)
+
+
+def test_all_sessions_of_a_token_are_one_party_and_their_links_belong_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[Guest] = []
+
+    class NotingGuest(Guest):
+        def join(self, session: Session, link: SessionLink) -> None:
+            assert self.mux.account.party is None  # of its source
+            super().join(session, link)
+            joined.append(self)
+
+    monkeypatch.setattr(sessions_module, "Guest", NotingGuest)
+
+    async def scene(server: RunningServer, reactor: RawReactor) -> None:
+        join, other = server.token("one"), server.token("other")
+        for number, owner in enumerate((join, join, other)):
+            agent = await raw_agent(reactor, owner)
+            await agent.log_in(owner, identity=bytes([number]) * 32)
+        parties = [guest.mux.account.party for guest in joined]
+        assert parties[0] is not None
+        assert parties[0] is parties[1]
+        assert parties[0] is not parties[2]
+        for guest, party in zip(joined, parties, strict=True):
+            assert guest.session is not None
+            assert guest.session.account is party
+
+    play(tmp_path, scene)
 
 
 def test_strangers_beyond_the_limit_are_told_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from portway.engine.accounts import Account
+
 BLOCKED = -1
 """What `recv_into` returns when nothing is there yet: `on_readable` will be called."""
 
@@ -46,6 +48,9 @@ class Channel(ABC):
 
     send_window: int = 0
     """What the peer still takes, where the kind counts it (a mux stream); grows while it reads."""
+
+    account: Account | None = None
+    """Who is charged for turns on this channel's behalf, where the kind knows it (a mux stream, a link)."""
 
     readable: bool
     """False when `recv_into` would surely return `BLOCKED`. Kept by the channel; a plain attribute, as pumps ask often."""

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE, Flow
 from portway.errors import BrokenChannel
+from portway.protocol.work import READ_WORK
 
 LARGE_READ_BYTES = 16 * 1024
 """From here on a read goes out behind its headroom, uncopied; below, copying is cheaper than a system call of its own
 (ADR 0004)."""
-READ_COST_BYTES = 8 * 1024
-"""What a read and a send cost, in bytes copied: a source that comes in crumbs ends its turn as soon as a fat one does."""
 
 
 class Sink(Protocol):
@@ -40,6 +40,10 @@ class PumpOwner(Protocol):
 
     def pump_ends(self, pump: "Pump") -> None:
         """Called when the source has ended, before the sink is told."""
+
+    @property
+    def account(self) -> Account:
+        """Return who is charged for the pump's turns."""
 
     def pump_ended(self) -> None:
         """Hear that the source has ended and the sink was told."""
@@ -104,7 +108,7 @@ class Pump:
     def _queue(self) -> None:
         if not self.queued:
             self.queued = True
-            self._reactor.soon(self._take_turn)
+            self._reactor.soon_charged(self._owner.account, self._take_turn)
 
     def _take_turn(self) -> None:
         self.queued = False
@@ -129,6 +133,8 @@ class _Nobody:
 
     def pump_ends(self, pump: Pump) -> None:
         """Hear nothing."""
+
+    account = Account()
 
     def pump_ended(self) -> None:
         """Hear nothing."""
@@ -180,13 +186,13 @@ class CopyPump(Pump):
                     sent = sink.send_headroom(reactor.scratch, count)
                 else:
                     sent = sink.send(reactor.scratch_body[:count])
-                moved += count + READ_COST_BYTES
+                moved += count + READ_WORK
                 if sent < count:
                     self._kept = memoryview(bytes(reactor.scratch_body[sent:count]))
                     if not self._send_kept():
                         return
                 if moved >= HELPING_BYTES:
-                    reactor.moved_bytes += moved
+                    reactor.work.done += moved
                     self._queue()
                     return
         except BrokenChannel:
@@ -236,9 +242,9 @@ class LendPump(Pump):
                     self.bytes += sent
                     self.events += 1
                     self.sent_at_event = self.opposite.events
-                    moved += sent
+                    moved += sent + READ_WORK
                 if moved >= HELPING_BYTES:
-                    self._reactor.moved_bytes += moved
+                    self._reactor.work.done += moved
                     self._queue()
                     return
         except BrokenChannel:

@@ -9,19 +9,31 @@ from collections.abc import Callable
 from functools import partial
 
 from portway.clock import Clock, monotonic
+from portway.engine.accounts import Account
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.poller import Poller
 from portway.engine.pollers import VARIABLE, make_poller
 from portway.engine.timers import Timer, TimerWheel
+from portway.protocol.work import SIZEABLE_WORK, TURN_WORK, Work
 
 EVENTS_MAX = 512
 """Socket events a batch; more gain nothing and make the first of them wait."""
 BATCH_S_MAX = 0.005
 """How long a batch may work its ready queue before coroutines get their turn."""
-BATCH_BYTES_MAX = 4 * 1024 * 1024
-"""The same in bytes moved: about what 5 ms of copying come to."""
-HELPING_BYTES = 256 * 1024
-"""What one source may move in one turn; then it goes to the back of the ready queue (ADR 0002)."""
+BATCH_WORK_MAX = 4 * 1024 * 1024
+"""The same in work: about what 5 ms of copying come to."""
+ROUND_S_MAX = 0.001
+"""How long a round may work in each of its queues: so long everybody else waits (ADR 0018). A turn takes less."""
+CHARGED_PART = 4
+"""Charged turns may take this part of what the round took before them, if that is more: while events alone would keep the
+core busy, bulk transfers still get a fifth of it."""
+MEMBERS_WEIGHT = 8.0
+"""The share of members beside that of strangers, which is 1: handshakes and logins get a ninth of the charged time while
+members want all of it, 150 a second on the machine where one costs 0.7 ms."""
+CALLS_BETWEEN_LOOKS = 8
+"""Ready callbacks and timers that run before the clock is read again."""
+HELPING_BYTES = TURN_WORK
+"""What one source may move in one turn; then it goes to the back of a queue (ADR 0002)."""
 TLS_HELPING_BYTES = 16 * (16 * 1024 + 22)
 """The same in TLS records of 16 KiB: header, type and tag take 22 bytes of each (RFC 8446 section 5.2)."""
 
@@ -36,10 +48,12 @@ EventHandler = Callable[[int], None]
 class Reactor:
     """Runs channels: one poller (edge-triggered, or as good as that) and a ready queue, nested in an asyncio loop.
 
-    A batch is one round or more, for at most 5 ms or 4 MiB. A round is: due timers, up to 512 socket events, one turn
-    for everybody in the ready queue, then the flushes that were asked for, then the real closing of descriptors (no
-    number is used again while an old event for it may still be in hand). So a small request waits for one helping of
-    each bulk transfer, not for a whole batch of them. What is left over is asked for again: coroutines come in between.
+    A batch is one round or more, for at most 5 ms or 4 MiB. A round is: due timers, up to 512 socket events, the ready
+    queue, charged turns, then the flushes that were asked for, then the real closing of descriptors (no number is used
+    again while an old event for it may still be in hand). What is left over is asked for again: coroutines come in between.
+
+    An event is served at once, within TURN_WORK. What is more than that queues as a charged turn: those share what time is
+    left by `accounts`, 1 ms of it a round. So a small request waits for a millisecond, however many others want more.
 
     Everything runs on the loop's thread; nothing here may be called from another one.
     """
@@ -65,14 +79,25 @@ class Reactor:
         """What a link's plaintext is decoded from: apart from `scratch`, because its streams are pumped meanwhile."""
         self.tls_scratch = memoryview(bytearray(TLS_HELPING_BYTES))
         """Ciphertext between the socket and a BIO; used up before the call that filled it returns."""
-        self.moved_bytes = 0
-        """Bytes moved in this batch; pumps add to it."""
+        self.work = Work()
+        """What was done; whatever takes time adds to it."""
+        self.round = 0
+        """The number of this round."""
+        self.accounts = Account()
+        """The root of all accounts."""
+        self.members = self.accounts.child(MEMBERS_WEIGHT)
+        """Accounts of everybody who has proved who he is, and of visitors of a tunnel."""
+        self.strangers = self.accounts.child()
+        """Accounts of everybody else."""
+        self.unassigned = self.members.child(party=True)
+        """The account of what is nobody's in particular."""
         self._poll = self._poller.poll
         self._handlers: dict[int, EventHandler] = {}
         self._ready: deque[Callback] = deque()
         self._flushes: list[Callback] = []
         self._doomed: list[socket.socket] = []
         self._timers = TimerWheel()
+        self._due: deque[Callback] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = float("inf")
         self._in_batch = False
@@ -118,6 +143,26 @@ class Reactor:
         self._ready.append(callback)
         if not self._in_batch:
             self._ask()
+
+    def soon_charged(self, account: Account, turn: Callback) -> None:
+        """Call back when it is the turn of `account`, which is charged for the time that it takes."""
+        account.add(turn)
+        if not self._in_batch:
+            self._ask()
+
+    def run_or_queue(self, account: Account, turn: Callback, queue: Callback) -> None:
+        """Run a turn now, or call `queue` if turns of the same party wait already, or a sizeable one ran in this round.
+
+        For turns that events ask for and that may be long: without this, whoever has many connections would get a turn for
+        each of them before anybody's queued turn.
+        """
+        if not account.may_run(self.round):
+            queue()
+            return
+        before = self.work.done
+        turn()
+        if self.work.done - before >= SIZEABLE_WORK:
+            account.ran(self.round)
 
     def at_batch_end(self, flush: Callback) -> None:
         """Call `flush` once, at the end of this round (or of the next, when none runs)."""
@@ -168,22 +213,28 @@ class Reactor:
         self._asked = False
         self._in_batch = True
         started = self._clock()
-        self.moved_bytes = 0
+        enough = self.work.done + BATCH_WORK_MAX
         while True:
             self.now = self._clock()
             self._round()
-            # Another round only while somebody stands in the queue; else the kernel wakes us when there is news.
-            if not self._ready or self.moved_bytes > BATCH_BYTES_MAX or self._clock() - started > BATCH_S_MAX:
+            # Another round only while somebody stands in a queue; else the kernel wakes us when there is news.
+            if (
+                not (self._ready or self.accounts.has_turns or self._due)
+                or self.work.done > enough
+                or self._clock() - started > BATCH_S_MAX
+            ):
                 break
         self._in_batch = False
         self._set_alarm()
-        if self._ready or self._flushes or self._doomed:
+        if self._ready or self.accounts.has_turns or self._due or self._flushes or self._doomed:
             self._ask()
 
     def _round(self) -> None:
-        """Fire timers, take new events, give everybody in the queue one turn, flush, close."""
-        for timer in self._timers.due(self.now):
-            self._guard(timer.fire)
+        """Fire timers, take new events, work in the queues for a bounded time, flush, close."""
+        self.round += 1
+        self._due.extend([timer.fire for timer in self._timers.due(self.now)])
+        if self._due:
+            self._run_some(self._due, len(self._due))
         handlers = self._handlers
         for fd, mask in self._poll(0, EVENTS_MAX):
             handler = handlers.get(fd)
@@ -193,18 +244,47 @@ class Reactor:
                 except Exception:
                     log.exception(FAILED, handler)
                     self._contain(handler)
-        ready = self._ready
-        for _ in range(len(ready)):
-            callback = ready.popleft()
+        if self._ready:
+            self._run_some(self._ready, len(self._ready))
+        if self.accounts.has_turns:
+            self._run_charged()
+        self._flush()
+        self._close_doomed()
+
+    def _run_some(self, queue: deque[Callback], count: int) -> None:
+        """Give each of the first `count` one turn, in bounded time."""
+        enough = self.work.done + BATCH_WORK_MAX
+        until = 0.0
+        for number in range(count):
+            callback = queue.popleft()
             try:
                 callback()
             except Exception:
                 log.exception(FAILED, callback)
                 self._contain(callback)
-            if self.moved_bytes > BATCH_BYTES_MAX:
+            if self.work.done > enough:
                 break
-        self._flush()
-        self._close_doomed()
+            if number % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1:
+                now = self._clock()
+                until = until or now + ROUND_S_MAX
+                if now >= until:
+                    break
+
+    def _run_charged(self) -> None:
+        """Run charged turns, in bounded time and at least one."""
+        clock, accounts = self._clock, self.accounts
+        began = started = clock()
+        until = began + max(ROUND_S_MAX, (began - self.now) / CHARGED_PART)
+        while accounts.has_turns and started < until:
+            account, turn = accounts.take()
+            try:
+                turn()
+            except Exception:
+                log.exception(FAILED, turn)
+                self._contain(turn)
+            now = clock()
+            account.charge(now - started)
+            started = now
 
     def _flush(self) -> None:
         flushes = self._flushes

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.delivery import Delivery
 from portway.engine.limits import Limits, Scopes
@@ -70,6 +71,14 @@ class Relay:
     def moved_bytes(self) -> int:
         """Bytes that were received from either side."""
         return self._forward.bytes + self._backward.bytes
+
+    @property
+    def account(self) -> Account:
+        """Who is charged for its turns: whoever one of the channels belongs to."""
+        for channel in (self.left, self.right):
+            if channel.account is not None:
+                return channel.account
+        return self._reactor.unassigned
 
     def ways_out(self) -> tuple[Channel, Channel]:
         """Return both channels: on either, bytes may still be on their way."""

@@ -5,21 +5,16 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
+from portway.engine.accounts import Account
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
 from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE
 from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE, on_last_close
 from portway.engine.timers import Timer
 from portway.engine.tls_errors import words_of
-from portway.engine.tls_records import RecordFeed
+from portway.engine.tls_records import FEED_VISITOR_BYTES, FEEDS_A_CALL, RECORDS_IN_VAIN_MAX, RecordFeed
 from portway.errors import BrokenChannel
 
-FEED_VISITOR_BYTES = 16 * 1024
-"""Ciphertext fed to a visitor's BIO at a time: BIOs never shrink (ADR 0003: 17 to 19 kB idle)."""
-FEEDS_A_CALL = 2
-"""Feeds in one call, each of a bounded number of records. A record of 16 KiB may lie across two of a visitor's."""
-RECORDS_IN_VAIN_MAX = 512
-"""Records in a row without a byte of plaintext: what does nothing but keep OpenSSL busy is an attack."""
 ANSWERS_BYTES_MAX = 16 * 1024
 """What OpenSSL itself answers (to key updates, say) and the peer does not read; more is an attack."""
 LINGER_S = 10.0
@@ -47,7 +42,7 @@ class TlsChannel(Channel):
         *CHANNEL_SLOTS,
         *("_blocked", "_cipher", "_closed", "_coming", "_context", "_dry", "_ended", "_failure", "_hung_up"),
         *("_incoming", "_kept_plain", "_level", "_linger", "_on_handshake", "_outgoing", "_reactor", "_records"),
-        *("_shut", "_sock", "_tls", "feed_bytes"),
+        *("_shut", "_sock", "_tls", "account", "feed_bytes"),
     )
 
     def __init__(
@@ -56,6 +51,7 @@ class TlsChannel(Channel):
         """Watch `sock` from now on."""
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = True
+        self.account: Account | None = None
         self._reactor = reactor
         self._level = reactor.level
         self._sock = sock
@@ -94,7 +90,7 @@ class TlsChannel(Channel):
         There is no deadline here: whoever starts it sets one and calls `abort`.
         """
         self._on_handshake = on_done
-        self._reactor.soon(self._step_handshake)
+        self._come_back()
 
     def recv_into(self, buffer: memoryview) -> int:
         """Decrypt into `buffer`, reading ciphertext from the socket as needed, record after record, for a bounded time."""
@@ -102,6 +98,12 @@ class TlsChannel(Channel):
             raise BrokenChannel("this end is closed")
         if self._kept_plain:
             return self._take_kept(buffer)
+        try:
+            return self._receive(buffer)
+        finally:
+            self._reactor.work.done += self._records.take_work()
+
+    def _receive(self, buffer: memoryview) -> int:
         filled = feeds = 0
         try:
             while not self._ended:
@@ -217,7 +219,7 @@ class TlsChannel(Channel):
             # Asked when it has nothing, OpenSSL answers with an exception, which costs more than a small record.
             while at < size and (incoming.pending or incoming.eof or tls.pending()):
                 count: int = tls.read(size - at, buffer[at:])  # type: ignore[assignment]
-                self._records.in_vain = 0
+                self._records.yielded()
                 if not count:
                     self._ended = True
                     break
@@ -274,10 +276,10 @@ class TlsChannel(Channel):
                 self._send_cipher()
 
     def _come_back(self) -> None:
-        """Say that there may be more, after the others had their turn: no event will."""
+        """Go on later, at the expense of `account`: there may be more, and no event will say so."""
         if not self._coming:
             self._coming = True
-            self._reactor.soon(self._go_on)
+            self._reactor.soon_charged(self.account or self._reactor.unassigned, self._go_on)
 
     def _go_on(self) -> None:
         self._coming = False
@@ -304,10 +306,10 @@ class TlsChannel(Channel):
             self.readable = self.readable or bool(self._kept_plain) or self._ended
 
     def _take_kept(self, buffer: memoryview) -> int:
-        count = min(len(buffer), len(self._kept_plain))
-        buffer[:count] = self._kept_plain[:count]
-        del self._kept_plain[:count]
-        return count
+        piece = self._kept_plain[: len(buffer)]
+        buffer[: len(piece)] = piece
+        del self._kept_plain[: len(piece)]
+        return len(piece)
 
     def _send_cipher(self) -> None:
         cipher = self._cipher
@@ -335,7 +337,7 @@ class TlsChannel(Channel):
                 self._hung_up = True
             self._dry = False
             if self._on_handshake is not None:
-                self._step_handshake()
+                self._come_back()  # half a millisecond of computing: never at once, whoever asks
             elif not self._closed:
                 self.readable = True
                 self.on_readable()

@@ -2,6 +2,14 @@
 
 import ssl
 
+from portway.protocol.work import RECORD_WORK, VAIN_RECORD_WORK
+
+FEED_VISITOR_BYTES = 16 * 1024
+"""Ciphertext fed to a visitor's BIO at a time: BIOs never shrink (ADR 0003: 17 to 19 kB idle)."""
+FEEDS_A_CALL = 2
+"""Feeds in one call, each of a bounded number of records. A record of 16 KiB may lie across two of a visitor's."""
+RECORDS_IN_VAIN_MAX = 512
+"""Records in a row without a byte of plaintext: what does nothing but keep OpenSSL busy is an attack."""
 RECORDS_A_FEED = 32
 """Records given to OpenSSL at a time. A full read of the smallest would be 10,000: key updates cost it 15 µs each and
 yield nothing, so that nobody else would be served for as long as one peer sends them."""
@@ -13,12 +21,13 @@ _HEADER_BYTES = 5
 class RecordFeed:
     """Feeds a BIO, and keeps what is more than a feed until the next one; at most what one `put` was given."""
 
-    __slots__ = ("_bio", "_kept", "_left", "_split", "in_vain")
+    __slots__ = ("_bio", "_fed", "_kept", "_left", "_reads", "_split", "in_vain")
 
     def __init__(self, bio: ssl.MemoryBIO) -> None:
         """Feed `bio`, from the beginning of a connection on."""
         self.in_vain = 0
         """Records fed since whoever decrypts them last set this to 0."""
+        self._fed = self._reads = 0
         self._bio = bio
         self._kept: memoryview | None = None
         self._left = 0
@@ -29,9 +38,21 @@ class RecordFeed:
         """True while something is kept: nothing may be `put` then."""
         return self._kept is not None
 
+    def yielded(self) -> None:
+        """Note that a record gave plaintext."""
+        self.in_vain = 0
+        self._reads += 1
+
+    def take_work(self) -> int:
+        """Return the work of the records fed since the last time, beside the copying."""
+        vain = self._fed - self._reads
+        work = self._reads * RECORD_WORK + (vain * VAIN_RECORD_WORK if vain > 0 else 0)
+        self._fed = self._reads = 0
+        return work
+
     def put(self, data: memoryview) -> None:
         """Feed the first records of `data`, cut anywhere, and keep a copy of the others."""
-        size = self._cut(data)
+        size = self._count(data)
         if size < len(data):
             self._kept = memoryview(bytes(data[size:]))
         self._bio.write(data[:size])
@@ -40,9 +61,15 @@ class RecordFeed:
         """Feed the next records of what is kept."""
         kept = self._kept
         if kept is not None:
-            size = self._cut(kept)
+            size = self._count(kept)
             self._kept = kept[size:] if size < len(kept) else None
             self._bio.write(kept[:size])
+
+    def _count(self, data: memoryview) -> int:
+        before = self.in_vain
+        size = self._cut(data)
+        self._fed += self.in_vain - before
+        return size
 
     def _cut(self, data: memoryview) -> int:
         """Return how much of `data` is one feed: up to the beginning of the first record too many."""

@@ -5,7 +5,9 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
+from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.listener import Address, Listener
 from portway.engine.poller import GONE, READABLE
@@ -68,10 +70,7 @@ class LinkListener:
         self._sources = sources or Sources()
         self._handshakes: FairPlaces[_Handshake] = FairPlaces(limits.under_way_max, self._sources, random.random)
         self._under_way: set[_Handshake] = set()
-        self._turns: dict[str, dict[_Handshake, None]] = {}
-        """Handshakes that can begin, by source; the first one of the first source is next."""
-        self._asked = False
-        """True while `_begin_one` is queued."""
+        self._accounts: WeakValueDictionary[str, Account] = WeakValueDictionary()
         self._listener = None if sock is None else Listener(reactor, sock, self.take)
 
     @property
@@ -106,44 +105,22 @@ class LinkListener:
         if loser is not None:
             loser.fail("its place was needed for another source")
 
-    def ready(self, handshake: "_Handshake") -> None:
-        """Let a handshake begin in its turn: one at a time, one source after the other, and others of the reactor in between."""
-        self._turns.setdefault(handshake.source, {})[handshake] = None
-        self._ask()
+    def account_of(self, source: str) -> Account:
+        """Return who is charged for handshakes and unknown links from a source: each gets the same of what is there for strangers."""
+        account = self._accounts.get(source)
+        if account is None:
+            account = self._accounts[source] = self.reactor.strangers.child(party=True)
+        return account
 
-    def _ask(self) -> None:
-        if self._turns and not self._asked:
-            self._asked = True
-            self.reactor.soon(self._begin_one)
-
-    def _begin_one(self) -> None:
-        self._asked = False
-        if not self._turns:
-            return  # given up meanwhile
-        source, waiting = next(iter(self._turns.items()))
-        handshake = next(iter(waiting))
-        self._leave_queue(handshake)
-        if source in self._turns:
-            self._turns[source] = self._turns.pop(source)  # at the end
-        self._ask()
-        if self._sources.may_begin(source, self.reactor.now):
-            handshake.begin()
-        else:
-            handshake.fail(f"too many handshakes from {source} came to nothing lately")
-
-    def _leave_queue(self, handshake: "_Handshake") -> None:
-        waiting = self._turns.get(handshake.source)
-        if waiting is not None:
-            waiting.pop(handshake, None)
-            if not waiting:
-                del self._turns[handshake.source]
+    def may_begin(self, source: str) -> bool:
+        """Return whether a handshake from `source` is worth beginning."""
+        return self._sources.may_begin(source, self.reactor.now)
 
     def finished(self, handshake: "_Handshake", link: TlsChannel | None, failure: str = "") -> None:
         """Take the outcome of one handshake: a link, or why there is none."""
         if handshake not in self._under_way:
             return
         self._under_way.discard(handshake)
-        self._leave_queue(handshake)
         self._handshakes.leave(handshake.source, handshake)
         if link is not None:
             self._on_link(link, handshake.address)
@@ -157,10 +134,12 @@ class _Handshake:
     def __init__(self, listener: LinkListener, sock: socket.socket, address: Address) -> None:
         self.address = address
         self.source = source_of(address[0])
+        self._account = listener.account_of(self.source)
         self._listener = listener
         self._sock = sock
         self._channel: TlsChannel | None = None
         self._waiting = True
+        self._over = False
         self._timer: Timer
 
     def start(self) -> None:
@@ -170,15 +149,21 @@ class _Handshake:
         reactor.watch(self._sock.fileno(), self._on_events)
 
     def begin(self) -> None:
-        """Shake hands."""
+        """Shake hands, unless it was given up meanwhile."""
         listener = self._listener
         context = listener.context
-        if context is not None:
-            self._channel = TlsChannel(listener.reactor, self._sock, context, server_side=True)
-            self._channel.handshake(self._done)
+        if context is None or self._over:
+            return
+        if not listener.may_begin(self.source):
+            self.fail(f"too many handshakes from {self.source} came to nothing lately")
+            return
+        self._channel = TlsChannel(listener.reactor, self._sock, context, server_side=True)
+        self._channel.account = self._account
+        self._channel.handshake(self._done)
 
     def fail(self, why: str) -> None:
         """Break it off."""
+        self._over = True
         self._timer.cancel()
         if self._channel is None:
             self._listener.reactor.discard(self._sock)
@@ -193,7 +178,7 @@ class _Handshake:
     def _on_events(self, mask: int) -> None:
         if self._waiting and mask & (READABLE | GONE):
             self._waiting = False
-            self._listener.ready(self)
+            self._listener.reactor.soon_charged(self._account, self.begin)
 
     def _time_out(self) -> None:
         self.fail(f"no TLS handshake within {self._listener.limits.seconds_max:g} s")

@@ -1,42 +1,37 @@
 """A yamux session on a link: decodes in place, coalesces what is sent, and watches that the peer is alive."""
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import cast
 
 from portway.clock import Clock, monotonic
-from portway.engine.channel import HEADROOM_BYTES, Channel
-from portway.engine.reactor import HELPING_BYTES, Reactor
-from portway.engine.timers import Timer
+from portway.engine.accounts import Account
+from portway.engine.channel import Channel
+from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel, PeerError, UnavailableError
-from portway.mux.heartbeat import Heartbeat
 from portway.mux.kept import KeptBytes
 from portway.mux.mux_channel import FAILED, MuxChannel
-from portway.mux.settings import SMALL_OUT_BYTES_MAX, MuxSettings
+from portway.mux.pulse import Pulse
+from portway.mux.settings import (
+    EARLY_FLUSH_BYTES,
+    FRAME_BYTES_ALONE,
+    FRAME_BYTES_SHARED,
+    SHARED_FOR_S,
+    SMALL_OUT_BYTES_MAX,
+    MuxSettings,
+)
+from portway.mux.waiting import STREAMS_A_TURN, WaitingStreams
+from portway.protocol.work import READ_WORK, TURN_WORK
 from portway.protocol.yamux.session import Session, ignore
 from portway.protocol.yamux.stream import Stream
 from portway.protocol.yamux.window import GrowthBudget
 
-FRAME_BYTES_ALONE = 256 * 1024 - HEADROOM_BYTES
-"""A bulk frame and its header fill 16 TLS records, and one read at the other end."""
-FRAME_BYTES_SHARED = 64 * 1024 - HEADROOM_BYTES
-"""Bulk frames are this short while other streams send small ones: those wait for one of them at most (ADR 0004)."""
-SHARED_FOR_S = 0.1
-"""How long a link counts as shared after a small frame."""
-EARLY_FLUSH_BYTES = 2500
-"""Small frames that do not wait for the end of the batch: in a batch of sixty visitors the far end would have nothing to do
-until the last of them is through here. Measured: 1500 costs requests what it gives connections, 8000 gives neither much."""
 OUT_BYTES_MAX = 1024 * 1024
 """Output beyond which the link is not read any more: every frame read may owe the peer an answer (threats Y1)."""
-FRAMES_A_TURN = 512
-"""Frames decoded before others get their turn: a helping of one-byte frames would be 20,000 writes to a visitor."""
 LARGE_BYTES = 16 * 1024
 """What is left of a frame and gets a read of its own: then the next frame is not cut, and its sink gets one send, not two."""
-READS_A_TURN = 16
-"""Reads from the link in a turn; a helping is one or two of them, unless the peer cut it into crumbs."""
-CHECK_EVERY_S = 1.0
-"""How often the heartbeat is asked."""
+BYTES_IN_MAX = 2**62
+"""As many as there are, of a peer who has logged in."""
 
 log = logging.getLogger("portway.mux")
 
@@ -60,12 +55,14 @@ class Mux:
         on_lost: Callable[[str], None],
         growth: GrowthBudget | None = None,
         kept: KeptBytes | None = None,
+        account: Account | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        """Take over `link`. `growth` and `kept` are shared by the links of a session."""
+        """Take over `link`. `growth` and `kept` are shared by the links of a session; `account` is charged for the link's work."""
         settings = settings or MuxSettings()
         self._reactor = reactor
         self._link = link
+        self.account = account or link.account or reactor.members.child(party=True)
         self._on_stream = on_stream
         self._on_lost = on_lost
         self.precise_now = clock
@@ -85,20 +82,21 @@ class Mux:
         self.frame_bytes = FRAME_BYTES_ALONE
         """The longest bulk frame right now."""
         self.lost = False
+        self.offended = False
+        """True once the peer broke the protocol or a limit."""
         self.bytes_in = 0
         """Plaintext bytes received on the link, headers included."""
         self.bytes_out = 0
         """Plaintext bytes sent on the link, headers included."""
+        self._bytes_in_max = settings.bytes_before_login or BYTES_IN_MAX
         self._unsent: memoryview | None = None
         self._undecoded: memoryview | None = None
         self._queued = self._reading_paused = False
-        self._waiting: deque[MuxChannel] = deque()
-        self._waiting_set: set[MuxChannel] = set()
+        self._waiting = WaitingStreams()
         self._bulk_sender: MuxChannel | None = None
         self._shared_until = 0.0
-        self._heartbeat = Heartbeat(settings.heartbeat, clock())
-        self._timer: Timer | None = None
-        self._beat_at = clock()
+        self._pulse = Pulse(reactor, self.session, settings.heartbeat, clock, self._fail)
+        self._heartbeat = self._pulse.heartbeat
         link.on_readable = self._read
         link.on_writable = self._unblock
         link.on_broken = self._read
@@ -144,8 +142,12 @@ class Mux:
 
     def ping(self, on_pong: Callable[[float], None]) -> None:
         """Ping now; `on_pong` gets the round trip in seconds when the peer answers, else nothing."""
-        if not self.lost:
-            self.session.ping(self._heartbeat.ask(self.precise_now(), on_pong))
+        self._pulse.ping(on_pong)
+
+    def admit(self, account: Account) -> None:
+        """Lift the limit for peers who have not logged in, and charge `account` from now on."""
+        self.account = account
+        self._bytes_in_max = BYTES_IN_MAX
 
     def share(self, first: "Mux") -> None:
         """Keep out of the budget of another link of the session, and grow out of its budget from the next stream on."""
@@ -177,9 +179,7 @@ class Mux:
 
     def wait(self, stream: MuxChannel) -> None:
         """Call `on_writable` of `stream` in its turn, once the link takes bytes again."""
-        if stream not in self._waiting_set:
-            self._waiting_set.add(stream)
-            self._waiting.append(stream)
+        self._waiting.add(stream)
 
     def note_small(self, stream: MuxChannel) -> None:
         """Flush when some have gathered, and shorten bulk frames: somebody else than their sender would wait for them."""
@@ -219,16 +219,20 @@ class Mux:
     # The link's events.
 
     def _start(self) -> None:
-        self._beat()
+        self._pulse.beat()
         self._read()
 
     def _read(self) -> None:
-        """Take a turn at the link, unless one is coming anyway."""
+        """Take a turn at the link, unless one is coming anyway; queue for it while others of this party wait."""
         if self.lost or self._queued:
             return
+        self._reactor.run_or_queue(self.account, self._decode_turn, self._queue_turn)
+
+    def _decode_turn(self) -> None:
         try:
             self._decode()
         except PeerError as exc:
+            self.offended = True
             self.session.protocol_error()
             self._end(str(exc))
         except BrokenChannel as exc:
@@ -236,9 +240,9 @@ class Mux:
 
     def _decode(self) -> None:
         """Read and decode for a turn, or until the link has nothing more or everything must wait for its output."""
-        link, session, scratch = self._link, self.session, self._reactor.link_scratch
-        moved = 0
-        for _ in range(READS_A_TURN):
+        link, session, scratch, work = self._link, self.session, self._reactor.link_scratch, self._reactor.work
+        enough = work.done + TURN_WORK
+        while work.done < enough:
             if not link.readable and self._undecoded is None:
                 return
             if self.blocked and len(session.out) > OUT_BYTES_MAX:
@@ -251,30 +255,31 @@ class Mux:
                     if count == 0:
                         self._fail("the other end closed the link")
                     return
+                work.done += READ_WORK
                 self.bytes_in += count
                 self._heartbeat.heard_at = self._reactor.now
                 data = scratch[:count]
-            taken = session.receive(data, self._reactor.now, FRAMES_A_TURN)
+            taken = session.receive(data, self._reactor.now, work, enough)
             if self.lost:
                 return
-            moved += taken
+            if self.bytes_in > self._bytes_in_max:
+                raise PeerError(f"{self.bytes_in} bytes before the login, at most {self._bytes_in_max} are taken")
+            work.done += taken
             if taken < len(data):
                 rest = data[taken:]
                 self._undecoded = rest if rest.readonly else memoryview(bytes(rest))
                 break
-            if moved >= HELPING_BYTES:
-                break
-        self._reactor.moved_bytes += moved
         self._queue_turn()
 
     def _queue_turn(self) -> None:
         if not self._queued:
             self._queued = True
-            self._reactor.soon(self._take_turn)
+            self._reactor.soon_charged(self.account, self._take_turn)
 
     def _take_turn(self) -> None:
         self._queued = False
-        self._read()
+        if not self.lost:
+            self._decode_turn()
 
     def _unblock(self) -> None:
         if self.lost:
@@ -286,13 +291,13 @@ class Mux:
         if self._reading_paused:
             self._reading_paused = False
             self._queue_turn()
-        # Each in its turn, those that waited longest first; one that has to wait again goes to the back.
         turns = len(self._waiting)
-        while turns and self._waiting and not self.blocked:
-            turns -= 1
-            stream = self._waiting.popleft()
-            self._waiting_set.discard(stream)
-            stream.tell_writable()
+        for _ in range(min(turns, STREAMS_A_TURN)):
+            if not self._waiting or self.blocked:
+                return
+            self._waiting.next().tell_writable()
+        if turns > STREAMS_A_TURN:
+            self._reactor.soon_charged(self.account, self._unblock)
 
     def _ask_for_flush(self) -> None:
         self._reactor.at_batch_end(self._flush)
@@ -330,6 +335,9 @@ class Mux:
 
     # Streams and liveness.
 
+    def _answered(self, value: int) -> None:
+        self._pulse.answered(value)
+
     def _make_stream(self, _session: Session, stream_id: int) -> Stream:
         return MuxChannel(self, stream_id)
 
@@ -340,27 +348,6 @@ class Mux:
         except Exception:
             log.exception(FAILED, channel)
             channel.give_up()
-
-    def _answered(self, value: int) -> None:
-        now = self.precise_now()
-        self._heartbeat.answered(value, now)
-        self.session.rtt_s = self._heartbeat.rtt_s(now)
-
-    def _beat(self) -> None:
-        if self.lost:
-            return
-        now = self.precise_now()
-        # What passed while this process itself stood still (SIGSTOP, a laptop's sleep) is not the peer's silence.
-        self._heartbeat.overslept(now - self._beat_at - CHECK_EVERY_S)
-        self._beat_at = now
-        if self._heartbeat.lost(now):
-            self._link.abort()
-            self._end(f"nothing heard from the other end for {self._heartbeat.silent_for_s(now):.0f} s")
-            return
-        value = self._heartbeat.next_ping(now)
-        if value is not None:
-            self.session.ping(value)
-        self._timer = self._reactor.call_later(CHECK_EVERY_S, self._beat)
 
     def _fail_soon(self, why: BrokenChannel) -> None:
         """End the link from within a stream's `send`: no stream may hear of it before that has returned."""
@@ -376,13 +363,10 @@ class Mux:
         if self.lost:  # by a callback from within the decoder, which then met an offence in what was left
             return
         self.lost = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._pulse.stop()
         self._undecoded = None
-        self._heartbeat.forget_callbacks()
         self._bulk_sender = None
         self._waiting.clear()
-        self._waiting_set.clear()
         self.session.lose()
         self._say_farewell()
         self._unsent, self.session.out = None, bytearray()  # large, and this mux may be held for a while yet

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from portway.engine.accounts import Account
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, HEADROOM_BYTES, Channel, nothing
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel
@@ -69,6 +70,11 @@ class MuxChannel(Stream, Channel):
     def __repr__(self) -> str:
         state = "broken" if self._broken else "closed" if self._closed else "gone" if self.gone else "open"
         return f"<MuxChannel {self.stream_id} {state} send_window={self.send_window} kept={len(self._kept or b'')}>"
+
+    @property
+    def account(self) -> Account:  # type: ignore[override]
+        """Its link's."""
+        return self.mux.account
 
     @property
     def ended(self) -> bool:

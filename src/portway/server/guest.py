@@ -7,15 +7,30 @@ from typing import Protocol
 from portway.config.values import ListenAddress
 from portway.engine.channel import Channel, nothing
 from portway.engine.listener import Address
+from portway.engine.memory_budget import MemoryBudget
 from portway.engine.reactor import Reactor
 from portway.engine.tls_channel import TlsChannel
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.mux.settings import MuxSettings
-from portway.server.session import Session, SessionLink
+from portway.protocol.yamux.limits import YamuxLimits
+from portway.server.session import STREAMS_MAX, Session, SessionLink
 from portway.session.control_account import ControlAccount
 from portway.session.control_stream import ControlStream
 from portway.session.login import LOGIN_S_MAX
+
+BYTES_BEFORE_LOGIN = 16 * 1024
+"""What is read on a link before its login: two messages of 4 KiB at most, a Hello and a Proof, are about 600 bytes with their
+frames. As 1,365 frames without a body it is 2 ms of work, and that only once: more counts as a failed login of its source."""
+
+
+def link_settings(kept_total: MemoryBudget) -> MuxSettings:
+    """Return how agents' links behave; what their readers keep comes out of `kept_total`."""
+    return MuxSettings(
+        limits=YamuxLimits(streams_max=STREAMS_MAX, accepts_max=1, unacknowledged_max=4096),
+        kept_total=kept_total,
+        bytes_before_login=BYTES_BEFORE_LOGIN,
+    )
 
 
 class Door(Protocol):
@@ -80,6 +95,7 @@ class Guest:
         if isinstance(self._channel, TlsChannel):
             link.narrow = self._channel
         self.session, self.link = session, link
+        self.mux.admit(session.account.child())
         session.add_link(link)
 
     def _on_stream(self, channel: MuxChannel) -> None:

@@ -120,6 +120,8 @@ class Session:
         self._memory = TokenBudgets().of(token.id) if memory is None else memory
         self._kept = KeptBytes(total=self._memory.all)
         self.started_at = reactor.now
+        self.account = reactor.members.child(party=True)
+        """Who is charged for what is done for its tunnels and on its links; sessions of one token share it."""
         self.links: list[SessionLink] = []
         """Live links, oldest first."""
         self._sampled_at = reactor.now

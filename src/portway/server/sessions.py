@@ -10,9 +10,8 @@ from portway.clock import Clock, wall
 from portway.engine.channel import Channel
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
-from portway.errors import PortwayError, RefusedError, UnavailableError
+from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
 from portway.links.hint import hint_for
-from portway.mux.settings import MuxSettings
 from portway.protocol.control import codes
 from portway.protocol.control.messages import (
     AskTicket,
@@ -31,16 +30,16 @@ from portway.protocol.control.messages import (
     Welcome,
 )
 from portway.protocol.scram import ScramVerifier
-from portway.protocol.yamux.session import YamuxLimits
 from portway.server.access.gate import STRANGERS_MAX
 from portway.server.access.tokens import TokenRecord
 from portway.server.door import DoorSettings, Grants, Leases
 from portway.server.events import LinksChanged, ServerEvent, SessionDown, SessionUp
-from portway.server.guest import Guest, Stranger, named
+from portway.server.guest import Guest, Stranger, link_settings, named
 from portway.server.newcomers import Newcomers
 from portway.server.places import Places
-from portway.server.session import LINKS_MAX, STREAMS_MAX, Session, SessionLink
+from portway.server.session import LINKS_MAX, Session, SessionLink
 from portway.server.speed_tests import SpeedTests
+from portway.server.tenants import TenantAccounts
 from portway.server.token_budgets import TokenBudgets
 from portway.server.token_reader import TokenReader
 from portway.server.token_watch import TokenWatch
@@ -95,6 +94,7 @@ class Sessions:
         self._tokens = TokenWatch(tokens, clock)
         self._places = places or Places(reactor)
         self.newcomers = Newcomers(reactor, on_event, self._places.newcomers_max)
+        self._tenants = TenantAccounts(reactor)
         self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
         self._tickets = Tickets(random_bytes, settings.worker)
         self._live: dict[str, Session] = {}
@@ -102,9 +102,7 @@ class Sessions:
         self._tasks: asyncio.TaskGroup | None = None
         self._draining = ""
         self._budgets = TokenBudgets()
-        self._mux_settings = MuxSettings(
-            limits=YamuxLimits(streams_max=STREAMS_MAX, accepts_max=1, unacknowledged_max=4096), kept_total=self._budgets.total
-        )
+        self._mux_settings = link_settings(self._budgets.total)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -181,6 +179,8 @@ class Sessions:
         guest.stranger.depart()
         self._guests.discard(guest)
         session, link = guest.session, guest.link
+        if session is None and guest.mux.offended:
+            self.newcomers.failed(guest.stranger, PeerError(reason))
         if not guest.spoke and self._tasks is not None:
             self.newcomers.left(guest.stranger, reason)
         if session is not None and link is not None:
@@ -263,6 +263,7 @@ class Sessions:
         session = Session(
             self._reactor, session_id, owner, token, admitted.session_key, places=self._places, memory=self._budgets.of(token.id)
         )
+        session.account = self._tenants.of(token.id)
         session.version, session.agent, session.peer = admitted.version, hello.agent, guest.stranger.peer
         self._live[session.session_id] = session
         self._on_event(SessionUp(session.session_id, token.name, hello.agent, guest.stranger.peer))

@@ -13,7 +13,7 @@ from portway.protocol.control.framing import MEMBER_BYTES_MAX, STRANGER_BYTES_MA
 from portway.protocol.control.messages import Message, decode_message, encode_message
 from portway.protocol.proxy_header import ProxyHeader, decode, encode, encode_local, encode_visitor
 from portway.protocol.stream_status import StreamStatus
-from portway.protocol.yamux.session import YamuxLimits
+from portway.protocol.yamux.limits import YamuxLimits
 from tests.fuzz.target import Target, add, cuts, outcome, quietly
 from tests.kit.yamux_wire import Frame, data, go_away, ping, update
 from tests.protocol.yamux.shell import RecordingStream, Shell

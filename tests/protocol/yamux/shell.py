@@ -1,7 +1,8 @@
 """A session with recording streams, as plain as a shell can be."""
 
 from portway.errors import PeerError
-from portway.protocol.yamux.session import Session, YamuxLimits
+from portway.protocol.yamux.limits import YamuxLimits
+from portway.protocol.yamux.session import Session
 from portway.protocol.yamux.stream import Stream
 from tests.kit.yamux_wire import Frame, all_frames
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from portway.errors import MisuseError, PeerError, UnavailableError
 from portway.protocol.yamux import session as session_module
-from portway.protocol.yamux.session import YamuxLimits
+from portway.protocol.yamux.limits import YamuxLimits
 from tests.kit.yamux_wire import (
     ACK,
     DATA,

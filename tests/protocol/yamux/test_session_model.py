@@ -7,7 +7,7 @@ import random
 import pytest
 
 from portway.errors import PeerError
-from portway.protocol.yamux.session import YamuxLimits
+from portway.protocol.yamux.limits import YamuxLimits
 from tests.kit.yamux_wire import ACK, FIN, INITIAL_WINDOW, PING, RST, SYN, WINDOW_UPDATE, Frame, all_frames, data
 from tests.protocol.yamux.model import Model, RuleBroken
 from tests.protocol.yamux.shell import Shell

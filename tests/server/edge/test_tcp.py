@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.limits import scopes_of
 from portway.engine.listener import listen
@@ -31,6 +32,7 @@ class FakeHolder:
     session_id: str = "s1"
     streams: list[MemoryChannel] = field(default_factory=list)
     gone: bool = False
+    account: Account = field(default_factory=Account)
 
     def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:
         if self.gone:

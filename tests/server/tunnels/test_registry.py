@@ -8,6 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.errors import RefusedError, UnavailableError
 from portway.server.tunnels import registry as registry_module
@@ -26,6 +27,7 @@ class FakeHolder:
     """A session that does nothing but have an id."""
 
     session_id: str
+    account: Account = field(default_factory=Account)
     notes: list[int] = field(default_factory=list)
 
     def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:

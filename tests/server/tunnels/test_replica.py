@@ -5,6 +5,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.server.tunnels.lease import Holder, Lease, OnStatus, Owner
 from portway.server.tunnels.replica import Replica, Route
@@ -39,6 +40,7 @@ class Somebody:
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
+        self.account = Account()
 
     def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:
         raise AssertionError

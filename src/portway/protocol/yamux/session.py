@@ -4,9 +4,9 @@ Source: hashicorp/yamux spec.md; what peers really do is in its session.go and i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from portway.errors import MisuseError, PeerError, UnavailableError
+from portway.protocol.work import DATA_FRAME_WORK, JOINED_FRAME_WORK, OTHER_FRAME_WORK, WAKING_FRAME_WORK, Work
 from portway.protocol.yamux.frame import (
     ACK,
     DATA,
@@ -23,42 +23,20 @@ from portway.protocol.yamux.frame import (
     WINDOW_UPDATE,
     encode,
 )
+from portway.protocol.yamux.limits import YamuxLimits
 from portway.protocol.yamux.meter import Meter
 from portway.protocol.yamux.stream import Stream
 from portway.protocol.yamux.window import WINDOW_BYTES_MAX, GrowthBudget
 
-FRAMES_MAX = 2**31
-"""As many as there are."""
+TINY_BYTES = 64
+"""Data frames up to here are joined with those of the same stream behind them: a system call costs more than all else."""
+WORK_MAX = 2**62
+"""As much as there is."""
 STREAM_ID_LAST = 2**32 - 3
 """Ids are never used again; a link that has come so far has to be replaced."""
 SPARE_IDS = 2**28
 """So many ids before the last one the peer is told, by GoAway 0, that the session has to be replaced: 134 million streams are
 45 minutes at the greatest rate that is accepted, time for many a dial that fails."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class YamuxLimits:
-    """What a peer may ask of a session."""
-
-    streams_max: int = 4096
-    """Streams at a time, from both ends together."""
-    accepts_max: int = 4096
-    """Streams at a time that the peer has opened; 0 refuses all."""
-    unacknowledged_max: int = 256
-    """Opens that the peer has not answered; hashicorp/yamux refuses more than 256."""
-    opens_per_s_max: int = 50_000
-    """Streams that the peer opens a second: five times what a busy link of 1 ms round trip sees."""
-    resets_per_s_max: int = 50_000
-    """Resets a second, for the same reason."""
-    pings_per_s_max: int = 200
-    """Pings a second; real peers send one every few seconds."""
-    empties_per_s_max: int = 10_000
-    """Frames a second that do nothing: empty Data, updates by zero."""
-    strays_per_s_max: int = 200_000
-    """Frames a second of unknown streams. After a reset a whole window of tiny frames may still be under way, for every
-    visitor who broke off: they must not cost the others their link, so this is more than a busy link carries at all."""
-    growth_bytes_max: int = 64 * 1024 * 1024
-    """What all windows together may grow beyond their first 256 KiB."""
 
 
 def ignore(*_news: object) -> None:
@@ -119,6 +97,7 @@ class Session:
         self._body_stream: Stream | None = None
         self._body_flags = 0
         self._now = 0.0
+        self._work = Work()
 
     @property
     def has_place(self) -> bool:
@@ -140,29 +119,26 @@ class Session:
         """True once few ids are left to either end, or the peer has said GoAway: the session has to be replaced."""
         return self.going_away or max(self._next_id, self._peer_id) > STREAM_ID_LAST - SPARE_IDS
 
-    def receive(self, data: memoryview, now: float, frames_max: int = FRAMES_MAX) -> int:
-        """Take bytes from the peer, cut anywhere, and return how many: all but what is behind `frames_max` frames.
+    def receive(self, data: memoryview, now: float, work: Work | None = None, work_max: int = WORK_MAX) -> int:
+        """Take bytes from the peer, cut anywhere, and return how many: all, unless `work` reaches `work_max` first.
 
-        `now` is monotonic seconds.
+        What frames cost is added to `work`, by this session and by whoever is called. `now` is monotonic seconds.
 
         Raises:
             PeerError: the peer broke the protocol; the session is over, tell it with `protocol_error`.
         """
         self._now = now
+        if work is None:
+            work = self._work
+        else:
+            self._work = work
         at, end = 0, len(data)
         if self.body_left:
             at = self._continue_body(data, 0)
         if self._partial:
-            taken = min(HEADER_BYTES - len(self._partial), end - at)
-            self._partial += data[at : at + taken]
-            at += taken
-            if len(self._partial) < HEADER_BYTES:
-                return at
-            header = HEADER.unpack(self._partial)
-            self._partial.clear()
-            at = self._frame(header, data, at)
+            at = self._continue_header(data, at)
         unpack, streams = HEADER.unpack_from, self.streams
-        for _ in range(frames_max):
+        while work.done < work_max:
             if end - at < HEADER_BYTES:
                 break
             header = unpack(data, at)
@@ -173,10 +149,15 @@ class Session:
             if not (version or kind or flags) and length and stop <= end and (stream := streams.get(stream_id)) is not None:
                 if stream.peer_ended:
                     raise PeerError(f"yamux: data on stream {stream_id} after its end")
+                work.done += DATA_FRAME_WORK
+                if length <= TINY_BYTES and stop < end:
+                    at = self._join(stream, length, data, at, work_max)
+                    continue
                 stream.receive_window.arrived(length)
                 stream.deliver(data[at:stop])
                 at = stop
             else:
+                work.done += OTHER_FRAME_WORK
                 at = self._frame(header, data, at)
         else:
             return at
@@ -251,6 +232,26 @@ class Session:
                 self.forget(stream)
                 stream.heard_reset()
 
+    def _join(self, stream: Stream, length: int, data: memoryview, at: int, work_max: int) -> int:
+        """Deliver a tiny frame, whose `length` bytes begin at `at`, and the tiny ones of the same stream right behind it in one
+        piece; return where the next frame starts.
+        """
+        work, end, unpack = self._work, len(data), HEADER.unpack_from
+        pieces = [data[at : at + length]]
+        at += length
+        while end - at > HEADER_BYTES and work.done < work_max:
+            version, kind, flags, stream_id, more = unpack(data, at)
+            stop = at + HEADER_BYTES + more
+            if version or kind or flags or stream_id != stream.stream_id or not 0 < more <= TINY_BYTES or stop > end:
+                break
+            pieces.append(data[at + HEADER_BYTES : stop])
+            length += more
+            at = stop
+            work.done += JOINED_FRAME_WORK
+        stream.receive_window.arrived(length)
+        stream.deliver(pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces)))
+        return at
+
     def _frame(self, header: tuple[int, int, int, int, int], data: memoryview, at: int) -> int:
         """Take one frame whose header ends at `at`; return where the next one starts."""
         version, kind, flags, stream_id, length = header
@@ -263,6 +264,8 @@ class Session:
             if kind == DATA:
                 return self._start_body(stream, flags, length, data, at)
             if stream is not None:
+                if not stream.send_window:
+                    self._work.done += WAKING_FRAME_WORK
                 stream.credit(length)
                 self._finish_frame(stream, flags)
         elif kind == PING:
@@ -318,10 +321,23 @@ class Session:
             self._body_stream = stream
             self.body_left = length
             self._body_flags = flags
+            if stream is not None:
+                self._work.done += DATA_FRAME_WORK
             return self._continue_body(data, at)
         if stream is not None:
             self._finish_frame(stream, flags)
         return at
+
+    def _continue_header(self, data: memoryview, at: int) -> int:
+        """Complete a header whose beginning came before, as far as `data` goes, and take its frame; return where the next one starts."""
+        taken = min(HEADER_BYTES - len(self._partial), len(data) - at)
+        self._partial += data[at : at + taken]
+        at += taken
+        if len(self._partial) < HEADER_BYTES:
+            return at
+        header = HEADER.unpack(self._partial)
+        self._partial.clear()
+        return self._frame(header, data, at)
 
     def _continue_body(self, data: memoryview, at: int) -> int:
         taken = min(self.body_left, len(data) - at)
@@ -338,6 +354,7 @@ class Session:
     def _finish_frame(self, stream: Stream, flags: int) -> None:
         if stream.gone or not flags & (FIN | RST):
             return
+        self._work.done += WAKING_FRAME_WORK
         if flags & RST:
             self._resets.count(self._now)
             self.forget(stream)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
+from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.limits import Scopes
 from portway.errors import UnavailableError
@@ -40,6 +41,9 @@ class Owner(NamedTuple):
 
 class Holder(Protocol):
     """A live session, as a listener and the registry see it. Every method is synchronous and never blocks."""
+
+    account: Account
+    """Who is charged for what is done for its tunnels."""
 
     @property
     def session_id(self) -> str:

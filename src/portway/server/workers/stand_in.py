@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
+from portway.engine.accounts import Account
 from portway.errors import MisuseError
 from portway.protocol.control.messages import Claim, Granted
 from portway.server.access.tokens import TokenRecord
@@ -26,6 +27,7 @@ class StandIn:
         self.answered: dict[int, Granted] = {}
         self.claims: dict[LeaseKey, Claim] = {}
         self.over = False
+        self.account = Account()
         self._session_id = session_id
         self._probe = probe
 

@@ -228,6 +228,7 @@ class Agent:
         self.port = port
         self._kind = kind
         self.session_id = session_id
+        self.account = engine.reactor.members.child(party=True)
         self.opened = 0
         self.status = StreamStatus.CONNECTED
         """What streams are answered."""

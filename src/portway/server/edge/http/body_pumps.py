@@ -4,12 +4,13 @@ from enum import IntEnum
 
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.gate import Quota
-from portway.engine.pumps import LARGE_READ_BYTES, READ_COST_BYTES
+from portway.engine.pumps import LARGE_READ_BYTES
 from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.errors import BrokenChannel
 from portway.protocol.http1.chunked import ChunkDecoder, encode_chunk, encode_end
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import CHUNKED, UNTIL_END, Body
+from portway.protocol.work import READ_WORK, TURN_WORK
 from portway.server.edge.http.ends import Inlet, Outlet
 
 JOIN_BYTES_MAX = 16 * 1024
@@ -62,7 +63,7 @@ class CountedPump:
     def run(self) -> Flow:
         """Move a helping, or until source or sink has to wait."""
         outlet = self._outlet
-        until = self.moved + HELPING_BYTES
+        reads, moved = 0, self.moved
         try:
             while outlet.rest is None or outlet.flush():
                 if self._lead:
@@ -70,8 +71,8 @@ class CountedPump:
                     continue
                 if not self.left:
                     return Flow.FINISHED
-                if self.moved >= until:
-                    self._reactor.moved_bytes += HELPING_BYTES
+                if self.moved - moved + reads * READ_WORK >= TURN_WORK:
+                    self._reactor.work.done += TURN_WORK
                     return Flow.HAD_ITS_HELPING
                 room = outlet.channel.room()
                 if not room:
@@ -81,6 +82,7 @@ class CountedPump:
                     count = self.quota.left
                     if not count:
                         return Flow.SPENT
+                reads += 1
                 flow = self._copy(count) if self._inlet.direct else self._lend(count)
                 if flow is not None:
                     return flow
@@ -189,14 +191,13 @@ class CodedPump:
         Raises:
             MessageError: the source's coding is wrong, or the body too large.
         """
-        inlet, outlet = self._inlet, self._outlet
-        cost = 0
+        inlet, outlet, work = self._inlet, self._outlet, self._reactor.work
+        enough = work.done + TURN_WORK
         try:
             while outlet.rest is None or outlet.flush():
                 if self._finished:
                     return Flow.SPENT if self._spent else Flow.FINISHED
-                if cost >= HELPING_BYTES:
-                    self._reactor.moved_bytes += cost
+                if work.done >= enough:
                     return Flow.HAD_ITS_HELPING
                 room = outlet.channel.room()
                 if not room:
@@ -206,7 +207,7 @@ class CodedPump:
                 except BrokenChannel:
                     return Flow.SOURCE_BROKE
                 if view is not None:
-                    cost += self._recode(view)
+                    self._recode(view)
                 elif inlet.ended and self._decoder is None:
                     self._finish([])
                 else:
@@ -216,19 +217,19 @@ class CodedPump:
             return Flow.SINK_BROKE
         return Flow.WAITS_FOR_SINK
 
-    def _recode(self, view: memoryview) -> int:
-        """Take a piece apart and send it on; return that work, in bytes copied."""
+    def _recode(self, view: memoryview) -> None:
+        """Take a piece apart and send it on."""
         data = bytes(view)
-        work = len(data) + READ_COST_BYTES
+        work = len(data) + READ_WORK
         payload: list[bytes | memoryview]
         if self._decoder is None:
             payload, rest = [data], b""
         else:
             payload, rest = self._decoder.feed(data)
             work += self._decoder.work
+        self._reactor.work.done += work
         self._inlet.used(len(data) - len(rest))
         self._pass_on(payload)
-        return work
 
     def _pass_on(self, payload: list[bytes | memoryview]) -> None:
         """Send `payload` in the sink's framing."""

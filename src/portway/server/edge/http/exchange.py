@@ -87,7 +87,15 @@ class Exchange(ExchangeBase):
         """Hear of each body that does not come whole with its head."""
 
     def run_upload(self) -> None:
-        """Move the request's body on."""
+        """Move the request's body on, or queue for it while others of this tenant wait for their turn."""
+        if self._upload is None or self._queued & 1:
+            return
+        if isinstance(self._upload, CountedPump):
+            self._run_upload()  # no turn of it is long
+        else:
+            self._reactor.run_or_queue(self._pool.account, self._run_upload, lambda: self._queue(1))
+
+    def _run_upload(self) -> None:
         upload = self._upload
         if upload is None:
             return
@@ -177,7 +185,9 @@ class Exchange(ExchangeBase):
         self._pool.answered.check_interims(self._interims)
         if self._asked.request.version == 11:
             self._to_visitor(interim)
-        self._reactor.soon(self.origin_readable)  # the next head may be there already; others have their turn first
+        self._reactor.soon_charged(
+            self._pool.account, self.origin_readable
+        )  # the next head may be there already; others have their turn first
 
     def _answer(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
         """Begin the final answer, and complete it at once where it is all there: most are."""
@@ -226,7 +236,7 @@ class Exchange(ExchangeBase):
 
     def _run_download(self) -> None:
         download = self._download
-        if download is None:
+        if download is None or self._queued & 2:
             return
         try:
             flow = download.run()
@@ -285,7 +295,7 @@ class Exchange(ExchangeBase):
     def _queue(self, way: int) -> None:
         """Take the next turn behind the others; `way` is 1 for the request and 2 for the answer."""
         if not self._queued:
-            self._reactor.soon(self._next_turn)
+            self._reactor.soon_charged(self._pool.account, self._next_turn)
         self._queued |= way
 
     def _next_turn(self) -> None:
@@ -293,7 +303,7 @@ class Exchange(ExchangeBase):
         if self._stream is None:
             return
         if ways & 1:
-            self.run_upload()
+            self._run_upload()
         if ways & 2 and self._stream is not None:
             self._run_download()
 

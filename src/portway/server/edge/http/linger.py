@@ -62,8 +62,8 @@ class Linger:
             return
         if count:
             self._heard_at = self._reactor.now
-            self._reactor.moved_bytes += count
-            self._reactor.soon(self._read)
+            self._reactor.work.done += count
+            self._reactor.soon_charged(self._reactor.unassigned, self._read)
         else:
             self._close()
 

@@ -23,7 +23,7 @@ STALE_S = 2.0
 """How long streams may stay unanswered before it is doubted that the origin still serves as many as it once did."""
 LOOK_S = 0.05
 """How often those in line look for a stream by themselves: streams that break and links that open tell nobody here."""
-SERVED_AT_ONCE = 256
+SERVED_AT_ONCE = 16
 """Visitors that a turn of the loop takes out of the line at most, so that others have their turn too."""
 
 
@@ -38,8 +38,8 @@ class TunnelPool:
 
     __slots__ = (
         *("_habits", "_idle", "_look", "_one_by_one", "_pinned", "_pools", "_reactor", "_retired", "_settings", "_starved"),
-        *("_unanswered", "_used_at", "answered", "deadline", "farewells", "header", "holder", "lease", "line", "pins", "rewriter"),
-        "tunnel_id",
+        *("_unanswered", "_used_at", "account", "answered", "deadline", "farewells", "header", "holder", "lease", "line", "pins"),
+        *("rewriter", "tunnel_id"),
     )
 
     def __init__(self, pools: "Pools", reactor: Reactor, settings: HttpEdgeSettings, lease: Lease, holder: Holder) -> None:
@@ -54,6 +54,8 @@ class TunnelPool:
         """What changes in heads on their way."""
         self.answered = AnsweredBefore(self.rewriter, settings.answer_limits)
         """What its origin said lately."""
+        self.account = holder.account.child()
+        """Who is charged for its visitors' turns."""
         self.lease = lease
         self.holder = holder
         self.tunnel_id = lease.tunnel_id

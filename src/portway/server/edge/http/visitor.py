@@ -22,6 +22,9 @@ from portway.server.edge.http.sheddable import KEPT_FREE_BYTES, Sheddable
 from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER
 from portway.server.tunnels.lease import Lease, NoLinkError
 
+READS_A_TURN = 16
+"""Reads of a head that comes in pieces; a sender that is fast enough would else be read for as long as it likes."""
+
 
 class Visitor(Sheddable):
     """One connection of a visitor, which is in one state at any time.
@@ -156,7 +159,10 @@ class Visitor(Sheddable):
             return
         inlet = self.inlet
         try:
-            while (data := inlet.take(READ_BYTES)) is not None:
+            for _ in range(READS_A_TURN):
+                data = inlet.take(READ_BYTES)
+                if data is None:
+                    break
                 if self._buffer is None:
                     at = data.find(END_OF_HEAD)
                     if at >= 0:
@@ -172,6 +178,8 @@ class Visitor(Sheddable):
                     self._take(found[0])
                     return
                 self.count_kept()
+            else:
+                self._queue_head()
             if inlet.ended:
                 self._close()
         except MessageError as exc:
@@ -364,7 +372,11 @@ class Visitor(Sheddable):
             self.uncount()
         self.deadline = edge.reactor.now + edge.settings.idle_s
         if self.inlet.held or self.channel.readable:
-            edge.reactor.soon(self._read_head)
+            self._queue_head()
+
+    def _queue_head(self) -> None:
+        """Read on when everybody else had a turn: who sends requests in advance, or a head in crumbs, is served when there is time."""
+        self._edge.reactor.soon_charged(self._edge.reactor.unassigned, self._read_head)
 
     def _finish(self) -> None:
         """Close so that the answer arrives: what the visitor still sends would turn a plain close into RST."""

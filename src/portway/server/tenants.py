@@ -1,0 +1,22 @@
+"""The accounts of tenants: all that is done for one token competes as one party (ADR 0018)."""
+
+from weakref import WeakValueDictionary
+
+from portway.engine.accounts import Account
+from portway.engine.reactor import Reactor
+
+
+class TenantAccounts:
+    """One account for each token that has sessions; it lives as long as any of them refers to it."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        """Start with none."""
+        self._members = reactor.members
+        self._accounts: WeakValueDictionary[str, Account] = WeakValueDictionary()
+
+    def of(self, token_id: str) -> Account:
+        """Return the account of a token."""
+        account = self._accounts.get(token_id)
+        if account is None:
+            account = self._accounts[token_id] = self._members.child(party=True)
+        return account

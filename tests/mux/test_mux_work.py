@@ -1,0 +1,151 @@
+"""How much a link does in a turn, and before its login."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
+from portway.engine.memory_channel import memory_pair
+from portway.mux.mux import Mux
+from portway.mux.settings import MuxSettings
+from portway.mux.waiting import STREAMS_A_TURN
+from portway.protocol.work import READ_WORK, TURN_WORK, VAIN_RECORD_WORK
+from tests.kit.loops import EngineLoop
+from tests.kit.probe import Probe
+from tests.kit.yamux_peer import RawPeer
+from tests.kit.yamux_wire import SYN, Frame, data, ping, update
+
+LIMIT = 1000
+
+
+@pytest.fixture
+def stranger(engine: EngineLoop) -> Iterator[RawPeer]:
+    """A peer of a server's mux that has not logged in."""
+    peer = RawPeer(engine, mux_is_client=True, settings=MuxSettings(bytes_before_login=LIMIT))
+    yield peer
+    peer.close()
+
+
+@pytest.mark.parametrize("frame", [update(1, 1), data(9, b"x"), data(9, bytes(100)), ping(3)], ids=["updates", "strays", "bodies", "pings"])
+def test_a_stranger_may_say_so_much_and_no_more(stranger: RawPeer, frame: Frame) -> None:
+    stranger.mux.open()
+    allowed = LIMIT // len(frame.wire)
+    stranger.say(*[frame] * allowed)
+    assert not stranger.mux.lost
+    stranger.say(frame)
+    assert stranger.lost == [f"{(allowed + 1) * len(frame.wire)} bytes before the login, at most {LIMIT} are taken"]
+    assert stranger.mux.offended
+
+
+def test_who_is_admitted_may_say_more(stranger: RawPeer) -> None:
+    engine = stranger.engine
+    stream = Probe(stranger.mux.open()).read()
+    stranger.say(data(1, bytes(500)))
+    account = engine.reactor.members.child(party=True)
+    stranger.mux.admit(account)
+    stranger.say(*[data(1, bytes(500))] * 100)
+    assert stream.received_bytes == 101 * 500
+    assert stranger.mux.account is account
+    assert stream.channel.account is account
+    assert not stranger.mux.offended
+
+
+def test_who_breaks_the_protocol_is_told_from_who_leaves(engine: EngineLoop) -> None:
+    for frame, offended in ((Frame(9, 0, 1), True), (data(1, b"x", SYN), True), (None, False)):
+        peer = RawPeer(engine, mux_is_client=True)
+        if frame is None:
+            peer.sock.close()
+            engine.settle()
+        else:
+            peer.say(frame)
+        assert peer.mux.lost
+        assert peer.mux.offended == offended
+        peer.close()
+
+
+class Stingy(Channel):
+    """A link that always has one more small record, each behind as many empty ones as TLS takes at a time."""
+
+    __slots__ = (*CHANNEL_SLOTS, "_engine", "reads")
+
+    def __init__(self, engine: EngineLoop) -> None:
+        self.on_readable = self.on_writable = self.on_broken = nothing
+        self.readable = True
+        self._engine = engine
+        self.reads = 0
+
+    def recv_into(self, buffer: memoryview) -> int:
+        self.reads += 1
+        self._engine.reactor.work.done += 63 * VAIN_RECORD_WORK
+        frame = update(9, 1).wire
+        buffer[: len(frame)] = frame
+        return len(frame)
+
+    def room(self) -> int:
+        return 1 << 20
+
+    def send(self, data: memoryview | bytes | bytearray) -> int:
+        return len(data)
+
+    def shutdown_write(self) -> None:
+        self.readable = False
+
+    abort = close = shutdown_write
+
+
+def test_records_without_data_end_a_turn_though_there_is_some_in_between(engine: EngineLoop) -> None:
+    link = Stingy(engine)
+    mux = Mux(engine.reactor, link, client=False, on_stream=lambda stream: None, on_lost=lambda why: None)
+    turns: list[int] = []
+
+    def look() -> None:
+        turns.append(link.reads)
+        if len(turns) < 5:
+            engine.reactor.soon_charged(mux.account, look)
+        else:
+            mux.abort()
+
+    engine.reactor.soon(lambda: engine.reactor.soon_charged(mux.account, look))
+    engine.settle()
+    assert max(after - before for before, after in pairwise(turns)) <= 1
+
+
+def test_reads_that_bring_next_to_nothing_end_a_turn(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = Stingy(engine)
+    monkeypatch.setattr("tests.mux.test_mux_work.VAIN_RECORD_WORK", 0)
+    mux = Mux(engine.reactor, link, client=False, on_stream=lambda stream: None, on_lost=lambda why: None)
+    before = engine.reactor.work.done
+    mux._decode_turn()
+    assert link.reads <= TURN_WORK // READ_WORK
+    assert engine.reactor.work.done - before <= 2 * TURN_WORK
+    mux.abort()
+
+
+def test_a_link_that_takes_bytes_again_does_not_wake_all_its_writers_at_once(engine: EngineLoop) -> None:
+    near, far = memory_pair(engine.reactor, 1 << 20)
+    mux = Mux(engine.reactor, near, client=True, on_stream=lambda stream: None, on_lost=lambda why: None)
+    engine.settle()
+    streams = [mux.open() for _ in range(3 * STREAMS_A_TURN)]
+    mux.blocked = True
+    woken: list[int] = []
+    for number, stream in enumerate(streams):
+        stream.on_writable = lambda number=number: woken.append(number)  # type: ignore[misc]
+        mux.wait(stream)
+    mux._unblock()
+    assert woken == list(range(STREAMS_A_TURN))
+    engine.settle()
+    assert woken == list(range(3 * STREAMS_A_TURN))
+    mux.abort()
+    far.close()
+
+
+def test_tiny_frames_reach_a_visitor_in_few_sends(engine: EngineLoop) -> None:
+    peer = RawPeer(engine, mux_is_client=True)
+    reader = Probe(peer.mux.open()).read()
+    calls: list[int] = []
+    reader.on_data = lambda: calls.append(reader.received_bytes)
+    peer.say(*[data(1, b"x")] * 1000)
+    assert reader.received_bytes == 1000
+    assert len(calls) <= 5
+    peer.close()

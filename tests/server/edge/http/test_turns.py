@@ -1,0 +1,162 @@
+"""Whose turn it is at the edge: what is expensive waits in the queue of its tenant, and no turn is long."""
+
+import socket
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
+from portway.engine.memory_channel import memory_pair
+from portway.protocol.http1.framing import CHUNKED
+from portway.protocol.work import READ_WORK, TURN_WORK
+from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
+from portway.server.edge.http.ends import Inlet, Outlet
+from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.http.visitor import READS_A_TURN
+from tests.kit.loops import EngineLoop
+from tests.kit.origins import RawOrigin
+from tests.server.edge.http.kit import Stage
+
+TINY = b"1\r\nx\r\n"
+KIB = 1024
+
+
+class Crumbs(Channel):
+    """A sender that always has one more byte when it is read."""
+
+    __slots__ = (*CHANNEL_SLOTS, "_wire", "reads")
+
+    def __init__(self, wire: bytes) -> None:
+        self.on_readable = self.on_writable = self.on_broken = nothing
+        self.readable = True
+        self._wire = wire
+        self.reads = 0
+
+    def recv_into(self, buffer: memoryview) -> int:
+        buffer[0] = self._wire[self.reads % len(self._wire)]
+        self.reads += 1
+        return 1
+
+    def room(self) -> int:
+        return 1 << 20
+
+    def send(self, data: memoryview | bytes | bytearray) -> int:
+        return len(data)
+
+    def shutdown_write(self) -> None:
+        self.readable = False
+
+    abort = close = shutdown_write
+
+
+Make = Callable[[EngineLoop, Inlet, Outlet], CountedPump | CodedPump]
+COUNTED: Make = lambda engine, inlet, outlet: CountedPump(engine.reactor, inlet, outlet, 1 << 30, b"")  # noqa: E731
+CODED: Make = lambda engine, inlet, outlet: CodedPump(engine.reactor, inlet, outlet, (CHUNKED, CHUNKED), b"")  # noqa: E731
+
+
+@pytest.mark.parametrize("make", [COUNTED, CODED], ids=["counted", "chunked"])
+def test_a_body_in_crumbs_ends_its_turn(engine: EngineLoop, make: Make) -> None:
+    source = Crumbs(TINY)
+    sink, reader = memory_pair(engine.reactor, 1 << 20)
+    pump = make(engine, Inlet(source, engine.reactor.scratch_body), Outlet(sink))
+    for turn in range(1, 5):
+        assert pump.run() is Flow.HAD_ITS_HELPING
+        assert source.reads <= turn * (TURN_WORK // READ_WORK + 2)
+    reader.close()
+
+
+def test_a_head_in_crumbs_ends_its_turn(engine: EngineLoop) -> None:
+    stage = Stage(engine, "mux", HttpEdgeSettings())
+    source = Crumbs(b"GET /" + b"a" * 100_000)
+    visitor = stage.edge.serve(source, ("192.0.2.1", 1))
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.append(source.reads)
+        if len(seen) < 20:
+            engine.reactor.soon_charged(engine.reactor.unassigned, look)
+        else:
+            visitor.abort()
+
+    engine.reactor.soon_charged(engine.reactor.unassigned, look)
+    engine.settle()
+    assert max(after - before for before, after in pairwise(seen)) <= READS_A_TURN
+    assert seen[-1] > READS_A_TURN
+    stage.close()
+
+
+def swallow(sock: socket.socket) -> None:
+    """Be an origin that reads all and answers nothing."""
+    while sock.recv(1 << 16):
+        pass
+
+
+class Progress:
+    """How much of the bodies for each host was sent on, noted after each turn of a pump."""
+
+    def __init__(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._stage = stage
+        self.moved: defaultdict[str, int] = defaultdict(int)
+        self.notes: list[dict[str, int]] = []
+        run = CodedPump.run
+
+        def noting(pump: CodedPump) -> Flow:
+            before = pump.moved
+            flow = run(pump)
+            self.moved[self._host_of(pump)] += pump.moved - before
+            self.notes.append(dict(self.moved))
+            return flow
+
+        monkeypatch.setattr(CodedPump, "run", noting)
+
+    def _host_of(self, pump: CodedPump) -> str:
+        for visitor in self._stage.edge._visitors:
+            if visitor._exchange is not None and visitor._exchange._upload is pump:
+                return visitor._host
+        raise AssertionError
+
+    def at(self, host: str, moved: int) -> dict[str, int]:
+        """Return what was noted when so much had been moved for a host."""
+        return next(note for note in self.notes if note.get(host, 0) >= moved)
+
+
+def test_many_expensive_uploads_to_one_tenant_get_one_tenants_share(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each brings a whole kernel buffer of one-byte chunks before the first turn, so that everybody always has more."""
+    progress = Progress(stage, monkeypatch)
+    body_bytes = 50_000
+    with RawOrigin(swallow) as origin:
+        stage.publish(origin.port, "greedy.localhost")
+        stage.publish(origin.port, "modest.localhost")
+        visitors = []
+        for host in [*["greedy.localhost"] * 16, "modest.localhost"]:
+            visitor = socket.create_connection(("127.0.0.1", stage.port))
+            visitor.setblocking(False)
+            visitor.send(b"POST / HTTP/1.1\r\nHost: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % host.encode() + TINY * body_bytes)
+            visitors.append(visitor)
+        stage.engine.run_until(lambda: progress.moved["modest.localhost"] == body_bytes, deadline_s=20)
+        early, late = progress.at("modest.localhost", 5_000), progress.at("modest.localhost", 45_000)
+        ratio = (late["greedy.localhost"] - early["greedy.localhost"]) / (late["modest.localhost"] - early["modest.localhost"])
+        assert 0.1 < ratio < 8  # it is 16 when every upload gets the same
+        for visitor in visitors:
+            visitor.close()
+
+
+def test_news_of_an_upload_that_waits_for_its_turn_earns_it_none(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress(stage, monkeypatch)
+    with RawOrigin(swallow) as origin, socket.socket() as visitor:
+        stage.publish(origin.port, "a.localhost")
+        visitor.connect(("127.0.0.1", stage.port))
+        visitor.setblocking(False)
+        visitor.send(b"POST / HTTP/1.1\r\nHost: a.localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + TINY * 20_000)
+        stage.engine.run_until(lambda: progress.moved["a.localhost"] > 0)
+        (served,) = stage.edge._visitors
+        exchange = served._exchange
+        assert exchange is not None
+        turns = len(progress.notes)
+        exchange._queue(1)
+        for _ in range(5):
+            served._on_readable()
+        assert len(progress.notes) == turns
+        stage.engine.run_until(lambda: progress.moved["a.localhost"] == 20_000)
