@@ -102,11 +102,22 @@ def test_grants_are_kept_and_shown(portway: Portway, home: Path) -> None:
     assert 29.9 * 86400 < ends - wall() <= 30 * 86400
 
 
-def test_a_wrong_expiry_names_its_option(portway: Portway) -> None:
-    done = portway("token", "create", "laptop", "--expires", "30", "--init")
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--expires", "30", "--expires: '30' is no duration"),
+        ("--ports", "22000,99999", "--ports: expected ports from 1 to 65535"),
+        ("--ports", "x", "--ports: expected ports like"),
+        ("--hosts", "Foo_*", "--hosts: expected patterns like"),
+        ("--protocols", "udp", "--protocols: expected some of http, tcp"),
+        ("--max-tunnels", "0", "--max-tunnels: expected at least 1"),
+    ],
+)
+def test_a_wrong_value_names_its_option(portway: Portway, option: str, value: str, says: str) -> None:
+    done = portway("token", "create", "laptop", option, value, "--init")
 
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "--expires: '30' is no duration" in done.stderr
+    assert says in done.stderr
 
 
 def test_list_is_a_table_for_people(portway: Portway) -> None:

@@ -5,7 +5,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -15,6 +15,8 @@ from portway.cli.options import config_option, json_option, settings_options
 from portway.config.values import PortRange
 from portway.errors import ConfigError
 from portway.server.settings import ServerSettings
+
+Value = TypeVar("Value")
 
 if TYPE_CHECKING:
     from portway.protocol.join_string import JoinString
@@ -82,17 +84,21 @@ def create(
     """
     from portway.clock import wall
     from portway.protocol.scram import make_verifier
+    from portway.protocol.units import parse_duration_s
     from portway.server.access.tokens import Grants, TokenRecord, check_token_name, new_credentials
 
     given: dict[str, object] = {
         "hosts": _split(hosts),
-        "ports": tuple(PortRange.parse(text) for text in _split(ports)),
+        "ports": tuple(_read("--ports", PortRange.parse, text) for text in _split(ports)),
         "protocols": _split(protocols),
         "tunnels_max": max_tunnels,
-        "expires_at": wall() + _duration_s("--expires", expires) if expires else None,
+        "expires_at": wall() + _read("--expires", parse_duration_s, expires) if expires else None,
         "policy": read_limits(flags),
     }
-    grants = Grants(**{key: value for key, value in given.items() if value not in (None, ())})  # type: ignore[arg-type]
+    try:
+        grants = Grants(**{key: value for key, value in given.items() if value not in (None, ())})  # type: ignore[arg-type]
+    except ConfigError as exc:
+        raise ConfigError(f"--{str(exc).replace('max tunnels', 'max-tunnels', 1)}") from exc
     check_token_name(name)
     settings = _settings(config, {key: flags[key] for key in ("data", "advertise")})
     token_id, secret = new_credentials(secrets.token_bytes)
@@ -196,11 +202,10 @@ def _join_string(settings: ServerSettings, token_id: str, secret: str) -> "JoinS
     return JoinString(token_id, secret, advertised.host, advertised.port, pin, advertised.plaintext)
 
 
-def _duration_s(flag: str, text: str) -> float:
-    from portway.protocol.units import parse_duration_s
-
+def _read(flag: str, parse: Callable[[str], Value], text: str) -> Value:
+    """Return the value of an option; an error names the option."""
     try:
-        return parse_duration_s(text)
+        return parse(text)
     except ConfigError as exc:
         raise ConfigError(f"{flag}: {exc}") from exc
 
