@@ -11,3 +11,6 @@ monotonic: Clock = time.monotonic
 
 wall: Clock = time.time
 """Seconds since 1970 in UTC: expiry dates and log lines, never deadlines."""
+
+cpu: Clock = time.thread_time
+"""Seconds of CPU time of this thread: what work costs, however often the system runs something else meanwhile."""

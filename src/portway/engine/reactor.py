@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from portway.clock import Clock, monotonic
+from portway.clock import Clock, cpu, monotonic
 from portway.engine.accounts import Account
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.poller import Poller
@@ -271,20 +271,22 @@ class Reactor:
                     break
 
     def _run_charged(self) -> None:
-        """Run charged turns, in bounded time and at least one."""
+        """Run charged turns, in bounded time and at least one, and charge the CPU time that each took."""
         clock, accounts = self._clock, self.accounts
-        began = started = clock()
+        began = clock()
         until = began + max(ROUND_S_MAX, (began - self.now) / CHARGED_PART)
-        while accounts.has_turns and started < until:
+        used = cpu()
+        while accounts.has_turns:
             account, turn = accounts.take()
             try:
                 turn()
             except Exception:
                 log.exception(FAILED, turn)
                 self._contain(turn)
-            now = clock()
-            account.charge(now - started)
-            started = now
+            before, used = used, cpu()
+            account.charge(used - before)
+            if clock() >= until:
+                break
 
     def _flush(self) -> None:
         flushes = self._flushes
