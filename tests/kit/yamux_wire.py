@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 DATA, WINDOW_UPDATE, PING, GO_AWAY = range(4)
 SYN, ACK, FIN, RST = 1, 2, 4, 8
+UNTOUCHED, SWITCHED = 16, 32
 INITIAL_WINDOW = 262144
 
 

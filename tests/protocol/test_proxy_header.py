@@ -225,6 +225,10 @@ def test_the_largest_preamble_fits() -> None:
 def test_the_preamble_of_a_pooled_stream_names_the_tunnel_and_nobody() -> None:
     assert decoded(encode_local(9)) == ProxyHeader(local=True, tlvs=((TLV_TUNNEL_ID, b"\0\0\0\x09"),))
     assert decoded(encode_local(9)).tunnel_id == 9
+    assert not decoded(encode_local(9)).wants_untouched
+    asking = decoded(encode_local(9, b"u", wants_untouched=True))
+    assert (asking.tunnel_id, asking.unique_id, asking.wants_untouched) == (9, b"u", True)
+    assert not decoded(encode(ProxyHeader(local=True, tlvs=((0xE1, b"\2"),)))).wants_untouched
     named = decoded(encode_local(9, b"u" * UNIQUE_ID_BYTES))
     assert (named.local, named.tunnel_id, named.unique_id) == (True, 9, b"u" * UNIQUE_ID_BYTES)
 

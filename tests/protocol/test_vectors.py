@@ -115,7 +115,7 @@ def test_the_status_bytes_are_read_back() -> None:
 
 def test_the_yamux_frames_are_the_documented_layout() -> None:
     """Unpacked here by hand, without our own yamux."""
-    types, flags = ["Data", "WindowUpdate", "Ping", "GoAway"], {"SYN": 1, "ACK": 2, "FIN": 4, "RST": 8}
+    types, flags = ["Data", "WindowUpdate", "Ping", "GoAway"], {"SYN": 1, "ACK": 2, "FIN": 4, "RST": 8, "UNTOUCHED": 16, "SWITCHED": 32}
     for entry in load("yamux.json")["frames"]:
         wire = bytes.fromhex(entry["wire"])
         version, kind, bits, stream, length = struct.unpack("!BBHII", wire[:12])

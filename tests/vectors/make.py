@@ -296,6 +296,7 @@ def proxy_headers() -> dict[str, bytes]:
         "IPv4 visitor of an IPv6 listener": encode_visitor(("::ffff:192.0.2.1", 1), ("::ffff:192.0.2.2", 2), 3, unique),
         "visitor with ends of both families": encode_visitor(("192.0.2.1", 1), ("2001:db8::2", 443), 3, unique),
         "pooled stream": encode_local(7),
+        "pooled stream of a server that understands UNTOUCHED": encode_local(7, wants_untouched=True),
         "UDP over IPv4": encode(ProxyHeader(local=False, source=four[0], destination=four[1], datagram=True)),
         "unix sockets": encode(ProxyHeader(local=False, source=("unix:/run/a", 0), destination=("unix:@abstract", 0))),
         "unspecified": encode(ProxyHeader(local=False)),
@@ -320,7 +321,7 @@ def _proxy_headers() -> Json:
         spoil(data)
         refused.append({"why": why, "wire": data.hex()})
     return {
-        "about": "Preambles of streams: PROXY protocol v2. TLV 0xE0 = tunnel id u32. 'tunnel' is null where there is none.",
+        "about": "Preambles of streams: PROXY protocol v2. TLV 0xE0 = tunnel id u32, 0xE1 = 1: UNTOUCHED is understood. 'tunnel' is null where there is none.",
         "headers": [{"name": name} | _header_json(wire) | {"wire": wire.hex()} for name, wire in proxy_headers().items()],
         "refused": refused,
     }
@@ -343,7 +344,7 @@ def _header_json(wire: bytes) -> dict[str, Json]:
 # yamux -----------------------------------------------------------------------------------------------------------
 
 _TYPES = {"Data": yamux.DATA, "WindowUpdate": yamux.WINDOW_UPDATE, "Ping": yamux.PING, "GoAway": yamux.GO_AWAY}
-_FLAGS = {"SYN": yamux.SYN, "ACK": yamux.ACK, "FIN": yamux.FIN, "RST": yamux.RST}
+_FLAGS = {"SYN": yamux.SYN, "ACK": yamux.ACK, "FIN": yamux.FIN, "RST": yamux.RST, "UNTOUCHED": yamux.UNTOUCHED, "SWITCHED": yamux.SWITCHED}
 
 
 def _yamux() -> Json:
@@ -352,6 +353,8 @@ def _yamux() -> Json:
         for bits in (0, 1, 2, 4, 8, 5, 6, 3):
             body = b"hello" if kind == "Data" and not bits & yamux.RST else b""
             frames.append(_frame_json(kind, bits, 2 if bits & yamux.SYN else 3, len(body) if kind == "Data" else 0x40000, body))
+    frames += [_frame_json("Data", bits | yamux.UNTOUCHED, 3, 0) for bits in (yamux.FIN, yamux.RST)]
+    frames.append(_frame_json("WindowUpdate", yamux.SWITCHED, 3, 0))
     frames += [_frame_json("Ping", bits, 0, 0xDEADBEEF) for bits in (yamux.SYN, yamux.ACK)]
     frames += [_frame_json("GoAway", 0, 0, code) for code in (0, 1, 2)]
     frames += [_frame_json("Data", 0, 0xFFFFFFFD, 0), _frame_json("WindowUpdate", 0, 1, 0xFFFFFFFF)]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from portway.agent.events import AgentEvent, RelayDone
 from portway.agent.limits import split_policy
+from portway.agent.origin_relay import OriginRelay
 from portway.agent.reach import Reach, origin_tls
 from portway.agent.resolver import Resolver
 from portway.agent.settings import TunnelRequest
@@ -45,7 +46,7 @@ class Origins:
         self.refused = 0
         """Streams that were not for a tunnel of ours, or had no proper preamble: a server that means no good, or a bug."""
         self._claims = claims
-        self._early: dict[Channel, tuple[int, bytes, Timer]] = {}
+        self._early: dict[Channel, tuple[ProxyHeader, Timer]] = {}
         self._resolver = Resolver(reactor)
         self.scopes: dict[TunnelRequest, Scopes] = {wish.subject: scopes_of(reactor, split_policy(wish.subject)[0]) for wish in claims}
         """What the relays of each tunnel are held to."""
@@ -73,38 +74,36 @@ class Origins:
     def claims_answered(self) -> None:
         """Look again at the streams that came before the answer to a claim was heard."""
         early, self._early = self._early, {}
-        for channel, (tunnel_id, unique_id, timer) in early.items():
+        for channel, (header, timer) in early.items():
             timer.cancel()
-            self._begin(tunnel_id, unique_id, channel)
+            self._visit(header, channel)
 
     def _visit(self, header: ProxyHeader, channel: Channel) -> None:
-        self._begin(header.tunnel_id, header.unique_id or b"", channel)
-
-    def _begin(self, tunnel_id: int | None, unique_id: bytes, channel: Channel) -> None:
+        tunnel_id = header.tunnel_id
         wish = None if tunnel_id is None else self._claims.exported(tunnel_id)
         if wish is None or tunnel_id is None:
-            self._wait_or_refuse(tunnel_id, unique_id, channel)
+            self._wait_or_refuse(header, channel)
         elif len(self.visits) >= VISITS_MAX:
             answer(channel, StreamStatus.OVERLOADED)
         else:
-            visit = _Visit(self, wish, tunnel_id, unique_id, channel)
+            visit = _Visit(self, wish, tunnel_id, header, channel)
             self.visits.add(visit)
             visit.start()
 
-    def _wait_or_refuse(self, tunnel_id: int | None, unique_id: bytes, channel: Channel) -> None:
+    def _wait_or_refuse(self, header: ProxyHeader, channel: Channel) -> None:
         """Refuse a stream for a tunnel that is none of ours, unless it may become one with the next message.
 
         Control messages are heard by a coroutine, streams by the reactor: a stream may be here first.
         """
-        if tunnel_id is None or not self._claims.unanswered or len(self._early) >= EARLY_MAX:
-            self._refuse(tunnel_id, channel)
+        if header.tunnel_id is None or not self._claims.unanswered or len(self._early) >= EARLY_MAX:
+            self._refuse(header.tunnel_id, channel)
         else:
             timer = self.reactor.call_later(EARLY_S_MAX, lambda: self._too_early(channel))
-            self._early[channel] = (tunnel_id, unique_id, timer)
+            self._early[channel] = (header, timer)
 
     def _too_early(self, channel: Channel) -> None:
-        tunnel_id, *_ = self._early.pop(channel)
-        self._refuse(tunnel_id, channel)
+        header, _ = self._early.pop(channel)
+        self._refuse(header.tunnel_id, channel)
 
     def _refuse(self, tunnel_id: int | None, channel: Channel) -> None:
         self._bad(f"tunnel {tunnel_id} is none of ours")
@@ -120,15 +119,16 @@ class Origins:
 class _Visit:
     """One stream: on its way to the origin, then relayed."""
 
-    __slots__ = ("_channel", "_origin", "_origins", "_reach", "_started_at", "_unique_id", "_wish", "relay", "tunnel_id")
+    __slots__ = ("_channel", "_origin", "_origins", "_reach", "_started_at", "_tells", "_unique_id", "_wish", "relay", "tunnel_id")
 
-    def __init__(self, origins: Origins, wish: TunnelWish, tunnel_id: int, unique_id: bytes, channel: Channel) -> None:
+    def __init__(self, origins: Origins, wish: TunnelWish, tunnel_id: int, header: ProxyHeader, channel: Channel) -> None:
         self._origins = origins
         self._wish = wish
         self.tunnel_id = tunnel_id
         self.relay: Relay | None = None
         """While it runs."""
-        self._unique_id = unique_id
+        self._unique_id = header.unique_id or b""
+        self._tells = header.wants_untouched
         self._channel = channel
         self._started_at = origins.reactor.now
         self._reach: Reach | None = None
@@ -169,7 +169,8 @@ class _Visit:
         self._origin = None
         channel.on_writable = channel.on_broken = nothing
         if answer(channel, StreamStatus.CONNECTED):
-            self.relay = Relay(origins.reactor, channel, origin, self._done, origins.scopes[self._wish.subject])
+            make = OriginRelay if self._tells else Relay
+            self.relay = make(origins.reactor, channel, origin, self._done, origins.scopes[self._wish.subject])
             self.relay.start()
         else:
             origins.visits.discard(self)

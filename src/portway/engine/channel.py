@@ -52,6 +52,12 @@ class Channel(ABC):
     account: Account | None = None
     """Who is charged for turns on this channel's behalf, where the kind knows it (a mux stream, a link)."""
 
+    untouched: bool = False
+    """True once the peer, an agent, has ended the channel and said that nothing was written to its origin since that spoke last."""
+
+    switched: bool = False
+    """True once the peer, a server, has said that the channel carries no HTTP any more."""
+
     readable: bool
     """False when `recv_into` would surely return `BLOCKED`. Kept by the channel; a plain attribute, as pumps ask often."""
 
@@ -93,6 +99,12 @@ class Channel(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give the channel back. Bytes already taken by `send` still go out where the kind can do so."""
+
+    def say_untouched(self) -> None:  # noqa: B027 - most kinds have no way to say so, and need none
+        """Say `untouched` to the peer with the end or the abort that follows, where the kind can."""
+
+    def say_switched(self) -> None:  # noqa: B027
+        """Say `switched` to the peer, where the kind can."""
 
     def unsent_bytes(self) -> int | None:
         """Return how many bytes that `send` took the peer's system has not got yet; None where that cannot be known."""

@@ -26,6 +26,8 @@ TLV_UNIQUE_ID = 0x05
 TLV_SSL = 0x20
 TLV_TUNNEL_ID = 0xE0
 """Ours, from the range that the spec leaves to applications: u32, the tunnel that this stream is for."""
+TLV_UNTOUCHED = 0xE1
+"""Ours: one byte, 1: the server understands UNTOUCHED (yamux/frame.py), and the stream carries HTTP, one request after the other."""
 UNIQUE_ID_BYTES = 16
 """Of TLV_UNIQUE_ID; random, so that it correlates what both ends tell of one stream and says nothing else."""
 
@@ -33,6 +35,7 @@ _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _HEAD = struct.Struct("!12sBBH")
 _TLV = struct.Struct("!BH")
 _TUNNEL_TLV = struct.Struct("!BHI")
+_UNTOUCHED_TLV = _TLV.pack(TLV_UNTOUCHED, 1) + b"\1"
 _PORTS = struct.Struct("!HH")
 _LOCAL, _PROXY = 0x20, 0x21
 _SSL_CLIENT = 0x01
@@ -75,6 +78,11 @@ class ProxyHeader:
         return value is not None and value[:1] != b"" and bool(value[0] & _SSL_CLIENT)
 
     @property
+    def wants_untouched(self) -> bool:
+        """Whether the server wants to hear when an origin has ended before it got a byte of a request."""
+        return self.tlv(TLV_UNTOUCHED) == b"\1"
+
+    @property
     def unique_id(self) -> bytes | None:
         """Correlates the logs of both ends; says nothing about the visitor."""
         return self.tlv(TLV_UNIQUE_ID)
@@ -109,9 +117,11 @@ def encode_visitor(source: Address, destination: Address, tunnel_id: int, unique
     return _assembled(_PROXY, family | _STREAM, addresses, tlvs)
 
 
-def encode_local(tunnel_id: int, unique_id: bytes = b"") -> bytes:
+def encode_local(tunnel_id: int, unique_id: bytes = b"", *, wants_untouched: bool = False) -> bytes:
     """Return the preamble of a stream that is for a tunnel, but for no one visitor (the HTTP edge's pooled streams)."""
     tlvs = _TUNNEL_TLV.pack(TLV_TUNNEL_ID, 4, tunnel_id)
+    if wants_untouched:
+        tlvs += _UNTOUCHED_TLV
     if unique_id:
         tlvs += _TLV.pack(TLV_UNIQUE_ID, len(unique_id)) + unique_id
     return _assembled(_LOCAL, _UNSPEC, b"", tlvs)

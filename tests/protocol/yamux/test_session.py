@@ -18,7 +18,9 @@ from tests.kit.yamux_wire import (
     INITIAL_WINDOW,
     PING,
     RST,
+    SWITCHED,
     SYN,
+    UNTOUCHED,
     WINDOW_UPDATE,
     Frame,
     all_frames,
@@ -254,6 +256,49 @@ def test_a_flood_for_streams_that_never_were_ends_the_session() -> None:
     with pytest.raises(PeerError, match="a second"):
         for _ in range(100):
             shell.hear_bytes(flood)
+
+
+# What Portway's own flags say ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [FIN, RST])
+def test_an_end_may_say_that_the_origin_was_not_touched(how: int) -> None:
+    shell = Shell()
+    shell.hear(update(2, flags=SYN), update(4, flags=SYN), data(2, b"", how | UNTOUCHED), data(4, b"", how))
+    assert [stream.untouched for stream in shell.accepted] == [True, False]
+    assert [(stream.ended, stream.resets) for stream in shell.accepted] == [(how == FIN, how == RST)] * 2
+
+
+def test_it_is_said_with_what_ends_the_stream() -> None:
+    shell = Shell()
+    one, other = shell.open(), shell.open()
+    shell.said()
+    for stream in (one, other):
+        stream.say_untouched()
+        stream.write(b"x")
+    one.end()
+    other.reset()
+    assert shell.said()[2:] == [data(1, b"", FIN | UNTOUCHED), data(3, b"", RST | UNTOUCHED)]
+
+
+def test_a_server_says_that_a_stream_carries_no_http_any_more() -> None:
+    shell = Shell()
+    stream = shell.open()
+    shell.said()
+    stream.say_switched()
+    assert shell.said() == [update(1, 0, SWITCHED)]
+    stream.reset()
+    stream.say_switched()
+    assert shell.said() == [data(1, b"", RST)]
+    shell.hear(update(2, flags=SYN), update(2, 5, SWITCHED))
+    assert shell.accepted[0].switched
+    assert shell.accepted[0].send_window == INITIAL_WINDOW + 5
+
+
+def test_frames_with_nothing_but_unknown_flags_are_counted_as_empty() -> None:
+    shell = Shell(limits=YamuxLimits(empties_per_s_max=10))
+    shell.hear(update(2, flags=SYN))
+    assert "nothing" in str(shell.breaks(*[update(2, 0, SWITCHED)] * 11))
 
 
 # Data and windows -------------------------------------------------------------------------------------------------

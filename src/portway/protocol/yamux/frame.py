@@ -29,6 +29,11 @@ FIN = 4
 """No more data from the sender of this frame."""
 RST = 8
 """Both directions are dead."""
+UNTOUCHED = 16
+"""Ours, beside FIN or RST from an agent: since the last byte that came from the origin nothing was written to it, and nothing will
+be. Whoever does not know it ignores it (docs/wire.md, section 9)."""
+SWITCHED = 32
+"""Ours, on a WindowUpdate from a server: what follows on the stream is no HTTP, and one way may end before the other."""
 
 GO_AWAY_NORMAL = 0
 GO_AWAY_PROTOCOL_ERROR = 1

@@ -19,7 +19,9 @@ from portway.protocol.yamux.frame import (
     INITIAL_WINDOW_BYTES,
     PING,
     RST,
+    SWITCHED,
     SYN,
+    UNTOUCHED,
     WINDOW_UPDATE,
     encode,
 )
@@ -266,6 +268,8 @@ class Session:
             if stream is not None:
                 if not stream.send_window:
                     self._work.done += WAKING_FRAME_WORK
+                if flags & SWITCHED:
+                    stream.switched = True
                 stream.credit(length)
                 self._finish_frame(stream, flags)
         elif kind == PING:
@@ -285,7 +289,7 @@ class Session:
             self._strays.count(self._now)
         elif flags & ACK:
             self._unacknowledged.discard(stream_id)
-        elif not flags and not length:
+        elif not length and not flags & (FIN | RST):
             self._empties.count(self._now)
         return stream
 
@@ -355,6 +359,8 @@ class Session:
         if stream.gone or not flags & (FIN | RST):
             return
         self._work.done += WAKING_FRAME_WORK
+        if flags & UNTOUCHED:
+            stream.untouched = True
         if flags & RST:
             self._resets.count(self._now)
             self.forget(stream)

@@ -3,13 +3,37 @@
 from typing import TYPE_CHECKING
 
 from portway.errors import MisuseError, PeerError
-from portway.protocol.yamux.frame import ACK, DATA, FIN, INITIAL_WINDOW_BYTES, LENGTH_MAX, RST, SYN, WINDOW_UPDATE, encode
+from portway.protocol.yamux.frame import (
+    ACK,
+    DATA,
+    FIN,
+    INITIAL_WINDOW_BYTES,
+    LENGTH_MAX,
+    RST,
+    SWITCHED,
+    SYN,
+    UNTOUCHED,
+    WINDOW_UPDATE,
+    encode,
+)
 from portway.protocol.yamux.window import ReceiveWindow
 
 if TYPE_CHECKING:
     from portway.protocol.yamux.session import Session
 
-STREAM_SLOTS = ("_first_flags", "gone", "local_ended", "peer_ended", "receive_window", "send_window", "session", "stream_id")
+STREAM_SLOTS = (
+    "_first_flags",
+    "_last_flags",
+    "gone",
+    "local_ended",
+    "peer_ended",
+    "receive_window",
+    "send_window",
+    "session",
+    "stream_id",
+    "switched",
+    "untouched",
+)
 
 
 class Stream:
@@ -33,7 +57,12 @@ class Stream:
         """True once the peer's FIN has come."""
         self.gone = False
         """True once the session has forgotten the stream: both ends finished, or a reset."""
+        self.untouched = False
+        """True once the peer has ended or reset the stream and said UNTOUCHED."""
+        self.switched = False
+        """True once the peer has said SWITCHED."""
         self._first_flags = 0
+        self._last_flags = 0
 
     def data_header(self, count: int) -> bytes:
         """Return the header for `count` bytes of Data and spend the window for it.
@@ -61,15 +90,24 @@ class Stream:
         """Send FIN, once."""
         if not self.local_ended and not self.gone:
             self.local_ended = True
-            self._send(DATA, FIN, 0)
+            self._send(DATA, FIN | self._last_flags, 0)
             if self.peer_ended:
                 self.session.forget(self)
 
     def reset(self) -> None:
         """Send RST: both directions are dead."""
         if not self.gone:
-            self._send(DATA, RST, 0)
+            self._send(DATA, RST | self._last_flags, 0)
             self.session.forget(self)
+
+    def say_untouched(self) -> None:
+        """Say UNTOUCHED with the end or the reset that follows."""
+        self._last_flags = UNTOUCHED
+
+    def say_switched(self) -> None:
+        """Say SWITCHED."""
+        if not self.gone:
+            self._send(WINDOW_UPDATE, SWITCHED, 0)
 
     def grant(self, now: float) -> None:
         """Send the credit that `receive_window` owes."""

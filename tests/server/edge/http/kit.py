@@ -11,6 +11,7 @@ from typing import Protocol, Self, TypeVar
 
 import h11
 
+from portway.agent.origin_relay import OriginRelay
 from portway.engine.channel import Channel
 from portway.engine.listener import Listener, listen
 from portway.engine.relay import Relay
@@ -236,6 +237,10 @@ class Agent:
         """True: streams are never answered."""
         self.rude = False
         """True: streams are reset instead of answered."""
+        self.hangs_up = 0
+        """Streams that are answered as connected, and ended before a byte is read."""
+        self.tells = True
+        """Whether these say that their origin was not touched."""
         self.gone = False
         """True: no stream can be opened."""
         self.places = 1 << 31
@@ -274,11 +279,19 @@ class Agent:
         reactor = self._engine.reactor
         if self.rude:
             channel.abort()
+        elif self.hangs_up:
+            self.hangs_up -= 1
+            answer(channel, StreamStatus.CONNECTED)
+            if self.tells:
+                channel.say_untouched()
+            channel.shutdown_write()
+            channel.close()
         elif not self.silent:
             sock, status = self._connected()
             answer(channel, status)
             if sock is not None:
-                Relay(reactor, channel, SocketChannel(reactor, sock), lambda _relay: None).start()
+                make = OriginRelay if header.wants_untouched else Relay
+                make(reactor, channel, SocketChannel(reactor, sock), lambda _relay: None).start()
 
     def _open_socket(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:
         came = decode(header)

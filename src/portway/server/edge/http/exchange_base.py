@@ -135,10 +135,14 @@ class ExchangeBase:
 
     def _origin_failed(self) -> None:
         """The stream ended or broke before the answer's head was complete."""
+        stream, asked = self._stream, self._asked
         untouched = self._buffer is None and not self._interims
-        away = self._stream is not None and self._stream.agent_away
-        if untouched and self._reused and self._stream is not None:
-            self._pool.lost(self._stream)
+        away, again = stream is not None and stream.agent_away, False
+        if untouched and stream is not None and not away:
+            # The agent tells that nothing of it has reached the origin; or it may be repeated, and its stream had rested.
+            again = (stream.channel.untouched and asked.bodyless) or (self._reused and asked.repeatable)
+            if self._reused:
+                self._pool.lost(stream)
         self._end_stream()
         if away:
             if untouched and self._asked.repeatable and not (self._tried_again or self._ends_visitor):
@@ -151,10 +155,10 @@ class ExchangeBase:
             # A pinned one that its origin has given up, for being idle as a rule. Without Portway the visitor would see its
             # own connection end and begin anew, with a handshake.
             self._visitor.hang_up()
-        elif not (untouched and self._reused and self._asked.repeatable):
+        elif not again or self._tried_again:
             self._refuse("origin_closed", complete=self._upload is None)
         else:
-            # A pooled stream whose end crossed our request: a new one tells whether the origin is well.
+            # An end that crossed our request: a new stream tells whether the origin is well.
             self._tried_again = True
             self._reused = False
             try:

@@ -59,7 +59,7 @@ class TunnelPool:
         self.lease = lease
         self.holder = holder
         self.tunnel_id = lease.tunnel_id
-        self.header = encode_local(lease.tunnel_id)
+        self.header = encode_local(lease.tunnel_id, wants_untouched=True)
         """The preamble of streams that several visitors use: it names none of them."""
         self.line: dict[object, Callable[[], None]] = {}
         """Visitors for whom there is no stream as all links are full, in the order in which they came; each with what has
@@ -117,7 +117,7 @@ class TunnelPool:
         header, new_id = self.header, self._pools.new_id
         if new_id is not None:
             stream.unique_id = new_id()
-            header = encode_local(self.tunnel_id, stream.unique_id)
+            header = encode_local(self.tunnel_id, stream.unique_id, wants_untouched=True)
         stream.attach(self._reactor, self.holder.open(self.tunnel_id, header, stream.on_status))
         self._unanswered[stream] = self._used_at = self._reactor.now
         if self._idle:
