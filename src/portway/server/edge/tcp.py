@@ -123,13 +123,11 @@ class _Port:
     def __init__(self, edge: TcpEdge, lease: Lease, sock: socket.socket) -> None:
         self.edge = edge
         self.lease = lease
-        self.visits: set[_Visit] = set()
+        visits = self.visits = set[_Visit]()  # the share gets this one and not the port, which has the share
         host, self.number = sock.getsockname()[:2]
         self.listen(sock)
         most = edge.settings.visitors_max
-        self._share = Share(
-            edge.places, f"tcp port {self.number}", lambda: self.visits, lambda: len(self.visits), times=TUNNEL_TIMES, most=most
-        )
+        self._share = Share(edge.places, f"tcp port {self.number}", lambda: visits, lambda: len(visits), times=TUNNEL_TIMES, most=most)
         self._host = "" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared with, not bound
 
     def listen(self, sock: socket.socket) -> None:
