@@ -580,8 +580,8 @@ def test_a_login_in_small_pieces_is_not_too_much_and_afterwards_nothing_is(tmp_p
         before = agent.mux.bytes_out
         await agent.log_in(join)
         assert agent.mux.bytes_out - before < BYTES_BEFORE_LOGIN / 10
-        for number in range(1, 1000):
-            await agent.ask(Release(id=number, tunnel=1), Released)
+        for number in range(1, 120):
+            await agent.ask(Claim(id=number, kind="http", name="x" * 1000), Refused)
         assert agent.mux.bytes_out > 1.5 * BYTES_BEFORE_LOGIN
         assert not agent.lost
 

@@ -19,9 +19,10 @@ from portway.session.control_account import ControlAccount
 from portway.session.control_stream import ControlStream
 from portway.session.login import LOGIN_S_MAX
 
-BYTES_BEFORE_LOGIN = 16 * 1024
-"""What is read on a link before its login: two messages of 4 KiB at most, a Hello and a Proof, are about 600 bytes with their
-frames. As 1,365 frames without a body it is 2 ms of work, and that only once: more counts as a failed login of its source."""
+BYTES_BEFORE_LOGIN = 64 * 1024
+"""What is read on a link before its login, where a Hello and a Proof with their frames are about 600 bytes, and four times what its
+messages may be (which is told to it). As 5,461 frames without a body it is 6 ms of work in turns of a quarter of one, and that only
+once: more counts as a failed login of its source."""
 
 
 def link_settings(kept_total: MemoryBudget) -> MuxSettings:
