@@ -2,13 +2,16 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.e2e.world import World, event
 from tests.kit.origins import RawOrigin, echo
+from tests.kit.sockets import read_to_end
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + bytes(5000)
 
@@ -86,5 +89,32 @@ def test_an_http_tunnel_may_have_limits_of_its_own(world: World) -> None:
         assert len(world.visit("app").body) == 5000
         refused = world.visit("app", method="POST", body=bytes(5001))
         assert (refused.status, refused.error) == (413, "body_too_large")
+        agent.stop()
+        server.stop()
+
+
+def answer_late(sock: socket.socket) -> None:
+    """Say nothing to `/silent`; to others that it is being worked on, four times, and then answer."""
+    asked = sock.recv(1 << 16)
+    if asked.startswith(b"GET /silent"):
+        sock.recv(1)
+        return
+    for _ in range(4):
+        time.sleep(0.3)
+        sock.sendall(b"HTTP/1.1 102 Processing\r\n\r\n")
+    sock.sendall(HELLO)
+
+
+def test_a_tunnels_origin_timeout_ends_what_is_silent_and_not_what_is_at_work(world: World) -> None:
+    with RawOrigin(answer_late) as origin:
+        server = world.start_server()
+        agent = world.agent(world.token("laptop"), "http", str(origin.port), "--name", "app", "--origin-timeout", "800ms")
+        url = urlsplit(event(agent, "tunnel_up")["url"])
+        for path, status in (("/silent", b"504"), ("/at-work", b"200")):
+            with socket.create_connection(("127.0.0.1", url.port or 80), timeout=20) as visitor:
+                visitor.sendall(f"GET {path} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n\r\n".encode())
+                said = read_to_end(visitor)
+            finals = [line for line in said.split(b"\r\n") if line.startswith(b"HTTP/1.1 ") and b" 102 " not in line]
+            assert [line.split()[1] for line in finals] == [status], said[:300]
         agent.stop()
         server.stop()

@@ -21,5 +21,6 @@ def split_policy(tunnel: TunnelRequest) -> tuple[Policy, ExchangeLimits | None]:
         max_rate_bps=policy.max_rate_bps or 0,
         max_lifetime_s=policy.max_lifetime_s or 0.0,
         max_total_payload=policy.max_total_payload or 0,
+        origin_timeout_s=tunnel.origin_timeout_s,
     )
     return here, None if there == ExchangeLimits() else there

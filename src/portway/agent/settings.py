@@ -27,6 +27,8 @@ class TunnelRequest:
     """Take the name or port even from a session of ours that still answers."""
     rewrite: HeadRewrite | None = None
     """What the server shall change in the heads of an http tunnel."""
+    origin_timeout_s: float = 0.0
+    """How long an http origin may take to begin an answer; 0: no limit."""
     policy: Policy = UNLIMITED
     """What each connection of the tunnel (of http: each request) may do, and what they share; see `agent/limits.py`."""
 

@@ -15,6 +15,7 @@ from portway.cli.limits import limits_options, read_limits
 from portway.cli.options import agent_options, output_options
 from portway.cli.rewriting import read_rewriting, rewriting_options
 from portway.errors import ConfigError
+from portway.protocol.units import parse_duration_s
 
 takeover_option = click.option(
     "--takeover",
@@ -55,6 +56,9 @@ links_option = click.option(
 )
 
 
+ORIGIN_TIMEOUT_S_MAX = 30 * 86400.0
+
+
 class _Limits(TypedDict, total=False):
     """What `http` and `tcp` take of `limits_options`."""
 
@@ -72,6 +76,7 @@ class _Rewriting(TypedDict, total=False):
     host_header: str
     request_headers: tuple[str, ...]
     response_headers: tuple[str, ...]
+    origin_timeout: str | None
 
 
 class _Options(_Limits, _Rewriting):
@@ -108,6 +113,13 @@ TCP_EXAMPLES = examples(
 @click.option("--name", metavar="NAME", default="", envvar="PORTWAY_NAME", show_envvar=True, help="Name below the server's domain.")
 @click.option("--host", metavar="HOST", default="", envvar="PORTWAY_HOST", show_envvar=True, help="A whole host name instead.")
 @takeover_option
+@click.option(
+    "--origin-timeout",
+    metavar="TIME",
+    envvar="PORTWAY_ORIGIN_TIMEOUT",
+    show_envvar=True,
+    help="Answer 504 when the service takes longer to begin a response.  [default: no limit]",
+)
 @rewriting_options
 @limits_options(environment=True)
 @plaintext_option
@@ -133,6 +145,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
         host=host,
         takeover=takeover,
         rewrite=read_rewriting(parsed, rest),
+        origin_timeout_s=_origin_timeout_s(rest.get("origin_timeout")),
         policy=read_limits(rest),
     )
     return _expose(request, **rest)
@@ -166,6 +179,18 @@ def tcp(target: str, port: int | None, takeover: bool, **rest: Unpack[_Options])
     """
     request = TunnelRequest(kind="tcp", target=parse_target(target, "tcp"), port=port or 0, takeover=takeover, policy=read_limits(rest))
     return _expose(request, **rest)
+
+
+def _origin_timeout_s(text: str | None) -> float:
+    if text is None:
+        return 0.0
+    try:
+        seconds = parse_duration_s(text)
+    except ConfigError as exc:
+        raise ConfigError(f"--origin-timeout: {exc}") from exc
+    if not 0 < seconds <= ORIGIN_TIMEOUT_S_MAX:
+        raise ConfigError("--origin-timeout: expected more than nothing, and at most 30d; leave it out for no limit")
+    return seconds
 
 
 def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:

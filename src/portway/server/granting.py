@@ -197,6 +197,7 @@ class Granter:
             session.claims.pop(key, None)
         lease.scopes += scopes_asked_for(self._reactor, claim.limits)
         lease.rewrite = claim.rewrite
+        lease.origin_timeout_s = 0.0 if claim.limits is None else claim.limits.origin_timeout_s
         return lease
 
     async def _grant_port(self, session: Claimer, claim: Claim) -> Lease:

@@ -118,6 +118,8 @@ class ExchangeLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_lifetime_s: Seconds = 0.0
     max_total_payload: U64 = 0
     """Bytes of both bodies."""
+    origin_timeout_s: Seconds = 0.0
+    """How long the origin may take to begin an answer, or to send an interim one."""
 
 
 FieldChange: TypeAlias = tuple[Annotated[str, Meta(max_length=128)], Annotated[str, Meta(max_length=FIELD_CHARS_MAX)] | None]

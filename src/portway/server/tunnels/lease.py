@@ -65,8 +65,8 @@ class Holder(Protocol):
 
 
 class Lease:
-    """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone`, `on_parted`, `rewrite` and `scopes`
-    excepted.
+    """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone`, `on_parted`,
+    `origin_timeout_s`, `rewrite` and `scopes` excepted.
     """
 
     __slots__ = (
@@ -78,6 +78,7 @@ class Lease:
         "key",
         "on_gone",
         "on_parted",
+        "origin_timeout_s",
         "owner",
         "rewrite",
         "scopes",
@@ -119,6 +120,8 @@ class Lease:
         """Called once, soon after its holder serves no new visitors any more: what was kept for them is of no use."""
         self.rewrite: HeadRewrite | None = None
         """What its agent asked to be changed in heads; http only."""
+        self.origin_timeout_s = 0.0
+        """How long its origin may take to begin an answer, as its agent asked; 0: no limit. http only."""
         self.scopes: Scopes = ()
         """What its relays are held to: the limits of its token, which all of the token's leases share."""
 

@@ -231,6 +231,7 @@ class _Worker:
             session = self._find(message.session)
             lease.scopes = () if session is None else self._scopes.of(session.token) + scopes_asked_for(self._reactor, message.limits)
             lease.rewrite = message.rewrite
+            lease.origin_timeout_s = 0.0 if message.limits is None else message.limits.origin_timeout_s
         else:
             gone = self._replica.lookup(message.kind, message.address)
             if gone is not None:

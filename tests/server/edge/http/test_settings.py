@@ -1,5 +1,7 @@
 """The edge's settings."""
 
+from math import inf
+
 import pytest
 
 from portway.errors import ConfigError
@@ -8,7 +10,12 @@ from portway.server.edge.http.settings import HttpEdgeSettings
 
 def test_the_defaults_are_the_design_s() -> None:
     settings = HttpEdgeSettings()
-    assert (settings.head_s, settings.idle_s, settings.hold_s, settings.answer_s) == (10.0, 60.0, 5.0, 60.0)
+    assert (settings.head_s, settings.idle_s, settings.hold_s) == (10.0, 60.0, 5.0)
+
+
+def test_no_deadline_ends_a_request_that_is_under_way() -> None:
+    settings = HttpEdgeSettings()
+    assert settings.answer_s == settings.stall_s == settings.silence_s == inf
 
 
 def test_what_could_never_work_is_refused_with_its_name() -> None:

@@ -60,7 +60,7 @@ class Exchange(ExchangeBase):
         if self._pool.rewriter.changes_requests:
             lines = self._pool.rewriter.request(lines, asked.request.host)
         head = lines + visitor.own_lines(asked.request.host)
-        visitor.deadline = reactor.now + self._settings.answer_s
+        visitor.deadline = reactor.now + self._pool.answer_s
         if asked.bodyless:
             try:
                 stream.outlet.write(head)
@@ -108,7 +108,7 @@ class Exchange(ExchangeBase):
         if flow is Flow.FINISHED:
             self._upload = None
             if self._response is None:
-                self._visitor.deadline = self._reactor.now + self._settings.answer_s
+                self._visitor.deadline = self._reactor.now + self._pool.answer_s
         elif flow is Flow.HAD_ITS_HELPING:
             self._queue(1)
         elif flow is Flow.CUT_SHORT:
@@ -183,6 +183,8 @@ class Exchange(ExchangeBase):
         interim = interim_bytes(response)
         self._interims += len(interim)
         self._pool.answered.check_interims(self._interims)
+        if self._upload is None:
+            self._visitor.deadline = self._reactor.now + self._pool.answer_s  # it is at work
         if self._asked.request.version == 11:
             self._to_visitor(interim)
         self._reactor.soon_charged(
@@ -319,7 +321,7 @@ class Exchange(ExchangeBase):
             return
         else:
             state = (pump.moved, flow)
-            patience_s = self._settings.stall_s if flow is Flow.WAITS_FOR_SOURCE else self._settings.answer_s
+            patience_s = self._settings.stall_s if flow is Flow.WAITS_FOR_SOURCE else self._pool.answer_s
         if state != self._last:
             self._last = state
             self._visitor.deadline = self._reactor.now + patience_s

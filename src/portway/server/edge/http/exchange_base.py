@@ -95,7 +95,7 @@ class ExchangeBase:
         """The visitor sends nothing more. It may still listen, as a half-close allows, or have left for good: an origin
         that is silent gets no hour now, as nobody may be there to hear it.
         """
-        self._silence_s = self._settings.stall_s
+        self._silence_s = min(self._settings.ended_s, self._settings.stall_s)
         if self._download is not None:
             self._visitor.deadline = min(self._visitor.deadline, self._reactor.now + self._silence_s)
 

@@ -38,7 +38,20 @@ class TunnelPool:
 
     __slots__ = (
         *("_habits", "_idle", "_look", "_one_by_one", "_pinned", "_pools", "_reactor", "_retired", "_settings", "_starved"),
-        *("_unanswered", "_used_at", "account", "answered", "deadline", "farewells", "header", "holder", "lease", "line", "pins"),
+        *(
+            "_unanswered",
+            "_used_at",
+            "account",
+            "answer_s",
+            "answered",
+            "deadline",
+            "farewells",
+            "header",
+            "holder",
+            "lease",
+            "line",
+            "pins",
+        ),
         *("rewriter", "tunnel_id"),
     )
 
@@ -56,6 +69,8 @@ class TunnelPool:
         """What its origin said lately."""
         self.account = holder.account.child()
         """Who is charged for its visitors' turns."""
+        self.answer_s = min(settings.answer_s, lease.origin_timeout_s or settings.answer_s)
+        """How long an answer may take to begin, or to show by an interim one that it is coming."""
         self.lease = lease
         self.holder = holder
         self.tunnel_id = lease.tunnel_id

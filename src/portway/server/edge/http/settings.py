@@ -1,6 +1,7 @@
 """What steers the HTTP edge."""
 
 from dataclasses import dataclass, fields
+from math import inf
 
 from portway.errors import ConfigError
 from portway.protocol.http1.fields import ANSWER_LIMITS, FIELDS_MAX, REQUEST_LIMITS, HeadLimits
@@ -23,15 +24,19 @@ class HttpEdgeSettings:
     held_max: int = 1024
     """Visitors held at the same time; each keeps its request's head, so that is up to 96 MiB. The next get 503 at once."""
 
-    answer_s: float = 60.0
-    """From the end of a request to the end of the answer's head: what nginx and HAProxy call a gateway's timeout."""
+    answer_s: float = inf
+    """From the end of a request to the end of the answer's head, what nginx and HAProxy call a gateway's timeout. None by default: how
+    long an answer takes is for the origin and its visitor to judge, as it is without a server between them; a tunnel may set its own."""
 
-    stall_s: float = 60.0
-    """How long a visitor may neither send the body it announced nor take the answer it asked for."""
+    stall_s: float = inf
+    """How long a visitor may neither send the body it announced nor take the answer it asked for. None by default; when memory, streams or
+    descriptors become scarce, the slowest are ended (`sheddable`), and keep-alive notices who is gone."""
 
-    silence_s: float = 3600.0
-    """How long an origin may pause within an answer: event streams are quiet for minutes. `stall_s` once the visitor has
-    ended its side, because a closed browser tab looks just like that."""
+    silence_s: float = inf
+    """How long an origin may pause within an answer: event streams are quiet for hours."""
+
+    ended_s: float = 60.0
+    """The same once the visitor has ended its side, because a closed browser tab looks just like that."""
 
     linger_s: float = 30.0
     """After an answer that closes: how long to read on and throw away, so that unread bytes do not turn the answer into RST. As nginx."""
