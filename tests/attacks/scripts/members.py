@@ -306,5 +306,5 @@ def silent_tcp_visitors(ground: Ground) -> Generator[None, None, Outcome]:
         yield
         wanted = ground.size(1200, 600)
         sockets = ground.visitors(wanted, 64, port=port)
-        gone = wanted - len(sockets) + len(ground.watch(sockets, ground.size(60.0, 0.5)))
+        gone = wanted - len(sockets) + len(ground.watch(sockets, ground.size(60.0, 3.0)))
         return Outcome("refused" if gone else "free", counts={"held": wanted - gone, "refused": gone})

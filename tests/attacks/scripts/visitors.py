@@ -76,7 +76,7 @@ def silent_visitors(ground: Ground) -> Generator[None, None, Outcome]:
     yield
     wanted = ground.size(1200, 600)
     sockets = ground.visitors(wanted, 2)
-    gone, first = refused(ground, sockets, wanted, ground.size(60, 0.5))
+    gone, first = refused(ground, sockets, wanted, ground.size(60, 3))
     return Outcome("refused" if gone else "free", first, counts={"held": wanted - gone, "refused": gone})
 
 
