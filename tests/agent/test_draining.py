@@ -1,6 +1,7 @@
 """An agent leaves when its visitors have, or when time is up; against a real server, and one from before it could be asked."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ async def visit_while_stopping(tmp_path: Path, port: int, drain_s: float) -> tup
         async with asyncio.timeout(5):
             assert await agent.task == 0
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
         return [notice.text for notice in agent.events.of(Notice)], heard
 
 
