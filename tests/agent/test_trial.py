@@ -11,6 +11,7 @@ from portway.agent.settings import AgentSettings
 from portway.agent.trial import contact
 from portway.clock import wall
 from portway.errors import ConfigError, RefusedError, UnavailableError
+from portway.links.tls import WrongServerError
 from portway.protocol.join_string import JoinString
 from portway.server.events import LeaseUp, SessionDown, SessionUp
 from tests.kit.http_origin import HttpOrigin
@@ -99,7 +100,8 @@ def test_who_cannot_be_reached_may_be_there_later(plaintext: bool, tmp_path: Pat
     for host in ("127.0.0.1", "portway.invalid"):
         join = JoinString("abc", "s" * 43, host, free_port(), None if plaintext else b"p" * 32, plaintext)
         fault = asyncio.run(fault_of(join, tmp_path))
-        assert type(fault) is UnavailableError
+        assert isinstance(fault, UnavailableError)
+        assert not isinstance(fault, WrongServerError)
 
 
 def test_a_load_balancer_without_a_server_behind_it_may_have_one_later(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from portway.cli.durations import DRAIN_S_MAX, drain_option
+from portway.cli.durations import DRAIN_S_MAX, connect_option, drain_option
 from portway.errors import ConfigError
 
 
@@ -18,6 +18,19 @@ def command(drain: float) -> None:
 def test_times_are_seconds(text: str, seconds: float) -> None:
     assert CliRunner().invoke(command, ["--drain", text]).output == f"{seconds}\n"
     assert CliRunner().invoke(command, env={"PORTWAY_DRAIN": text}).output == f"{seconds}\n"
+
+
+@click.command()
+@connect_option
+def connecting(connect_timeout: float | None) -> None:
+    click.echo(repr(connect_timeout))
+
+
+def test_a_time_to_connect_is_none_or_more_than_nothing() -> None:
+    assert CliRunner().invoke(connecting, env={}).output == "None\n"
+    assert CliRunner().invoke(connecting, ["--connect-timeout", "30s"]).output == "30.0\n"
+    with pytest.raises(ConfigError, match=r"--connect-timeout: expected at least 0\.1 s, got 0s"):
+        CliRunner().invoke(connecting, ["--connect-timeout", "0s"], catch_exceptions=False)
 
 
 def test_without_one_the_default_holds() -> None:

@@ -5,10 +5,13 @@ import hmac
 import random
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from portway.agent.connect import AgentSession
+from portway.agent.diagnosis import address_of
 from portway.agent.draining import drain
 from portway.agent.events import AgentEvent, Connecting, Notice, Offline, Refused
+from portway.agent.first_contact import FirstContact
 from portway.agent.host_check import HostCheck
 from portway.agent.identity import find_identity
 from portway.agent.limits import split_policy
@@ -35,16 +38,19 @@ async def run(
     """Offer the tunnels until `stop` is set or this is cancelled, and return the exit code: 0, or 3 when refused.
 
     A lost server is dialled again, for ever; every step is told to `on_event`, which must not block. Visitors may finish, for
-    `AgentSettings.drain_s` at most; then the server is told good-bye, within a second. `watch` gets a function that returns the bytes of running connections.
+    `AgentSettings.drain_s` at most; then the server is told good-bye, within a second. `watch` gets a function that returns the
+    bytes of running connections.
 
     Raises:
         ConfigError: the settings cannot work, or the data directory cannot be used.
+        UnavailableError: it was not online within `AgentSettings.connect_s_max`.
     """
     reactor = Reactor(asyncio.get_running_loop())
     try:
         identity = find_identity(settings.data_dir, settings.join, secrets.token_bytes)
         claims = Claims([_wish(tunnel, identity) for tunnel in settings.tunnels])
-        origins = Origins(reactor, claims, on_event)
+        contact = FirstContact(settings, on_event)
+        origins = Origins(reactor, claims, contact)
         if watch is not None:
             watch(origins.moved)
         needs = SessionNeeds(
@@ -54,11 +60,11 @@ async def run(
             identity=identity,
             claims=claims,
             origins=origins,
-            on_event=on_event,
+            on_event=contact,
             host_check=HostCheck(rewritten=any(tunnel.rewrite is not None for tunnel in settings.tunnels)),
             random_bytes=secrets.token_bytes,
         )
-        return await _until_stopped(needs, stop or asyncio.Event())
+        return await _until_stopped(needs, contact, stop or asyncio.Event())
     finally:
         reactor.close()
 
@@ -71,21 +77,29 @@ async def _look_for_services(needs: SessionNeeds) -> None:
             needs.on_event(Notice(f"nothing listens at {tunnel.target.text} yet; visitors {answer} until something does"))
 
 
-async def _until_stopped(needs: SessionNeeds, stopping: asyncio.Event) -> int:
-    """Run sessions until `stopping` is set or the server refuses."""
+async def _until_stopped(needs: SessionNeeds, contact: FirstContact, stopping: asyncio.Event) -> int:
+    """Run sessions until `stopping` is set, the server refuses, or it is not there in time."""
     async with asyncio.TaskGroup() as tasks:
         current: list[AgentSession] = []
-        sessions = tasks.create_task(_session_after_session(needs, current), name="sessions")
+        sessions = tasks.create_task(_session_after_session(needs, contact, current), name="sessions")
         asked = tasks.create_task(stopping.wait(), name="asked to stop")
         looking = tasks.create_task(_look_for_services(needs), name="look for local services")
+        watching = tasks.create_task(contact.watch(), name="is it online at all")
+        waiting: set[asyncio.Task[Any]] = {sessions, asked, watching}
         try:
-            await asyncio.wait({sessions, asked}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done() and watching.result() is None:  # online
+                await asyncio.wait(waiting - {watching}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             looking.cancel()
+            watching.cancel()
             if not sessions.done() and current:
                 await drain(current[0], needs)
             sessions.cancel()
             asked.cancel()
+    given_up = None if watching.cancelled() else watching.result()
+    if given_up is not None:
+        raise given_up
     if sessions.cancelled():
         return 0
     refused = sessions.result()
@@ -93,10 +107,9 @@ async def _until_stopped(needs: SessionNeeds, stopping: asyncio.Event) -> int:
     return RefusedError.exit_code
 
 
-async def _session_after_session(needs: SessionNeeds, current: list[AgentSession]) -> RefusedError:
+async def _session_after_session(needs: SessionNeeds, contact: FirstContact, current: list[AgentSession]) -> RefusedError:
     """Keep a session with the server, which is in `current`; return only when it refuses."""
-    join = needs.settings.join
-    address = f"[{join.host}]:{join.port}" if ":" in join.host else f"{join.host}:{join.port}"
+    address = address_of(needs.settings.join)
     retrying = Retrying(random.random)
     while True:
         needs.on_event(Connecting(address))
@@ -110,6 +123,7 @@ async def _session_after_session(needs: SessionNeeds, current: list[AgentSession
             reason, refusal = str(refused), refused.code
         except (UnavailableError, PeerError) as gone:
             reason = str(gone)
+            contact.failed(gone)
         else:
             reason = "the session ended"
         delay_s = retrying.delay_s(lived_s=session.lived_s, refusal=refusal)

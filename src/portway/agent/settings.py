@@ -48,5 +48,7 @@ class AgentSettings:
     """Links to the server that take visitors, as far as it allows them; 1 keeps to a single one."""
     ca_file: Path | None = None
     """CA certificates for a server without a pin in the join string; None means the system's."""
+    connect_s_max: float | None = None
+    """How long to try to get online for the first time, in seconds; None means for ever: a machine's programs start before its network."""
     drain_s: float = 10.0
     """How long visitors may finish after the agent was told to stop, in seconds; as long as `docker stop` waits."""

@@ -2,29 +2,17 @@
 
 import asyncio
 import secrets
-import socket
-from typing import Literal
 
 from portway.agent.app import tls_of
 from portway.agent.connect import AgentSession
+from portway.agent.diagnosis import wrong_server
 from portway.agent.events import AgentEvent, Online
 from portway.agent.needs import SessionNeeds
 from portway.agent.settings import AgentSettings
 from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, PeerError, PortwayError, UnavailableError
-from portway.links.tls import WrongServerError
 from portway.session.claims import Claims
-
-HTTP_S_MAX = 3.0
-"""How long somebody may take to answer an HTTP request who answers otherwise than an agents' port does."""
-
-HEAD_BYTES_MAX = 4096
-READS_MAX = 4
-"""Of that answer; our own error pages name themselves within the first 500 bytes."""
-
-Http = Literal["", "http", "portway"]
-"""Who answers HTTP requests: nobody, some server, the listener for visitors of a Portway server."""
 
 
 async def contact(settings: AgentSettings) -> Online:
@@ -39,17 +27,9 @@ async def contact(settings: AgentSettings) -> Online:
     try:
         return await _log_in(reactor, settings)
     except (UnavailableError, PeerError) as exc:
-        join = settings.join
-        where = f"[{join.host}]:{join.port}" if ":" in join.host else f"{join.host}:{join.port}"
-        http = await asyncio.to_thread(_answers_http, join.host, join.port)
-        if http == "portway":
-            raise ConfigError(
-                f"{where} is where this Portway server takes HTTP visitors; agents dial another port, usually 4443: the server says which "
-                "when it starts (“they dial”), and its operator can set --advertise"
-            ) from exc
-        if http or isinstance(exc, WrongServerError | PeerError):
-            what = "a web server" if http else f"no Portway server, or one with links of another kind: {exc}"
-            raise ConfigError(f"{where}: who answers there is {what}; check host and port of the join string") from exc
+        wrong = await wrong_server(settings.join, exc)
+        if wrong:
+            raise ConfigError(wrong) from exc
         raise
     finally:
         reactor.close()
@@ -92,23 +72,6 @@ async def _hold(session: AgentSession) -> PortwayError:
     except PortwayError as error:
         return error
     return UnavailableError("the session ended")
-
-
-def _answers_http(host: str, port: int) -> Http:
-    """Ask as a visitor would; blocks."""
-    head = b""
-    try:
-        with socket.create_connection((host, port), HTTP_S_MAX) as visitor:
-            visitor.sendall(b"GET / HTTP/1.1\r\nHost: portway.invalid\r\nConnection: close\r\n\r\n")
-            for _ in range(READS_MAX):
-                if not (piece := visitor.recv(HEAD_BYTES_MAX)):
-                    break
-                head += piece
-    except (OSError, UnicodeError):  # the latter from a label that is empty or too long
-        pass
-    if not head.startswith(b"HTTP/1."):
-        return ""
-    return "portway" if b"\r\nportway-error:" in head.lower() else "http"
 
 
 class _NoOrigins:

@@ -17,9 +17,10 @@ class Duration(click.ParamType[float]):
 
     name = "time"
 
-    def __init__(self, longest_s: float) -> None:
-        """Take 0 to `longest_s` seconds."""
+    def __init__(self, longest_s: float, shortest_s: float = 0.0) -> None:
+        """Take `shortest_s` to `longest_s` seconds."""
         self._longest_s = longest_s
+        self._shortest_s = shortest_s
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return seconds; raises ConfigError."""
@@ -31,6 +32,8 @@ class Duration(click.ParamType[float]):
             raise ConfigError(f"{_source(param, ctx)}: {exc}") from exc
         if seconds > self._longest_s:
             raise ConfigError(f"{_source(param, ctx)}: expected at most {self._longest_s:g} s, got {value}")
+        if seconds < self._shortest_s:
+            raise ConfigError(f"{_source(param, ctx)}: expected at least {self._shortest_s:g} s, got {value}")
         return seconds
 
 
@@ -41,6 +44,20 @@ def _source(param: click.Parameter | None, ctx: click.Context | None) -> str:
     from_environment = ctx is not None and ctx.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT
     return str(param.envvar) if from_environment else param.opts[0]
 
+
+CONNECT_S_MAX = 86_400.0
+"""A day; to wait longer is to wait for ever, as without the option."""
+
+
+connect_option = click.option(
+    "--connect-timeout",
+    metavar="TIME",
+    type=Duration(CONNECT_S_MAX, shortest_s=0.1),
+    default=None,
+    envvar="PORTWAY_CONNECT_TIMEOUT",
+    show_envvar=True,
+    help="Give up, with exit code 1, when the server cannot be reached within TIME.  [default: try for ever]",
+)
 
 drain_option = click.option(
     "--drain",

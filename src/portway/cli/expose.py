@@ -9,7 +9,7 @@ import click
 
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.agent.target import parse_target
-from portway.cli.durations import drain_option
+from portway.cli.durations import connect_option, drain_option
 from portway.cli.examples import examples
 from portway.cli.limits import limits_options, read_limits
 from portway.cli.options import agent_options, output_options
@@ -84,6 +84,7 @@ class _Options(_Limits, _Rewriting):
 
     plaintext_links: bool
     max_links: int
+    connect_timeout: float | None
     drain: float
     ca_file: Path | None
     join_file: Path | None
@@ -124,6 +125,7 @@ TCP_EXAMPLES = examples(
 @limits_options(environment=True)
 @plaintext_option
 @links_option
+@connect_option
 @drain_option
 @ca_option
 @agent_options
@@ -166,6 +168,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
 @limits_options(environment=True)
 @plaintext_option
 @links_option
+@connect_option
 @drain_option
 @ca_option
 @agent_options
@@ -210,6 +213,7 @@ def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
         data_dir=folder,
         plaintext_links=options["plaintext_links"],
         links_max=options["max_links"],
+        connect_s_max=options["connect_timeout"],
         drain_s=options["drain"],
         ca_file=ca_file,
     )

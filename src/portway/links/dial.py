@@ -16,24 +16,43 @@ DIAL_S_MAX = 10.0
 """For all of it; a server that needs longer is as good as away, and the next try comes by itself."""
 
 
+_UNKNOWN = "Check the name in the join string, and whether this machine can resolve other names"
+NOBODY = "Check that the server runs, that this is the address that agents dial, and that no firewall is in between"
+_SILENT = "It takes connections and says nothing: check that this is the port that agents dial (usually 4443), and not another program's"
+
+
+class DialError(UnavailableError):
+    """There is no connection, or nothing answered on it."""
+
+    def __init__(self, reason: str, next_step: str, *, connected: bool) -> None:
+        """`next_step` says what to do; `connected`, whether there was a TCP connection."""
+        super().__init__(reason)
+        self.next_step = next_step
+        self.connected = connected
+
+
 async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, timeout_s: float = DIAL_S_MAX, *, hint: str = "") -> Channel:
     """Return a link to the server, verified when `tls` is given, a plain one otherwise. `hint` is shown by the former (see `hint`).
 
     Raises:
-        UnavailableError: the name is unknown, nothing listens, it takes too long, or the handshake fails.
+        DialError: the name is unknown, nothing listens, or it takes too long.
+        UnavailableError: the handshake fails.
         RefusedError: the certificate is not the pinned one (code `wrong_pin`), or no CA vouches for it (`wrong_certificate`).
     """
+    connected = False
     try:
         async with asyncio.timeout(timeout_s):
             addresses = await _resolve(host, port)
             try:
                 sock = await connect_first(reactor, addresses, timeout_s)
             except UnavailableError as exc:
-                raise UnavailableError(f"cannot connect to {_named(host, port)} ({exc})") from exc
+                raise DialError(f"cannot connect to {_named(host, port)} ({exc})", NOBODY, connected=False) from exc
+            connected = True
             prepare(sock)
             return SocketChannel(reactor, sock) if tls is None else await _encrypt(reactor, sock, tls, hint)
     except TimeoutError:
-        raise UnavailableError(f"{_named(host, port)} did not answer within {timeout_s:g} s") from None
+        next_step = _SILENT if connected else NOBODY
+        raise DialError(f"{_named(host, port)} did not answer within {timeout_s:g} s", next_step, connected=connected) from None
 
 
 async def _resolve(host: str, port: int) -> list[NumericAddress]:
@@ -41,7 +60,7 @@ async def _resolve(host: str, port: int) -> list[NumericAddress]:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:  # the latter from a label that is empty or too long
         why = exc.strerror if isinstance(exc, OSError) else None
-        raise UnavailableError(f"the name {host} cannot be resolved: {why or exc}") from exc
+        raise DialError(f"the name {host} cannot be resolved: {why or exc}", _UNKNOWN, connected=False) from exc
     return [(family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found]
 
 

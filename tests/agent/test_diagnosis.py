@@ -1,0 +1,71 @@
+"""What is said of an address where no agent gets online."""
+
+import asyncio
+import socket
+
+import pytest
+
+from portway.agent.diagnosis import address_of, advice, wrong_server
+from portway.errors import PeerError, PortwayError, UnavailableError
+from portway.links.dial import DialError
+from portway.links.tls import WrongServerError
+from portway.protocol.join_string import JoinString
+from tests.kit.http_origin import HttpOrigin
+from tests.kit.origins import RawOrigin
+from tests.kit.sockets import free_port
+
+
+def join_at(port: int, host: str = "127.0.0.1") -> JoinString:
+    return JoinString("abc", "s" * 43, host, port, b"p" * 32)
+
+
+def found(port: int, error: PortwayError) -> str:
+    return asyncio.run(wrong_server(join_at(port), error))
+
+
+BROKE = UnavailableError("no encrypted link: the connection ended without close_notify")
+
+
+def test_an_address_is_written_as_people_do() -> None:
+    assert address_of(join_at(4443, "::1")) == "[::1]:4443"
+    assert address_of(join_at(4443, "example.org")) == "example.org:4443"
+
+
+def test_a_web_server_is_recognised_by_its_answer_whatever_the_last_try_said() -> None:
+    with HttpOrigin() as origin:
+        for error in (BROKE, WrongServerError("x"), DialError("it is silent", "do this", connected=True)):
+            assert "is a web server; check host and port" in found(origin.port, error)
+
+
+def test_the_listener_for_visitors_is_recognised_by_its_own_field() -> None:
+    def be_an_edge(sock: socket.socket) -> None:
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nPortway-Error: unknown_host\r\n\r\n")
+
+    with RawOrigin(be_an_edge) as origin:
+        assert "is where this Portway server takes HTTP visitors; agents dial another port" in found(origin.port, BROKE)
+
+
+@pytest.mark.parametrize("error", [WrongServerError("ALPN None"), PeerError("yamux: version 72")])
+def test_whoever_speaks_something_else_is_no_portway_server(error: PortwayError) -> None:
+    with RawOrigin(lambda sock: sock.sendall(b"SSH-2.0-x\r\n")) as origin:
+        said = found(origin.port, error)
+    assert "no Portway server, or one with links of another kind" in said
+    assert str(error) in said
+
+
+def test_nothing_is_claimed_of_a_server_that_may_be_there_later() -> None:
+    with RawOrigin(lambda sock: sock.close()) as balancer:
+        assert found(balancer.port, BROKE) == ""
+    assert found(free_port(), BROKE) == ""
+
+
+def test_where_nobody_took_the_connection_nobody_is_asked() -> None:
+    with HttpOrigin() as origin:
+        assert found(origin.port, DialError("the name cannot be resolved", "do this", connected=False)) == ""
+        assert not origin.requests
+
+
+def test_a_dial_that_failed_says_what_to_do() -> None:
+    assert advice(DialError("nobody is there", "Start the server", connected=False)) == "nobody is there. Start the server"
+    assert advice(BROKE) == str(BROKE)
