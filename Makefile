@@ -4,7 +4,7 @@
 #   make test     all tests (ARGS="tests/mux -k window" for some)          make lock     new pinned versions
 #   make test-deps  the Debian packages of real servers and clients that tests talk to; without them those tests skip
 #   make check    lint, format, types, layers: what CI asks first          make clean    remove what was made
-#   make attack   hostile clients beside an innocent one, a table; an hour for all (ARGS="tiny-chunks --rounds 5")
+#   make attack   hostile clients beside an innocent one, a table; half an hour for all (ARGS="tiny-chunks --rounds 5")
 #   make memory   20,000 connects of each kind to one server, which must not grow (ARGS="session --connects 2000")
 #   make soak     30 minutes of mixed traffic and faults, then what leaked, a table (ARGS="--minutes 5")
 #   make fuzz     hostile bytes for every parser, a minute (ARGS="--seconds 600 yamux", "--costs": what a byte costs)

@@ -62,7 +62,8 @@ class Soak:
     async def traffic(self, seconds: float, *, faults: bool) -> Seen:
         """Make traffic for so long, then let it end."""
         places = all_places(self._stand.http_port, self._stand.tcp_ports)
-        traffic = Traffic(places, self._stand.spare_join, self.windows.explained, self._options.pace)
+        windows = self.windows
+        traffic = Traffic(places, self._stand.spare_join, windows.explained, windows.origin_died, self._options.pace, self._say)
         began = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             visitors = tasks.create_task(traffic.run())
@@ -138,7 +139,7 @@ async def soak(stand: Stand, options: argparse.Namespace, say: Callable[[str], N
     say(f"quiet for {options.quiet:g} s")
     await asyncio.sleep(options.quiet)
     after = run.look()
-    for line in (*seen.wrong[:20], *stand.broken_promises()[:20], *seen.unexplained[:20]):
+    for line in stand.broken_promises()[:20]:
         say(line)
     say(f"done: {dict(seen.done)}; errors in faults: {dict(seen.shown)}; left out: {dict(seen.left_out)}; faults: {run.faults.injected}")
     slow = [float(found[1]) for line in stand.server.err.lines if (found := SLOW.search(line))]

@@ -29,6 +29,8 @@ class Windows:
     """When whose visitors may see errors."""
 
     _open: list[tuple[int, float, float]] = field(default_factory=list)
+    _deaths: list[tuple[int, float]] = field(default_factory=list)
+    """Of origins."""
 
     def begin(self, tenant: int = EVERYBODY) -> Callable[[], None]:
         """Open a window; return what closes it (RECOVERY_S later)."""
@@ -39,6 +41,14 @@ class Windows:
             self._open[at] = (tenant, began, time.monotonic() + RECOVERY_S)
 
         return end
+
+    def origin_dies(self, tenant: int) -> None:
+        """Note that an origin is being killed."""
+        self._deaths.append((tenant, time.monotonic()))
+
+    def origin_died(self, tenant: int, since: float) -> bool:
+        """Return whether the tenant's origin was killed after `since`."""
+        return any(whose == tenant and at >= since for whose, at in self._deaths)
 
     def explained(self, tenant: int, since: float) -> bool:
         """Return whether one was open for the tenant between `since` and now."""
@@ -132,6 +142,7 @@ class Faults:
         """An origin is killed, and comes back three seconds later."""
         tenant = random.randrange(STEADY)
         end = self._windows.begin(tenant)
+        self._windows.origin_dies(tenant)
         self._stand.origins[tenant].kill()
         await asyncio.sleep(3.0)
         await asyncio.to_thread(self._stand.start_origin, tenant)

@@ -31,6 +31,10 @@ class WrongError(Exception):
     """Bytes that are wrong, somebody else's, or fewer than they claim to be. Must never happen."""
 
 
+class ShortError(WrongError):
+    """A proper end before all had come, where only the end tells how much all is."""
+
+
 class ShowsError(Exception):
     """The visitor was told that something went wrong."""
 
@@ -228,6 +232,8 @@ async def tcp(place: Place, line: Line, seen: Seen) -> None:
         rest.update(piece)
         count += len(piece)
     expected = f"{name_of(place.tenant)} {up_hash(place.tenant, size)}\n".encode()
+    if expected.startswith(first) and count < size:
+        raise ShortError(f"tcp to {name_of(place.tenant)}: {count} of {size} bytes, with a proper end")
     if first != expected or count != size or rest.hexdigest() != down_hash(place.tenant, size):
         raise WrongError(f"tcp to {name_of(place.tenant)}: {first[:100]!r} and {count} of {size} bytes, with a proper end")
     seen.bytes_checked += 2 * size
@@ -271,13 +277,26 @@ RECONNECTS_PER_S = 1.0
 class Traffic:
     """All visitors of a site. `stop` lets them finish."""
 
-    def __init__(self, places: list[Place], join: JoinString, explained: Callable[[int, float], bool], pace: float = 1.0) -> None:
-        """`explained(tenant, since)` says whether a fault explains an error of an operation that began at `since`."""
+    def __init__(
+        self,
+        places: list[Place],
+        join: JoinString,
+        explained: Callable[[int, float], bool],
+        origin_died: Callable[[int, float], bool],
+        pace: float = 1.0,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """`explained(tenant, since)` says whether a fault explains an error of an operation that began at `since`.
+
+        `origin_died` the same of a killed origin, whose kernel ends its connections as if it had meant to; `say` is told at once of what must not be.
+        """
         self.seen = Seen()
         self._places = places
         self._join = join
         self._explained = explained
+        self._origin_died = origin_died
         self._pace = pace
+        self._say = say
         self._stopping = asyncio.Event()
         self._running: Counter[str] = Counter()
 
@@ -320,7 +339,11 @@ class Traffic:
                 await operation(place, line, self.seen)
             self.seen.done[operation.__name__] += 1
         except WrongError as exc:
+            if isinstance(exc, ShortError) and self._origin_died(place.tenant, began):
+                self.seen.shown[operation.__name__] += 1
+                return
             self.seen.wrong.append(f"{operation.__name__}: {exc}")
+            self._say(self.seen.wrong[-1])
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, ShowsError, TimeoutError) as exc:
             self._note(operation.__name__, place.tenant, began, exc)
         finally:
@@ -332,7 +355,8 @@ class Traffic:
         if self._explained(tenant, began):
             self.seen.shown[name] += 1
         else:
-            self.seen.unexplained.append(f"{name} of {name_of(tenant)}, begun {time.monotonic() - began:.1f} s before: {exc!r:.160}")
+            self.seen.unexplained.append(f"{name} of {name_of(tenant)}, begun {time.monotonic() - began:.1f} s before: {exc!r}")
+            self._say(self.seen.unexplained[-1])
 
     async def _reconnect(self) -> None:
         """Be an agent that logs in and leaves without a word."""
