@@ -13,6 +13,8 @@ from portway.engine.listener import Listener, listen
 from portway.errors import RefusedError
 from portway.server.events import ConnectionsShed, VisitorsTurnedAway
 from portway.server.places import ENDLESS, Places, Share, descriptors_max, turn_away
+from portway.server.standing import Standing
+from portway.server.tunnels.lease import Holder
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import open_descriptors, tcp_pair
 
@@ -172,3 +174,58 @@ def test_a_flood_in_one_batch_leaves_the_kept_descriptors_alone(engine: EngineLo
     assert highest <= end + 50, "the visitors' own ends in this process, and one more"
     for sock in taken:
         sock.close()
+
+
+class Idler:
+    """A connection that has been idle for as long as anybody remembers."""
+
+    holder: Holder | None = None
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.over = False
+
+    def standing(self) -> tuple[Standing, float, int]:
+        return Standing.OVER if self.over else Standing.IDLE, float("-inf"), 0
+
+    def give_way(self, standing: Standing) -> None:
+        assert standing is Standing.IDLE
+        self.over = True
+
+
+def test_where_descriptors_run_short_the_largest_share_makes_room_for_others(
+    engine: EngineLoop, sockets: Callable[[], socket.socket]
+) -> None:
+    told: list[VisitorsTurnedAway | ConnectionsShed] = []
+    places = Places(engine.reactor, told.append, descriptors=36_000)
+    places.count(lambda: 29_000)
+    crowd = [Idler("192.0.2.1") for _ in range(5)]
+    large = Share(places, "http", lambda: crowd, lambda: 28_000, times=10**6, most=10**6)
+    small, sock = share_of(places, held=lambda: 1_000), sockets()
+    for number in range(1, 6):
+        assert small.has_place(sock, somebody())
+        assert sum(one.over for one in crowd) == number
+    assert told == [ConnectionsShed(1, 29_000, places.visitors_end, "tcp port 1")]
+    large.close()
+    assert small.has_place(sock, somebody()), "there is still room"
+
+
+def test_a_share_that_is_not_full_leaves_others_alone_while_descriptors_suffice(
+    engine: EngineLoop, sockets: Callable[[], socket.socket]
+) -> None:
+    places = Places(engine.reactor, descriptors=36_000)
+    places.count(lambda: 20_000)
+    crowd = [Idler("192.0.2.1") for _ in range(5)]
+    Share(places, "http", lambda: crowd, lambda: 19_000, times=10**6, most=10**6)
+    assert share_of(places, held=lambda: 1_000).has_place(sockets(), somebody())
+    assert not any(one.over for one in crowd)
+
+
+def test_a_source_with_a_quarter_of_all_does_not_get_the_last_sixteenth(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
+    places = Places(engine.reactor, descriptors=36_000)
+    crowd = [Idler("192.0.2.1") for _ in range(95)]
+    for one in crowd:
+        one.standing = lambda: (Standing.OVER, 0.0, 0)  # type: ignore[method-assign]
+    share = Share(places, "http", lambda: crowd, lambda: 95, times=7, most=100)
+    assert not share.has_place(sockets(), "192.0.2.1")
+    assert share.has_place(sockets(), "192.0.2.2")
