@@ -63,6 +63,12 @@ def test_a_request_that_found_no_origin_says_why(heard: Heard) -> None:
     assert heard.out == ["GET / 502 2ms  the origin refused the connection", "GET / 502 2ms", "GET / 200 2ms", "GET / 502 2ms"]
 
 
+def test_an_answer_that_broke_off_says_how_far_it_came(heard: Heard) -> None:
+    heard.tell(RequestDone("GET", "/", 200, 0.002, 7, "cut after 1.2 MiB: the origin reset the connection"))
+
+    assert heard.out == ["GET / 200 2ms  cut after 1.2 MiB: the origin reset the connection"]
+
+
 def test_a_reconnect_does_not_tell_the_same_url_twice_and_a_new_one_is_told(heard: Heard) -> None:
     again = Connecting("h:1")
     for event in (again, UP, Offline("link lost", 0.0), again, Offline("refused", 2.5), again, Online("s2", "0.1.0"), UP):

@@ -289,8 +289,9 @@ class AgentSession:
         wish = self._needs.claims.exported(activity.tunnel)
         if wish is None:
             return
-        for method, path, status, seconds in activity.requests:
-            self._needs.on_event(RequestDone(method, path, status, seconds, activity.tunnel))
+        cuts = dict(activity.cuts)
+        for number, (method, path, status, seconds) in enumerate(activity.requests):
+            self._needs.on_event(RequestDone(method, path, status, seconds, activity.tunnel, cuts.get(number, "")))
             if self._needs.host_check.is_refusal(status):
                 self._needs.on_event(Notice(HINT))
         if activity.missed:

@@ -123,7 +123,8 @@ class Console:
         status = self.style.status(event.status) if event.status else self.style.bad("cut")
         duration = format_duration(event.seconds)
         reason = self._unreached.pop(event.tunnel, "")  # of an earlier request, if this one was answered
-        why = f"  {self.style.bad(escape(reason, TEXT_CHARS_MAX))}" if reason and event.status in ORIGIN_FAILED else ""
+        reason = event.cut or (reason if event.status in ORIGIN_FAILED else "")
+        why = f"  {self.style.bad(escape(reason, TEXT_CHARS_MAX))}" if reason else ""
         if not self.interactive:
             return f"{method} {path} {status} {duration}{why}"
         return f"{method:<7} {status} {self.style.dim(f'{duration:>8}')}  {path}{why}"

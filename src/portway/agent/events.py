@@ -65,6 +65,8 @@ class RequestDone:
     status: int
     seconds: float
     tunnel: int
+    cut: str = ""
+    """How the answer broke off; empty where it was whole."""
 
 
 @dataclass(frozen=True, slots=True)

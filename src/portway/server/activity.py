@@ -27,14 +27,14 @@ class ActivityBatch:
         """`tell` sends a message or drops it; it must not raise."""
         self._reactor = reactor
         self._tell = tell
-        self._lines: deque[tuple[int, RequestLine]] = deque()
+        self._lines: deque[tuple[int, RequestLine, str]] = deque()
         self._missed: dict[int, int] = {}
         self._gathering = False
 
-    def note(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
-        """Keep a request for the next message, or count it."""
+    def note(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
+        """Keep a request for the next message, or count it; `cut` says how its answer broke off."""
         if len(self._lines) < LINES_MAX:
-            self._lines.append((tunnel_id, request_line(method, path, status, seconds)))
+            self._lines.append((tunnel_id, request_line(method, path, status, seconds), cut))
         else:
             self._missed[tunnel_id] = self._missed.get(tunnel_id, 0) + 1
         if not self._gathering:
@@ -49,12 +49,14 @@ class ActivityBatch:
 
     def _flush(self) -> None:
         self._gathering = False
-        by_tunnel: dict[int, list[RequestLine]] = {tunnel_id: [] for tunnel_id in self._missed}
-        for tunnel_id, line in self._lines:
-            by_tunnel.setdefault(tunnel_id, []).append(line)
+        by_tunnel: dict[int, list[tuple[RequestLine, str]]] = {tunnel_id: [] for tunnel_id in self._missed}
+        for tunnel_id, line, cut in self._lines:
+            by_tunnel.setdefault(tunnel_id, []).append((line, cut))
         self._lines.clear()
         missed, self._missed = self._missed, {}
         for tunnel_id, lines in by_tunnel.items():
             for at in range(0, max(len(lines), 1), REQUEST_LINES_MAX):
                 left_out = min(missed.pop(tunnel_id, 0), _MISSED_MAX)
-                self._tell(Activity(tunnel=tunnel_id, requests=lines[at : at + REQUEST_LINES_MAX], missed=left_out))
+                some = lines[at : at + REQUEST_LINES_MAX]
+                cuts = [(number, cut) for number, (_, cut) in enumerate(some) if cut]
+                self._tell(Activity(tunnel=tunnel_id, requests=[line for line, _ in some], missed=left_out, cuts=cuts))

@@ -203,9 +203,9 @@ class Session:
         taking = sum(not link.mux.session.going_away for link in self.links)
         return taking >= LINKS_MAX or len(self.links) >= 2 * LINKS_MAX
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
+    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         """Tell the agent's console of a finished request, soon; see `Holder.note_request`."""
-        self._activity.note(tunnel_id, method, path, status, seconds)
+        self._activity.note(tunnel_id, method, path, status, seconds, cut)
 
     def tell(self, message: Message) -> bool:
         """Send a message on the oldest live link; return whether there is one that took it."""

@@ -47,7 +47,7 @@ class FakeHolder:
 
         return open_visit(self.engine.reactor, Link(), header, on_status)
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
+    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         raise AssertionError("a tcp tunnel has no requests")
 
 

@@ -33,7 +33,7 @@ class FakeHolder:
     def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:
         raise UnavailableError("a fake has no links")
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
+    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         self.notes.append(tunnel_id)
 
 

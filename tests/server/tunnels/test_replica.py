@@ -45,7 +45,7 @@ class Somebody:
     def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:
         raise AssertionError
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
+    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         raise AssertionError
 
 

@@ -24,6 +24,9 @@ SEED_BYTES_MAX = 32
 PATH_CHARS_MAX = 200
 """Characters of a path in an Activity: more than a terminal line shows."""
 
+CUT_CHARS_MAX = 120
+"""Characters that say how an answer broke off."""
+
 FIELD_CHANGES_MAX = 32
 """Fields that a tunnel may set or remove, each way."""
 FIELD_CHARS_MAX = 4096
@@ -288,6 +291,8 @@ class Activity(_Message, frozen=True, kw_only=True):
     requests: Annotated[list[RequestLine], Meta(max_length=REQUEST_LINES_MAX)]
     missed: Count = 0
     """Requests left out because there were too many to tell."""
+    cuts: Annotated[list[tuple[Count, Annotated[str, Meta(max_length=CUT_CHARS_MAX)]]], Meta(max_length=REQUEST_LINES_MAX)] = []
+    """Of requests whose answer broke off: the place in `requests`, and how."""
 
 
 class Measured(_Message, frozen=True, kw_only=True):

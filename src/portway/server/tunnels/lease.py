@@ -60,8 +60,11 @@ class Holder(Protocol):
             UnavailableError: too many streams.
         """
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
-        """Tell the agent of a finished request, for its console; bounded and batched, may be dropped and counted."""
+    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
+        """Tell the agent of a finished request, for its console; bounded and batched, may be dropped and counted.
+
+        `cut` says how an answer broke off.
+        """
 
 
 class Lease:

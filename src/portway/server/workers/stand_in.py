@@ -47,5 +47,5 @@ class StandIn:
         """Refuse: visitors never come to the supervisor."""
         raise MisuseError(f"a visitor of tunnel {tunnel_id} came to the supervisor")
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
+    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         """Take no notice, for the same reason."""

@@ -246,6 +246,7 @@ class Agent:
         self.places = 1 << 31
         """Streams that its links carry at a time."""
         self.notes: list[tuple[str, str, int]] = []
+        self.cuts: list[str] = []
         self._tunnels: set[int] = set()
         self._unused: list[socket.socket] = []
         self._connections: list[socket.socket] = []
@@ -319,10 +320,11 @@ class Agent:
         self._connections.append(sock)
         return sock, StreamStatus.CONNECTED
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float) -> None:
+    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         """Write a finished request down."""
         assert seconds >= 0
         self.notes.append((method, path, status))
+        self.cuts += [cut] if cut else []
 
     def close(self) -> None:
         """Close the link, and what stood in for an origin's connection."""

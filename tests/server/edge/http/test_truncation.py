@@ -81,13 +81,23 @@ def test_an_origin_that_ends_properly_but_early_is_no_end_for_the_visitor(stage:
 
 
 def test_chunks_that_are_wrong_break_the_answer_off(stage: Stage) -> None:
-    with Origin(lambda _r, _s: b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0x3\r\nabc\r\n0\r\n\r\n") as origin:
+    go = threading.Event()
+
+    def answer(_request: Request, sock: socket.socket) -> bytes:
+        sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        assert go.wait(10)
+        return b"0x3\r\nabc\r\n0\r\n\r\n"
+
+    with Origin(answer) as origin:
         stage.publish(origin)
 
         def story() -> None:
             with stage.caller() as visitor:
                 visitor.send(b"GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-                assert broken(visitor)
+                visitor.read_head()
+                go.set()
+                with pytest.raises(ConnectionResetError):
+                    visitor.rest()
 
         stage.play(story)
 
@@ -161,3 +171,34 @@ def test_a_visitor_that_leaves_in_mid_body_never_makes_a_whole_request(stage: St
 
     stage.play(story)
     assert not origin.requests
+
+
+@pytest.mark.parametrize("body", [b"zz\r\nhello\r\n0\r\n\r\n", b"5\r\nhelloxx", b"-1\r\n"])
+def test_an_answer_that_goes_wrong_before_any_of_it_was_sent_is_answered_502_with_the_reason(stage: Stage, body: bytes) -> None:
+    with Origin(lambda _request, sock: sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)) as origin:
+        stage.publish(origin)
+
+        def story() -> None:
+            with stage.caller() as visitor:
+                answer = visitor.get()
+                assert answer.code == "origin_invalid"
+                assert b"chunk" in answer.body
+
+        stage.play(story)
+        assert stage.agents[0].notes == [("GET", "/", 502)]
+        assert stage.idle_streams == 0
+
+
+def test_the_agent_is_told_how_far_an_answer_came_and_why_no_further(stage: Stage) -> None:
+    with Origin(lambda _request, sock: sock.sendall(HEADS["length"] + b"x" * 10)) as origin:
+        stage.publish(origin)
+
+        def story() -> None:
+            with stage.caller() as visitor:
+                visitor.send(b"GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+                visitor.read_head()
+                with pytest.raises(ConnectionResetError):
+                    visitor.rest()
+
+        stage.play(story)
+        assert stage.agents[0].cuts == ["cut after 10 B: the origin ended too early"]

@@ -52,5 +52,5 @@ class Asker(Protocol):
     def count_unread(self) -> None:
         """Count anew what the visitor has not taken of its answer."""
 
-    def gone(self, status: int) -> None:
+    def gone(self, status: int, cut: str = "") -> None:
         """Break the visitor's connection: its answer cannot be completed, or it has left."""

@@ -60,6 +60,11 @@ class CountedPump:
         self.quota: Quota | None = None
         """What may still pass, where that is limited."""
 
+    @property
+    def holds_head(self) -> bool:
+        """True until the head has gone out."""
+        return bool(self._lead)
+
     def run(self) -> Flow:
         """Move a helping, or until source or sink has to wait."""
         outlet = self._outlet
@@ -185,6 +190,11 @@ class CodedPump:
         """Let no more than `bytes_max` of payload through."""
         self._bytes_max = bytes_max
 
+    @property
+    def holds_head(self) -> bool:
+        """True until the head has gone out."""
+        return bool(self._lead)
+
     def run(self) -> Flow:
         """Move a helping, or until source or sink has to wait.
 
@@ -210,9 +220,11 @@ class CodedPump:
                     self._recode(view)
                 elif inlet.ended and self._decoder is None:
                     self._finish([])
+                elif inlet.ended:
+                    return Flow.CUT_SHORT
                 else:
                     self._flush_lead()
-                    return Flow.CUT_SHORT if inlet.ended else Flow.WAITS_FOR_SOURCE
+                    return Flow.WAITS_FOR_SOURCE
         except BrokenChannel:
             return Flow.SINK_BROKE
         return Flow.WAITS_FOR_SINK

@@ -242,8 +242,9 @@ class Exchange(ExchangeBase):
             return
         try:
             flow = download.run()
-        except MessageError:
-            flow = Flow.CUT_SHORT
+        except MessageError as exc:
+            self._truncate(str(exc))
+            return
         if flow is Flow.FINISHED:
             self._finish()
         elif flow is Flow.HAD_ITS_HELPING:
@@ -253,7 +254,7 @@ class Exchange(ExchangeBase):
         elif flow is Flow.SINK_BROKE:
             self.visitor_broke()
         elif flow in (Flow.CUT_SHORT, Flow.SOURCE_BROKE):
-            self._truncate()
+            self._truncate("the origin reset the connection" if flow is Flow.SOURCE_BROKE else "the origin ended too early")
         self._keep_time(download, flow)
 
     def visitor_writable(self) -> None:

@@ -2,9 +2,11 @@
 
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
+from portway.protocol.control.messages import CUT_CHARS_MAX
 from portway.protocol.http1.fields import HeadBuffer
 from portway.protocol.http1.response import ResponseHead
 from portway.protocol.stream_status import StreamStatus
+from portway.protocol.units import format_size
 from portway.server.edge.http.asked import Asked
 from portway.server.edge.http.asker import Asker
 from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
@@ -115,7 +117,7 @@ class ExchangeBase:
         upload, self._upload = self._upload, None
         self._end_stream()
         if self._response is not None:
-            self._visitor.gone(self._response.status)
+            self._visitor.gone(self._response.status, _cut(self._download, "a limit ended it"))
         elif upload is None:
             self._refuse("origin_timeout", complete=True)
         elif self._last is not None and self._last[1] is Flow.WAITS_FOR_SINK:
@@ -128,10 +130,15 @@ class ExchangeBase:
         self._end_stream()
         self._visitor.gone(self._response.status if self._response is not None else 502)
 
-    def _truncate(self) -> None:
-        """The answer cannot be completed: the visitor must see that, whatever its framing (threats B1)."""
+    def _truncate(self, why: str) -> None:
+        """The answer cannot be completed, for `why`: the visitor must see that, whatever its framing (threats B1)."""
+        download, self._download = self._download, None
         self._end_stream()
-        self._visitor.gone(self._response.status if self._response is not None else 502)
+        if download is not None and download.holds_head:
+            self._response = None  # nothing of it has been sent: a whole answer can still be given
+            self._refuse("origin_invalid", why, complete=self._upload is None)
+        else:
+            self._visitor.gone(self._response.status if self._response is not None else 502, _cut(download, why))
 
     def _origin_failed(self) -> None:
         """The stream ended or broke before the answer's head was complete."""
@@ -179,3 +186,9 @@ class ExchangeBase:
         if stream is not None:
             self._ends_visitor = stream.pinned
             stream.abort()
+
+
+def _cut(download: CountedPump | CodedPump | None, why: str) -> str:
+    """Return how an answer broke off, for the agent's console."""
+    moved = 0 if download is None else download.moved
+    return f"cut after {format_size(moved)}: {why}"[:CUT_CHARS_MAX]

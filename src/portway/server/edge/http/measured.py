@@ -197,9 +197,9 @@ class MeasuredExchange(Exchange):
         self._settle(ABORTED, ABORTED, "this server ended it")
         super().abort()
 
-    def _truncate(self) -> None:
+    def _truncate(self, why: str) -> None:
         self._settle(WRITE_BROKE, READ_BROKE)
-        super()._truncate()
+        super()._truncate(why)
 
     def _origin_failed(self) -> None:
         self._settle(WRITE_BROKE, READ_BROKE)

@@ -305,10 +305,10 @@ class Visitor(Sheddable):
         self._edge.left(self)
         self._edge.join(self.address, self.channel, (self.inlet.held, rest), stream, scopes)
 
-    def gone(self, status: int) -> None:
-        """Break the connection: its answer cannot be completed, or the visitor has left."""
+    def gone(self, status: int, cut: str = "") -> None:
+        """Break the connection: its answer cannot be completed (`cut` says how it broke off), or the visitor has left."""
         self._stop_waiting()
-        self._note(status)
+        self._note(status, cut)
         self._exchange = None
         self.abort()
 
@@ -324,7 +324,7 @@ class Visitor(Sheddable):
         if self._state == HEAD:
             self.hang_up()
 
-    def _note(self, status: int) -> None:
+    def _note(self, status: int, cut: str = "") -> None:
         """Tell the agent's console of the request that ends now, once, and whoever wants to hear what went through."""
         measured, on_done = self._measured, self._edge.on_done
         if measured is not None:
@@ -334,7 +334,8 @@ class Visitor(Sheddable):
         lease, asked = self._lease, self._asked
         self._lease = None
         if lease is not None and asked is not None and lease.holder is not None:
-            lease.holder.note_request(lease.tunnel_id, asked.method, asked.path, status, self._edge.reactor.now - self._started_at)
+            seconds = self._edge.reactor.now - self._started_at
+            lease.holder.note_request(lease.tunnel_id, asked.method, asked.path, status, seconds, cut)
 
     # ------------------------------------------------------------------------------------------------ what comes after it
 
