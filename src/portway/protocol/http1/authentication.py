@@ -16,6 +16,8 @@ _OF_ONE_REQUEST = frozenset(
 """Schemes whose credentials say all by themselves. Of any other one it is not known: NTLM, Negotiate and Kerberos authenticate the
 connection, and what follows on it is the user's without any credentials."""
 
+CHALLENGE_PARTS_MAX = 256
+"""Challenges and their parameters in one field that are looked at."""
 _WITH_TOKEN = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) +[A-Za-z0-9\-._~+/]+=*")
 """A challenge with data instead of parameters: the handshake goes on, on this connection."""
 
@@ -36,6 +38,8 @@ def continues_on_connection(fields: list[Field]) -> bool:
             if value.lower() != b"false":
                 return True
         elif size == 16 and name.lower() == b"www-authenticate":
+            if value.count(b",") > CHALLENGE_PARTS_MAX:
+                return True  # nobody sends so many, and what is not read may be anything
             for item in value.split(b","):
                 challenge = _WITH_TOKEN.fullmatch(item.strip(b" \t"))
                 if challenge is not None and challenge[1].lower() not in _OF_ONE_REQUEST:

@@ -30,8 +30,12 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 _RUN_BYTES_LEAST = 64
 """A shorter run costs more than its chunks one by one: the next ones are read one by one."""
-_CHUNKS_AT_A_TIME = 16
-"""Chunks read one by one before a run is looked for again."""
+_CHUNKS_AT_A_TIME = 64
+"""Chunks read one by one before a run is looked for again, unless one is there."""
+_PLAIN_IN_A_ROW = 4
+"""Chunks with one digit, one after the other, that are worth looking for a run."""
+_PLAIN_FRAMING = 5
+"""Bytes around the data of a chunk with one digit and no extension."""
 _SIZES = {spelling: size for size in range(1, 256) for spelling in (b"%x" % size, b"%X" % size)}
 _COPY_BYTES_MAX = 1024
 """Payload up to here is cheaper to copy than to refer to."""
@@ -144,8 +148,9 @@ class ChunkDecoder:
 
     def _next_chunks(self, data: bytes, at: int, payload: list[bytes | memoryview]) -> int:
         """Decode up to _CHUNKS_AT_A_TIME whole chunks of any size; return where the next one begins."""
-        match, size_of = _SIZE_LINE.match, _SIZES.get
-        received, overhead, first = self._payload, self._overhead, len(payload)
+        match, size_of, first = _SIZE_LINE.match, _SIZES.get, len(payload)
+        received, spare = self._payload, OVERHEAD_BYTES_FREE + OVERHEAD_PER_BYTE * self._payload - self._overhead
+        plain = 0
         for _ in range(_CHUNKS_AT_A_TIME):
             line = match(data, at)
             if line is None:
@@ -153,14 +158,20 @@ class ChunkDecoder:
             size = size_of(line[1]) or int(line[1], 16)
             start = line.end()
             stop = start + size
-            framing = overhead + start - at + 2
-            if data[stop : stop + 2] != b"\r\n" or framing > OVERHEAD_BYTES_FREE + OVERHEAD_PER_BYTE * received or not size:
+            framing = start - at + 2
+            if framing > spare or data[stop : stop + 2] != b"\r\n" or not size:
                 break
-            overhead = framing
+            if framing == _PLAIN_FRAMING:
+                plain += 1
+                if plain > _PLAIN_IN_A_ROW:
+                    break
+            else:
+                plain = 0
             received += size
+            spare += OVERHEAD_PER_BYTE * size - framing
             payload.append(data[start:stop] if size <= _COPY_BYTES_MAX else memoryview(data)[start:stop])
             at = stop + 2
-        self._payload, self._overhead = received, overhead
+        self._payload, self._overhead = received, OVERHEAD_BYTES_FREE + OVERHEAD_PER_BYTE * received - spare
         self.work += WORK_PER_CHUNK * (len(payload) - first)
         return at
 

@@ -4,6 +4,7 @@ import re
 
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import Field
+from portway.protocol.http1.lists import members
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _NOTHING: frozenset[bytes] = frozenset()
@@ -23,19 +24,18 @@ def connection_options(value: bytes | None) -> frozenset[bytes]:
     """Return the options and nominated names in lower case; several fields' values come joined by LF.
 
     Raises:
-        MessageError: something in the list is not a token.
+        MessageError: something in the list is not a token, or there is too much of it.
     """
     if value is None:
         return _NOTHING
     options = _COMMON.get(value)
     if options is not None:
         return options
-    found = {item.strip(b" \t") for item in value.lower().replace(b"\n", b",").split(b",")}
-    found.discard(b"")
+    found = frozenset(members(value.lower()))
     for item in found:
         if _TOKEN.fullmatch(item) is None:
             raise MessageError("Connection lists something that is no token")
-    return frozenset(found)
+    return found
 
 
 def without_nominated(fields: list[Field], options: frozenset[bytes]) -> list[Field]:

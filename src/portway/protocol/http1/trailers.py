@@ -2,6 +2,7 @@
 
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.field_rules import UNTRUSTED, folded
+from portway.protocol.http1.lists import members
 
 _NEVER = frozenset(
     {
@@ -32,13 +33,16 @@ def is_allowed_trailer(name: bytes) -> bool:
 
 
 def allowed_trailer_names(value: bytes | None) -> bytes | None:
-    """Return the allowed names of a Trailer field, None if there are none. Values of repeated fields are joined by LF."""
+    """Return the allowed names of a Trailer field, None if there are none. Values of repeated fields are joined by LF.
+
+    Raises:
+        MessageError: there are too many.
+    """
     if value is None:
         return None
-    names = [item.strip(b" \t") for item in value.replace(b"\n", b",").split(b",")]
-    return b", ".join([name for name in names if name and is_allowed_trailer(name)]) or None
+    return b", ".join([name for name in members(value) if is_allowed_trailer(name)]) or None
 
 
 def accepts_trailers(te: bytes | None) -> bool:
     """Return whether TE lists `trailers`. Values of repeated fields are joined by LF."""
-    return te is not None and b"trailers" in [item.strip(b" \t") for item in te.lower().replace(b"\n", b",").split(b",")]
+    return te is not None and b"trailers" in members(te.lower())

@@ -4,6 +4,7 @@ import re
 
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import shown
+from portway.protocol.http1.lists import members
 
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
 _CARRIES_HTTP = re.compile(rb"(?:h2.*|h3.*|https?|tls|ssl)(?:/.*)?", re.IGNORECASE)
@@ -18,7 +19,7 @@ def allowed_protocols(upgrade: bytes | None) -> bytes | None:
     """
     if upgrade is None:
         return None
-    found = [item for item in _items(upgrade) if _PROTOCOL.fullmatch(item) is not None and _CARRIES_HTTP.fullmatch(item) is None]
+    found = [item for item in members(upgrade) if _PROTOCOL.fullmatch(item) is not None and _CARRIES_HTTP.fullmatch(item) is None]
     return b", ".join(found) or None
 
 
@@ -35,13 +36,8 @@ def check_switch(asked: bytes | None, chosen: bytes | None, *, whole: bool) -> N
         raise MessageError("101 Switching Protocols, which nobody asked for")
     if chosen is None:
         raise MessageError("101 without both Connection: Upgrade and an Upgrade that says to what")
-    switched_to = _items(chosen.lower())
-    if not switched_to or not set(switched_to) <= set(_items(asked.lower())):
+    switched_to = members(chosen.lower())
+    if not switched_to or not set(switched_to) <= set(members(asked.lower())):
         raise MessageError(f"101 with Upgrade {shown(chosen)}, asked for was {shown(asked)}")
     if not whole:
         raise MessageError("101 before it had the whole request")
-
-
-def _items(value: bytes) -> list[bytes]:
-    """Return the members of a list that are not empty."""
-    return [item for part in value.replace(b"\n", b",").split(b",") if (item := part.strip(b" \t"))]

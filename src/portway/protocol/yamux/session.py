@@ -134,12 +134,9 @@ class Session:
             work = self._work
         else:
             self._work = work
-        at, end = 0, len(data)
-        if self.body_left:
-            at = self._continue_body(data, 0)
-        if self._partial:
-            at = self._continue_header(data, at)
+        at, end = self._resume(data) if self.body_left or self._partial else 0, len(data)
         unpack, streams = HEADER.unpack_from, self.streams
+        tiny: Stream | None = None
         while work.done < work_max:
             if end - at < HEADER_BYTES:
                 break
@@ -152,9 +149,11 @@ class Session:
                 if stream.peer_ended:
                     raise PeerError(f"yamux: data on stream {stream_id} after its end")
                 work.done += DATA_FRAME_WORK
-                if length <= TINY_BYTES and stop < end:
-                    at = self._join(stream, length, data, at, work_max)
-                    continue
+                if length <= TINY_BYTES:
+                    if stream is tiny:  # two in a row: more may follow
+                        at = self._join(stream, length, data, at, work_max)
+                        continue
+                    tiny = stream
                 stream.receive_window.arrived(length)
                 stream.deliver(data[at:stop])
                 at = stop
@@ -332,8 +331,11 @@ class Session:
             self._finish_frame(stream, flags)
         return at
 
-    def _continue_header(self, data: memoryview, at: int) -> int:
-        """Complete a header whose beginning came before, as far as `data` goes, and take its frame; return where the next one starts."""
+    def _resume(self, data: memoryview) -> int:
+        """Complete what came in part before, as far as `data` goes: a body, or a header and its frame; return where the next starts."""
+        at = self._continue_body(data, 0) if self.body_left else 0
+        if not self._partial:
+            return at
         taken = min(HEADER_BYTES - len(self._partial), len(data) - at)
         self._partial += data[at : at + taken]
         at += taken

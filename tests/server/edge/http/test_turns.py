@@ -10,14 +10,17 @@ import pytest
 from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
 from portway.engine.memory_channel import memory_pair
 from portway.protocol.http1.framing import CHUNKED
+from portway.protocol.http1.rewriting import HeadRewriter
 from portway.protocol.work import READ_WORK, TURN_WORK
+from portway.server.edge.http.answered import AnsweredBefore
 from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
 from portway.server.edge.http.ends import Inlet, Outlet
+from portway.server.edge.http.reading import FIELDS_AT_ONCE, READS_A_TURN
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.edge.http.visitor import READS_A_TURN
+from portway.server.edge.http.visitor import Visitor
 from tests.kit.loops import EngineLoop
 from tests.kit.origins import RawOrigin
-from tests.server.edge.http.kit import Stage
+from tests.server.edge.http.kit import Origin, Stage
 
 TINY = b"1\r\nx\r\n"
 KIB = 1024
@@ -160,3 +163,54 @@ def test_news_of_an_upload_that_waits_for_its_turn_earns_it_none(stage: Stage, m
             served._on_readable()
         assert len(progress.notes) == turns
         stage.engine.run_until(lambda: progress.moved["a.localhost"] == 20_000)
+
+
+def test_a_head_of_very_many_fields_waits_for_its_turn_and_is_answered(stage: Stage, origin: Origin) -> None:
+    stage.publish(origin)
+    fields = [f"x{number}: y" for number in range(2 * FIELDS_AT_ONCE)]
+
+    def story() -> None:
+        with stage.caller() as visitor:
+            for _ in range(2):
+                assert visitor.get("/", "a.localhost", *fields).status == 200
+            assert visitor.get().status == 200
+
+    stage.play(story)
+
+
+def test_requests_in_advance_take_their_turns_and_news_of_more_earns_none(
+    stage: Stage, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bool] = []
+    take = Visitor._take
+
+    def noting(visitor: Visitor, head: bytes) -> None:
+        taken.append(visitor._queued)
+        take(visitor, head)
+
+    monkeypatch.setattr(Visitor, "_take", noting)
+    stage.publish(origin)
+
+    def story() -> None:
+        with stage.caller() as visitor:
+            visitor.send(b"GET / HTTP/1.1\r\nHost: nobody.localhost\r\n\r\n" * 50)
+            for _ in range(50):
+                assert visitor.answer().status == 404
+            assert visitor.get().status == 200
+
+    stage.play(story)
+    assert len(taken) == 51
+    assert not any(taken), "none while one was queued"
+
+
+def test_many_fields_of_an_answer_end_the_turn_of_its_link(engine: EngineLoop) -> None:
+    known = AnsweredBefore(HeadRewriter("app.localhost", "localhost"), work=engine.reactor.work)
+    before = engine.reactor.work.done
+    head = b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 300 + b"\r\n"
+    known.understand(head, b"GET")
+    assert engine.reactor.work.done - before >= TURN_WORK
+    short = b"HTTP/1.1 200 OK\r\nDate: now\r\n\r\n"
+    known.understand(short, b"GET")
+    before = engine.reactor.work.done
+    known.understand(short, b"GET")
+    assert engine.reactor.work.done == before, "what is known costs nothing"

@@ -7,6 +7,7 @@ from portway.protocol.http1.framing import UNTIL_END, body_for_visitor
 from portway.protocol.http1.response import ResponseHead, parse_response_head
 from portway.protocol.http1.rewriting import HeadRewriter
 from portway.protocol.http1.serialise import response_bytes
+from portway.protocol.work import FIELD_WORK, Work
 
 KNOWN_BYTES_MAX = 1024
 KNOWN_FIELDS_MAX = 24
@@ -58,12 +59,15 @@ class AnsweredBefore:
     A tunnel has a memory of its own, so that no other tenant can fill it, or find out by timing what is in it.
     """
 
-    __slots__ = ("_known", "_rewriter", "limits")
+    __slots__ = ("_known", "_rewriter", "_work", "limits")
 
-    def __init__(self, rewriter: HeadRewriter, limits: HeadLimits = ANSWER_LIMITS) -> None:
-        """Remember nothing yet; heads have to keep within `limits`, and go on as `rewriter` makes them."""
+    def __init__(self, rewriter: HeadRewriter, limits: HeadLimits = ANSWER_LIMITS, work: Work | None = None) -> None:
+        """Remember nothing yet; heads have to keep within `limits`, and go on as `rewriter` makes them. What is
+        read anew counts as `work`.
+        """
         self.limits = limits
         self._rewriter = rewriter
+        self._work = work or Work()
         self._known: dict[bytes, Answered] = {}
 
     def check_interims(self, total_bytes: int) -> None:
@@ -87,6 +91,7 @@ class AnsweredBefore:
         if answered is not None and method != b"HEAD":
             return answered
         response = parse_response_head(head, method, self.limits)
+        self._work.done += FIELD_WORK * (len(response.fields) + 1)
         fields = self._rewriter.response(head, response.fields)
         if fields is not response.fields:
             response = response._replace(fields=fields)

@@ -65,7 +65,7 @@ class TunnelPool:
         self._idle: list[OriginStream] = []
         self.rewriter = rewriter_of(lease.address, settings.domain, lease.rewrite)
         """What changes in heads on their way."""
-        self.answered = AnsweredBefore(self.rewriter, settings.answer_limits)
+        self.answered = AnsweredBefore(self.rewriter, settings.answer_limits, reactor.work)
         """What its origin said lately."""
         self.account = holder.account.child()
         """Who is charged for its visitors' turns."""

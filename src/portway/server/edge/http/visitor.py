@@ -6,7 +6,7 @@ from portway.engine.channel import Channel
 from portway.errors import BrokenChannel, PeerError, UnavailableError
 from portway.protocol.http1.answers import ANSWERS, ANYBODY, Reader, render_answer
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import CRLF, END_OF_HEAD, READ_BYTES, HeadBuffer
+from portway.protocol.http1.fields import CRLF, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
 from portway.protocol.http1.serialise import field_lines
 from portway.protocol.http1.trusted_proxies import Hops
@@ -17,16 +17,14 @@ from portway.server.edge.http.exchange import Exchange
 from portway.server.edge.http.measured import MeasuredExchange
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pin import Pin
+from portway.server.edge.http.reading import Reading
 from portway.server.edge.http.shaping import Shaping
-from portway.server.edge.http.sheddable import KEPT_FREE_BYTES, Sheddable
+from portway.server.edge.http.sheddable import KEPT_FREE_BYTES
 from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER
 from portway.server.tunnels.lease import Lease, NoLinkError
 
-READS_A_TURN = 16
-"""Reads of a head that comes in pieces; a sender that is fast enough would else be read for as long as it likes."""
 
-
-class Visitor(Sheddable):
+class Visitor(Reading):
     """One connection of a visitor, which is in one state at any time.
 
         HEAD ──a request──> EXCHANGE ──answered──> (DRAIN) ──> HEAD, or over
@@ -66,7 +64,7 @@ class Visitor(Sheddable):
         self._hops: Hops | None = None
         self._own_hops: Hops | None = None
         self._started_at = 0.0
-        self._then_close = self._tried_before = self._hurried = self.counted = False
+        self._then_close = self._tried_before = self._hurried = self._queued = self.counted = False
         self._held_in: dict[object, Callable[[], None]] = {}
         self._hold = None
         self._why_held = ""
@@ -152,40 +150,6 @@ class Visitor(Sheddable):
             self._edge.left(self)
 
     # ------------------------------------------------------------------------------------------------------- a request
-
-    def _read_head(self) -> None:
-        """Read until a head is complete, or nothing is there."""
-        if self._state != HEAD:
-            return
-        inlet = self.inlet
-        try:
-            for _ in range(READS_A_TURN):
-                data = inlet.take(READ_BYTES)
-                if data is None:
-                    break
-                if self._buffer is None:
-                    at = data.find(END_OF_HEAD)
-                    if at >= 0:
-                        inlet.held = data[at + 4 :]
-                        self._take(data[: at + 4])
-                        return
-                    self._buffer = HeadBuffer(self._edge.rules.limits)
-                    self.deadline = min(self.deadline, self._edge.reactor.now + self._edge.settings.head_s)
-                found = self._buffer.feed(data)
-                if found is not None:
-                    self._buffer = None
-                    inlet.held = found[1]
-                    self._take(found[0])
-                    return
-                self.count_kept()
-            else:
-                self._queue_head()
-            if inlet.ended:
-                self._close()
-        except MessageError as exc:
-            self.refuse(exc.code, str(exc), complete=False)
-        except BrokenChannel:
-            self.gone(499)
 
     def _take(self, head: bytes) -> None:
         """Understand a whole head, and route what it asks for."""
@@ -374,10 +338,6 @@ class Visitor(Sheddable):
         self.deadline = edge.reactor.now + edge.settings.idle_s
         if self.inlet.held or self.channel.readable:
             self._queue_head()
-
-    def _queue_head(self) -> None:
-        """Read on when everybody else had a turn: who sends requests in advance, or a head in crumbs, is served when there is time."""
-        self._edge.reactor.soon_charged(self._edge.reactor.unassigned, self._read_head)
 
     def _finish(self) -> None:
         """Close so that the answer arrives: what the visitor still sends would turn a plain close into RST."""
