@@ -130,6 +130,7 @@ TESTED_ELSEWHERE = {
     "src/portway/cli/expose.py": "tests/e2e runs it, tests/cli/test_main its errors",
     "src/portway/cli/options.py": "tests/cli/test_main sees every option's help and errors",
     "src/portway/cli/server.py": "tests/e2e runs it, tests/cli/test_main its errors",
+    "src/portway/server/edge/http/watched.py": "test_leaving shows all of it",
     "src/portway/server/edge/http/exchange_base.py": "how exchanges fail, which test_answers_to_trouble, test_pool and test_truncation show",
     "src/portway/server/edge/http/waiting.py": "the waiting of a visitor, which test_routing and test_full_links show",
     "src/portway/clock.py": "two names for the standard library's clocks",

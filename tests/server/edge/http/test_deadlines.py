@@ -120,7 +120,7 @@ def test_an_answer_that_nobody_takes_is_broken_off(stage_with: MakeStage) -> Non
 
 
 def test_a_visitor_that_left_a_silent_event_stream_frees_it_soon(stage_with: MakeStage) -> None:
-    stage = stage_with(HttpEdgeSettings(ended_s=0.3))
+    stage = stage_with(HttpEdgeSettings())
 
     def answer(request: Request, sock: socket.socket) -> bytes | None:
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")

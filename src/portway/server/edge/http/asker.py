@@ -28,6 +28,9 @@ class Asker(Protocol):
     def own_lines(self, host: bytes) -> bytes:
         """Return the lines that the edge adds to a request's head, and the empty one that ends it."""
 
+    def look_ahead(self) -> None:
+        """See whether the visitor has ended, as nothing of the request is left to be read."""
+
     def answered(self, status: int, *, keep_alive: bool) -> None:
         """Hear that the whole answer was handed to the outlet."""
 

@@ -5,6 +5,7 @@ import contextlib
 from portway.engine.channel import Channel
 from portway.engine.pumps import Sink
 from portway.errors import BrokenChannel
+from portway.protocol.http1.fields import READ_BYTES
 
 
 class Inlet:
@@ -90,6 +91,36 @@ class Inlet:
         if self.channel.readable:
             with contextlib.suppress(BrokenChannel):
                 self.channel.recv_into(self._scratch)
+
+    def read_ahead(self, bytes_max: int) -> None:
+        """Read on behind what is held, until that is `bytes_max` bytes, nothing is there, or `ended`.
+
+        Where more is held already, one byte is read, as nothing else tells whether the end is next.
+
+        Raises:
+            BrokenChannel: the bytes ended without a proper end.
+        """
+        channel = self.channel
+        while channel.readable and not self.ended:
+            room = bytes_max - len(self.held)
+            if room <= 0:
+                if len(self.held) >= READ_BYTES:
+                    return
+                room, bytes_max = 1, 0
+            if self._lends:
+                if channel.peek() is None:
+                    self.ended = channel.ended
+                else:
+                    channel.consume(0)  # what it lends it keeps; an end behind that is not seen
+                return
+            count = channel.recv_into(self._scratch[:room])
+            if count > 0:
+                self.held += bytes(self._scratch[:count])
+                if not bytes_max:
+                    return
+            else:
+                self.ended = count == 0
+                return
 
     @property
     def direct(self) -> bool:

@@ -109,6 +109,8 @@ class Exchange(ExchangeBase):
             self._upload = None
             if self._response is None:
                 self._visitor.deadline = self._reactor.now + self._pool.answer_s
+            if self._visitor.channel.readable:
+                self._visitor.look_ahead()  # its end may have come with the last of the body
         elif flow is Flow.HAD_ITS_HELPING:
             self._queue(1)
         elif flow is Flow.CUT_SHORT:
@@ -164,9 +166,12 @@ class Exchange(ExchangeBase):
             self.run_upload()
         elif self._stream is not None:
             try:
-                self._stream.outlet.flush()
+                whole = self._stream.outlet.flush()
             except BrokenChannel:
                 self._origin_failed()
+            else:
+                if whole and self._half_closed:
+                    self.visitor_ended()
 
     def _take_head(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
         """Act on a head that is the first `size` bytes of `data`, which `inlet` lent."""
@@ -203,11 +208,11 @@ class Exchange(ExchangeBase):
         keep_alive = request.keep_alive and not self.early and outgoing != UNTIL_END and request.upgrade is None
         if stream is not None and not stream.answered:
             self._pool.first_answer(stream)
-        self._shareable = asked.shareable and answered.shareable and stream is not None and not stream.pinned
+        self._shareable = asked.shareable and answered.shareable and stream is not None and not (stream.pinned or self._half_closed)
         if not self._shareable and stream is not None:
             if answered.authenticates:
                 self._pool.pin(stream)
-            keep_alive = keep_alive and (answered.lasts or not stream.pinned)  # the one ends with the other
+            keep_alive = keep_alive and (answered.lasts or not self._is_bound(stream))
         self._keep_alive = keep_alive
         head = answered.head(request.version, keep_alive=keep_alive)
         if asked.long is not None:
@@ -277,7 +282,7 @@ class Exchange(ExchangeBase):
             stream.abort()  # a proper end would let the part of the request that it has look like the whole
         elif self._shareable:
             self._pool.give_back(stream)
-        elif stream.pinned and keep_alive and not self._visitor.shared:
+        elif keep_alive and not self._half_closed and self._is_bound(stream):
             keep_alive = self._pool.keep_for(stream, self._visitor)
         else:
             stream.leave()
@@ -317,7 +322,7 @@ class Exchange(ExchangeBase):
             return
         if pump is self._download:
             state = (pump.moved, flow)
-            patience_s = self._settings.stall_s if flow is Flow.WAITS_FOR_SINK else self._silence_s
+            patience_s = self._settings.stall_s if flow is Flow.WAITS_FOR_SINK else self._settings.silence_s
         elif self._download is not None:
             return
         else:

@@ -22,8 +22,20 @@ class ExchangeBase:
     """The state of one exchange, and its failures: before the answer's head they are answered, after it the visitor's connection breaks."""
 
     __slots__ = (
-        *("_asked", "_buffer", "_download", "_ends_visitor", "_interims", "_keep_alive", "_last", "_pool", "_queued", "_reactor"),
-        *("_response", "_reused", "_settings", "_shareable", "_silence_s", "_stream", "_tried_again", "_upload", "_visitor", "early"),
+        *(
+            "_asked",
+            "_buffer",
+            "_download",
+            "_ends_visitor",
+            "_half_closed",
+            "_interims",
+            "_keep_alive",
+            "_last",
+            "_pool",
+            "_queued",
+            "_reactor",
+        ),
+        *("_response", "_reused", "_settings", "_shareable", "_stream", "_tried_again", "_upload", "_visitor", "early"),
     )
 
     def __init__(self, reactor: Reactor, settings: HttpEdgeSettings, visitor: Asker, asked: Asked, pool: TunnelPool) -> None:
@@ -36,7 +48,7 @@ class ExchangeBase:
         self._keep_alive = False
         self._shareable = False
         self._ends_visitor = False
-        self._silence_s = settings.silence_s
+        self._half_closed = False
         self._stream: OriginStream | None = None
         self._reused = False
         self._tried_again = False
@@ -94,12 +106,13 @@ class ExchangeBase:
         self._visitor.gone(499)
 
     def visitor_ended(self) -> None:
-        """The visitor sends nothing more. It may still listen, as a half-close allows, or have left for good: an origin
-        that is silent gets no hour now, as nobody may be there to hear it.
+        """Pass the visitor's end on, behind the request. It may still listen, as a half-close allows, or have left for good:
+        that is for the origin to judge, as it is directly. What it answers is delivered; its connection serves nobody else.
         """
-        self._silence_s = min(self._settings.ended_s, self._settings.stall_s)
-        if self._download is not None:
-            self._visitor.deadline = min(self._visitor.deadline, self._reactor.now + self._silence_s)
+        self._half_closed, self._shareable = True, False
+        stream = self._stream
+        if self._upload is None and stream is not None and stream.outlet.rest is None:
+            stream.outlet.channel.shutdown_write()
 
     def origin_refused(self, status: StreamStatus | None) -> None:
         """Say why there is no origin; a stream that just broke is worth a second try."""
@@ -147,8 +160,8 @@ class ExchangeBase:
         away, again = stream is not None and stream.agent_away, False
         if untouched and stream is not None and not away:
             # The agent tells that nothing of it has reached the origin; or it may be repeated, and its stream had rested.
-            again = (stream.channel.untouched and asked.bodyless) or (self._reused and asked.repeatable)
-            if self._reused:
+            again = (stream.channel.untouched and asked.bodyless) or (self._reused and asked.repeatable and not self._half_closed)
+            if self._reused and not self._half_closed:
                 self._pool.lost(stream)
         self._end_stream()
         if away:
@@ -172,6 +185,9 @@ class ExchangeBase:
                 self._send(self._pool.open())
             except UnavailableError:
                 self._visitor.try_again()
+            else:
+                if self._half_closed:
+                    self.visitor_ended()
 
     def _refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
         """Answer in the origin's place, if its own answer has not begun; break the visitor's connection otherwise."""
@@ -181,10 +197,16 @@ class ExchangeBase:
         else:
             self._visitor.refuse(code, detail, complete=complete and not (self.early or self._ends_visitor))
 
+    def _is_bound(self, stream: OriginStream) -> bool:
+        """Return whether stream and visitor's connection end with each other. A trusted proxy's carries other visitors, too: there
+        what one of them authenticated ends with the request.
+        """
+        return stream.pinned and not self._visitor.shared
+
     def _end_stream(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
-            self._ends_visitor = stream.pinned
+            self._ends_visitor = self._is_bound(stream)
             stream.abort()
 
 

@@ -35,9 +35,6 @@ class HttpEdgeSettings:
     silence_s: float = inf
     """How long an origin may pause within an answer: event streams are quiet for hours."""
 
-    ended_s: float = 60.0
-    """The same once the visitor has ended its side, because a closed browser tab looks just like that."""
-
     linger_s: float = 30.0
     """After an answer that closes: how long to read on and throw away, so that unread bytes do not turn the answer into RST. As nginx."""
 
