@@ -12,8 +12,7 @@ from portway.engine.channel import Channel
 from portway.engine.listener import Address, listen
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tls_channel import TlsChannel
-from portway.links import sources as sources_module
-from portway.links.accept import HandshakeLimits, LinkListener
+from portway.links.accept import KNOWN_WEIGHT, HandshakeLimits, LinkListener
 from portway.links.sockets import UNSENT_BYTES_MAX
 from portway.links.tls import ALPN, AgentTls, agent_tls
 from tests.kit.certificates import Identity
@@ -243,20 +242,11 @@ def test_handshakes_begin_one_source_after_the_other(engine: EngineLoop, identit
             stranger.close()
 
 
-def test_a_source_whose_handshakes_come_to_nothing_may_begin_few(
-    engine: EngineLoop, identity: Identity, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources_module, "HANDSHAKES_BURST", 5)
-    monkeypatch.setattr(sources_module, "HANDSHAKES_PER_S", 0.001)
+def test_a_source_from_which_somebody_logged_in_before_gets_more_of_the_core(engine: EngineLoop, identity: Identity) -> None:
     with open_door(engine, context_of(identity)) as door:
-        for _ in range(8):
-            door.knock(REQUEST, "127.0.0.2")
-        door.why(8)
-        assert [why for why in door.failures if "http request" in why.lower()] == door.failures[:5]
-        assert door.failures[5:] == ["too many handshakes from 127.0.0.2 came to nothing lately"] * 3
-        for _ in range(10):
-            door.dial(pinned(identity)).close()
-            door.sources.logged_in("127.0.0.1", 0.0)
+        door.sources.logged_in("127.0.0.2", engine.reactor.refresh_now())
+        weights = {source: door.listener.account_of(source).weight for source in ("127.0.0.2", "127.0.0.3")}
+        assert weights == {"127.0.0.2": KNOWN_WEIGHT, "127.0.0.3": 1.0}
 
 
 def test_nothing_is_remembered_of_who_has_gone(engine: EngineLoop, identity: Identity) -> None:

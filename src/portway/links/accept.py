@@ -22,6 +22,10 @@ from portway.links.sources import Sources
 from portway.links.tls import ALPN
 from portway.protocol.sources import source_of
 
+KNOWN_WEIGHT = 8.0
+"""How much more of the core handshakes from a source get from which somebody has logged in before: an office that comes back while
+eight other sources do nothing but handshakes still gets half of what is there for strangers."""
+
 OnLink = Callable[[Channel, Address], None]
 OnFailure = Callable[[Address, str], None]
 
@@ -106,15 +110,14 @@ class LinkListener:
             loser.fail("its place was needed for another source")
 
     def account_of(self, source: str) -> Account:
-        """Return who is charged for handshakes and unknown links from a source: each gets the same of what is there for strangers."""
+        """Return who is charged for handshakes and unknown links from a source: each gets the same of what is there for strangers,
+        and those from which somebody has logged in before get more.
+        """
         account = self._accounts.get(source)
         if account is None:
-            account = self._accounts[source] = self.reactor.strangers.child(party=True)
+            weight = KNOWN_WEIGHT if self._sources.is_known(source, self.reactor.now) else 1.0
+            account = self._accounts[source] = self.reactor.strangers.child(weight, party=True)
         return account
-
-    def may_begin(self, source: str) -> bool:
-        """Return whether a handshake from `source` is worth beginning."""
-        return self._sources.may_begin(source, self.reactor.now)
 
     def finished(self, handshake: "_Handshake", link: TlsChannel | None, failure: str = "") -> None:
         """Take the outcome of one handshake: a link, or why there is none."""
@@ -153,9 +156,6 @@ class _Handshake:
         listener = self._listener
         context = listener.context
         if context is None or self._over:
-            return
-        if not listener.may_begin(self.source):
-            self.fail(f"too many handshakes from {self.source} came to nothing lately")
             return
         self._channel = TlsChannel(listener.reactor, self._sock, context, server_side=True)
         self._channel.account = self._account
