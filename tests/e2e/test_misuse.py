@@ -67,7 +67,7 @@ def test_command_lines_that_cannot_be_meant_end_with_2_and_say_why(world: World)
     cases: list[tuple[tuple[str | Path, ...], str]] = [
         (("http", "3000", "--bogus"), "No such option '--bogus'"),
         (("htpp", "3000"), "No such command 'htpp'"),
-        (("server", "--domian", "x.org"), "No such option '--domian'. Did you mean '--domain'?"),
+        (("server", "--domian", "x.org"), "No such option '--domian'. (Did you mean one of: '--domain'"),
         (("http",), "Missing argument 'TARGET'"),
         (("http", "99999", *given), "a port is a number from 1 to 65535, not '99999'"),
         (("http", "ftp://x:1", *given), "nothing here speaks ftp://"),
