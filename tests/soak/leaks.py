@@ -102,6 +102,15 @@ def slope_per_h(samples: Sequence[tuple[float, float]]) -> float:
     return 3600 * median(slopes) if slopes else 0.0
 
 
+def lowest_each_minute(samples: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the lowest sample of each minute: what remains, without what a fault or a large download needs for a moment."""
+    minutes: dict[int, tuple[float, float]] = {}
+    for at, value in samples:
+        minute = int(at // 60)
+        minutes[minute] = min(minutes.get(minute, (at, value)), (at, value), key=lambda one: one[1])
+    return list(minutes.values())
+
+
 WARNINGS = re.compile(r"ResourceWarning|was never awaited|was never retrieved|Traceback|RuntimeWarning")
 SLOW = re.compile(r"Executing .* took ([0-9.]+) seconds")
 
@@ -116,7 +125,7 @@ def judge(before: Snapshot, after: Snapshot, samples: Sequence[tuple[float, floa
     rss_max = max(mark * RSS_SHARE_MAX, RSS_MB_MAX)
     hours = (samples[-1][0] - samples[0][0]) / 3600 if len(samples) > 1 else 0.0
     long = 3600 * hours >= SLOPE_S_MIN
-    slope, slope_max = slope_per_h(samples), max(SLOPE_MB_PER_H_MAX, SLOPE_MB_MAX / hours if long else 0.0)
+    slope, slope_max = slope_per_h(lowest_each_minute(samples)), max(SLOPE_MB_PER_H_MAX, SLOPE_MB_MAX / hours if long else 0.0)
     objects = new.objects - old.objects
     objects_max = max(int(old.objects * OBJECTS_SHARE_MAX), OBJECTS_MAX)
     warnings = [line for line in said if WARNINGS.search(line)]

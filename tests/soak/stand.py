@@ -22,6 +22,10 @@ from tests.soak.words import TENANTS, name_of
 START_S = 60.0
 TCP_PORTS = 2 * TENANTS
 
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+"""Tells glibc to give large blocks back when they are freed (mallopt(3)). By itself it raises these bounds to the largest block it has seen, and
+keeps tens of megabytes after the first stalled downloads: memory should show what the program holds."""
+
 
 class Stand:
     """Use it in a `with`. Agents and origins can be ended and started again, with the same names and ports."""
@@ -61,7 +65,7 @@ class Stand:
         home = self.home / name
         home.mkdir(mode=0o700, exist_ok=True)
         env = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
-        env |= {"PYTHONPATH": str(self.source), "PYTHONUNBUFFERED": "1", VARIABLE: "1"}
+        env |= {"PYTHONPATH": str(self.source), "PYTHONUNBUFFERED": "1", VARIABLE: "1", **GIVE_BACK}
         if join:
             env["PORTWAY_JOIN"] = join
         shell = ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"'] if descriptors else []

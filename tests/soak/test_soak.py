@@ -7,7 +7,7 @@ import pytest
 
 from tests.kit.programs import SOURCES
 from tests.soak.__main__ import parse_arguments, soak
-from tests.soak.leaks import Row, Snapshot, judge, slope_per_h, table
+from tests.soak.leaks import Row, Snapshot, judge, lowest_each_minute, slope_per_h, table
 from tests.soak.stand import Stand
 
 pytestmark = pytest.mark.timeout(400)
@@ -54,6 +54,12 @@ def test_a_slope_is_not_bent_by_a_single_peak() -> None:
     samples = [(float(at), 50.0 + at / 3600) for at in range(0, 1800, 60)]
     samples[10] = (samples[10][0], 90.0)
     assert slope_per_h(samples) == pytest.approx(1.0, rel=0.01)
+
+
+def test_what_is_needed_for_a_moment_is_no_growth() -> None:
+    samples = [(float(at), 90.0 if at % 60 < 40 else 50.0) for at in range(0, 1200, 2)]
+    assert {value for _, value in lowest_each_minute(samples)} == {50.0}
+    assert len(lowest_each_minute(samples)) == 20
 
 
 def test_a_row_says_whether_it_holds() -> None:
