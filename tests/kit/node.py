@@ -12,7 +12,7 @@ from tests.kit.programs import Program
 START_S = 30.0
 
 
-def _command() -> str:
+def node_command() -> str:
     path = which("node")
     if path is None:
         pytest.skip("no node on this machine")
@@ -28,5 +28,5 @@ def node_server(folder: Path, script: str) -> Iterator[int]:
         + script
         + "\nserver.listen(0, '127.0.0.1', () => console.log('port ' + server.address().port));\n"
     )
-    with Program([_command(), file], name="node") as program:
+    with Program([node_command(), file], name="node") as program:
         yield int(program.expect(r"port (\d+)", START_S)[1])

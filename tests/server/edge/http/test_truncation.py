@@ -60,6 +60,8 @@ def test_an_answer_that_breaks_off_resets_the_visitor(stage: Stage, framing: str
             stage.eventually(lambda: stage.edge.visitors == 0)
 
         stage.play(story)
+        why = "the link to the agent was lost" if with_agent else "the origin reset the connection"
+        assert [cut.partition(": ")[2] for cut in stage.agents[0].cuts] == [why]
         assert stage.idle_streams == 0
 
 

@@ -259,8 +259,15 @@ class Exchange(ExchangeBase):
         elif flow is Flow.SINK_BROKE:
             self.visitor_broke()
         elif flow in (Flow.CUT_SHORT, Flow.SOURCE_BROKE):
-            self._truncate("the origin reset the connection" if flow is Flow.SOURCE_BROKE else "the origin ended too early")
+            self._truncate(self._why_cut(flow))
         self._keep_time(download, flow)
+
+    def _why_cut(self, flow: Flow) -> str:
+        """Return why the origin's bytes ended."""
+        if flow is Flow.CUT_SHORT:
+            return "the origin ended too early"
+        away = self._stream is not None and self._stream.agent_away
+        return "the link to the agent was lost" if away else "the origin reset the connection"
 
     def visitor_writable(self) -> None:
         """Go on with the answer."""
