@@ -22,10 +22,21 @@ from tests.kit.sockets import reset, tcp_pair
 ANSWER = b"413: " + random.Random(7).randbytes(3000)
 Ends = tuple[Channel, Channel]
 
+_opened: list[socket.socket] = []
+
+
+@pytest.fixture(autouse=True)
+def no_socket_is_left() -> Iterator[None]:
+    """Close what a scene has left open: a collector would find it during somebody else's test."""
+    yield
+    while _opened:
+        _opened.pop().close()
+
 
 def tcp_ends(engine: EngineLoop) -> Ends:
     """Return two channels joined by the kernel alone: no cable that could lose what a reset overtakes."""
     near, far = tcp_pair()
+    _opened.extend((near, far))
     near.setblocking(False)
     far.setblocking(False)
     return SocketChannel(engine.reactor, near), SocketChannel(engine.reactor, far)
@@ -34,6 +45,7 @@ def tcp_ends(engine: EngineLoop) -> Ends:
 def tls_ends(engine: EngineLoop, identity: Identity) -> Ends:
     """Return the same two with TLS."""
     near, far = tcp_pair()
+    _opened.extend((near, far))
     near.setblocking(False)
     far.setblocking(False)
     server = TlsChannel(engine.reactor, far, identity.server_context(), server_side=True)
@@ -50,6 +62,7 @@ class Scene:
         self.engine = engine
         near, self.origin = tcp_pair()
         near.setblocking(False)
+        _opened.extend((near, self.origin))
         self.visitor = Probe(left[1])
         self.done: list[Relay] = []
         one, other = left[0], SocketChannel(engine.reactor, near)
@@ -155,6 +168,7 @@ def test_a_slow_reader_gets_all_of_it_before_the_reset(engine: EngineLoop, asks_
     """The kernel has taken the answer, and would throw it away at a reset."""
     long_answer = random.Random(7).randbytes(200_000)
     near, far = tcp_pair(buffer_bytes=4 * 1024)
+    _opened.extend((near, far))
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     near.setblocking(False)
     far.setblocking(False)
@@ -180,6 +194,7 @@ def test_a_slow_reader_gets_all_of_it_before_the_reset(engine: EngineLoop, asks_
 
 def test_one_that_reads_nothing_of_it_is_not_waited_for(engine: EngineLoop) -> None:
     near, far = tcp_pair(buffer_bytes=4 * 1024)
+    _opened.extend((near, far))
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     near.setblocking(False)
     scene = Scene(engine, (SocketChannel(engine.reactor, near), SocketChannel(engine.reactor, far)))
