@@ -16,7 +16,7 @@ from socket import create_connection
 
 from portway.protocol.control.messages import Challenge, Hello, Proof, Refused, Release, Released
 from portway.protocol.join_string import parse
-from tests.attacks.site import Site
+from tests.attacks.site import Site, resources_of
 from tests.kit.blocking_link import CONTROL, BlockingLink, LinkError, agent_context, linked
 from tests.kit.programs import SOURCES
 from tests.kit.yamux_wire import SYN, data, update
@@ -96,6 +96,13 @@ class Door:
 KINDS = ("connect", "handshake", "payload", "half_message", "wrong_secret", "session", "visitor", "half_head")
 
 
+def size_bytes(site: Site) -> int:
+    """Return the resident memory of a server and its workers."""
+    server = site.server.pid
+    workers = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    return site.resources().rss_bytes + sum(resources_of(int(pid)).rss_bytes for pid in workers)
+
+
 def grown_mb(site: Site, kind: str, connects: int) -> float:
     """Return by how many MB (10^6 bytes) the server is larger after so many connects of one kind than after a tenth of them."""
     come: Callable[[int], None] = getattr(Door(site), kind)
@@ -110,7 +117,7 @@ def grown_mb(site: Site, kind: str, connects: int) -> float:
         with ThreadPoolExecutor(CLIENTS) as threads:
             list(threads.map(client, [count // CLIENTS] * CLIENTS))
         time.sleep(0.5)  # the last ones' closes
-        return site.resources().rss_bytes
+        return size_bytes(site)
 
     return (-all_clients(max(connects // 10, 50)) + all_clients(connects)) / 1e6
 
@@ -121,11 +128,12 @@ def main() -> int:
     parser.add_argument("kinds", nargs="*", default=KINDS, metavar="KIND", help=f"one of {', '.join(KINDS)} (all)")
     parser.add_argument("--connects", type=int, default=20_000, help="of each kind (20,000)")
     parser.add_argument("--source", type=Path, default=SOURCES, metavar="DIR", help="a src folder of another version")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server (1)")
     options = parser.parse_args()
     wrong = 0
     for kind in options.kinds:
-        with Site(options.source) as site:
-            began, before = time.monotonic(), site.resources().rss_bytes / 1e6
+        with Site(options.source, flags=["--workers", str(options.workers)]) as site:
+            began, before = time.monotonic(), size_bytes(site) / 1e6
             grown = grown_mb(site, kind, options.connects)
         wrong += grown > GROWTH_MAX_MB
         words = f"{kind:13} {options.connects} in {time.monotonic() - began:4.0f} s: {before:.1f} MB at first, {grown:+.1f} MB"
