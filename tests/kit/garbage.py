@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-DEADLINE_S = 12.0
-"""Longer than anything lives on after its end: ciphertext that nobody takes lingers for 10 s, streams and visitors for 2 s."""
+DEADLINE_S = 75.0
+"""How long to wait for memory to be freed: a pool may keep one stream more than before for its 60 s, on a busy machine."""
 
 _MODULES = ("portway", "ssl", "_ssl")
 _KINDS = frozenset(
