@@ -129,6 +129,9 @@ class Reactor:
         fd = sock.fileno()
         if self._handlers.pop(fd, None) is not None and self.level is not None:
             self.level.unwatch(fd)
+        if self._closed:
+            sock.close()  # no batch comes any more
+            return
         self._doomed.append(sock)
         if not self._in_batch:
             self._ask()
