@@ -36,6 +36,8 @@ class Experience:
     errors: Counter[str] = field(default_factory=Counter)
     crossed: int = 0
     """Answers that belong to somebody else."""
+    again: int = 0
+    """Requests that went out once more, because their kept connection had been closed while it was idle (RFC 9112 §9.3.1)."""
 
     def summary(self) -> dict[str, Any]:
         """Return the figures."""
@@ -47,6 +49,7 @@ class Experience:
             "max_ms": max(took),
             "errors": dict(self.errors),
             "crossed": self.crossed,
+            "again": self.again,
         }
 
 
@@ -59,11 +62,14 @@ class Caller:
         self.due = 0.0
         self.word = b""
         self._request = b""
+        self._asked = b""
+        self._kept = False
         self._held = b""
 
     def call(self, request: bytes, word: bytes, due: float, *, fresh: bool) -> None:
         """Send a request, on a new connection if it has to be."""
-        self.due, self.word, self._request = due, word, request
+        self.due, self.word, self._request, self._asked = due, word, request, request
+        self._kept = not fresh and self.sock is not None
         if fresh or self.sock is None:
             self.close()
             self.sock = socket.socket()
@@ -100,6 +106,13 @@ class Caller:
             return None
         answer, self._held = self._held, b""
         return answer
+
+    def call_again(self) -> bool:
+        """Send the request on a new connection if the kept one was closed before it brought a byte; return whether it was."""
+        if not self._kept or self._held:
+            return False
+        self.call(self._asked, self.word, self.due, fresh=True)
+        return True
 
     def close(self) -> None:
         """Forget the connection."""
@@ -151,13 +164,24 @@ class Client:
         try:
             caller.call(request, word, due, fresh=self._number % FRESH_EVERY == 0)
         except OSError as exc:
-            caller.close()
-            self._idle.append(caller)
-            seen.took_ms.append(1000 * (time.perf_counter() - due))
-            seen.errors[type(exc).__name__] += 1
-            return
+            self._failed(seen, caller, type(exc).__name__)
+        else:
+            self._await(caller)
+
+    def _await(self, caller: Caller) -> None:
         assert caller.sock is not None
         self._busy[caller.sock.fileno()] = caller
+
+    def _failed(self, seen: Experience, caller: Caller, why: str) -> None:
+        """Try a request once more where any client would, else count it as lost."""
+        if caller.call_again():
+            seen.again += 1
+            self._await(caller)
+            return
+        caller.close()
+        self._idle.append(caller)
+        seen.took_ms.append(1000 * (time.perf_counter() - caller.due))
+        seen.errors[why] += 1
 
     def _wait(self, seen: Experience, wait_s: float) -> None:
         # select rather than poll: its timeout is in microseconds.
@@ -174,7 +198,8 @@ class Client:
                 elif (answer := caller.read()) is not None:
                     self._judge(seen, caller, answer, number)
             except OSError as exc:
-                self._over(seen, number, time.perf_counter(), type(exc).__name__)
+                del self._busy[number]
+                self._failed(seen, caller, type(exc).__name__)
 
     def _judge(self, seen: Experience, caller: Caller, answer: bytes, number: int) -> None:
         now = time.perf_counter()
