@@ -45,7 +45,7 @@ class Machine:
     def run(self, seconds: float = float("inf")) -> None:
         """Serve turns for so long, or until there are none."""
         until = self.now + seconds
-        while self.root.has_turns and self.now < until:
+        while self.root.heap and self.now < until:
             account, turn = self.root.take()
             began = self.now
             turn()
@@ -63,7 +63,7 @@ def test_turns_of_one_account_keep_their_order() -> None:
         machine.once(account, name)
     machine.run()
     assert machine.served == list("abcde")
-    assert not machine.root.has_turns
+    assert not machine.root.heap
 
 
 def test_long_turns_do_not_earn_more_time_than_short_ones() -> None:

@@ -446,6 +446,23 @@ def test_a_timer_that_is_due_and_waits_can_still_be_cancelled(engine: EngineLoop
     assert heard == list(range(100))
 
 
+def test_what_events_have_to_say_is_flushed_before_charged_turns(engine: EngineLoop) -> None:
+    heard: list[str] = []
+    account = engine.reactor.members.child(party=True)
+
+    def event() -> None:
+        engine.reactor.at_batch_end(lambda: heard.append("flush of the event"))
+
+    def turn() -> None:
+        heard.append("turn")
+        engine.reactor.at_batch_end(lambda: heard.append("flush of the turn"))
+
+    engine.reactor.soon_charged(account, turn)
+    engine.reactor.soon(event)
+    engine.settle()
+    assert heard == ["flush of the event", "turn", "flush of the turn"]
+
+
 def test_charged_turns_have_all_the_time_when_nobody_else_wants_any(engine: EngineLoop) -> None:
     turns: list[int] = []
     account = engine.reactor.strangers.child(party=True)

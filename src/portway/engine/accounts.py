@@ -28,7 +28,7 @@ class Account:
         self.virtual = 0.0
         """The tag of the child that was served last."""
         self.heap: list[tuple[float, int, Account]] = []
-        """Children that wait, by their tags; equal ones in the order in which they came."""
+        """Children that wait, by their tags; equal ones in the order in which they came. Empty when no turn is queued below."""
         self.number = 0
         self.turns: deque[Turn] = deque()
         self.waiting = False
@@ -63,11 +63,6 @@ class Account:
         (self.party or self).party_round = round_number
 
     # What the reactor does with the root.
-
-    @property
-    def has_turns(self) -> bool:
-        """True while a turn is queued below this root."""
-        return bool(self.heap)
 
     def take(self) -> "tuple[Account, Turn]":
         """Take out the next turn, with its account; `charge` that account when the turn is over, before the next `take`."""

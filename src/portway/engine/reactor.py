@@ -22,8 +22,10 @@ BATCH_S_MAX = 0.005
 """How long a batch may work its ready queue before coroutines get their turn."""
 BATCH_WORK_MAX = 4 * 1024 * 1024
 """The same in work: about what 5 ms of copying come to."""
-ROUND_S_MAX = 0.001
-"""How long a round may work in each of its queues: so long everybody else waits (ADR 0018). A turn takes less."""
+CHARGED_S_MAX = 0.001
+"""How long a round may run charged turns: so long everybody else waits (ADR 0018). A turn takes less."""
+READY_S_MAX = 0.0025
+"""The same for ready callbacks and for timers: new visitors, mostly, who should come in batches."""
 CHARGED_PART = 4
 """Charged turns may take this part of what the round took before them, if that is more: while events alone would keep the
 core busy, bulk transfers still get a fifth of it."""
@@ -49,7 +51,7 @@ class Reactor:
     """Runs channels: one poller (edge-triggered, or as good as that) and a ready queue, nested in an asyncio loop.
 
     A batch is one round or more, for at most 5 ms or 4 MiB. A round is: due timers, up to 512 socket events, the ready
-    queue, charged turns, then the flushes that were asked for, then the real closing of descriptors (no number is used
+    queue, the flushes that were asked for, charged turns and their flushes, then the real closing of descriptors (no number is used
     again while an old event for it may still be in hand). What is left over is asked for again: coroutines come in between.
 
     An event is served at once, within TURN_WORK. What is more than that queues as a charged turn: those share what time is
@@ -85,6 +87,7 @@ class Reactor:
         """The number of this round."""
         self.accounts = Account()
         """The root of all accounts."""
+        self._charged = self.accounts.heap
         self.members = self.accounts.child(MEMBERS_WEIGHT)
         """Accounts of everybody who has proved who he is, and of visitors of a tunnel."""
         self.strangers = self.accounts.child()
@@ -221,22 +224,19 @@ class Reactor:
             self.now = self._clock()
             self._round()
             # Another round only while somebody stands in a queue; else the kernel wakes us when there is news.
-            if (
-                not (self._ready or self.accounts.has_turns or self._due)
-                or self.work.done > enough
-                or self._clock() - started > BATCH_S_MAX
-            ):
+            if not (self._ready or self._charged or self._due) or self.work.done > enough or self._clock() - started > BATCH_S_MAX:
                 break
         self._in_batch = False
         self._set_alarm()
-        if self._ready or self.accounts.has_turns or self._due or self._flushes or self._doomed:
+        if self._ready or self._charged or self._due or self._flushes or self._doomed:
             self._ask()
 
     def _round(self) -> None:
         """Fire timers, take new events, work in the queues for a bounded time, flush, close."""
         self.round += 1
-        self._due.extend([timer.fire for timer in self._timers.due(self.now)])
-        if self._due:
+        due = self._timers.due(self.now)
+        if due or self._due:
+            self._due.extend([timer.fire for timer in due])
             self._run_some(self._due, len(self._due))
         handlers = self._handlers
         for fd, mask in self._poll(0, EVENTS_MAX):
@@ -249,7 +249,8 @@ class Reactor:
                     self._contain(handler)
         if self._ready:
             self._run_some(self._ready, len(self._ready))
-        if self.accounts.has_turns:
+        if self._charged:
+            self._flush()  # what events had to say does not wait for a millisecond of others' work
             self._run_charged()
         self._flush()
         self._close_doomed()
@@ -269,7 +270,7 @@ class Reactor:
                 break
             if number % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1:
                 now = self._clock()
-                until = until or now + ROUND_S_MAX
+                until = until or now + READY_S_MAX
                 if now >= until:
                     break
 
@@ -277,9 +278,9 @@ class Reactor:
         """Run charged turns, in bounded time and at least one, and charge the CPU time that each took."""
         clock, accounts = self._clock, self.accounts
         began = clock()
-        until = began + max(ROUND_S_MAX, (began - self.now) / CHARGED_PART)
+        until = began + max(CHARGED_S_MAX, (began - self.now) / CHARGED_PART)
         used = cpu()
-        while accounts.has_turns:
+        while self._charged:
             account, turn = accounts.take()
             try:
                 turn()

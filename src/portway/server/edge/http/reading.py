@@ -49,7 +49,10 @@ class Reading(Watched):
                     at = data.find(END_OF_HEAD)
                     if at >= 0:
                         inlet.held = data[at + 4 :]
-                        self._take_or_queue(data[: at + 4], fields_max)
+                        if at < _SHORT_BYTES:
+                            self._take(data[: at + 4])
+                        else:
+                            self._take_or_queue(data[: at + 4], fields_max)
                         return
                     self._buffer = HeadBuffer(self._edge.rules.limits)
                     self.deadline = min(self.deadline, self._edge.reactor.now + self._edge.settings.head_s)
@@ -70,7 +73,7 @@ class Reading(Watched):
             self.gone(499)
 
     def _take_or_queue(self, head: bytes, fields_max: int | None) -> None:
-        if len(head) > _SHORT_BYTES and fields_max is not None and head.count(b"\n") > fields_max:
+        if fields_max is not None and head.count(b"\n") > fields_max:
             self.inlet.held = head + self.inlet.held
             self.count_kept()
             self._queue_head()
