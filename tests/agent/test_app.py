@@ -17,10 +17,10 @@ from portway.agent.settings import AgentSettings
 from portway.config.values import ListenAddress, PortRange
 from portway.errors import ConfigError, RefusedError
 from portway.protocol.join_string import JoinString
-from portway.server.data_directory import STATE_FILE, open_state
 from portway.server.events import LeaseDown, LoginRefused, SessionDown, SessionUp
 from portway.server.settings import ServerSettings
-from portway.server.store import FILE
+from portway.server.storage.data_directory import STATE_FILE, open_state
+from portway.server.storage.token_store import FILE
 from tests.kit.certificates import Identity
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, echo, pour, pour_and_die, swallow_and_tell

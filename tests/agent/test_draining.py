@@ -11,8 +11,8 @@ import pytest
 from portway.agent import draining
 from portway.agent.events import Notice, TunnelUp
 from portway.protocol.control.messages import Released
-from portway.server import sessions as sessions_module
-from portway.server.granting import Claimer, Granter
+from portway.server.control import session_manager as sessions_module
+from portway.server.control.claims import Claimer, Granter
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.pair import running_agent, running_server, tcp_tunnel
 

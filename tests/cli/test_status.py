@@ -12,9 +12,9 @@ import pytest
 from portway.agent.board import AgentBoard
 from portway.agent.events import LinksChanged, Online, RelayDone, RequestDone, TunnelUp
 from portway.clock import wall
-from portway.server.board import ServerBoard
 from portway.server.events import LeaseUp, Listening, LoginRefused, SessionUp, VisitorsTurnedAway
 from portway.server.events import LinksChanged as ServerLinksChanged
+from portway.server.reporting.status import ServerBoard
 from tests.cli.conftest import Portway
 
 

@@ -12,10 +12,10 @@ from portway.clock import wall
 from portway.engine.policy import Policy
 from portway.protocol.join_string import parse
 from portway.protocol.scram import make_verifier
-from portway.server.data_directory import open_state
 from portway.server.identity import Advertised, ensure_identity, record_advertised
 from portway.server.settings import ServerSettings
-from portway.server.store import Store
+from portway.server.storage.data_directory import open_state
+from portway.server.storage.token_store import Store
 from tests.cli.conftest import Portway
 
 

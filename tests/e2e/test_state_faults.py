@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.server.store import FILE
+from portway.server.storage.token_store import FILE
 from tests.e2e.world import World, event
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.locked_database import locked

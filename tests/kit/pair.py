@@ -21,7 +21,7 @@ from portway.server.app import serve
 from portway.server.events import Listening
 from portway.server.identity import read_advertised
 from portway.server.settings import ServerSettings
-from portway.server.store import FILE, Store
+from portway.server.storage.token_store import FILE, Store
 from portway.server.workers.supervisor import supervise
 from tests.kit.programs import SOURCES
 from tests.kit.sockets import free_port

@@ -21,7 +21,7 @@ from portway.agent.events import TunnelUp
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import AskTicket, Claim, Refused, Release, Released, Ticket
 from portway.protocol.join_string import JoinString
-from portway.server.access import gate
+from portway.server.access import login_throttle as gate
 from portway.telemetry.inspection import Inventory, inventory
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, echo

@@ -1,4 +1,4 @@
-"""The server put together (portway.server.rooms, behind portway.server.door): what it tells, what it keeps, and how it stops."""
+"""The server put together (portway.server.core, behind portway.server.control.interfaces): what it tells, what it keeps, and how it stops."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ import pytest
 from portway.agent.events import TunnelUp
 from portway.config.values import ListenAddress
 from portway.errors import PortwayError, UnavailableError
-from portway.server import rooms
+from portway.server import core as rooms
 from portway.server.app import serve
 from portway.server.events import SessionUp, Stopping
 from portway.server.identity import read_advertised
@@ -22,7 +22,7 @@ from tests.kit.pair import Events, http_tunnel, running_agent, running_server, s
 def test_a_server_tells_where_it_listens_and_what_agents_dial(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running_server(tmp_path) as server:
-            told = server.listening
+            told = server.listen_sockets
             assert told.http.startswith("127.0.0.1:")
             assert told.advertised == told.agents
             advertised = read_advertised(server.settings.data)

@@ -6,7 +6,7 @@ import msgspec
 
 from portway.links.sources import Sources
 from portway.mux.kept import KeptBytes
-from portway.server.access.gate import Gate
+from portway.server.access.login_throttle import Gate
 from portway.telemetry.inspection import VARIABLE, Inventory, inventory, is_wanted
 
 
@@ -20,7 +20,7 @@ def take() -> Inventory:
 
 
 def test_objects_and_their_tables_are_counted_until_they_are_gone() -> None:
-    name = "portway.server.access.gate.Gate"
+    name = "portway.server.access.login_throttle.Gate"
     before = take()
     gate = Gate(Sources(), lambda: 0.0)
     for number in range(3):

@@ -37,9 +37,9 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
     from portway.cli.running import STDOUT, run_until_stopped, voices, with_status
     from portway.clock import wall
     from portway.server.app import serve
-    from portway.server.board import ServerBoard
-    from portway.server.console import Console, json_console
     from portway.server.events import ServerEvent
+    from portway.server.reporting.console import Console, json_console
+    from portway.server.reporting.status import ServerBoard
     from portway.telemetry.terminal import Style
 
     with voices(as_json=as_json, log_level=log_level) as ways:

@@ -9,7 +9,7 @@ from portway.agent.board import AgentStatus
 from portway.cli.examples import examples
 from portway.cli.options import json_option
 from portway.errors import PortwayError, UnavailableError
-from portway.server.board import ServerStatus
+from portway.server.reporting.status import ServerStatus
 
 Status = AgentStatus | ServerStatus
 

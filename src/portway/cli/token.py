@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 if TYPE_CHECKING:
     from portway.protocol.join_string import JoinString
     from portway.server.access.tokens import Grants, TokenRecord
-    from portway.server.store import Store
+    from portway.server.storage.token_store import Store
 
 
 GROUP_EXAMPLES = examples(
@@ -122,7 +122,7 @@ def create(
 def list_tokens(config: Path | None, as_json: bool, **flags: object) -> None:
     """Show all tokens and what they allow, never their secrets."""
     from portway.clock import wall
-    from portway.server.data_directory import open_store
+    from portway.server.storage.data_directory import open_store
     from portway.telemetry.event_lines import timestamp
     from portway.telemetry.terminal import table
 
@@ -166,7 +166,7 @@ def _settings(config: Path | None, flags: dict[str, object]) -> ServerSettings:
 
 def _store(settings: ServerSettings, *, init: bool = False) -> "Store":
     """Open the tokens for a change; without `init` they are there already."""
-    from portway.server.data_directory import open_state, open_store
+    from portway.server.storage.data_directory import open_state, open_store
 
     return open_state(settings, init=True).store if init else open_store(settings.data, "write")
 

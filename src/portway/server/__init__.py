@@ -1,1 +1,1 @@
-"""The program with the public address: it takes visitors in and hands each one to the agent that owns the route."""
+"""The server: accepts visitors on a public address and forwards them to agents."""

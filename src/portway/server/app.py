@@ -7,15 +7,15 @@ from contextlib import AsyncExitStack
 
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
-from portway.server.announcing import advertised_address, first_epoch, news, public_addresses, to_dial
-from portway.server.data_directory import locked, open_state
+from portway.server.advertise import advertised_address, first_epoch, news, public_addresses, to_dial
+from portway.server.control.claims import Granter
+from portway.server.core import Rooms, Tell
 from portway.server.events import Stopping
-from portway.server.granting import Granter
 from portway.server.identity import record_advertised
-from portway.server.listening import open_listener, open_port
-from portway.server.rooms import Rooms, Tell
+from portway.server.listen_sockets import open_listener, open_port
 from portway.server.settings import ServerSettings
-from portway.server.token_reader import TokenReader
+from portway.server.storage.data_directory import locked, open_state
+from portway.server.storage.token_reader import TokenReader
 from portway.server.tunnels.registry import Registry
 
 

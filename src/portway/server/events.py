@@ -100,7 +100,7 @@ class VisitorsTurnedAway:
     visitors: int
     """Who is here now."""
     places: int
-    """For visitors, in all; fewer for each tunnel (see `server/places.py`)."""
+    """For visitors, in all; fewer for each tunnel (see `server/edge/admission.py`)."""
     last: str
     """Where the last one came: `http`, or `tcp port 20001`."""
 

@@ -14,7 +14,7 @@ from portway.engine.reactor import Reactor
 from portway.errors import PeerError, RefusedError, UnavailableError
 from portway.protocol.control import messages as control
 from portway.protocol.join_string import JoinString
-from portway.server import speed_tests
+from portway.server.control import speed_tests
 from portway.server.events import SessionDown, SessionUp, SpeedTested
 from tests.agent.test_connect import SECRET, PlayedServer
 from tests.kit.pair import Events, RunningServer, running_server

@@ -10,8 +10,8 @@ from portway.engine.listener import Listener, listen
 from portway.protocol.networks import Networks
 from portway.protocol.proxy_header import ProxyHeader
 from portway.server.edge import proxy_protocol
+from portway.server.edge.admission import Places
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
-from portway.server.places import Places
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import DEADLINE_S
 

@@ -16,8 +16,8 @@ from portway.protocol.scram import make_verifier
 from portway.server.access.tokens import Grants, TokenRecord
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
 from portway.server.settings import ServerSettings
-from portway.server.store import FILE, Store
-from portway.server.token_reader import TokenReader
+from portway.server.storage.token_reader import TokenReader
+from portway.server.storage.token_store import FILE, Store
 from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.workers import leases as leases_module
 from portway.server.workers import messages as m

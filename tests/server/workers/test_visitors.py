@@ -8,7 +8,7 @@ import pytest
 from portway.engine.memory_channel import memory_pair
 from portway.engine.socket_channel import SocketChannel
 from portway.protocol.http1.fields import READ_BYTES
-from portway.server.edge.passing import Journey
+from portway.server.edge.handoff import Journey
 from portway.server.settings import REQUEST_HEAD_BYTES_MOST
 from portway.server.tunnels.lease import Lease, LeaseKey, Owner
 from portway.server.workers.post import pair

@@ -12,10 +12,10 @@ from portway.engine.listener import listen
 from portway.engine.reactor import Reactor
 from portway.engine.tally import Flow
 from portway.errors import UnavailableError
-from portway.server.data_directory import open_state, open_store
 from portway.server.events import RelayDone, SessionDown
 from portway.server.settings import ServerSettings
-from portway.server.token_reader import TokenReader
+from portway.server.storage.data_directory import open_state, open_store
+from portway.server.storage.token_reader import TokenReader
 from portway.server.workers import messages as m
 from portway.server.workers import post
 from portway.server.workers import worker as worker_module

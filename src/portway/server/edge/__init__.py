@@ -1,1 +1,1 @@
-"""Listeners for visitors, each bringing them to their tunnel."""
+"""Data plane: accepts visitors and connects them to their tunnels."""

@@ -12,7 +12,7 @@ from portway.errors import PeerError
 from portway.protocol.networks import Networks
 from portway.protocol.proxy_header import ProxyHeader
 from portway.protocol.proxy_inbound import V2_BYTES_MAX, decode_inbound
-from portway.server.places import Places, turn_away
+from portway.server.edge.admission import Places, turn_away
 from portway.telemetry.logs import get_log
 
 HEADER_S = 5.0

@@ -14,12 +14,12 @@ from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader, encode_visitor
 from portway.protocol.sources import source_of
 from portway.protocol.stream_status import StreamStatus
-from portway.server.edge.passing import HOPS_MAX, Journey, PassOn
+from portway.server.edge.admission import TUNNEL_TIMES, Places, Share, turn_away
+from portway.server.edge.connection_state import Standing
+from portway.server.edge.handoff import HOPS_MAX, Journey, PassOn
+from portway.server.edge.holds import Hold, Holds
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.events import RelayDone
-from portway.server.holds import Hold, Holds
-from portway.server.places import TUNNEL_TIMES, Places, Share, turn_away
-from portway.server.standing import Standing
 from portway.server.tunnels.lease import Holder, Lease, LeaseKey
 from portway.telemetry.logs import get_log
 

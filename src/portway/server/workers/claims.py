@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Claim, Granted, Refused
-from portway.server.granting import Claimer
+from portway.server.control.claims import Claimer
 from portway.server.workers.messages import Answered, Asked, Released, ToSupervisor
 
 ANSWER_S_MAX = 8.0
@@ -14,7 +14,7 @@ ANSWER_S_MAX = 8.0
 
 
 class AskingGranter:
-    """Answers claims with what the supervisor says (see `server.door.Grants`)."""
+    """Answers claims with what the supervisor says (see `server.control.interfaces.Grants`)."""
 
     def __init__(self, tell: Callable[[ToSupervisor], None]) -> None:
         """`tell` sends to the supervisor."""

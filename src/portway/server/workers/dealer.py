@@ -13,7 +13,7 @@ from portway.links.fair_places import FairPlaces
 from portway.links.hint import FIRST_BYTES_MAX, hinted, is_whole
 from portway.links.sources import Sources
 from portway.protocol.sources import source_of
-from portway.server.places import NEWCOMERS_PART, descriptors_max
+from portway.server.edge.admission import NEWCOMERS_PART, descriptors_max
 
 FIRST_BYTES_S_MAX = 1.0
 """How long a connection's first bytes are waited for. Without them it goes to a worker by load, whose own deadlines hold."""

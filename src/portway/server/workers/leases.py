@@ -11,12 +11,12 @@ from portway.engine.reactor import Reactor
 from portway.errors import PortwayError, RefusedError
 from portway.protocol.control.messages import Granted, Refused
 from portway.server.access.tokens import TokenRecord
+from portway.server.control.claims import Claimer, Granter
 from portway.server.events import ServerEvent
-from portway.server.granting import Claimer, Granter
-from portway.server.listening import open_port
+from portway.server.listen_sockets import open_port
 from portway.server.settings import ServerSettings
-from portway.server.token_reader import TokenReader
-from portway.server.token_watch import TokenWatch
+from portway.server.storage.token_reader import TokenReader
+from portway.server.storage.token_watch import TokenWatch
 from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.tunnels.lease import Lease, Owner
 from portway.server.tunnels.registry import Registry
@@ -187,7 +187,7 @@ class Leases:
             self._stand_ins[asked.session] = stand_in
         return stand_in
 
-    # What the granter asks (see `server.granting.Sessions`).
+    # What the granter asks (see `server.control.claims.Sessions`).
 
     def find(self, session_id: str) -> Claimer | None:
         """Return who stands for a live session."""

@@ -35,7 +35,7 @@ class _Port:
 
 
 class Ports:
-    """Opens and closes public ports (see `server.granting.Ports`), and places each at the worker whose session serves it.
+    """Opens and closes public ports (see `server.control.claims.Ports`), and places each at the worker whose session serves it.
 
     While the session is away the port stays where it was, so that visitors are held there; one whose worker is gone
     goes to any other.

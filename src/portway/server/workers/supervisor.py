@@ -11,14 +11,14 @@ import msgspec
 from portway.clock import wall
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
-from portway.server.announcing import advertised_address, first_epoch, news, public_addresses, to_dial
-from portway.server.data_directory import locked, open_state
+from portway.server.advertise import advertised_address, first_epoch, news, public_addresses, to_dial
+from portway.server.core import Tell
 from portway.server.events import ServerEvent, SessionDown, SessionUp, Stopping, WorkerDown, WorkerUp
 from portway.server.identity import record_advertised
-from portway.server.listening import open_listener
-from portway.server.rooms import Tell
+from portway.server.listen_sockets import open_listener
 from portway.server.settings import ServerSettings
-from portway.server.token_reader import TokenReader
+from portway.server.storage.data_directory import locked, open_state
+from portway.server.storage.token_reader import TokenReader
 from portway.server.workers.crew import END_S_MAX, Crew, Worker
 from portway.server.workers.dealer import Dealer
 from portway.server.workers.leases import Leases

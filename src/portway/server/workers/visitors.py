@@ -7,7 +7,7 @@ from typing import Protocol
 from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
-from portway.server.edge.passing import Journey
+from portway.server.edge.handoff import Journey
 from portway.server.tunnels.lease import Lease, LeaseKey
 from portway.server.workers.messages import Passed, encode, for_inbox
 from portway.server.workers.post import Post, connection

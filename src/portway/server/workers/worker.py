@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from portway.engine.reactor import Reactor
 from portway.errors import MisuseError, UnavailableError
-from portway.server.data_directory import open_store
+from portway.server.control.limit_scopes import TokenScopes, scopes_asked_for
+from portway.server.control.session import Session
+from portway.server.core import Rooms
 from portway.server.events import RelayDone, RequestDone, ServerEvent
 from portway.server.identity import identity_of
-from portway.server.rooms import Rooms
-from portway.server.session import Session
 from portway.server.settings import ServerSettings
-from portway.server.token_reader import TokenReader
-from portway.server.token_scopes import TokenScopes, scopes_asked_for
+from portway.server.storage.data_directory import open_store
+from portway.server.storage.token_reader import TokenReader
 from portway.server.tunnels.replica import Replica, Route
 from portway.server.workers.claims import AskingGranter
 from portway.server.workers.messages import (

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from portway.server.edge.connection_state import Standing
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.standing import Standing
 from tests.server.edge.http.kit import Caller, Origin, Request, Stage, chunked, say
 
 Make = Callable[[HttpEdgeSettings], Stage]

@@ -7,9 +7,9 @@ import pytest
 from portway.engine.listener import Listener, listen
 from portway.protocol.http1.trusted_proxies import Family, TrustedProxies
 from portway.protocol.networks import Networks
+from portway.server.edge.admission import Places
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
-from portway.server.places import Places
 from tests.server.edge.http.kit import Caller, MakeStage, Origin, Request, say
 
 SETTINGS = HttpEdgeSettings(tell_visitors=True, trusted_headers=("x-auth-request-user", "x-forwarded-user"))

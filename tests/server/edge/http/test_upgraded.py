@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from portway.server.standing import Standing
+from portway.server.edge.connection_state import Standing
 from tests.server.edge.http.kit import Origin, Request, Stage
 
 ASK = b"GET / HTTP/1.1\r\nHost: a.localhost\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"

@@ -7,8 +7,8 @@ from portway.engine.socket_channel import SocketChannel
 from portway.errors import BrokenChannel
 from portway.protocol.http1.answers import render_answer
 from portway.protocol.sources import source_of
+from portway.server.edge.admission import turn_away
 from portway.server.edge.http.linger import Linger
-from portway.server.places import turn_away
 
 _NO_PLACE = render_answer("overloaded")
 

@@ -19,6 +19,10 @@ from portway.protocol.http1.forwarding import forwarded_fields
 from portway.protocol.http1.trusted_proxies import Hops, TrustedProxies
 from portway.protocol.names import normalise_host
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader
+from portway.server.edge.admission import HTTP_TIMES, Places, Share
+from portway.server.edge.connection_state import Member
+from portway.server.edge.handoff import HOPS_MAX, Journey, PassOn
+from portway.server.edge.holds import Holds
 from portway.server.edge.http.apologies import Apologies
 from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.deadlines import Deadlines
@@ -30,11 +34,7 @@ from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.http.upgraded import Upgraded
 from portway.server.edge.http.visitor import Visitor
-from portway.server.edge.passing import HOPS_MAX, Journey, PassOn
 from portway.server.events import RelayDone
-from portway.server.holds import Holds
-from portway.server.places import HTTP_TIMES, Places, Share
-from portway.server.standing import Member
 from portway.server.tunnels.lease import Kind, Lease
 
 HOSTS_KNOWN_MAX = 4096

@@ -10,13 +10,13 @@ from portway.engine.reactor import Reactor
 from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.trusted_proxies import Hops
+from portway.server.edge.handoff import PassOn
+from portway.server.edge.holds import Holds
 from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.edge.passing import PassOn
 from portway.server.events import RelayDone, RequestDone
-from portway.server.holds import Holds
 from portway.server.tunnels.lease import Lease
 
 if TYPE_CHECKING:

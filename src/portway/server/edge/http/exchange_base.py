@@ -7,6 +7,7 @@ from portway.protocol.http1.fields import HeadBuffer
 from portway.protocol.http1.response import ResponseHead
 from portway.protocol.stream_status import StreamStatus
 from portway.protocol.units import format_size
+from portway.server.edge.connection_state import Standing
 from portway.server.edge.http.asked import Asked
 from portway.server.edge.http.asker import Asker
 from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
@@ -14,7 +15,6 @@ from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.policy import answer_to
 from portway.server.edge.http.pool import TunnelPool
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.standing import Standing
 from portway.server.tunnels.lease import Holder
 
 

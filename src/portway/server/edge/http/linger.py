@@ -3,7 +3,7 @@
 from portway.engine.channel import BLOCKED, Channel
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel
-from portway.server.standing import Standing
+from portway.server.edge.connection_state import Standing
 
 
 class Linger:

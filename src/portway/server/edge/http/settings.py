@@ -75,7 +75,7 @@ class HttpEdgeSettings:
     those who come without Portway included."""
 
     visitors_max: int = 18_000
-    """Visitors connected at the same time, of the 20,000 descriptors of a process; more get 503. `server/places.py` may allow fewer."""
+    """Visitors connected at the same time, of the 20,000 descriptors of a process; more get 503. `server/edge/admission.py` may allow fewer."""
 
     trusted_headers: tuple[str, ...] = ()
     """Fields that only trusted proxies may send, as `read_trusted_headers` returns them."""

@@ -1,10 +1,10 @@
-"""A visitor's connection as one that may have to give way to newcomers (`server.shedding`), or to give up what it keeps (`byte_budget`)."""
+"""A visitor's connection as one that may have to give way to newcomers (`server.edge.shedding`), or to give up what it keeps (`byte_budget`)."""
 
 from portway.protocol.http1.fields import HeadBuffer
+from portway.server.edge.connection_state import Standing
 from portway.server.edge.http.ends import Inlet, Outlet
 from portway.server.edge.http.exchange import Exchange
 from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, Waiting
-from portway.server.standing import Standing
 from portway.server.tunnels.lease import Holder
 
 KEPT_FREE_BYTES = 2048

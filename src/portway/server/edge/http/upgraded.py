@@ -1,9 +1,9 @@
 """A visitor's connection after an upgrade: a WebSocket, mostly."""
 
 from portway.engine.relay import Relay
+from portway.server.edge.connection_state import Standing
 from portway.server.edge.http.origin_stream import OriginStream
 from portway.server.edge.http.pool import TunnelPool
-from portway.server.standing import Standing
 from portway.server.tunnels.lease import Holder
 
 

@@ -1,0 +1,1 @@
+"""Control plane: agents' links, logins, sessions and claims."""

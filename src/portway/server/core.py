@@ -1,0 +1,182 @@
+"""What serves visitors and agents within one process: both edges, and the agents' door with its links."""
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from portway.engine.listener import Listener, OnAccept
+from portway.engine.reactor import Reactor
+from portway.errors import ConfigError
+from portway.links.accept import DEFAULT_LIMITS, LinkListener
+from portway.links.tls import server_context
+from portway.protocol.http1.trusted_proxies import TrustedProxies
+from portway.protocol.networks import Networks
+from portway.protocol.scram import certificate_binding
+from portway.server.control import interfaces as door
+from portway.server.control.interfaces import DoorSettings
+from portway.server.control.session_manager import Sessions
+from portway.server.edge.admission import Places
+from portway.server.edge.handoff import PassOn
+from portway.server.edge.http.edge import HttpEdge
+from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.proxy_protocol import ProxyProtocolReader
+from portway.server.edge.random_pool import RandomPool
+from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
+from portway.server.events import ServerEvent
+from portway.server.identity import Identity
+from portway.server.settings import ServerSettings
+from portway.server.storage.token_reader import TokenReader
+from portway.server.tunnels.lease import Kind, Lease
+
+DRAIN_S_MAX = 3.0
+"""How long visitors may finish after the server was told to stop; the command line gives it 5 s in all."""
+
+DRAIN_LOOK_S = 0.05
+
+Tell = Callable[[ServerEvent], None]
+"""Told of every step; it must not block."""
+
+
+class Leases(door.Leases, Protocol):
+    """Leases as the door and the edges need them: a registry, or a worker's replica of one."""
+
+    def lookup(self, kind: Kind, address: str) -> Lease | None:
+        """Return who has a public address."""
+
+
+class Rooms:
+    """Visitors and agents of one process. `sessions.granter` is still to be set."""
+
+    def __init__(  # noqa: PLR0913 - all that a process needs to serve
+        self,
+        reactor: Reactor,
+        settings: ServerSettings,
+        identity: Identity,
+        tokens: TokenReader,
+        leases: Leases,
+        *,
+        listen: Callable[[int], socket.socket],
+        on_event: Tell,
+        tell_relays: bool = False,
+        worker: int = 0,
+        pass_on: PassOn | None = None,
+        server_id: str = "",
+    ) -> None:
+        """Nobody comes in before `serve`.
+
+        `listen` returns the listening socket of a tcp tunnel's port. With `tell_relays`, `on_event` hears of every request, tcp
+        connection and WebSocket that is over, too. `worker` is this process's number, 0 when it is the only one; `pass_on` hands
+        visitors to the others. `server_id` is one for all processes of the server.
+        """
+        places = Places(reactor, on_event)
+        self._reactor = reactor
+        self._handshakes_max = places.newcomers_max
+        self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
+        self._listeners: list[Listener] = []
+        on_done = on_event if tell_relays else None
+        trusted = Networks(settings.trusted_proxies)
+        self._proxy_protocol = ProxyProtocolReader(reactor, trusted, places) if settings.proxy_protocol else None
+        self._proxy_listeners = settings.proxy_protocol
+        self.http = HttpEdge(
+            reactor,
+            leases,
+            _edge_settings(settings),
+            places,
+            random_bytes=RandomPool(secrets.token_bytes),
+            pass_on=pass_on,
+            on_done=on_done,
+            server_id=server_id,
+            proxies=TrustedProxies(trusted, settings.forwarded_fields) if trusted else None,
+        )
+        self.tcp = TcpEdge(
+            reactor,
+            listen,
+            RandomPool(secrets.token_bytes),
+            TcpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors),
+            places,
+            on_done,
+            pass_on=pass_on,
+            proxy_protocol=self._proxy_protocol if "tcp" in settings.proxy_protocol else None,
+        )
+        self.sessions = Sessions(
+            reactor, leases, tokens, _door(settings, identity, worker), on_event=on_event, random_bytes=secrets.token_bytes, places=places
+        )
+        self.links: LinkListener
+
+    @asynccontextmanager
+    async def serve(self, http: socket.socket, agents: socket.socket | None) -> AsyncIterator[None]:
+        """Take visitors in on `http`, and agents on `agents` or by `links.take`, within this block."""
+        async with AsyncExitStack() as house:
+            house.callback(self.http.close)
+            await house.enter_async_context(self.sessions.open())
+            on_visitor: OnAccept = self.http.accept
+            if self._proxy_protocol is not None:
+                house.callback(self._proxy_protocol.close)
+                if "http" in self._proxy_listeners:
+                    on_visitor = self._proxy_protocol.wrap(self.http.accept)
+            self._listeners = [Listener(self._reactor, http, on_visitor)]
+            house.callback(self._listeners[0].close)
+            limits = replace(DEFAULT_LIMITS, under_way_max=min(DEFAULT_LIMITS.under_way_max, self._handshakes_max))
+            accept, newcomers = self.sessions.accept, self.sessions.newcomers
+            self.links = LinkListener(
+                self._reactor, agents, self._context, accept, newcomers.handshake_failed, limits=limits, sources=newcomers.sources
+            )
+            house.callback(self.links.close)
+            yield
+
+    async def drain(self, reason: str) -> None:
+        """Take nobody in any more, and wait until nobody is served, but not for ever."""
+        for listener in self._listeners:
+            listener.close()
+        if self._proxy_protocol is not None:
+            self._proxy_protocol.close()
+        self.links.close()
+        self.tcp.stop_listening()
+        self.sessions.drain(reason)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S_MAX):
+                while self.tcp.visitors + self.http.busy:  # noqa: ASYNC110 - two dozen looks in a life; events would cost every visitor
+                    await asyncio.sleep(DRAIN_LOOK_S)
+
+
+def _edge_settings(settings: ServerSettings) -> HttpEdgeSettings:
+    return HttpEdgeSettings(
+        hold_s=settings.hold_s,
+        tell_visitors=settings.log_visitors,
+        request_head_bytes_max=settings.max_request_head,
+        answer_head_bytes_max=settings.max_answer_head,
+        fields_max=settings.max_fields,
+        trusted_headers=settings.trusted_header,
+        domain=settings.domain,
+        proxied_scheme=settings.public_url.partition("://")[0] or "http",
+        via=settings.via,
+    )
+
+
+def _door(settings: ServerSettings, identity: Identity, worker: int) -> DoorSettings:
+    return DoorSettings(
+        binding=None if settings.plaintext_links else certificate_binding(_certificate_der(identity.cert_file)),
+        # The server's key never leaves it and outlives restarts, and so does what strangers are told of unknown tokens.
+        decoy_seed=hashlib.sha256(b"portway decoy" + identity.key_file.read_bytes()).digest(),
+        grace_s=settings.grace_s,
+        speed_tests=not settings.no_speed_test,
+        worker=worker,
+    )
+
+
+def _certificate_der(path: Path) -> bytes:
+    """Return the first certificate of a PEM file: the one that links show."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    try:
+        text = path.read_text("ascii")
+        return ssl.PEM_cert_to_DER_cert(text[text.index(begin) : text.index(end) + len(end)])
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"{path}: holds no certificate: {exc}") from exc

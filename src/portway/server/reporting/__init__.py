@@ -1,0 +1,1 @@
+"""What the operator sees: console output, status, and counts of frequent events."""

@@ -1,0 +1,36 @@
+"""One scope for all relays of a token, and none where there is no limit."""
+
+import gc
+
+from portway.engine.policy import Policy
+from portway.protocol.scram import make_verifier
+from portway.server.access.tokens import Grants, TokenRecord
+from portway.server.control.limit_scopes import TokenScopes
+from tests.kit.loops import EngineLoop
+
+VERIFIER = make_verifier("x" * 22, b"s" * 16)
+
+
+def token(token_id: str, policy: Policy) -> TokenRecord:
+    return TokenRecord(id=token_id, name=token_id, verifier=VERIFIER, grants=Grants(policy=policy))
+
+
+def test_all_sessions_of_a_token_share_one_scope(engine: EngineLoop) -> None:
+    scopes, limits = TokenScopes(engine.reactor), Policy(max_rate_bps=1_000_000)
+    first = scopes.of(token("a", limits))
+
+    assert len(first) == 1
+    assert scopes.of(token("a", limits)) == first
+    assert scopes.of(token("b", limits)) != first
+
+
+def test_a_token_without_limits_costs_nothing(engine: EngineLoop) -> None:
+    assert TokenScopes(engine.reactor).of(token("a", Policy())) == ()
+
+
+def test_a_scope_goes_with_the_last_who_is_in_it(engine: EngineLoop) -> None:
+    scopes, limits = TokenScopes(engine.reactor), Policy(max_rate_bps=1_000_000)
+    scopes.of(token("a", limits))
+    gc.collect()
+
+    assert not scopes._scopes

@@ -1,0 +1,81 @@
+"""Strangers at the agents' address: whose failures count, and what the operator is told."""
+
+import asyncio
+
+import pytest
+
+from portway.engine.reactor import Reactor
+from portway.errors import PeerError, RefusedError, UnavailableError
+from portway.protocol.control import codes
+from portway.server.access.login_throttle import FREE_FAILURES
+from portway.server.control.incoming_link import Stranger
+from portway.server.control.login_admission import Newcomers
+from portway.server.events import HandshakesFailed, LoginRefused
+from tests.kit.pair import Events
+
+
+def stranger() -> Stranger:
+    return Stranger("192.0.2.1", "192.0.2.1:5000")
+
+
+FAULTS = [
+    (RefusedError(codes.BAD_CREDENTIALS, "x"), True),
+    (RefusedError(codes.BAD_TICKET, "x"), True),
+    (PeerError("x"), True),
+    (RefusedError(codes.TOKEN_REVOKED, "x"), False),
+    (RefusedError(codes.TOO_MANY_LOGINS, "x"), False),
+    (RefusedError(codes.DRAINING, "x"), False),
+    (UnavailableError("x"), False),
+]
+
+
+@pytest.mark.parametrize(("error", "counts"), FAULTS)
+def test_only_what_no_honest_agent_causes_makes_a_source_wait(error: RefusedError | PeerError, counts: bool) -> None:
+    async def scene() -> bool:
+        reactor = Reactor(asyncio.get_running_loop())
+        try:
+            newcomers = Newcomers(reactor, Events())
+            for _ in range(FREE_FAILURES):
+                newcomers.failed(stranger(), error)
+            try:
+                newcomers.check(stranger(), "token")
+            except RefusedError as refused:
+                return refused.code == codes.TOO_MANY_LOGINS
+            return False
+        finally:
+            reactor.close()
+
+    assert asyncio.run(scene()) is counts
+
+
+def test_the_operator_is_told_of_strangers_who_do_not_become_agents() -> None:
+    async def scene() -> Events:
+        reactor = Reactor(asyncio.get_running_loop())
+        events = Events()
+        try:
+            newcomers = Newcomers(reactor, events)
+            newcomers.failed(stranger(), RefusedError(codes.BAD_CREDENTIALS, "x"))
+            newcomers.left(stranger(), "the other end closed the link")
+        finally:
+            reactor.close()
+        return events
+
+    told = asyncio.run(scene())
+    assert [event.code for event in told.of(LoginRefused)] == [codes.BAD_CREDENTIALS]
+    assert "without a login" in told.of(HandshakesFailed)[0].reason
+
+
+def test_a_place_is_held_until_the_stranger_departs() -> None:
+    async def scene() -> tuple[int, int]:
+        reactor = Reactor(asyncio.get_running_loop())
+        try:
+            newcomers, guest = Newcomers(reactor, Events()), stranger()
+            newcomers.enter(guest)
+            inside = newcomers._gate.strangers
+            guest.depart()
+            guest.depart()
+            return inside, newcomers._gate.strangers
+        finally:
+            reactor.close()
+
+    assert asyncio.run(scene()) == (1, 0)

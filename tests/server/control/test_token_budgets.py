@@ -1,0 +1,42 @@
+"""The budgets of tokens: one for all sessions of a token, parts of one total, and links that leave too much unread."""
+
+import gc
+
+from portway.engine.memory_budget import MemoryBudget
+from portway.server.control.token_budgets import CONTROL_BYTES_MAX, TOKEN_BYTES_MAX, OutputAccount, TokenBudgets
+
+
+def test_all_sessions_of_a_token_share_one_budget_which_lives_as_long_as_they() -> None:
+    budgets = TokenBudgets()
+    first = budgets.of("laptop")
+    assert budgets.of("laptop") is first
+    assert budgets.of("another") is not first
+    assert (first.all.bytes_max, first.control.bytes_max) == (TOKEN_BYTES_MAX, CONTROL_BYTES_MAX)
+    del first
+    gc.collect()
+    assert len(budgets._budgets) == 0
+
+
+def test_control_messages_count_in_their_part_in_their_token_and_in_the_total() -> None:
+    budgets = TokenBudgets(MemoryBudget(1000))
+    token = budgets.of("laptop")
+    output = OutputAccount(token.control, lambda why: None)
+    output.note(300)
+    assert (token.control.bytes, token.all.bytes, budgets.total.bytes) == (300, 300, 300)
+    output.note(0)
+    assert (token.control.bytes, token.all.bytes, budgets.total.bytes) == (0, 0, 0)
+
+
+def test_a_tenant_with_one_large_link_is_not_ended_for_one_with_many_small_ones() -> None:
+    budgets = TokenBudgets(MemoryBudget(1000))
+    ended: list[str] = []
+    honest, greedy = budgets.of("honest"), budgets.of("greedy")
+    large = OutputAccount(honest.all, lambda why: ended.append(f"honest: {why}"))
+    many = [OutputAccount(greedy.all, lambda why: ended.append(f"greedy: {why}")) for _ in range(10)]
+    large.note(300)
+    for account in many:
+        account.note(90)
+    assert len(ended) == 3
+    assert all(why.startswith("greedy: 90 bytes wait for the agent to read them") for why in ended)
+    assert budgets.total.bytes == 930
+    assert large.bytes == 300

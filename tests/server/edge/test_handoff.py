@@ -1,0 +1,191 @@
+"""Edges that pass a visitor on: when, how often, and what happens when nobody takes him."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from portway.engine.channel import Channel
+from portway.engine.socket_channel import SocketChannel
+from portway.server.edge.handoff import HOPS_MAX, Journey
+from portway.server.edge.http.edge import HttpEdge
+from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
+from portway.server.tunnels.lease import Kind, Lease, LeaseKey, Owner
+from tests.kit.loops import EngineLoop
+from tests.kit.sockets import free_port, tcp_pair
+
+REQUEST = b"POST /a HTTP/1.1\r\nHost: App.localhost\r\nContent-Length: 5\r\n\r\nhello"
+
+
+class Passing:
+    """Two edges whose leases are another worker's."""
+
+    def __init__(self, engine: EngineLoop) -> None:
+        self.engine = engine
+        self.leases = {kind: Lease(key, Owner("", b"")) for kind, key in KEYS.items()}
+        for lease in self.leases.values():
+            lease.elsewhere = 2
+        self.passed: list[tuple[Lease, Journey]] = []
+        self.taken: list[socket.socket] = []
+        self.willing = True
+        self.http = HttpEdge(engine.reactor, self, HttpEdgeSettings(hold_s=0.3), pass_on=self._pass_on)
+        self.tcp = TcpEdge(engine.reactor, self._listen, bytes, TcpEdgeSettings(hold_s=0.3), pass_on=self._pass_on)
+        self.tcp.open(self.leases["tcp"])
+
+    def lookup(self, kind: Kind, address: str) -> Lease | None:
+        return self.leases[kind] if address == self.leases[kind].address else None
+
+    def visitor(self, data: bytes = b"", hops: int = 0) -> socket.socket:
+        """Return the far end of a visitor's connection at the HTTP edge."""
+        far, near = tcp_pair()
+        near.setblocking(False)
+        self.http.take(near, Journey(("192.0.2.7", 0), b"", hops))
+        far.sendall(data)
+        return far
+
+    def until_passed(self, count: int = 1) -> Journey:
+        self.engine.run_until(lambda: len(self.passed) >= count, what="a visitor who is passed on")
+        return self.passed[count - 1][1]
+
+    def _pass_on(self, lease: Lease, channel: Channel, journey: Journey) -> bool:
+        if self.willing:
+            assert isinstance(channel, SocketChannel)
+            assert channel.hand_over(self._keep)
+            self.passed.append((lease, journey))
+        return self.willing
+
+    def _keep(self, sock: socket.socket) -> bool:
+        self.taken.append(sock)
+        return True
+
+    def _listen(self, port: int) -> socket.socket:
+        sock = socket.create_server(("127.0.0.1", port))
+        sock.setblocking(False)
+        return sock
+
+    def close(self) -> None:
+        for sock in self.taken:
+            sock.close()
+        for lease in self.leases.values():
+            self.tcp.close(lease)
+        self.http.close()
+        self.engine.settle()
+
+
+KEYS: dict[Kind, LeaseKey] = {"http": LeaseKey("http", "app.localhost"), "tcp": LeaseKey("tcp", str(free_port()))}
+
+
+@pytest.fixture
+def passing(engine: EngineLoop) -> Iterator[Passing]:
+    passing = Passing(engine)
+    yield passing
+    passing.close()
+
+
+@pytest.mark.parametrize("cut", [len(REQUEST), 10, len(REQUEST) - 3])
+def test_a_request_goes_along_with_all_that_was_read_and_the_rest_stays_in_the_socket(passing: Passing, cut: int) -> None:
+    with passing.visitor(REQUEST[:cut]) as far:
+        passing.engine.settle()
+        far.sendall(REQUEST[cut:])
+        journey = passing.until_passed()
+        passing.engine.settle()
+        with passing.taken[0] as sock:
+            sock.setblocking(True)
+            far.shutdown(socket.SHUT_WR)
+            assert journey.read + b"".join(iter(lambda: sock.recv(100), b"")) == REQUEST
+            sock.sendall(b"answer")
+            assert far.recv(100) == b"answer"
+
+    assert journey == Journey(("192.0.2.7", 0), journey.read, 1, "http")
+    assert passing.http.visitors == 0
+
+
+def test_who_was_passed_on_is_taken_for_read_until_he_says_more(passing: Passing) -> None:
+    far, near = tcp_pair()
+    near.setblocking(False)
+    with far:
+        passing.http.take(near, Journey(("192.0.2.7", 0), REQUEST[:20]))
+        (visitor,) = passing.http._visitors
+        assert not visitor.channel.readable
+        passing.engine.settle()
+        far.sendall(REQUEST[20:])
+        assert passing.until_passed().read.startswith(REQUEST[:-5])
+
+    far, near = tcp_pair()
+    near.setblocking(False)
+    with far:
+        far.sendall(REQUEST[20:])  # is there before he is
+        passing.http.take(near, Journey(("192.0.2.7", 0), REQUEST[:20]))
+        assert passing.until_passed(2).read.startswith(REQUEST[:-5])
+
+
+def test_nobody_is_passed_on_for_ever(passing: Passing) -> None:
+    with passing.visitor(REQUEST, hops=HOPS_MAX - 1):
+        assert passing.until_passed().hops == HOPS_MAX
+    with passing.visitor(REQUEST, hops=HOPS_MAX) as far:
+        passing.engine.run_until(lambda: passing.http.held == 1, what="a visitor who is held")
+        passing.engine.run_until(lambda: passing.http.held == 0, what="the end of his hold")
+        assert b"agent_offline" in far.recv(4096)
+
+
+def test_who_could_not_be_passed_on_is_held_and_goes_when_it_can_be_done(passing: Passing) -> None:
+    passing.willing = False
+    with passing.visitor(REQUEST), socket.create_connection(("127.0.0.1", int(KEYS["tcp"].address))):
+        waiting = [lease.waiters for lease in passing.leases.values()]
+        passing.engine.run_until(lambda: all(len(waiters) == 1 for waiters in waiting), what="visitors who wait")
+        passing.willing = True
+        for waiters in waiting:
+            (go,) = waiters.values()
+            waiters.clear()
+            passing.engine.reactor.soon(go)
+        passing.until_passed(2)
+
+    assert (passing.http.held, passing.http.visitors, passing.tcp.visitors) == (0, 0, 0)
+
+
+def test_a_tcp_visitor_goes_with_where_he_comes_from(passing: Passing) -> None:
+    with socket.create_connection(("127.0.0.1", int(KEYS["tcp"].address))) as far:
+        journey = passing.until_passed()
+
+        assert journey == Journey(far.getsockname(), b"", 1)
+    assert passing.tcp.visitors == 0
+
+
+def test_a_paused_port_takes_nobody_keeps_who_is_there_and_listens_again(passing: Passing) -> None:
+    lease = passing.leases["tcp"]
+    passing.willing = False
+    with socket.create_connection(("127.0.0.1", int(lease.address))):
+        passing.engine.run_until(lambda: bool(lease.waiters), what="a visitor who waits")
+        passing.tcp.pause(lease)
+        passing.engine.settle()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(lease.address)))
+        assert passing.tcp.visitors == 1
+        passing.tcp.open(lease)
+        with socket.create_connection(("127.0.0.1", int(lease.address))):
+            passing.engine.run_until(lambda: len(lease.waiters) == 2, what="two who wait")
+
+
+def test_a_port_takes_in_whom_another_worker_passed_on(passing: Passing) -> None:
+    lease = passing.leases["tcp"]
+    far, near = tcp_pair()
+    near.setblocking(False)
+    with far:
+        assert passing.tcp.take(lease.key, near, Journey(("192.0.2.7", 7), hops=1))
+        assert passing.until_passed() == Journey(("192.0.2.7", 7), hops=2)
+    other = socket.socket()
+    with closing(other):
+        assert not passing.tcp.take(LeaseKey("tcp", "1"), other, Journey(("192.0.2.7", 7)))
+
+
+def test_one_process_keeps_everybody_and_no_heads(passing: Passing) -> None:
+    passing.http.pass_on = passing.tcp.pass_on = None
+    with passing.visitor(REQUEST), socket.create_connection(("127.0.0.1", int(KEYS["tcp"].address))):
+        waiting = [lease.waiters for lease in passing.leases.values()]
+        passing.engine.run_until(lambda: all(len(waiters) == 1 for waiters in waiting), what="visitors who wait")
+        (visitor,) = passing.http._visitors
+
+        assert visitor._head == b""
+    assert passing.passed == []
