@@ -21,7 +21,8 @@ from portway.protocol.control.messages import AskTicket, Claim, Ended, Granted, 
 from portway.protocol.join_string import JoinString
 from portway.server.events import LeaseDown, Listening, LoginRefused, RelayDone, SessionDown, SessionUp, WorkerDown, WorkerUp
 from portway.server.identity import read_advertised
-from portway.server.workers import crew, messages, supervisor
+from portway.server.workers import messages, supervisor
+from portway.server.workers import worker_pool as crew
 from portway.server.workers.supervisor import EVENTS, supervise
 from tests.kit.pair import RunningServer, running_server, server_settings
 from tests.kit.raw_agent import RawAgent, RawReactor, raw_agent, raw_reactor

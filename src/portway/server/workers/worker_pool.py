@@ -28,7 +28,7 @@ from portway.server.workers.messages import (
     encode,
     for_supervisor,
 )
-from portway.server.workers.post import Post, pair
+from portway.server.workers.ipc import Post, pair
 from portway.telemetry.logs import get_log
 
 READY_S_MAX = 20.0

@@ -6,7 +6,7 @@ import pytest
 
 from portway.errors import MisuseError
 from portway.server.tunnels.lease import Owner
-from portway.server.workers.stand_in import StandIn
+from portway.server.workers.remote_session import StandIn
 
 
 def stand_in(*, alive: bool = True) -> StandIn:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from portway.server.workers import post as post_module
-from portway.server.workers.post import Post, connection, pair, receive_one
+from portway.server.workers import ipc as post_module
+from portway.server.workers.ipc import Post, connection, pair, receive_one
 from tests.kit.loops import EngineLoop
 
 

@@ -11,8 +11,8 @@ from portway.protocol.http1.fields import READ_BYTES
 from portway.server.edge.handoff import Journey
 from portway.server.settings import REQUEST_HEAD_BYTES_MOST
 from portway.server.tunnels.lease import Lease, LeaseKey, Owner
-from portway.server.workers.post import pair
-from portway.server.workers.visitors import Visitors
+from portway.server.workers.ipc import pair
+from portway.server.workers.visitor_handoff import Visitors
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import tcp_pair
 

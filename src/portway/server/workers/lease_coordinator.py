@@ -37,8 +37,8 @@ from portway.server.workers.messages import (
     ToWorker,
     Unlisten,
 )
-from portway.server.workers.ports import Ports
-from portway.server.workers.stand_in import StandIn
+from portway.server.workers.port_listeners import Ports
+from portway.server.workers.remote_session import StandIn
 from portway.session.login import refusal_of
 from portway.telemetry.logs import get_log
 

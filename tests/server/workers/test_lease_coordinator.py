@@ -19,9 +19,9 @@ from portway.server.settings import ServerSettings
 from portway.server.storage.token_reader import TokenReader
 from portway.server.storage.token_store import FILE, Store
 from portway.server.tunnels.addresses import PublicAddresses
-from portway.server.workers import leases as leases_module
+from portway.server.workers import lease_coordinator as leases_module
 from portway.server.workers import messages as m
-from portway.server.workers.leases import Leases
+from portway.server.workers.lease_coordinator import Leases
 from tests.kit.sockets import free_port
 
 APP = Claim(id=1, kind="http", name="app")

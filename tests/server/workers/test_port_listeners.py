@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from portway.server.tunnels.lease import Lease, LeaseKey, Owner
-from portway.server.workers.ports import Ports
+from portway.server.workers.port_listeners import Ports
 from tests.kit.sockets import free_port
 
 
