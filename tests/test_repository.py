@@ -130,9 +130,9 @@ TESTED_ELSEWHERE = {
     "src/portway/cli/expose.py": "tests/e2e runs it, tests/cli/test_main its errors",
     "src/portway/cli/options.py": "tests/cli/test_main sees every option's help and errors",
     "src/portway/cli/server.py": "tests/e2e runs it, tests/cli/test_main its errors",
-    "src/portway/server/edge/http/watched.py": "test_leaving shows all of it",
-    "src/portway/server/edge/http/exchange_base.py": "how exchanges fail, which test_answers_to_trouble, test_pool and test_truncation show",
-    "src/portway/server/edge/http/waiting.py": "the waiting of a visitor, which test_routing and test_full_links show",
+    "src/portway/server/edge/http/visitor/watched.py": "test_leaving shows all of it",
+    "src/portway/server/edge/http/exchange/base.py": "how exchanges fail, which test_answers_to_trouble, test_pool and test_truncation show",
+    "src/portway/server/edge/http/visitor/waiting.py": "the waiting of a visitor, which test_routing and test_full_links show",
     "src/portway/clock.py": "two names for the standard library's clocks",
     "src/portway/demo/app.py": "tests/demo/test_demo runs the demo as a program, start to end",
     "src/portway/demo/parts.py": "tests/demo/test_demo stops and kills each part",
@@ -142,8 +142,8 @@ TESTED_ELSEWHERE = {
     "src/portway/server/edge/http/asker.py": "what a visitor is to its exchange; a protocol without code",
     "src/portway/server/edge/http/edge.py": "every test beside it goes through the edge, which its kit.py makes",
     "src/portway/server/edge/http/edge_view.py": "what the edge is to a visitor; a protocol without code",
-    "src/portway/server/edge/http/exchange.py": "the same: requests and answers of all kinds, over real sockets",
-    "src/portway/server/edge/http/visitor.py": "the same: connections of all kinds, over real sockets",
+    "src/portway/server/edge/http/exchange/exchange.py": "the same: requests and answers of all kinds, over real sockets",
+    "src/portway/server/edge/http/visitor/connection.py": "the same: connections of all kinds, over real sockets",
     "src/portway/server/events.py": "plain values; test_console and test_board match on every one",
 }
 """Modules that no test of their own folder imports, and why. This list may only shrink."""

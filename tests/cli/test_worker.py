@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portway.cli.worker import command
-from portway.server.workers.post import pair
+from portway.server.workers.ipc import pair
 from tests.kit.programs import SOURCES
 
 

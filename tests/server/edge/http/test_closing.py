@@ -1,9 +1,9 @@
 """How visitors' connections and streams are closed: Linger, Farewell."""
 
 from portway.engine.memory_channel import memory_pair
-from portway.server.edge.http.ends import Inlet
-from portway.server.edge.http.farewell import Farewell
-from portway.server.edge.http.linger import Linger
+from portway.server.edge.http.buffers import Inlet
+from portway.server.edge.http.origin.graceful_close import Farewell
+from portway.server.edge.http.visitor.lingering_close import Linger
 from tests.kit.loops import EngineLoop
 
 

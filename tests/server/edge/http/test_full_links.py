@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-import portway.server.edge.http.pool as pool_module
+import portway.server.edge.http.origin.pool as pool_module
 from portway.server.edge.http.settings import HttpEdgeSettings
 from tests.server.edge.http.kit import Origin, Request, Stage, say
 

@@ -11,7 +11,7 @@ from portway.protocol.http1.framing import NO_BODY
 from portway.protocol.http1.query_mask import mask_query
 from portway.protocol.http1.request import RequestHead, is_origin_form, parse_request_head
 from portway.protocol.http1.serialise import CLOSE_LINE, request_lines
-from portway.server.edge.http.policy import is_repeatable, is_shareable
+from portway.server.edge.http.retry_policy import is_repeatable, is_shareable
 
 KNOWN_BYTES_MAX = 1024
 """A longer head is read anew every time: programs that repeat themselves send short ones. What a visitor's connection

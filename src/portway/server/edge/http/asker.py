@@ -3,10 +3,10 @@
 from typing import Protocol
 
 from portway.engine.channel import Channel
-from portway.server.edge.http.ends import Inlet, Outlet
-from portway.server.edge.http.origin_stream import OriginStream
-from portway.server.edge.http.pin import Pin
-from portway.server.edge.http.shaping import Shaping
+from portway.server.edge.http.buffers import Inlet, Outlet
+from portway.server.edge.http.origin.stream import OriginStream
+from portway.server.edge.http.origin.pin import Pin
+from portway.server.edge.http.exchange.shaping import Shaping
 
 
 class Asker(Protocol):

@@ -13,14 +13,14 @@ from portway.protocol.http1.trusted_proxies import Hops
 from portway.server.edge.handoff import PassOn
 from portway.server.edge.holds import Holds
 from portway.server.edge.http.byte_budget import ByteBudget
-from portway.server.edge.http.origin_stream import OriginStream
-from portway.server.edge.http.pool import Pools
+from portway.server.edge.http.origin.stream import OriginStream
+from portway.server.edge.http.origin.pool import Pools
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.events import RelayDone, RequestDone
 from portway.server.tunnels.lease import Lease
 
 if TYPE_CHECKING:
-    from portway.server.edge.http.visitor import Visitor
+    from portway.server.edge.http.visitor.connection import Visitor
 
 OnDone = Callable[[RequestDone | RelayDone], None]
 

@@ -7,8 +7,8 @@ from portway.engine.limits import Scopes
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
 from portway.errors import BrokenChannel
-from portway.server.edge.http.ends import Outlet
-from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.buffers import Outlet
+from portway.server.edge.http.origin.stream import OriginStream
 
 
 class Handover:

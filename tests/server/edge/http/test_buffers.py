@@ -5,7 +5,7 @@ import pytest
 from portway.engine.memory_channel import memory_pair
 from portway.engine.socket_channel import SocketChannel
 from portway.errors import BrokenChannel
-from portway.server.edge.http.ends import Inlet, Outlet
+from portway.server.edge.http.buffers import Inlet, Outlet
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import tcp_pair
 

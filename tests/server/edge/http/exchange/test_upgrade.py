@@ -2,9 +2,9 @@
 
 from portway.engine.memory_channel import memory_pair
 from portway.engine.relay import Relay
-from portway.server.edge.http.farewell import Farewell
-from portway.server.edge.http.handover import Handover
-from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.origin.graceful_close import Farewell
+from portway.server.edge.http.exchange.upgrade import Handover
+from portway.server.edge.http.origin.stream import OriginStream
 from tests.kit.loops import EngineLoop
 
 

@@ -9,8 +9,8 @@ from portway.errors import BrokenChannel
 from portway.mux.mux_channel import MuxChannel
 from portway.mux.silence import is_silent
 from portway.protocol.stream_status import StreamStatus
-from portway.server.edge.http.ends import Inlet, Outlet
-from portway.server.edge.http.farewell import Farewell
+from portway.server.edge.http.buffers import Inlet, Outlet
+from portway.server.edge.http.origin.graceful_close import Farewell
 
 log = logging.getLogger("portway.edge")
 

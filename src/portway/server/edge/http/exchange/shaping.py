@@ -5,7 +5,7 @@ from portway.engine.channel import Channel
 from portway.engine.gate import Gate
 from portway.engine.limits import Scopes, buckets_of
 from portway.engine.policy import strictest
-from portway.server.edge.http.ends import Outlet
+from portway.server.edge.http.buffers import Outlet
 
 
 class WritersGate(Gate):

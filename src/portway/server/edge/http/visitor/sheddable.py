@@ -2,9 +2,9 @@
 
 from portway.protocol.http1.fields import HeadBuffer
 from portway.server.edge.connection_state import Standing
-from portway.server.edge.http.ends import Inlet, Outlet
-from portway.server.edge.http.exchange import Exchange
-from portway.server.edge.http.waiting import DRAIN, EXCHANGE, HEAD, HELD, Waiting
+from portway.server.edge.http.buffers import Inlet, Outlet
+from portway.server.edge.http.exchange.exchange import Exchange
+from portway.server.edge.http.visitor.waiting import DRAIN, EXCHANGE, HEAD, HELD, Waiting
 from portway.server.tunnels.lease import Holder
 
 KEPT_FREE_BYTES = 2048

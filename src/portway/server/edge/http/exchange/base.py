@@ -10,10 +10,10 @@ from portway.protocol.units import format_size
 from portway.server.edge.connection_state import Standing
 from portway.server.edge.http.asked import Asked
 from portway.server.edge.http.asker import Asker
-from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
-from portway.server.edge.http.origin_stream import OriginStream
-from portway.server.edge.http.policy import answer_to
-from portway.server.edge.http.pool import TunnelPool
+from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
+from portway.server.edge.http.origin.stream import OriginStream
+from portway.server.edge.http.retry_policy import answer_to
+from portway.server.edge.http.origin.pool import TunnelPool
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder
 

@@ -1,7 +1,7 @@
 """A visitor's connection as one that may end, or be left, while its answer is under way."""
 
 from portway.errors import BrokenChannel
-from portway.server.edge.http.sheddable import KEPT_FREE_BYTES, Sheddable
+from portway.server.edge.http.visitor.sheddable import KEPT_FREE_BYTES, Sheddable
 
 
 class Watched(Sheddable):

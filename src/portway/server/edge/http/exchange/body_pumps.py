@@ -11,7 +11,7 @@ from portway.protocol.http1.chunked import ChunkDecoder, encode_chunk, encode_en
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import CHUNKED, UNTIL_END, Body
 from portway.protocol.work import READ_WORK, TURN_WORK
-from portway.server.edge.http.ends import Inlet, Outlet
+from portway.server.edge.http.buffers import Inlet, Outlet
 
 JOIN_BYTES_MAX = 16 * 1024
 """The beginning of a body that goes out together with its head, in one packet instead of two."""

@@ -6,7 +6,7 @@ from portway.protocol.sources import source_of
 from portway.server.edge.holds import Hold
 from portway.server.edge.http.asked import Asked
 from portway.server.edge.http.edge_view import Edge
-from portway.server.edge.http.pool import TunnelPool
+from portway.server.edge.http.origin.pool import TunnelPool
 from portway.server.tunnels.lease import Lease
 
 HEAD, HELD, EXCHANGE, DRAIN, OVER = range(5)

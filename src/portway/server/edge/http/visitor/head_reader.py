@@ -3,8 +3,8 @@
 from portway.errors import BrokenChannel
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import END_OF_HEAD, READ_BYTES, HeadBuffer
-from portway.server.edge.http.waiting import HEAD
-from portway.server.edge.http.watched import Watched
+from portway.server.edge.http.visitor.waiting import HEAD
+from portway.server.edge.http.visitor.watched import Watched
 
 READS_A_TURN = 16
 """Reads of a head that comes in pieces; a sender that is fast enough would else be read for as long as it likes."""

@@ -1,6 +1,6 @@
 """What is concluded from how an origin treats its connections."""
 
-from portway.server.edge.http.habits import AT_ONCE_S, FORGIVE_S, VERDICT_S, Habits
+from portway.server.edge.http.origin.habits import AT_ONCE_S, FORGIVE_S, VERDICT_S, Habits
 
 
 def test_without_evidence_an_origin_serves_one_at_a_time_and_keeps_nothing_for_sure() -> None:

@@ -8,7 +8,7 @@ from portway.errors import BrokenChannel
 from portway.protocol.http1.answers import render_answer
 from portway.protocol.sources import source_of
 from portway.server.edge.admission import turn_away
-from portway.server.edge.http.linger import Linger
+from portway.server.edge.http.visitor.lingering_close import Linger
 
 _NO_PLACE = render_answer("overloaded")
 

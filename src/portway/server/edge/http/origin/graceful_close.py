@@ -2,7 +2,7 @@
 
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel
-from portway.server.edge.http.ends import Inlet
+from portway.server.edge.http.buffers import Inlet
 
 FAREWELL_S = 2.0
 """How long an origin may take to end after we did; then it is reset."""

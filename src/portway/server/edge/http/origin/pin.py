@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from portway.protocol.stream_status import StreamStatus
-from portway.server.edge.http.origin_stream import OriginStream
+from portway.server.edge.http.origin.stream import OriginStream
 
 
 class PinOwner(Protocol):

@@ -8,11 +8,11 @@ from portway.protocol.http1.response import ResponseHead
 from portway.protocol.http1.serialise import interim_bytes
 from portway.protocol.http1.upgrade import check_switch
 from portway.server.edge.http.answered import Answered
-from portway.server.edge.http.body_pumps import CodedPump, CountedPump, Flow
-from portway.server.edge.http.ends import Inlet
-from portway.server.edge.http.exchange_base import ExchangeBase
-from portway.server.edge.http.origin_stream import OriginStream
-from portway.server.edge.http.policy import answer_to_fault
+from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
+from portway.server.edge.http.buffers import Inlet
+from portway.server.edge.http.exchange.base import ExchangeBase
+from portway.server.edge.http.origin.stream import OriginStream
+from portway.server.edge.http.retry_policy import answer_to_fault
 
 
 class Exchange(ExchangeBase):

@@ -14,8 +14,8 @@ from portway.engine.bucket import BURST_S, Bucket
 from portway.engine.limits import Scopes, scopes_of
 from portway.engine.policy import Policy
 from portway.engine.tally import ABORTED, ENDED, IDLE, LIFETIME, PAYLOAD, READ_BROKE, TOO_SLOW, WRITE_BROKE
-from portway.server.edge.http.exchange import Exchange
-from portway.server.edge.http.measured import MeasuredExchange
+from portway.server.edge.http.exchange.exchange import Exchange
+from portway.server.edge.http.exchange.metered import MeasuredExchange
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.events import RelayDone, RequestDone
 from tests.engine.test_bucket import fairness

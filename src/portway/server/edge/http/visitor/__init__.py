@@ -1,0 +1,1 @@
+"""The visitor side of the HTTP edge: the connection, its request heads, and how it closes."""
