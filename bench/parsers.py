@@ -29,8 +29,7 @@ from portway.protocol.yamux.frame import DATA, HEADER, SYN, WINDOW_UPDATE
 from portway.protocol.yamux.limits import YamuxLimits
 from portway.protocol.yamux.session import Session
 from portway.protocol.yamux.stream import Stream
-from portway.server.edge.http.answered import AnsweredBefore
-from portway.server.edge.http.asked import AskedBefore
+from portway.server.edge.http.head_cache import AnsweredBefore, AskedBefore
 
 NS_PER_BYTE_MAX = 100.0
 MS_PER_TURN_MAX = 1.0

@@ -8,8 +8,8 @@ import socket
 import sys
 import time
 
-from portway.server.workers.messages import Begin, Go, Ping, Pong, Ready, Stop, encode, for_worker
 from portway.server.workers.ipc import receive_one
+from portway.server.workers.messages import Begin, Go, Ping, Pong, Ready, Stop, encode, for_worker
 
 PATIENCE_S = 60.0
 

@@ -7,10 +7,10 @@ import pytest
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Claim, Granted, Refused
 from portway.server.tunnels.lease import Owner
-from portway.server.workers import remote_claims as claims
 from portway.server.workers import lease_coordinator as leases
-from portway.server.workers.remote_claims import AskingGranter
+from portway.server.workers import remote_claims as claims
 from portway.server.workers.messages import Answered, Asked, Released, ToSupervisor
+from portway.server.workers.remote_claims import AskingGranter
 from portway.server.workers.remote_session import StandIn
 
 CLAIM = Claim(id=9, kind="http", name="app")

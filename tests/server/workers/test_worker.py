@@ -16,8 +16,8 @@ from portway.server.events import RelayDone, SessionDown
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import open_state, open_store
 from portway.server.storage.token_reader import TokenReader
-from portway.server.workers import messages as m
 from portway.server.workers import ipc as post
+from portway.server.workers import messages as m
 from portway.server.workers import worker as worker_module
 from portway.server.workers.ipc import MESSAGE_BYTES_MAX, pair
 from portway.server.workers.worker import Orders, receive_orders, work

@@ -17,9 +17,9 @@ from portway.engine.listener import listen
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
 from portway.server.workers import worker_pool as crew_module
-from portway.server.workers.worker_pool import Crew, Worker
-from portway.server.workers.messages import Listen, OfLeases, Told
 from portway.server.workers.ipc import pair
+from portway.server.workers.messages import Listen, OfLeases, Told
+from portway.server.workers.worker_pool import Crew, Worker
 from tests.kit.programs import SOURCES
 
 ODD = SOURCES.parent / "tests" / "kit" / "odd_worker.py"

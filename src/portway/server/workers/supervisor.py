@@ -19,10 +19,10 @@ from portway.server.listen_sockets import open_listener
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import locked, open_state
 from portway.server.storage.token_reader import TokenReader
-from portway.server.workers.worker_pool import END_S_MAX, Crew, Worker
 from portway.server.workers.agent_balancer import Dealer
 from portway.server.workers.lease_coordinator import Leases
 from portway.server.workers.messages import Dealt, OfLeases, Told, encode_settings
+from portway.server.workers.worker_pool import END_S_MAX, Crew, Worker
 
 EVENTS: dict[str, type] = {kind.__name__: kind for kind in get_args(ServerEvent)}
 """By name, as workers tell them."""

@@ -9,8 +9,8 @@ from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.server.edge.handoff import Journey
 from portway.server.tunnels.lease import Lease, LeaseKey
-from portway.server.workers.messages import Passed, encode, for_inbox
 from portway.server.workers.ipc import Post, connection
+from portway.server.workers.messages import Passed, encode, for_inbox
 from portway.telemetry.logs import get_log
 
 log = get_log(__name__)

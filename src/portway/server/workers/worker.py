@@ -17,7 +17,7 @@ from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import open_store
 from portway.server.storage.token_reader import TokenReader
 from portway.server.tunnels.replica import Replica, Route
-from portway.server.workers.remote_claims import AskingGranter
+from portway.server.workers.ipc import Post, receive_one
 from portway.server.workers.messages import (
     Answered,
     Begin,
@@ -45,7 +45,7 @@ from portway.server.workers.messages import (
     encode,
     for_worker,
 )
-from portway.server.workers.ipc import Post, receive_one
+from portway.server.workers.remote_claims import AskingGranter
 from portway.server.workers.visitor_handoff import Visitors
 from portway.telemetry.logs import get_log
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
 from portway.links.backoff import LIVED_S_MIN, Backoff
+from portway.server.workers.ipc import Post, pair
 from portway.server.workers.messages import (
     Begin,
     Go,
@@ -28,7 +29,6 @@ from portway.server.workers.messages import (
     encode,
     for_supervisor,
 )
-from portway.server.workers.ipc import Post, pair
 from portway.telemetry.logs import get_log
 
 READY_S_MAX = 20.0

@@ -12,12 +12,12 @@ from portway.engine.memory_channel import memory_pair
 from portway.protocol.http1.framing import CHUNKED
 from portway.protocol.http1.rewriting import HeadRewriter
 from portway.protocol.work import READ_WORK, TURN_WORK
-from portway.server.edge.http.answered import AnsweredBefore
-from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
 from portway.server.edge.http.buffers import Inlet, Outlet
-from portway.server.edge.http.visitor.head_reader import FIELDS_AT_ONCE, READS_A_TURN
+from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
+from portway.server.edge.http.head_cache import AnsweredBefore
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.http.visitor.connection import Visitor
+from portway.server.edge.http.visitor.head_reader import FIELDS_AT_ONCE, READS_A_TURN
 from tests.kit.loops import EngineLoop
 from tests.kit.origins import RawOrigin
 from tests.server.edge.http.kit import Origin, Stage

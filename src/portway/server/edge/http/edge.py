@@ -23,17 +23,17 @@ from portway.server.edge.admission import HTTP_TIMES, Places, Share
 from portway.server.edge.connection_state import Member
 from portway.server.edge.handoff import HOPS_MAX, Journey, PassOn
 from portway.server.edge.holds import Holds
-from portway.server.edge.http.visitor.overload import Apologies
 from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.deadlines import Deadlines
-from portway.server.edge.http.edge_view import OnDone
 from portway.server.edge.http.exchange.upgrade import Handover
-from portway.server.edge.http.visitor.lingering_close import Linger
-from portway.server.edge.http.origin.stream import OriginStream
+from portway.server.edge.http.interfaces import OnDone
 from portway.server.edge.http.origin.pool import Pools
+from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.edge.http.visitor.upgraded import Upgraded
 from portway.server.edge.http.visitor.connection import Visitor
+from portway.server.edge.http.visitor.lingering_close import Linger
+from portway.server.edge.http.visitor.overload import Apologies
+from portway.server.edge.http.visitor.upgraded import Upgraded
 from portway.server.events import RelayDone
 from portway.server.tunnels.lease import Kind, Lease
 

@@ -10,8 +10,8 @@ from portway.engine.memory_channel import MemoryChannel, memory_pair
 from portway.protocol.http1.chunked import ChunkDecoder
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import CHUNKED, UNTIL_END
-from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
 from portway.server.edge.http.buffers import Inlet, Outlet
+from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
 from tests.kit.loops import EngineLoop
 
 

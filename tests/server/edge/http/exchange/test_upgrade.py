@@ -2,8 +2,8 @@
 
 from portway.engine.memory_channel import memory_pair
 from portway.engine.relay import Relay
-from portway.server.edge.http.origin.graceful_close import Farewell
 from portway.server.edge.http.exchange.upgrade import Handover
+from portway.server.edge.http.origin.graceful_close import Farewell
 from portway.server.edge.http.origin.stream import OriginStream
 from tests.kit.loops import EngineLoop
 

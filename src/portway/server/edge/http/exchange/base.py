@@ -8,12 +8,12 @@ from portway.protocol.http1.response import ResponseHead
 from portway.protocol.stream_status import StreamStatus
 from portway.protocol.units import format_size
 from portway.server.edge.connection_state import Standing
-from portway.server.edge.http.asked import Asked
-from portway.server.edge.http.asker import Asker
 from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
+from portway.server.edge.http.head_cache import Asked
+from portway.server.edge.http.interfaces import Asker
+from portway.server.edge.http.origin.pool import TunnelPool
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.retry_policy import answer_to
-from portway.server.edge.http.origin.pool import TunnelPool
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder
 

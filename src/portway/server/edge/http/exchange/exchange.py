@@ -7,10 +7,10 @@ from portway.protocol.http1.framing import CHUNKED, UNTIL_END, body_for_visitor
 from portway.protocol.http1.response import ResponseHead
 from portway.protocol.http1.serialise import interim_bytes
 from portway.protocol.http1.upgrade import check_switch
-from portway.server.edge.http.answered import Answered
-from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
 from portway.server.edge.http.buffers import Inlet
 from portway.server.edge.http.exchange.base import ExchangeBase
+from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
+from portway.server.edge.http.head_cache import Answered
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.retry_policy import answer_to_fault
 

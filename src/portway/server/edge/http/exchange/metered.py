@@ -8,17 +8,15 @@ from portway.engine.tally import ABORTED, ENDED, IDLE, LIFETIME, PAYLOAD, READ_B
 from portway.errors import UnavailableError
 from portway.protocol.http1.response import ResponseHead
 from portway.protocol.stream_status import StreamStatus
-from portway.server.edge.http.exchange.exchange import body_pumps
-from portway.server.edge.http.answered import Answered
-from portway.server.edge.http.asked import Asked
-from portway.server.edge.http.asker import Asker
-from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump
 from portway.server.edge.http.buffers import Inlet
-from portway.server.edge.http.exchange.exchange import Exchange
-from portway.server.edge.http.origin.stream import OriginStream
-from portway.server.edge.http.origin.pool import TunnelPool
-from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump
+from portway.server.edge.http.exchange.exchange import Exchange, body_pumps
 from portway.server.edge.http.exchange.shaping import shaping_of
+from portway.server.edge.http.head_cache import Answered, Asked
+from portway.server.edge.http.interfaces import Asker
+from portway.server.edge.http.origin.pool import TunnelPool
+from portway.server.edge.http.origin.stream import OriginStream
+from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.events import RequestDone
 
 _IN_WORDS = {

@@ -8,11 +8,11 @@ from portway.engine.timers import Timer
 from portway.errors import UnavailableError
 from portway.protocol.http1.head_changes import rewriter_of
 from portway.protocol.proxy_header import encode_local
-from portway.server.edge.http.answered import AnsweredBefore
+from portway.server.edge.http.head_cache import AnsweredBefore
 from portway.server.edge.http.origin.graceful_close import Farewell
 from portway.server.edge.http.origin.habits import Habits
-from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.origin.pin import Pin, PinOwner
+from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder, Lease
 

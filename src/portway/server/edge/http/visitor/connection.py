@@ -10,15 +10,15 @@ from portway.protocol.http1.fields import CRLF, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
 from portway.protocol.http1.serialise import field_lines
 from portway.protocol.http1.trusted_proxies import Hops
-from portway.server.edge.http.asked import Asked, AskedBefore
-from portway.server.edge.http.edge_view import Edge
 from portway.server.edge.http.buffers import Inlet, Outlet
 from portway.server.edge.http.exchange.exchange import Exchange
 from portway.server.edge.http.exchange.metered import MeasuredExchange
-from portway.server.edge.http.origin.stream import OriginStream
-from portway.server.edge.http.origin.pin import Pin
-from portway.server.edge.http.visitor.head_reader import Reading
 from portway.server.edge.http.exchange.shaping import Shaping
+from portway.server.edge.http.head_cache import Asked, AskedBefore
+from portway.server.edge.http.interfaces import Edge
+from portway.server.edge.http.origin.pin import Pin
+from portway.server.edge.http.origin.stream import OriginStream
+from portway.server.edge.http.visitor.head_reader import Reading
 from portway.server.edge.http.visitor.sheddable import KEPT_FREE_BYTES
 from portway.server.edge.http.visitor.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER
 from portway.server.tunnels.lease import Lease, NoLinkError

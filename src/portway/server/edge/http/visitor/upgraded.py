@@ -2,8 +2,8 @@
 
 from portway.engine.relay import Relay
 from portway.server.edge.connection_state import Standing
-from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.origin.pool import TunnelPool
+from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.tunnels.lease import Holder
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from portway.protocol.sources import source_of
 from portway.server.edge.holds import Hold
-from portway.server.edge.http.asked import Asked
-from portway.server.edge.http.edge_view import Edge
+from portway.server.edge.http.head_cache import Asked
+from portway.server.edge.http.interfaces import Edge
 from portway.server.edge.http.origin.pool import TunnelPool
 from portway.server.tunnels.lease import Lease
 

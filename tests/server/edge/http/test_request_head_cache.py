@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.protocol.http1.errors import MessageError
-from portway.server.edge.http.asked import KNOWN_BYTES_MAX, Asked, AskedBefore, what_follows
+from portway.server.edge.http.head_cache import KNOWN_BYTES_MAX, Asked, AskedBefore, what_follows
 
 HEAD = b"GET /a?b HTTP/1.1\r\nHost: a.localhost\r\nX-Y: z\r\n\r\n"
 

@@ -5,7 +5,7 @@ import pytest
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import NO_BODY
 from portway.protocol.http1.rewriting import HeadRewriter
-from portway.server.edge.http.answered import KNOWN_BYTES_MAX, KNOWN_FIELDS_MAX, KNOWN_MAX, AnsweredBefore
+from portway.server.edge.http.head_cache import KNOWN_BYTES_MAX, KNOWN_FIELDS_MAX, KNOWN_MAX, AnsweredBefore
 
 PLAIN = HeadRewriter("app.localhost", "localhost")
 HEAD = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 3\r\n\r\n"
