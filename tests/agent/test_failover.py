@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from portway.agent import connect as connect_module
 from portway.agent import link_policy
-from portway.agent.connect import AgentSession
+from portway.agent import session as connect_module
+from portway.agent.context import SessionNeeds
 from portway.agent.events import Refused, TunnelUp
 from portway.agent.link import AgentLink
-from portway.agent.link_keeper import TICKET_S_MAX
-from portway.agent.needs import SessionNeeds
+from portway.agent.link_manager import TICKET_S_MAX
 from portway.agent.origins import Origins
+from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings
 from portway.engine.channel import BLOCKED
 from portway.engine.listener import Address, Listener, listen
@@ -275,7 +275,7 @@ def test_a_link_that_is_joined_to_another_session_is_not_used(tmp_path: Path) ->
 
 def test_a_ticket_that_never_comes_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < TICKET_S_MAX < 30
-    monkeypatch.setattr("portway.agent.link_keeper.TICKET_S_MAX", 0.2)
+    monkeypatch.setattr("portway.agent.link_manager.TICKET_S_MAX", 0.2)
 
     async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:
         first = await server.log_in()

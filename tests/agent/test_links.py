@@ -10,10 +10,10 @@ import pytest
 
 from portway.agent import app as app_module
 from portway.agent import link_policy
-from portway.agent.connect import AgentSession
+from portway.agent.context import SessionNeeds
 from portway.agent.events import LinksChanged, Offline, Online, RequestDone, TunnelUp
 from portway.agent.link import AgentLink
-from portway.agent.needs import SessionNeeds
+from portway.agent.session import AgentSession
 from portway.config.values import PortRange
 from portway.server.events import LeaseDown, SessionDown
 from portway.server.events import LinksChanged as ServerLinksChanged

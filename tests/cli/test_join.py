@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.joining import find_join, kept_join
+from portway.agent.join_store import find_join, kept_join
 from portway.protocol.join_string import JoinString, parse
 from tests.cli.conftest import Portway
 from tests.kit.programs import Program

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.board import AgentBoard
 from portway.agent.events import LinksChanged, Online, RelayDone, RequestDone, TunnelUp
+from portway.agent.status import AgentBoard
 from portway.clock import wall
 from portway.server.events import LeaseUp, Listening, LoginRefused, SessionUp, VisitorsTurnedAway
 from portway.server.events import LinksChanged as ServerLinksChanged

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from portway.agent.board import AgentStatus
+from portway.agent.status import AgentStatus
 from portway.demo.link_watch import LinkWatch, rtt_s_of
 from portway.demo.site_facts import LinkFacts
 from portway.telemetry.status_socket import serve_status

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from portway.agent.connect import AgentSession
+from portway.agent.context import SessionNeeds
 from portway.agent.diagnosis import address_of
 from portway.agent.draining import drain
 from portway.agent.events import AgentEvent, Connecting, Notice, Offline, Refused
@@ -16,9 +16,9 @@ from portway.agent.host_check import HostCheck
 from portway.agent.identity import find_identity
 from portway.agent.limits import split_policy
 from portway.agent.listening import is_listening
-from portway.agent.needs import SessionNeeds
 from portway.agent.origins import Origins
 from portway.agent.retrying import Retrying
+from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, PeerError, RefusedError, UnavailableError

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from portway.agent.connect import AgentSession
+from portway.agent.context import SessionNeeds
 from portway.agent.events import Notice
-from portway.agent.needs import SessionNeeds
+from portway.agent.session import AgentSession
 
 ANSWER_S_MAX = 1.0
 """How long the server may take to say that it keeps the addresses; one that does not know the question is not waited for."""

@@ -1,7 +1,7 @@
 """One link of a session, the agent's end: a mux, its control stream, and the streams that the server opens on it."""
 
+from portway.agent.context import SessionNeeds
 from portway.agent.link_policy import LinkLoad
-from portway.agent.needs import SessionNeeds
 from portway.engine.channel import Channel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError

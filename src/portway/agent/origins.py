@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from portway.agent.events import AgentEvent, RelayDone
 from portway.agent.limits import split_policy
+from portway.agent.origin_connector import Reach, origin_tls
 from portway.agent.origin_relay import OriginRelay
-from portway.agent.reach import Reach, origin_tls
 from portway.agent.resolver import Resolver
 from portway.agent.settings import TunnelRequest
 from portway.engine.channel import Channel, nothing

@@ -4,10 +4,10 @@ import asyncio
 import secrets
 
 from portway.agent.app import tls_of
-from portway.agent.connect import AgentSession
+from portway.agent.context import SessionNeeds
 from portway.agent.diagnosis import wrong_server
 from portway.agent.events import AgentEvent, Online
-from portway.agent.needs import SessionNeeds
+from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings
 from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
@@ -75,7 +75,7 @@ async def _hold(session: AgentSession) -> PortwayError:
 
 
 class _NoOrigins:
-    """Where the server's streams go while nothing is exported (see `agent.needs.TakesStreams`)."""
+    """Where the server's streams go while nothing is exported (see `agent.context.TakesStreams`)."""
 
     def accept(self, channel: Channel) -> None:
         """Refuse it."""

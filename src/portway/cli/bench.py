@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from portway.agent.settings import AgentSettings
-from portway.agent.speed.course import SpeedWishes
+from portway.agent.speed.runner import SpeedWishes
 from portway.cli.examples import examples
 from portway.cli.expose import ca_option, links_option, plaintext_option
 from portway.cli.options import agent_options, output_options
@@ -64,7 +64,7 @@ def bench(
 
     Round trips, one stream and many, both ways. It needs no tunnel, and takes all that the line gives for half a minute.
     """
-    from portway.agent.joining import agent_folder, find_join
+    from portway.agent.join_store import agent_folder, find_join
     from portway.telemetry.logs import secrets_mask
 
     folder = agent_folder(data)
@@ -78,7 +78,7 @@ def bench(
 
 def _run(settings: AgentSettings, wishes: SpeedWishes, as_json: bool, log_level: str) -> int:
     from portway.agent.speed.console import Console, Tell, json_console
-    from portway.agent.speed.course import run
+    from portway.agent.speed.runner import run
     from portway.cli.running import STDOUT, run_until_stopped, voices
     from portway.clock import wall
     from portway.telemetry.terminal import Style

@@ -198,7 +198,7 @@ def _origin_timeout_s(text: str | None) -> float:
 
 def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
     """Run an agent with one tunnel."""
-    from portway.agent.joining import agent_folder, find_join
+    from portway.agent.join_store import agent_folder, find_join
     from portway.telemetry.logs import secrets_mask
 
     ca_file = options["ca_file"]
@@ -222,9 +222,9 @@ def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
 
 def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bool) -> int:
     from portway.agent.app import run
-    from portway.agent.board import AgentBoard
     from portway.agent.console import Console, Tell, json_console
     from portway.agent.events import AgentEvent
+    from portway.agent.status import AgentBoard
     from portway.cli.running import STDERR, STDOUT, run_until_stopped, voices, with_status
     from portway.clock import wall
     from portway.telemetry.terminal import Style, is_terminal

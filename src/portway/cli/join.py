@@ -37,7 +37,7 @@ def join(
     directory for this user alone, and every agent command finds it there. A second server gets a name, which agent commands take too:
     `portway join --server office`, then `portway http 3000 --server office`.
     """
-    from portway.agent.joining import agent_folder, check_server_name, keep_join
+    from portway.agent.join_store import agent_folder, check_server_name, keep_join
     from portway.errors import ConfigError
     from portway.telemetry.logs import secrets_mask
 
@@ -63,7 +63,7 @@ def join(
 
 def _given(join_file: Path | None) -> "JoinString":
     """Return the join string that the user gives, in whichever way."""
-    from portway.agent.joining import given_join
+    from portway.agent.join_store import given_join
     from portway.cli.pasting import ask_pasted
     from portway.config.files import SECRET_BYTES_MAX
     from portway.protocol.join_string import parse
@@ -78,7 +78,7 @@ def _given(join_file: Path | None) -> "JoinString":
 
 def _check_place(folder: Path, found: "JoinString", server: str) -> None:
     """Make sure that no other server's join string would be lost."""
-    from portway.agent.joining import kept_join
+    from portway.agent.join_store import kept_join
     from portway.config.values import ListenAddress
     from portway.errors import ConfigError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from portway.agent.board import AgentStatus
+from portway.agent.status import AgentStatus
 from portway.cli.examples import examples
 from portway.cli.options import json_option
 from portway.errors import PortwayError, UnavailableError

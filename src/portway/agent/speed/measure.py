@@ -4,9 +4,9 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from portway.agent.connect import AgentSession
 from portway.agent.link import AgentLink
-from portway.agent.speed.asking import Asking, deadline_s, unanswered
+from portway.agent.session import AgentSession
+from portway.agent.speed.client import Asking, deadline_s, unanswered
 from portway.agent.speed.events import Direction, Measurement, Progress, SpeedEvent
 from portway.agent.speed.pings import median
 from portway.agent.speed.streams import SpeedStreams

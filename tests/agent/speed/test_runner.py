@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from portway.agent.settings import AgentSettings
-from portway.agent.speed.course import SpeedWishes, run
 from portway.agent.speed.events import DelayVerdict, Measurement, Progress, RoundTrips, SpeedBegun, Verdict
+from portway.agent.speed.runner import SpeedWishes, run
 from portway.engine.reactor import Reactor
 from portway.errors import PeerError, RefusedError, UnavailableError
 from portway.protocol.control import messages as control
 from portway.protocol.join_string import JoinString
 from portway.server.control import speed_tests
 from portway.server.events import SessionDown, SessionUp, SpeedTested
-from tests.agent.test_connect import SECRET, PlayedServer
+from tests.agent.test_session import SECRET, PlayedServer
 from tests.kit.pair import Events, RunningServer, running_server
 
 SHORT = SpeedWishes(seconds=0.5, streams=3)

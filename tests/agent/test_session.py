@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from portway.agent import connect as connect_module
-from portway.agent.connect import AgentSession
+from portway.agent import session as connect_module
+from portway.agent.context import SessionNeeds
 from portway.agent.events import Missed, Online, Refused, RequestDone, TunnelUp
-from portway.agent.needs import SessionNeeds
 from portway.agent.origins import Origins
+from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.engine.channel import Channel
 from portway.engine.listener import Address, Listener, listen

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from portway.agent.board import AgentBoard, AgentStatus
 from portway.agent.events import Connecting, LinksChanged, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+from portway.agent.status import AgentBoard, AgentStatus
 
 
 def picture(board: AgentBoard) -> AgentStatus:

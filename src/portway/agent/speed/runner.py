@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from portway.agent.app import tls_of
-from portway.agent.connect import AgentSession
+from portway.agent.context import SessionNeeds
 from portway.agent.events import AgentEvent, Online
 from portway.agent.identity import find_identity
-from portway.agent.needs import SessionNeeds
+from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings
-from portway.agent.speed.asking import Asking
+from portway.agent.speed.client import Asking
 from portway.agent.speed.events import Direction, Measurement, RoundTrips, SpeedBegun, SpeedEvent
-from portway.agent.speed.measuring import Measuring
+from portway.agent.speed.measure import Measuring
 from portway.agent.speed.pings import round_trip_s, round_trips_s
 from portway.agent.speed.streams import SpeedStreams
 from portway.agent.speed.verdict import LinksAllowed, judge, judge_delay

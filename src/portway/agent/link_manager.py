@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Protocol
 
+from portway.agent.context import SessionNeeds
 from portway.agent.link import AgentLink, Budgets
 from portway.agent.link_policy import SAMPLE_S, DrainOne, LinkPolicy, OpenOne
-from portway.agent.needs import SessionNeeds
 from portway.engine.timers import Timer
 from portway.errors import PeerError, PortwayError, UnavailableError
 from portway.links.hint import is_hint

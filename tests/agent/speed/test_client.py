@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from portway.agent.speed.asking import Asking, deadline_s
+from portway.agent.speed.client import Asking, deadline_s
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Drain, Measure, Measured, Message, Refused
 from portway.session.speed import OVERTIME_S, PATIENCE_S

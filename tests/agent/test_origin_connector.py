@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent import reach as reach_module
+from portway.agent import origin_connector as reach_module
 from portway.agent import resolver as resolver_module
-from portway.agent.reach import Reach, origin_tls, status_of
+from portway.agent.origin_connector import Reach, origin_tls, status_of
 from portway.agent.resolver import Address, Resolver
 from portway.agent.target import Target, parse_target
 from portway.engine.channel import Channel

@@ -4,12 +4,12 @@ import asyncio
 import sys
 
 from portway import __version__
+from portway.agent.context import SessionNeeds
 from portway.agent.events import LinksChanged, Missed, Notice, Online, RequestDone, RoundTrip, TunnelUp
 from portway.agent.events import Refused as RefusedEvent
 from portway.agent.host_check import HINT
 from portway.agent.link import AgentLink, Budgets
-from portway.agent.link_keeper import LinkKeeper
-from portway.agent.needs import SessionNeeds
+from portway.agent.link_manager import LinkKeeper
 from portway.engine.timers import Timer
 from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
 from portway.protocol.control import codes

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.joining import agent_folder, check_server_name, find_join, given_join, keep_join, kept_servers
+from portway.agent.join_store import agent_folder, check_server_name, find_join, given_join, keep_join, kept_servers
 from portway.errors import ConfigError
 from portway.protocol.join_string import JoinString
 
