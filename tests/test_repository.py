@@ -13,7 +13,7 @@ import pytest
 
 from portway.cli.main import portway as command_line
 from portway.protocol.control.codes import WORDS
-from portway.protocol.http1.answers import ANSWERS
+from portway.protocol.http1.error_responses import ANSWERS
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "src" / "portway"
@@ -93,7 +93,7 @@ def test_no_function_is_too_long_to_read() -> None:
 
 
 def test_no_coroutine_stands_on_a_visitors_way() -> None:
-    way = ("engine/", "mux/", "server/edge/", "session/opening.py", "agent/origins.py", "agent/origin_connector.py")
+    way = ("engine/", "mux/", "server/edge/", "session/stream_handshake.py", "agent/origins.py", "agent/origin_connector.py")
     waiting = [
         f"{name_of(path)}:{node.lineno}"
         for path in modules()

@@ -21,7 +21,7 @@ from portway.protocol.scram import certificate_binding, make_verifier
 from portway.protocol.stream_status import StreamStatus
 from portway.session.control_stream import ControlStream
 from portway.session.login import Admitted, admit
-from portway.session.opening import open_visit
+from portway.session.stream_handshake import open_visit
 from tests.kit.certificates import Identity
 from tests.kit.raw_agent import RawAgent, raw_agent, raw_reactor
 from tests.kit.sockets import tcp_listener

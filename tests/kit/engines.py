@@ -2,7 +2,7 @@
 
 import pytest
 
-from portway.engine.pollers import EPOLL, PORTABLE, VARIABLE
+from portway.engine.poller_factory import EPOLL, PORTABLE, VARIABLE
 
 
 @pytest.fixture(autouse=True, params=[EPOLL, PORTABLE])

@@ -22,7 +22,7 @@ from portway.protocol.proxy_header import ProxyHeader
 from portway.protocol.scram import certificate_binding
 from portway.session.control_stream import ControlStream
 from portway.session.login import Credentials, Login, attach, log_in
-from portway.session.opening import AcceptedStream
+from portway.session.stream_handshake import AcceptedStream
 
 M = TypeVar("M")
 DEADLINE_S = 5.0

@@ -14,7 +14,7 @@ from portway.engine.channel import Channel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import RefusedError, UnavailableError
 from portway.links.dial import dial
-from portway.links.race import NumericAddress, connect_first
+from portway.links.happy_eyeballs import NumericAddress, connect_first
 from portway.links.sockets import UNSENT_BYTES_MAX
 from portway.links.tls import ALPN, AgentTls, agent_tls
 from tests.kit.certificates import Identity, make_identity

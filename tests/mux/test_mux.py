@@ -15,8 +15,8 @@ from portway.engine.memory_channel import memory_pair
 from portway.engine.reactor import HELPING_BYTES, TLS_HELPING_BYTES
 from portway.errors import BrokenChannel, UnavailableError
 from portway.mux import mux_channel
+from portway.mux.buffer_budget import KeptBytes, KeptTotal
 from portway.mux.heartbeat import HeartbeatSettings
-from portway.mux.kept import KeptBytes, KeptTotal
 from portway.mux.mux import OUT_BYTES_MAX, Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.mux.settings import EARLY_FLUSH_BYTES, FRAME_BYTES_ALONE, FRAME_BYTES_SHARED, MuxSettings

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from portway.links.sources import Sources
-from portway.mux.kept import KeptBytes
+from portway.mux.buffer_budget import KeptBytes
 from portway.server.access.login_throttle import Gate
 from portway.telemetry.inspection import VARIABLE, Inventory, inventory, is_wanted
 

@@ -6,7 +6,7 @@ from portway.engine.channel import Channel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
 from portway.links.dial import dial
-from portway.mux.kept import KeptBytes
+from portway.mux.buffer_budget import KeptBytes
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.protocol.control import codes

@@ -9,7 +9,7 @@ from portway.agent.link import AgentLink, Budgets
 from portway.agent.link_policy import SAMPLE_S, DrainOne, LinkPolicy, OpenOne
 from portway.engine.timers import Timer
 from portway.errors import PeerError, PortwayError, UnavailableError
-from portway.links.hint import is_hint
+from portway.links.worker_hint import is_hint
 from portway.protocol.control.messages import AskTicket, Message, Refused, Ticket
 from portway.session.login import Login, attach, error_of
 from portway.telemetry.logs import get_log

@@ -17,7 +17,7 @@ from portway.errors import BrokenChannel
 from portway.protocol.stream_status import StreamStatus
 
 REACH_S_MAX = 8.0
-"""For name, connection and TLS together: less than the server's patience (session/opening.py), so that it hears why."""
+"""For name, connection and TLS together: less than the server's patience (session/stream_handshake.py), so that it hears why."""
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
 

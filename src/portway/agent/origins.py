@@ -18,7 +18,7 @@ from portway.engine.timers import Timer
 from portway.protocol.proxy_header import ProxyHeader
 from portway.protocol.stream_status import StreamStatus
 from portway.session.claims import Claims, Wish
-from portway.session.opening import AcceptedStream, answer
+from portway.session.stream_handshake import AcceptedStream, answer
 from portway.telemetry.logs import get_log
 
 VISITS_MAX = 16_000

@@ -12,7 +12,7 @@ from portway.clock import Clock, cpu, monotonic
 from portway.engine.accounts import Account
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.poller import Poller
-from portway.engine.pollers import VARIABLE, make_poller
+from portway.engine.poller_factory import VARIABLE, make_poller
 from portway.engine.timers import Timer, TimerWheel
 from portway.protocol.work import SIZEABLE_WORK, TURN_WORK, Work
 

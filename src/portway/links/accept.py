@@ -20,7 +20,7 @@ from portway.links.fair_places import FairPlaces
 from portway.links.sockets import prepare
 from portway.links.sources import Sources
 from portway.links.tls import ALPN
-from portway.protocol.sources import source_of
+from portway.protocol.source_key import source_of
 
 KNOWN_WEIGHT = 8.0
 """How much more of the core handshakes from a source get from which somebody has logged in before: an office that comes back while

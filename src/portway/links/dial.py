@@ -8,7 +8,7 @@ from portway.engine.reactor import TLS_HELPING_BYTES, Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel, UnavailableError
-from portway.links.race import NumericAddress, connect_first
+from portway.links.happy_eyeballs import NumericAddress, connect_first
 from portway.links.sockets import prepare
 from portway.links.tls import ALPN, AgentTls, WrongServerError
 

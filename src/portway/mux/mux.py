@@ -9,7 +9,7 @@ from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel, PeerError, UnavailableError
-from portway.mux.kept import KeptBytes
+from portway.mux.buffer_budget import KeptBytes
 from portway.mux.mux_channel import FAILED, MuxChannel
 from portway.mux.pulse import Pulse
 from portway.mux.settings import (

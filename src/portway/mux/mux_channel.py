@@ -8,7 +8,7 @@ from portway.engine.accounts import Account
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, HEADROOM_BYTES, Channel, nothing
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel
-from portway.mux.kept import KeptStore
+from portway.mux.buffer_budget import KeptStore
 from portway.protocol.yamux.stream import Stream
 
 if TYPE_CHECKING:

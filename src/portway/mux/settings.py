@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.memory_budget import MemoryBudget
+from portway.mux.buffer_budget import KEPT_BYTES_MAX
 from portway.mux.heartbeat import HeartbeatSettings
-from portway.mux.kept import KEPT_BYTES_MAX
 from portway.protocol.yamux.limits import YamuxLimits
 
 FRAME_BYTES_ALONE = 256 * 1024 - HEADROOM_BYTES

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from portway.engine.tls_records import RecordFeed
 from portway.errors import MisuseError, PeerError
-from portway.links.hint import FIRST_BYTES_MAX, hinted, is_whole
+from portway.links.worker_hint import FIRST_BYTES_MAX, hinted, is_whole
 from portway.protocol.control.framing import MEMBER_BYTES_MAX, STRANGER_BYTES_MAX, MessageReader
 from portway.protocol.control.messages import Message, decode_message, encode_message
 from portway.protocol.proxy_header import ProxyHeader, decode, encode, encode_local, encode_visitor

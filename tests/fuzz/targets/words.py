@@ -12,7 +12,7 @@ from portway.errors import ConfigError, MisuseError, PeerError, PortwayError, Re
 from portway.protocol.join_string import JoinString, parse
 from portway.protocol.names import check_label, normalise_host, split_authority
 from portway.protocol.scram import ScramClient, ScramServer, make_verifier
-from portway.protocol.sources import source_of
+from portway.protocol.source_key import source_of
 from portway.protocol.units import parse_duration_s, parse_size_bytes
 from portway.server.settings import ServerSettings
 from tests.fuzz.target import Target, add, outcome, quietly

@@ -14,8 +14,8 @@ from portway.protocol.stream_status import StreamStatus
 from portway.server.control import speed_tests
 from portway.server.events import SessionDown, SpeedTested
 from portway.session import speed
-from portway.session.opening import answer
 from portway.session.speed import SpeedRun
+from portway.session.stream_handshake import answer
 from tests.kit.pair import RunningServer, running_server
 from tests.kit.raw_agent import RawAgent, RawReactor, raw_agent, raw_reactor
 

@@ -19,7 +19,7 @@ from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
 from portway.server.events import RelayDone
 from portway.server.tunnels.lease import Lease, LeaseKey, OnStatus, Owner
 from portway.server.tunnels.registry import Granted, Registry
-from portway.session.opening import open_visit
+from portway.session.stream_handshake import open_visit
 from tests.kit.loops import EngineLoop
 from tests.kit.raw_agent import read_now
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from portway.engine.listener import Address, listen
-from portway.links.hint import hint_for
+from portway.links.worker_hint import hint_for
 from portway.server.workers import agent_balancer as dealer_module
 from portway.server.workers.agent_balancer import Dealer
 from tests.kit.loops import EngineLoop
-from tests.links.test_hint import client_hello, plain_start
+from tests.links.test_worker_hint import client_hello, plain_start
 
 
 class Table:

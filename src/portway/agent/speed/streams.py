@@ -4,8 +4,8 @@ from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
 from portway.protocol.proxy_header import ProxyHeader
 from portway.protocol.stream_status import StreamStatus
-from portway.session.opening import AcceptedStream, answer
 from portway.session.speed import SPEED_TUNNEL, SpeedRun
+from portway.session.stream_handshake import AcceptedStream, answer
 from portway.telemetry.logs import get_log
 
 log = get_log(__name__)

@@ -231,7 +231,7 @@ class Ticket(_Message, frozen=True, kw_only=True):
     id: RequestId
     ticket: Secret32
     hint: Text = ""
-    """What to show in the clear when dialling with it, so that the link comes to the right process of the server; see links/hint.py."""
+    """What to show in the clear when dialling with it, so that the link comes to the right process of the server; see links/worker_hint.py."""
 
 
 class Granted(_Message, frozen=True, kw_only=True):

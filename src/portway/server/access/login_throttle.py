@@ -11,7 +11,7 @@ from portway.errors import RefusedError, UnavailableError
 from portway.links.fair_places import FairPlaces
 from portway.links.sources import KNOWN_FOR_S, Sources
 from portway.protocol.control import codes
-from portway.protocol.sources import source_of
+from portway.protocol.source_key import source_of
 
 STRANGERS_MAX = 512
 """Links in all that have not logged in. Each holds about 60 kB (TLS, mux, message buffers), so 30 MB at most; after a

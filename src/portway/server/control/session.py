@@ -7,7 +7,7 @@ from portway.engine.channel import Channel
 from portway.engine.reactor import TLS_HELPING_BYTES, Reactor
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import UnavailableError
-from portway.mux.kept import KeptBytes
+from portway.mux.buffer_budget import KeptBytes
 from portway.mux.mux import Mux
 from portway.mux.silence import is_silent
 from portway.protocol.control.messages import Activity, Claim, Granted, Message
@@ -19,7 +19,7 @@ from portway.server.edge.admission import Places
 from portway.server.edge.shedding import Shedder
 from portway.server.tunnels.lease import LeaseKey, NoLinkError, OnStatus, Owner
 from portway.session.control_stream import ControlStream
-from portway.session.opening import open_visit
+from portway.session.stream_handshake import open_visit
 
 LINKS_MAX = 4
 """Links of one session that take visitors (ADR 0010), and as many again that drain: a quiet visitor may stay there for days."""

@@ -11,7 +11,7 @@ from portway.engine.channel import Channel
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
-from portway.links.hint import hint_for
+from portway.links.worker_hint import hint_for
 from portway.protocol.control import codes
 from portway.protocol.control.messages import (
     AskTicket,

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from portway.engine.memory_budget import MemoryBudget
-from portway.mux.kept import KeptTotal
+from portway.mux.buffer_budget import KeptTotal
 
 TOKEN_BYTES_MAX = 256 * 1024 * 1024
 """What links of a token keep for slow visitors and slow agents, and their control messages: half of what all links of a
-process may (mux/kept.py), so that one tenant never takes all of it; a thousand stalled readers of 256 KiB."""
+process may (mux/buffer_budget.py), so that one tenant never takes all of it; a thousand stalled readers of 256 KiB."""
 
 CONTROL_BYTES_MAX = 8 * 1024 * 1024
 """Of that, control messages that wait for their turn, and answers that nobody reads. A thousand agents after a restart

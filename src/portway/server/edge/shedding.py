@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from portway.engine.reactor import Reactor
-from portway.protocol.sources import source_of
+from portway.protocol.source_key import source_of
 from portway.server.edge.connection_state import LITTLE, PACE_S, Member
 from portway.server.edge.shedding_candidates import Look
 

@@ -4,7 +4,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable
 
-from portway.protocol.sources import source_of
+from portway.protocol.source_key import source_of
 from portway.server.edge.connection_state import (
     CLOSING_S,
     IDLE_S,

@@ -12,7 +12,7 @@ from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader, encode_visitor
-from portway.protocol.sources import source_of
+from portway.protocol.source_key import source_of
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.admission import TUNNEL_TIMES, Places, Share, turn_away
 from portway.server.edge.connection_state import Standing

@@ -10,9 +10,9 @@ from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
 from portway.errors import UnavailableError
 from portway.links.fair_places import FairPlaces
-from portway.links.hint import FIRST_BYTES_MAX, hinted, is_whole
 from portway.links.sources import Sources
-from portway.protocol.sources import source_of
+from portway.links.worker_hint import FIRST_BYTES_MAX, hinted, is_whole
+from portway.protocol.source_key import source_of
 from portway.server.edge.admission import NEWCOMERS_PART, descriptors_max
 
 FIRST_BYTES_S_MAX = 1.0

@@ -25,7 +25,7 @@ from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder, Lease, LeaseKey, OnStatus, Owner
 from portway.server.tunnels.registry import Granted, Registry
-from portway.session.opening import AcceptedStream, answer, open_visit
+from portway.session.stream_handshake import AcceptedStream, answer, open_visit
 from tests.kit.loops import EngineLoop
 from tests.kit.origins import RawOrigin
 from tests.kit.sockets import DEADLINE_S, reset

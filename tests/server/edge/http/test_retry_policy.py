@@ -2,7 +2,7 @@
 
 import pytest
 
-from portway.protocol.http1.answers import ANSWERS
+from portway.protocol.http1.error_responses import ANSWERS
 from portway.protocol.http1.request import parse_request_head
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.retry_policy import answer_to, is_repeatable, is_shareable

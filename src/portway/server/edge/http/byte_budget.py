@@ -4,7 +4,7 @@ import heapq
 from typing import Protocol
 
 from portway.engine.reactor import Reactor
-from portway.protocol.sources import source_of
+from portway.protocol.source_key import source_of
 
 
 class Keeper(Protocol):

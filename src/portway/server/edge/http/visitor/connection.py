@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from portway.engine.channel import Channel
 from portway.errors import BrokenChannel, PeerError, UnavailableError
-from portway.protocol.http1.answers import ANSWERS, ANYBODY, Reader, render_answer
+from portway.protocol.http1.error_responses import ANSWERS, ANYBODY, Reader, render_answer
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import CRLF, HeadBuffer
 from portway.protocol.http1.forwarding import request_start

@@ -5,8 +5,8 @@ import socket
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.errors import BrokenChannel
-from portway.protocol.http1.answers import render_answer
-from portway.protocol.sources import source_of
+from portway.protocol.http1.error_responses import render_answer
+from portway.protocol.source_key import source_of
 from portway.server.edge.admission import turn_away
 from portway.server.edge.http.visitor.lingering_close import Linger
 

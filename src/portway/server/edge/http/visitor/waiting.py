@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from portway.protocol.sources import source_of
+from portway.protocol.source_key import source_of
 from portway.server.edge.holds import Hold
 from portway.server.edge.http.head_cache import Asked
 from portway.server.edge.http.interfaces import Edge

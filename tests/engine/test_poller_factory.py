@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from portway.engine import poller
-from portway.engine.epoll import EpollPoller
-from portway.engine.pollers import make_poller
-from portway.engine.portable import PortablePoller
+from portway.engine.epoll_poller import EpollPoller
+from portway.engine.poller_factory import make_poller
+from portway.engine.portable_poller import PortablePoller
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError
 

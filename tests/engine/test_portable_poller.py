@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from portway.engine.poller import BROKEN, READABLE, WRITABLE
-from portway.engine.portable import PortablePoller
+from portway.engine.portable_poller import PortablePoller
 from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
 from tests.kit.certificates import Identity

@@ -8,7 +8,7 @@ import re
 import h11
 import pytest
 
-from portway.protocol.http1.answers import ANSWERS, ANYBODY, RETRY_AFTER_S, Reader, render_answer
+from portway.protocol.http1.error_responses import ANSWERS, ANYBODY, RETRY_AFTER_S, Reader, render_answer
 
 BROWSER = Reader(accept=b"text/html,application/xhtml+xml,*/*;q=0.8")
 

@@ -2,9 +2,9 @@
 
 import select
 
-from portway.engine.epoll import EpollPoller
+from portway.engine.epoll_poller import EpollPoller
 from portway.engine.poller import Poller
-from portway.engine.portable import PortablePoller
+from portway.engine.portable_poller import PortablePoller
 from portway.errors import ConfigError
 
 VARIABLE = "PORTWAY_ENGINE"

@@ -11,7 +11,7 @@ from portway.engine.memory_channel import MemoryChannel, memory_pair
 from portway.errors import BrokenChannel
 from portway.protocol.proxy_header import ProxyHeader, encode_local, encode_visitor
 from portway.protocol.stream_status import StreamStatus
-from portway.session.opening import AcceptedStream, answer, open_visit
+from portway.session.stream_handshake import AcceptedStream, answer, open_visit
 from tests.kit.loops import EngineLoop
 from tests.kit.yamux_peer import RawPeer
 

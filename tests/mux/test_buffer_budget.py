@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway.mux.kept import KeptBytes, KeptTotal
+from portway.mux.buffer_budget import KeptBytes, KeptTotal
 
 
 class Reader:

@@ -4,8 +4,8 @@ import ssl
 
 import pytest
 
-from portway.links.hint import FIRST_BYTES_MAX, hint_for, hinted, is_hint, is_whole
 from portway.links.tls import agent_tls
+from portway.links.worker_hint import FIRST_BYTES_MAX, hint_for, hinted, is_hint, is_whole
 from portway.protocol.control.messages import Attach, Hello, encode_message
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from portway.protocol.sources import source_of
+from portway.protocol.source_key import source_of
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from portway.errors import UnavailableError
-from portway.links.race import NEXT_AFTER_S, NumericAddress, alternating, connect_first
+from portway.links.happy_eyeballs import NEXT_AFTER_S, NumericAddress, alternating, connect_first
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import open_descriptors
 from tests.links.door import open_door
