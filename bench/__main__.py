@@ -11,10 +11,10 @@ from types import FrameType
 from bench.axes.catalog import figures_of
 from bench.chart.bars import read_run
 from bench.chart.files import write_chart
+from bench.json_results import as_json, write_json
 from bench.limits import raise_open_files
 from bench.machine import Others, describe, disturbance
 from bench.options import Options, parse_options
-from bench.record import as_json, write_json
 from bench.report import report
 from bench.runner import Runner
 from bench.targets import GOALS

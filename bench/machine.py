@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.accounting import TICKS_PER_S
+from bench.process_stats import TICKS_PER_S
 from bench.tools import version
 
 PROGRAMS = ("haproxy", "nginx", "wrk", "rathole", "bore", "frps", "openssl")

@@ -5,10 +5,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.crew import Crew
 from bench.load.counters import Counters
 from bench.load.http import SMALL_BODY
 from bench.ports import free_port
+from bench.processes import Crew
 from bench.tools import missing, need
 
 START_S = 10.0

@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.axes.base import Axis, Subject
-from bench.crew import Crew
 from bench.errors import BenchError, StartFailed
 from bench.origins import Origins, start_origins
 from bench.plan import Plan
+from bench.processes import Crew
 from bench.report import number
 from bench.results import Results
-from bench.stand import FAILURES_MAX, Stand
+from bench.system_runner import FAILURES_MAX, Stand
 from bench.systems.base import System
 from bench.tools import missing
 

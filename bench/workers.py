@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from bench.accounting import cpu_s_of_one, descendants
 from bench.axes.wrk import run_wrk
-from bench.crew import Child, Crew
 from bench.errors import BenchError
 from bench.limits import raise_open_files
 from bench.load.counters import Counters
 from bench.machine import describe
 from bench.origins import load_argv, load_env, start_origins
 from bench.ports import free_port, free_ports
+from bench.process_stats import cpu_s_of_one, descendants
+from bench.processes import Child, Crew
 from bench.systems.base import Address
 from bench.systems.portway import address_of, portway_env
 

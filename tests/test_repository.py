@@ -135,7 +135,7 @@ TESTED_ELSEWHERE = {
     "src/portway/server/edge/http/visitor/waiting.py": "the waiting of a visitor, which test_routing and test_full_links show",
     "src/portway/clock.py": "two names for the standard library's clocks",
     "src/portway/demo/app.py": "tests/demo/test_demo runs the demo as a program, start to end",
-    "src/portway/demo/parts.py": "tests/demo/test_demo stops and kills each part",
+    "src/portway/demo/programs.py": "tests/demo/test_demo stops and kills each part",
     "src/portway/demo/site_live.py": "tests/demo/test_site_app talks to it as a browser would",
     "src/portway/errors.py": "plain values",
     "src/portway/protocol/yamux/stream.py": "a stream lives in a session: test_session and the fuzz beside it",

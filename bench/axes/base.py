@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bench.crew import Crew
 from bench.origins import Origins
 from bench.plan import Plan
+from bench.processes import Crew
 from bench.systems.base import Published
 from bench.systems.links import Line
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.load.counters import Counters
 from bench.load.forks import Forks
 from bench.load.http import download_request, upload_head
-from bench.orphans import die_with_parent
+from bench.parent_death import die_with_parent
 
 CHUNK_BYTES = 1024 * 1024
 SECONDS_MAX = 120

@@ -12,7 +12,7 @@ import sys
 import time
 
 from bench.load.http import HEAD_BYTES_MAX, answer_bytes, small_request
-from bench.orphans import die_with_parent
+from bench.parent_death import die_with_parent
 
 AT_ONCE = 64  # who arrive at a time: below every system's backlog, and enough to hide round trips
 ARRIVE_S = 60.0  # rathole makes a thousand TLS connections a second

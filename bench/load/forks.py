@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-from bench.orphans import die_with_parent
+from bench.parent_death import die_with_parent
 
 
 class Forks:

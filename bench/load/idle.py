@@ -8,7 +8,7 @@ import socket
 import sys
 
 from bench.load.http import exchange
-from bench.orphans import die_with_parent
+from bench.parent_death import die_with_parent
 
 AT_ONCE = 32  # below every system's backlog, and enough to hide the round trips
 SECONDS_MAX = 120

@@ -14,7 +14,7 @@ from collections import deque
 
 from bench.load.http import HEAD_BYTES_MAX, answer_bytes, exchange, small_request
 from bench.load.open_loop import OpenLoop
-from bench.orphans import die_with_parent, wake_on_time
+from bench.parent_death import die_with_parent, wake_on_time
 from bench.percentiles import percentile
 
 GRACE_S = 2.0  # for the answers still on their way when the last request was sent

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.load.counters import Counters
 from bench.load.forks import Forks
 from bench.load.http import DOWNLOAD_HEAD, HEAD_BYTES_MAX, HEAD_END, SMALL_ANSWER
-from bench.orphans import die_with_parent
+from bench.parent_death import die_with_parent
 
 CHUNK_BYTES = 1024 * 1024  # large enough that Python's share of a send or recv disappears
 SECONDS_MAX = 60 * 60  # nobody measures longer; a forgotten origin ends

@@ -11,7 +11,7 @@ import sys
 import time
 
 from bench.load.http import STALLED_BYTES, deaf_head, download_request
-from bench.orphans import die_with_parent
+from bench.parent_death import die_with_parent
 
 CHUNK = bytes(256 * 1024)
 QUIET_S = 0.5  # no room for so long: every buffer on the way is full

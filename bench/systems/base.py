@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.crew import Crew
 from bench.origins import Origins
+from bench.processes import Crew
 from bench.systems.links import Links
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from bench.crew import Crew
 from bench.origins import Origins
+from bench.processes import Crew
 from bench.systems.base import Address, Published
 from bench.systems.links import Links
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from bench.crew import Child, Crew
 from bench.origins import Origins
 from bench.ports import free_ports
+from bench.processes import Child, Crew
 from bench.systems.base import Address, Published
 from bench.systems.health import wait_for_listener
 from bench.systems.links import Links

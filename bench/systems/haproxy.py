@@ -4,9 +4,9 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.crew import Crew
 from bench.origins import Origins
 from bench.ports import free_ports
+from bench.processes import Crew
 from bench.systems.base import Address, Published
 from bench.systems.certificates import Certificate, make_certificate
 from bench.systems.links import Links

@@ -3,9 +3,9 @@
 import socket
 import time
 
-from bench.crew import Child, Crew
 from bench.errors import BenchError
 from bench.load.http import SMALL_BODY, exchange
+from bench.processes import Child, Crew
 from bench.systems.base import Address, Published
 
 TRY_S = 2.0

@@ -4,8 +4,8 @@ import random
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.crew import Crew
 from bench.origins import load_argv, load_env
+from bench.processes import Crew
 
 LOOPBACK = "127.0.0.1"
 RELAY_START_S = 10.0

@@ -7,10 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.crew import Crew
 from bench.errors import BenchError
 from bench.origins import Origins
 from bench.ports import free_port, free_ports
+from bench.processes import Crew
 from bench.systems.base import Address, Published
 from bench.systems.health import wait_for_listener
 from bench.systems.links import Links

@@ -4,10 +4,10 @@ import re
 import subprocess
 from dataclasses import dataclass
 
-from bench.crew import Crew
 from bench.errors import BenchError
 from bench.origins import Origins
 from bench.ports import free_ports
+from bench.processes import Crew
 from bench.systems.base import Address, Published
 from bench.systems.certificates import Certificate, make_certificate
 from bench.systems.links import Links

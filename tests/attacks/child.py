@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any, Self
 
-from bench.orphans import die_with_parent
+from bench.parent_death import die_with_parent
 from tests.attacks.cores import other_cores, pin
 
 ROOT = Path(__file__).resolve().parents[2]

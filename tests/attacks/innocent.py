@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bench.orphans import wake_on_time
+from bench.parent_death import wake_on_time
 from bench.percentiles import percentile
 from portway.protocol.join_string import parse
 from tests.attacks.child import await_go, say, task_of_child

@@ -11,8 +11,8 @@ from bench.axes.base import Figure
 from bench.chart.bars import Bar, Group, groups_of, machine_line, read_run
 from bench.chart.files import png_argv, write_png
 from bench.chart.svg import NAMES, SCALE, WIDTH, draw
+from bench.json_results import as_json
 from bench.plan import QUICK
-from bench.record import as_json
 from bench.results import Results
 
 SVG = "{http://www.w3.org/2000/svg}"

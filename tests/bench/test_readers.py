@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.accounting import cpu_s, cpu_s_of, descendants, memory_bytes_of
 from bench.axes.wrk import parse_wrk
 from bench.errors import BenchError
 from bench.load.counters import Counters
 from bench.load.http import SMALL_ANSWER, answer_bytes
 from bench.machine import Others, disturbance
+from bench.process_stats import cpu_s, cpu_s_of, descendants, memory_bytes_of
 from bench.tools import missing
 
 WRK = """\

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.accounting import descendants
 from bench.axes.base import Axis
 from bench.axes.bulk import Bulk
 from bench.axes.catalog import figures_of
@@ -16,12 +15,13 @@ from bench.axes.far import FarBulk
 from bench.axes.idle import Idle
 from bench.axes.latency import Latency
 from bench.axes.stall import Stall
-from bench.crew import Crew
 from bench.errors import BenchError
+from bench.json_results import as_json
 from bench.limits import raise_open_files
 from bench.origins import Origins
 from bench.plan import QUICK
-from bench.record import as_json
+from bench.process_stats import descendants
+from bench.processes import Crew
 from bench.report import figures_table
 from bench.results import Results
 from bench.runner import Runner

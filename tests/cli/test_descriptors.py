@@ -9,7 +9,7 @@ from tests.kit.programs import SOURCES, Program
 
 SCRIPT = """
 import resource
-from portway.cli import running
+from portway.cli import lifecycle as running
 
 async def work():
     print(*resource.getrlimit(resource.RLIMIT_NOFILE))

@@ -29,7 +29,7 @@ RTT_S = 0.04
 def line(world: World) -> Iterator[int]:
     """A line of 10 Mbit/s and 40 ms to the agents' port; yields its own port."""
     target = ["127.0.0.1", str(world.agents_port), str(RTT_S / 2), str(LINE_MBIT * 125_000)]
-    with Program([sys.executable, "-m", "bench.load.line", "127.0.0.1", "0", *target], cwd=ROOT, name="line") as relay:
+    with Program([sys.executable, "-m", "bench.load.wan_link", "127.0.0.1", "0", *target], cwd=ROOT, name="line") as relay:
         yield int(relay.expect(r"^(\d+)$")[1])
 
 

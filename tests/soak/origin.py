@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 
-from bench.orphans import die_with_parent
+from bench.parent_death import die_with_parent
 from tests.soak.words import digest, down_seed, name_of, pieces, up_hash
 
 EVENTS = 40

@@ -225,7 +225,7 @@ def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bo
     from portway.agent.console import Console, Tell, json_console
     from portway.agent.events import AgentEvent
     from portway.agent.status import AgentBoard
-    from portway.cli.running import STDERR, STDOUT, run_until_stopped, voices, with_status
+    from portway.cli.lifecycle import STDERR, STDOUT, run_until_stopped, voices, with_status
     from portway.clock import wall
     from portway.telemetry.terminal import Style, is_terminal
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "join": ("portway.cli.join", "Keep the join string of a server."),
     "http": ("portway.cli.expose", "Show a local web service."),
     "tcp": ("portway.cli.expose", "Show any local service that speaks TCP."),
-    "bench": ("portway.cli.bench", "Measure the way to the server, and what limits it."),
+    "bench": ("portway.cli.speedtest", "Measure the way to the server, and what limits it."),
     "status": ("portway.cli.status", "Tell what of Portway runs here, and how it is."),
     "demo": ("portway.cli.demo", "Start a server, an agent and a small site, to look around."),
 }

@@ -34,7 +34,7 @@ def server(config: Path | None, as_json: bool, log_level: str, **flags: object) 
 
 
 def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
-    from portway.cli.running import STDOUT, run_until_stopped, voices, with_status
+    from portway.cli.lifecycle import STDOUT, run_until_stopped, voices, with_status
     from portway.clock import wall
     from portway.server.app import serve
     from portway.server.events import ServerEvent

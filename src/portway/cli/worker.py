@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> int:
     Ctrl-C and a closed terminal reach the whole group of processes; they are the supervisor's to act on. SIGTERM ends
     one worker properly, and it is replaced.
     """
-    from portway.cli.running import STDERR, run_until_stopped
+    from portway.cli.lifecycle import STDERR, run_until_stopped
     from portway.server.workers.worker import receive_orders, work
     from portway.telemetry.line_writer import LineWriter
     from portway.telemetry.logs import LogSink

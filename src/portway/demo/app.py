@@ -14,12 +14,12 @@ from portway.clock import wall
 from portway.config.paths import runtime_dir
 from portway.demo.console import Console, JsonConsole, WordsConsole
 from portway.demo.link_watch import LinkWatch
-from portway.demo.parts import Agent, Server, running_agent, running_server
 from portway.demo.processes import clean_environ
+from portway.demo.programs import Agent, Server, running_agent, running_server
 from portway.demo.settings import DemoSettings
 from portway.demo.site_app import Site, site_app
 from portway.demo.site_bytes import SAMPLE_BYTES, sums
-from portway.demo.site_room import Link
+from portway.demo.site_chat import Link
 from portway.demo.site_server import serve_site, site_socket
 from portway.errors import PortwayError
 from portway.protocol.units import format_duration

@@ -106,4 +106,4 @@ def clean_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _command(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "portway.demo.leash", str(os.getpid()), *arguments]
+    return [sys.executable, "-m", "portway.demo.parent_death", str(os.getpid()), *arguments]

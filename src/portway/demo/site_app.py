@@ -16,10 +16,10 @@ from starlette.websockets import WebSocket
 
 from portway.clock import Clock, monotonic, wall
 from portway.demo.site_bytes import SAMPLE_BYTES, SAMPLE_BYTES_MAX, Sums, blocks
+from portway.demo.site_chat import Room
 from portway.demo.site_facts import LinkFacts, SiteFacts, Trace, request_facts
 from portway.demo.site_files import SiteFile, site_files
 from portway.demo.site_live import echo, live
-from portway.demo.site_room import Room
 
 UPLOAD_BYTES_MAX = 2_000_000_000
 UPLOAD_SILENCE_S_MAX = 30.0

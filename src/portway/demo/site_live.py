@@ -5,7 +5,7 @@ import asyncio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from portway.clock import Clock
-from portway.demo.site_room import FRAME_CHARS_MAX, Echo, Guest, Room, Say, decode, encode
+from portway.demo.site_chat import FRAME_CHARS_MAX, Echo, Guest, Room, Say, decode, encode
 
 _SEND_S_MAX = 20.0
 """A page that takes nothing for so long is gone."""

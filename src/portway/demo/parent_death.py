@@ -1,6 +1,6 @@
 """Becomes one portway command that ends when the demo that started it is gone, however that ended.
 
-`python -m portway.demo.leash PARENT ARGUMENT...` is `python -m portway ARGUMENT...`. Without it a demo that was killed
+`python -m portway.demo.parent_death PARENT ARGUMENT...` is `python -m portway ARGUMENT...`. Without it a demo that was killed
 with -9 would leave a server behind, which keeps its ports.
 """
 

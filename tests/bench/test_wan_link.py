@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.crew import Crew
 from bench.errors import BenchError
-from bench.load.line import PIECE_BYTES, Direction, Way, listen
+from bench.load.wan_link import PIECE_BYTES, Direction, Way, listen
+from bench.processes import Crew
 from bench.systems.links import Far, Line, Near, own_loopback
 
 LINE = Line(rtt_s=0.1, rate_bits_per_s=80e6)

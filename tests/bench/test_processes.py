@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.crew import Child, Crew
 from bench.errors import BenchError
 from bench.load.counters import Counters
 from bench.origins import Origins
-from bench.stand import FAILURES_AN_AXIS_MAX, FAILURES_MAX, Stand
+from bench.processes import Child, Crew
+from bench.system_runner import FAILURES_AN_AXIS_MAX, FAILURES_MAX, Stand
 from bench.systems.direct import Direct
 
 

@@ -13,7 +13,7 @@ from tests.kit.programs import SOURCES, Program
 
 SCRIPT = """
 import asyncio, sys
-from portway.cli import running
+from portway.cli import lifecycle as running
 running.STOP_S_MAX = float(sys.argv[2])
 
 async def work():
@@ -33,7 +33,8 @@ sys.exit(running.run_until_stopped(lambda: running.with_status("test", document,
 
 FAILING = """
 import asyncio, sys
-from portway.cli import main, running
+from portway.cli import main
+from portway.cli import lifecycle as running
 from portway.errors import ConfigError, UnavailableError
 
 async def fail():

@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.accounting import cpu_s_of, descendants, memory_bytes_of
 from bench.errors import BenchError
-from bench.orphans import die_with_parent
+from bench.parent_death import die_with_parent
+from bench.process_stats import cpu_s_of, descendants, memory_bytes_of
 
 STOP_S = 5.0  # then SIGKILL
 LOG_LINES_SHOWN = 4

@@ -79,7 +79,7 @@ def bench(
 def _run(settings: AgentSettings, wishes: SpeedWishes, as_json: bool, log_level: str) -> int:
     from portway.agent.speed.console import Console, Tell, json_console
     from portway.agent.speed.runner import run
-    from portway.cli.running import STDOUT, run_until_stopped, voices
+    from portway.cli.lifecycle import STDOUT, run_until_stopped, voices
     from portway.clock import wall
     from portway.telemetry.terminal import Style
 

@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from bench.crew import Crew
 from bench.errors import BenchError, StartFailed
 from bench.origins import Origins
+from bench.processes import Crew
 from bench.systems.base import Published, System
 from bench.systems.health import wait_until_healthy
 from bench.systems.links import Far, Line, Links, Near

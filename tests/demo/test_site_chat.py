@@ -2,7 +2,7 @@
 
 import pytest
 
-from portway.demo.site_room import GUESTS_MAX, TEXT_CHARS_MAX, Echo, Guest, Hello, People, Room, Said, Say, Told, decode, encode
+from portway.demo.site_chat import GUESTS_MAX, TEXT_CHARS_MAX, Echo, Guest, Hello, People, Room, Said, Say, Told, decode, encode
 
 
 def told(guest: Guest) -> list[Told | None]:

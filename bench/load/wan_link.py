@@ -1,6 +1,6 @@
 """A long line for TCP connections: every byte takes its time, all connections of a direction share one rate, in turns.
 
-`python -m bench.load.line HERE_HOST HERE_PORT HOST PORT DELAY_S RATE_BYTES_PER_S` prints the port on which it listens; both figures are for
+`python -m bench.load.wan_link HERE_HOST HERE_PORT HOST PORT DELAY_S RATE_BYTES_PER_S` prints the port on which it listens; both figures are for
 each direction. TCP ends at both sides of the relay, so that there is neither loss nor slow start: what it shows is whether a tunnel's
 windows fill the line and how much it queues before it. The rate is spent where bytes enter, behind a receive buffer as small as a
 router's queue should be; what does not fit waits at the sender, as it does before a real line.
@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
-from bench.orphans import die_with_parent, wake_on_time
+from bench.parent_death import die_with_parent, wake_on_time
 
 PIECE_BYTES = 16 * 1024  # 0.7 ms of 200 Mbit/s: what a small request waits for at least when it meets a bulk
 QUEUE_BYTES = 128 * 1024  # Linux doubles it for its own overhead: 5 to 10 ms of 200 Mbit/s, a router without bloat
