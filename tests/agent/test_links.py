@@ -17,10 +17,10 @@ from portway.agent.session import AgentSession
 from portway.config.values import PortRange
 from portway.server.events import LeaseDown, SessionDown
 from portway.server.events import LinksChanged as ServerLinksChanged
-from tests.kit.cords import Cords, cords_to
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, pour
 from tests.kit.pair import RunningAgent, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel
+from tests.kit.per_link_proxy import Cords, cords_to
 from tests.kit.sockets import free_port
 from tests.kit.streams import stream_hash
 

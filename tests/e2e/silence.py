@@ -13,7 +13,7 @@ from pathlib import Path
 
 from portway.protocol.join_string import JoinString
 from tests.e2e.world import World, altered
-from tests.kit.impaired import ImpairedRelay
+from tests.kit.bad_network_proxy import ImpairedRelay
 
 
 @dataclass(frozen=True)

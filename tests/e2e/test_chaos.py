@@ -12,8 +12,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.e2e.world import World, altered, event
+from tests.kit.bad_network_proxy import ImpairedRelay
 from tests.kit.http_origin import HttpOrigin
-from tests.kit.impaired import ImpairedRelay
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.programs import Program
 from tests.kit.streams import stream_hash

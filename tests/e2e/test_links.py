@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.world import World, altered, event, events
-from tests.kit.cords import Cords, cords_to
 from tests.kit.origins import RawOrigin, pour
+from tests.kit.per_link_proxy import Cords, cords_to
 from tests.kit.programs import Program
 from tests.kit.streams import stream_hash
 

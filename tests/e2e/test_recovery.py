@@ -18,9 +18,9 @@ import pytest
 from portway.links.backoff import LIVED_S_MIN
 from tests.e2e.silence import SilentPath, can_make_networks, network_path, relay_path, unix_origin
 from tests.e2e.world import Tell, World, altered, event, events, moment, refusal
-from tests.kit.crowding import Crowding
+from tests.kit.bad_network_proxy import ImpairedRelay
 from tests.kit.http_origin import HttpOrigin
-from tests.kit.impaired import ImpairedRelay
+from tests.kit.machine_load import Crowding
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.programs import Program
 

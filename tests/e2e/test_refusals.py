@@ -20,9 +20,9 @@ from portway.session.login import attach
 from portway.session.tickets import LIFE_S
 from tests.e2e.hostile import on_a_reactor
 from tests.e2e.world import Tell, World, altered, assert_refused, event, events, moment, refusal, web
+from tests.kit.bad_network_proxy import ImpairedRelay
 from tests.kit.certificates import Identity, make_identity
 from tests.kit.http_origin import HttpOrigin
-from tests.kit.impaired import ImpairedRelay
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.programs import Finished
 from tests.kit.raw_agent import RawAgent, raw_agent, raw_reactor

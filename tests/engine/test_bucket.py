@@ -3,7 +3,7 @@
 import pytest
 
 from portway.engine.bucket import BURST_S, DEBT_S_MAX, GRANT_BYTES_MAX, LAPSE_S, Bucket, Share
-from tests.kit.clockwork import Clockwork
+from tests.kit.fake_scheduler import Clockwork
 
 RATES = [100, 2_000, 64_000, 1_000_000, 50_000_000, 1_000_000_000]
 

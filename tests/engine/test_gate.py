@@ -4,7 +4,7 @@ from portway.engine.bucket import LAPSE_S, Bucket
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.gate import Gate, Quota
 from portway.engine.memory_channel import memory_pair
-from tests.kit.clockwork import Clockwork
+from tests.kit.fake_scheduler import Clockwork
 from tests.kit.loops import EngineLoop
 from tests.kit.raw_agent import read_now
 

@@ -21,8 +21,8 @@ from tests.kit.certificates import Identity, client_context, make_identity
 from tests.kit.channels import tls_ends
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
+from tests.kit.socket_cable import Wire
 from tests.kit.sockets import read_exactly, tcp_pair
-from tests.kit.wire import Wire
 
 MIB = 1024 * 1024
 

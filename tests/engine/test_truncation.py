@@ -11,7 +11,7 @@ from tests.kit.certificates import Identity
 from tests.kit.channels import pair_of
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
-from tests.kit.wire import Way
+from tests.kit.socket_cable import Way
 
 ANSWER = random.Random(9).randbytes(60_000)
 CUTS = 25

@@ -14,7 +14,7 @@ from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from tests.kit.certificates import Identity, client_context
 from tests.kit.loops import EngineLoop
-from tests.kit.wire import Way, Wire
+from tests.kit.socket_cable import Way, Wire
 
 BUFFER_BYTES = 64 * 1024
 """Kernel buffers in tests: small, so that back-pressure shows after little data."""

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from portway.agent.events import LinksChanged, Offline, Refused, TunnelUp
+from tests.kit.bad_network_proxy import ImpairedRelay
 from tests.kit.garbage import all_freed
 from tests.kit.http_origin import HttpOrigin
-from tests.kit.impaired import ImpairedRelay
 from tests.kit.origins import RawOrigin, echo, pour
 from tests.kit.pair import RunningAgent, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel
 from tests.kit.sockets import DEADLINE_S, free_port, reset

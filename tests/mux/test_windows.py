@@ -8,7 +8,7 @@ from portway.engine.socket_channel import SocketChannel
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.protocol.yamux.window import PROVEN_BYTES, WINDOW_BYTES_MAX
-from tests.kit.impaired import ImpairedRelay
+from tests.kit.bad_network_proxy import ImpairedRelay
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 from tests.kit.sockets import tcp_listener

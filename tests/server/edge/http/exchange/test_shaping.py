@@ -6,7 +6,7 @@ from portway.engine.memory_channel import memory_pair
 from portway.engine.policy import Policy
 from portway.server.edge.http.buffers import Outlet
 from portway.server.edge.http.exchange.shaping import WritersGate, shaping_of
-from tests.kit.clockwork import Clockwork
+from tests.kit.fake_scheduler import Clockwork
 from tests.kit.loops import EngineLoop
 from tests.kit.raw_agent import read_now
 

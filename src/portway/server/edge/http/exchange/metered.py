@@ -9,8 +9,9 @@ from portway.errors import UnavailableError
 from portway.protocol.http1.response import ResponseHead
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.buffers import Inlet
+from portway.server.edge.http.exchange import body_pumps
 from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump
-from portway.server.edge.http.exchange.exchange import Exchange, body_pumps
+from portway.server.edge.http.exchange.exchange import Exchange
 from portway.server.edge.http.exchange.shaping import shaping_of
 from portway.server.edge.http.head_cache import Answered, Asked
 from portway.server.edge.http.interfaces import Asker
