@@ -112,7 +112,8 @@ def test_every_module_has_a_test_in_the_folder_that_mirrors_its_own() -> None:
             continue
         folder = ROOT / "tests" / path.relative_to(SOURCES).parent
         name = ".".join(("portway", *path.relative_to(SOURCES).with_suffix("").parts))
-        tests = [test.read_text() for test in folder.glob("test_*.py")]
+        around = folder if folder.parent.name == "tests" else folder.parent  # a package's own tests, or those of its siblings
+        tests = [test.read_text() for pattern in ("test_*.py", "*/test_*.py") for test in around.glob(pattern)]
         if not (folder / f"test_{path.name}").exists() and not any(re.search(rf"\b{re.escape(name)}\b", test) for test in tests):
             untested.append(name_of(path))
 

@@ -137,7 +137,7 @@ class Play:
                 end.close()
         for mux in self.muxes:
             assert mux.streams_open == 0
-            assert mux.buffer_budget.bytes == 0
+            assert mux.kept.bytes == 0
             assert not mux._waiting
             assert mux.session.growth.left_bytes == mux.session.limits.growth_bytes_max
 

@@ -22,7 +22,7 @@ from tests.kit.pair import Events, http_tunnel, running_agent, running_server, s
 def test_a_server_tells_where_it_listens_and_what_agents_dial(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running_server(tmp_path) as server:
-            told = server.listen_sockets
+            told = server.listening
             assert told.http.startswith("127.0.0.1:")
             assert told.advertised == told.agents
             advertised = read_advertised(server.settings.data)

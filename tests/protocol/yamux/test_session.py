@@ -526,24 +526,24 @@ def test_ids_that_run_out_are_announced_before_and_streams_that_run_live_on(monk
     client, server = Shell(client=True), Shell(client=False)
     for _ in range(2):
         client.open()
-    before = client.session.expiring, server.control.session.expiring
+    before = client.session.expiring, server.session.expiring
     client.open()
     server.hear(*client.said())
-    assert (*before, server.control.session.expiring) == (False, False, False), "two ids are left, as many as are spare"
+    assert (*before, server.session.expiring) == (False, False, False), "two ids are left, as many as are spare"
 
     client.open()
     said = client.said()
     assert said[0] == go_away(0), "whoever opens streams tells that few ids are left"
     assert client.session.expiring
     server.hear(*said[1:])
-    assert server.control.session.expiring, "whoever accepts them sees it by itself"
+    assert server.session.expiring, "whoever accepts them sees it by itself"
     client.open()
     assert client.session.used_up
     assert not client.session.has_place
     with pytest.raises(UnavailableError, match="used up its stream ids"):
         client.session.open()
     server.hear(*client.said())
-    assert len(server.control.session.streams) == 5
+    assert len(server.session.streams) == 5
 
 
 def test_a_peer_that_goes_away_wants_the_session_replaced() -> None:
