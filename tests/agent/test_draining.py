@@ -12,7 +12,7 @@ from portway.agent import draining
 from portway.agent.events import Notice, TunnelUp
 from portway.protocol.control.messages import Released
 from portway.server.control import session_manager as sessions_module
-from portway.server.control.claims import Claimer, Granter
+from portway.server.control.claims import ClaimHandler, ClaimingSession
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.pair import running_agent, running_server, tcp_tunnel
 
@@ -56,15 +56,15 @@ def test_a_visitor_who_is_there_may_finish(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("answers", [True, False], ids=["says that it frees", "says nothing"])
 def test_a_server_that_keeps_no_addresses_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
-    release: Callable[..., None] = Granter.release
+    release: Callable[..., None] = ClaimHandler.release
 
-    def free(self: Granter, session: Claimer, tunnel_id: int, *, keep: bool = False) -> None:
+    def free(self: ClaimHandler, session: ClaimingSession, tunnel_id: int, *, keep: bool = False) -> None:
         release(self, session, tunnel_id)
 
     def released(id: int, kept: bool) -> Any:
         return Released(id=id) if answers else None
 
-    monkeypatch.setattr(Granter, "release", free)
+    monkeypatch.setattr(ClaimHandler, "release", free)
     monkeypatch.setattr(sessions_module, "Released", released)
     monkeypatch.setattr(draining, "ANSWER_S_MAX", 0.02)
     with RawOrigin(echo) as origin:

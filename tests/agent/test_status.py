@@ -3,16 +3,16 @@
 import msgspec
 
 from portway.agent.events import Connecting, LinksChanged, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
-from portway.agent.status import AgentBoard, AgentStatus
+from portway.agent.status import AgentStatus, AgentStatusTracker
 
 
-def picture(board: AgentBoard) -> AgentStatus:
+def picture(board: AgentStatusTracker) -> AgentStatus:
     return msgspec.json.decode(board.document(), type=AgentStatus)
 
 
 def test_the_board_follows_a_session_through_its_life() -> None:
     now = 100.0
-    board = AgentBoard("example.org:4443", lambda: now)
+    board = AgentStatusTracker("example.org:4443", lambda: now)
     assert (picture(board).state, picture(board).server, picture(board).since) == ("connecting", "example.org:4443", 100.0)
 
     now = 101.0
@@ -38,7 +38,7 @@ def test_the_board_follows_a_session_through_its_life() -> None:
 
 
 def test_counts_go_on_after_a_reconnect_and_old_tunnels_are_forgotten() -> None:
-    board = AgentBoard("h:1", lambda: 0.0)
+    board = AgentStatusTracker("h:1", lambda: 0.0)
     for session in range(50):
         board(Online(f"s{session}", "0.1.0"))
         board(TunnelUp(session, "http://a", "a", 0, "3000"))
@@ -50,7 +50,7 @@ def test_counts_go_on_after_a_reconnect_and_old_tunnels_are_forgotten() -> None:
 
 
 def test_a_refusal_stays_with_its_reason() -> None:
-    board = AgentBoard("h:1", lambda: 0.0)
+    board = AgentStatusTracker("h:1", lambda: 0.0)
     board(Refused("replaced", "another session took over"))
 
     assert (picture(board).state, picture(board).problem) == ("refused", "another session took over")

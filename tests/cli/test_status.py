@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from portway.agent.events import LinksChanged, Online, RelayDone, RequestDone, TunnelUp
-from portway.agent.status import AgentBoard
+from portway.agent.status import AgentStatusTracker
 from portway.clock import wall
 from portway.server.events import LeaseUp, Listening, LoginRefused, SessionUp, VisitorsTurnedAway
 from portway.server.events import LinksChanged as ServerLinksChanged
-from portway.server.reporting.status import ServerBoard
+from portway.server.reporting.status import ServerStatusTracker
 from tests.cli.conftest import Portway
 
 
@@ -44,8 +44,8 @@ def folder(home: Path) -> Path:
 
 
 @pytest.fixture
-def agent() -> AgentBoard:
-    board = AgentBoard("127.0.0.1:4443", wall)
+def agent() -> AgentStatusTracker:
+    board = AgentStatusTracker("127.0.0.1:4443", wall)
     board(Online("s1", "0.1.0", 0.002))
     board(TunnelUp(1, "http://app.localhost:8080", "app", 0, "127.0.0.1:3000"))
     board(RequestDone("GET", "/", 200, 0.1, 1))
@@ -56,8 +56,8 @@ def agent() -> AgentBoard:
 
 
 @pytest.fixture
-def server() -> ServerBoard:
-    board = ServerBoard(wall)
+def server() -> ServerStatusTracker:
+    board = ServerStatusTracker(wall)
     board(Listening("127.0.0.1:8080", "127.0.0.1:4443", "127.0.0.1:4443", "20000-20999", "localhost"))
     board(SessionUp("s1", "laptop", "0.1.0", "127.0.0.1:5"))
     board(LeaseUp("s1", 1, "http", "http://app.localhost:8080"))
@@ -71,7 +71,9 @@ def test_nothing_running_is_no_failure(portway: Portway) -> None:
     assert portway("status", "--json").stdout == "[]\n"
 
 
-def test_people_see_servers_and_agents_with_their_tunnels(portway: Portway, folder: Path, agent: AgentBoard, server: ServerBoard) -> None:
+def test_people_see_servers_and_agents_with_their_tunnels(
+    portway: Portway, folder: Path, agent: AgentStatusTracker, server: ServerStatusTracker
+) -> None:
     with program(folder / "server-2.sock", server.document()), program(folder / "agent-1.sock", agent.document()):
         done = portway("status")
 
@@ -87,7 +89,7 @@ def test_people_see_servers_and_agents_with_their_tunnels(portway: Portway, fold
     ]
 
 
-def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path, server: ServerBoard) -> None:
+def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path, server: ServerStatusTracker) -> None:
     server(VisitorsTurnedAway(12, 500, 512, "http"))
     with program(folder / "server-2.sock", server.document()):
         lines = portway("status").stdout.splitlines()
@@ -95,7 +97,7 @@ def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path,
     assert lines[1] == "  12 visitors turned away for want of a place"
 
 
-def test_people_see_who_was_not_let_in(portway: Portway, folder: Path, server: ServerBoard) -> None:
+def test_people_see_who_was_not_let_in(portway: Portway, folder: Path, server: ServerStatusTracker) -> None:
     server(LoginRefused("127.0.0.1:7", "bad_credentials", 3))
     with program(folder / "server-2.sock", server.document()):
         lines = portway("status").stdout.splitlines()
@@ -103,7 +105,9 @@ def test_people_see_who_was_not_let_in(portway: Portway, folder: Path, server: S
     assert lines[1] == "  3 logins refused, 0 connections of no agent"
 
 
-def test_people_see_how_many_links_there_are(portway: Portway, folder: Path, agent: AgentBoard, server: ServerBoard) -> None:
+def test_people_see_how_many_links_there_are(
+    portway: Portway, folder: Path, agent: AgentStatusTracker, server: ServerStatusTracker
+) -> None:
     agent(LinksChanged(3, 1))
     server(ServerLinksChanged("s1", 3))
     with program(folder / "server-2.sock", server.document()), program(folder / "agent-1.sock", agent.document()):
@@ -113,7 +117,7 @@ def test_people_see_how_many_links_there_are(portway: Portway, folder: Path, age
     assert lines[2].endswith("2ms away, 3 links of which 1 drain")
 
 
-def test_programs_see_json(portway: Portway, folder: Path, agent: AgentBoard) -> None:
+def test_programs_see_json(portway: Portway, folder: Path, agent: AgentStatusTracker) -> None:
     with program(folder / "agent-1.sock", agent.document()):
         done = portway("status", "--json")
 
@@ -129,7 +133,7 @@ def test_what_a_killed_program_left_is_removed(portway: Portway, folder: Path) -
     assert list(folder.iterdir()) == []
 
 
-def test_a_program_that_talks_nonsense_is_told_and_the_others_are_shown(portway: Portway, folder: Path, agent: AgentBoard) -> None:
+def test_a_program_that_talks_nonsense_is_told_and_the_others_are_shown(portway: Portway, folder: Path, agent: AgentStatusTracker) -> None:
     with program(folder / "agent-1.sock", agent.document()), program(folder / "agent-2.sock", b"hello"):
         done = portway("status")
 

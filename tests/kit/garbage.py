@@ -14,7 +14,7 @@ _MODULES = ("portway", "ssl", "_ssl")
 _KINDS = frozenset(
     {
         *("TlsChannel", "SocketChannel", "MuxChannel", "SSLObject", "MemoryBIO", "_SSLSocket", "RecordFeed"),
-        *("Mux", "Session", "ControlStream", "Guest", "Stranger", "SessionLink", "ActivityBatch", "_Handshake", "_Race", "Attempt"),
+        *("Mux", "Session", "ControlStream", "IncomingLink", "Stranger", "SessionLink", "ActivityBatch", "_Handshake", "_Race", "Attempt"),
         *("Visitor", "Inlet", "Outlet", "Exchange", "MeasuredExchange", "OriginStream", "CountedPump", "CodedPump", "Linger", "Farewell"),
         *(
             "_Visit",

@@ -30,7 +30,7 @@ OPEN = update(CONTROL, flags=SYN).wire
 
 
 @dataclass(frozen=True)
-class Door:
+class LinkHandler:
     """A server and the token of who comes."""
 
     site: Site
@@ -105,7 +105,7 @@ def size_bytes(site: Site) -> int:
 
 def grown_mb(site: Site, kind: str, connects: int) -> float:
     """Return by how many MB (10^6 bytes) the server is larger after so many connects of one kind than after a tenth of them."""
-    come: Callable[[int], None] = getattr(Door(site), kind)
+    come: Callable[[int], None] = getattr(LinkHandler(site), kind)
     numbers = itertools.count()
 
     def client(count: int) -> None:

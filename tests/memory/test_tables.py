@@ -129,7 +129,7 @@ class Scene:
 
 @pytest.mark.timeout(300)
 def test_after_many_short_sessions_and_visitors_every_table_is_as_large_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "FREE_FAILURES", 1_000_000)  # all come from one address
+    monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 1_000_000)  # all come from one address
 
     async def whole() -> None:
         with HttpOrigin() as web, RawOrigin(echo) as origin:

@@ -6,7 +6,7 @@ import msgspec
 
 from portway.links.sources import Sources
 from portway.mux.buffer_budget import KeptBytes
-from portway.server.access.login_throttle import Gate
+from portway.server.access.login_throttle import LoginThrottle
 from portway.telemetry.inspection import VARIABLE, Inventory, inventory, is_wanted
 
 
@@ -20,9 +20,9 @@ def take() -> Inventory:
 
 
 def test_objects_and_their_tables_are_counted_until_they_are_gone() -> None:
-    name = "portway.server.access.login_throttle.Gate"
+    name = "portway.server.access.login_throttle.LoginThrottle"
     before = take()
-    gate = Gate(Sources(), lambda: 0.0)
+    gate = LoginThrottle(Sources(), lambda: 0.0)
     for number in range(3):
         gate.failed(f"192.0.2.{number}", 0.0)
     during = take()

@@ -62,7 +62,7 @@ class AgentStatus(msgspec.Struct, tag_field="program", tag="agent"):
     """Requests that were not told one by one."""
 
 
-class AgentBoard:
+class AgentStatusTracker:
     """Takes every event in, and gives the whole picture out. Synchronous, bounded by the number of tunnels."""
 
     def __init__(self, server: str, clock: Callable[[], float]) -> None:

@@ -224,7 +224,7 @@ def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bo
     from portway.agent.app import run
     from portway.agent.console import Console, Tell, json_console
     from portway.agent.events import AgentEvent
-    from portway.agent.status import AgentBoard
+    from portway.agent.status import AgentStatusTracker
     from portway.cli.lifecycle import STDERR, STDOUT, run_until_stopped, voices, with_status
     from portway.clock import wall
     from portway.telemetry.terminal import Style, is_terminal
@@ -237,7 +237,7 @@ def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bo
             console = Console(
                 ways.out.write, ways.err.write, Style.of(STDOUT), Style.of(STDERR), is_terminal(STDOUT), log_time=wall if log_time else None
             )
-        board = AgentBoard(f"{settings.join.host}:{settings.join.port}", wall)
+        board = AgentStatusTracker(f"{settings.join.host}:{settings.join.port}", wall)
 
         def on_event(event: AgentEvent) -> None:
             board(event)

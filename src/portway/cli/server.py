@@ -39,12 +39,12 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
     from portway.server.app import serve
     from portway.server.events import ServerEvent
     from portway.server.reporting.console import Console, json_console
-    from portway.server.reporting.status import ServerBoard
+    from portway.server.reporting.status import ServerStatusTracker
     from portway.telemetry.terminal import Style
 
     with voices(as_json=as_json, log_level=log_level) as ways:
         console = json_console(ways.out.write, wall) if as_json else Console(ways.out.write, Style.of(STDOUT))
-        board = ServerBoard(wall)
+        board = ServerStatusTracker(wall)
 
         def on_event(event: ServerEvent) -> None:
             board(event)

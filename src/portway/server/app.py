@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
 from portway.server.advertise import advertised_address, first_epoch, news, public_addresses, to_dial
-from portway.server.control.claims import Granter
-from portway.server.core import Rooms, Tell
+from portway.server.control.claims import ClaimHandler
+from portway.server.core import ServerCore, Tell
 from portway.server.events import Stopping
 from portway.server.identity import record_advertised
 from portway.server.listen_sockets import open_listener, open_port
@@ -40,12 +40,12 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
         def listen(port: int) -> socket.socket:
             return open_port(ListenAddress(settings.tcp_host, port))
 
-        rooms = Rooms(reactor, settings, identity, tokens, registry, listen=listen, on_event=on_event, tell_relays=tell_relays)
+        rooms = ServerCore(reactor, settings, identity, tokens, registry, listen=listen, on_event=on_event, tell_relays=tell_relays)
         http = house.enter_context(open_listener(settings.http, "http"))
         agents = house.enter_context(open_listener(settings.agents, "agents"))
         http_address, agents_address = http.getsockname()[:2], agents.getsockname()[:2]
         advertised = advertised_address(settings, agents_address[1])
-        rooms.sessions.granter = Granter(
+        rooms.sessions.granter = ClaimHandler(
             reactor,
             registry,
             rooms.sessions,

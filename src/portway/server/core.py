@@ -20,11 +20,11 @@ from portway.links.tls import server_context
 from portway.protocol.http1.trusted_proxies import TrustedProxies
 from portway.protocol.networks import Networks
 from portway.protocol.scram import certificate_binding
-from portway.server.control import interfaces as door
-from portway.server.control.interfaces import DoorSettings
-from portway.server.control.session_manager import Sessions
-from portway.server.edge.admission import Places
-from portway.server.edge.handoff import PassOn
+from portway.server.control import interfaces
+from portway.server.control.interfaces import ControlSettings
+from portway.server.control.session_manager import SessionManager
+from portway.server.edge.admission import AdmissionControl
+from portway.server.edge.handoff import HandOff
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
@@ -45,14 +45,14 @@ Tell = Callable[[ServerEvent], None]
 """Told of every step; it must not block."""
 
 
-class Leases(door.Leases, Protocol):
+class LeaseTable(interfaces.LeaseLifecycle, Protocol):
     """Leases as the door and the edges need them: a registry, or a worker's replica of one."""
 
     def lookup(self, kind: Kind, address: str) -> Lease | None:
         """Return who has a public address."""
 
 
-class Rooms:
+class ServerCore:
     """Visitors and agents of one process. `sessions.granter` is still to be set."""
 
     def __init__(  # noqa: PLR0913 - all that a process needs to serve
@@ -61,22 +61,22 @@ class Rooms:
         settings: ServerSettings,
         identity: Identity,
         tokens: TokenReader,
-        leases: Leases,
+        leases: LeaseTable,
         *,
         listen: Callable[[int], socket.socket],
         on_event: Tell,
         tell_relays: bool = False,
         worker: int = 0,
-        pass_on: PassOn | None = None,
+        hand_off: HandOff | None = None,
         server_id: str = "",
     ) -> None:
         """Nobody comes in before `serve`.
 
         `listen` returns the listening socket of a tcp tunnel's port. With `tell_relays`, `on_event` hears of every request, tcp
-        connection and WebSocket that is over, too. `worker` is this process's number, 0 when it is the only one; `pass_on` hands
+        connection and WebSocket that is over, too. `worker` is this process's number, 0 when it is the only one; `hand_off` hands
         visitors to the others. `server_id` is one for all processes of the server.
         """
-        places = Places(reactor, on_event)
+        places = AdmissionControl(reactor, on_event)
         self._reactor = reactor
         self._handshakes_max = places.newcomers_max
         self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
@@ -91,7 +91,7 @@ class Rooms:
             _edge_settings(settings),
             places,
             random_bytes=RandomPool(secrets.token_bytes),
-            pass_on=pass_on,
+            hand_off=hand_off,
             on_done=on_done,
             server_id=server_id,
             proxies=TrustedProxies(trusted, settings.forwarded_fields) if trusted else None,
@@ -103,10 +103,10 @@ class Rooms:
             TcpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors),
             places,
             on_done,
-            pass_on=pass_on,
+            hand_off=hand_off,
             proxy_protocol=self._proxy_protocol if "tcp" in settings.proxy_protocol else None,
         )
-        self.sessions = Sessions(
+        self.sessions = SessionManager(
             reactor, leases, tokens, _door(settings, identity, worker), on_event=on_event, random_bytes=secrets.token_bytes, places=places
         )
         self.links: LinkListener
@@ -161,8 +161,8 @@ def _edge_settings(settings: ServerSettings) -> HttpEdgeSettings:
     )
 
 
-def _door(settings: ServerSettings, identity: Identity, worker: int) -> DoorSettings:
-    return DoorSettings(
+def _door(settings: ServerSettings, identity: Identity, worker: int) -> ControlSettings:
+    return ControlSettings(
         binding=None if settings.plaintext_links else certificate_binding(_certificate_der(identity.cert_file)),
         # The server's key never leaves it and outlives restarts, and so does what strangers are told of unknown tokens.
         decoy_seed=hashlib.sha256(b"portway decoy" + identity.key_file.read_bytes()).digest(),

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from portway.errors import RefusedError
 from portway.links.sources import Sources
 from portway.server.access import login_throttle as gate_module
-from portway.server.access.login_throttle import FORGET_S, FREE_FAILURES, KNOWN_WAIT_S_MAX, SOURCES_MAX, STRANGERS_MAX
-from portway.server.access.login_throttle import Gate as PureGate
+from portway.server.access.login_throttle import FAILURES_WITHOUT_DELAY, FORGET_S, KNOWN_WAIT_S_MAX, SOURCES_MAX, UNAUTHENTICATED_MAX
+from portway.server.access.login_throttle import LoginThrottle as PureGate
 
 
-class Guest:
+class IncomingLink:
     """A stranger who notes that it had to go."""
 
     def __init__(self) -> None:
@@ -24,17 +24,17 @@ class Guest:
         self.gone = True
 
 
-class Gate(PureGate):
+class LoginThrottle(PureGate):
     """A gate with strangers of its own making."""
 
     def __init__(self) -> None:
         super().__init__(Sources(), random.Random(1).random)
 
     def come(self, host: str, now: float = 0.0) -> Callable[[], None]:
-        return self.enter(host, Guest(), now)
+        return self.enter(host, IncomingLink(), now)
 
 
-def turned_away(gate: Gate, host: str, now: float) -> str:
+def turned_away(gate: LoginThrottle, host: str, now: float) -> str:
     with pytest.raises(RefusedError) as refusal:
         gate.come(host, now)
     assert refusal.value.code == "too_many_logins"
@@ -43,23 +43,23 @@ def turned_away(gate: Gate, host: str, now: float) -> str:
 
 
 def test_one_source_may_hold_all_places_and_gives_them_up_to_others() -> None:
-    gate = Gate()
-    office = [Guest() for _ in range(STRANGERS_MAX)]
+    gate = LoginThrottle()
+    office = [IncomingLink() for _ in range(UNAUTHENTICATED_MAX)]
     leave = [gate.enter("192.0.2.1", guest, 0.0) for guest in office]
     assert "512 of them by 192.0.2.1" in turned_away(gate, "192.0.2.1", 0.0)
     for number in range(100):
         gate.come(f"198.51.100.{number}")
     assert [guest.gone for guest in office] == [True] * 100 + [False] * 412
-    assert gate.strangers == STRANGERS_MAX
+    assert gate.strangers == UNAUTHENTICATED_MAX
     leave[0]()
     leave[200]()
     leave[200]()
-    assert gate.strangers == STRANGERS_MAX - 1
+    assert gate.strangers == UNAUTHENTICATED_MAX - 1
 
 
 def test_a_source_that_fails_waits_twice_as_long_each_time() -> None:
-    gate = Gate()
-    for _ in range(FREE_FAILURES - 1):
+    gate = LoginThrottle()
+    for _ in range(FAILURES_WITHOUT_DELAY - 1):
         gate.failed("192.0.2.1", 0.0)
         gate.come("192.0.2.1", 0.0)()
     now = 0.0
@@ -72,7 +72,7 @@ def test_a_source_that_fails_waits_twice_as_long_each_time() -> None:
 
 
 def test_at_most_fifty_guesses_a_minute_are_looked_at_from_one_source() -> None:
-    gate = Gate()
+    gate = LoginThrottle()
     looked_at, now = 0, 0.0
     while now < 60.0:
         try:
@@ -85,7 +85,7 @@ def test_at_most_fifty_guesses_a_minute_are_looked_at_from_one_source() -> None:
     assert looked_at <= 50
 
 
-def waits(gate: Gate, host: str, token: str, now: float) -> bool:
+def waits(gate: LoginThrottle, host: str, token: str, now: float) -> bool:
     try:
         gate.check(host, token, now)
     except RefusedError as refusal:
@@ -94,7 +94,7 @@ def waits(gate: Gate, host: str, token: str, now: float) -> bool:
 
 
 def test_a_neighbour_with_a_wrong_token_does_not_keep_those_out_who_have_been_in() -> None:
-    gate = Gate()
+    gate = LoginThrottle()
     gate.logged_in("192.0.2.1", "good", 0.0)
     for second in range(100):
         gate.failed("192.0.2.1", float(second), "bad")
@@ -108,7 +108,7 @@ def test_a_neighbour_with_a_wrong_token_does_not_keep_those_out_who_have_been_in
 
 
 def test_guesses_at_a_token_that_has_been_in_are_few_too_and_never_lock_it_out_for_long() -> None:
-    gate = Gate()
+    gate = LoginThrottle()
     gate.logged_in("192.0.2.1", "good", 0.0)
     looked_at, now = 0, 0.0
     while now < 60.0:
@@ -123,8 +123,8 @@ def test_guesses_at_a_token_that_has_been_in_are_few_too_and_never_lock_it_out_f
 
 
 def test_a_quiet_source_starts_afresh() -> None:
-    gate = Gate()
-    for _ in range(FREE_FAILURES + 3):
+    gate = LoginThrottle()
+    for _ in range(FAILURES_WITHOUT_DELAY + 3):
         gate.failed("192.0.2.1", 0.0)
     gate.failed("192.0.2.1", FORGET_S + 1)
     gate.come("192.0.2.1", FORGET_S + 1)
@@ -132,7 +132,7 @@ def test_a_quiet_source_starts_afresh() -> None:
 
 def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate_module, "SOURCES_MAX", 10)
-    gate = Gate()
+    gate = LoginThrottle()
     for number in range(100):
         gate.failed(f"192.0.2.{number}", 0.0)
         gate.logged_in(f"192.0.2.{number}", "t", 0.0)
@@ -142,7 +142,7 @@ def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_who_fails_again_and_again_is_not_forgotten_for_others_who_fail_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate_module, "SOURCES_MAX", 10)
-    gate = Gate()
+    gate = LoginThrottle()
     for number in range(100):
         gate.failed("192.0.2.1", 0.0)
         gate.failed(f"198.51.100.{number}", 0.0)
@@ -151,7 +151,7 @@ def test_who_fails_again_and_again_is_not_forgotten_for_others_who_fail_once(mon
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=200))
 def test_places_are_given_back_exactly(steps: list[tuple[str, bool]]) -> None:
-    gate, inside = Gate(), []
+    gate, inside = LoginThrottle(), []
     for host, enters in steps:
         if enters:
             inside.append(gate.come(host, 0.0))

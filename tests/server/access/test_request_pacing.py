@@ -1,10 +1,10 @@
 """The pace of one agent's requests."""
 
-from portway.server.access.request_pacing import BURST, PER_S, Pace
+from portway.server.access.request_pacing import BURST, PER_S, RequestPacer
 
 
 def test_a_burst_is_free_and_then_requests_are_spread() -> None:
-    pace = Pace(100.0)
+    pace = RequestPacer(100.0)
     assert [pace.delay_s(100.0) for _ in range(BURST)] == [0.0] * BURST
     now, began = 100.0, 100.0
     for _ in range(200):
@@ -13,7 +13,7 @@ def test_a_burst_is_free_and_then_requests_are_spread() -> None:
 
 
 def test_quiet_time_gives_a_burst_back_and_no_more() -> None:
-    pace = Pace(0.0)
+    pace = RequestPacer(0.0)
     for _ in range(BURST):
         pace.delay_s(0.0)
     assert [pace.delay_s(10.0) for _ in range(int(10 * PER_S))] == [0.0] * int(10 * PER_S)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from portway.config.values import PortRange
 from portway.errors import ConfigError, RefusedError
 from portway.protocol.scram import ScramVerifier
-from portway.server.access.tokens import Grants, TokenRecord, Wanted, check_alive, check_token_name, may_claim, new_credentials
+from portway.server.access.tokens import Grants, RequestedAddress, TokenRecord, check_token_name, check_usable, may_claim, new_credentials
 
 NOW = 1000.0
 VERIFIER = ScramVerifier(salt=b"s" * 16, iterations=4096, stored_key=b"k" * 32, server_key=b"v" * 32)
@@ -17,7 +17,7 @@ def record(grants: Grants | None = None, revoked_at: float | None = None) -> Tok
     return TokenRecord(id="abc", name="laptop", verifier=VERIFIER, grants=grants or Grants(), created_at=0.0, revoked_at=revoked_at)
 
 
-def refusal(grants: Grants, wanted: Wanted, held: int = 0, now: float = NOW) -> RefusedError:
+def refusal(grants: Grants, wanted: RequestedAddress, held: int = 0, now: float = NOW) -> RefusedError:
     with pytest.raises(RefusedError) as found:
         may_claim(record(grants), wanted, domain="example.org", held=held, now=now)
     return found.value
@@ -62,13 +62,13 @@ def test_patterns_agree_with_regular_expressions(pattern: str, label: str) -> No
 
 
 def test_without_grants_of_its_own_a_token_has_every_name_below_the_domain_and_every_port() -> None:
-    may_claim(record(), Wanted("http", host="app.example.org"), domain="example.org", held=0, now=NOW)
-    may_claim(record(), Wanted("tcp", port=20001), domain="example.org", held=0, now=NOW)
-    may_claim(record(), Wanted("tcp"), domain="example.org", held=63, now=NOW)
+    may_claim(record(), RequestedAddress("http", host="app.example.org"), domain="example.org", held=0, now=NOW)
+    may_claim(record(), RequestedAddress("tcp", port=20001), domain="example.org", held=0, now=NOW)
+    may_claim(record(), RequestedAddress("tcp"), domain="example.org", held=63, now=NOW)
 
 
 def test_a_host_beyond_the_grants_is_refused_with_the_way_to_get_it() -> None:
-    refused = refusal(Grants(hosts=("app", "dev-*")), Wanted("http", host="other.example.org"))
+    refused = refusal(Grants(hosts=("app", "dev-*")), RequestedAddress("http", host="other.example.org"))
 
     assert refused.code == "host_not_allowed"
     assert refused.reason == "token laptop does not allow the host other.example.org, only app, dev-*"
@@ -78,14 +78,14 @@ def test_a_host_beyond_the_grants_is_refused_with_the_way_to_get_it() -> None:
 def test_a_port_beyond_the_grants_is_refused() -> None:
     grants = Grants(ports=(PortRange(22000, 22000), PortRange(21000, 21099)))
 
-    may_claim(record(grants), Wanted("tcp", port=21050), domain="example.org", held=0, now=NOW)
-    refused = refusal(grants, Wanted("tcp", port=21100))
+    may_claim(record(grants), RequestedAddress("tcp", port=21050), domain="example.org", held=0, now=NOW)
+    refused = refusal(grants, RequestedAddress("tcp", port=21100))
     assert refused.code == "port_not_allowed"
     assert "only 22000, 21000-21099" in refused.reason
 
 
 def test_a_protocol_beyond_the_grants_is_refused() -> None:
-    refused = refusal(Grants(protocols=("http",)), Wanted("tcp", port=21100))
+    refused = refusal(Grants(protocols=("http",)), RequestedAddress("tcp", port=21100))
 
     assert (refused.code, refused.reason) == ("protocol_not_allowed", "token laptop allows http tunnels only")
 
@@ -93,23 +93,23 @@ def test_a_protocol_beyond_the_grants_is_refused() -> None:
 def test_more_tunnels_than_granted_are_refused() -> None:
     grants = Grants(tunnels_max=2)
 
-    may_claim(record(grants), Wanted("tcp"), domain="example.org", held=1, now=NOW)
-    assert refusal(grants, Wanted("tcp"), held=2).code == "too_many_tunnels"
+    may_claim(record(grants), RequestedAddress("tcp"), domain="example.org", held=1, now=NOW)
+    assert refusal(grants, RequestedAddress("tcp"), held=2).code == "too_many_tunnels"
 
 
 def test_a_token_ends_at_its_last_second_and_not_before() -> None:
     grants = Grants(expires_at=NOW)
 
-    check_alive(record(grants), NOW - 0.001)
+    check_usable(record(grants), NOW - 0.001)
     with pytest.raises(RefusedError, match="token laptop has expired") as found:
-        check_alive(record(grants), NOW)
+        check_usable(record(grants), NOW)
     assert found.value.code == "token_expired"
-    assert refusal(grants, Wanted("tcp")).code == "token_expired"
+    assert refusal(grants, RequestedAddress("tcp")).code == "token_expired"
 
 
 def test_a_revoked_token_is_refused_whatever_it_allows() -> None:
     with pytest.raises(RefusedError, match="was revoked") as found:
-        check_alive(record(revoked_at=1.0), NOW)
+        check_usable(record(revoked_at=1.0), NOW)
     assert found.value.code == "token_revoked"
 
 

@@ -15,7 +15,7 @@ from portway.protocol.control.messages import Claim, ExchangeLimits, Granted
 from portway.protocol.scram import make_verifier
 from portway.server.access.tokens import Grants, TokenRecord
 from portway.server.control import claims as granting
-from portway.server.control.claims import Granter
+from portway.server.control.claims import ClaimHandler
 from portway.server.control.session import Session
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
 from portway.server.tunnels import naming
@@ -59,7 +59,7 @@ class House:
         self.replaced: list[str] = []
         self.sessions: dict[str, Session] = {}
         self.grants = grants or Grants()
-        self.granter = Granter(
+        self.granter = ClaimHandler(
             engine.reactor,
             self.registry,
             self,

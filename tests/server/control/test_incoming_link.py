@@ -11,7 +11,7 @@ from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.mux.settings import MuxSettings
 from portway.server.control import incoming_link as guest_module
-from portway.server.control.incoming_link import Guest, Stranger
+from portway.server.control.incoming_link import IncomingLink, UnauthenticatedPeer
 from portway.session.control_stream import ControlStream
 from tests.kit.loops import EngineLoop
 
@@ -25,16 +25,16 @@ class FakeDoor:
     left: list[str] = field(default_factory=list)
     places: int = 0
 
-    def guest_speaks(self, guest: Guest, stream: ControlStream) -> None:
+    def on_control_stream(self, guest: IncomingLink, stream: ControlStream) -> None:
         self.spoke.append(stream)
 
-    def guest_left(self, guest: Guest, reason: str) -> None:
+    def on_link_lost(self, guest: IncomingLink, reason: str) -> None:
         self.left.append(reason)
 
-    def bring(self) -> tuple[Guest, Mux, list[MuxChannel]]:
+    def bring(self) -> tuple[IncomingLink, Mux, list[MuxChannel]]:
         near, far = memory_pair(self.engine.reactor)
         streams: list[MuxChannel] = []
-        guest = Guest(self, self.engine.reactor, near, Stranger("192.0.2.1", "192.0.2.1:5"), MuxSettings())
+        guest = IncomingLink(self, self.engine.reactor, near, UnauthenticatedPeer("192.0.2.1", "192.0.2.1:5"), MuxSettings())
         agent = Mux(self.engine.reactor, far, client=False, on_stream=streams.append, on_lost=lambda _: None)
         self.engine.settle()
         return guest, agent, streams

@@ -5,7 +5,7 @@ import gc
 from portway.engine.policy import Policy
 from portway.protocol.scram import make_verifier
 from portway.server.access.tokens import Grants, TokenRecord
-from portway.server.control.limit_scopes import TokenScopes
+from portway.server.control.limit_scopes import LimitScopes
 from tests.kit.loops import EngineLoop
 
 VERIFIER = make_verifier("x" * 22, b"s" * 16)
@@ -16,7 +16,7 @@ def token(token_id: str, policy: Policy) -> TokenRecord:
 
 
 def test_all_sessions_of_a_token_share_one_scope(engine: EngineLoop) -> None:
-    scopes, limits = TokenScopes(engine.reactor), Policy(max_rate_bps=1_000_000)
+    scopes, limits = LimitScopes(engine.reactor), Policy(max_rate_bps=1_000_000)
     first = scopes.of(token("a", limits))
 
     assert len(first) == 1
@@ -25,11 +25,11 @@ def test_all_sessions_of_a_token_share_one_scope(engine: EngineLoop) -> None:
 
 
 def test_a_token_without_limits_costs_nothing(engine: EngineLoop) -> None:
-    assert TokenScopes(engine.reactor).of(token("a", Policy())) == ()
+    assert LimitScopes(engine.reactor).of(token("a", Policy())) == ()
 
 
 def test_a_scope_goes_with_the_last_who_is_in_it(engine: EngineLoop) -> None:
-    scopes, limits = TokenScopes(engine.reactor), Policy(max_rate_bps=1_000_000)
+    scopes, limits = LimitScopes(engine.reactor), Policy(max_rate_bps=1_000_000)
     scopes.of(token("a", limits))
     gc.collect()
 

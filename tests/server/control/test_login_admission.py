@@ -7,15 +7,15 @@ import pytest
 from portway.engine.reactor import Reactor
 from portway.errors import PeerError, RefusedError, UnavailableError
 from portway.protocol.control import codes
-from portway.server.access.login_throttle import FREE_FAILURES
-from portway.server.control.incoming_link import Stranger
-from portway.server.control.login_admission import Newcomers
+from portway.server.access.login_throttle import FAILURES_WITHOUT_DELAY
+from portway.server.control.incoming_link import UnauthenticatedPeer
+from portway.server.control.login_admission import LoginAdmission
 from portway.server.events import HandshakesFailed, LoginRefused
 from tests.kit.pair import Events
 
 
-def stranger() -> Stranger:
-    return Stranger("192.0.2.1", "192.0.2.1:5000")
+def stranger() -> UnauthenticatedPeer:
+    return UnauthenticatedPeer("192.0.2.1", "192.0.2.1:5000")
 
 
 FAULTS = [
@@ -34,8 +34,8 @@ def test_only_what_no_honest_agent_causes_makes_a_source_wait(error: RefusedErro
     async def scene() -> bool:
         reactor = Reactor(asyncio.get_running_loop())
         try:
-            newcomers = Newcomers(reactor, Events())
-            for _ in range(FREE_FAILURES):
+            newcomers = LoginAdmission(reactor, Events())
+            for _ in range(FAILURES_WITHOUT_DELAY):
                 newcomers.failed(stranger(), error)
             try:
                 newcomers.check(stranger(), "token")
@@ -53,7 +53,7 @@ def test_the_operator_is_told_of_strangers_who_do_not_become_agents() -> None:
         reactor = Reactor(asyncio.get_running_loop())
         events = Events()
         try:
-            newcomers = Newcomers(reactor, events)
+            newcomers = LoginAdmission(reactor, events)
             newcomers.failed(stranger(), RefusedError(codes.BAD_CREDENTIALS, "x"))
             newcomers.left(stranger(), "the other end closed the link")
         finally:
@@ -69,7 +69,7 @@ def test_a_place_is_held_until_the_stranger_departs() -> None:
     async def scene() -> tuple[int, int]:
         reactor = Reactor(asyncio.get_running_loop())
         try:
-            newcomers, guest = Newcomers(reactor, Events()), stranger()
+            newcomers, guest = LoginAdmission(reactor, Events()), stranger()
             newcomers.enter(guest)
             inside = newcomers._gate.strangers
             guest.depart()

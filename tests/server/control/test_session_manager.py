@@ -32,8 +32,8 @@ from portway.server.access import login_throttle as gate
 from portway.server.access import request_pacing as pace
 from portway.server.control import session_manager as sessions_module
 from portway.server.control import token_budgets
-from portway.server.control.incoming_link import BYTES_BEFORE_LOGIN, Guest
-from portway.server.control.interfaces import DoorSettings
+from portway.server.control.incoming_link import BYTES_BEFORE_LOGIN, IncomingLink
+from portway.server.control.interfaces import ControlSettings
 from portway.server.control.session import Session, SessionLink
 from portway.server.events import LeaseDown, LeaseUp, LinksChanged, LoginRefused, SessionDown, SessionUp
 from portway.server.tunnels.lease import Owner
@@ -389,7 +389,7 @@ def test_a_ticket_that_is_forged_used_late_or_shown_without_the_key_is_refused(t
         return str(refusal.value)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
-        monkeypatch.setattr(gate, "FREE_FAILURES", 100)
+        monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 100)
         join = server.token()
         agent, other = await raw_agent(reactor, join), await raw_agent(reactor, join)
         key = (await agent.log_in(join)).session_key
@@ -503,7 +503,7 @@ def test_who_says_nothing_is_put_out_in_time(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_source_that_fails_again_and_again_has_to_wait_and_is_told_how_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "FREE_FAILURES", 2)
+    monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
@@ -522,7 +522,7 @@ def test_a_source_that_fails_again_and_again_has_to_wait_and_is_told_how_long(tm
 
 
 def test_one_agent_with_a_wrong_token_does_not_keep_its_neighbours_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "FREE_FAILURES", 2)
+    monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         good, bad = server.token("good"), server.token("bad")
@@ -542,7 +542,7 @@ def test_one_agent_with_a_wrong_token_does_not_keep_its_neighbours_out(tmp_path:
 def test_who_sends_more_before_the_login_than_a_login_is_cut_and_that_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: Frame
 ) -> None:
-    monkeypatch.setattr(gate, "FREE_FAILURES", 2)
+    monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
@@ -560,7 +560,7 @@ def test_who_sends_more_before_the_login_than_a_login_is_cut_and_that_is_a_failu
 
 @pytest.mark.parametrize("plaintext", [False, True], ids=["TLS links", "plain links"])
 def test_strangers_who_hold_all_places_give_way_to_another_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plaintext: bool) -> None:
-    monkeypatch.setattr(gate, "STRANGERS_MAX", 6)
+    monkeypatch.setattr(gate, "UNAUTHENTICATED_MAX", 6)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
@@ -590,15 +590,15 @@ def test_a_login_in_small_pieces_is_not_too_much_and_afterwards_nothing_is(tmp_p
 
 
 def test_all_sessions_of_a_token_are_one_party_and_their_links_belong_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    joined: list[Guest] = []
+    joined: list[IncomingLink] = []
 
-    class NotingGuest(Guest):
+    class NotingGuest(IncomingLink):
         def join(self, session: Session, link: SessionLink) -> None:
             assert self.mux.account.party is None  # of its source
             super().join(session, link)
             joined.append(self)
 
-    monkeypatch.setattr(sessions_module, "Guest", NotingGuest)
+    monkeypatch.setattr(sessions_module, "IncomingLink", NotingGuest)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join, other = server.token("one"), server.token("other")
@@ -617,8 +617,8 @@ def test_all_sessions_of_a_token_are_one_party_and_their_links_belong_to_it(tmp_
 
 
 def test_strangers_beyond_the_limit_are_told_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "STRANGERS_MAX", 3)
-    monkeypatch.setattr(sessions_module, "STRANGERS_MAX", 5)
+    monkeypatch.setattr(gate, "UNAUTHENTICATED_MAX", 3)
+    monkeypatch.setattr(sessions_module, "UNAUTHENTICATED_MAX", 5)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
@@ -668,7 +668,7 @@ def test_a_bug_in_one_conversation_ends_that_one_only(tmp_path: Path, monkeypatc
         await agent.log_in(join)
         await other.log_in(join)
         with monkeypatch.context() as patch:
-            patch.setattr("portway.server.control.claims.Granter.grant", broken)
+            patch.setattr("portway.server.control.claims.ClaimHandler.grant", broken)
             agent.control.send(Claim(id=1, kind="http"))
             await agent.until_lost()
         await other.claim(1, "app")
@@ -701,7 +701,7 @@ def test_an_agent_that_asks_without_end_is_answered_at_a_pace(tmp_path: Path, mo
 
 
 def test_nothing_secret_is_printed_with_what_a_session_is_made_of() -> None:
-    shown = repr((DoorSettings(binding=None, decoy_seed=b"seed-of-decoys", grace_s=1.0), Owner("laptop", b"identity-of-an-agent")))
+    shown = repr((ControlSettings(binding=None, decoy_seed=b"seed-of-decoys", grace_s=1.0), Owner("laptop", b"identity-of-an-agent")))
     assert "laptop" in shown
     assert "seed-of-decoys" not in shown
     assert "identity-of-an-agent" not in shown

@@ -11,8 +11,8 @@ import pytest
 
 from portway.engine.listener import Listener, listen
 from portway.errors import RefusedError
-from portway.server.edge.admission import ENDLESS, Places, Share, descriptors_max, turn_away
-from portway.server.edge.connection_state import Standing
+from portway.server.edge.admission import ENDLESS, AdmissionControl, CapacityShare, descriptor_limit, reset_socket
+from portway.server.edge.connection_state import ConnectionState
 from portway.server.events import ConnectionsShed, VisitorsTurnedAway
 from portway.server.tunnels.lease import Holder
 from tests.kit.loops import EngineLoop
@@ -20,10 +20,10 @@ from tests.kit.sockets import open_descriptors, tcp_pair
 
 
 def share_of(
-    places: Places, where: str = "tcp port 1", held: Callable[[], int] = lambda: 0, *, times: int = 10**6, most: int = 10**6
-) -> Share:
+    places: AdmissionControl, where: str = "tcp port 1", held: Callable[[], int] = lambda: 0, *, times: int = 10**6, most: int = 10**6
+) -> CapacityShare:
     """Return a share whose connections never give way."""
-    return Share(places, where, lambda: (), held, times=times, most=most)
+    return CapacityShare(places, where, lambda: (), held, times=times, most=most)
 
 
 _numbers = itertools.count()
@@ -46,18 +46,18 @@ def sockets() -> Iterator[Callable[[], socket.socket]]:
     ("descriptors", "visitors_end"), [(64, 32), (1024, 512), (4096, 3584), (20_000, 18_000), (ENDLESS, ENDLESS - ENDLESS // 10)]
 )
 def test_a_part_of_all_descriptors_is_kept_from_visitors(engine: EngineLoop, descriptors: int, visitors_end: int) -> None:
-    assert Places(engine.reactor, descriptors=descriptors).visitors_end == visitors_end
+    assert AdmissionControl(engine.reactor, descriptors=descriptors).visitors_end == visitors_end
 
 
 @pytest.mark.parametrize(("descriptors", "links_end", "newcomers_max"), [(256, 144, 16), (1024, 576, 64), (20_000, 13_912, 1_250)])
 def test_a_part_of_all_descriptors_is_kept_for_visitors(engine: EngineLoop, descriptors: int, links_end: int, newcomers_max: int) -> None:
-    places = Places(engine.reactor, descriptors=descriptors)
+    places = AdmissionControl(engine.reactor, descriptors=descriptors)
     assert (places.links_end, places.newcomers_max) == (links_end, newcomers_max)
 
 
 def test_links_are_refused_when_all_but_visitors_have_their_part(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     descriptors = 4 * open_descriptors()
-    places = Places(engine.reactor, descriptors=descriptors)
+    places = AdmissionControl(engine.reactor, descriptors=descriptors)
     visitors = 0
     places.count(lambda: visitors)
     number = 0
@@ -75,7 +75,7 @@ def test_links_are_refused_when_all_but_visitors_have_their_part(engine: EngineL
 
 
 def test_one_token_leaves_a_part_of_the_links_to_others(engine: EngineLoop) -> None:
-    places = Places(engine.reactor, descriptors=40_000)
+    places = AdmissionControl(engine.reactor, descriptors=40_000)
     links = 0
     with pytest.raises(RefusedError):
         for links in range(40_000):
@@ -85,7 +85,7 @@ def test_one_token_leaves_a_part_of_the_links_to_others(engine: EngineLoop) -> N
 
 
 def test_visitors_come_in_above_their_end_while_they_have_less_than_their_part(engine: EngineLoop) -> None:
-    places = Places(engine.reactor, descriptors=256)
+    places = AdmissionControl(engine.reactor, descriptors=256)
     visitors = 0
     places.count(lambda: visitors)
     assert places.free(190) == 50, "up to what neither may take"
@@ -99,43 +99,43 @@ def test_visitors_come_in_above_their_end_while_they_have_less_than_their_part(e
 
 def test_this_process_s_limit_counts_when_no_other_is_said(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (2048, 4096))
-    assert Places(engine.reactor).visitors_end == 1536
+    assert AdmissionControl(engine.reactor).visitors_end == 1536
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert descriptors_max() == ENDLESS
+    assert descriptor_limit() == ENDLESS
 
 
 def test_whoever_took_the_descriptors_those_kept_are_not_for_visitors(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     end = open_descriptors() + 20
-    places = Places(engine.reactor, descriptors=2 * end)
+    places = AdmissionControl(engine.reactor, descriptors=2 * end)
     places.count(lambda: end // 2)  # visitors have the part that is theirs
     share = share_of(places)
-    answers = [(sock.fileno(), share.has_place(sock, somebody())) for sock in (sockets() for _ in range(40))]
+    answers = [(sock.fileno(), share.admits(sock, somebody())) for sock in (sockets() for _ in range(40))]
     assert answers == [(number, number < end) for number, _ in answers]
     assert {found for _, found in answers} == {True, False}
 
 
 def test_a_greedy_share_leaves_room_for_others(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
-    places = Places(engine.reactor, descriptors=36_000)
+    places = AdmissionControl(engine.reactor, descriptors=36_000)
     sock, held = sockets(), [0, 0]
     places.count(lambda: sum(held))
     for who in range(2):
         share = share_of(places, "greedy", partial(held.__getitem__, who), times=3)
-        while share.has_place(sock, somebody()):
+        while share.admits(sock, somebody()):
             held[who] += 1
     end = places.visitors_end
     assert held[0] == pytest.approx(end * 3 / 4, abs=2)
     assert held[1] == pytest.approx(end / 4 * 3 / 4, abs=2)
-    assert share_of(places, "modest", times=3).has_place(sock, somebody())
-    assert not share_of(places, "modest", lambda: 5, times=3, most=5).has_place(sock, somebody()), "its own cap holds, too"
+    assert share_of(places, "modest", times=3).admits(sock, somebody())
+    assert not share_of(places, "modest", lambda: 5, times=3, most=5).admits(sock, somebody()), "its own cap holds, too"
 
 
 def test_the_first_one_is_told_at_once_and_a_flood_is_one_line(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     told: list[VisitorsTurnedAway | ConnectionsShed] = []
-    places = Places(engine.reactor, told.append, descriptors=36_000)
+    places = AdmissionControl(engine.reactor, told.append, descriptors=36_000)
     places.count(lambda: 7)
     share, sock = share_of(places, most=0), sockets()
     for _ in range(1000):
-        assert not share.has_place(sock, somebody())
+        assert not share.admits(sock, somebody())
     assert told == [VisitorsTurnedAway(1, 7, places.visitors_end, "tcp port 1")]
 
 
@@ -145,7 +145,7 @@ def test_a_visitor_turned_away_sees_a_reset_and_holds_no_descriptor(engine: Engi
     with near:
         near.send(b"hello")
         before = open_descriptors()
-        turn_away(far)
+        reset_socket(far)
         assert open_descriptors() == before - 1
         with pytest.raises(ConnectionResetError):
             near.recv(1)
@@ -153,7 +153,7 @@ def test_a_visitor_turned_away_sees_a_reset_and_holds_no_descriptor(engine: Engi
 
 def test_a_flood_in_one_batch_leaves_the_kept_descriptors_alone(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     end = open_descriptors() + 60
-    places = Places(engine.reactor, descriptors=2 * end)
+    places = AdmissionControl(engine.reactor, descriptors=2 * end)
     places.count(lambda: end // 2)  # visitors have the part that is theirs
     share, highest = share_of(places), 0
     taken: list[socket.socket] = []
@@ -161,10 +161,10 @@ def test_a_flood_in_one_batch_leaves_the_kept_descriptors_alone(engine: EngineLo
     def accept(sock: socket.socket, _address: tuple[str, int]) -> None:
         nonlocal highest
         highest = max(highest, sock.fileno())
-        if share.has_place(sock, somebody()):
+        if share.admits(sock, somebody()):
             taken.append(sock)
         else:
-            turn_away(sock)
+            reset_socket(sock)
 
     listener = Listener(engine.reactor, listen("127.0.0.1", 0), accept)
     for _ in range(50):
@@ -187,11 +187,11 @@ class Idler:
         self.address = address
         self.over = False
 
-    def standing(self) -> tuple[Standing, float, int]:
-        return Standing.OVER if self.over else Standing.IDLE, float("-inf"), 0
+    def standing(self) -> tuple[ConnectionState, float, int]:
+        return ConnectionState.OVER if self.over else ConnectionState.IDLE, float("-inf"), 0
 
-    def give_way(self, standing: Standing) -> None:
-        assert standing is Standing.IDLE
+    def give_way(self, standing: ConnectionState) -> None:
+        assert standing is ConnectionState.IDLE
         self.over = True
 
 
@@ -199,35 +199,35 @@ def test_where_descriptors_run_short_the_largest_share_makes_room_for_others(
     engine: EngineLoop, sockets: Callable[[], socket.socket]
 ) -> None:
     told: list[VisitorsTurnedAway | ConnectionsShed] = []
-    places = Places(engine.reactor, told.append, descriptors=36_000)
+    places = AdmissionControl(engine.reactor, told.append, descriptors=36_000)
     places.count(lambda: 29_000)
     crowd = [Idler("192.0.2.1") for _ in range(5)]
-    large = Share(places, "http", lambda: crowd, lambda: 28_000, times=10**6, most=10**6)
+    large = CapacityShare(places, "http", lambda: crowd, lambda: 28_000, times=10**6, most=10**6)
     small, sock = share_of(places, held=lambda: 1_000), sockets()
     for number in range(1, 6):
-        assert small.has_place(sock, somebody())
+        assert small.admits(sock, somebody())
         assert sum(one.over for one in crowd) == number
     assert told == [ConnectionsShed(1, 29_000, places.visitors_end, "tcp port 1")]
     large.close()
-    assert small.has_place(sock, somebody()), "there is still room"
+    assert small.admits(sock, somebody()), "there is still room"
 
 
 def test_a_share_that_is_not_full_leaves_others_alone_while_descriptors_suffice(
     engine: EngineLoop, sockets: Callable[[], socket.socket]
 ) -> None:
-    places = Places(engine.reactor, descriptors=36_000)
+    places = AdmissionControl(engine.reactor, descriptors=36_000)
     places.count(lambda: 20_000)
     crowd = [Idler("192.0.2.1") for _ in range(5)]
-    Share(places, "http", lambda: crowd, lambda: 19_000, times=10**6, most=10**6)
-    assert share_of(places, held=lambda: 1_000).has_place(sockets(), somebody())
+    CapacityShare(places, "http", lambda: crowd, lambda: 19_000, times=10**6, most=10**6)
+    assert share_of(places, held=lambda: 1_000).admits(sockets(), somebody())
     assert not any(one.over for one in crowd)
 
 
 def test_a_source_with_a_quarter_of_all_does_not_get_the_last_sixteenth(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
-    places = Places(engine.reactor, descriptors=36_000)
+    places = AdmissionControl(engine.reactor, descriptors=36_000)
     crowd = [Idler("192.0.2.1") for _ in range(95)]
     for one in crowd:
-        one.standing = lambda: (Standing.OVER, 0.0, 0)  # type: ignore[method-assign]
-    share = Share(places, "http", lambda: crowd, lambda: 95, times=7, most=100)
-    assert not share.has_place(sockets(), "192.0.2.1")
-    assert share.has_place(sockets(), "192.0.2.2")
+        one.standing = lambda: (ConnectionState.OVER, 0.0, 0)  # type: ignore[method-assign]
+    share = CapacityShare(places, "http", lambda: crowd, lambda: 95, times=7, most=100)
+    assert not share.admits(sockets(), "192.0.2.1")
+    assert share.admits(sockets(), "192.0.2.2")

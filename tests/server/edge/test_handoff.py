@@ -8,7 +8,7 @@ import pytest
 
 from portway.engine.channel import Channel
 from portway.engine.socket_channel import SocketChannel
-from portway.server.edge.handoff import HOPS_MAX, Journey
+from portway.server.edge.handoff import HOPS_MAX, HandoffState
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
@@ -27,11 +27,11 @@ class Passing:
         self.leases = {kind: Lease(key, Owner("", b"")) for kind, key in KEYS.items()}
         for lease in self.leases.values():
             lease.elsewhere = 2
-        self.passed: list[tuple[Lease, Journey]] = []
+        self.passed: list[tuple[Lease, HandoffState]] = []
         self.taken: list[socket.socket] = []
         self.willing = True
-        self.http = HttpEdge(engine.reactor, self, HttpEdgeSettings(hold_s=0.3), pass_on=self._pass_on)
-        self.tcp = TcpEdge(engine.reactor, self._listen, bytes, TcpEdgeSettings(hold_s=0.3), pass_on=self._pass_on)
+        self.http = HttpEdge(engine.reactor, self, HttpEdgeSettings(hold_s=0.3), hand_off=self._pass_on)
+        self.tcp = TcpEdge(engine.reactor, self._listen, bytes, TcpEdgeSettings(hold_s=0.3), hand_off=self._pass_on)
         self.tcp.open(self.leases["tcp"])
 
     def lookup(self, kind: Kind, address: str) -> Lease | None:
@@ -41,15 +41,15 @@ class Passing:
         """Return the far end of a visitor's connection at the HTTP edge."""
         far, near = tcp_pair()
         near.setblocking(False)
-        self.http.take(near, Journey(("192.0.2.7", 0), b"", hops))
+        self.http.take(near, HandoffState(("192.0.2.7", 0), b"", hops))
         far.sendall(data)
         return far
 
-    def until_passed(self, count: int = 1) -> Journey:
+    def until_passed(self, count: int = 1) -> HandoffState:
         self.engine.run_until(lambda: len(self.passed) >= count, what="a visitor who is passed on")
         return self.passed[count - 1][1]
 
-    def _pass_on(self, lease: Lease, channel: Channel, journey: Journey) -> bool:
+    def _pass_on(self, lease: Lease, channel: Channel, journey: HandoffState) -> bool:
         if self.willing:
             assert isinstance(channel, SocketChannel)
             assert channel.hand_over(self._keep)
@@ -98,7 +98,7 @@ def test_a_request_goes_along_with_all_that_was_read_and_the_rest_stays_in_the_s
             sock.sendall(b"answer")
             assert far.recv(100) == b"answer"
 
-    assert journey == Journey(("192.0.2.7", 0), journey.read, 1, "http")
+    assert journey == HandoffState(("192.0.2.7", 0), journey.read, 1, "http")
     assert passing.http.visitors == 0
 
 
@@ -106,7 +106,7 @@ def test_who_was_passed_on_is_taken_for_read_until_he_says_more(passing: Passing
     far, near = tcp_pair()
     near.setblocking(False)
     with far:
-        passing.http.take(near, Journey(("192.0.2.7", 0), REQUEST[:20]))
+        passing.http.take(near, HandoffState(("192.0.2.7", 0), REQUEST[:20]))
         (visitor,) = passing.http._visitors
         assert not visitor.channel.readable
         passing.engine.settle()
@@ -117,7 +117,7 @@ def test_who_was_passed_on_is_taken_for_read_until_he_says_more(passing: Passing
     near.setblocking(False)
     with far:
         far.sendall(REQUEST[20:])  # is there before he is
-        passing.http.take(near, Journey(("192.0.2.7", 0), REQUEST[:20]))
+        passing.http.take(near, HandoffState(("192.0.2.7", 0), REQUEST[:20]))
         assert passing.until_passed(2).read.startswith(REQUEST[:-5])
 
 
@@ -149,7 +149,7 @@ def test_a_tcp_visitor_goes_with_where_he_comes_from(passing: Passing) -> None:
     with socket.create_connection(("127.0.0.1", int(KEYS["tcp"].address))) as far:
         journey = passing.until_passed()
 
-        assert journey == Journey(far.getsockname(), b"", 1)
+        assert journey == HandoffState(far.getsockname(), b"", 1)
     assert passing.tcp.visitors == 0
 
 
@@ -173,15 +173,15 @@ def test_a_port_takes_in_whom_another_worker_passed_on(passing: Passing) -> None
     far, near = tcp_pair()
     near.setblocking(False)
     with far:
-        assert passing.tcp.take(lease.key, near, Journey(("192.0.2.7", 7), hops=1))
-        assert passing.until_passed() == Journey(("192.0.2.7", 7), hops=2)
+        assert passing.tcp.take(lease.key, near, HandoffState(("192.0.2.7", 7), hops=1))
+        assert passing.until_passed() == HandoffState(("192.0.2.7", 7), hops=2)
     other = socket.socket()
     with closing(other):
-        assert not passing.tcp.take(LeaseKey("tcp", "1"), other, Journey(("192.0.2.7", 7)))
+        assert not passing.tcp.take(LeaseKey("tcp", "1"), other, HandoffState(("192.0.2.7", 7)))
 
 
 def test_one_process_keeps_everybody_and_no_heads(passing: Passing) -> None:
-    passing.http.pass_on = passing.tcp.pass_on = None
+    passing.http.hand_off = passing.tcp.hand_off = None
     with passing.visitor(REQUEST), socket.create_connection(("127.0.0.1", int(KEYS["tcp"].address))):
         waiting = [lease.waiters for lease in passing.leases.values()]
         passing.engine.run_until(lambda: all(len(waiters) == 1 for waiters in waiting), what="visitors who wait")

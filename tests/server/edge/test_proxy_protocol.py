@@ -10,7 +10,7 @@ from portway.engine.listener import Listener, listen
 from portway.protocol.networks import Networks
 from portway.protocol.proxy_header import ProxyHeader
 from portway.server.edge import proxy_protocol
-from portway.server.edge.admission import Places
+from portway.server.edge.admission import AdmissionControl
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import DEADLINE_S
@@ -21,13 +21,13 @@ UNIX = b"\r\n\r\n\0\r\nQUIT\n\x21\x31\x00\xd8" + b"/run/x".ljust(108, b"\0") * 2
 PROXY, STRANGER = "127.0.0.1", "127.0.0.9"
 
 
-class Door:
+class LinkHandler:
     """A listener that reads headers of connections from PROXY, and keeps what it accepts."""
 
     def __init__(self, engine: EngineLoop) -> None:
         self.engine = engine
         self.accepted: list[tuple[socket.socket, tuple[str, int], ProxyHeader | None]] = []
-        self.places = Places(engine.reactor)
+        self.places = AdmissionControl(engine.reactor)
         self.reader = ProxyProtocolReader(engine.reactor, Networks((f"{PROXY}/32",)), self.places)
         self.listener = Listener(engine.reactor, listen("127.0.0.1", 0), self.reader.wrap(lambda *came: self.accepted.append(came)))
         self.callers: list[socket.socket] = []
@@ -50,8 +50,8 @@ class Door:
 
 
 @pytest.fixture
-def door(engine: EngineLoop) -> Iterator[Door]:
-    door = Door(engine)
+def door(engine: EngineLoop) -> Iterator[LinkHandler]:
+    door = LinkHandler(engine)
     yield door
     door.close()
 
@@ -76,7 +76,7 @@ def is_reset(sock: socket.socket) -> bool:
 
 @pytest.mark.parametrize("step", [1, 2, 13, 1000])
 @pytest.mark.parametrize("header", [LINE, LOCAL, UNIX])
-def test_exactly_the_header_is_taken_however_it_comes(door: Door, header: bytes, step: int) -> None:
+def test_exactly_the_header_is_taken_however_it_comes(door: LinkHandler, header: bytes, step: int) -> None:
     caller = door.call()
     caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     wire = header + b"and more"
@@ -90,7 +90,7 @@ def test_exactly_the_header_is_taken_however_it_comes(door: Door, header: bytes,
     assert not door.reader.pending
 
 
-def test_nobody_else_is_asked_for_one(door: Door) -> None:
+def test_nobody_else_is_asked_for_one(door: LinkHandler) -> None:
     caller = door.call(STRANGER)
     caller.sendall(LINE)
     sock, address, came = door.one()
@@ -101,7 +101,9 @@ def test_nobody_else_is_asked_for_one(door: Door) -> None:
 @pytest.mark.parametrize(
     "wire", [b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 1 2 3 4\r\n", b"PROXY " + b"1" * 200, b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c"]
 )
-def test_a_proxy_that_sends_none_is_reset_and_the_operator_told_why(door: Door, wire: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_proxy_that_sends_none_is_reset_and_the_operator_told_why(
+    door: LinkHandler, wire: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(3):
         caller = door.call()
         caller.sendall(wire)
@@ -113,7 +115,7 @@ def test_a_proxy_that_sends_none_is_reset_and_the_operator_told_why(door: Door, 
     assert "no valid PROXY header" in said[0]
 
 
-def test_one_that_never_ends_is_reset_in_time(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_never_ends_is_reset_in_time(door: LinkHandler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy_protocol, "HEADER_S", 0.2)
     begun = time.monotonic()
     caller = door.call()
@@ -126,7 +128,7 @@ def test_one_that_never_ends_is_reset_in_time(door: Door, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("sent", [b"", LINE[:10]])
-def test_one_that_leaves_is_forgotten(door: Door, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_that_leaves_is_forgotten(door: LinkHandler, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caller = door.call()
     caller.sendall(sent)
     door.engine.run_until(lambda: len(door.reader.pending) == 1, what="it is read")
@@ -136,7 +138,7 @@ def test_one_that_leaves_is_forgotten(door: Door, sent: bytes, caplog: pytest.Lo
     assert bool(caplog.records) == bool(sent), "a health check that only connects is no fault"
 
 
-def test_there_are_never_too_many(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_are_never_too_many(door: LinkHandler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy_protocol, "PENDING_MAX", 3)
     for _ in range(3):
         door.call()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from portway.engine.reactor import Reactor
-from portway.server.edge.connection_state import CLOSING_S, IDLE_S, LITTLE, PACE_S, QUIET_S, SILENT_S, Member, Standing
+from portway.server.edge.connection_state import CLOSING_S, IDLE_S, LITTLE, PACE_S, QUIET_S, SILENT_S, ConnectionState, SheddableConnection
 from portway.server.edge.shedding import FORGET_S, LOOK_S, STEP, Shedder
 from portway.server.tunnels.lease import Holder
 from tests.kit.loops import EngineLoop
@@ -21,18 +21,18 @@ class Connection:
     """A connection that does what the test says."""
 
     address: str
-    doing: Standing
+    doing: ConnectionState
     since: float
     moved: int = 0
     gave_way: list["Connection"] = field(default_factory=list)
     holder: Holder | None = None
 
-    def standing(self) -> tuple[Standing, float, int]:
+    def standing(self) -> tuple[ConnectionState, float, int]:
         return self.doing, self.since, self.moved
 
-    def give_way(self, standing: Standing) -> None:
+    def give_way(self, standing: ConnectionState) -> None:
         assert standing is self.doing
-        self.doing = Standing.OVER
+        self.doing = ConnectionState.OVER
         self.gave_way.append(self)
 
 
@@ -46,10 +46,10 @@ class Hall:
         self.gave_way: list[Connection] = []
         self.shedder = Shedder(self.reactor, self.members)
 
-    def members(self) -> Iterator[Member]:
+    def members(self) -> Iterator[SheddableConnection]:
         yield from self.there
 
-    def add(self, address: str, doing: Standing, age_s: float = 60.0, *, count: int = 1, moved: int = 0) -> list[Connection]:
+    def add(self, address: str, doing: ConnectionState, age_s: float = 60.0, *, count: int = 1, moved: int = 0) -> list[Connection]:
         new = [Connection(address, doing, self.time - age_s, moved, self.gave_way) for _ in range(count)]
         self.there += new
         return new
@@ -74,22 +74,22 @@ def hall(engine: EngineLoop) -> Iterator[Hall]:
 
 
 def test_the_source_that_has_most_loses_its_oldest_idle_connection(hall: Hall) -> None:
-    [calm] = hall.add(CALM, Standing.IDLE, 100)
-    young, old = hall.add(FLOOD, Standing.IDLE, 30) + hall.add(FLOOD, Standing.IDLE, 50)
+    [calm] = hall.add(CALM, ConnectionState.IDLE, 100)
+    young, old = hall.add(FLOOD, ConnectionState.IDLE, 30) + hall.add(FLOOD, ConnectionState.IDLE, 50)
     assert hall.room() is old
     assert {hall.room(), hall.room()} == {young, calm}
     assert hall.room() is None
 
 
 def test_a_source_in_want_of_room_for_itself_loses_its_own(hall: Hall) -> None:
-    flood = hall.add(FLOOD, Standing.SILENT, count=10)
-    hall.add(CALM, Standing.SILENT, 100)
+    flood = hall.add(FLOOD, ConnectionState.SILENT, count=10)
+    hall.add(CALM, ConnectionState.SILENT, 100)
     assert hall.room(FLOOD) in flood
     assert hall.room(CALM) in flood
 
 
 def test_newcomers_that_say_nothing_count_for_their_source_at_once(hall: Hall) -> None:
-    hall.add(FLOOD, Standing.IDLE, count=5)
+    hall.add(FLOOD, ConnectionState.IDLE, count=5)
     for _ in range(3):
         assert hall.room() is not None
         hall.shedder.came(NEW)
@@ -98,36 +98,38 @@ def test_newcomers_that_say_nothing_count_for_their_source_at_once(hall: Hall) -
 
 
 def test_two_that_have_as_much_leave_each_other_alone(hall: Hall) -> None:
-    [own] = hall.add(NEW, Standing.IDLE, 10)
-    hall.add(CALM, Standing.IDLE, 100)
+    [own] = hall.add(NEW, ConnectionState.IDLE, 10)
+    hall.add(CALM, ConnectionState.IDLE, 100)
     assert hall.room() is own
 
 
 def test_a_connection_that_served_just_now_is_spared(hall: Hall) -> None:
-    hall.add(FLOOD, Standing.IDLE, IDLE_S / 2, count=50)
+    hall.add(FLOOD, ConnectionState.IDLE, IDLE_S / 2, count=50)
     assert hall.room() is None
 
 
 def test_one_that_was_answered_goes_first_unless_its_visitor_still_sends(hall: Hall) -> None:
-    hall.add(FLOOD, Standing.IDLE)
-    [quiet] = hall.add(FLOOD, Standing.CLOSING, CLOSING_S)
-    hall.add(FLOOD, Standing.CLOSING, CLOSING_S / 2)
+    hall.add(FLOOD, ConnectionState.IDLE)
+    [quiet] = hall.add(FLOOD, ConnectionState.CLOSING, CLOSING_S)
+    hall.add(FLOOD, ConnectionState.CLOSING, CLOSING_S / 2)
     assert hall.room() is quiet
     assert hall.room() is hall.there[0]
     assert hall.room() is None
 
 
 def test_a_silent_one_is_spared_for_a_moment_unless_its_source_has_many(hall: Hall) -> None:
-    hall.add(CALM, Standing.SILENT, SILENT_S / 2, count=LITTLE)
+    hall.add(CALM, ConnectionState.SILENT, SILENT_S / 2, count=LITTLE)
     assert hall.room() is None
-    hall.add(FLOOD, Standing.SILENT, 0.0, count=LITTLE + 1)
+    hall.add(FLOOD, ConnectionState.SILENT, 0.0, count=LITTLE + 1)
     hall.later(LOOK_S / 4)
     assert hall.room().address == FLOOD  # type: ignore[union-attr]
 
 
 def test_the_crowd_behind_one_address_that_is_busy_loses_nothing(hall: Hall) -> None:
-    crowd = hall.add(CALM, Standing.QUIET, QUIET_S / 2, count=200) + hall.add(CALM, Standing.SLOW, 20, count=200, moved=20_000)
-    flood = hall.add(FLOOD, Standing.SILENT, 5, count=20)
+    crowd = hall.add(CALM, ConnectionState.QUIET, QUIET_S / 2, count=200) + hall.add(
+        CALM, ConnectionState.SLOW, 20, count=200, moved=20_000
+    )
+    flood = hall.add(FLOOD, ConnectionState.SILENT, 5, count=20)
     for newcomer in (NEW, CALM):
         for _ in range(10):
             assert hall.room(newcomer, cramped=True) in flood
@@ -136,13 +138,13 @@ def test_the_crowd_behind_one_address_that_is_busy_loses_nothing(hall: Hall) -> 
 
 
 def test_of_bodies_the_slowest_go_first_and_those_that_move_stay(hall: Hall) -> None:
-    slow = [hall.add(FLOOD, Standing.SLOW, 100, moved=moved)[0] for moved in (4000, 0, 40)]
-    hall.add(FLOOD, Standing.SLOW, 100, moved=100_000)
+    slow = [hall.add(FLOOD, ConnectionState.SLOW, 100, moved=moved)[0] for moved in (4000, 0, 40)]
+    hall.add(FLOOD, ConnectionState.SLOW, 100, moved=100_000)
     assert [hall.room() for _ in range(4)] == [slow[1], slow[2], slow[0], None]
 
 
 def test_a_body_that_was_fast_and_stopped_is_found(hall: Hall) -> None:
-    [stopped, goes_on] = hall.add(FLOOD, Standing.SLOW, 100, count=2, moved=10_000_000)
+    [stopped, goes_on] = hall.add(FLOOD, ConnectionState.SLOW, 100, count=2, moved=10_000_000)
     for _ in range(2):
         assert hall.room() is None
         hall.later(PACE_S / 2)
@@ -152,7 +154,7 @@ def test_a_body_that_was_fast_and_stopped_is_found(hall: Hall) -> None:
 
 
 def test_a_new_request_on_a_connection_starts_its_measurement_anew(hall: Hall) -> None:
-    [one] = hall.add(FLOOD, Standing.SLOW, 0.5, moved=10_000_000)
+    [one] = hall.add(FLOOD, ConnectionState.SLOW, 0.5, moved=10_000_000)
     for _ in range(3):
         hall.room()
         hall.later(PACE_S)
@@ -161,8 +163,8 @@ def test_a_new_request_on_a_connection_starts_its_measurement_anew(hall: Hall) -
 
 
 def test_quiet_ones_give_way_only_when_it_is_cramped_to_sources_that_have_few(hall: Hall) -> None:
-    flood = hall.add(FLOOD, Standing.QUIET, 100, count=LITTLE + 2)
-    hall.add(CALM, Standing.QUIET, 100, count=LITTLE - 1)
+    flood = hall.add(FLOOD, ConnectionState.QUIET, 100, count=LITTLE + 2)
+    hall.add(CALM, ConnectionState.QUIET, 100, count=LITTLE - 1)
     assert hall.room() is None
     assert hall.room(cramped=True) in flood
     assert hall.room(FLOOD, cramped=True) is None, "who is there stays, rather than the next one of the same"
@@ -172,26 +174,26 @@ def test_quiet_ones_give_way_only_when_it_is_cramped_to_sources_that_have_few(ha
 
 
 def test_who_found_something_to_do_since_the_look_stays(hall: Hall) -> None:
-    first, second = hall.add(FLOOD, Standing.IDLE, 60) + hall.add(FLOOD, Standing.IDLE, 50)
-    hall.add(FLOOD, Standing.IDLE, 70)
+    first, second = hall.add(FLOOD, ConnectionState.IDLE, 60) + hall.add(FLOOD, ConnectionState.IDLE, 50)
+    hall.add(FLOOD, ConnectionState.IDLE, 70)
     hall.room()
-    first.doing = Standing.QUIET
+    first.doing = ConnectionState.QUIET
     assert hall.room() is second
 
 
 def test_a_network_of_one_customer_is_one_source(hall: Hall) -> None:
     for number in range(20):
-        hall.add(f"2001:db8:1:2::{number:x}", Standing.IDLE)
-    hall.add(CALM, Standing.IDLE, 500, count=10)
+        hall.add(f"2001:db8:1:2::{number:x}", ConnectionState.IDLE)
+    hall.add(CALM, ConnectionState.IDLE, 500, count=10)
     assert hall.room().address.startswith("2001:db8:1:2:")  # type: ignore[union-attr]
 
 
 def test_looks_are_rare_however_many_newcomers_find_nobody(hall: Hall) -> None:
-    hall.add(CALM, Standing.QUIET, 1, count=STEP)
+    hall.add(CALM, ConnectionState.QUIET, 1, count=STEP)
     looks = 0
     members = hall.members
 
-    def counted() -> Iterator[Member]:
+    def counted() -> Iterator[SheddableConnection]:
         nonlocal looks
         looks += 1
         yield from members()
@@ -204,14 +206,14 @@ def test_looks_are_rare_however_many_newcomers_find_nobody(hall: Hall) -> None:
 
 
 def test_a_crowd_is_looked_at_in_steps_and_newcomers_find_who_gives_way_after_the_last(hall: Hall, engine: EngineLoop) -> None:
-    flood = hall.add(FLOOD, Standing.IDLE, count=STEP) + hall.add(FLOOD, Standing.IDLE, 100, count=2 * STEP)
+    flood = hall.add(FLOOD, ConnectionState.IDLE, count=STEP) + hall.add(FLOOD, ConnectionState.IDLE, 100, count=2 * STEP)
     assert hall.room() is None
     engine.run_until(lambda: hall.shedder._looking is None)
     assert hall.room() in flood[STEP:], "the oldest of all"
 
 
 def test_nobody_is_kept_in_memory_for_having_been_looked_at(hall: Hall) -> None:
-    [one, *_] = hall.add(FLOOD, Standing.SLOW, 100, count=3)
+    [one, *_] = hall.add(FLOOD, ConnectionState.SLOW, 100, count=3)
     gone = weakref.ref(one)
     hall.room()
     del one

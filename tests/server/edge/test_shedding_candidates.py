@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway.server.edge.connection_state import PACE_S, Standing
-from portway.server.edge.shedding_candidates import Candidates, Pace
+from portway.server.edge.connection_state import PACE_S, ConnectionState
+from portway.server.edge.shedding_candidates import Candidates, TransferRate
 from portway.server.tunnels.lease import Holder
 
 
@@ -16,15 +16,15 @@ class Somebody:
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def standing(self) -> tuple[Standing, float, int]:
+    def standing(self) -> tuple[ConnectionState, float, int]:
         raise AssertionError
 
-    def give_way(self, standing: Standing) -> None:
+    def give_way(self, standing: ConnectionState) -> None:
         raise AssertionError
 
 
 def test_a_rate_is_known_after_a_while_and_forgets_what_was_long_ago() -> None:
-    pace = Pace(0.0, 1_000_000, 0.0)
+    pace = TransferRate(0.0, 1_000_000, 0.0)
     assert pace.rate(1_000_000, PACE_S - 1) is None
     assert pace.rate(1_000_000 + 100 * int(PACE_S), PACE_S) == 100.0
     rates = [pace.rate(1_000_000 + 100 * int(PACE_S), float(second)) for second in range(int(PACE_S) + 1, int(4 * PACE_S))]
@@ -32,10 +32,10 @@ def test_a_rate_is_known_after_a_while_and_forgets_what_was_long_ago() -> None:
 
 
 def test_another_request_on_the_same_connection_has_a_pace_of_its_own() -> None:
-    pace = Pace(0.0, 0, 0.0)
-    assert Pace.of(pace, 0.0, 10, 1.0) is pace
-    assert Pace.of(pace, 0.5, 10, 1.0) is not pace
-    assert Pace.of(None, 0.5, 10, 1.0).rate(10, 1.0) is None
+    pace = TransferRate(0.0, 0, 0.0)
+    assert TransferRate.of(pace, 0.0, 10, 1.0) is pace
+    assert TransferRate.of(pace, 0.5, 10, 1.0) is not pace
+    assert TransferRate.of(None, 0.5, 10, 1.0).rate(10, 1.0) is None
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 9), min_size=1))
@@ -43,7 +43,7 @@ def test_those_with_most_are_levelled_and_nobody_is_taken_twice(sources: dict[st
     candidates = Candidates()
     for source, count in sources.items():
         for number in range(count):
-            candidates.add(source, Standing.IDLE, float(number), Somebody(source))
+            candidates.add(source, ConnectionState.IDLE, float(number), Somebody(source))
     candidates.seal()
     left, taken = dict(sources), set()
     while (found := candidates.take("newcomer", 0, 1, own=True)) is not None:
@@ -57,7 +57,12 @@ def test_those_with_most_are_levelled_and_nobody_is_taken_twice(sources: dict[st
 
 def test_of_one_source_who_does_least_comes_first() -> None:
     candidates = Candidates()
-    entries = [(Standing.SLOW, 0.0, 7.0), (Standing.IDLE, 5.0, 0.0), (Standing.IDLE, 3.0, 0.0), (Standing.SLOW, 9.0, 2.0)]
+    entries = [
+        (ConnectionState.SLOW, 0.0, 7.0),
+        (ConnectionState.IDLE, 5.0, 0.0),
+        (ConnectionState.IDLE, 3.0, 0.0),
+        (ConnectionState.SLOW, 9.0, 2.0),
+    ]
     people = [Somebody("a") for _ in entries]
     for somebody, (standing, since, rate) in zip(people, entries, strict=True):
         candidates.add("a", standing, since, somebody, rate)
@@ -69,7 +74,7 @@ def test_of_one_source_who_does_least_comes_first() -> None:
 def test_a_lead_that_is_too_small_takes_nobody_but_one_s_own() -> None:
     candidates = Candidates()
     for source in "aaab":
-        candidates.add(source, Standing.QUIET, 0.0, Somebody(source))
+        candidates.add(source, ConnectionState.QUIET, 0.0, Somebody(source))
     candidates.seal()
     assert candidates.take("c", 0, 4, own=True) is None
     found = candidates.take("b", 1, 4, own=True)

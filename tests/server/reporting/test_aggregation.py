@@ -1,13 +1,13 @@
 """News that come by the thousand: some at once, then sums."""
 
-from portway.server.reporting.aggregation import Counted
+from portway.server.reporting.aggregation import EventAggregator
 from tests.kit.loops import EngineLoop
 
 News = list[tuple[str, int]]
 
 
-def counted(engine: EngineLoop, told: News, singles_max: int = 1) -> Counted[str]:
-    return Counted[str](engine.reactor, lambda last, count: told.append((last, count)), singles_max=singles_max, every_s=0.1)
+def counted(engine: EngineLoop, told: News, singles_max: int = 1) -> EventAggregator[str]:
+    return EventAggregator[str](engine.reactor, lambda last, count: told.append((last, count)), singles_max=singles_max, every_s=0.1)
 
 
 def pass_by(engine: EngineLoop, seconds: float) -> None:

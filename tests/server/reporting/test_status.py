@@ -14,15 +14,15 @@ from portway.server.events import (
     Stopping,
     VisitorsTurnedAway,
 )
-from portway.server.reporting.status import ServerBoard, ServerStatus
+from portway.server.reporting.status import ServerStatus, ServerStatusTracker
 
 
-def picture(board: ServerBoard) -> ServerStatus:
+def picture(board: ServerStatusTracker) -> ServerStatus:
     return msgspec.json.decode(board.document(), type=ServerStatus)
 
 
 def test_the_board_knows_who_is_there_and_what_is_held() -> None:
-    board = ServerBoard(lambda: 5.0)
+    board = ServerStatusTracker(lambda: 5.0)
     board(Listening("127.0.0.1:8080", "127.0.0.1:4443", "127.0.0.1:4443", "20000-20999", "localhost"))
     board(SessionUp("s1", "laptop", "0.1.0", "127.0.0.1:5"))
     board(SessionUp("s2", "phone", "0.1.0", "127.0.0.1:6"))
@@ -50,7 +50,7 @@ def test_the_board_knows_who_is_there_and_what_is_held() -> None:
 
 
 def test_a_lease_that_another_session_took_over_is_one_lease() -> None:
-    board = ServerBoard(lambda: 5.0)
+    board = ServerStatusTracker(lambda: 5.0)
     board(LeaseUp("s1", 1, "http", "http://a"))
     board(LeaseUp("s2", 2, "http", "http://a"))
 

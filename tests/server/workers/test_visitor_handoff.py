@@ -8,7 +8,7 @@ import pytest
 from portway.engine.memory_channel import memory_pair
 from portway.engine.socket_channel import SocketChannel
 from portway.protocol.http1.fields import READ_BYTES
-from portway.server.edge.handoff import Journey
+from portway.server.edge.handoff import HandoffState
 from portway.server.settings import REQUEST_HEAD_BYTES_MOST
 from portway.server.tunnels.lease import Lease, LeaseKey, Owner
 from portway.server.workers.ipc import pair
@@ -19,18 +19,18 @@ from tests.kit.sockets import tcp_pair
 
 class Http:
     def __init__(self) -> None:
-        self.came: list[tuple[socket.socket, Journey]] = []
+        self.came: list[tuple[socket.socket, HandoffState]] = []
 
-    def take(self, sock: socket.socket, journey: Journey) -> None:
+    def take(self, sock: socket.socket, journey: HandoffState) -> None:
         self.came.append((sock, journey))
 
 
 class Tcp:
     def __init__(self) -> None:
-        self.came: list[tuple[LeaseKey, socket.socket, Journey]] = []
+        self.came: list[tuple[LeaseKey, socket.socket, HandoffState]] = []
         self.is_open = True
 
-    def take(self, key: LeaseKey, sock: socket.socket, journey: Journey) -> bool:
+    def take(self, key: LeaseKey, sock: socket.socket, journey: HandoffState) -> bool:
         if self.is_open:
             self.came.append((key, sock, journey))
         return self.is_open
@@ -79,8 +79,8 @@ def two(engine: EngineLoop) -> Iterator[Two]:
 
 
 def test_a_visitor_comes_with_his_connection_and_what_was_read(two: Two) -> None:
-    journey = Journey(("192.0.2.7", 4711), b"GET / HTTP/1.1\r\n\r\n", 2)
-    assert two.one.pass_on(two.lease(), two.channel, journey)
+    journey = HandoffState(("192.0.2.7", 4711), b"GET / HTTP/1.1\r\n\r\n", 2)
+    assert two.one.hand_off(two.lease(), two.channel, journey)
     two.far.sendall(b"more")
     two.far.shutdown(socket.SHUT_WR)
     two.engine.run_until(lambda: bool(two.http.came), what="the visitor")
@@ -97,15 +97,15 @@ def test_a_visitor_comes_with_his_connection_and_what_was_read(two: Two) -> None
 
 
 def test_the_largest_head_goes_along_with_what_was_read_behind_it(two: Two) -> None:
-    journey = Journey(("192.0.2.7", 4711), b"x" * (REQUEST_HEAD_BYTES_MOST + READ_BYTES), 1, "https")
-    assert two.one.pass_on(two.lease(), two.channel, journey)
+    journey = HandoffState(("192.0.2.7", 4711), b"x" * (REQUEST_HEAD_BYTES_MOST + READ_BYTES), 1, "https")
+    assert two.one.hand_off(two.lease(), two.channel, journey)
     two.engine.run_until(lambda: bool(two.http.came), what="the visitor")
     assert two.http.came[0][1] == journey
     two.http.came[0][0].close()
 
 
 def test_a_tcp_visitor_comes_with_his_lease(two: Two) -> None:
-    assert two.one.pass_on(two.lease("tcp"), two.channel, Journey(("192.0.2.7", 1)))
+    assert two.one.hand_off(two.lease("tcp"), two.channel, HandoffState(("192.0.2.7", 1)))
     two.engine.run_until(lambda: bool(two.tcp.came), what="the visitor")
 
     assert two.tcp.came[0][0] == LeaseKey("tcp", "20000")
@@ -119,13 +119,13 @@ def test_news_of_a_port_that_came_while_visitors_were_taken_in_count_for_them(tw
         two.tcp.is_open = two.drained == 2  # the first time it was not told yet
 
     two.on_drain = drain
-    assert two.one.pass_on(two.lease("tcp"), two.channel, Journey(("192.0.2.7", 1)))
+    assert two.one.hand_off(two.lease("tcp"), two.channel, HandoffState(("192.0.2.7", 1)))
     two.engine.run_until(lambda: bool(two.tcp.came), what="the visitor")
 
 
 def test_who_comes_for_a_port_that_is_not_open_is_reset(two: Two) -> None:
     two.tcp.is_open = False
-    assert two.one.pass_on(two.lease("tcp"), two.channel, Journey(("192.0.2.7", 1)))
+    assert two.one.hand_off(two.lease("tcp"), two.channel, HandoffState(("192.0.2.7", 1)))
     two.engine.run_until(lambda: bool(two.drained), what="the visitor")
     two.engine.settle()
 
@@ -134,13 +134,13 @@ def test_who_comes_for_a_port_that_is_not_open_is_reset(two: Two) -> None:
 
 
 def test_nothing_happens_to_who_cannot_be_passed_on(two: Two) -> None:
-    journey = Journey(("192.0.2.7", 1))
-    assert not two.one.pass_on(two.lease(worker=3), two.channel, journey)
+    journey = HandoffState(("192.0.2.7", 1))
+    assert not two.one.hand_off(two.lease(worker=3), two.channel, journey)
     two.other.close()
     two.engine.settle()
-    assert not two.one.pass_on(two.lease(), two.channel, journey)
+    assert not two.one.hand_off(two.lease(), two.channel, journey)
     two.one.part(2)
-    assert not two.one.pass_on(two.lease(), two.channel, journey)
+    assert not two.one.hand_off(two.lease(), two.channel, journey)
 
     assert two.channel.send(b"still here") == 10
     assert two.far.recv(100) == b"still here"
@@ -149,4 +149,4 @@ def test_nothing_happens_to_who_cannot_be_passed_on(two: Two) -> None:
 def test_only_a_socket_has_a_descriptor_to_pass(two: Two) -> None:
     channel, _ = memory_pair(two.engine.reactor)
 
-    assert not two.one.pass_on(two.lease(), channel, Journey(("192.0.2.7", 1)))
+    assert not two.one.hand_off(two.lease(), channel, HandoffState(("192.0.2.7", 1)))

@@ -13,11 +13,11 @@ from portway.links.sources import KNOWN_FOR_S, Sources
 from portway.protocol.control import codes
 from portway.protocol.source_key import source_of
 
-STRANGERS_MAX = 512
+UNAUTHENTICATED_MAX = 512
 """Links in all that have not logged in. Each holds about 60 kB (TLS, mux, message buffers), so 30 MB at most; after a
 restart 500 agents may log in at once, also from one address. Under pressure the source that holds most gives way."""
 
-FREE_FAILURES = 5
+FAILURES_WITHOUT_DELAY = 5
 """Failed logins before a source has to wait: a mistyped join string or two (threats Y6)."""
 
 WAIT_S_MIN = 1.0
@@ -49,14 +49,14 @@ class _Failures:
     wait_until: float = 0.0
 
 
-class Stranger(Protocol):
+class UnauthenticatedPeer(Protocol):
     """Whoever has not logged in yet."""
 
     def give_way(self) -> None:
         """Leave: the place is needed for another source."""
 
 
-class Gate:
+class LoginThrottle:
     """Counts strangers and remembers failures. Every method is synchronous, so each call is atomic.
 
     A failure makes its source wait, and not the tokens that have logged in there before: one agent with an old token must not keep
@@ -69,8 +69,8 @@ class Gate:
         `strangers_max` is for a server that cannot have STRANGERS_MAX.
         """
         self._sources = sources
-        self._places: FairPlaces[Stranger] = FairPlaces(
-            STRANGERS_MAX if strangers_max is None else min(strangers_max, STRANGERS_MAX), sources, random
+        self._places: FairPlaces[UnauthenticatedPeer] = FairPlaces(
+            UNAUTHENTICATED_MAX if strangers_max is None else min(strangers_max, UNAUTHENTICATED_MAX), sources, random
         )
         self._failed: dict[str, _Failures] = {}
         """By source, or by source and token where that has logged in before; the one that failed last is last."""
@@ -82,7 +82,7 @@ class Gate:
         """Links that have not logged in yet."""
         return len(self._places)
 
-    def enter(self, host: str, stranger: Stranger, now: float) -> Callable[[], None]:
+    def enter(self, host: str, stranger: UnauthenticatedPeer, now: float) -> Callable[[], None]:
         """Let a stranger from `host` try, and return what to call when the try is over; another one may have to give way.
 
         Raises:
@@ -117,9 +117,9 @@ class Gate:
             known = _Failures()
         known.count += 1
         known.at = now
-        if known.count >= FREE_FAILURES:
+        if known.count >= FAILURES_WITHOUT_DELAY:
             longest_s = WAIT_S_MAX if key == source else KNOWN_WAIT_S_MAX
-            known.wait_until = now + min(WAIT_S_MIN * 2.0 ** min(known.count - FREE_FAILURES, 16), longest_s)
+            known.wait_until = now + min(WAIT_S_MIN * 2.0 ** min(known.count - FAILURES_WITHOUT_DELAY, 16), longest_s)
         self._failed[key] = known
         _bound(self._failed)
 

@@ -8,7 +8,7 @@ PER_S = 50.0
 of the operator's log: without a pace one agent was answered 30,000 times a second, for as long as it liked."""
 
 
-class Pace:
+class RequestPacer:
     """A bucket of permits that fills at a steady rate. `now` is monotonic seconds."""
 
     def __init__(self, now: float) -> None:

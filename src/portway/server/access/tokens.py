@@ -83,7 +83,7 @@ class TokenRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedAddress:
     """A claim with its address worked out: a normalised full `host` for http, a `port` for tcp."""
 
     kind: Literal["http", "tcp"]
@@ -92,7 +92,7 @@ class Wanted:
     """0 when the server chooses; it then chooses among what `Grants.allows_port`."""
 
 
-def check_alive(token: TokenRecord, now: float) -> None:
+def check_usable(token: TokenRecord, now: float) -> None:
     """Return when the token may be used at `now` (`clock.wall`).
 
     Raises:
@@ -105,7 +105,7 @@ def check_alive(token: TokenRecord, now: float) -> None:
         raise RefusedError(codes.TOKEN_EXPIRED, f"token {token.name} has expired", again)
 
 
-def may_claim(token: TokenRecord, wanted: Wanted, *, domain: str, held: int, now: float) -> None:
+def may_claim(token: TokenRecord, wanted: RequestedAddress, *, domain: str, held: int, now: float) -> None:
     """Return when the token may have what its agent wants.
 
     `held` is how many names and ports the token has already, without the wanted one itself: an agent that comes back
@@ -114,7 +114,7 @@ def may_claim(token: TokenRecord, wanted: Wanted, *, domain: str, held: int, now
     Raises:
         RefusedError: which grant is missing, and how the operator would give it.
     """
-    check_alive(token, now)
+    check_usable(token, now)
     grants = token.grants
     if wanted.kind not in grants.protocols:
         raise RefusedError(

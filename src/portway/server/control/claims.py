@@ -13,8 +13,8 @@ from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Claim, Granted
 from portway.protocol.http1.head_changes import check_rewrite
-from portway.server.access.tokens import TokenRecord, Wanted, may_claim
-from portway.server.control.limit_scopes import TokenScopes, scopes_asked_for
+from portway.server.access.tokens import RequestedAddress, TokenRecord, may_claim
+from portway.server.control.limit_scopes import LimitScopes, requested_scopes
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
 from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.tunnels.lease import Holder, Lease, LeaseKey, Owner
@@ -45,7 +45,7 @@ _ANOTHER_MAY_DO = frozenset(
 """Refusals of one address, after which another one is tried where any will do."""
 
 
-class Ports(Protocol):
+class PortOpener(Protocol):
     """Opens and closes the public ports of tcp tunnels."""
 
     def open(self, lease: Lease) -> None:
@@ -55,7 +55,7 @@ class Ports(Protocol):
         """Stop listening on it, if it was listened on."""
 
 
-class Claimer(Holder, Protocol):
+class ClaimingSession(Holder, Protocol):
     """A live session that claims: one of this process, or what stands in for one of a worker."""
 
     owner: Owner
@@ -72,25 +72,25 @@ class Claimer(Holder, Protocol):
         """Return whether anything at all is heard from the agent within so many seconds of being pinged."""
 
 
-class Sessions(Protocol):
+class SessionLookup(Protocol):
     """What granting has to know of the live sessions."""
 
-    def find(self, session_id: str) -> Claimer | None:
+    def find(self, session_id: str) -> ClaimingSession | None:
         """Return a live session."""
 
     def replace(self, session_id: str, address: str) -> None:
         """End a session whose address was taken over by another one of its identity."""
 
 
-class Granter:
+class ClaimHandler:
     """Grants and releases addresses. One claim may take a second, when a silent holder has to be probed."""
 
     def __init__(  # noqa: PLR0913 - all that takes part in a grant, wired in app.py
         self,
         reactor: Reactor,
         registry: Registry,
-        sessions: Sessions,
-        ports: Ports,
+        sessions: SessionLookup,
+        ports: PortOpener,
         *,
         addresses: PublicAddresses,
         tcp_ports: PortRange,
@@ -108,9 +108,9 @@ class Granter:
         self._on_event = on_event
         self._random_bytes = random_bytes
         self._clock = clock
-        self._scopes = TokenScopes(reactor)
+        self._scopes = LimitScopes(reactor)
 
-    async def grant(self, session: Claimer, claim: Claim) -> Granted:
+    async def grant(self, session: ClaimingSession, claim: Claim) -> Granted:
         """Return the answer to a claim that holds; a claim that comes twice gets the same answer.
 
         A repeat may come while the first is still being decided: its link died, and the agent asks on the next one.
@@ -128,7 +128,7 @@ class Granter:
             del session.deciding[claim.id]
             decided.set()
 
-    async def _decide(self, session: Claimer, claim: Claim) -> Granted:
+    async def _decide(self, session: ClaimingSession, claim: Claim) -> Granted:
         if session.over:
             raise UnavailableError("the session was lost before its claim was decided")
         before = session.answered.get(claim.id)
@@ -141,7 +141,7 @@ class Granter:
         self._on_event(LeaseUp(session.session_id, lease.tunnel_id, lease.key.kind, answer.url))
         return answer
 
-    def _remember(self, session: Claimer, answer: Granted) -> None:
+    def _remember(self, session: ClaimingSession, answer: Granted) -> None:
         """Keep an answer for the case that its claim comes again: one for each address that the session has, or twice as many."""
         session.answered[answer.id] = answer
         leases = self._registry.of_session(session.session_id)
@@ -149,7 +149,7 @@ class Granter:
             latest = {kept.epoch: kept for kept in session.answered.values()}
             session.answered = {kept.id: kept for lease in leases if (kept := latest.get(lease.epoch)) is not None}
 
-    def release(self, session: Claimer, tunnel_id: int, *, keep: bool = False) -> None:
+    def release(self, session: ClaimingSession, tunnel_id: int, *, keep: bool = False) -> None:
         """Free a tunnel's address at once, or `keep` it for its agent; a tunnel that the session does not have (any more) is no error."""
         for lease in self._registry.of_session(session.session_id):
             if lease.tunnel_id != tunnel_id:
@@ -160,7 +160,7 @@ class Granter:
             else:
                 self._registry.release(lease, lease.epoch)
 
-    async def _grant_host(self, session: Claimer, claim: Claim) -> Lease:
+    async def _grant_host(self, session: ClaimingSession, claim: Claim) -> Lease:
         """Grant the host that is asked for; where any will do, the first of those that the token allows."""
         if claim.rewrite is not None:
             check_rewrite(claim.rewrite)
@@ -188,31 +188,31 @@ class Granter:
                 refusal = refused
         raise refusal
 
-    async def _grant_this_host(self, session: Claimer, claim: Claim, host: str) -> Lease:
+    async def _grant_this_host(self, session: ClaimingSession, claim: Claim, host: str) -> Lease:
         key = LeaseKey("http", host)
         session.claims[key] = claim
         try:
-            lease = await self._claim(session, key, Wanted("http", host=host), takeover=claim.takeover)
+            lease = await self._claim(session, key, RequestedAddress("http", host=host), takeover=claim.takeover)
         finally:
             session.claims.pop(key, None)
-        lease.scopes += scopes_asked_for(self._reactor, claim.limits)
+        lease.scopes += requested_scopes(self._reactor, claim.limits)
         lease.rewrite = claim.rewrite
         lease.origin_timeout_s = 0.0 if claim.limits is None else claim.limits.origin_timeout_s
         return lease
 
-    async def _grant_port(self, session: Claimer, claim: Claim) -> Lease:
+    async def _grant_port(self, session: ClaimingSession, claim: Claim) -> Lease:
         if claim.port:
             try:
                 return await self._grant_asked_port(session, claim)
             except RefusedError as refused:
                 if not claim.seed or refused.code not in _ANOTHER_MAY_DO:
                     raise
-        self._check(session, Wanted("tcp"), extra=0)
+        self._check(session, RequestedAddress("tcp"), extra=0)
         for port in self._free_ports(session, claim.seed):
             key = LeaseKey("tcp", str(port))
             was_kept = self._registry.lookup(*key) is not None
             try:
-                lease = await self._claim(session, key, Wanted("tcp", port=port), takeover=False)
+                lease = await self._claim(session, key, RequestedAddress("tcp", port=port), takeover=False)
             except RefusedError as refused:
                 if refused.code not in _ANOTHER_MAY_DO:
                     raise
@@ -230,7 +230,7 @@ class Granter:
             codes.NO_FREE_PORT, f"every port of {self._tcp_ports} is in use", "Stop a tcp tunnel, or ask the operator for more ports."
         )
 
-    async def _grant_asked_port(self, session: Claimer, claim: Claim) -> Lease:
+    async def _grant_asked_port(self, session: ClaimingSession, claim: Claim) -> Lease:
         if claim.port not in self._tcp_ports:
             raise RefusedError(
                 codes.PORT_NOT_ALLOWED,
@@ -238,7 +238,7 @@ class Granter:
                 "Ask for a port in that range, or for none to get a free one.",
             )
         key = LeaseKey("tcp", str(claim.port))
-        lease = await self._claim(session, key, Wanted("tcp", port=claim.port), takeover=claim.takeover)
+        lease = await self._claim(session, key, RequestedAddress("tcp", port=claim.port), takeover=claim.takeover)
         epoch = lease.epoch
         try:
             await self._open_port(lease, epoch)
@@ -262,7 +262,7 @@ class Granter:
                 raise UnavailableError("the address changed hands while its port was opened") from None
             self._ports.open(lease)
 
-    async def _claim(self, session: Claimer, key: LeaseKey, wanted: Wanted, *, takeover: bool) -> Lease:
+    async def _claim(self, session: ClaimingSession, key: LeaseKey, wanted: RequestedAddress, *, takeover: bool) -> Lease:
         """Take an address in the registry, after a probe where one is needed."""
         self._registry.expire(self._reactor.refresh_now())
         known = self._registry.lookup(*key)
@@ -285,12 +285,12 @@ class Granter:
         session = self._sessions.find(holder.session_id)
         return session is not None and await session.answers(PROBE_S)
 
-    def _check(self, session: Claimer, wanted: Wanted, *, extra: int) -> None:
+    def _check(self, session: ClaimingSession, wanted: RequestedAddress, *, extra: int) -> None:
         """Ask the token; `extra` addresses that it has already are the ones that it asks for."""
         held = self._registry.count(session.token.id) - extra
         may_claim(session.token, wanted, domain=self._addresses.domain, held=held, now=self._clock())
 
-    def _free_ports(self, session: Claimer, seed: bytes) -> Iterator[int]:
+    def _free_ports(self, session: ClaimingSession, seed: bytes) -> Iterator[int]:
         """Walk over the ports that nobody has and the token may have, from a random one, so that ports are not guessed.
 
         With a `seed` from the one that follows from it, and over those first that the agent had from the same seed before. Those
@@ -310,7 +310,7 @@ class Granter:
                 kept.append(port)
         yield from kept
 
-    def _may_be_again(self, lease: Lease, session: Claimer) -> bool:
+    def _may_be_again(self, lease: Lease, session: ClaimingSession) -> bool:
         """Return whether a lease is the agent's own, and not one that this very session serves."""
         return lease.owner == session.owner and (lease.holder is None or lease.holder.session_id != session.session_id)
 

@@ -34,24 +34,24 @@ def link_settings(kept_total: MemoryBudget) -> MuxSettings:
     )
 
 
-class Door(Protocol):
+class LinkHandler(Protocol):
     """Whom a guest tells what happens on its link."""
 
-    def guest_speaks(self, guest: "Guest", stream: ControlStream) -> None:
+    def on_control_stream(self, guest: "IncomingLink", stream: ControlStream) -> None:
         """Hear that the control stream is there."""
 
-    def guest_left(self, guest: "Guest", reason: str) -> None:
+    def on_link_lost(self, guest: "IncomingLink", reason: str) -> None:
         """Hear, once, that the link is gone."""
 
 
-def named(address: Address) -> str:
+def format_peer(address: Address) -> str:
     """Return `host:port` of a peer, for people."""
     host, port = address
     return str(ListenAddress(host.removeprefix("::ffff:") if "." in host else host, port))
 
 
 @dataclass(slots=True, eq=False)
-class Stranger:
+class UnauthenticatedPeer:
     """What is known of a link before anybody has logged in on it."""
 
     host: str
@@ -72,10 +72,10 @@ class Stranger:
         leave()
 
 
-class Guest:
+class IncomingLink:
     """Whoever is on one link, from the handshake until the link is gone."""
 
-    def __init__(self, door: Door, reactor: Reactor, channel: Channel, stranger: Stranger, settings: MuxSettings) -> None:
+    def __init__(self, door: LinkHandler, reactor: Reactor, channel: Channel, stranger: UnauthenticatedPeer, settings: MuxSettings) -> None:
         """Take over `channel`; its control stream has to come within the time for the whole login."""
         self.stranger = stranger
         stranger.give_way = self._give_way
@@ -106,11 +106,11 @@ class Guest:
         self.spoke = True
         self._timer.cancel()  # the login itself has a deadline of its own
         account = channel.kept_store = ControlAccount()
-        self._door.guest_speaks(self, ControlStream(channel, self._reactor, account))
+        self._door.on_control_stream(self, ControlStream(channel, self._reactor, account))
 
     def _on_lost(self, reason: str) -> None:
         self._timer.cancel()
-        self._door.guest_left(self, reason)
+        self._door.on_link_lost(self, reason)
 
     def _give_way(self) -> None:
         self.mux.close("its place was needed for another source")

@@ -9,7 +9,7 @@ from portway.server.control.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DoorSettings:
+class ControlSettings:
     """What steers the agents' door."""
 
     binding: bytes | None
@@ -24,7 +24,7 @@ class DoorSettings:
     """This process among several; 0 when it is the only one."""
 
 
-class Leases(Protocol):
+class LeaseLifecycle(Protocol):
     """Who keeps leases: the registry, or a worker's replica, which tells the supervisor.
 
     Every method is synchronous.
@@ -43,8 +43,8 @@ class Leases(Protocol):
         """Return the tokens for which something is held."""
 
 
-class Grants(Protocol):
-    """Who answers claims (see `server.control.claims.Granter`)."""
+class ClaimService(Protocol):
+    """Who answers claims (see `server.control.claims.ClaimHandler`)."""
 
     async def grant(self, session: Session, claim: Claim) -> Granted:
         """Return the answer to a claim that holds; raises RefusedError or UnavailableError."""

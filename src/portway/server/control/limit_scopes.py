@@ -9,7 +9,7 @@ from portway.protocol.control.messages import ExchangeLimits
 from portway.server.access.tokens import TokenRecord
 
 
-class TokenScopes:
+class LimitScopes:
     """Keeps a token's scope for as long as a lease or a relay is in it."""
 
     def __init__(self, reactor: Reactor) -> None:
@@ -27,7 +27,7 @@ class TokenScopes:
         return (scope,)
 
 
-def scopes_asked_for(reactor: Reactor, limits: ExchangeLimits | None) -> Scopes:
+def requested_scopes(reactor: Reactor, limits: ExchangeLimits | None) -> Scopes:
     """Return what limits the requests of a tunnel as its agent asked for, beside its token."""
     if limits is None:
         return ()

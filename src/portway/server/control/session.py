@@ -11,11 +11,11 @@ from portway.mux.buffer_budget import KeptBytes
 from portway.mux.mux import Mux
 from portway.mux.silence import is_silent
 from portway.protocol.control.messages import Activity, Claim, Granted, Message
-from portway.server.access.request_pacing import Pace
+from portway.server.access.request_pacing import RequestPacer
 from portway.server.access.tokens import TokenRecord
 from portway.server.control.activity import ActivityBatch
 from portway.server.control.token_budgets import OutputAccount, TokenBudget, TokenBudgets
-from portway.server.edge.admission import Places
+from portway.server.edge.admission import AdmissionControl
 from portway.server.edge.shedding import Shedder
 from portway.server.tunnels.lease import LeaseKey, NoLinkError, OnStatus, Owner
 from portway.session.control_stream import ControlStream
@@ -99,7 +99,7 @@ class Session:
         token: TokenRecord,
         key: bytes,
         *,
-        places: Places | None = None,
+        places: AdmissionControl | None = None,
         memory: TokenBudget | None = None,
     ) -> None:
         """Start without links. `key` is the session's key, which further links must prove to know.
@@ -132,7 +132,7 @@ class Session:
         """What claims were answered with, by their request id: a claim that comes twice gets the same answer."""
         self.claims: dict[LeaseKey, Claim] = {}
         """Claims that are being decided."""
-        self.pace = Pace(reactor.now)
+        self.pace = RequestPacer(reactor.now)
         """How fast its requests are answered; what comes faster waits in the control stream's window."""
         self.over = False
         """True once it was ended or lost."""

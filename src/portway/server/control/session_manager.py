@@ -30,16 +30,16 @@ from portway.protocol.control.messages import (
     Welcome,
 )
 from portway.protocol.scram import ScramVerifier
-from portway.server.access.login_throttle import STRANGERS_MAX
+from portway.server.access.login_throttle import UNAUTHENTICATED_MAX
 from portway.server.access.tokens import TokenRecord
-from portway.server.control.incoming_link import Guest, Stranger, link_settings, named
-from portway.server.control.interfaces import DoorSettings, Grants, Leases
-from portway.server.control.login_admission import Newcomers
+from portway.server.control.incoming_link import IncomingLink, UnauthenticatedPeer, format_peer, link_settings
+from portway.server.control.interfaces import ClaimService, ControlSettings, LeaseLifecycle
+from portway.server.control.login_admission import LoginAdmission
 from portway.server.control.session import LINKS_MAX, Session, SessionLink
 from portway.server.control.speed_tests import SpeedTests
 from portway.server.control.tenant_accounts import TenantAccounts
 from portway.server.control.token_budgets import TokenBudgets
-from portway.server.edge.admission import Places
+from portway.server.edge.admission import AdmissionControl
 from portway.server.events import LinksChanged, ServerEvent, SessionDown, SessionUp
 from portway.server.storage.token_reader import TokenReader
 from portway.server.storage.token_watch import TokenWatch
@@ -63,7 +63,7 @@ SESSION_ID_BYTES = 8
 log = get_log(__name__)
 
 
-class Sessions:
+class SessionManager:
     """All live sessions, and the links that want to become some.
 
     State changes only in synchronous methods, so each change is atomic.
@@ -72,33 +72,33 @@ class Sessions:
     def __init__(  # noqa: PLR0913 - all that takes part in a login, wired in app.py
         self,
         reactor: Reactor,
-        leases: Leases,
+        leases: LeaseLifecycle,
         tokens: TokenReader,
-        settings: DoorSettings,
+        settings: ControlSettings,
         *,
         on_event: Callable[[ServerEvent], None],
         random_bytes: Callable[[int], bytes],
         clock: Clock = wall,
-        places: Places | None = None,
+        places: AdmissionControl | None = None,
     ) -> None:
         """Start with nobody; `granter` has to be set before the first link comes. `clock` tells when tokens expire.
 
         `places` are shared with whoever takes visitors.
         """
-        self.granter: Grants
+        self.granter: ClaimService
         self._reactor = reactor
         self._leases = leases
         self._settings = settings
         self._on_event = on_event
         self._random_bytes = random_bytes
         self._tokens = TokenWatch(tokens, clock)
-        self._places = places or Places(reactor)
-        self.newcomers = Newcomers(reactor, on_event, self._places.newcomers_max)
+        self._places = places or AdmissionControl(reactor)
+        self.newcomers = LoginAdmission(reactor, on_event, self._places.newcomers_max)
         self._tenants = TenantAccounts(reactor)
         self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
         self._tickets = Tickets(random_bytes, settings.worker)
         self._live: dict[str, Session] = {}
-        self._guests: set[Guest] = set()
+        self._guests: set[IncomingLink] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._draining = ""
         self._budgets = TokenBudgets()
@@ -153,28 +153,28 @@ class Sessions:
         if self._tasks is None:
             link.abort()
             return
-        stranger = Stranger(host=address[0], peer=named(address))
+        stranger = UnauthenticatedPeer(host=address[0], peer=format_peer(address))
         try:
             self.newcomers.enter(stranger)
         except RefusedError as exc:
             # Telling why costs a mux; nobody may make us pay that without a bound either.
-            if sum(guest.session is None for guest in self._guests) >= min(STRANGERS_MAX, self._places.newcomers_max):
+            if sum(guest.session is None for guest in self._guests) >= min(UNAUTHENTICATED_MAX, self._places.newcomers_max):
                 link.abort()
                 self.newcomers.failed(stranger, exc)
                 return
             stranger.refusal = exc.code, exc.reason, exc.next_step
-        self._guests.add(Guest(self, self._reactor, link, stranger, self._mux_settings))
+        self._guests.add(IncomingLink(self, self._reactor, link, stranger, self._mux_settings))
 
     # One guest, from its first message to its last.
 
-    def guest_speaks(self, guest: "Guest", stream: ControlStream) -> None:
+    def on_control_stream(self, guest: "IncomingLink", stream: ControlStream) -> None:
         """Begin the conversation: the guest has opened its control stream."""
         if self._tasks is None:
             guest.mux.close("the server stops")
             return
-        self._tasks.create_task(self._converse(guest, stream), name=f"control stream of {guest.stranger.peer}")
+        self._tasks.create_task(self._run_control_stream(guest, stream), name=f"control stream of {guest.stranger.peer}")
 
-    def guest_left(self, guest: "Guest", reason: str) -> None:
+    def on_link_lost(self, guest: "IncomingLink", reason: str) -> None:
         """Note that a link is gone; the last one takes its session along."""
         guest.stranger.depart()
         self._guests.discard(guest)
@@ -192,10 +192,10 @@ class Sessions:
             else:
                 self._on_event(LinksChanged(session.session_id, len(session.links)))
 
-    async def _converse(self, guest: Guest, stream: ControlStream) -> None:
+    async def _run_control_stream(self, guest: IncomingLink, stream: ControlStream) -> None:
         reason = "the conversation ended"
         try:
-            session = await self._let_in(guest, stream)
+            session = await self._authenticate(guest, stream)
             while True:
                 await self._hear(session, stream)
                 await asyncio.sleep(session.pace.delay_s(self._reactor.refresh_now()))
@@ -212,7 +212,7 @@ class Sessions:
             guest.mux.close(reason)
             stream.close()
 
-    async def _let_in(self, guest: Guest, stream: ControlStream) -> Session:
+    async def _authenticate(self, guest: IncomingLink, stream: ControlStream) -> Session:
         """Return the session that the guest logged in for, after the Welcome."""
         if guest.stranger.refusal is not None:
             raise RefusedError(*guest.stranger.refusal)
@@ -239,18 +239,18 @@ class Sessions:
         stream.send(self._welcome(session, scram))
         return session
 
-    async def _verifier(self, stranger: Stranger, token_id: str) -> ScramVerifier | None:
+    async def _verifier(self, stranger: UnauthenticatedPeer, token_id: str) -> ScramVerifier | None:
         """Return what checks the proof of a token, if it may be tried now."""
         self.newcomers.check(stranger, token_id)
         return await self._tokens.verifier(token_id)
 
-    def _check_here(self, guest: Guest) -> None:
+    def _check_here(self, guest: IncomingLink) -> None:
         """Make sure that the guest is still there, and that the server takes somebody in."""
         if guest.mux.lost:
             raise UnavailableError("the link was lost within the login")
         self._check_open()
 
-    def _begin(self, admitted: Admitted, token: TokenRecord, guest: "Guest") -> Session:
+    def _begin(self, admitted: Admitted, token: TokenRecord, guest: "IncomingLink") -> Session:
         """Make a session for who has just proved to have a token, which was just read."""
         hello = admitted.hello
         if sum(session.token.id == token.id for session in self._live.values()) >= SESSIONS_PER_TOKEN_MAX:
@@ -351,9 +351,9 @@ class Sessions:
         if self._tasks is None:
             return
         for link in session.links:
-            self._tasks.create_task(self._part(link, ended), name=f"good-bye to {session.peer}")
+            self._tasks.create_task(self._close_link(link, ended), name=f"good-bye to {session.peer}")
 
-    async def _part(self, link: SessionLink, ended: Ended) -> None:
+    async def _close_link(self, link: SessionLink, ended: Ended) -> None:
         await link.stream.say_goodbye(ended, GOODBYE_S)
         link.mux.close(ended.reason)
 

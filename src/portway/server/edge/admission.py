@@ -9,16 +9,16 @@ from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import RESET_ON_CLOSE, on_last_close
 from portway.errors import RefusedError
 from portway.protocol.control import codes
-from portway.server.edge.connection_state import Member
+from portway.server.edge.connection_state import SheddableConnection
 from portway.server.edge.shedding import Shedder
 from portway.server.events import ConnectionsShed, VisitorsTurnedAway
-from portway.server.reporting.aggregation import Counted
+from portway.server.reporting.aggregation import EventAggregator
 from portway.server.tunnels.lease import Holder
 
-KEPT_MIN = 512
+RESERVED_MIN = 512
 """Descriptors kept from visitors: as many handshakes as the agents' listener has under way at a time, at least."""
 
-KEPT_PART = 10
+RESERVED_PART = 10
 """A tenth of them, when that is more: 2,000 of 20,000, for the links of a thousand agents, their ports and the rest."""
 
 APOLOGIES_PART = 32
@@ -42,18 +42,18 @@ NEWCOMERS_MAX = 512
 ENDLESS = 1 << 20
 """Descriptors of a process without a limit: no kernel gives more by default (fs.nr_open)."""
 
-TUNNEL_TIMES = 3
+TUNNEL_FREE_RATIO = 3
 """A tunnel may hold three times as many places as are free, so three quarters when it is alone: 13,500 of 18,000. A
 greedy neighbour then leaves the next one a quarter of the rest of it, and so on: there is always some room for others."""
 
-HTTP_TIMES = 7
+HTTP_FREE_RATIO = 7
 """The same for all visitors over HTTP, who are not of one tunnel: seven eighths when nobody else is there."""
 
-TOKEN_TIMES = 3
+TOKEN_FREE_RATIO = 3
 """The same for the links of one token: three quarters of what links may take, when no other token has any."""
 
 
-def descriptors_max() -> int:
+def descriptor_limit() -> int:
     """Return how many descriptors this process may have."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return ENDLESS if soft == resource.RLIM_INFINITY else soft
@@ -63,7 +63,7 @@ def _tell_nobody(_news: VisitorsTurnedAway | ConnectionsShed) -> None:
     """Stand in for nobody who wants to hear of it."""
 
 
-class Places:
+class AdmissionControl:
     """Decides who may stay by the number of his descriptor.
 
     The kernel gives out the lowest number that is free (POSIX), so a visitor with number N came when all below N were in
@@ -76,8 +76,8 @@ class Places:
         self, reactor: Reactor, tell: Callable[[VisitorsTurnedAway | ConnectionsShed], None] = _tell_nobody, descriptors: int | None = None
     ) -> None:
         """Share out `descriptors`, by default this process's limit; `tell` hears now and then of who found no place."""
-        limit = descriptors_max() if descriptors is None else descriptors
-        kept = min(max(KEPT_MIN, limit // KEPT_PART), limit // 2)
+        limit = descriptor_limit() if descriptors is None else descriptors
+        kept = min(max(RESERVED_MIN, limit // RESERVED_PART), limit // 2)
         self.visitors_end = limit - kept
         """The first descriptor that is not for visitors, unless they have less than their part."""
         self._visitors_part = limit // VISITORS_PART
@@ -91,26 +91,28 @@ class Places:
         """Visitors at a time that may be told why they cannot stay; it takes their descriptor a moment longer."""
         self.reactor = reactor
         self._counts: list[Callable[[], int]] = []
-        self._shares: dict[Share, None] = {}
-        self._turned_away = Counted[str](
+        self._shares: dict[CapacityShare, None] = {}
+        self._turned_away = EventAggregator[str](
             reactor, lambda where, count: tell(VisitorsTurnedAway(count, self.taken, self.visitors_end, where))
         )
-        self._gave_way = Counted[str](reactor, lambda where, count: tell(ConnectionsShed(count, self.taken, self.visitors_end, where)))
+        self._gave_way = EventAggregator[str](
+            reactor, lambda where, count: tell(ConnectionsShed(count, self.taken, self.visitors_end, where))
+        )
 
     @property
     def taken(self) -> int:
         """How many visitors are here."""
         return sum(count() for count in self._counts)
 
-    def join(self, share: "Share") -> None:
+    def join(self, share: "CapacityShare") -> None:
         """Let connections of `share` give way to visitors of others, where descriptors run short."""
         self._shares[share] = None
 
-    def part(self, share: "Share") -> None:
+    def part(self, share: "CapacityShare") -> None:
         """Leave `share` alone."""
         self._shares.pop(share, None)
 
-    def make_room(self, host: str, newcomers: "Share", *, cramped: bool) -> bool:
+    def make_room(self, host: str, newcomers: "CapacityShare", *, cramped: bool) -> bool:
         """Have a connection of the share that has most give way to a visitor of another one; return whether one did."""
         largest = max((share for share in self._shares if share is not newcomers), key=_held_by, default=None)
         return largest is not None and largest.held > newcomers.held and largest.make_room(host, cramped=cramped)
@@ -140,7 +142,7 @@ class Places:
             RefusedError: `too_many_logins`; later there may be room.
         """
         free = self.links_free(links)
-        if free <= 0 or held > TOKEN_TIMES * free:
+        if free <= 0 or held > TOKEN_FREE_RATIO * free:
             reason = f"the server has {self._limit:,} descriptors, and links may not take more of them"
             raise RefusedError(codes.TOO_MANY_LOGINS, reason, "Stop some agents, or raise the server's limit (ulimit -n).")
 
@@ -155,7 +157,7 @@ class Places:
     def shedder_of(self, holder: Holder) -> Shedder:
         """Return who has connections with a stream of `holder`'s give way."""
 
-        def members() -> Iterator[Member]:
+        def members() -> Iterator[SheddableConnection]:
             for share in self._shares:
                 yield from (member for member in share.members() if member.holder is holder)
 
@@ -166,17 +168,24 @@ class Places:
         self._gave_way.note(where)
 
 
-def _held_by(share: "Share") -> int:
+def _held_by(share: "CapacityShare") -> int:
     return share.held
 
 
-class Share:
+class CapacityShare:
     """The places that one tunnel, or one listener for many, may take, and who has them."""
 
     __slots__ = ("_held", "_most", "_places", "_shedder", "_times", "_where", "members")
 
     def __init__(
-        self, places: Places, where: str, members: Callable[[], Iterable[Member]], held: Callable[[], int], *, times: int, most: int
+        self,
+        places: AdmissionControl,
+        where: str,
+        members: Callable[[], Iterable[SheddableConnection]],
+        held: Callable[[], int],
+        *,
+        times: int,
+        most: int,
     ) -> None:
         """Take `times` as many places as are free, and `most` at the most; `where` is what the operator is told.
 
@@ -200,7 +209,7 @@ class Share:
         """Take no more part in what is shared."""
         self._places.part(self)
 
-    def has_place(self, sock: socket.socket, host: str) -> bool:
+    def admits(self, sock: socket.socket, host: str) -> bool:
         """Return whether a visitor from `host` who came on `sock` may stay; note it if not.
 
         Above three quarters of what there is, another connection has to give way for him if one can (`shedding`).
@@ -237,7 +246,7 @@ class Share:
         return self._shedder.make_room(host, cramped=cramped)
 
 
-def turn_away(sock: socket.socket) -> None:
+def reset_socket(sock: socket.socket) -> None:
     """Reset a visitor's socket that nothing watches yet; its descriptor is free at once, not at the end of the batch."""
     on_last_close(sock, RESET_ON_CLOSE)
     sock.close()

@@ -6,7 +6,7 @@ from typing import Protocol
 from portway.server.tunnels.lease import Holder
 
 
-class Standing(IntEnum):
+class ConnectionState(IntEnum):
     """What a connection is doing. Of one source, the first ones give way first."""
 
     CLOSING = 0
@@ -45,7 +45,7 @@ PACE_S = 5.0
 """Over how long a connection's present rate is measured, one to two times."""
 
 
-class Member(Protocol):
+class SheddableConnection(Protocol):
     """One connection of a visitor."""
 
     @property
@@ -56,8 +56,8 @@ class Member(Protocol):
     def holder(self) -> Holder | None:
         """Return the session whose stream it has, if it has one."""
 
-    def standing(self) -> tuple[Standing, float, int]:
+    def standing(self) -> tuple[ConnectionState, float, int]:
         """Return what it is doing, since when, and (where SLOW or QUIET) how many bytes it has moved so far."""
 
-    def give_way(self, standing: Standing) -> None:
+    def give_way(self, standing: ConnectionState) -> None:
         """End, in the way that suits what it is doing."""

@@ -13,7 +13,7 @@ After that he is held like one whose agent is away."""
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
+class HandoffState:
     """What goes along with a visitor's connection."""
 
     address: Address
@@ -26,6 +26,6 @@ class Journey:
     """What origins are told over HTTP."""
 
 
-PassOn = Callable[[Lease, Channel, Journey], bool]
+HandOff = Callable[[Lease, Channel, HandoffState], bool]
 """Passes a visitor on to the worker that serves a lease. True: the channel is over here. False: it cannot be done (now), and
 nothing has happened to him."""

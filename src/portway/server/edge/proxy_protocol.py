@@ -12,7 +12,7 @@ from portway.errors import PeerError
 from portway.protocol.networks import Networks
 from portway.protocol.proxy_header import ProxyHeader
 from portway.protocol.proxy_inbound import V2_BYTES_MAX, decode_inbound
-from portway.server.edge.admission import Places, turn_away
+from portway.server.edge.admission import AdmissionControl, reset_socket
 from portway.telemetry.logs import get_log
 
 HEADER_S = 5.0
@@ -38,7 +38,7 @@ class ProxyProtocolReader:
     proxies, and not read on others. Exactly the header's bytes are consumed.
     """
 
-    def __init__(self, reactor: Reactor, trusted: Networks, places: Places) -> None:
+    def __init__(self, reactor: Reactor, trusted: Networks, places: AdmissionControl) -> None:
         """Read headers on connections from `trusted`; pending connections count in `places`."""
         self.reactor = reactor
         self._trusted = trusted
@@ -53,7 +53,7 @@ class ProxyProtocolReader:
             if address[0] not in self._trusted:
                 on_accept(sock, address, None)
             elif len(self.pending) >= PENDING_MAX:
-                turn_away(sock)
+                reset_socket(sock)
             else:
                 _PendingHeader(self, sock, address, on_accept)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 
 from portway.engine.reactor import Reactor
 from portway.protocol.source_key import source_of
-from portway.server.edge.connection_state import LITTLE, PACE_S, Member
-from portway.server.edge.shedding_candidates import Look
+from portway.server.edge.connection_state import LITTLE, PACE_S, SheddableConnection
+from portway.server.edge.shedding_candidates import CandidateScan
 
 LOOK_S = 1.0
 """How long a look at everybody holds good."""
@@ -24,15 +24,15 @@ class Shedder:
     Costs nothing while nobody calls it: who does what is looked up then, for all at once, and holds good for a second.
     """
 
-    def __init__(self, reactor: Reactor, members: Callable[[], Iterable[Member]]) -> None:
+    def __init__(self, reactor: Reactor, members: Callable[[], Iterable[SheddableConnection]]) -> None:
         """Choose among `members()`."""
         self._reactor = reactor
         self._members = members
         self._looked_at = float("-inf")
         self._rest_s = 0.0
         self._came: Counter[str] = Counter()
-        self._seen = Look((), {}, 0.0, cramped=False)
-        self._looking: Look | None = None
+        self._seen = CandidateScan((), {}, 0.0, cramped=False)
+        self._looking: CandidateScan | None = None
         self._forgetting = False
 
     def make_room(self, host: str, *, cramped: bool) -> bool:
@@ -78,7 +78,7 @@ class Shedder:
     def _look(self, *, cramped: bool) -> None:
         """See what everybody is doing: the first ones at once, the others in turns."""
         self._looked_at = self._reactor.now
-        self._looking = Look(self._members(), self._seen.paces, self._looked_at, cramped=cramped)
+        self._looking = CandidateScan(self._members(), self._seen.paces, self._looked_at, cramped=cramped)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -101,5 +101,5 @@ class Shedder:
         if self._forgetting:
             self._reactor.call_later(FORGET_S, self._forget)
         else:
-            self._seen = Look((), {}, 0.0, cramped=False)
+            self._seen = CandidateScan((), {}, 0.0, cramped=False)
             self._came.clear()

@@ -16,12 +16,12 @@ from portway.server.edge.connection_state import (
     SLOW_BYTES_PER_S,
     SLOW_S,
     SLOW_S_CRAMPED,
-    Member,
-    Standing,
+    ConnectionState,
+    SheddableConnection,
 )
 
 
-class Pace:
+class TransferRate:
     """How fast one connection moved lately, for one request that began at `since`."""
 
     __slots__ = ("_at", "_at_before", "_moved", "_moved_before", "since")
@@ -33,7 +33,7 @@ class Pace:
         self._at = self._at_before = now
 
     @classmethod
-    def of(cls, known: "Pace | None", since: float, moved: int, now: float) -> "Pace":
+    def of(cls, known: "TransferRate | None", since: float, moved: int, now: float) -> "TransferRate":
         """Return what is known of the request that began at `since`, or begin to measure it."""
         return known if known is not None and known.since == since else cls(since, moved, now)
 
@@ -51,11 +51,11 @@ class Candidates:
 
     def __init__(self) -> None:
         """Know nobody yet."""
-        self._of: dict[str, list[tuple[Standing, float, float, Member]]] = {}
+        self._of: dict[str, list[tuple[ConnectionState, float, float, SheddableConnection]]] = {}
         self._sources: list[tuple[int, str]] = []
         self.left = 0
 
-    def add(self, source: str, standing: Standing, since: float, member: Member, rate: float = 0.0) -> None:
+    def add(self, source: str, standing: ConnectionState, since: float, member: SheddableConnection, rate: float = 0.0) -> None:
         """Note one, before `seal`."""
         self._of.setdefault(source, []).append((standing, rate, since, member))
         self.left += 1
@@ -71,7 +71,7 @@ class Candidates:
         """Return how many of a source are left."""
         return len(self._of.get(source, ()))
 
-    def take(self, newcomer: str, held: int, lead: int, *, own: bool) -> tuple[Standing, Member] | None:
+    def take(self, newcomer: str, held: int, lead: int, *, own: bool) -> tuple[ConnectionState, SheddableConnection] | None:
         """Return who gives way to a newcomer whose source has `held` that could: somebody of the source that has the most, if
         that is more by `lead`, else of its `own`.
         """
@@ -91,14 +91,16 @@ class Candidates:
         return standing, member
 
 
-def _order(entry: tuple[Standing, float, float, Member]) -> tuple[Standing, float, float]:
+def _order(entry: tuple[ConnectionState, float, float, SheddableConnection]) -> tuple[ConnectionState, float, float]:
     return entry[:3]
 
 
-class Look:
+class CandidateScan:
     """A look at all connections, in steps."""
 
-    def __init__(self, members: Iterable[Member], paces: dict[Member, Pace], now: float, *, cramped: bool) -> None:
+    def __init__(
+        self, members: Iterable[SheddableConnection], paces: dict[SheddableConnection, TransferRate], now: float, *, cramped: bool
+    ) -> None:
         """Look at those who are `members` now; `paces` are known from the last look."""
         self.easy = Candidates()
         """Who gives way as soon as places are few."""
@@ -106,12 +108,12 @@ class Look:
         """Who does nothing by no fault of its own."""
         self.everybody: Counter[str] = Counter()
         """All connections, by source."""
-        self.paces: dict[Member, Pace] = {}
+        self.paces: dict[SheddableConnection, TransferRate] = {}
         self.cramped = cramped
         self._paces_before = paces
         self._now = now
         self._left = list(members)
-        self._silent: dict[str, list[tuple[float, Member]]] = {}
+        self._silent: dict[str, list[tuple[float, SheddableConnection]]] = {}
 
     def step(self, count: int) -> bool:
         """Look at so many more; return whether that was all."""
@@ -122,29 +124,29 @@ class Look:
             address = member.address
             source = source_of(address) if ":" in address else address
             self.everybody[source] += 1
-            if standing is Standing.SILENT:
+            if standing is ConnectionState.SILENT:
                 self._silent.setdefault(source, []).append((since, member))
-            elif standing is Standing.SLOW or standing is Standing.QUIET:
+            elif standing is ConnectionState.SLOW or standing is ConnectionState.QUIET:
                 self._measure(source, standing, since, moved, member)
-            elif standing is Standing.WAITING:
+            elif standing is ConnectionState.WAITING:
                 self.hard.add(source, standing, since, member)
-            elif standing is not Standing.OVER and self._now - since >= (IDLE_S if standing is Standing.IDLE else CLOSING_S):
+            elif standing is not ConnectionState.OVER and self._now - since >= (IDLE_S if standing is ConnectionState.IDLE else CLOSING_S):
                 self.easy.add(source, standing, since, member)
         if left:
             return False
         for source, found in self._silent.items():
             for since, member in found:
                 if len(found) > LITTLE or self._now - since >= SILENT_S:
-                    self.easy.add(source, Standing.SILENT, since, member)
+                    self.easy.add(source, ConnectionState.SILENT, since, member)
         self.easy.seal()
         self.hard.seal()
         return True
 
-    def _measure(self, source: str, standing: Standing, since: float, moved: int, member: Member) -> None:
+    def _measure(self, source: str, standing: ConnectionState, since: float, moved: int, member: SheddableConnection) -> None:
         """Note a connection that moves too little, ever since it began or lately."""
         now = self._now
-        pace = self.paces[member] = Pace.of(self._paces_before.get(member), since, moved, now)
-        if standing is Standing.QUIET:
+        pace = self.paces[member] = TransferRate.of(self._paces_before.get(member), since, moved, now)
+        if standing is ConnectionState.QUIET:
             candidates, least, patience_s = self.hard, QUIET_BYTES_PER_S, QUIET_S
         else:
             candidates, least, patience_s = self.easy, SLOW_BYTES_PER_S, SLOW_S_CRAMPED if self.cramped else SLOW_S

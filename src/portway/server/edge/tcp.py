@@ -14,9 +14,9 @@ from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader, encode_visitor
 from portway.protocol.source_key import source_of
 from portway.protocol.stream_status import StreamStatus
-from portway.server.edge.admission import TUNNEL_TIMES, Places, Share, turn_away
-from portway.server.edge.connection_state import Standing
-from portway.server.edge.handoff import HOPS_MAX, Journey, PassOn
+from portway.server.edge.admission import TUNNEL_FREE_RATIO, AdmissionControl, CapacityShare, reset_socket
+from portway.server.edge.connection_state import ConnectionState
+from portway.server.edge.handoff import HOPS_MAX, HandOff, HandoffState
 from portway.server.edge.holds import Hold, Holds
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.events import RelayDone
@@ -55,10 +55,10 @@ class TcpEdge:
         listen: Callable[[int], socket.socket],
         random_bytes: Callable[[int], bytes],
         settings: TcpEdgeSettings | None = None,
-        places: Places | None = None,
+        places: AdmissionControl | None = None,
         on_relay: Callable[[RelayDone], None] | None = None,
         *,
-        pass_on: PassOn | None = None,
+        hand_off: HandOff | None = None,
         proxy_protocol: ProxyProtocolReader | None = None,
     ) -> None:
         """`listen` returns a listening socket for a port, or raises OSError; `places` are shared with other edges.
@@ -72,10 +72,10 @@ class TcpEdge:
         self.on_relay = on_relay
         self.visitors = 0
         """Visitors now, on all ports, also on those that are closed already."""
-        self.places = places or Places(reactor)
+        self.places = places or AdmissionControl(reactor)
         self.places.count(lambda: self.visitors)
         self.holds = Holds(self.settings.held_all_max)
-        self.pass_on = pass_on
+        self.hand_off = hand_off
         """Hands a visitor to the worker that has his agent, where there are several."""
         self.proxy_protocol = proxy_protocol
         self._listen = listen
@@ -104,7 +104,7 @@ class TcpEdge:
         if lease.key in self._ports:
             self._ports[lease.key].pause()
 
-    def take(self, key: LeaseKey, sock: socket.socket, journey: Journey) -> bool:
+    def take(self, key: LeaseKey, sock: socket.socket, journey: HandoffState) -> bool:
         """Serve a visitor whom another worker passed on; False, and he is still the caller's, when the port is not open here."""
         port = self._ports.get(key)
         if port is not None:
@@ -127,7 +127,9 @@ class _Port:
         host, self.number = sock.getsockname()[:2]
         self.listen(sock)
         most = edge.settings.visitors_max
-        self._share = Share(edge.places, f"tcp port {self.number}", lambda: visits, lambda: len(visits), times=TUNNEL_TIMES, most=most)
+        self._share = CapacityShare(
+            edge.places, f"tcp port {self.number}", lambda: visits, lambda: len(visits), times=TUNNEL_FREE_RATIO, most=most
+        )
         self._host = "" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared with, not bound
 
     def listen(self, sock: socket.socket) -> None:
@@ -150,11 +152,11 @@ class _Port:
         if self.listening:
             self.accept(sock, address)
         else:
-            turn_away(sock)  # the listener was closed while the header was read
+            reset_socket(sock)  # the listener was closed while the header was read
 
     def accept(self, sock: socket.socket, address: Address, hops: int = 0) -> None:
-        if not self._share.has_place(sock, address[0]):
-            turn_away(sock)
+        if not self._share.admits(sock, address[0]):
+            reset_socket(sock)
             return
         visitor = SocketChannel(self.edge.reactor, sock, resets=RESETS_INHERITED)
         try:
@@ -198,17 +200,17 @@ class _Visit:
         """The visitor's numeric host."""
         return self._from[0]
 
-    def standing(self) -> tuple[Standing, float, int]:
-        """Return what it is doing (see `standing.Member`)."""
+    def standing(self) -> tuple[ConnectionState, float, int]:
+        """Return what it is doing (see `standing.SheddableConnection`)."""
         relay = self._relay
         if self._over:
-            return Standing.OVER, 0.0, 0
+            return ConnectionState.OVER, 0.0, 0
         if relay is None:
-            return Standing.WAITING, 0.0, 0
+            return ConnectionState.WAITING, 0.0, 0
         moved = relay.moved_bytes
-        return Standing.QUIET if moved else Standing.SILENT, relay.started_at, moved
+        return ConnectionState.QUIET if moved else ConnectionState.SILENT, relay.started_at, moved
 
-    def give_way(self, _standing: Standing) -> None:
+    def give_way(self, _standing: ConnectionState) -> None:
         """Reset the visitor, as another one needs the place."""
         if self._relay is not None:
             self._relay.abort("it was quiet, and its place was needed")
@@ -253,10 +255,10 @@ class _Visit:
 
     def _passed_on(self) -> bool:
         """Hand the visitor to the worker that has the agent; False when that cannot be done."""
-        lease, pass_on = self._port.lease, self._port.edge.pass_on
-        if pass_on is None or self._hops >= HOPS_MAX:
+        lease, hand_off = self._port.lease, self._port.edge.hand_off
+        if hand_off is None or self._hops >= HOPS_MAX:
             return False
-        return pass_on(lease, self._visitor, Journey(self._from, hops=self._hops + 1))
+        return hand_off(lease, self._visitor, HandoffState(self._from, hops=self._hops + 1))
 
     def _may_wait(self) -> bool:
         """Join the waiters, unless there are too many or the time is over."""

@@ -11,7 +11,7 @@ EVERY_S = 10.0
 """From one sum to the next: a flood is six lines a minute, however fast it is, and no line comes without news."""
 
 
-class Counted(Generic[T]):
+class EventAggregator(Generic[T]):
     """Counts one kind of thing. Costs an addition while a sum is being gathered."""
 
     def __init__(self, reactor: Reactor, tell: Callable[[T, int], None], *, singles_max: int = 1, every_s: float = EVERY_S) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from portway.engine.reactor import Reactor
 from portway.server.events import HandshakesFailed, LoginRefused, ServerEvent
-from portway.server.reporting.aggregation import Counted
+from portway.server.reporting.aggregation import EventAggregator
 
 HANDSHAKES_EVERY_S = 60.0
 """An address on the internet is scanned all day: one line a minute says so."""
@@ -14,15 +14,15 @@ LOGINS_EVERY_S = 10.0
 """So many refused logins are told one by one in so many seconds: a team with an old token. More are somebody's guesses."""
 
 
-class Failures:
+class LoginFailureReporter:
     """What agents' links came to that never became one of a session."""
 
     def __init__(self, reactor: Reactor, tell: Callable[[ServerEvent], None]) -> None:
         """`tell` hears of the first ones at once, and of the others as sums."""
-        self._handshakes = Counted[tuple[str, str]](
+        self._handshakes = EventAggregator[tuple[str, str]](
             reactor, lambda last, count: tell(HandshakesFailed(count, *last)), every_s=HANDSHAKES_EVERY_S
         )
-        self._logins = Counted[tuple[str, str]](
+        self._logins = EventAggregator[tuple[str, str]](
             reactor, lambda last, count: tell(LoginRefused(*last, count)), singles_max=LOGINS_MAX, every_s=LOGINS_EVERY_S
         )
 

@@ -83,7 +83,7 @@ class ServerStatus(msgspec.Struct, tag_field="program", tag="server"):
     """None where one process does everything."""
 
 
-class ServerBoard:
+class ServerStatusTracker:
     """Takes every event in, and gives the whole picture out. Synchronous, bounded by what the server itself bounds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -7,7 +7,7 @@ from portway.clock import Clock
 from portway.errors import ConfigError, RefusedError, UnavailableError
 from portway.protocol.control import codes
 from portway.protocol.scram import ScramVerifier
-from portway.server.access.tokens import TokenRecord, check_alive
+from portway.server.access.tokens import TokenRecord, check_usable
 from portway.server.storage.token_reader import TokenReader
 from portway.telemetry.logs import get_log
 
@@ -54,7 +54,7 @@ class TokenWatch:
         if token is None:
             # Not `token_revoked`, which is for good: rows are never deleted, so this is a database that somebody will put right.
             raise RefusedError(codes.BAD_CREDENTIALS, "the server does not know the token any more", "Ask the server's operator.")
-        check_alive(token, self._clock())
+        check_usable(token, self._clock())
         return token
 
     async def watch(self, used: Callable[[], Collection[str]], on_change: Callable[[Mapping[str, TokenRecord | None]], None]) -> None:

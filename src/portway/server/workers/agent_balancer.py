@@ -13,7 +13,7 @@ from portway.links.fair_places import FairPlaces
 from portway.links.sources import Sources
 from portway.links.worker_hint import FIRST_BYTES_MAX, hinted, is_whole
 from portway.protocol.source_key import source_of
-from portway.server.edge.admission import NEWCOMERS_PART, descriptors_max
+from portway.server.edge.admission import NEWCOMERS_PART, descriptor_limit
 
 FIRST_BYTES_S_MAX = 1.0
 """How long a connection's first bytes are waited for. Without them it goes to a worker by load, whose own deadlines hold."""
@@ -39,7 +39,7 @@ class Dealer:
         self._sessions = sessions
         self._deal = deal
         self._looks: set[_Look] = set()
-        looks_max = min(LOOKS_MAX, descriptors_max() // NEWCOMERS_PART)
+        looks_max = min(LOOKS_MAX, descriptor_limit() // NEWCOMERS_PART)
         self._places: FairPlaces[_Look] = FairPlaces(looks_max, Sources(), random.random)
         self._lately: deque[tuple[float, int]] = deque()
         self._listener = Listener(reactor, sock, self._accept)

@@ -11,7 +11,7 @@ from portway.engine.reactor import Reactor
 from portway.errors import PortwayError, RefusedError
 from portway.protocol.control.messages import Granted, Refused
 from portway.server.access.tokens import TokenRecord
-from portway.server.control.claims import Claimer, Granter
+from portway.server.control.claims import ClaimHandler, ClaimingSession
 from portway.server.events import ServerEvent
 from portway.server.listen_sockets import open_port
 from portway.server.settings import ServerSettings
@@ -98,7 +98,7 @@ class Leases:
         self._probe_id = 0
         self.registry = Registry(reactor.soon, grace_s=settings.grace_s, first_epoch=first_epoch, on_change=self._changed)
         self.ports = Ports(lambda port: open_port(ListenAddress(settings.tcp_host, port)), self)
-        self._granter = Granter(
+        self._granter = ClaimHandler(
             reactor,
             self.registry,
             self,
@@ -189,7 +189,7 @@ class Leases:
 
     # What the granter asks (see `server.control.claims.Sessions`).
 
-    def find(self, session_id: str) -> Claimer | None:
+    def find(self, session_id: str) -> ClaimingSession | None:
         """Return who stands for a live session."""
         return self._stand_ins.get(session_id)
 

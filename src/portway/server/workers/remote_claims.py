@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Claim, Granted, Refused
-from portway.server.control.claims import Claimer
+from portway.server.control.claims import ClaimingSession
 from portway.server.workers.messages import Answered, Asked, Released, ToSupervisor
 
 ANSWER_S_MAX = 8.0
@@ -22,7 +22,7 @@ class AskingGranter:
         self._ids = itertools.count(1)
         self._open: dict[int, asyncio.Future[Granted | Refused | None]] = {}
 
-    async def grant(self, session: Claimer, claim: Claim) -> Granted:
+    async def grant(self, session: ClaimingSession, claim: Claim) -> Granted:
         """Return the answer to a claim that holds, on every worker.
 
         Raises:
@@ -46,7 +46,7 @@ class AskingGranter:
             raise UnavailableError("the session was lost before its claim was decided")
         return answered
 
-    def release(self, session: Claimer, tunnel_id: int, *, keep: bool = False) -> None:
+    def release(self, session: ClaimingSession, tunnel_id: int, *, keep: bool = False) -> None:
         """Free a tunnel's address at once, or `keep` it for its agent."""
         self._tell(Released(session.session_id, tunnel_id, keep))
 

@@ -15,7 +15,7 @@ Probing = Callable[[str, float], Awaitable[bool]]
 
 
 class StandIn:
-    """What holds leases in the supervisor's registry (see `server.control.claims.Claimer`). The session itself is elsewhere."""
+    """What holds leases in the supervisor's registry (see `server.control.claims.ClaimingSession`). The session itself is elsewhere."""
 
     def __init__(self, worker: int, session_id: str, owner: Owner, probe: Probing) -> None:
         """Stand for a session that lives on `worker`."""

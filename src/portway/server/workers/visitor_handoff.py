@@ -7,7 +7,7 @@ from typing import Protocol
 from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
-from portway.server.edge.handoff import Journey
+from portway.server.edge.handoff import HandoffState
 from portway.server.tunnels.lease import Lease, LeaseKey
 from portway.server.workers.ipc import Post, connection
 from portway.server.workers.messages import Passed, encode, for_inbox
@@ -19,14 +19,14 @@ log = get_log(__name__)
 class HttpVisitors(Protocol):
     """Who serves visitors over HTTP."""
 
-    def take(self, sock: socket.socket, journey: Journey) -> None:
+    def take(self, sock: socket.socket, journey: HandoffState) -> None:
         """Serve a visitor whom another worker passed on."""
 
 
 class TcpVisitors(Protocol):
     """Who serves visitors of tcp tunnels."""
 
-    def take(self, key: LeaseKey, sock: socket.socket, journey: Journey) -> bool:
+    def take(self, key: LeaseKey, sock: socket.socket, journey: HandoffState) -> bool:
         """Serve a visitor whom another worker passed on; False when the port is not open here."""
 
 
@@ -48,7 +48,7 @@ class Visitors:
 
         def take(data: memoryview, socks: list[socket.socket]) -> None:
             passed = for_inbox(data)
-            journey = Journey((passed.host, passed.port), passed.read, passed.hops, passed.scheme)
+            journey = HandoffState((passed.host, passed.port), passed.read, passed.hops, passed.scheme)
             for sock in socks:
                 if passed.kind == "http":
                     http.take(sock, journey)
@@ -77,8 +77,8 @@ class Visitors:
         if way is not None:
             way.close()
 
-    def pass_on(self, lease: Lease, channel: Channel, journey: Journey) -> bool:
-        """Pass a visitor on to the worker that serves his lease (see `edge.passing.PassOn`)."""
+    def hand_off(self, lease: Lease, channel: Channel, journey: HandoffState) -> bool:
+        """Pass a visitor on to the worker that serves his lease (see `edge.passing.HandOff`)."""
         way = self._ways.get(lease.elsewhere)
         if way is None or not isinstance(channel, SocketChannel):
             return False

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from portway.engine.reactor import Reactor
 from portway.errors import MisuseError, UnavailableError
-from portway.server.control.limit_scopes import TokenScopes, scopes_asked_for
+from portway.server.control.limit_scopes import LimitScopes, requested_scopes
 from portway.server.control.session import Session
-from portway.server.core import Rooms
+from portway.server.core import ServerCore
 from portway.server.events import RelayDone, RequestDone, ServerEvent
 from portway.server.identity import identity_of
 from portway.server.settings import ServerSettings
@@ -121,7 +121,7 @@ class _Worker:
         self._listeners: dict[int, socket.socket] = {}
         """Listeners of tcp ports, on their way to the edge."""
         self._granter = AskingGranter(self._tell)
-        self._scopes = TokenScopes(reactor)
+        self._scopes = LimitScopes(reactor)
         self._visitors = Visitors(reactor)
         self._replica = Replica(
             orders.worker,
@@ -130,7 +130,7 @@ class _Worker:
             report_lost=lambda session_id: self._tell(Lost(session_id)),
             report_revoked=lambda token_id: self._tell(Revoked(token_id)),
         )
-        self._rooms = Rooms(
+        self._rooms = ServerCore(
             reactor,
             orders.settings,
             identity_of(orders.settings),
@@ -140,7 +140,7 @@ class _Worker:
             on_event=self._tell_event,
             tell_relays=orders.tell_relays,
             worker=orders.worker,
-            pass_on=self._visitors.pass_on,
+            hand_off=self._visitors.hand_off,
             server_id=orders.server_id,
         )
         self._rooms.sessions.granter = self._granter
@@ -229,7 +229,7 @@ class _Worker:
             route = Route(message.kind, message.address, message.tunnel_id, message.epoch, message.worker, message.session, message.token)
             lease = self._replica.apply(route)
             session = self._find(message.session)
-            lease.scopes = () if session is None else self._scopes.of(session.token) + scopes_asked_for(self._reactor, message.limits)
+            lease.scopes = () if session is None else self._scopes.of(session.token) + requested_scopes(self._reactor, message.limits)
             lease.rewrite = message.rewrite
             lease.origin_timeout_s = 0.0 if message.limits is None else message.limits.origin_timeout_s
         else:

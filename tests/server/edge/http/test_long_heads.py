@@ -24,7 +24,7 @@ def patient(stage_with: Make, request: pytest.FixtureRequest) -> Iterator[Stage]
     """An edge that is patient; as a worker's it may have to pass each visitor on with the head that he sent."""
     stage = stage_with(HttpEdgeSettings(hold_s=30, head_s=30))
     if request.param == "workers":
-        stage.edge.pass_on = lambda _lease, _channel, _journey: False
+        stage.edge.hand_off = lambda _lease, _channel, _journey: False
     yield stage
     tracemalloc.stop()
 

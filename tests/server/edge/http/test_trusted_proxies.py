@@ -7,7 +7,7 @@ import pytest
 from portway.engine.listener import Listener, listen
 from portway.protocol.http1.trusted_proxies import Family, TrustedProxies
 from portway.protocol.networks import Networks
-from portway.server.edge.admission import Places
+from portway.server.edge.admission import AdmissionControl
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from tests.server.edge.http.kit import Caller, MakeStage, Origin, Request, say
@@ -141,7 +141,7 @@ def test_a_proxy_that_cannot_write_fields_announces_its_visitor(stage_with: Make
     """Its visitor is a visitor like any other: what it says of itself is not believed."""
     stage = stage_with(HttpEdgeSettings(proxied_scheme="https"), proxies())
     stage.publish(origin)
-    reader = ProxyProtocolReader(stage.engine.reactor, Networks(("127.0.0.1/32",)), Places(stage.engine.reactor))
+    reader = ProxyProtocolReader(stage.engine.reactor, Networks(("127.0.0.1/32",)), AdmissionControl(stage.engine.reactor))
     listener = Listener(stage.engine.reactor, listen("127.0.0.1", 0), reader.wrap(stage.edge.accept))
     ask = (
         b"GET / HTTP/1.1\r\nHost: a.localhost\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: gopher\r\nX-Auth-Request-User: root\r\n\r\n"

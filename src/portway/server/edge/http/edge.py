@@ -19,9 +19,9 @@ from portway.protocol.http1.forwarding import forwarded_fields
 from portway.protocol.http1.trusted_proxies import Hops, TrustedProxies
 from portway.protocol.names import normalise_host
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader
-from portway.server.edge.admission import HTTP_TIMES, Places, Share
-from portway.server.edge.connection_state import Member
-from portway.server.edge.handoff import HOPS_MAX, Journey, PassOn
+from portway.server.edge.admission import HTTP_FREE_RATIO, AdmissionControl, CapacityShare
+from portway.server.edge.connection_state import SheddableConnection
+from portway.server.edge.handoff import HOPS_MAX, HandOff, HandoffState
 from portway.server.edge.holds import Holds
 from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.deadlines import Deadlines
@@ -60,9 +60,9 @@ class HttpEdge:
         reactor: Reactor,
         routes: Routes,
         settings: HttpEdgeSettings | None = None,
-        places: Places | None = None,
+        places: AdmissionControl | None = None,
         *,
-        pass_on: PassOn | None = None,
+        hand_off: HandOff | None = None,
         scheme: str = "http",
         clock: Clock = wall,
         on_done: OnDone | None = None,
@@ -79,7 +79,7 @@ class HttpEdge:
         self.reactor = reactor
         self.settings = settings or HttpEdgeSettings()
         self.wall = clock
-        self.pass_on = pass_on
+        self.hand_off = hand_off
         self.on_done = on_done
         own_id = LOOP_PREFIX + (server_id or secrets.token_hex(8))
         about = (self.settings.request_limits, own_id, self.settings.via, self.settings.trusted_headers)
@@ -96,9 +96,11 @@ class HttpEdge:
         self._visitors: dict[Visitor, None] = {}
         self._relays: dict[Relay, Upgraded] = {}
         self._lingering: dict[Linger, None] = {}
-        places = places or Places(reactor)
+        places = places or AdmissionControl(reactor)
         places.count(lambda: self.visitors)
-        self._share = Share(places, scheme, self._members, lambda: self.visitors, times=HTTP_TIMES, most=self.settings.visitors_max)
+        self._share = CapacityShare(
+            places, scheme, self._members, lambda: self.visitors, times=HTTP_FREE_RATIO, most=self.settings.visitors_max
+        )
         self._apologies = Apologies(reactor, places.apologies_max, self.settings.apology_s)
         new_id = None if on_done is None else partial(random_bytes, UNIQUE_ID_BYTES)
         self.pools = Pools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
@@ -120,15 +122,15 @@ class HttpEdge:
 
     def accept(self, sock: socket.socket, address: tuple[str, int], header: ProxyHeader | None = None) -> None:
         """Serve a connected, non-blocking socket (a listener's `on_accept`); `header` is the PROXY header that it began with."""
-        if self._share.has_place(sock, address[0]):
+        if self._share.admits(sock, address[0]):
             scheme = "" if header is None else "https" if header.encrypted else self.settings.proxied_scheme
             self.serve(SocketChannel(self.reactor, sock, resets=RESETS_INHERITED), address, scheme)
         else:
             self._apologies.say(sock, address[0])
 
-    def take(self, sock: socket.socket, journey: Journey) -> None:
+    def take(self, sock: socket.socket, journey: HandoffState) -> None:
         """Serve a visitor whom another worker passed on, with what it read of his request."""
-        if self._share.has_place(sock, journey.address[0]):
+        if self._share.admits(sock, journey.address[0]):
             channel = SocketChannel(self.reactor, sock, resets=RESETS_INHERITED)
             channel.await_event()  # else each would be lingered for, as one who may have more to say
             visitor = self.serve(channel, journey.address, journey.scheme)
@@ -143,10 +145,10 @@ class HttpEdge:
         self._deadlines.watch(visitor)
         return visitor
 
-    def passed_on(self, visitor: Visitor, lease: Lease, address: str, read: bytes) -> bool:
+    def handed_off(self, visitor: Visitor, lease: Lease, address: str, read: bytes) -> bool:
         """Hand a visitor to the worker that serves `lease`, and forget him here; False when that cannot be done."""
-        journey = Journey((address, 0), read, visitor.hops + 1, visitor.scheme)
-        if self.pass_on is None or journey.hops > HOPS_MAX or not self.pass_on(lease, visitor.channel, journey):
+        journey = HandoffState((address, 0), read, visitor.hops + 1, visitor.scheme)
+        if self.hand_off is None or journey.hops > HOPS_MAX or not self.hand_off(lease, visitor.channel, journey):
             return False
         self.left(visitor)
         return True
@@ -205,7 +207,7 @@ class HttpEdge:
         """Close the channel of a visitor from `address` so that what was sent arrives."""
         Linger(self.reactor, channel, address, self.settings.linger_s, self._lingering, self.settings.linger_quiet_s)
 
-    def _members(self) -> Iterator[Member]:
+    def _members(self) -> Iterator[SheddableConnection]:
         yield from self._visitors
         yield from self._lingering
         yield from self._relays.values()

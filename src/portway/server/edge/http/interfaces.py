@@ -10,7 +10,7 @@ from portway.engine.reactor import Reactor
 from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.trusted_proxies import Hops
-from portway.server.edge.handoff import PassOn
+from portway.server.edge.handoff import HandOff
 from portway.server.edge.holds import Holds
 from portway.server.edge.http.buffers import Inlet, Outlet
 from portway.server.edge.http.byte_budget import ByteBudget
@@ -93,7 +93,7 @@ class Edge(Protocol):
     """What visitors have not taken of their answers, as far as it had to be kept here."""
     holds: Holds
     """Visitors that wait for an agent."""
-    pass_on: PassOn | None
+    hand_off: HandOff | None
     """Hands a visitor to the worker that has his agent; None where one process does everything."""
     wall: Clock
     """Seconds since 1970, for what origins are told."""
@@ -113,7 +113,7 @@ class Edge(Protocol):
     def forwarded(self, peer: str, host: bytes, scheme: str, hops: Hops | None) -> list[Field]:
         """Return the forwarding fields of a request for `host` that came from `peer`; `hops` is what that proxy reported."""
 
-    def passed_on(self, visitor: "Visitor", lease: Lease, address: str, read: bytes) -> bool:
+    def handed_off(self, visitor: "Visitor", lease: Lease, address: str, read: bytes) -> bool:
         """Hand a visitor whose connection is from `address` to the worker that serves `lease`, with what was read of his request, and forget him here;
         False when that cannot be done.
         """

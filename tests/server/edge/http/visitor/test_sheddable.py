@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from portway.server.edge.connection_state import Standing
+from portway.server.edge.connection_state import ConnectionState
 from portway.server.edge.http.settings import HttpEdgeSettings
 from tests.server.edge.http.kit import Caller, Origin, Request, Stage, chunked, say
 
@@ -35,13 +35,13 @@ def crowded(stage_with: Make) -> Iterator[Stage]:
         yield stage
 
 
-def standing(stage: Stage) -> Standing:
+def standing(stage: Stage) -> ConnectionState:
     """Return what the only visitor is doing."""
     [member] = stage.edge._members()
     return member.standing()[0]
 
 
-def give_way(stage: Stage, doing: Standing) -> None:
+def give_way(stage: Stage, doing: ConnectionState) -> None:
     """Have the only visitor give way once it does this; its place is free at once."""
     stage.eventually(lambda: stage.edge.visitors == 1 and standing(stage) is doing, f"it is never {doing!r}")
 
@@ -66,7 +66,7 @@ def test_one_between_requests_sees_a_proper_end(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
             assert visitor.get().body == b"hello"
-            give_way(crowded, Standing.IDLE)
+            give_way(crowded, ConnectionState.IDLE)
             assert visitor.rest() == b""
 
     crowded.play(story)
@@ -75,7 +75,7 @@ def test_one_between_requests_sees_a_proper_end(crowded: Stage) -> None:
 def test_one_that_said_nothing_sees_a_proper_end(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
-            give_way(crowded, Standing.SILENT)
+            give_way(crowded, ConnectionState.SILENT)
             assert visitor.rest() == b""
 
     crowded.play(story)
@@ -86,7 +86,7 @@ def test_half_a_head_is_answered_408(crowded: Stage) -> None:
         with crowded.caller() as visitor:
             visitor.send(b"GET / HTTP/1.1\r\n")
             crowded.eventually(lambda: all(one._buffer is not None for one in crowded.edge._visitors) and crowded.edge.visitors == 1)
-            give_way(crowded, Standing.SILENT)
+            give_way(crowded, ConnectionState.SILENT)
             answer = visitor.answer()
             assert (answer.status, answer.code, answer.headers["connection"]) == (408, "request_timeout", "close")
             assert visitor.rest() == b""
@@ -98,7 +98,7 @@ def test_a_body_that_does_not_come_is_answered_408(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
             visitor.send(b"POST /wait HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 10\r\n\r\nabc")
-            give_way(crowded, Standing.SLOW)
+            give_way(crowded, ConnectionState.SLOW)
             answer = visitor.answer("POST")
             assert (answer.status, answer.code, answer.headers["connection"]) == (408, "request_timeout", "close")
             assert visitor.rest() == b""
@@ -111,7 +111,7 @@ def test_one_that_waits_for_its_agent_is_answered_503(crowded: Stage) -> None:
         crowded.on_loop(lambda: crowded.lose(crowded.agents[0]))
         with crowded.caller() as visitor:
             visitor.send(b"GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-            give_way(crowded, Standing.WAITING)
+            give_way(crowded, ConnectionState.WAITING)
             answer = visitor.answer()
             assert (answer.status, answer.code, answer.headers["connection"]) == (503, "agent_offline", "close")
             assert visitor.rest() == b""
@@ -124,7 +124,7 @@ def test_one_that_waits_for_its_answer_is_answered_503(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
             visitor.send(b"GET /wait HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-            give_way(crowded, Standing.QUIET)
+            give_way(crowded, ConnectionState.QUIET)
             assert visitor.answer().code == "overloaded"
             assert visitor.rest() == b""
 
@@ -136,7 +136,7 @@ def test_an_answer_that_pauses_is_broken_off(crowded: Stage) -> None:
         with crowded.caller() as visitor:
             visitor.send(b"GET /begin HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
             assert b"200 OK" in visitor.read_head()
-            give_way(crowded, Standing.QUIET)
+            give_way(crowded, ConnectionState.QUIET)
             assert is_broken_off(visitor)
 
     crowded.play(story)
@@ -146,7 +146,7 @@ def test_an_answer_that_is_not_read_is_broken_off(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller(16 * 1024) as visitor:
             visitor.send(b"GET /pour HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-            give_way(crowded, Standing.SLOW)
+            give_way(crowded, ConnectionState.SLOW)
             assert is_broken_off(visitor)
 
     crowded.play(story)
@@ -157,7 +157,7 @@ def test_one_that_was_answered_and_does_not_close_is_closed(crowded: Stage) -> N
         with crowded.caller() as visitor:
             visitor.send(b"GET / HTTP/1.1\r\nHost: nobody.localhost\r\nConnection: close\r\nContent-Length: 10\r\n\r\nabc")
             assert visitor.answer().code == "unknown_host"
-            give_way(crowded, Standing.CLOSING)
+            give_way(crowded, ConnectionState.CLOSING)
             assert visitor.rest() == b""
 
     crowded.play(story)
@@ -168,14 +168,14 @@ def test_one_with_something_to_say_does_not_give_way(crowded: Stage) -> None:
         with crowded.caller() as visitor:
             crowded.eventually(lambda: crowded.edge.visitors == 1)
 
-            def told() -> Standing:
+            def told() -> ConnectionState:
                 [member] = crowded.edge._members()
                 member.inlet.held = b"GET"  # type: ignore[attr-defined]
                 found = member.standing()[0]
                 member.inlet.held = b""  # type: ignore[attr-defined]
                 return found
 
-            assert crowded.on_loop(told) is Standing.OVER
+            assert crowded.on_loop(told) is ConnectionState.OVER
             assert visitor.get().status == 200
 
     crowded.play(story)

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from portway.server.edge.connection_state import Standing
+from portway.server.edge.connection_state import ConnectionState
 from tests.server.edge.http.kit import Origin, Request, Stage
 
 ASK = b"GET / HTTP/1.1\r\nHost: a.localhost\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
@@ -29,8 +29,8 @@ def test_it_counts_what_it_moves_and_is_broken_off_for_a_newcomer(stage: Stage) 
             assert member.address == "127.0.0.1"
             assert member.holder is agent
             standing, _, moved = stage.on_loop(member.standing)
-            assert (standing, moved) == (Standing.QUIET, 10)
-            stage.on_loop(lambda: member.give_way(Standing.QUIET))
+            assert (standing, moved) == (ConnectionState.QUIET, 10)
+            stage.on_loop(lambda: member.give_way(ConnectionState.QUIET))
             assert stage.on_loop(lambda: stage.edge.visitors) == 0
             with pytest.raises(ConnectionResetError):
                 visitor.rest()

@@ -7,7 +7,7 @@ from portway.protocol.http1.fields import HeadBuffer
 from portway.protocol.http1.response import ResponseHead
 from portway.protocol.stream_status import StreamStatus
 from portway.protocol.units import format_size
-from portway.server.edge.connection_state import Standing
+from portway.server.edge.connection_state import ConnectionState
 from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
 from portway.server.edge.http.head_cache import Asked
 from portway.server.edge.http.interfaces import Asker
@@ -67,17 +67,17 @@ class ExchangeBase:
         """The session that carries it."""
         return self._pool.holder
 
-    def standing(self) -> tuple[Standing, int]:
+    def standing(self) -> tuple[ConnectionState, int]:
         """Return whether its visitor is waited for (SLOW) or somebody else (QUIET), and how many bytes of bodies have moved."""
         upload, download, visitor = self._upload, self._download, self._visitor
         if download is not None:
             slow = visitor.outlet.rest is not None or not visitor.channel.room()
-            return Standing.SLOW if slow else Standing.QUIET, download.moved
+            return ConnectionState.SLOW if slow else ConnectionState.QUIET, download.moved
         if upload is not None and self._stream is not None:
             outlet = self._stream.outlet
             slow = outlet.rest is None and outlet.channel.room() > 0
-            return Standing.SLOW if slow else Standing.QUIET, upload.moved
-        return Standing.QUIET, 0
+            return ConnectionState.SLOW if slow else ConnectionState.QUIET, upload.moved
+        return ConnectionState.QUIET, 0
 
     def give_way(self, code: str) -> None:
         """End for the sake of others: answered with `code` where the answer has not begun, else broken off."""

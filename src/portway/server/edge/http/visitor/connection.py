@@ -157,7 +157,7 @@ class Visitor(Reading):
             self.refuse("body_too_large", f"{asked.request.body} bytes, at most {bytes_max} are taken", complete=False)
             return
         self._tried_before = False
-        if edge.pass_on is not None and asked.long is None:
+        if edge.hand_off is not None and asked.long is None:
             self._head = head
         self._route(asked)
         if (asked.long is not None or len(self.inlet.held) > KEPT_FREE_BYTES or self.counted) and self._state != OVER:
@@ -188,7 +188,7 @@ class Visitor(Reading):
         holder = lease.holder
         if holder is None:
             head = self._head if asked.long is None else asked.long.head
-            if lease.elsewhere and edge.passed_on(self, lease, self._peer, head + self.inlet.held):
+            if lease.elsewhere and edge.handed_off(self, lease, self._peer, head + self.inlet.held):
                 self._state = OVER
                 return
             self._wait("agent_offline", asked)

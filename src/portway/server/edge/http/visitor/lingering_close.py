@@ -3,7 +3,7 @@
 from portway.engine.channel import BLOCKED, Channel
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel
-from portway.server.edge.connection_state import Standing
+from portway.server.edge.connection_state import ConnectionState
 
 
 class Linger:
@@ -43,11 +43,11 @@ class Linger:
     def holder(self) -> None:
         """Return None: it has no stream any more."""
 
-    def standing(self) -> tuple[Standing, float, int]:
-        """Return what its connection is doing (see `standing.Member`)."""
-        return Standing.CLOSING if self in self._all else Standing.OVER, self._heard_at, 0
+    def standing(self) -> tuple[ConnectionState, float, int]:
+        """Return what its connection is doing (see `standing.SheddableConnection`)."""
+        return ConnectionState.CLOSING if self in self._all else ConnectionState.OVER, self._heard_at, 0
 
-    def give_way(self, _standing: Standing) -> None:
+    def give_way(self, _standing: ConnectionState) -> None:
         """Wait no longer, as another one needs the place."""
         self._close()
 

@@ -7,7 +7,7 @@ from portway.engine.socket_channel import SocketChannel
 from portway.errors import BrokenChannel
 from portway.protocol.http1.error_responses import render_answer
 from portway.protocol.source_key import source_of
-from portway.server.edge.admission import turn_away
+from portway.server.edge.admission import reset_socket
 from portway.server.edge.http.visitor.lingering_close import Linger
 
 _NO_PLACE = render_answer("overloaded")
@@ -32,7 +32,7 @@ class Apologies:
         """Answer a visitor from `address`, and close once he has read it; or reset at once."""
         under_way, most = self._under_way, self._at_a_time_max
         if len(under_way) >= most or (2 * len(under_way) >= most and 4 * self._told_to(address) >= most):
-            turn_away(sock)
+            reset_socket(sock)
             return
         channel = SocketChannel(self._reactor, sock)
         try:

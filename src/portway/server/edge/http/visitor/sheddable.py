@@ -1,7 +1,7 @@
 """A visitor's connection as one that may have to give way to newcomers (`server.edge.shedding`), or to give up what it keeps (`byte_budget`)."""
 
 from portway.protocol.http1.fields import HeadBuffer
-from portway.server.edge.connection_state import Standing
+from portway.server.edge.connection_state import ConnectionState
 from portway.server.edge.http.buffers import Inlet, Outlet
 from portway.server.edge.http.exchange.exchange import Exchange
 from portway.server.edge.http.visitor.waiting import DRAIN, EXCHANGE, HEAD, HELD, Waiting
@@ -38,27 +38,27 @@ class Sheddable(Waiting):
         """The session that carries its request now, if any does."""
         return self._exchange.holder if self._state == EXCHANGE and self._exchange is not None else None
 
-    def standing(self) -> tuple[Standing, float, int]:
+    def standing(self) -> tuple[ConnectionState, float, int]:
         """Return what it is doing, since when, and how many bytes of bodies it has moved."""
         state, settings = self._state, self._edge.settings
         if state == HEAD:
             if self._buffer is None and (self.inlet.held or self.inlet.channel.readable):
-                return Standing.OVER, 0.0, 0  # it has something to say that was not looked at yet
+                return ConnectionState.OVER, 0.0, 0  # it has something to say that was not looked at yet
             if self._buffer is None and self._started_at:
-                return Standing.IDLE, self.deadline - settings.idle_s, 0
-            return Standing.SILENT, self.deadline - settings.head_s, 0
+                return ConnectionState.IDLE, self.deadline - settings.idle_s, 0
+            return ConnectionState.SILENT, self.deadline - settings.head_s, 0
         if state == EXCHANGE and self._exchange is not None:
             standing, moved = self._exchange.standing()
             return standing, self._started_at, moved
         if state == HELD:
-            return Standing.WAITING, self._started_at, 0
+            return ConnectionState.WAITING, self._started_at, 0
         if state == DRAIN:
-            return Standing.SLOW, self._started_at, -len(self.outlet.rest or b"")
-        return Standing.OVER, 0.0, 0
+            return ConnectionState.SLOW, self._started_at, -len(self.outlet.rest or b"")
+        return ConnectionState.OVER, 0.0, 0
 
-    def give_way(self, standing: Standing) -> None:
+    def give_way(self, standing: ConnectionState) -> None:
         """End, with an answer where one is due. Its place is free then: it does not linger."""
-        self._end("overloaded" if standing is Standing.QUIET else "request_timeout")
+        self._end("overloaded" if standing is ConnectionState.QUIET else "request_timeout")
 
     def _end(self, code: str) -> None:
         exchange, self._hurried = self._exchange, True

@@ -1,7 +1,7 @@
 """A visitor's connection after an upgrade: a WebSocket, mostly."""
 
 from portway.engine.relay import Relay
-from portway.server.edge.connection_state import Standing
+from portway.server.edge.connection_state import ConnectionState
 from portway.server.edge.http.origin.pool import TunnelPool
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.tunnels.lease import Holder
@@ -21,10 +21,10 @@ class Upgraded:
         self.holder: Holder | None = stream.pool.holder if isinstance(stream.pool, TunnelPool) else None
         """The session that carries it."""
 
-    def standing(self) -> tuple[Standing, float, int]:
-        """Return what it is doing (see `standing.Member`)."""
-        return Standing.QUIET, self._relay.started_at, self._relay.moved_bytes
+    def standing(self) -> tuple[ConnectionState, float, int]:
+        """Return what it is doing (see `standing.SheddableConnection`)."""
+        return ConnectionState.QUIET, self._relay.started_at, self._relay.moved_bytes
 
-    def give_way(self, _standing: Standing) -> None:
+    def give_way(self, _standing: ConnectionState) -> None:
         """Break off, as another one needs the place."""
         self._relay.abort("it was quiet, and its place was needed")
