@@ -29,7 +29,7 @@ from portway.protocol.yamux.frame import DATA, HEADER, SYN, WINDOW_UPDATE
 from portway.protocol.yamux.limits import YamuxLimits
 from portway.protocol.yamux.session import Session
 from portway.protocol.yamux.stream import Stream
-from portway.server.edge.http.head_cache import AnsweredBefore, AskedBefore
+from portway.server.edge.http.head_cache import RequestHeadCache, ResponseHeadCache
 
 NS_PER_BYTE_MAX = 100.0
 MS_PER_TURN_MAX = 1.0
@@ -129,11 +129,11 @@ def chunks() -> Iterator[Case]:
 
 
 def _understand_request(data: bytes) -> None:
-    AskedBefore().understand(data)
+    RequestHeadCache().understand(data)
 
 
 def _understand_answer(data: bytes) -> None:
-    AnsweredBefore(HeadRewriter("app.example.org", "example.org")).understand(data, b"GET").head(11, keep_alive=True)
+    ResponseHeadCache(HeadRewriter("app.example.org", "example.org")).understand(data, b"GET").head(11, keep_alive=True)
 
 
 def _buffer_head(data: bytes) -> None:

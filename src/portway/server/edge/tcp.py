@@ -123,7 +123,7 @@ class _Port:
     def __init__(self, edge: TcpEdge, lease: Lease, sock: socket.socket) -> None:
         self.edge = edge
         self.lease = lease
-        visits = self.visits = set[_Visit]()  # the share gets this one and not the port, which has the share
+        visits = self.visits = set[_TcpVisitor]()  # the share gets this one and not the port, which has the share
         host, self.number = sock.getsockname()[:2]
         self.listen(sock)
         most = edge.settings.visitors_max
@@ -164,13 +164,13 @@ class _Port:
         except OSError:  # gone already
             visitor.abort()
             return
-        visit = _Visit(self, visitor, address, arrived_at, hops)
+        visit = _TcpVisitor(self, visitor, address, arrived_at, hops)
         self.visits.add(visit)
         self.edge.visitors += 1
         visit.go()
 
 
-class _Visit:
+class _TcpVisitor:
     """One visitor: perhaps held for a while, then a stream and a relay."""
 
     __slots__ = ("_arrived_at", "_from", "_hold", "_hops", "_over", "_port", "_relay", "_timer", "_told", "_visitor", "holder")

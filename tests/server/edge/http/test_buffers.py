@@ -5,22 +5,22 @@ import pytest
 from portway.engine.memory_channel import memory_pair
 from portway.engine.socket_channel import SocketChannel
 from portway.errors import BrokenChannel
-from portway.server.edge.http.buffers import Inlet, Outlet
+from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import tcp_pair
 
 
-def state(inlet: Inlet) -> tuple[bytes, bool]:
+def state(inlet: ChannelReader) -> tuple[bytes, bool]:
     return inlet.held, inlet.ended
 
 
-def rest_of(outlet: Outlet) -> memoryview | None:
+def rest_of(outlet: ChannelWriter) -> memoryview | None:
     return outlet.rest
 
 
 def test_a_channel_that_lends_keeps_what_was_not_used(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor)
-    inlet = Inlet(near, engine.reactor.scratch_body)
+    inlet = ChannelReader(near, engine.reactor.scratch_body)
     far.send(b"abcdef")
     for expected, used in ((b"abcd", 3), (b"def", 0), (b"def", 3)):
         view = inlet.view(4)
@@ -39,7 +39,7 @@ def test_of_another_channel_it_is_kept_here(engine: EngineLoop) -> None:
     near, far = tcp_pair()
     near.setblocking(False)
     channel = SocketChannel(engine.reactor, near)
-    inlet = Inlet(channel, engine.reactor.scratch_body)
+    inlet = ChannelReader(channel, engine.reactor.scratch_body)
     far.sendall(b"abcdef")
     view = inlet.view(4)
     assert view is not None
@@ -66,13 +66,13 @@ def test_dry_means_nothing_to_read_and_no_end(engine: EngineLoop, lends: bool) -
     if lends:
         near, far = memory_pair(engine.reactor)
         send, end = far.send, far.shutdown_write
-        inlet = Inlet(near, engine.reactor.scratch_body)
+        inlet = ChannelReader(near, engine.reactor.scratch_body)
     else:
         near_sock, far_sock = tcp_pair()
         near_sock.setblocking(False)
         near = SocketChannel(engine.reactor, near_sock)  # type: ignore[assignment]
         send, end = far_sock.sendall, far_sock.close  # type: ignore[assignment]
-        inlet = Inlet(near, engine.reactor.scratch_body)
+        inlet = ChannelReader(near, engine.reactor.scratch_body)
     assert inlet.dry()
     send(b"x")
     engine.settle()
@@ -91,7 +91,7 @@ def test_dry_means_nothing_to_read_and_no_end(engine: EngineLoop, lends: bool) -
 
 def test_what_a_sink_does_not_take_goes_first_later(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor, capacity_bytes=10)
-    outlet = Outlet(near)
+    outlet = ChannelWriter(near)
     outlet.write(b"0123456789abc")
     outlet.write(b"de")
     assert rest_of(outlet) is not None
@@ -112,4 +112,4 @@ def test_writing_to_a_broken_channel_says_so(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor)
     far.abort()
     with pytest.raises(BrokenChannel):
-        Outlet(near).write(b"x")
+        ChannelWriter(near).write(b"x")

@@ -1,16 +1,16 @@
 """How visitors' connections and streams are closed: Linger, Farewell."""
 
 from portway.engine.memory_channel import memory_pair
-from portway.server.edge.http.buffers import Inlet
-from portway.server.edge.http.origin.graceful_close import Farewell
-from portway.server.edge.http.visitor.lingering_close import Linger
+from portway.server.edge.http.buffers import ChannelReader
+from portway.server.edge.http.origin.graceful_close import GracefulClose
+from portway.server.edge.http.visitor.lingering_close import LingeringClose
 from tests.kit.loops import EngineLoop
 
 
 def test_a_lingering_connection_throws_away_what_comes_until_the_visitor_ends(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor)
-    everybody: dict[Linger, None] = {}
-    Linger(engine.reactor, near, "192.0.2.1", 30.0, everybody, 5.0)
+    everybody: dict[LingeringClose, None] = {}
+    LingeringClose(engine.reactor, near, "192.0.2.1", 30.0, everybody, 5.0)
     for _ in range(10):
         assert far.send(b"x" * 60_000) == 60_000
         engine.settle()
@@ -24,16 +24,16 @@ def test_a_lingering_connection_throws_away_what_comes_until_the_visitor_ends(en
 
 def test_it_has_little_patience_with_who_is_silent(engine: EngineLoop) -> None:
     near, _far = memory_pair(engine.reactor)
-    everybody: dict[Linger, None] = {}
-    Linger(engine.reactor, near, "192.0.2.1", 60.0, everybody, 0.1)
+    everybody: dict[LingeringClose, None] = {}
+    LingeringClose(engine.reactor, near, "192.0.2.1", 60.0, everybody, 0.1)
     engine.run_until(lambda: not everybody)
 
 
 def test_who_goes_on_sending_is_heard_for_longer_but_not_for_ever(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor, 4 << 20)
-    everybody: dict[Linger, None] = {}
+    everybody: dict[LingeringClose, None] = {}
     began = engine.reactor.refresh_now()
-    Linger(engine.reactor, near, "192.0.2.1", 1.5, everybody, 0.3)
+    LingeringClose(engine.reactor, near, "192.0.2.1", 1.5, everybody, 0.3)
     sent = 0
 
     def go_on() -> None:
@@ -50,8 +50,8 @@ def test_who_goes_on_sending_is_heard_for_longer_but_not_for_ever(engine: Engine
 
 def test_a_stream_closes_when_the_origin_has_ended_too(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor)
-    everybody: dict[Farewell, None] = {}
-    Farewell(engine.reactor, Inlet(near, engine.reactor.scratch_body), everybody)
+    everybody: dict[GracefulClose, None] = {}
+    GracefulClose(engine.reactor, ChannelReader(near, engine.reactor.scratch_body), everybody)
     engine.settle()
     assert far.peek() is None
     assert far.ended
@@ -66,8 +66,8 @@ def test_an_origin_that_still_talks_or_never_ends_is_reset(engine: EngineLoop) -
         near, far = memory_pair(engine.reactor)
         broken: list[bool] = []
         far.on_broken = lambda broken=broken: broken.append(True)  # type: ignore[misc]
-        everybody: dict[Farewell, None] = {}
-        farewell = Farewell(engine.reactor, Inlet(near, engine.reactor.scratch_body), everybody)
+        everybody: dict[GracefulClose, None] = {}
+        farewell = GracefulClose(engine.reactor, ChannelReader(near, engine.reactor.scratch_body), everybody)
         if talk:
             far.send(talk)
         else:

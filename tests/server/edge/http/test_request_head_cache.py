@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.protocol.http1.errors import MessageError
-from portway.server.edge.http.head_cache import KNOWN_BYTES_MAX, Asked, AskedBefore, what_follows
+from portway.server.edge.http.head_cache import KNOWN_BYTES_MAX, CachedRequest, RequestHeadCache, derive_request
 
 HEAD = b"GET /a?b HTTP/1.1\r\nHost: a.localhost\r\nX-Y: z\r\n\r\n"
 
@@ -16,7 +16,7 @@ def head_of(*fields: bytes) -> bytes:
     return b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
 
 
-def outcome(understand: Callable[[bytes], Asked], head: bytes) -> object:
+def outcome(understand: Callable[[bytes], CachedRequest], head: bytes) -> object:
     """Return what is understood, or how the head is refused."""
     try:
         asked = understand(head)
@@ -26,25 +26,25 @@ def outcome(understand: Callable[[bytes], Asked], head: bytes) -> object:
 
 
 def test_what_follows_from_a_head() -> None:
-    asked = AskedBefore().understand(b"DELETE /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")
+    asked = RequestHeadCache().understand(b"DELETE /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")
     assert (asked.method, asked.path, asked.bodyless, asked.repeatable, asked.shareable) == ("DELETE", "/a?b", False, False, False)
     assert asked.take_lines() == b"DELETE /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nConnection: close\r\n"
 
 
 def test_a_head_is_remembered_from_the_second_time_on() -> None:
-    before = AskedBefore()
+    before = RequestHeadCache()
     first, second, third = (before.understand(HEAD) for _ in range(3))
     assert first is not second
     assert second is third
 
 
 def test_a_head_that_is_alike_but_for_its_target_is_understood_by_it() -> None:
-    before = AskedBefore()
+    before = RequestHeadCache()
     seed = [before.understand(HEAD) for _ in range(2)][1]
     for target in (b"/", b"/b", b"//a?b?c", b"/" + b"x" * 2000, b"/%00~"):
         asked = before.understand(HEAD.replace(b"/a?b", target))
         assert (asked.request.host is seed.request.host) == (asked.long is None), "understood by what is known"
-        assert asked == what_follows(HEAD.replace(b"/a?b", target))
+        assert asked == derive_request(HEAD.replace(b"/a?b", target))
         seed = [before.understand(HEAD) for _ in range(2)][1]
 
 
@@ -63,18 +63,18 @@ TARGETS = [
 
 
 def test_a_path_after_another_form_is_a_path() -> None:
-    before = AskedBefore()
+    before = RequestHeadCache()
     for target in (b"http://a.localhost/a", b"http://a.localhost/a", b"/b", b"http://a.localhost/a", b"/b"):
         head = HEAD.replace(b"/a?b", target)
-        assert before.understand(head) == what_follows(head)
+        assert before.understand(head) == derive_request(head)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_that_is_no_path_is_judged_with_its_head(target: bytes) -> None:
-    before = AskedBefore()
+    before = RequestHeadCache()
     for _ in range(2):
         for head in (HEAD, HEAD, HEAD.replace(b"/a?b", target), HEAD.replace(b"/a?b", target)):
-            assert outcome(before.understand, head) == outcome(what_follows, head)
+            assert outcome(before.understand, head) == outcome(derive_request, head)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_a_target_that_is_no_path_is_judged_with_its_head(target: bytes) -> None
     ],
 )
 def test_another_method_or_version_is_read(start: bytes) -> None:
-    before = AskedBefore()
+    before = RequestHeadCache()
     for head in (HEAD, HEAD, HEAD.replace(b"GET /a?b HTTP/1.1", start), HEAD):
-        assert outcome(before.understand, head) == outcome(what_follows, head)
+        assert outcome(before.understand, head) == outcome(derive_request, head)
 
 
 def test_another_head_is_read_and_ends_the_memory_of_the_first() -> None:
-    before = AskedBefore()
+    before = RequestHeadCache()
     second = [before.understand(HEAD) for _ in range(2)][1]
     assert before.understand(HEAD.replace(b"X-Y: z", b"X-Y: Z")).take_lines().endswith(b"X-Y: Z\r\n")
     assert before.understand(HEAD) is not second
@@ -103,10 +103,10 @@ def test_another_head_is_read_and_ends_the_memory_of_the_first() -> None:
 
 @given(st.lists(st.integers(0, len(HEAD) - 1), max_size=12), st.integers(0, 255))
 def test_a_head_that_differs_in_one_byte_is_judged_by_itself(places: list[int], byte: int) -> None:
-    before = AskedBefore()
+    before = RequestHeadCache()
     for place in (*places, *places):
         for head in (HEAD, HEAD, HEAD, HEAD[:place] + bytes([byte]) + HEAD[place + 1 :]):
-            assert outcome(before.understand, head) == outcome(what_follows, head)
+            assert outcome(before.understand, head) == outcome(derive_request, head)
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,13 @@ def test_a_head_that_differs_in_one_byte_is_judged_by_itself(places: list[int], 
     ],
 )
 def test_only_short_heads_are_remembered(head: bytes, remembered: bool) -> None:
-    before = AskedBefore()
+    before = RequestHeadCache()
     _, second, third = (before.understand(head) for _ in range(3))
     assert (second is third) == remembered
 
 
 def test_a_wrong_head_stays_wrong() -> None:
-    before = AskedBefore()
+    before = RequestHeadCache()
     for _ in range(3):
         with pytest.raises(MessageError):
             before.understand(b"GET / HTTP/1.1\r\n\r\n")

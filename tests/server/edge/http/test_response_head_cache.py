@@ -5,19 +5,19 @@ import pytest
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import NO_BODY
 from portway.protocol.http1.rewriting import HeadRewriter
-from portway.server.edge.http.head_cache import KNOWN_BYTES_MAX, KNOWN_FIELDS_MAX, KNOWN_MAX, AnsweredBefore
+from portway.server.edge.http.head_cache import KNOWN_BYTES_MAX, KNOWN_FIELDS_MAX, KNOWN_MAX, ResponseHeadCache
 
 PLAIN = HeadRewriter("app.localhost", "localhost")
 HEAD = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 3\r\n\r\n"
 
 
 def test_a_head_is_remembered() -> None:
-    before = AnsweredBefore(PLAIN)
+    before = ResponseHeadCache(PLAIN)
     assert before.understand(HEAD, b"GET") is before.understand(HEAD, b"POST")
 
 
 def test_a_head_that_differs_in_one_byte_is_read() -> None:
-    before = AnsweredBefore(PLAIN)
+    before = ResponseHeadCache(PLAIN)
     before.understand(HEAD, b"GET")
     assert before.understand(HEAD.replace(b": 3", b": 4"), b"GET").response.body == 4
     with pytest.raises(MessageError):
@@ -26,7 +26,7 @@ def test_a_head_that_differs_in_one_byte_is_read() -> None:
 
 
 def test_the_same_bytes_mean_something_else_after_head() -> None:
-    before = AnsweredBefore(PLAIN)
+    before = ResponseHeadCache(PLAIN)
     for _ in range(2):
         assert before.understand(HEAD, b"GET").response.body == 3
         assert before.understand(HEAD, b"HEAD").response.body == NO_BODY
@@ -34,7 +34,7 @@ def test_the_same_bytes_mean_something_else_after_head() -> None:
 
 
 def test_each_visitor_is_told_what_concerns_its_connection() -> None:
-    answered = AnsweredBefore(PLAIN).understand(HEAD, b"GET")
+    answered = ResponseHeadCache(PLAIN).understand(HEAD, b"GET")
     for _ in range(2):
         assert answered.head(11, keep_alive=True) == HEAD
         assert answered.head(11, keep_alive=False) == HEAD[:-2] + b"Connection: close\r\n\r\n"
@@ -43,13 +43,13 @@ def test_each_visitor_is_told_what_concerns_its_connection() -> None:
 
 
 def test_a_body_without_length_is_framed_for_each_version() -> None:
-    answered = AnsweredBefore(PLAIN).understand(b"HTTP/1.1 200 OK\r\n\r\n", b"GET")
+    answered = ResponseHeadCache(PLAIN).understand(b"HTTP/1.1 200 OK\r\n\r\n", b"GET")
     assert b"Transfer-Encoding: chunked" in answered.head(11, keep_alive=True)
     assert b"Transfer-Encoding" not in answered.head(10, keep_alive=False)
 
 
 def test_few_heads_are_remembered_the_latest_ones() -> None:
-    before = AnsweredBefore(PLAIN)
+    before = ResponseHeadCache(PLAIN)
     heads = [HEAD.replace(b"Date: x", b"Date: %d" % turn) for turn in range(KNOWN_MAX * 3)]
     said = [before.understand(head, b"GET") for head in heads]
     assert len(before._known) == KNOWN_MAX
@@ -67,5 +67,5 @@ def test_few_heads_are_remembered_the_latest_ones() -> None:
     ],
 )
 def test_interim_and_long_heads_are_not_remembered(head: bytes) -> None:
-    before = AnsweredBefore(PLAIN)
+    before = ResponseHeadCache(PLAIN)
     assert before.understand(head, b"GET") is not before.understand(head, b"GET")

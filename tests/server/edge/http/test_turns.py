@@ -12,11 +12,11 @@ from portway.engine.memory_channel import memory_pair
 from portway.protocol.http1.framing import CHUNKED
 from portway.protocol.http1.rewriting import HeadRewriter
 from portway.protocol.work import READ_WORK, TURN_WORK
-from portway.server.edge.http.buffers import Inlet, Outlet
-from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
-from portway.server.edge.http.head_cache import AnsweredBefore
+from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
+from portway.server.edge.http.exchange.body_pumps import PumpResult, ReframingPump, SizedPump
+from portway.server.edge.http.head_cache import ResponseHeadCache
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.edge.http.visitor.connection import Visitor
+from portway.server.edge.http.visitor.connection import VisitorConnection
 from portway.server.edge.http.visitor.head_reader import FIELDS_AT_ONCE, READS_A_TURN
 from tests.kit.loops import EngineLoop
 from tests.kit.origins import RawOrigin
@@ -54,18 +54,18 @@ class Crumbs(Channel):
     abort = close = shutdown_write
 
 
-Make = Callable[[EngineLoop, Inlet, Outlet], CountedPump | CodedPump]
-COUNTED: Make = lambda engine, inlet, outlet: CountedPump(engine.reactor, inlet, outlet, 1 << 30, b"")  # noqa: E731
-CODED: Make = lambda engine, inlet, outlet: CodedPump(engine.reactor, inlet, outlet, (CHUNKED, CHUNKED), b"")  # noqa: E731
+Make = Callable[[EngineLoop, ChannelReader, ChannelWriter], SizedPump | ReframingPump]
+COUNTED: Make = lambda engine, inlet, outlet: SizedPump(engine.reactor, inlet, outlet, 1 << 30, b"")  # noqa: E731
+CODED: Make = lambda engine, inlet, outlet: ReframingPump(engine.reactor, inlet, outlet, (CHUNKED, CHUNKED), b"")  # noqa: E731
 
 
 @pytest.mark.parametrize("make", [COUNTED, CODED], ids=["counted", "chunked"])
 def test_a_body_in_crumbs_ends_its_turn(engine: EngineLoop, make: Make) -> None:
     source = Crumbs(TINY)
     sink, reader = memory_pair(engine.reactor, 1 << 20)
-    pump = make(engine, Inlet(source, engine.reactor.scratch_body), Outlet(sink))
+    pump = make(engine, ChannelReader(source, engine.reactor.scratch_body), ChannelWriter(sink))
     for turn in range(1, 5):
-        assert pump.run() is Flow.HAD_ITS_HELPING
+        assert pump.run() is PumpResult.TURN_USED_UP
         assert source.reads <= turn * (TURN_WORK // READ_WORK + 2)
     reader.close()
 
@@ -103,18 +103,18 @@ class Progress:
         self._stage = stage
         self.moved: defaultdict[str, int] = defaultdict(int)
         self.notes: list[dict[str, int]] = []
-        run = CodedPump.run
+        run = ReframingPump.run
 
-        def noting(pump: CodedPump) -> Flow:
+        def noting(pump: ReframingPump) -> PumpResult:
             before = pump.moved
             flow = run(pump)
             self.moved[self._host_of(pump)] += pump.moved - before
             self.notes.append(dict(self.moved))
             return flow
 
-        monkeypatch.setattr(CodedPump, "run", noting)
+        monkeypatch.setattr(ReframingPump, "run", noting)
 
-    def _host_of(self, pump: CodedPump) -> str:
+    def _host_of(self, pump: ReframingPump) -> str:
         for visitor in self._stage.edge._visitors:
             if visitor._exchange is not None and visitor._exchange._upload is pump:
                 return visitor._host
@@ -182,13 +182,13 @@ def test_requests_in_advance_take_their_turns_and_news_of_more_earns_none(
     stage: Stage, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[bool] = []
-    take = Visitor._take
+    take = VisitorConnection._take
 
-    def noting(visitor: Visitor, head: bytes) -> None:
+    def noting(visitor: VisitorConnection, head: bytes) -> None:
         taken.append(visitor._queued)
         take(visitor, head)
 
-    monkeypatch.setattr(Visitor, "_take", noting)
+    monkeypatch.setattr(VisitorConnection, "_take", noting)
     stage.publish(origin)
 
     def story() -> None:
@@ -204,7 +204,7 @@ def test_requests_in_advance_take_their_turns_and_news_of_more_earns_none(
 
 
 def test_many_fields_of_an_answer_end_the_turn_of_its_link(engine: EngineLoop) -> None:
-    known = AnsweredBefore(HeadRewriter("app.localhost", "localhost"), work=engine.reactor.work)
+    known = ResponseHeadCache(HeadRewriter("app.localhost", "localhost"), work=engine.reactor.work)
     before = engine.reactor.work.done
     head = b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 300 + b"\r\n"
     known.understand(head, b"GET")

@@ -8,7 +8,7 @@ from portway.errors import BrokenChannel
 from portway.protocol.http1.fields import READ_BYTES
 
 
-class Inlet:
+class ChannelReader:
     """The reading side of a channel, with what was read already and not used yet.
 
     Makes every channel lend: bytes that were read off a socket and not used are kept in `held`, at most one read.
@@ -143,7 +143,7 @@ class Inlet:
         return not self.ended
 
 
-class Outlet:
+class ChannelWriter:
     """The writing side of a channel, with what it did not take at once: at most one head and one piece of a body."""
 
     __slots__ = ("channel", "rest")

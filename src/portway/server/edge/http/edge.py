@@ -25,15 +25,15 @@ from portway.server.edge.handoff import HOPS_MAX, HandOff, HandoffState
 from portway.server.edge.holds import Holds
 from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.deadlines import Deadlines
-from portway.server.edge.http.exchange.upgrade import Handover
-from portway.server.edge.http.interfaces import OnDone
-from portway.server.edge.http.origin.pool import Pools
+from portway.server.edge.http.exchange.upgrade import WebSocketUpgrade
+from portway.server.edge.http.interfaces import OnFinished
+from portway.server.edge.http.origin.pool import OriginPools
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.edge.http.visitor.connection import Visitor
-from portway.server.edge.http.visitor.lingering_close import Linger
-from portway.server.edge.http.visitor.overload import Apologies
-from portway.server.edge.http.visitor.upgraded import Upgraded
+from portway.server.edge.http.visitor.connection import VisitorConnection
+from portway.server.edge.http.visitor.lingering_close import LingeringClose
+from portway.server.edge.http.visitor.overload import OverloadResponder
+from portway.server.edge.http.visitor.upgraded import UpgradedConnection
 from portway.server.events import RelayDone
 from portway.server.tunnels.lease import Kind, Lease
 
@@ -65,7 +65,7 @@ class HttpEdge:
         hand_off: HandOff | None = None,
         scheme: str = "http",
         clock: Clock = wall,
-        on_done: OnDone | None = None,
+        on_done: OnFinished | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         server_id: str = "",
         proxies: TrustedProxies | None = None,
@@ -93,17 +93,17 @@ class HttpEdge:
         self._scheme = scheme
         self._known_hosts: dict[bytes, str] = {}
         self._deadlines = Deadlines(reactor)
-        self._visitors: dict[Visitor, None] = {}
-        self._relays: dict[Relay, Upgraded] = {}
-        self._lingering: dict[Linger, None] = {}
+        self._visitors: dict[VisitorConnection, None] = {}
+        self._relays: dict[Relay, UpgradedConnection] = {}
+        self._lingering: dict[LingeringClose, None] = {}
         places = places or AdmissionControl(reactor)
         places.count(lambda: self.visitors)
         self._share = CapacityShare(
             places, scheme, self._members, lambda: self.visitors, times=HTTP_FREE_RATIO, most=self.settings.visitors_max
         )
-        self._apologies = Apologies(reactor, places.apologies_max, self.settings.apology_s)
+        self._apologies = OverloadResponder(reactor, places.apologies_max, self.settings.apology_s)
         new_id = None if on_done is None else partial(random_bytes, UNIQUE_ID_BYTES)
-        self.pools = Pools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
+        self.pools = OriginPools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
 
     @property
     def visitors(self) -> int:
@@ -138,14 +138,14 @@ class HttpEdge:
         else:
             self._apologies.say(sock, journey.address[0])
 
-    def serve(self, channel: Channel, address: tuple[str, int], scheme: str = "") -> Visitor:
+    def serve(self, channel: Channel, address: tuple[str, int], scheme: str = "") -> VisitorConnection:
         """Serve a channel, of whatever kind; `address` is where it comes from, `scheme` what origins are told if it is not this edge's."""
-        visitor = Visitor(self, channel, address[0], scheme or self._scheme)
+        visitor = VisitorConnection(self, channel, address[0], scheme or self._scheme)
         self._visitors[visitor] = None
         self._deadlines.watch(visitor)
         return visitor
 
-    def handed_off(self, visitor: Visitor, lease: Lease, address: str, read: bytes) -> bool:
+    def handed_off(self, visitor: VisitorConnection, lease: Lease, address: str, read: bytes) -> bool:
         """Hand a visitor to the worker that serves `lease`, and forget him here; False when that cannot be done."""
         journey = HandoffState((address, 0), read, visitor.hops + 1, visitor.scheme)
         if self.hand_off is None or journey.hops > HOPS_MAX or not self.hand_off(lease, visitor.channel, journey):
@@ -192,7 +192,7 @@ class HttpEdge:
             return forwarded_fields((peer,), host, scheme)
         return forwarded_fields((*hops.addresses, peer), hops.host or host, hops.scheme or scheme, hops.port)
 
-    def left(self, visitor: Visitor) -> None:
+    def left(self, visitor: VisitorConnection) -> None:
         """Forget a visitor."""
         if visitor.shaping is not None:
             visitor.shaping.let_go()
@@ -205,7 +205,7 @@ class HttpEdge:
 
     def linger(self, channel: Channel, address: str) -> None:
         """Close the channel of a visitor from `address` so that what was sent arrives."""
-        Linger(self.reactor, channel, address, self.settings.linger_s, self._lingering, self.settings.linger_quiet_s)
+        LingeringClose(self.reactor, channel, address, self.settings.linger_s, self._lingering, self.settings.linger_quiet_s)
 
     def _members(self) -> Iterator[SheddableConnection]:
         yield from self._visitors
@@ -214,8 +214,8 @@ class HttpEdge:
 
     def join(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
         """Relay between a visitor's channel and a stream from now on: the connection was upgraded."""
-        handover = Handover(self.reactor, channel, stream, self._relay_done, scopes)
-        self._relays[handover.relay] = Upgraded(handover.relay, stream, address)
+        handover = WebSocketUpgrade(self.reactor, channel, stream, self._relay_done, scopes)
+        self._relays[handover.relay] = UpgradedConnection(handover.relay, stream, address)
         to_origin, to_visitor = pending
         handover.start(to_origin, to_visitor + stream.inlet.held)
 

@@ -52,7 +52,7 @@ class LongHead:
         self.head = self.lines = b""
 
 
-class Asked(NamedTuple):
+class CachedRequest(NamedTuple):
     """A request that may be forwarded, and what every exchange wants to know of it.
 
     The first three fields depend on the target, the others do not.
@@ -88,7 +88,7 @@ class Asked(NamedTuple):
         return b", ".join(_ACCEPT.findall(self.short_lines if self.long is None else self.long.head))
 
 
-def what_follows(head: bytes, rules: FieldRules = UNTRUSTED) -> Asked:
+def derive_request(head: bytes, rules: FieldRules = UNTRUSTED) -> CachedRequest:
     """Work out what follows from a whole head (with its last empty line), whose fields go on as `rules` say.
 
     Raises:
@@ -104,7 +104,7 @@ def what_follows(head: bytes, rules: FieldRules = UNTRUSTED) -> Asked:
     kept = RequestHead(request.method, target, request.version, request.host, _NO_FIELDS, *request[5:])
     authenticates = authenticates_connection(request.fields)
     shareable = is_shareable(request) and not authenticates
-    return Asked(kept, _path(request.target), lines, method, bodyless, is_repeatable(request), shareable, authenticates, long)
+    return CachedRequest(kept, _path(request.target), lines, method, bodyless, is_repeatable(request), shareable, authenticates, long)
 
 
 def _lines_of(request: RequestHead) -> bytes:
@@ -119,7 +119,7 @@ def _path(target: bytes) -> str:
     return target[:PATH_SHOWN_BYTES].decode("ascii")
 
 
-class AskedBefore:
+class RequestHeadCache:
     """Remembers the last head of one connection, byte for byte, once a second one was like it but for the target.
 
     What a head means depends on nothing but its bytes, so that the same bytes mean the same; and a path means nothing for
@@ -132,12 +132,12 @@ class AskedBefore:
     def __init__(self, rules: FieldRules = UNTRUSTED) -> None:
         """Remember nothing yet; `rules` say what the connection's visitor may send."""
         self._rules = rules
-        self._asked: Asked | None = None
+        self._asked: CachedRequest | None = None
         self._head = self._behind = b""
         self._at = self._to = 0
         self._fingerprint = 0
 
-    def understand(self, head: bytes) -> Asked:
+    def understand(self, head: bytes) -> CachedRequest:
         """Return what a whole head (with its last empty line) asks for.
 
         Raises:
@@ -150,7 +150,7 @@ class AskedBefore:
             asked = self._other_target(head, known)
             if asked is not None:
                 return asked
-        asked = what_follows(head, self._rules)
+        asked = derive_request(head, self._rules)
         at = head.find(b" ") + 1
         to = head.find(b" ", at)
         fingerprint = hash(head[to:])
@@ -163,7 +163,7 @@ class AskedBefore:
         self._fingerprint = fingerprint
         return asked
 
-    def _other_target(self, head: bytes, known: Asked) -> Asked | None:
+    def _other_target(self, head: bytes, known: CachedRequest) -> CachedRequest | None:
         """Understand a head that is the known one up to its target and behind it, if it is."""
         at, behind = self._at, self._head[self._to :]
         if not (head.endswith(behind) and head.startswith(self._head[:at])) or len(head) > KNOWN_BYTES_MAX:
@@ -174,11 +174,11 @@ class AskedBefore:
             return None
         request = known.request
         lines = b"%b %b%b" % (request.method, target, self._behind)
-        asked = Asked(RequestHead(request.method, target, *request[2:]), _path(target), lines, *known[3:])
+        asked = CachedRequest(RequestHead(request.method, target, *request[2:]), _path(target), lines, *known[3:])
         self._remember(head, asked, at, to)
         return asked
 
-    def _remember(self, head: bytes, asked: Asked, at: int, to: int) -> None:
+    def _remember(self, head: bytes, asked: CachedRequest, at: int, to: int) -> None:
         self._head, self._asked, self._at, self._to = head, asked, at, to
 
 
@@ -189,7 +189,7 @@ KNOWN_MAX = 16
 a second is few things."""
 
 
-class Answered:
+class CachedResponse:
     """A final answer's head, and how it goes on to a visitor of HTTP/1.1, written when first needed."""
 
     __slots__ = ("_closing", "_keeping", "authenticates", "bare", "lasts", "response", "shareable")
@@ -222,7 +222,7 @@ class Answered:
         return response_bytes(self.response, body_for_visitor(self.response.body, version), keep_alive=keep_alive, version=version)
 
 
-class AnsweredBefore:
+class ResponseHeadCache:
     """Remembers the last few heads of one tunnel's origin, byte for byte.
 
     What a final answer's head means depends on its bytes, and on whether HEAD was asked: those answers are not remembered.
@@ -238,7 +238,7 @@ class AnsweredBefore:
         self.limits = limits
         self._rewriter = rewriter
         self._work = work or Work()
-        self._known: dict[bytes, Answered] = {}
+        self._known: dict[bytes, CachedResponse] = {}
 
     def check_interims(self, total_bytes: int) -> None:
         """Check that the interim answers to one request, which have so many bytes, are not endless (threats S6).
@@ -250,7 +250,7 @@ class AnsweredBefore:
             what = f"interim answers of more than {self.limits.bytes_max:,} bytes, the most that is taken ({self.limits.bytes_setting})"
             raise MessageError(what, "head_too_large")
 
-    def understand(self, head: bytes, method: bytes) -> Answered:
+    def understand(self, head: bytes, method: bytes) -> CachedResponse:
         """Return what a whole head (with its last empty line) answers to a request by `method`.
 
         Raises:
@@ -265,7 +265,7 @@ class AnsweredBefore:
         fields = self._rewriter.response(head, response.fields)
         if fields is not response.fields:
             response = response._replace(fields=fields)
-        answered = Answered(response)
+        answered = CachedResponse(response)
         if method != b"HEAD" and response.status >= 200 and len(head) <= KNOWN_BYTES_MAX and len(response.fields) <= KNOWN_FIELDS_MAX:
             if len(known) >= KNOWN_MAX:
                 del known[next(iter(known))]  # the oldest: its second is over

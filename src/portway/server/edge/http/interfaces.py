@@ -12,30 +12,30 @@ from portway.protocol.http1.fields import Field
 from portway.protocol.http1.trusted_proxies import Hops
 from portway.server.edge.handoff import HandOff
 from portway.server.edge.holds import Holds
-from portway.server.edge.http.buffers import Inlet, Outlet
+from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.server.edge.http.byte_budget import ByteBudget
-from portway.server.edge.http.exchange.shaping import Shaping
-from portway.server.edge.http.origin.pin import Pin
-from portway.server.edge.http.origin.pool import Pools
+from portway.server.edge.http.exchange.shaping import ConnectionShaper
+from portway.server.edge.http.origin.pin import PinnedStream
+from portway.server.edge.http.origin.pool import OriginPools
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.events import RelayDone, RequestDone
 from portway.server.tunnels.lease import Lease
 
 if TYPE_CHECKING:
-    from portway.server.edge.http.visitor.connection import Visitor
+    from portway.server.edge.http.visitor.connection import VisitorConnection
 
 
-class Asker(Protocol):
+class ExchangeOwner(Protocol):
     """Whoever asked, and gets the answer."""
 
-    inlet: Inlet
-    outlet: Outlet
+    inlet: ChannelReader
+    outlet: ChannelWriter
     channel: Channel
     deadline: float
-    pin: Pin | None
+    pin: PinnedStream | None
     """A stream that is its own, while no request is on it."""
-    shaping: Shaping | None
+    shaping: ConnectionShaper | None
     """What the rates of the tunnel that it asked last make of its connection."""
 
     @property
@@ -76,15 +76,15 @@ class Asker(Protocol):
         """Break the visitor's connection: its answer cannot be completed, or it has left."""
 
 
-OnDone = Callable[[RequestDone | RelayDone], None]
+OnFinished = Callable[[RequestDone | RelayDone], None]
 
 
-class Edge(Protocol):
+class EdgeServices(Protocol):
     """What a visitor's connection needs of the edge."""
 
     reactor: Reactor
     settings: HttpEdgeSettings
-    pools: Pools
+    pools: OriginPools
     rules: FieldRules
     """The field rules of connections from untrusted peers."""
     heads: ByteBudget
@@ -97,7 +97,7 @@ class Edge(Protocol):
     """Hands a visitor to the worker that has his agent; None where one process does everything."""
     wall: Clock
     """Seconds since 1970, for what origins are told."""
-    on_done: OnDone | None
+    on_done: OnFinished | None
     """Is told of every request and upgraded connection that is over; None spares the counting."""
 
     def route(self, host: bytes) -> tuple[str, Lease | None]:
@@ -113,12 +113,12 @@ class Edge(Protocol):
     def forwarded(self, peer: str, host: bytes, scheme: str, hops: Hops | None) -> list[Field]:
         """Return the forwarding fields of a request for `host` that came from `peer`; `hops` is what that proxy reported."""
 
-    def handed_off(self, visitor: "Visitor", lease: Lease, address: str, read: bytes) -> bool:
+    def handed_off(self, visitor: "VisitorConnection", lease: Lease, address: str, read: bytes) -> bool:
         """Hand a visitor whose connection is from `address` to the worker that serves `lease`, with what was read of his request, and forget him here;
         False when that cannot be done.
         """
 
-    def left(self, visitor: "Visitor") -> None:
+    def left(self, visitor: "VisitorConnection") -> None:
         """Hear that the connection is over, or is the edge's no more."""
 
     def linger(self, channel: Channel, address: str) -> None:

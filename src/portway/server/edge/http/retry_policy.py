@@ -38,6 +38,6 @@ def answer_to_fault(fault: MessageError) -> str:
     return "origin_head_too_large" if fault.code in ("head_too_large", "target_too_long") else "origin_invalid"
 
 
-def answer_to(status: StreamStatus) -> str:
+def error_code_for(status: StreamStatus) -> str:
     """Return the code of the answer to a visitor whose stream the agent refused."""
     return _ANSWER_TO.get(status, "origin_unreachable")

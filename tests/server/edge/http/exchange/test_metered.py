@@ -15,7 +15,7 @@ from portway.engine.limits import Scopes, scopes_of
 from portway.engine.policy import Policy
 from portway.engine.tally import ABORTED, ENDED, IDLE, LIFETIME, PAYLOAD, READ_BROKE, TOO_SLOW, WRITE_BROKE
 from portway.server.edge.http.exchange.exchange import Exchange
-from portway.server.edge.http.exchange.metered import MeasuredExchange
+from portway.server.edge.http.exchange.metered import MeteredExchange
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.events import RelayDone, RequestDone
 from tests.engine.test_bucket import fairness
@@ -513,7 +513,7 @@ def test_limits_of_one_tunnel_are_not_those_of_the_next_that_the_same_visitor_as
 
 def test_without_limits_and_listeners_nothing_is_measured(stage: Stage, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[type[Exchange]] = []
-    monkeypatch.setattr(MeasuredExchange, "start", lambda *_, **__: made.append(MeasuredExchange))
+    monkeypatch.setattr(MeteredExchange, "start", lambda *_, **__: made.append(MeteredExchange))
     stage.publish(origin)
 
     def story() -> None:

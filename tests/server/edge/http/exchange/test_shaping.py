@@ -4,8 +4,8 @@ from portway.engine.bucket import Bucket
 from portway.engine.limits import scopes_of
 from portway.engine.memory_channel import memory_pair
 from portway.engine.policy import Policy
-from portway.server.edge.http.buffers import Outlet
-from portway.server.edge.http.exchange.shaping import WritersGate, shaping_of
+from portway.server.edge.http.buffers import ChannelWriter
+from portway.server.edge.http.exchange.shaping import PartialWriteGate, shaper_for
 from tests.kit.fake_scheduler import Clockwork
 from tests.kit.loops import EngineLoop
 from tests.kit.raw_agent import read_now
@@ -14,7 +14,7 @@ from tests.kit.raw_agent import read_now
 def test_what_is_written_at_once_goes_out_as_there_is_credit(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
     clock = Clockwork()
-    outlet = Outlet(WritersGate(sink, (Bucket(clock, 1000),), None))
+    outlet = ChannelWriter(PartialWriteGate(sink, (Bucket(clock, 1000),), None))
     gone_out: list[bool] = []
     sink.on_writable = lambda: gone_out.append(outlet.flush())
     outlet.write(bytes(200))
@@ -28,14 +28,14 @@ def test_what_is_written_at_once_goes_out_as_there_is_credit(engine: EngineLoop)
 
 def test_a_connection_keeps_its_buckets_while_it_asks_for_the_same_tunnel(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
-    outlet, clock = Outlet(channel), Clockwork()
+    outlet, clock = ChannelWriter(channel), Clockwork()
     scopes = scopes_of(clock, Policy(max_rate_bps=1000))
-    first = shaping_of(None, clock, channel, outlet, scopes)
+    first = shaper_for(None, clock, channel, outlet, scopes)
     gate = outlet.channel
     assert gate is not channel
-    assert shaping_of(first, clock, channel, outlet, (*scopes,)) is first
+    assert shaper_for(first, clock, channel, outlet, (*scopes,)) is first
     assert outlet.channel is gate
-    other = shaping_of(first, clock, channel, outlet, ())
+    other = shaper_for(first, clock, channel, outlet, ())
     assert outlet.channel is channel
     assert other.gate(channel) is None
     assert gate.room() == 0, "the old one lets nothing pass any more"
@@ -43,8 +43,8 @@ def test_a_connection_keeps_its_buckets_while_it_asks_for_the_same_tunnel(engine
 
 def test_time_limits_alone_put_nothing_before_anybody(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
-    outlet = Outlet(channel)
-    shaping = shaping_of(None, Clockwork(), channel, outlet, scopes_of(Clockwork(), Policy(idle_timeout_s=1)))
+    outlet = ChannelWriter(channel)
+    shaping = shaper_for(None, Clockwork(), channel, outlet, scopes_of(Clockwork(), Policy(idle_timeout_s=1)))
     assert outlet.channel is channel
     assert shaping.gate(channel) is None
     shaping.let_go()
@@ -52,9 +52,9 @@ def test_time_limits_alone_put_nothing_before_anybody(engine: EngineLoop) -> Non
 
 def test_who_leaves_waits_no_more(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
-    outlet, clock = Outlet(channel), Clockwork()
+    outlet, clock = ChannelWriter(channel), Clockwork()
     (scope,) = scopes_of(clock, Policy(bandwidth_bps=1000))
-    shaping = shaping_of(None, clock, channel, outlet, (scope,))
+    shaping = shaper_for(None, clock, channel, outlet, (scope,))
     outlet.write(bytes(200))
     assert scope.backward[0].waiting == 1
     shaping.let_go()

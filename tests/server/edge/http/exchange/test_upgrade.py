@@ -2,8 +2,8 @@
 
 from portway.engine.memory_channel import memory_pair
 from portway.engine.relay import Relay
-from portway.server.edge.http.exchange.upgrade import Handover
-from portway.server.edge.http.origin.graceful_close import Farewell
+from portway.server.edge.http.exchange.upgrade import WebSocketUpgrade
+from portway.server.edge.http.origin.graceful_close import GracefulClose
 from portway.server.edge.http.origin.stream import OriginStream
 from tests.kit.loops import EngineLoop
 
@@ -11,7 +11,7 @@ from tests.kit.loops import EngineLoop
 class NoPool:
     """Where the stream came from."""
 
-    farewells: dict[Farewell, None] = {}  # noqa: RUF012
+    farewells: dict[GracefulClose, None] = {}  # noqa: RUF012
 
     tunnel_id = 7
 
@@ -38,7 +38,7 @@ def test_beginnings_go_first_however_little_fits(engine: EngineLoop) -> None:
 
     visitor.on_readable = lambda: reading("visitor")
     origin.on_readable = lambda: reading("origin")
-    Handover(engine.reactor, left, stream, done.append).start(b"to the origin, ", b"to the visitor, ")
+    WebSocketUpgrade(engine.reactor, left, stream, done.append).start(b"to the origin, ", b"to the visitor, ")
     visitor.send(b"abc")
     origin.send(b"xyz")
     engine.settle()
@@ -58,7 +58,7 @@ def test_a_break_before_the_relay_runs_breaks_both(engine: EngineLoop) -> None:
     done: list[Relay] = []
     broken: list[bool] = []
     origin.on_broken = lambda: broken.append(True)
-    Handover(engine.reactor, left, stream, done.append).start(b"to the origin", b"to the visitor")
+    WebSocketUpgrade(engine.reactor, left, stream, done.append).start(b"to the origin", b"to the visitor")
     visitor.abort()
     engine.settle()
     assert len(done) == 1

@@ -1,17 +1,17 @@
 """What is concluded from how an origin treats its connections."""
 
-from portway.server.edge.http.origin.habits import AT_ONCE_S, FORGIVE_S, VERDICT_S, Habits
+from portway.server.edge.http.origin.habits import AT_ONCE_S, FORGIVE_S, VERDICT_S, OriginHabits
 
 
 def test_without_evidence_an_origin_serves_one_at_a_time_and_keeps_nothing_for_sure() -> None:
-    habits = Habits(60.0, 1.0)
+    habits = OriginHabits(60.0, 1.0)
     assert (habits.at_once, habits.keep_s, habits.survived_s) == (1, 1.0, 0.0)
     habits.answered_first()
     assert (habits.at_once, habits.keep_s) == (1, 1.0)
 
 
 def test_one_that_has_served_two_at_once_is_kept_for_longer() -> None:
-    habits = Habits(60.0, 1.0)
+    habits = OriginHabits(60.0, 1.0)
     habits.answered_first()
     habits.answered_first()
     assert (habits.at_once, habits.held, habits.keep_s) == (2, 2, 60.0)
@@ -22,7 +22,7 @@ def test_one_that_has_served_two_at_once_is_kept_for_longer() -> None:
 
 
 def test_one_that_closes_after_its_answers_is_not_kept_for_a_while() -> None:
-    habits = Habits(60.0, 1.0)
+    habits = OriginHabits(60.0, 1.0)
     habits.closed(AT_ONCE_S / 2, 100.0)
     assert habits.keep_s == 0.0
     habits.lapse(100.0 + VERDICT_S / 2)
@@ -32,7 +32,7 @@ def test_one_that_closes_after_its_answers_is_not_kept_for_a_while() -> None:
 
 
 def test_an_idle_timeout_is_learned_and_kept_away_from() -> None:
-    habits = Habits(60.0, 1.0)
+    habits = OriginHabits(60.0, 1.0)
     habits.answered_first()
     habits.answered_first()
     habits.survived_s = 4.9
@@ -43,7 +43,7 @@ def test_an_idle_timeout_is_learned_and_kept_away_from() -> None:
 
 
 def test_a_restart_of_one_that_keeps_connections_is_forgiven() -> None:
-    habits = Habits(60.0, 1.0)
+    habits = OriginHabits(60.0, 1.0)
     habits.survived_s = 0.2
     for _ in range(5):
         habits.closed(0.1, 100.0)
@@ -53,4 +53,4 @@ def test_a_restart_of_one_that_keeps_connections_is_forgiven() -> None:
 
 
 def test_never_longer_than_the_settings_say() -> None:
-    assert Habits(0.3, 1.0).keep_s == 0.3
+    assert OriginHabits(0.3, 1.0).keep_s == 0.3

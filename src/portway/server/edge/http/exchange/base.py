@@ -8,12 +8,12 @@ from portway.protocol.http1.response import ResponseHead
 from portway.protocol.stream_status import StreamStatus
 from portway.protocol.units import format_size
 from portway.server.edge.connection_state import ConnectionState
-from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
-from portway.server.edge.http.head_cache import Asked
-from portway.server.edge.http.interfaces import Asker
+from portway.server.edge.http.exchange.body_pumps import PumpResult, ReframingPump, SizedPump
+from portway.server.edge.http.head_cache import CachedRequest
+from portway.server.edge.http.interfaces import ExchangeOwner
 from portway.server.edge.http.origin.pool import TunnelPool
 from portway.server.edge.http.origin.stream import OriginStream
-from portway.server.edge.http.retry_policy import answer_to
+from portway.server.edge.http.retry_policy import error_code_for
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder
 
@@ -38,7 +38,9 @@ class ExchangeBase:
         *("_response", "_reused", "_settings", "_shareable", "_stream", "_tried_again", "_upload", "_visitor", "early"),
     )
 
-    def __init__(self, reactor: Reactor, settings: HttpEdgeSettings, visitor: Asker, asked: Asked, pool: TunnelPool) -> None:
+    def __init__(
+        self, reactor: Reactor, settings: HttpEdgeSettings, visitor: ExchangeOwner, asked: CachedRequest, pool: TunnelPool
+    ) -> None:
         """Stand ready for `start`."""
         self._reactor = reactor
         self._settings = settings
@@ -52,13 +54,13 @@ class ExchangeBase:
         self._stream: OriginStream | None = None
         self._reused = False
         self._tried_again = False
-        self._upload: CountedPump | CodedPump | None = None
-        self._download: CountedPump | CodedPump | None = None
+        self._upload: SizedPump | ReframingPump | None = None
+        self._download: SizedPump | ReframingPump | None = None
         self._response: ResponseHead | None = None
         self._buffer: HeadBuffer | None = None
         self._interims = 0
         self._queued = 0
-        self._last: tuple[int, Flow] | None = None
+        self._last: tuple[int, PumpResult] | None = None
         self.early = False
         """True once the answer began before the request had ended: neither connection is used again then."""
 
@@ -119,7 +121,7 @@ class ExchangeBase:
         away = self._stream is not None and self._stream.agent_away
         self._end_stream()
         if status is not None:
-            self._refuse(answer_to(status), complete=self._upload is None)
+            self._refuse(error_code_for(status), complete=self._upload is None)
         elif self._asked.repeatable and not self._tried_again:
             self._visitor.try_again()
         else:
@@ -133,7 +135,7 @@ class ExchangeBase:
             self._visitor.gone(self._response.status, _cut(self._download, "a limit ended it"))
         elif upload is None:
             self._refuse("origin_timeout", complete=True)
-        elif self._last is not None and self._last[1] is Flow.WAITS_FOR_SINK:
+        elif self._last is not None and self._last[1] is PumpResult.WAITS_FOR_SINK:
             self._refuse("origin_timeout", complete=False)
         else:
             self._refuse("request_timeout", complete=False)
@@ -210,7 +212,7 @@ class ExchangeBase:
             stream.abort()
 
 
-def _cut(download: CountedPump | CodedPump | None, why: str) -> str:
+def _cut(download: SizedPump | ReframingPump | None, why: str) -> str:
     """Return how an answer broke off, for the agent's console."""
     moved = 0 if download is None else download.moved
     return f"cut after {format_size(moved)}: {why}"[:CUT_CHARS_MAX]

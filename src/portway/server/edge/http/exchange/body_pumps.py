@@ -11,7 +11,7 @@ from portway.protocol.http1.chunked import ChunkDecoder, encode_chunk, encode_en
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import CHUNKED, UNTIL_END, Body
 from portway.protocol.work import READ_WORK, TURN_WORK
-from portway.server.edge.http.buffers import Inlet, Outlet
+from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 
 JOIN_BYTES_MAX = 16 * 1024
 """The beginning of a body that goes out together with its head, in one packet instead of two."""
@@ -21,24 +21,24 @@ CODED_BYTES_LEAST = 1024
 """The least of it, however little room there is: each piece gets a chunk of its own."""
 
 
-class Flow(IntEnum):
+class PumpResult(IntEnum):
     """How a turn of a pump ended."""
 
     WAITS_FOR_SOURCE = 0
     WAITS_FOR_SINK = 1
-    HAD_ITS_HELPING = 2
+    TURN_USED_UP = 2
     """More is there: run again after the others had their turn."""
     FINISHED = 3
     """The whole body is through, and out."""
-    CUT_SHORT = 4
+    SOURCE_TRUNCATED = 4
     """The source ended, properly, before the body did."""
     SOURCE_BROKE = 5
     SINK_BROKE = 6
-    SPENT = 7
+    QUOTA_EXCEEDED = 7
     """The quota is used up and out, and the body is longer."""
 
 
-class CountedPump:
+class SizedPump:
     """Moves exactly as many bytes as a Content-Length says, behind a head.
 
     Bytes that the sink does not take stay in a source that lends; of another source they are kept, at most a helping.
@@ -46,7 +46,7 @@ class CountedPump:
 
     __slots__ = ("_inlet", "_lead", "_outlet", "_reactor", "events", "left", "moved", "quota")
 
-    def __init__(self, reactor: Reactor, inlet: Inlet, outlet: Outlet, length: int, lead: bytes) -> None:
+    def __init__(self, reactor: Reactor, inlet: ChannelReader, outlet: ChannelWriter, length: int, lead: bytes) -> None:
         """`lead` is the head: it goes out with the first run, together with what is there of the body."""
         self._reactor = reactor
         self._inlet = inlet
@@ -65,7 +65,7 @@ class CountedPump:
         """True until the head has gone out."""
         return bool(self._lead)
 
-    def run(self) -> Flow:
+    def run(self) -> PumpResult:
         """Move a helping, or until source or sink has to wait."""
         outlet = self._outlet
         reads, moved = 0, self.moved
@@ -75,10 +75,10 @@ class CountedPump:
                     self._begin()
                     continue
                 if not self.left:
-                    return Flow.FINISHED
+                    return PumpResult.FINISHED
                 if self.moved - moved + reads * READ_WORK >= TURN_WORK:
                     self._reactor.work.done += TURN_WORK
-                    return Flow.HAD_ITS_HELPING
+                    return PumpResult.TURN_USED_UP
                 room = outlet.channel.room()
                 if not room:
                     break
@@ -86,14 +86,14 @@ class CountedPump:
                 if self.quota is not None and count > self.quota.left:
                     count = self.quota.left
                     if not count:
-                        return Flow.SPENT
+                        return PumpResult.QUOTA_EXCEEDED
                 reads += 1
                 flow = self._copy(count) if self._inlet.direct else self._lend(count)
                 if flow is not None:
                     return flow
         except BrokenChannel:
-            return Flow.SINK_BROKE
-        return Flow.WAITS_FOR_SINK
+            return PumpResult.SINK_BROKE
+        return PumpResult.WAITS_FOR_SINK
 
     def _begin(self) -> None:
         """Send the head, and with it what there is of the body's beginning."""
@@ -111,15 +111,15 @@ class CountedPump:
             self._count(count)
         self._outlet.write(lead)
 
-    def _lend(self, count: int) -> Flow | None:
+    def _lend(self, count: int) -> PumpResult | None:
         """Send what the source lends; return None to go on."""
         inlet = self._inlet
         try:
             view = inlet.view(count)
         except BrokenChannel:
-            return Flow.SOURCE_BROKE
+            return PumpResult.SOURCE_BROKE
         if view is None:
-            return Flow.CUT_SHORT if inlet.ended else Flow.WAITS_FOR_SOURCE
+            return PumpResult.SOURCE_TRUNCATED if inlet.ended else PumpResult.WAITS_FOR_SOURCE
         sent = 0
         try:
             sent = self._outlet.channel.send(view)
@@ -128,7 +128,7 @@ class CountedPump:
         self._count(sent)
         return None
 
-    def _copy(self, count: int) -> Flow | None:
+    def _copy(self, count: int) -> PumpResult | None:
         """Read from the source into the reactor's scratch and send from there, behind its headroom where that saves a
         copy; keep what was not taken. Return None to go on.
         """
@@ -136,9 +136,9 @@ class CountedPump:
         try:
             got = self._inlet.channel.recv_into(self._reactor.scratch_body[:count])
         except BrokenChannel:
-            return Flow.SOURCE_BROKE
+            return PumpResult.SOURCE_BROKE
         if got <= 0:
-            return Flow.WAITS_FOR_SOURCE if got else Flow.CUT_SHORT
+            return PumpResult.WAITS_FOR_SOURCE if got else PumpResult.SOURCE_TRUNCATED
         end = HEADROOM_BYTES + got
         if sink.wants_headroom and got >= LARGE_READ_BYTES:
             sent = sink.send_headroom(scratch, got)
@@ -158,7 +158,7 @@ class CountedPump:
             self.quota.left -= count
 
 
-class CodedPump:
+class ReframingPump:
     """Moves a body that is chunked, or ends with its connection, at one side at least; takes it apart and puts it
     together anew. Keeps at most CODED_BYTES and their framing that the sink has not taken.
     """
@@ -168,7 +168,7 @@ class CodedPump:
         *("events", "moved", "quota"),
     )
 
-    def __init__(self, reactor: Reactor, inlet: Inlet, outlet: Outlet, coding: tuple[Body, Body], lead: bytes) -> None:
+    def __init__(self, reactor: Reactor, inlet: ChannelReader, outlet: ChannelWriter, coding: tuple[Body, Body], lead: bytes) -> None:
         """`coding` is how the body comes and how it goes (CHUNKED or UNTIL_END); `lead` is the head before it."""
         self._reactor = reactor
         self._inlet = inlet
@@ -195,7 +195,7 @@ class CodedPump:
         """True until the head has gone out."""
         return bool(self._lead)
 
-    def run(self) -> Flow:
+    def run(self) -> PumpResult:
         """Move a helping, or until source or sink has to wait.
 
         Raises:
@@ -206,28 +206,28 @@ class CodedPump:
         try:
             while outlet.rest is None or outlet.flush():
                 if self._finished:
-                    return Flow.SPENT if self._spent else Flow.FINISHED
+                    return PumpResult.QUOTA_EXCEEDED if self._spent else PumpResult.FINISHED
                 if work.done >= enough:
-                    return Flow.HAD_ITS_HELPING
+                    return PumpResult.TURN_USED_UP
                 room = outlet.channel.room()
                 if not room:
                     break
                 try:
                     view = inlet.view(CODED_BYTES if room >= CODED_BYTES else max(room, CODED_BYTES_LEAST))
                 except BrokenChannel:
-                    return Flow.SOURCE_BROKE
+                    return PumpResult.SOURCE_BROKE
                 if view is not None:
                     self._recode(view)
                 elif inlet.ended and self._decoder is None:
                     self._finish([])
                 elif inlet.ended:
-                    return Flow.CUT_SHORT
+                    return PumpResult.SOURCE_TRUNCATED
                 else:
                     self._flush_lead()
-                    return Flow.WAITS_FOR_SOURCE
+                    return PumpResult.WAITS_FOR_SOURCE
         except BrokenChannel:
-            return Flow.SINK_BROKE
-        return Flow.WAITS_FOR_SINK
+            return PumpResult.SINK_BROKE
+        return PumpResult.WAITS_FOR_SINK
 
     def _recode(self, view: memoryview) -> None:
         """Take a piece apart and send it on."""

@@ -7,10 +7,10 @@ from portway.protocol.http1.framing import CHUNKED, UNTIL_END, body_for_visitor
 from portway.protocol.http1.response import ResponseHead
 from portway.protocol.http1.serialise import interim_bytes
 from portway.protocol.http1.upgrade import check_switch
-from portway.server.edge.http.buffers import Inlet
+from portway.server.edge.http.buffers import ChannelReader
 from portway.server.edge.http.exchange.base import ExchangeBase
-from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump, Flow
-from portway.server.edge.http.head_cache import Answered
+from portway.server.edge.http.exchange.body_pumps import PumpResult, ReframingPump, SizedPump
+from portway.server.edge.http.head_cache import CachedResponse
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.retry_policy import answer_to_fault
 
@@ -69,10 +69,10 @@ class Exchange(ExchangeBase):
             return
         body = asked.request.body
         if body == CHUNKED:
-            self._upload = CodedPump(reactor, visitor.inlet, stream.outlet, (CHUNKED, CHUNKED), head)
+            self._upload = ReframingPump(reactor, visitor.inlet, stream.outlet, (CHUNKED, CHUNKED), head)
             self._upload.limit(self._settings.body_bytes_max)
         else:
-            self._upload = CountedPump(reactor, visitor.inlet, stream.outlet, body, head)
+            self._upload = SizedPump(reactor, visitor.inlet, stream.outlet, body, head)
         self._body_begins(self._upload)
         self.run_upload()
 
@@ -83,14 +83,14 @@ class Exchange(ExchangeBase):
             self._pool.pin(stream)
         return asked.take_lasting_lines() if stream.pinned else asked.take_lines()
 
-    def _body_begins(self, pump: CountedPump | CodedPump) -> None:
+    def _body_begins(self, pump: SizedPump | ReframingPump) -> None:
         """Hear of each body that does not come whole with its head."""
 
     def run_upload(self) -> None:
         """Move the request's body on, or queue for it while others of this tenant wait for their turn."""
         if self._upload is None or self._queued & 1:
             return
-        if isinstance(self._upload, CountedPump):
+        if isinstance(self._upload, SizedPump):
             self._run_upload()  # no turn of it is long
         else:
             self._reactor.run_or_queue(self._pool.account, self._run_upload, lambda: self._queue(1))
@@ -105,20 +105,20 @@ class Exchange(ExchangeBase):
             self._end_stream()
             self._refuse(exc.code, str(exc), complete=False)
             return
-        if flow is Flow.FINISHED:
+        if flow is PumpResult.FINISHED:
             self._upload = None
             if self._response is None:
                 self._visitor.deadline = self._reactor.now + self._pool.answer_s
             if self._visitor.channel.readable:
                 self._visitor.look_ahead()  # its end may have come with the last of the body
-        elif flow is Flow.HAD_ITS_HELPING:
+        elif flow is PumpResult.TURN_USED_UP:
             self._queue(1)
-        elif flow is Flow.CUT_SHORT:
+        elif flow is PumpResult.SOURCE_TRUNCATED:
             self._end_stream()
             self._refuse("bad_request", "the connection ended before the body did", complete=False)
-        elif flow is Flow.SOURCE_BROKE:
+        elif flow is PumpResult.SOURCE_BROKE:
             self.visitor_broke()
-        elif flow is Flow.SINK_BROKE:
+        elif flow is PumpResult.SINK_BROKE:
             self._origin_stopped_reading()
         self._keep_time(upload, flow)
 
@@ -173,7 +173,7 @@ class Exchange(ExchangeBase):
                 if whole and self._half_closed:
                     self.visitor_ended()
 
-    def _take_head(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
+    def _take_head(self, answered: CachedResponse, inlet: ChannelReader, data: bytes, size: int) -> None:
         """Act on a head that is the first `size` bytes of `data`, which `inlet` lent."""
         response = answered.response
         if response.status >= 200:
@@ -196,7 +196,7 @@ class Exchange(ExchangeBase):
             self._pool.account, self.origin_readable
         )  # the next head may be there already; others have their turn first
 
-    def _answer(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
+    def _answer(self, answered: CachedResponse, inlet: ChannelReader, data: bytes, size: int) -> None:
         """Begin the final answer, and complete it at once where it is all there: most are."""
         asked, stream = self._asked, self._stream
         request = asked.request
@@ -226,9 +226,9 @@ class Exchange(ExchangeBase):
         inlet.used(size)
         outlet = self._visitor.outlet
         if body > 0:
-            self._download = CountedPump(self._reactor, inlet, outlet, body, head)
+            self._download = SizedPump(self._reactor, inlet, outlet, body, head)
         else:
-            self._download = CodedPump(self._reactor, inlet, outlet, (body, outgoing), head)
+            self._download = ReframingPump(self._reactor, inlet, outlet, (body, outgoing), head)
         self._body_begins(self._download)
         self._run_download()
 
@@ -250,21 +250,21 @@ class Exchange(ExchangeBase):
         except MessageError as exc:
             self._truncate(str(exc))
             return
-        if flow is Flow.FINISHED:
+        if flow is PumpResult.FINISHED:
             self._finish()
-        elif flow is Flow.HAD_ITS_HELPING:
+        elif flow is PumpResult.TURN_USED_UP:
             self._queue(2)
-        elif flow is Flow.WAITS_FOR_SINK:
+        elif flow is PumpResult.WAITS_FOR_SINK:
             self._visitor.count_unread()
-        elif flow is Flow.SINK_BROKE:
+        elif flow is PumpResult.SINK_BROKE:
             self.visitor_broke()
-        elif flow in (Flow.CUT_SHORT, Flow.SOURCE_BROKE):
+        elif flow in (PumpResult.SOURCE_TRUNCATED, PumpResult.SOURCE_BROKE):
             self._truncate(self._why_cut(flow))
         self._keep_time(download, flow)
 
-    def _why_cut(self, flow: Flow) -> str:
+    def _why_cut(self, flow: PumpResult) -> str:
         """Return why the origin's bytes ended."""
-        if flow is Flow.CUT_SHORT:
+        if flow is PumpResult.SOURCE_TRUNCATED:
             return "the origin ended too early"
         away = self._stream is not None and self._stream.agent_away
         return "the link to the agent was lost" if away else "the origin reset the connection"
@@ -323,18 +323,18 @@ class Exchange(ExchangeBase):
         if ways & 2 and self._stream is not None:
             self._run_download()
 
-    def _keep_time(self, pump: CountedPump | CodedPump, flow: Flow) -> None:
+    def _keep_time(self, pump: SizedPump | ReframingPump, flow: PumpResult) -> None:
         """Move the deadline at every progress, by what is waited for now."""
-        if self._stream is None or flow is Flow.FINISHED:
+        if self._stream is None or flow is PumpResult.FINISHED:
             return
         if pump is self._download:
             state = (pump.moved, flow)
-            patience_s = self._settings.stall_s if flow is Flow.WAITS_FOR_SINK else self._settings.silence_s
+            patience_s = self._settings.stall_s if flow is PumpResult.WAITS_FOR_SINK else self._settings.silence_s
         elif self._download is not None:
             return
         else:
             state = (pump.moved, flow)
-            patience_s = self._settings.stall_s if flow is Flow.WAITS_FOR_SOURCE else self._pool.answer_s
+            patience_s = self._settings.stall_s if flow is PumpResult.WAITS_FOR_SOURCE else self._pool.answer_s
         if state != self._last:
             self._last = state
             self._visitor.deadline = self._reactor.now + patience_s

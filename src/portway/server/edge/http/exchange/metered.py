@@ -8,13 +8,12 @@ from portway.engine.tally import ABORTED, ENDED, IDLE, LIFETIME, PAYLOAD, READ_B
 from portway.errors import UnavailableError
 from portway.protocol.http1.response import ResponseHead
 from portway.protocol.stream_status import StreamStatus
-from portway.server.edge.http.buffers import Inlet
-from portway.server.edge.http.exchange import body_pumps
-from portway.server.edge.http.exchange.body_pumps import CodedPump, CountedPump
+from portway.server.edge.http.buffers import ChannelReader
+from portway.server.edge.http.exchange.body_pumps import PumpResult, ReframingPump, SizedPump
 from portway.server.edge.http.exchange.exchange import Exchange
-from portway.server.edge.http.exchange.shaping import shaping_of
-from portway.server.edge.http.head_cache import Answered, Asked
-from portway.server.edge.http.interfaces import Asker
+from portway.server.edge.http.exchange.shaping import shaper_for
+from portway.server.edge.http.head_cache import CachedRequest, CachedResponse
+from portway.server.edge.http.interfaces import ExchangeOwner
 from portway.server.edge.http.origin.pool import TunnelPool
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
@@ -29,7 +28,7 @@ _IN_WORDS = {
 """What a visitor is told whose answer a limit came before."""
 
 
-class MeasuredExchange(Exchange):
+class MeteredExchange(Exchange):
     """What an exchange has more when it is limited or told of; see `engine.limits.Limited` for the former.
 
     Payload is what bodies carry, without heads and framing; rates shape all that goes over the wire. What ends before its
@@ -41,14 +40,16 @@ class MeasuredExchange(Exchange):
         *("_relay_id", "_started_at", "_whole_bytes", "_why"),
     )
 
-    def __init__(self, reactor: Reactor, settings: HttpEdgeSettings, visitor: Asker, asked: Asked, pool: TunnelPool) -> None:
+    def __init__(
+        self, reactor: Reactor, settings: HttpEdgeSettings, visitor: ExchangeOwner, asked: CachedRequest, pool: TunnelPool
+    ) -> None:
         """Stand ready for `start`."""
         super().__init__(reactor, settings, visitor, asked, pool)
         self._scopes: Scopes = pool.lease.scopes
         self._limits: Limits | None = None
         self._quota: Quota | None = None
         self._gate: Gate | None = None
-        self._pumps: list[CountedPump | CodedPump | None] = [None, None]
+        self._pumps: list[SizedPump | ReframingPump | None] = [None, None]
         self._whole_bytes = 0
         self._started_at = reactor.now
         self._forward_ended_at: float | None = None
@@ -64,7 +65,7 @@ class MeasuredExchange(Exchange):
         """
         visitor, scopes = self._visitor, self._scopes
         if scopes or visitor.shaping is not None:
-            visitor.shaping = shaping_of(visitor.shaping, self._reactor, visitor.channel, visitor.outlet, scopes)
+            visitor.shaping = shaper_for(visitor.shaping, self._reactor, visitor.channel, visitor.outlet, scopes)
         self._limit()
         if self._quota is not None and self._asked.request.body > self._quota.left:
             self._spent_before_answer()
@@ -101,7 +102,7 @@ class MeasuredExchange(Exchange):
         self._settle(reason, reason)
         self.expire()
 
-    def _spent(self, pump: CountedPump | CodedPump) -> None:
+    def _spent(self, pump: SizedPump | ReframingPump) -> None:
         quota = self._quota
         if quota is None:
             return
@@ -137,11 +138,11 @@ class MeasuredExchange(Exchange):
         if self._upload is None and self._forward_ended_at is None and self._ending is None:
             self._forward_ended_at = self._reactor.now
 
-    def _body_begins(self, pump: CountedPump | CodedPump) -> None:
+    def _body_begins(self, pump: SizedPump | ReframingPump) -> None:
         self._pumps[pump is self._download] = pump
         pump.quota = self._quota
 
-    def _answer(self, answered: Answered, inlet: Inlet, data: bytes, size: int) -> None:
+    def _answer(self, answered: CachedResponse, inlet: ChannelReader, data: bytes, size: int) -> None:
         body, quota = answered.response.body, self._quota
         if 0 <= body <= len(data) - size:
             if quota is not None and body > quota.left:
@@ -173,8 +174,8 @@ class MeasuredExchange(Exchange):
             if self._stream is not None:
                 self._stream.outlet.channel = self._stream.channel
 
-    def _keep_time(self, pump: CountedPump | CodedPump, flow: body_pumps.Flow) -> None:
-        if flow is body_pumps.Flow.SPENT:
+    def _keep_time(self, pump: SizedPump | ReframingPump, flow: PumpResult) -> None:
+        if flow is PumpResult.QUOTA_EXCEEDED:
             self._spent(pump)
         else:
             super()._keep_time(pump, flow)

@@ -5,10 +5,10 @@ from portway.engine.channel import Channel
 from portway.engine.gate import Gate
 from portway.engine.limits import Scopes, buckets_of
 from portway.engine.policy import strictest
-from portway.server.edge.http.buffers import Outlet
+from portway.server.edge.http.buffers import ChannelWriter
 
 
-class WritersGate(Gate):
+class PartialWriteGate(Gate):
     """A gate for those who write without asking for room first, heads and answers: it takes what there is credit for."""
 
     __slots__ = ()
@@ -21,7 +21,7 @@ class WritersGate(Gate):
         return super().send(data if len(data) <= room else memoryview(data)[:room])
 
 
-class Shaping:
+class ConnectionShaper:
     """The buckets of one connection, and a gate before its visitor.
 
     They outlive a request: a visitor who asks a hundred times may not begin a hundred times with what a rate allows at once.
@@ -30,16 +30,16 @@ class Shaping:
 
     __slots__ = ("_forward", "_gate", "scopes")
 
-    def __init__(self, clock: Clockwork, channel: Channel, outlet: Outlet, scopes: Scopes) -> None:
+    def __init__(self, clock: Clockwork, channel: Channel, outlet: ChannelWriter, scopes: Scopes) -> None:
         """Stand before a visitor's `channel`, in its `outlet`."""
         self.scopes = scopes
         self._forward, backward = buckets_of(clock, scopes, strictest(scope.policy for scope in scopes))
-        self._gate = WritersGate(channel, backward, None) if backward else None
+        self._gate = PartialWriteGate(channel, backward, None) if backward else None
         outlet.channel = self._gate or channel
 
     def gate(self, channel: Channel) -> Gate | None:
         """Return a gate for what goes to the origin on `channel`, or None where nothing shapes it."""
-        return WritersGate(channel, self._forward, None) if self._forward else None
+        return PartialWriteGate(channel, self._forward, None) if self._forward else None
 
     def let_go(self) -> None:
         """Hold nobody any more."""
@@ -47,10 +47,12 @@ class Shaping:
             self._gate.let_go()
 
 
-def shaping_of(known: Shaping | None, clock: Clockwork, channel: Channel, outlet: Outlet, scopes: Scopes) -> Shaping:
+def shaper_for(
+    known: ConnectionShaper | None, clock: Clockwork, channel: Channel, outlet: ChannelWriter, scopes: Scopes
+) -> ConnectionShaper:
     """Return what holds a connection to the rates of `scopes`: what it had before, where it asked for the same."""
     if known is not None:
         if known.scopes == scopes:
             return known
         known.let_go()
-    return Shaping(clock, channel, outlet, scopes)
+    return ConnectionShaper(clock, channel, outlet, scopes)

@@ -7,11 +7,11 @@ from portway.engine.limits import Scopes
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
 from portway.errors import BrokenChannel
-from portway.server.edge.http.buffers import Outlet
+from portway.server.edge.http.buffers import ChannelWriter
 from portway.server.edge.http.origin.stream import OriginStream
 
 
-class Handover:
+class WebSocketUpgrade:
     """Starts each way of a relay as soon as its beginning has been sent. The beginnings are bounded by what one head's
     read brings, 32 KiB; nearly always there is none, and both ways start at once.
     """
@@ -23,8 +23,8 @@ class Handover:
     ) -> None:
         """Join a visitor's channel (left) and a stream (right). The limits of `scopes` do not count the beginnings."""
         self.relay = Relay(reactor, channel, stream.channel, on_done, scopes)
-        self._backward = Outlet(channel)
-        self._forward = Outlet(stream.channel)
+        self._backward = ChannelWriter(channel)
+        self._forward = ChannelWriter(stream.channel)
         self._forward.rest = stream.outlet.rest
         self._over = False
 
@@ -59,7 +59,7 @@ class Handover:
         if not self._over and self._flushed(self._forward):
             self.relay.start_forward()
 
-    def _flushed(self, outlet: Outlet) -> bool:
+    def _flushed(self, outlet: ChannelWriter) -> bool:
         try:
             return outlet.flush()
         except BrokenChannel:

@@ -2,13 +2,13 @@
 
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel
-from portway.server.edge.http.buffers import Inlet
+from portway.server.edge.http.buffers import ChannelReader
 
 FAREWELL_S = 2.0
 """How long an origin may take to end after we did; then it is reset."""
 
 
-class Farewell:
+class GracefulClose:
     """Says the end on a channel and closes it once the origin has ended, too.
 
     Closing a mux stream at once would reach the origin as a reset, which many a program writes into its log.
@@ -16,7 +16,7 @@ class Farewell:
 
     __slots__ = ("_all", "_inlet", "_timer")
 
-    def __init__(self, reactor: Reactor, inlet: Inlet, everybody: "dict[Farewell, None]") -> None:
+    def __init__(self, reactor: Reactor, inlet: ChannelReader, everybody: "dict[GracefulClose, None]") -> None:
         """End `inlet`'s channel; stands in `everybody` until that is over."""
         self._all = everybody
         self._inlet = inlet

@@ -9,7 +9,7 @@ VERDICT_S = 60.0
 """How long an origin is taken for one that closes; then one connection is tried again, with a request that may be repeated."""
 
 
-class Habits:
+class OriginHabits:
     """Evidence about one tunnel's origin, gathered from the connections to it. No clock: `now` comes in.
 
     Without evidence an origin is taken for one that serves one connection at a time, and that may close any of them.

@@ -9,7 +9,7 @@ from portway.server.edge.http.origin.stream import OriginStream
 class PinOwner(Protocol):
     """A visitor with a stream of its own."""
 
-    pin: "Pin | None"
+    pin: "PinnedStream | None"
 
     def pin_lost(self) -> None:
         """Called when the stream has ended: the visitor's connection ends, too, as it would without Portway."""
@@ -18,11 +18,11 @@ class PinOwner(Protocol):
 class PinPool(Protocol):
     """The pool of the tunnel that the stream leads to."""
 
-    pins: "dict[Pin, None]"
+    pins: "dict[PinnedStream, None]"
     """Pinned streams without a request, the one that rests longest first."""
 
 
-class Pin:
+class PinnedStream:
     """Keeps a visitor's stream between its requests; either ends with the other."""
 
     __slots__ = ("_owner", "_stream", "pool")

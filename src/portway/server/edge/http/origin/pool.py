@@ -8,10 +8,10 @@ from portway.engine.timers import Timer
 from portway.errors import UnavailableError
 from portway.protocol.http1.head_changes import rewriter_of
 from portway.protocol.proxy_header import encode_local
-from portway.server.edge.http.head_cache import AnsweredBefore
-from portway.server.edge.http.origin.graceful_close import Farewell
-from portway.server.edge.http.origin.habits import Habits
-from portway.server.edge.http.origin.pin import Pin, PinOwner
+from portway.server.edge.http.head_cache import ResponseHeadCache
+from portway.server.edge.http.origin.graceful_close import GracefulClose
+from portway.server.edge.http.origin.habits import OriginHabits
+from portway.server.edge.http.origin.pin import PinnedStream, PinOwner
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder, Lease
@@ -55,7 +55,7 @@ class TunnelPool:
         *("rewriter", "tunnel_id"),
     )
 
-    def __init__(self, pools: "Pools", reactor: Reactor, settings: HttpEdgeSettings, lease: Lease, holder: Holder) -> None:
+    def __init__(self, pools: "OriginPools", reactor: Reactor, settings: HttpEdgeSettings, lease: Lease, holder: Holder) -> None:
         """Serve `lease` as `holder` has it now, as one of `pools`."""
         self._reactor = reactor
         self._settings = settings
@@ -65,7 +65,7 @@ class TunnelPool:
         self._idle: list[OriginStream] = []
         self.rewriter = rewriter_of(lease.address, settings.domain, lease.rewrite)
         """What changes in heads on their way."""
-        self.answered = AnsweredBefore(self.rewriter, settings.answer_limits, reactor.work)
+        self.answered = ResponseHeadCache(self.rewriter, settings.answer_limits, reactor.work)
         """What its origin said lately."""
         self.account = holder.account.child()
         """Who is charged for its visitors' turns."""
@@ -79,11 +79,11 @@ class TunnelPool:
         self.line: dict[object, Callable[[], None]] = {}
         """Visitors for whom there is no stream as all links are full, in the order in which they came; each with what has
         him try again. They leave by themselves, once served. As many as there are visitors; each keeps his request's head."""
-        self.pins: dict[Pin, None] = {}
+        self.pins: dict[PinnedStream, None] = {}
         """Streams of one visitor each, without a request, the one that rests longest first. At most one for a visitor."""
         self._pinned: dict[OriginStream, None] = {}
         self._look: Timer | None = None
-        self._habits = Habits(settings.pool_idle_s, settings.pool_alone_s)
+        self._habits = OriginHabits(settings.pool_idle_s, settings.pool_alone_s)
         self._unanswered: dict[OriginStream, float] = {}
         """Streams in use that have never been answered, and when they were opened; the oldest first."""
         self._starved: Timer | None = None
@@ -228,10 +228,10 @@ class TunnelPool:
         if self._retired or stream.leaving or not stream.is_dry():
             stream.leave()
             return False
-        Pin(stream, owner, self)
+        PinnedStream(stream, owner, self)
         return True
 
-    def stand_in_line(self, who: object, try_again: Callable[[], None]) -> None:
+    def enqueue(self, who: object, try_again: Callable[[], None]) -> None:
         """Let `who` try again when it is his turn; he keeps his place until he takes himself out of `line`."""
         self.line[who] = try_again
         if self._look is None:
@@ -307,7 +307,7 @@ class TunnelPool:
             self._pools.drop(self)
 
 
-class Pools:
+class OriginPools:
     """The pools of all tunnels in use, by host."""
 
     def __init__(
@@ -325,7 +325,7 @@ class Pools:
         self._watch = watch
         self._forget = forget
         self._pools: dict[str, TunnelPool] = {}
-        self.farewells: dict[Farewell, None] = {}
+        self.farewells: dict[GracefulClose, None] = {}
         """Streams that are ending."""
 
     def __len__(self) -> int:

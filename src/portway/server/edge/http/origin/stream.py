@@ -9,8 +9,8 @@ from portway.errors import BrokenChannel
 from portway.mux.mux_channel import MuxChannel
 from portway.mux.silence import is_silent
 from portway.protocol.stream_status import StreamStatus
-from portway.server.edge.http.buffers import Inlet, Outlet
-from portway.server.edge.http.origin.graceful_close import Farewell
+from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
+from portway.server.edge.http.origin.graceful_close import GracefulClose
 
 log = logging.getLogger("portway.edge")
 
@@ -31,11 +31,11 @@ class StreamUser(Protocol):
         """Break off, because something failed that never should."""
 
 
-class Resting(Protocol):
+class StreamPool(Protocol):
     """What a stream needs of the pool that it rests in."""
 
     tunnel_id: int
-    farewells: dict[Farewell, None]
+    farewells: dict[GracefulClose, None]
     """Streams that are ending; somebody must break them off when there is no time for it."""
 
     def gone(self, stream: "OriginStream") -> None:
@@ -54,7 +54,7 @@ class OriginStream:
 
     __slots__ = ("_reactor", "answered", "channel", "idle_since", "inlet", "outlet", "pinned", "pool", "rested_s", "unique_id", "user")
 
-    def __init__(self, pool: Resting) -> None:
+    def __init__(self, pool: StreamPool) -> None:
         """Stand ready for `attach`."""
         self.pool = pool
         self.user: StreamUser | None = None
@@ -72,8 +72,8 @@ class OriginStream:
         """Take `channel`, whose reading callbacks stay with whoever opens it until `on_status`."""
         self._reactor = reactor
         self.channel = channel
-        self.inlet = Inlet(channel, reactor.scratch_body)
-        self.outlet = Outlet(channel)
+        self.inlet = ChannelReader(channel, reactor.scratch_body)
+        self.outlet = ChannelWriter(channel)
         channel.on_writable = self._on_writable
 
     def on_status(self, status: StreamStatus | None) -> None:
@@ -121,7 +121,7 @@ class OriginStream:
             self.abort()
             return
         self._forget()
-        Farewell(self._reactor, self.inlet, self.pool.farewells)
+        GracefulClose(self._reactor, self.inlet, self.pool.farewells)
 
     def abort(self) -> None:
         """Break off: the agent resets its connection to the origin."""

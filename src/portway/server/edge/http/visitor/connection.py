@@ -10,21 +10,21 @@ from portway.protocol.http1.fields import CRLF, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
 from portway.protocol.http1.serialise import field_lines
 from portway.protocol.http1.trusted_proxies import Hops
-from portway.server.edge.http.buffers import Inlet, Outlet
+from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.server.edge.http.exchange.exchange import Exchange
-from portway.server.edge.http.exchange.metered import MeasuredExchange
-from portway.server.edge.http.exchange.shaping import Shaping
-from portway.server.edge.http.head_cache import Asked, AskedBefore
-from portway.server.edge.http.interfaces import Edge
-from portway.server.edge.http.origin.pin import Pin
+from portway.server.edge.http.exchange.metered import MeteredExchange
+from portway.server.edge.http.exchange.shaping import ConnectionShaper
+from portway.server.edge.http.head_cache import CachedRequest, RequestHeadCache
+from portway.server.edge.http.interfaces import EdgeServices
+from portway.server.edge.http.origin.pin import PinnedStream
 from portway.server.edge.http.origin.stream import OriginStream
-from portway.server.edge.http.visitor.head_reader import Reading
+from portway.server.edge.http.visitor.head_reader import HeadReading
 from portway.server.edge.http.visitor.sheddable import KEPT_FREE_BYTES
 from portway.server.edge.http.visitor.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER
 from portway.server.tunnels.lease import Lease, NoLinkError
 
 
-class Visitor(Reading):
+class VisitorConnection(HeadReading):
     """One connection of a visitor, which is in one state at any time.
 
         HEAD ──a request──> EXCHANGE ──answered──> (DRAIN) ──> HEAD, or over
@@ -42,23 +42,23 @@ class Visitor(Reading):
         *("_then_close", "_tried_before", "channel", "hops", "pin", "scheme", "shaping"),
     )
 
-    def __init__(self, edge: Edge, channel: Channel, address: str, scheme: str) -> None:
+    def __init__(self, edge: EdgeServices, channel: Channel, address: str, scheme: str) -> None:
         """Serve `channel` from the next turn on; `address` is the numeric host that it comes from, `scheme` what origins are told."""
         self._edge = edge
         self._peer = self.address = address
         self.scheme = scheme
         self.channel = channel
-        self.inlet = Inlet(channel, edge.reactor.scratch_body)
-        self.outlet = Outlet(channel)
+        self.inlet = ChannelReader(channel, edge.reactor.scratch_body)
+        self.outlet = ChannelWriter(channel)
         self._state = HEAD
         self._buffer: HeadBuffer | None = None
-        self._asked: Asked | None = None
-        self._asked_before = AskedBefore(edge.rules_for(address))
+        self._asked: CachedRequest | None = None
+        self._asked_before = RequestHeadCache(edge.rules_for(address))
         self._lease: Lease | None = None
         self._exchange: Exchange | None = None
-        self._measured: MeasuredExchange | None = None
-        self.shaping: Shaping | None = None
-        self.pin: Pin | None = None
+        self._measured: MeteredExchange | None = None
+        self.shaping: ConnectionShaper | None = None
+        self.pin: PinnedStream | None = None
         self._head, self._host, self.hops = b"", "", 0
         self._own_host = self._own_lines = b""
         self._hops: Hops | None = None
@@ -173,7 +173,7 @@ class Visitor(Reading):
         """True when the connection is a trusted proxy's, which may carry requests of several visitors."""
         return self._hops is not None
 
-    def _route(self, asked: Asked) -> None:
+    def _route(self, asked: CachedRequest) -> None:
         """Send the request where its host says; hold it while nobody is there."""
         edge = self._edge
         try:
@@ -199,7 +199,7 @@ class Visitor(Reading):
             return
         self._state = EXCHANGE
         if lease.scopes or edge.on_done is not None or self.shaping is not None:
-            self._exchange = self._measured = MeasuredExchange(edge.reactor, edge.settings, self, asked, pool)
+            self._exchange = self._measured = MeteredExchange(edge.reactor, edge.settings, self, asked, pool)
         else:
             self._exchange = Exchange(edge.reactor, edge.settings, self, asked, pool)
         try:

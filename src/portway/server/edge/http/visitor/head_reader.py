@@ -4,7 +4,7 @@ from portway.errors import BrokenChannel
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import END_OF_HEAD, READ_BYTES, HeadBuffer
 from portway.server.edge.http.visitor.waiting import HEAD
-from portway.server.edge.http.visitor.watched import Watched
+from portway.server.edge.http.visitor.watched import WatchedConnection
 
 READS_A_TURN = 16
 """Reads of a head that comes in pieces; a sender that is fast enough would else be read for as long as it likes."""
@@ -15,8 +15,8 @@ _SHORT_BYTES = 4 * FIELDS_AT_ONCE
 """What cannot have that many lines is not counted."""
 
 
-class Reading(Watched):
-    """The HEAD state of a visitor's connection, which `Visitor` extends to the others.
+class HeadReading(WatchedConnection):
+    """The HEAD state of a visitor's connection, which `VisitorConnection` extends to the others.
 
     What an event brings is read at once. A request that was sent in advance, a head in crumbs and one of very many fields queue
     behind other visitors (ADR 0018).

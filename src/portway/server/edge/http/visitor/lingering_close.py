@@ -6,7 +6,7 @@ from portway.errors import BrokenChannel
 from portway.server.edge.connection_state import ConnectionState
 
 
-class Linger:
+class LingeringClose:
     """Says the end and reads on until the visitor ends, too: unread bytes would turn a plain close into a reset, which
     overtakes the answer, and a program that writes its whole request before it reads would hear of nothing else.
 
@@ -18,7 +18,7 @@ class Linger:
     __slots__ = ("_all", "_channel", "_heard_at", "_quiet_s", "_reactor", "_timer", "_until", "address")
 
     def __init__(
-        self, reactor: Reactor, channel: Channel, address: str, total_s: float, everybody: "dict[Linger, None]", quiet_s: float
+        self, reactor: Reactor, channel: Channel, address: str, total_s: float, everybody: "dict[LingeringClose, None]", quiet_s: float
     ) -> None:
         """Close `channel`, of a visitor from `address`, in the end; stands in `everybody` until that is done."""
         self.address = address

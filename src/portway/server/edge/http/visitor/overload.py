@@ -8,12 +8,12 @@ from portway.errors import BrokenChannel
 from portway.protocol.http1.error_responses import render_answer
 from portway.protocol.source_key import source_of
 from portway.server.edge.admission import reset_socket
-from portway.server.edge.http.visitor.lingering_close import Linger
+from portway.server.edge.http.visitor.lingering_close import LingeringClose
 
 _NO_PLACE = render_answer("overloaded")
 
 
-class Apologies:
+class OverloadResponder:
     """Answers 503 before any request was read: there is no room to wait for it. Bounded in number and time."""
 
     def __init__(self, reactor: Reactor, at_a_time_max: int, patience_s: float) -> None:
@@ -23,7 +23,7 @@ class Apologies:
         self._reactor = reactor
         self._at_a_time_max = at_a_time_max
         self._patience_s = patience_s
-        self._under_way: dict[Linger, None] = {}
+        self._under_way: dict[LingeringClose, None] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -40,7 +40,7 @@ class Apologies:
         except BrokenChannel:
             channel.abort()
         else:
-            Linger(self._reactor, channel, address, self._patience_s, self._under_way, self._patience_s)
+            LingeringClose(self._reactor, channel, address, self._patience_s, self._under_way, self._patience_s)
 
     def _told_to(self, address: str) -> int:
         """Return to how many visitors from the source of `address` this is being told."""

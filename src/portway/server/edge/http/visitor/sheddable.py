@@ -2,17 +2,17 @@
 
 from portway.protocol.http1.fields import HeadBuffer
 from portway.server.edge.connection_state import ConnectionState
-from portway.server.edge.http.buffers import Inlet, Outlet
+from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.server.edge.http.exchange.exchange import Exchange
-from portway.server.edge.http.visitor.waiting import DRAIN, EXCHANGE, HEAD, HELD, Waiting
+from portway.server.edge.http.visitor.waiting import DRAIN, EXCHANGE, HEAD, HELD, WaitingRequest
 from portway.server.tunnels.lease import Holder
 
 KEPT_FREE_BYTES = 2048
 """What each request may keep without being counted: the heads of most. 18,000 of them are 37 MB."""
 
 
-class Sheddable(Waiting):
-    """What a connection is doing, and how it ends when another one needs its place; `Visitor` extends it."""
+class SheddableVisitor(WaitingRequest):
+    """What a connection is doing, and how it ends when another one needs its place; `VisitorConnection` extends it."""
 
     __slots__ = ("_buffer", "_exchange", "_hurried", "counted", "inlet", "outlet")
 
@@ -22,8 +22,8 @@ class Sheddable(Waiting):
     """True when it is to close at once, without waiting until its answer is known to have arrived."""
     counted: bool
     """True while what it keeps may be counted."""
-    inlet: Inlet
-    outlet: Outlet
+    inlet: ChannelReader
+    outlet: ChannelWriter
 
     def _close(self) -> None:
         """End the connection properly."""

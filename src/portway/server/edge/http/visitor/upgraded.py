@@ -7,7 +7,7 @@ from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.tunnels.lease import Holder
 
 
-class Upgraded:
+class UpgradedConnection:
     """One relay, with what is told of it and what it may have to give way for."""
 
     __slots__ = ("_relay", "address", "holder", "relay_id", "tunnel_id")

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from portway.protocol.source_key import source_of
 from portway.server.edge.holds import Hold
-from portway.server.edge.http.head_cache import Asked
-from portway.server.edge.http.interfaces import Edge
+from portway.server.edge.http.head_cache import CachedRequest
+from portway.server.edge.http.interfaces import EdgeServices
 from portway.server.edge.http.origin.pool import TunnelPool
 from portway.server.tunnels.lease import Lease
 
@@ -13,13 +13,13 @@ HEAD, HELD, EXCHANGE, DRAIN, OVER = range(5)
 """The states of a visitor's connection."""
 
 
-class Waiting:
-    """The HELD state of a visitor's connection, which `Visitor` extends to the others."""
+class WaitingRequest:
+    """The HELD state of a visitor's connection, which `VisitorConnection` extends to the others."""
 
     __slots__ = ("_asked", "_edge", "_held_in", "_hold", "_lease", "_started_at", "_state", "_why_held", "address", "deadline")
 
-    _asked: Asked | None
-    _edge: Edge
+    _asked: CachedRequest | None
+    _edge: EdgeServices
     _held_in: dict[object, Callable[[], None]]
     _hold: Hold | None
     """Where it waits for an agent: its right to."""
@@ -31,7 +31,7 @@ class Waiting:
     """The visitor's numeric host."""
     deadline: float
 
-    def _route(self, asked: Asked) -> None:
+    def _route(self, asked: CachedRequest) -> None:
         """Send the request where its host says; hold it while nobody is there."""
         raise NotImplementedError
 
@@ -39,7 +39,7 @@ class Waiting:
         """Answer in the origin's place."""
         raise NotImplementedError
 
-    def _wait(self, why: str, asked: Asked, pool: TunnelPool | None = None) -> None:
+    def _wait(self, why: str, asked: CachedRequest, pool: TunnelPool | None = None) -> None:
         """Wait for the agent, or in line for a stream of `pool`, not for long; refuse where that may not be."""
         edge, lease = self._edge, self._lease
         until = self._started_at + edge.settings.hold_s
@@ -61,7 +61,7 @@ class Waiting:
             lease.waiters[self] = self._woken
         else:
             self._held_in = pool.line
-            pool.stand_in_line(self, self._woken)
+            pool.enqueue(self, self._woken)
 
     def _give_way(self) -> None:
         """Wait no longer: the time is over, or another one waits instead."""

@@ -1,11 +1,11 @@
 """A visitor's connection as one that may end, or be left, while its answer is under way."""
 
 from portway.errors import BrokenChannel
-from portway.server.edge.http.visitor.sheddable import KEPT_FREE_BYTES, Sheddable
+from portway.server.edge.http.visitor.sheddable import KEPT_FREE_BYTES, SheddableVisitor
 
 
-class Watched(Sheddable):
-    """Notices that a visitor has ended; `Reading` and `Visitor` extend it."""
+class WatchedConnection(SheddableVisitor):
+    """Notices that a visitor has ended; `HeadReading` and `VisitorConnection` extend it."""
 
     __slots__ = ()
 
