@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portway.cli.worker import command
-from portway.server.workers.ipc import pair
+from portway.server.workers.ipc import ipc_pair
 from tests.kit.programs import SOURCES
 
 
@@ -15,7 +15,7 @@ def start(said: bytes, cwd: Path | None = None) -> tuple[int, str]:
     """Start a worker whose supervisor says something and is gone; return its exit code and its words."""
     import subprocess
 
-    ours, theirs = pair()
+    ours, theirs = ipc_pair()
     with theirs:
         if said:
             ours.send(said)

@@ -9,7 +9,7 @@ import sys
 import time
 
 from portway.server.workers.ipc import receive_one
-from portway.server.workers.messages import Begin, Go, Ping, Pong, Ready, Stop, encode, for_worker
+from portway.server.workers.messages import Configure, Ping, Pong, Ready, RoutesComplete, Stop, encode, for_worker
 
 PATIENCE_S = 60.0
 
@@ -26,9 +26,9 @@ def main() -> int:
                 time.sleep(PATIENCE_S)
             return 0
         message = for_worker(memoryview(data))
-        if isinstance(message, Begin):
+        if isinstance(message, Configure):
             assert len(socks) == 2
-        elif isinstance(message, Go) and how != "mute":
+        elif isinstance(message, RoutesComplete) and how != "mute":
             line.send(encode(Ready()))
             if how == "brief":
                 return 3

@@ -23,7 +23,7 @@ def main(words: Sequence[str]) -> int:
     one worker properly, and it is replaced.
     """
     from portway.cli.lifecycle import STDERR, run_until_stopped
-    from portway.server.workers.worker import receive_orders, work
+    from portway.server.workers.worker import receive_config, run_worker
     from portway.telemetry.line_writer import LineWriter
     from portway.telemetry.logs import LogSink
 
@@ -34,13 +34,13 @@ def main(words: Sequence[str]) -> int:
     line.set_inheritable(False)
 
     async def serve() -> int:
-        await work(orders, line)
+        await run_worker(orders, line)
         return 0
 
     errors = LineWriter(STDERR)
     try:
         with LogSink(errors, log_level, form="json" if form == "json" else "human"):
-            orders = receive_orders(line)
+            orders = receive_config(line)
             return run_until_stopped(serve)
     finally:
         errors.close()

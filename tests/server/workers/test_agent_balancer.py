@@ -8,7 +8,7 @@ import pytest
 from portway.engine.listener import Address, listen
 from portway.links.worker_hint import hint_for
 from portway.server.workers import agent_balancer as dealer_module
-from portway.server.workers.agent_balancer import Dealer
+from portway.server.workers.agent_balancer import AgentBalancer
 from tests.kit.loops import EngineLoop
 from tests.links.test_worker_hint import client_hello, plain_start
 
@@ -23,7 +23,7 @@ class Table:
         self.dealt: list[int] = []
         self.socks: list[socket.socket] = []
         self.agents: list[socket.socket] = []
-        self.dealer = Dealer(engine.reactor, listen("127.0.0.1", 0), lambda: dict(self.sessions), self._deal)
+        self.dealer = AgentBalancer(engine.reactor, listen("127.0.0.1", 0), lambda: dict(self.sessions), self._deal)
 
     def _deal(self, worker: int, sock: socket.socket, address: Address) -> bool:
         if worker in self.gone:
@@ -126,7 +126,7 @@ def test_who_leaves_at_once_is_dealt_out_too_and_ended_there(table: Table) -> No
 
 
 def test_looks_are_bounded(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dealer_module, "LOOKS_MAX", 1)
+    monkeypatch.setattr(dealer_module, "PEEKS_MAX", 1)
     table = Table(engine)
     table.agent()
     table.engine.settle()
@@ -141,7 +141,7 @@ def test_looks_are_bounded(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_crowd_of_silent_connections_does_not_hide_a_hint(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dealer_module, "LOOKS_MAX", 3)
+    monkeypatch.setattr(dealer_module, "PEEKS_MAX", 3)
     table = Table(engine)
     table.sessions = {1: 0, 2: 100}
     for _ in range(3):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from portway.server.workers import ipc as post_module
-from portway.server.workers.ipc import Post, connection, pair, receive_one
+from portway.server.workers.ipc import IpcChannel, connection, ipc_pair, receive_one
 from tests.kit.loops import EngineLoop
 
 
@@ -18,7 +18,7 @@ class End:
         self.heard: list[bytes] = []
         self.socks: list[socket.socket] = []
         self.lost = 0
-        self.post = Post(engine.reactor, sock, self._hear, self._lose)
+        self.post = IpcChannel(engine.reactor, sock, self._hear, self._lose)
 
     def _hear(self, data: memoryview, socks: list[socket.socket]) -> None:
         self.heard.append(bytes(data))
@@ -36,7 +36,7 @@ Ends = tuple[End, End]
 @pytest.fixture
 def ends(engine: EngineLoop) -> Iterator[Ends]:
     """Both ends of a way."""
-    one, other = (End(engine, sock) for sock in pair())
+    one, other = (End(engine, sock) for sock in ipc_pair())
     yield one, other
     one.post.close()
     other.post.close()
@@ -70,8 +70,8 @@ def test_a_descriptor_goes_along_and_is_the_senders_no_more(engine: EngineLoop, 
 
 
 def test_what_waits_for_a_slow_reader_is_bounded(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post_module, "WAITING_MAX", 5)
-    one, other = pair()
+    monkeypatch.setattr(post_module, "QUEUED_MAX", 5)
+    one, other = ipc_pair()
     end = End(engine, one)
     with other:
         sent = 0
@@ -89,8 +89,8 @@ def test_what_waits_for_a_slow_reader_is_bounded(engine: EngineLoop, monkeypatch
 
 
 def test_descriptors_that_wait_are_bounded_and_closed_with_it(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post_module, "HOLDING_MAX", 3)
-    one, other = pair()
+    monkeypatch.setattr(post_module, "QUEUED_WITH_FDS_MAX", 3)
+    one, other = ipc_pair()
     end = End(engine, one)
     with other:
         while end.post.send(b"x" * 1000) and not end.post.waiting:
@@ -113,7 +113,7 @@ def test_descriptors_that_wait_are_bounded_and_closed_with_it(engine: EngineLoop
 
 
 def test_room_for_descriptors_comes_back_when_the_reader_reads(engine: EngineLoop, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post_module, "HOLDING_MAX", 3)
+    monkeypatch.setattr(post_module, "QUEUED_WITH_FDS_MAX", 3)
     one, other = ends
     sent = 0
     for _ in range(5):
@@ -157,9 +157,9 @@ def test_a_bug_with_one_message_costs_no_other(engine: EngineLoop, ends: Ends) -
 
 
 def test_something_may_have_to_happen_before_messages_are_read(engine: EngineLoop) -> None:
-    one, other = pair()
+    one, other = ipc_pair()
     told: list[str] = []
-    end = Post(
+    end = IpcChannel(
         engine.reactor, one, lambda data, socks: told.append(bytes(data).decode()), lambda: None, before=lambda: told.append("before")
     )
     with other:
@@ -180,7 +180,7 @@ def test_drain_takes_in_what_is_there_at_once(engine: EngineLoop, ends: Ends) ->
 
 
 def test_a_closed_end_leaves_nothing_in_the_poller_though_another_process_has_a_copy(engine: EngineLoop) -> None:
-    one, other = pair()
+    one, other = ipc_pair()
     copy = one.dup()
     end = End(engine, one)
     with copy, other:
@@ -200,7 +200,7 @@ def test_a_closed_end_leaves_nothing_in_the_poller_though_another_process_has_a_
 
 
 def test_the_first_message_can_be_waited_for_without_a_loop() -> None:
-    one, other = pair()
+    one, other = ipc_pair()
     with one, other:
         one.send(b"begin")
         assert receive_one(other, 1.0) == (b"begin", [])

@@ -21,14 +21,14 @@ from portway.server.storage.token_store import FILE, Store
 from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.workers import lease_coordinator as leases_module
 from portway.server.workers import messages as m
-from portway.server.workers.lease_coordinator import Leases
+from portway.server.workers.lease_coordinator import LeaseCoordinator
 from tests.kit.sockets import free_port
 
 APP = Claim(id=1, kind="http", name="app")
 DEADLINE_S = 5.0
 
 
-class Staff:
+class WorkerMessenger:
     """Workers that hear everything and answer when the test wants."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Staff:
         """Who says at once that it has seen a route."""
         self.alive: dict[str, bool] = {}
         """What is answered to probes of a session; none, and nobody answers."""
-        self.leases: Leases
+        self.leases: LeaseCoordinator
 
     def tell(self, worker: int, message: m.ToWorker, *socks: socket.socket) -> bool:
         if worker not in self.there:
@@ -46,13 +46,13 @@ class Staff:
         self.told.append((worker, message))
         for sock in socks:
             sock.close()
-        if isinstance(message, m.RouteTold | m.RouteGone) and worker in self.quick:
-            self.later(worker, m.Seen(message.seq))
+        if isinstance(message, m.RouteChanged | m.RouteRemoved) and worker in self.quick:
+            self.later(worker, m.RouteAck(message.seq))
         elif isinstance(message, m.Probe) and message.session in self.alive:
             self.later(worker, m.Probed(message.id, self.alive[message.session]))
         return True
 
-    def later(self, worker: int, message: m.OfLeases) -> None:
+    def later(self, worker: int, message: m.LeaseMessage) -> None:
         asyncio.get_running_loop().call_soon(self.leases.hear, worker, message)
 
     def numbers(self) -> list[int]:
@@ -66,7 +66,7 @@ class Staff:
 
     def answer(self, number: int) -> Granted | Refused | None:
         """Return what a claim was answered, to the worker that had asked."""
-        answers = [message for _, message in self.told if isinstance(message, m.Answered) and message.id == number]
+        answers = [message for _, message in self.told if isinstance(message, m.ClaimResponse) and message.id == number]
         assert answers, self.told
         return answers[0].answer
 
@@ -75,9 +75,9 @@ class House:
     """Leases, and all that takes part."""
 
     def __init__(self, reactor: Reactor, tasks: asyncio.TaskGroup, store: Store, tokens: TokenReader, folder: Path) -> None:
-        self.staff, self.store, self.events, self.asked = Staff(), store, list[ServerEvent](), 0
+        self.staff, self.store, self.events, self.asked = WorkerMessenger(), store, list[ServerEvent](), 0
         self.port = free_port()
-        self.leases = self.staff.leases = Leases(
+        self.leases = self.staff.leases = LeaseCoordinator(
             reactor,
             self.staff,
             tokens,
@@ -89,7 +89,7 @@ class House:
             clock=lambda: 1000.0,
         )
         for worker in (1, 2):
-            self.leases.worker_came(worker)
+            self.leases.on_started(worker)
         self.token("t")
 
     def token(self, name: str) -> None:
@@ -98,14 +98,14 @@ class House:
 
     def ask(self, worker: int, session: str, claim: Claim = APP, *, token: str = "t", identity: bytes = b"i") -> int:
         self.asked += 1
-        self.leases.hear(worker, m.Asked(self.asked, session, token, identity, claim))
+        self.leases.hear(worker, m.ClaimRequest(self.asked, session, token, identity, claim))
         return self.asked
 
     async def claim(
         self, worker: int, session: str, claim: Claim = APP, *, token: str = "t", identity: bytes = b"i"
     ) -> Granted | Refused | None:
         number = self.ask(worker, session, claim, token=token, identity=identity)
-        await self.until(lambda: any(isinstance(said, m.Answered) and said.id == number for _, said in self.staff.told))
+        await self.until(lambda: any(isinstance(said, m.ClaimResponse) and said.id == number for _, said in self.staff.told))
         return self.staff.answer(number)
 
     async def until(self, wanted: Callable[[], bool]) -> None:
@@ -131,10 +131,10 @@ def test_a_claim_is_granted_when_every_worker_knows_and_its_own_knew_first(tmp_p
             one.staff.quick = {2}
             number = one.ask(2, "s")
             await asyncio.sleep(0.05)
-            assert [worker for worker, _ in one.staff.of(m.RouteTold)] == [2, 1]
-            assert not one.staff.of(m.Answered)
-            one.leases.hear(1, m.Seen(1))
-            await one.until(lambda: bool(one.staff.of(m.Answered)))
+            assert [worker for worker, _ in one.staff.of(m.RouteChanged)] == [2, 1]
+            assert not one.staff.of(m.ClaimResponse)
+            one.leases.hear(1, m.RouteAck(1))
+            await one.until(lambda: bool(one.staff.of(m.ClaimResponse)))
             assert isinstance(one.staff.answer(number), Granted)
             assert [type(event) for event in one.events] == [LeaseUp]
 
@@ -146,7 +146,7 @@ def test_what_an_agent_asks_for_comes_with_the_route_and_is_not_kept(tmp_path: P
         async with house(tmp_path) as one:
             limits, rewrite = ExchangeLimits(max_total_payload=1000), HeadRewrite(host="localhost:3000")
             await one.claim(1, "s", Claim(id=1, kind="http", name="app", limits=limits, rewrite=rewrite))
-            routes = [message for _, message in one.staff.told if isinstance(message, m.RouteTold)]
+            routes = [message for _, message in one.staff.told if isinstance(message, m.RouteChanged)]
             assert [(route.limits, route.rewrite) for route in routes] == [(limits, rewrite), (limits, rewrite)]
             stand_in = one.leases.find("s")
             assert stand_in is not None
@@ -156,7 +156,7 @@ def test_what_an_agent_asks_for_comes_with_the_route_and_is_not_kept(tmp_path: P
 
 
 def test_a_worker_that_is_slow_to_learn_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases_module, "SEEN_S_MAX", 0.05)
+    monkeypatch.setattr(leases_module, "ACK_S_MAX", 0.05)
 
     async def scene() -> None:
         async with house(tmp_path) as one:
@@ -167,7 +167,7 @@ def test_a_worker_that_is_slow_to_learn_is_not_waited_for_for_ever(tmp_path: Pat
 
 
 def test_a_worker_that_is_lost_is_waited_for_no_more_and_its_names_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases_module, "SEEN_S_MAX", 60.0)
+    monkeypatch.setattr(leases_module, "ACK_S_MAX", 60.0)
 
     async def scene() -> None:
         async with house(tmp_path) as one:
@@ -176,10 +176,10 @@ def test_a_worker_that_is_lost_is_waited_for_no_more_and_its_names_are_held(tmp_
             number = one.ask(1, "other", Claim(id=1, kind="http", name="second"), identity=b"j")
             await asyncio.sleep(0.02)
             one.staff.there = [1]
-            one.leases.worker_lost(2)
-            await one.until(lambda: any(isinstance(said, m.Answered) and said.id == number for _, said in one.staff.told))
-            worker, last = one.staff.of(m.RouteTold)[-1]
-            assert isinstance(last, m.RouteTold)
+            one.leases.on_lost(2)
+            await one.until(lambda: any(isinstance(said, m.ClaimResponse) and said.id == number for _, said in one.staff.told))
+            worker, last = one.staff.of(m.RouteChanged)[-1]
+            assert isinstance(last, m.RouteChanged)
             assert (worker, last.address, last.worker, last.session) == (1, "app.localhost", 0, "")
             refused = await one.claim(1, "thief", identity=b"thief")
             assert isinstance(refused, Refused)
@@ -191,17 +191,17 @@ def test_a_worker_that_is_lost_is_waited_for_no_more_and_its_names_are_held(tmp_
 
 
 def test_nobody_waits_for_a_worker_that_is_lost_though_it_had_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases_module, "SEEN_S_MAX", 60.0)
+    monkeypatch.setattr(leases_module, "ACK_S_MAX", 60.0)
 
     async def scene() -> None:
         async with house(tmp_path) as one:
             one.staff.quick = {1}
             number = one.ask(1, "s")
             await asyncio.sleep(0.02)
-            assert not one.staff.of(m.Answered)
+            assert not one.staff.of(m.ClaimResponse)
             one.staff.there = [1]
-            one.leases.worker_lost(2)
-            await one.until(lambda: bool(one.staff.of(m.Answered)))
+            one.leases.on_lost(2)
+            await one.until(lambda: bool(one.staff.of(m.ClaimResponse)))
             assert isinstance(one.staff.answer(number), Granted)
 
     asyncio.run(scene())
@@ -231,8 +231,8 @@ def test_a_session_that_is_lost_while_its_claim_is_decided_gets_nothing(tmp_path
     async def scene() -> None:
         async with house(tmp_path) as one:
             number = one.ask(1, "s")
-            one.leases.hear(1, m.Lost("s"))
-            await one.until(lambda: bool(one.staff.of(m.Answered)))
+            one.leases.hear(1, m.SessionLost("s"))
+            await one.until(lambda: bool(one.staff.of(m.ClaimResponse)))
             assert one.staff.answer(number) is None
             assert len(one.leases.registry) == 0
             assert one.leases.find("s") is None
@@ -247,7 +247,7 @@ def test_a_port_goes_with_its_session_and_is_closed_with_its_lease(tmp_path: Pat
             assert isinstance(granted, Granted)
             assert one.staff.of(m.Listen) == [(2, m.Listen(str(one.port)))]
             one.leases.hear(2, m.Released("s", granted.tunnel))
-            assert [worker for worker, _ in one.staff.of(m.RouteGone)] == [1, 2]
+            assert [worker for worker, _ in one.staff.of(m.RouteRemoved)] == [1, 2]
             assert [type(event) for event in one.events] == [LeaseUp, LeaseDown]
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", one.port))
@@ -275,7 +275,7 @@ def test_a_token_that_a_worker_found_revoked_has_nothing_any_more(tmp_path: Path
     async def scene() -> None:
         async with house(tmp_path) as one:
             await one.claim(1, "s")
-            one.leases.hear(2, m.Revoked("t"))
+            one.leases.hear(2, m.TokenRevoked("t"))
             assert len(one.leases.registry) == 0
 
     asyncio.run(scene())
@@ -288,8 +288,8 @@ def test_a_new_worker_is_told_of_every_lease(tmp_path: Path) -> None:
             await one.claim(2, "s2", Claim(id=1, kind="tcp"))
             one.staff.told.clear()
             one.staff.there.append(3)
-            one.leases.worker_came(3)
-            routes = [message for worker, message in one.staff.told if worker == 3 and isinstance(message, m.RouteTold)]
+            one.leases.on_started(3)
+            routes = [message for worker, message in one.staff.told if worker == 3 and isinstance(message, m.RouteChanged)]
             assert sorted((route.kind, route.worker, route.session) for route in routes) == [("http", 1, "s"), ("tcp", 2, "s2")]
 
     asyncio.run(scene())
@@ -298,7 +298,13 @@ def test_a_new_worker_is_told_of_every_lease(tmp_path: Path) -> None:
 def test_what_nobody_asked_for_means_nothing(tmp_path: Path) -> None:
     async def scene() -> None:
         async with house(tmp_path) as one:
-            for message in (m.Lost("nobody"), m.Released("nobody", 1), m.Probed(99, alive=True), m.Seen(99), m.Revoked("nobody")):
+            for message in (
+                m.SessionLost("nobody"),
+                m.Released("nobody", 1),
+                m.Probed(99, alive=True),
+                m.RouteAck(99),
+                m.TokenRevoked("nobody"),
+            ):
                 one.leases.hear(1, message)
             one.leases.replace("nobody", "app.localhost")
             assert isinstance(await one.claim(1, "s"), Granted)

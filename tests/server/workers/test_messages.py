@@ -16,16 +16,16 @@ GRANTED = Granted(id=1, tunnel=7, epoch=2**63, url="http://app.localhost", name=
 REFUSED = Refused(id=1, code="name_taken", reason="it is")
 
 TO_WORKER: list[m.ToWorker] = [
-    m.Begin(1, True, b"settings", "id"),
-    m.Go(),
-    m.RouteTold(3, "http", "app.localhost", 7, 9, 2, "session"),
-    m.RouteGone(4, "tcp", "20001"),
+    m.Configure(1, True, b"settings", "id"),
+    m.RoutesComplete(),
+    m.RouteChanged(3, "http", "app.localhost", 7, 9, 2, "session"),
+    m.RouteRemoved(4, "tcp", "20001"),
     m.Listen("20001"),
     m.Unlisten("20001"),
-    m.Peer(2),
-    m.PeerGone(2),
-    m.Dealt("192.0.2.7", 4711),
-    m.Answered(5, GRANTED),
+    m.WorkerJoined(2),
+    m.WorkerLeft(2),
+    m.AgentAssigned("192.0.2.7", 4711),
+    m.ClaimResponse(5, GRANTED),
     m.Replace("session", "app.localhost"),
     m.Probe(6, "session", 1.0),
     m.Ping(),
@@ -33,18 +33,18 @@ TO_WORKER: list[m.ToWorker] = [
 ]
 TO_SUPERVISOR: list[m.ToSupervisor] = [
     m.Ready(),
-    m.Told("WorkerUp", {"worker": 1, "pid": 2}),
-    m.Seen(3),
-    m.Asked(5, "session", "token", b"identity", CLAIM),
+    m.EventReported("WorkerUp", {"worker": 1, "pid": 2}),
+    m.RouteAck(3),
+    m.ClaimRequest(5, "session", "token", b"identity", CLAIM),
     m.Released("session", 7),
-    m.Lost("session"),
-    m.Revoked("token"),
+    m.SessionLost("session"),
+    m.TokenRevoked("token"),
     m.Probed(6, True),
     m.Pong(),
 ]
 
 
-@pytest.mark.parametrize("message", [*TO_WORKER, m.Answered(5, REFUSED), m.Answered(5, None)], ids=repr)
+@pytest.mark.parametrize("message", [*TO_WORKER, m.ClaimResponse(5, REFUSED), m.ClaimResponse(5, None)], ids=repr)
 def test_what_the_supervisor_says_arrives(message: m.ToWorker) -> None:
     assert m.for_worker(memoryview(m.encode(message))) == message
 
@@ -60,7 +60,7 @@ def test_every_message_is_tried_here() -> None:
 
 
 def test_a_visitor_arrives_with_bytes_that_outlive_the_buffer_they_came_in() -> None:
-    passed = m.Passed("http", "app.localhost", "192.0.2.7", 4711, b"GET / HTTP/1.1\r\n\r\n", 1)
+    passed = m.VisitorHandedOff("http", "app.localhost", "192.0.2.7", 4711, b"GET / HTTP/1.1\r\n\r\n", 1)
     buffer = bytearray(m.encode(passed))
     heard = m.for_inbox(memoryview(buffer))
     buffer[:] = bytes(len(buffer))
@@ -106,4 +106,4 @@ def test_settings_survive_the_way_to_a_worker(tmp_path: Path) -> None:
 
 
 def test_an_identity_is_not_shown() -> None:
-    assert "secret" not in repr(m.Asked(1, "s", "laptop", b"secret identity", CLAIM))
+    assert "secret" not in repr(m.ClaimRequest(1, "s", "laptop", b"secret identity", CLAIM))

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from portway.server.tunnels.lease import Lease, LeaseKey, Owner
-from portway.server.workers.port_listeners import Ports
+from portway.server.workers.port_listeners import PortListeners
 from tests.kit.sockets import free_port
 
 
 @dataclass
-class Hands:
+class PortAssigner:
     """Workers that do as they are told."""
 
     there: list[int] = field(default_factory=lambda: [1, 2])
@@ -21,7 +21,7 @@ class Hands:
     def worker_of(self, lease: Lease) -> int:
         return self.at
 
-    def anybody(self) -> int:
+    def any_worker(self) -> int:
         return self.there[0] if self.there else 0
 
     def give(self, worker: int, lease: Lease, listener: socket.socket) -> bool:
@@ -29,19 +29,19 @@ class Hands:
             self.told.append(f"{worker} listens")
         return worker in self.there
 
-    def take_back(self, worker: int, lease: Lease) -> None:
+    def unassign(self, worker: int, lease: Lease) -> None:
         self.told.append(f"{worker} does not")
 
 
-def opened(hands: Hands) -> tuple[Ports, Lease]:
+def opened(hands: PortAssigner) -> tuple[PortListeners, Lease]:
     lease = Lease(LeaseKey("tcp", str(free_port())), Owner("t", b"i"))
-    ports = Ports(lambda port: socket.create_server(("127.0.0.1", port)), hands)
+    ports = PortListeners(lambda port: socket.create_server(("127.0.0.1", port)), hands)
     ports.open(lease)
     return ports, lease
 
 
 def test_a_port_is_where_its_session_is_and_stays_while_that_is_away() -> None:
-    hands = Hands(at=2)
+    hands = PortAssigner(at=2)
     ports, lease = opened(hands)
     hands.at = 0
     ports.place(lease)
@@ -56,10 +56,10 @@ def test_a_port_is_where_its_session_is_and_stays_while_that_is_away() -> None:
 
 
 def test_the_port_of_a_dead_worker_goes_to_anybody_and_waits_when_nobody_is_there() -> None:
-    hands = Hands(at=2)
+    hands = PortAssigner(at=2)
     ports, lease = opened(hands)
     hands.at, hands.there = 0, []
-    ports.worker_lost(2)
+    ports.on_lost(2)
     assert hands.told == ["2 listens"]
     with socket.create_connection(("127.0.0.1", int(lease.address))):
         hands.there = [3]
@@ -70,7 +70,7 @@ def test_the_port_of_a_dead_worker_goes_to_anybody_and_waits_when_nobody_is_ther
 
 
 def test_a_closed_port_refuses_and_is_closed_once() -> None:
-    ports, lease = opened(Hands())
+    ports, lease = opened(PortAssigner())
     assert len(ports) == 1
     ports.close(lease)
     ports.close(lease)
@@ -85,4 +85,4 @@ def test_a_port_that_cannot_be_opened_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         lease = Lease(LeaseKey("tcp", str(other.getsockname()[1])), Owner("t", b"i"))
         with pytest.raises(OSError, match="in use"):
-            Ports(lambda port: socket.create_server(("127.0.0.1", port), reuse_port=False), Hands()).open(lease)
+            PortListeners(lambda port: socket.create_server(("127.0.0.1", port), reuse_port=False), PortAssigner()).open(lease)

@@ -9,9 +9,9 @@ from portway.protocol.control.messages import Claim, Granted, Refused
 from portway.server.tunnels.lease import Owner
 from portway.server.workers import lease_coordinator as leases
 from portway.server.workers import remote_claims as claims
-from portway.server.workers.messages import Answered, Asked, Released, ToSupervisor
-from portway.server.workers.remote_claims import AskingGranter
-from portway.server.workers.remote_session import StandIn
+from portway.server.workers.messages import ClaimRequest, ClaimResponse, Released, ToSupervisor
+from portway.server.workers.remote_claims import RemoteClaimHandler
+from portway.server.workers.remote_session import RemoteSession
 
 CLAIM = Claim(id=9, kind="http", name="app")
 GRANTED = Granted(id=9, tunnel=1, epoch=1, url="http://app.localhost")
@@ -21,7 +21,7 @@ async def alive(_session: str, _within_s: float) -> bool:
     return True
 
 
-SESSION = StandIn(1, "s", Owner("t", b"identity"), alive)
+SESSION = RemoteSession(1, "s", Owner("t", b"identity"), alive)
 
 
 class Desk:
@@ -29,18 +29,18 @@ class Desk:
 
     def __init__(self) -> None:
         self.said: list[ToSupervisor] = []
-        self.granter = AskingGranter(self.said.append)
+        self.granter = RemoteClaimHandler(self.said.append)
 
     async def claim(self, answer: Granted | Refused | None) -> Granted:
         """Claim, and answer at once."""
         task = asyncio.ensure_future(self.granter.grant(SESSION, CLAIM))
         await asyncio.sleep(0)
         asked = self.said[-1]
-        assert isinstance(asked, Asked)
-        self.granter.hear(Answered(asked.id + 1000, GRANTED))  # nobody's
+        assert isinstance(asked, ClaimRequest)
+        self.granter.hear(ClaimResponse(asked.id + 1000, GRANTED))  # nobody's
         assert not task.done()
-        self.granter.hear(Answered(asked.id, answer))
-        self.granter.hear(Answered(asked.id, None))  # once more: nobody's any more
+        self.granter.hear(ClaimResponse(asked.id, answer))
+        self.granter.hear(ClaimResponse(asked.id, None))  # once more: nobody's any more
         return await task
 
 
@@ -48,7 +48,7 @@ def test_a_claim_goes_with_all_that_decides_it_and_comes_back_granted() -> None:
     desk = Desk()
 
     assert asyncio.run(desk.claim(GRANTED)) == GRANTED
-    assert desk.said == [Asked(1, "s", "t", b"identity", CLAIM)]
+    assert desk.said == [ClaimRequest(1, "s", "t", b"identity", CLAIM)]
 
 
 def test_a_refusal_keeps_its_code_and_its_words() -> None:
@@ -74,7 +74,7 @@ def test_a_supervisor_that_does_not_answer_is_not_waited_for_for_ever(monkeypatc
     with pytest.raises(UnavailableError, match="not decided within"):
         asyncio.run(claim())
 
-    desk.granter.hear(Answered(1, GRANTED))  # too late, and nobody's
+    desk.granter.hear(ClaimResponse(1, GRANTED))  # too late, and nobody's
     assert desk.granter._open == {}
 
 
@@ -88,4 +88,4 @@ def test_a_release_waits_for_nothing() -> None:
 
 
 def test_the_supervisor_has_time_for_a_probe_and_for_slow_workers() -> None:
-    assert claims.ANSWER_S_MAX > 1.0 + leases.PROBE_MARGIN_S + leases.SEEN_S_MAX
+    assert claims.ANSWER_S_MAX > 1.0 + leases.PROBE_MARGIN_S + leases.ACK_S_MAX

@@ -6,15 +6,15 @@ import pytest
 
 from portway.errors import MisuseError
 from portway.server.tunnels.lease import Owner
-from portway.server.workers.remote_session import StandIn
+from portway.server.workers.remote_session import RemoteSession
 
 
-def stand_in(*, alive: bool = True) -> StandIn:
+def stand_in(*, alive: bool = True) -> RemoteSession:
     async def probe(session: str, within_s: float) -> bool:
         assert (session, within_s) == ("s", 1.0)
         return alive
 
-    return StandIn(1, "s", Owner("t", b"secret"), probe)
+    return RemoteSession(1, "s", Owner("t", b"secret"), probe)
 
 
 def test_its_worker_is_asked_whether_it_answers_until_it_is_over() -> None:

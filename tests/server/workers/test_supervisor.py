@@ -292,7 +292,7 @@ def test_every_event_can_be_told_by_a_worker() -> None:
     assert EVENTS["SessionUp"] is SessionUp
     assert len(EVENTS) >= 10
     for event in (WorkerUp(1, 2), RelayDone("ab", 7, 20001, FLOW, FLOW, "", None)):
-        told = messages.Told(type(event).__name__, dataclasses.asdict(event))
+        told = messages.EventReported(type(event).__name__, dataclasses.asdict(event))
         heard = messages.for_supervisor(memoryview(messages.encode(told)))
-        assert isinstance(heard, messages.Told)
+        assert isinstance(heard, messages.EventReported)
         assert msgspec.convert(heard.fields, EVENTS[heard.name]) == event

@@ -11,8 +11,8 @@ from portway.protocol.http1.fields import READ_BYTES
 from portway.server.edge.handoff import HandoffState
 from portway.server.settings import REQUEST_HEAD_BYTES_MOST
 from portway.server.tunnels.lease import Lease, LeaseKey, Owner
-from portway.server.workers.ipc import pair
-from portway.server.workers.visitor_handoff import Visitors
+from portway.server.workers.ipc import ipc_pair
+from portway.server.workers.visitor_handoff import HandoffRouter
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import tcp_pair
 
@@ -41,10 +41,10 @@ class Two:
 
     def __init__(self, engine: EngineLoop) -> None:
         self.engine = engine
-        inbox, self.way = pair()
+        inbox, self.way = ipc_pair()
         self.http, self.tcp, self.drained = Http(), Tcp(), 0
         self.on_drain = self._count
-        self.one, self.other = Visitors(engine.reactor), Visitors(engine.reactor)
+        self.one, self.other = HandoffRouter(engine.reactor), HandoffRouter(engine.reactor)
         self.other.open(inbox, self.http, self.tcp, self._drain)
         self.one.meet(2, self.way)
         self.far, near = tcp_pair()

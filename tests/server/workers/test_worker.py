@@ -19,8 +19,8 @@ from portway.server.storage.token_reader import TokenReader
 from portway.server.workers import ipc as post
 from portway.server.workers import messages as m
 from portway.server.workers import worker as worker_module
-from portway.server.workers.ipc import MESSAGE_BYTES_MAX, pair
-from portway.server.workers.worker import Orders, receive_orders, work
+from portway.server.workers.ipc import MESSAGE_BYTES_MAX, ipc_pair
+from portway.server.workers.worker import WorkerConfig, receive_config, run_worker
 
 DEADLINE_S = 10.0
 DONE = RelayDone("ab", 7, 20001, Flow(1, 1, "ended"), Flow(1, 1, "ended"))
@@ -42,7 +42,7 @@ class Supervisor:
         return m.for_supervisor(memoryview(data))
 
     async def begin(self) -> None:
-        self.say(m.Go())
+        self.say(m.RoutesComplete())
         assert await self.hear() == m.Ready()
 
 
@@ -50,11 +50,11 @@ class Supervisor:
 async def supervised(folder: Path) -> AsyncIterator[Supervisor]:
     settings = ServerSettings(data=folder, workers=2, hold_s=0.0)
     open_state(settings).store.close()
-    ours, theirs = pair()
-    inbox, way_in = pair()
+    ours, theirs = ipc_pair()
+    inbox, way_in = ipc_pair()
     http = listen("127.0.0.1", 0)
-    orders = Orders(1, False, settings, "id", http, inbox)
-    task = asyncio.ensure_future(work(orders, theirs))
+    orders = WorkerConfig(1, False, settings, "id", http, inbox)
+    task = asyncio.ensure_future(run_worker(orders, theirs))
     one = Supervisor(ours, way_in, http, task)
     try:
         yield one
@@ -79,13 +79,13 @@ async def asked(address: tuple[str, int], host: str) -> str:
 def test_it_serves_once_every_route_was_told_and_says_so(tmp_path: Path) -> None:
     async def scene() -> None:
         async with supervised(tmp_path) as one:
-            one.say(m.RouteTold(1, "http", "app.localhost", 1, 1, 0, ""))
-            assert await one.hear() == m.Seen(1)
+            one.say(m.RouteChanged(1, "http", "app.localhost", 1, 1, 0, ""))
+            assert await one.hear() == m.RouteAck(1)
             await one.begin()
             assert await asked(one.http_address, "app.localhost") == "agent_offline"
             assert await asked(one.http_address, "nobody.localhost") == "unknown_host"
-            one.say(m.RouteGone(2, "http", "app.localhost"))
-            assert await one.hear() == m.Seen(2)
+            one.say(m.RouteRemoved(2, "http", "app.localhost"))
+            assert await one.hear() == m.RouteAck(2)
             assert await asked(one.http_address, "app.localhost") == "unknown_host"
 
     asyncio.run(scene())
@@ -106,18 +106,18 @@ def test_it_answers_pings_and_probes(tmp_path: Path) -> None:
 def test_it_takes_visitors_in_who_were_passed_on_and_passes_others_on(tmp_path: Path) -> None:
     async def scene() -> None:
         async with supervised(tmp_path) as one:
-            one.say(m.RouteTold(1, "http", "here.localhost", 1, 1, 1, "a session that is gone already"))
-            one.say(m.RouteTold(2, "http", "there.localhost", 2, 2, 2, "s2"))
+            one.say(m.RouteChanged(1, "http", "here.localhost", 1, 1, 1, "a session that is gone already"))
+            one.say(m.RouteChanged(2, "http", "there.localhost", 2, 2, 2, "s2"))
             for seq in (1, 2):
-                assert await one.hear() == m.Seen(seq)
-            inbox, way_in = pair()
-            one.say(m.Peer(2), way_in)
+                assert await one.hear() == m.RouteAck(seq)
+            inbox, way_in = ipc_pair()
+            one.say(m.WorkerJoined(2), way_in)
             way_in.close()
             await one.begin()
 
             far, near = socket.socketpair()
             head = b"GET / HTTP/1.1\r\nHost: here.localhost\r\n\r\n"
-            passed = m.Passed("http", "here.localhost", "192.0.2.7", 1, head, 1)
+            passed = m.VisitorHandedOff("http", "here.localhost", "192.0.2.7", 1, head, 1)
             socket.send_fds(one.inbox, [m.encode(passed)], [near.fileno()])
             near.close()
             far.setblocking(False)
@@ -135,7 +135,7 @@ def test_it_takes_visitors_in_who_were_passed_on_and_passes_others_on(tmp_path: 
             assert len(numbers) == 1
             socket.socket(fileno=numbers[0]).close()
             writer.close()
-            one.say(m.PeerGone(2))
+            one.say(m.WorkerLeft(2))
             assert await asked(one.http_address, "there.localhost") == "agent_offline"
             inbox.close()
 
@@ -149,14 +149,14 @@ def test_it_listens_on_ports_that_it_is_given(tmp_path: Path) -> None:
             port = listen("127.0.0.1", 0)
             address = port.getsockname()[:2]
             number = str(address[1])
-            one.say(m.RouteTold(1, "tcp", number, 1, 1, 0, ""))
+            one.say(m.RouteChanged(1, "tcp", number, 1, 1, 0, ""))
             one.say(m.Listen(number), port)
-            assert await one.hear() == m.Seen(1)
+            assert await one.hear() == m.RouteAck(1)
             with pytest.raises(ConnectionResetError):  # nobody serves it, and nobody is held
                 reader, _ = await asyncio.open_connection(*address)
                 await reader.read()
-            one.say(m.RouteGone(2, "tcp", number))
-            assert await one.hear() == m.Seen(2)
+            one.say(m.RouteRemoved(2, "tcp", number))
+            assert await one.hear() == m.RouteAck(2)
             port.close()
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection(*address)
@@ -199,7 +199,7 @@ def test_it_does_not_outlive_its_supervisor(tmp_path: Path, serving: bool) -> No
 
 
 def test_it_ends_when_the_supervisor_hears_nothing_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post, "WAITING_MAX", 5)
+    monkeypatch.setattr(post, "QUEUED_MAX", 5)
 
     async def scene() -> None:
         async with supervised(tmp_path) as one:
@@ -221,17 +221,17 @@ def test_a_slow_supervisor_is_spared_finished_relays_and_nothing_else(tmp_path: 
     async def scene() -> None:
         settings = ServerSettings(data=tmp_path, workers=2)
         open_state(settings).store.close()
-        ours, theirs = pair()
-        inbox, way_in = pair()
+        ours, theirs = ipc_pair()
+        inbox, way_in = ipc_pair()
         reactor = Reactor(asyncio.get_running_loop())
         with TokenReader(open_store(tmp_path, "read")) as tokens, listen("127.0.0.1", 0) as http, ours, way_in:
             async with asyncio.TaskGroup() as tasks:
-                worker = worker_module._Worker(reactor, Orders(1, True, settings, "id", http, inbox), tokens, theirs, tasks)
+                worker = worker_module._Worker(reactor, WorkerConfig(1, True, settings, "id", http, inbox), tokens, theirs, tasks)
                 worker._tell_event(DONE)
-                monkeypatch.setattr(worker_module, "UNTOLD_MIN", 0)
+                monkeypatch.setattr(worker_module, "EVENT_BACKLOG_MAX", 0)
                 worker._tell_event(DONE)
                 worker._tell_event(SessionDown("s", "laptop", "it left"))
-                names = [told.name for _ in range(2) if isinstance(told := m.for_supervisor(memoryview(ours.recv(4096))), m.Told)]
+                names = [told.name for _ in range(2) if isinstance(told := m.for_supervisor(memoryview(ours.recv(4096))), m.EventReported)]
                 assert names == ["RelayDone", "SessionDown"]
                 with pytest.raises(BlockingIOError):
                     ours.recv(4096)
@@ -256,16 +256,16 @@ def test_it_does_not_wait_for_routes_for_ever(tmp_path: Path, monkeypatch: pytes
 
 def test_orders_come_first_and_with_two_descriptors(tmp_path: Path) -> None:
     settings = ServerSettings(data=tmp_path, workers=2)
-    begin = m.encode(m.Begin(3, True, m.encode_settings(settings), "id"))
-    ours, theirs = pair()
+    begin = m.encode(m.Configure(3, True, m.encode_settings(settings), "id"))
+    ours, theirs = ipc_pair()
     some = socket.socketpair()
     with ours, theirs, some[0], some[1]:
         socket.send_fds(ours, [begin], [sock.fileno() for sock in some])
-        orders = receive_orders(theirs)
+        orders = receive_config(theirs)
         assert (orders.worker, orders.tell_relays, orders.settings) == (3, True, settings)
         orders.http.close()
         orders.inbox.close()
         for nonsense in (begin, m.encode(m.Ping())):
             ours.send(nonsense)
             with pytest.raises(UnavailableError, match="did not say what to do"):
-                receive_orders(theirs)
+                receive_config(theirs)

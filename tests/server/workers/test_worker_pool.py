@@ -17,9 +17,9 @@ from portway.engine.listener import listen
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
 from portway.server.workers import worker_pool as crew_module
-from portway.server.workers.ipc import pair
-from portway.server.workers.messages import Listen, OfLeases, Told
-from portway.server.workers.worker_pool import Crew, Worker
+from portway.server.workers.ipc import ipc_pair
+from portway.server.workers.messages import EventReported, LeaseMessage, Listen
+from portway.server.workers.worker_pool import WorkerPool, WorkerProcess
 from tests.kit.programs import SOURCES
 
 ODD = SOURCES.parent / "tests" / "kit" / "odd_worker.py"
@@ -31,24 +31,24 @@ class Office:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, WorkerProcess] = {}
         self.pids: dict[int, int] = {}
 
-    def worker_came(self, worker: Worker) -> None:
+    def on_started(self, worker: WorkerProcess) -> None:
         self.heard.append(f"{worker.number} came")
 
-    def worker_serves(self, worker: Worker) -> None:
+    def on_ready(self, worker: WorkerProcess) -> None:
         self.heard.append(f"{worker.number} serves")
         self.workers[worker.number] = worker
         self.pids[worker.number] = worker.pid
 
-    def worker_says(self, worker: Worker, message: Told | OfLeases) -> None:
+    def on_message(self, worker: WorkerProcess, message: EventReported | LeaseMessage) -> None:
         self.heard.append(f"{worker.number} says {message}")
 
-    def worker_lost(self, worker: Worker) -> None:
+    def on_lost(self, worker: WorkerProcess) -> None:
         self.heard.append(f"{worker.number} lost")
 
-    def worker_ended(self, worker: Worker, how: str) -> None:
+    def on_exited(self, worker: WorkerProcess, how: str) -> None:
         self.heard.append(f"{worker.number} ended: {how}")
 
     async def until(self, what: str) -> None:
@@ -64,7 +64,7 @@ class Stage:
         self.office = Office()
         self.http = listen("127.0.0.1", 0)
         command = ["env", f"PYTHONPATH={SOURCES}", sys.executable, str(ODD), *how]
-        self.crew = Crew(reactor, command, self.office, b"settings", self.http, tell_relays=False)
+        self.crew = WorkerPool(reactor, command, self.office, b"settings", self.http, tell_relays=False)
         self.first = 0
 
     def serves(self) -> None:
@@ -79,7 +79,7 @@ class Stage:
 async def stage(*how: str, places: int = 1) -> AsyncIterator[Stage]:
     reactor = Reactor(asyncio.get_running_loop())
     one = Stage(reactor, *how)
-    tasks = [asyncio.ensure_future(one.crew.keep_one(one.serves)) for _ in range(places)]
+    tasks = [asyncio.ensure_future(one.crew.run_slot(one.serves)) for _ in range(places)]
     try:
         yield one
     finally:
@@ -192,7 +192,7 @@ def test_a_first_worker_that_cannot_begin_ends_the_server(monkeypatch: pytest.Mo
         if command:
             one.crew._command = command
         with one.http, pytest.raises(UnavailableError) as failed:
-            await one.crew.keep_one(one.serves)
+            await one.crew.run_slot(one.serves)
         assert list(one.crew.numbers()) == []
         reactor.close()
         return str(failed.value)
@@ -270,7 +270,7 @@ def test_a_worker_that_misses_what_it_must_know_is_given_up() -> None:
         async with stage("well") as one:
             await one.office.until("1 serves")
             worker = one.office.workers[1]
-            mine, other = pair()
+            mine, other = ipc_pair()
             with mine, other:
                 worker.post.close()
                 assert not worker.tell(Listen("20001"), mine)

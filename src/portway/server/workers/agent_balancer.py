@@ -18,29 +18,29 @@ from portway.server.edge.admission import NEWCOMERS_PART, descriptor_limit
 FIRST_BYTES_S_MAX = 1.0
 """How long a connection's first bytes are waited for. Without them it goes to a worker by load, whose own deadlines hold."""
 
-LOOKS_MAX = 512
+PEEKS_MAX = 512
 """Connections whose first bytes are waited for. Beyond, one goes on by load at once, of the source that has most of them here: a
 further link that nobody looked at comes to the wrong worker and is refused. Each costs a descriptor and 0.5 kB. At a low limit of
 descriptors fewer (`places.NEWCOMERS_PART`)."""
 
-LATELY_S = 1.0
+RECENT_S = 1.0
 """A login takes milliseconds, and until it is through only the deal itself counts."""
 
 Deal = Callable[[int, socket.socket, Address], bool]
 """Gives a worker a connection; False, and it stays here, when the worker is gone."""
 
 
-class Dealer:
+class AgentBalancer:
     """The agents' listener of a server with workers."""
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, sessions: Callable[[], dict[int, int]], deal: Deal) -> None:
+    def __init__(self, reactor: Reactor, sock: socket.socket, sessions: Callable[[], dict[int, int]], assign: Deal) -> None:
         """Accept on `sock`; `sessions` returns how many each worker has that takes some."""
         self.reactor = reactor
         self._sessions = sessions
-        self._deal = deal
-        self._looks: set[_Look] = set()
-        looks_max = min(LOOKS_MAX, descriptor_limit() // NEWCOMERS_PART)
-        self._places: FairPlaces[_Look] = FairPlaces(looks_max, Sources(), random.random)
+        self._deal = assign
+        self._looks: set[_HintPeek] = set()
+        looks_max = min(PEEKS_MAX, descriptor_limit() // NEWCOMERS_PART)
+        self._places: FairPlaces[_HintPeek] = FairPlaces(looks_max, Sources(), random.random)
         self._lately: deque[tuple[float, int]] = deque()
         self._listener = Listener(reactor, sock, self._accept)
 
@@ -56,28 +56,28 @@ class Dealer:
             look.close()
 
     def _accept(self, sock: socket.socket, address: Address) -> None:
-        look = _Look(self, sock, address)
+        look = _HintPeek(self, sock, address)
         try:
             loser = self._places.enter(look.source, look, self.reactor.now)
         except UnavailableError:
-            self.deal(sock, address, 0)
+            self.assign(sock, address, 0)
             return
         self._looks.add(look)
         look.start()
         if loser is not None:
             loser.give_up()
 
-    def seen(self, look: "_Look", worker: int) -> None:
+    def seen(self, look: "_HintPeek", worker: int) -> None:
         """Deal a connection out that was looked at; `worker` is its hint, or 0."""
         self.left(look)
-        self.deal(look.sock, look.address, worker)
+        self.assign(look.sock, look.address, worker)
 
-    def left(self, look: "_Look") -> None:
+    def left(self, look: "_HintPeek") -> None:
         """Forget a connection that is not looked at any more."""
         self._looks.discard(look)
         self._places.leave(look.source, look)
 
-    def deal(self, sock: socket.socket, address: Address, worker: int) -> None:
+    def assign(self, sock: socket.socket, address: Address, worker: int) -> None:
         """Give a connection to `worker`, if there is such, else to whoever has the least; without anybody close it."""
         for number in self._best(worker):
             if self._deal(number, sock, address):
@@ -88,7 +88,7 @@ class Dealer:
     def _best(self, hint: int) -> Iterable[int]:
         """Return the workers in the order in which they are to be asked."""
         load = self._sessions()
-        while self._lately and self._lately[0][0] < self.reactor.now - LATELY_S:
+        while self._lately and self._lately[0][0] < self.reactor.now - RECENT_S:
             self._lately.popleft()
         for _, number in self._lately:
             if number in load:
@@ -96,10 +96,10 @@ class Dealer:
         return sorted(load, key=lambda number: (number != hint, load[number], number))
 
 
-class _Look:
+class _HintPeek:
     """One connection whose first bytes are waited for. They stay in the kernel."""
 
-    def __init__(self, dealer: Dealer, sock: socket.socket, address: Address) -> None:
+    def __init__(self, dealer: AgentBalancer, sock: socket.socket, address: Address) -> None:
         self.sock = sock
         self.address = address
         self.source = source_of(address[0])

@@ -18,10 +18,10 @@ DESCRIPTORS_MAX = 2
 READS_A_TURN = 64
 """Messages before others get their turn, as listeners do it."""
 
-WAITING_MAX = 50_000
+QUEUED_MAX = 50_000
 """Messages that wait for a reader who is slow: a table of so many routes, told at once. More means that nobody reads."""
 
-HOLDING_MAX = 1_000
+QUEUED_WITH_FDS_MAX = 1_000
 """Messages among them with descriptors, which stay open here meanwhile; two batches' worth of new visitors. In front of them the
 kernel holds some 200 messages."""
 
@@ -56,7 +56,7 @@ def _nothing() -> None:
     """Stand in for nothing that has to happen before."""
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
+def ipc_pair() -> tuple[socket.socket, socket.socket]:
     """Return two connected ends that keep messages apart (Linux)."""
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     one.setblocking(False)
@@ -78,7 +78,7 @@ def receive_one(sock: socket.socket, within_s: float) -> tuple[bytes, list[socke
     return data, _sockets(ancillary)
 
 
-class Post:
+class IpcChannel:
     """One end. Messages arrive in the order in which they were sent, whole or not at all."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Post:
         before: Callable[[], None] = _nothing,
         make_socket: MakeSocket = any_socket,
     ) -> None:
-        """Take over `sock` (one of `pair`'s); `on_lost` is called once, when the other end is gone, `before` each time when
+        """Take over `sock` (one of `ipc_pair`'s); `on_lost` is called once, when the other end is gone, `before` each time when
         there is something to read. `make_socket` makes sockets of the descriptors that arrive.
         """
         self._make_socket = make_socket
@@ -113,7 +113,7 @@ class Post:
 
     def send(self, data: bytes, socks: Sequence[socket.socket] = ()) -> bool:
         """Send a message, and give `socks` away; False, and they stay the caller's, when the other end is gone or too slow."""
-        if self._closed or len(self._waiting) >= WAITING_MAX or (socks and self._holding >= HOLDING_MAX):
+        if self._closed or len(self._waiting) >= QUEUED_MAX or (socks and self._holding >= QUEUED_WITH_FDS_MAX):
             return False
         if not self._waiting:
             try:

@@ -21,28 +21,28 @@ from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.tunnels.lease import Lease, Owner
 from portway.server.tunnels.registry import Registry
 from portway.server.workers.messages import (
-    Answered,
-    Asked,
+    ClaimRequest,
+    ClaimResponse,
+    LeaseMessage,
     Listen,
-    Lost,
-    OfLeases,
     Probe,
     Probed,
     Released,
     Replace,
-    Revoked,
-    RouteGone,
-    RouteTold,
-    Seen,
+    RouteAck,
+    RouteChanged,
+    RouteRemoved,
+    SessionLost,
+    TokenRevoked,
     ToWorker,
     Unlisten,
 )
-from portway.server.workers.port_listeners import Ports
-from portway.server.workers.remote_session import StandIn
+from portway.server.workers.port_listeners import PortListeners
+from portway.server.workers.remote_session import RemoteSession
 from portway.session.login import refusal_of
 from portway.telemetry.logs import get_log
 
-SEEN_S_MAX = 0.5
+ACK_S_MAX = 0.5
 """How long a claim waits until every worker knows its route; a worker in the middle of a batch takes 5 ms. A worker that is
 slower still gets it, and until then answers this one address as it was before."""
 
@@ -55,7 +55,7 @@ LOOK_EVERY_S = 0.25
 log = get_log(__name__)
 
 
-class Staff(Protocol):
+class WorkerMessenger(Protocol):
     """The workers, as the leases need them."""
 
     def tell(self, worker: int, message: ToWorker, *socks: socket.socket) -> bool:
@@ -68,13 +68,13 @@ class Staff(Protocol):
         """Return those that take visitors in."""
 
 
-class Leases:
+class LeaseCoordinator:
     """The one registry of a server with workers, and the granter that changes it."""
 
     def __init__(  # noqa: PLR0913 - all that takes part in a grant, wired in supervisor.py
         self,
         reactor: Reactor,
-        staff: Staff,
+        staff: WorkerMessenger,
         tokens: TokenReader,
         settings: ServerSettings,
         tasks: asyncio.TaskGroup,
@@ -89,7 +89,7 @@ class Leases:
         self._staff = staff
         self._tokens = TokenWatch(tokens, clock)
         self._tasks = tasks
-        self._stand_ins: dict[str, StandIn] = {}
+        self._stand_ins: dict[str, RemoteSession] = {}
         self._seq = 0
         self._seen: dict[int, int] = {}
         """Worker → the last change that it knows of."""
@@ -97,7 +97,7 @@ class Leases:
         self._probes: dict[int, asyncio.Future[bool]] = {}
         self._probe_id = 0
         self.registry = Registry(reactor.soon, grace_s=settings.grace_s, first_epoch=first_epoch, on_change=self._changed)
-        self.ports = Ports(lambda port: open_port(ListenAddress(settings.tcp_host, port)), self)
+        self.ports = PortListeners(lambda port: open_port(ListenAddress(settings.tcp_host, port)), self)
         self._granter = ClaimHandler(
             reactor,
             self.registry,
@@ -111,40 +111,40 @@ class Leases:
 
     # Workers come and go.
 
-    def worker_came(self, worker: int) -> None:
+    def on_started(self, worker: int) -> None:
         """Tell a new worker of every lease."""
         self._seen[worker] = 0
         for lease in self.registry:
             self._staff.tell(worker, self._told(lease))
 
-    def worker_serves(self) -> None:
+    def on_ready(self) -> None:
         """Place what had to wait for somebody to serve it."""
         self.ports.place_all()
 
-    def worker_lost(self, worker: int) -> None:
+    def on_lost(self, worker: int) -> None:
         """Hold what the sessions of a dead worker had; their agents come back to another."""
         self._seen.pop(worker, None)
         for stand_in in [one for one in self._stand_ins.values() if one.worker == worker]:
             self._session_lost(stand_in.session_id)
-        self.ports.worker_lost(worker)
+        self.ports.on_lost(worker)
         self._note_seen()
 
     # What workers say.
 
-    def hear(self, worker: int, message: OfLeases) -> None:
+    def hear(self, worker: int, message: LeaseMessage) -> None:
         """Act on one message of a worker."""
         match message:
-            case Asked():
+            case ClaimRequest():
                 self._asked(worker, message)
             case Released():
                 stand_in = self._stand_ins.get(message.session)
                 if stand_in is not None:
                     self._granter.release(stand_in, message.tunnel, keep=message.keep)
-            case Lost():
+            case SessionLost():
                 self._session_lost(message.session)
-            case Revoked():
+            case TokenRevoked():
                 self.registry.token_revoked(message.token)
-            case Seen():
+            case RouteAck():
                 self._seen[worker] = message.seq
                 self._note_seen()
             case Probed():
@@ -156,17 +156,17 @@ class Leases:
             stand_in.over = True
             self.registry.session_lost(session_id, self._reactor.refresh_now())
 
-    def _asked(self, worker: int, asked: Asked) -> None:
+    def _asked(self, worker: int, asked: ClaimRequest) -> None:
         stand_in = self._stand_in(worker, asked)  # at once: the session's end may be the next message
         self._tasks.create_task(self._decide(stand_in, asked), name=f"a claim on worker {worker}")
 
-    async def _decide(self, stand_in: StandIn, asked: Asked) -> None:
+    async def _decide(self, stand_in: RemoteSession, asked: ClaimRequest) -> None:
         answer = await self._answer(stand_in, asked)
         if isinstance(answer, Granted):
-            await self._until_all_know(self._seq)
-        self._staff.tell(stand_in.worker, Answered(asked.id, answer))
+            await self._await_acks(self._seq)
+        self._staff.tell(stand_in.worker, ClaimResponse(asked.id, answer))
 
-    async def _answer(self, stand_in: StandIn, asked: Asked) -> Granted | Refused | None:
+    async def _answer(self, stand_in: RemoteSession, asked: ClaimRequest) -> Granted | Refused | None:
         try:
             stand_in.token = await self._tokens.live(asked.token)
             return await self._granter.grant(stand_in, asked.claim)
@@ -178,12 +178,12 @@ class Leases:
             log.error("a claim failed", exc=exc)  # noqa: TRY400 - our log takes the traceback
         return None
 
-    def _stand_in(self, worker: int, asked: Asked) -> StandIn:
+    def _stand_in(self, worker: int, asked: ClaimRequest) -> RemoteSession:
         """Return who stands for the session that asks."""
         stand_in = self._stand_ins.get(asked.session)
         if stand_in is None:
             owner = Owner(asked.token, asked.identity)
-            stand_in = StandIn(worker, asked.session, owner, lambda session, within_s: self._probe(worker, session, within_s))
+            stand_in = RemoteSession(worker, asked.session, owner, lambda session, within_s: self._probe(worker, session, within_s))
             self._stand_ins[asked.session] = stand_in
         return stand_in
 
@@ -219,12 +219,12 @@ class Leases:
         if answer is not None and not answer.done():
             answer.set_result(alive)
 
-    # What workers are told (see `ports.Hands`).
+    # What workers are told (see `ports.PortAssigner`).
 
     def _changed(self, lease: Lease) -> None:
         """Tell every worker how a lease stands now: first the one that serves it, as others pass visitors on to it at once."""
         self._seq += 1
-        message = RouteGone(self._seq, *lease.key) if lease.gone else self._told(lease)
+        message = RouteRemoved(self._seq, *lease.key) if lease.gone else self._told(lease)
         first = self.worker_of(lease)
         if first:
             self._staff.tell(first, message)
@@ -234,10 +234,10 @@ class Leases:
             if worker != first:
                 self._staff.tell(worker, message)
 
-    def _told(self, lease: Lease) -> RouteTold:
+    def _told(self, lease: Lease) -> RouteChanged:
         holder = lease.holder
-        claim = holder.claims.get(lease.key) if isinstance(holder, StandIn) else None
-        return RouteTold(
+        claim = holder.claims.get(lease.key) if isinstance(holder, RemoteSession) else None
+        return RouteChanged(
             self._seq,
             lease.key.kind,
             lease.address,
@@ -252,9 +252,9 @@ class Leases:
 
     def worker_of(self, lease: Lease) -> int:
         """Return the worker whose session serves a lease; 0 while it is held."""
-        return lease.holder.worker if isinstance(lease.holder, StandIn) else 0
+        return lease.holder.worker if isinstance(lease.holder, RemoteSession) else 0
 
-    def anybody(self) -> int:
+    def any_worker(self) -> int:
         """Return a worker that takes visitors in, or 0."""
         return next(iter(self._staff.serving()), 0)
 
@@ -270,18 +270,18 @@ class Leases:
         copy.close()
         return False
 
-    def take_back(self, worker: int, lease: Lease) -> None:
+    def unassign(self, worker: int, lease: Lease) -> None:
         """Let a worker take no more of them in."""
         self._staff.tell(worker, Unlisten(lease.address))
 
-    async def _until_all_know(self, seq: int) -> None:
+    async def _await_acks(self, seq: int) -> None:
         """Wait until a change counts on every worker, but not for long."""
         if self._all_know(seq):
             return
         known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unseen[known] = seq
         try:
-            async with asyncio.timeout(SEEN_S_MAX):
+            async with asyncio.timeout(ACK_S_MAX):
                 await known
         except TimeoutError:
             log.warning("a worker is slow to learn of a route", behind=[worker for worker, seen in self._seen.items() if seen < seq])

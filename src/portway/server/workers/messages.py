@@ -19,7 +19,7 @@ class _Message(Struct, frozen=True, tag_field="m"):
 # Supervisor to worker
 
 
-class Begin(_Message, frozen=True):
+class Configure(_Message, frozen=True):
     """First message. Descriptors: the listener of HTTP visitors, and this worker's inbox for visitors of other workers."""
 
     worker: int
@@ -32,11 +32,11 @@ class Begin(_Message, frozen=True):
     """Random, one for all workers: how a request that comes back is known."""
 
 
-class Go(_Message, frozen=True):
+class RoutesComplete(_Message, frozen=True):
     """Every route was told: take visitors in, and answer Ready."""
 
 
-class RouteTold(_Message, frozen=True):
+class RouteChanged(_Message, frozen=True):
     """How a lease stands now; answered by Seen."""
 
     seq: int
@@ -55,7 +55,7 @@ class RouteTold(_Message, frozen=True):
     """As `limits`: what changes in heads."""
 
 
-class RouteGone(_Message, frozen=True):
+class RouteRemoved(_Message, frozen=True):
     """An address is free again; answered by Seen."""
 
     seq: int
@@ -75,26 +75,26 @@ class Unlisten(_Message, frozen=True):
     address: str
 
 
-class Peer(_Message, frozen=True):
+class WorkerJoined(_Message, frozen=True):
     """Another worker is there. Descriptor: the way into its inbox."""
 
     worker: int
 
 
-class PeerGone(_Message, frozen=True):
+class WorkerLeft(_Message, frozen=True):
     """Another worker is no more."""
 
     worker: int
 
 
-class Dealt(_Message, frozen=True):
+class AgentAssigned(_Message, frozen=True):
     """A connection from an agent, of which nothing was read. Descriptor: it."""
 
     host: str
     port: int
 
 
-class Answered(_Message, frozen=True):
+class ClaimResponse(_Message, frozen=True):
     """Answer to Asked; neither: the session was lost meanwhile."""
 
     id: int
@@ -133,20 +133,20 @@ class Ready(_Message, frozen=True):
     """Visitors and agents may come."""
 
 
-class Seen(_Message, frozen=True):
+class RouteAck(_Message, frozen=True):
     """A route counts here from now on."""
 
     seq: int
 
 
-class Told(_Message, frozen=True):
+class EventReported(_Message, frozen=True):
     """An event, for the console and the board."""
 
     name: str
     fields: dict[str, Any]
 
 
-class Asked(_Message, frozen=True):
+class ClaimRequest(_Message, frozen=True):
     """A session claims an address; answered by Answered."""
 
     id: int
@@ -168,13 +168,13 @@ class Released(_Message, frozen=True):
     """Hold it for its agent, unless somebody else claims it."""
 
 
-class Lost(_Message, frozen=True):
+class SessionLost(_Message, frozen=True):
     """A session is over; what it had is held."""
 
     session: str
 
 
-class Revoked(_Message, frozen=True):
+class TokenRevoked(_Message, frozen=True):
     """A token may do nothing any more."""
 
     token: str
@@ -194,7 +194,7 @@ class Pong(_Message, frozen=True):
 # Worker to worker, into the inbox
 
 
-class Passed(_Message, frozen=True):
+class VisitorHandedOff(_Message, frozen=True):
     """A visitor whose route is the receiver's. Descriptor: his connection."""
 
     kind: Literal["http", "tcp"]
@@ -211,18 +211,31 @@ class Passed(_Message, frozen=True):
 
 
 ToWorker: TypeAlias = (
-    Begin | Go | RouteTold | RouteGone | Listen | Unlisten | Peer | PeerGone | Dealt | Answered | Replace | Probe | Ping | Stop
+    Configure
+    | RoutesComplete
+    | RouteChanged
+    | RouteRemoved
+    | Listen
+    | Unlisten
+    | WorkerJoined
+    | WorkerLeft
+    | AgentAssigned
+    | ClaimResponse
+    | Replace
+    | Probe
+    | Ping
+    | Stop
 )
-OfLeases: TypeAlias = Seen | Asked | Released | Lost | Revoked | Probed
-ToSupervisor: TypeAlias = Ready | Told | OfLeases | Pong
+LeaseMessage: TypeAlias = RouteAck | ClaimRequest | Released | SessionLost | TokenRevoked | Probed
+ToSupervisor: TypeAlias = Ready | EventReported | LeaseMessage | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _to_supervisor: msgspec.msgpack.Decoder[ToSupervisor] = msgspec.msgpack.Decoder(ToSupervisor)
-_passed: msgspec.msgpack.Decoder[Passed] = msgspec.msgpack.Decoder(Passed)
+_passed: msgspec.msgpack.Decoder[VisitorHandedOff] = msgspec.msgpack.Decoder(VisitorHandedOff)
 
 
-def encode(message: ToWorker | ToSupervisor | Passed) -> bytes:
+def encode(message: ToWorker | ToSupervisor | VisitorHandedOff) -> bytes:
     """Return a message as one datagram."""
     return _encoder.encode(message)
 
@@ -243,7 +256,7 @@ def for_supervisor(data: memoryview) -> ToSupervisor:
         raise MisuseError(f"a worker said what no supervisor understands: {exc}") from exc
 
 
-def for_inbox(data: memoryview) -> Passed:
+def for_inbox(data: memoryview) -> VisitorHandedOff:
     """Return the visitor that another worker passed on."""
     try:
         return _passed.decode(data)

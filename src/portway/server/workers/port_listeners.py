@@ -8,19 +8,19 @@ from typing import Protocol
 from portway.server.tunnels.lease import Lease, LeaseKey
 
 
-class Hands(Protocol):
+class PortAssigner(Protocol):
     """What gives workers their ports."""
 
     def worker_of(self, lease: Lease) -> int:
         """Return the worker whose session serves a lease; 0 while it is held."""
 
-    def anybody(self) -> int:
+    def any_worker(self) -> int:
         """Return a worker that is there, or 0."""
 
     def give(self, worker: int, lease: Lease, listener: socket.socket) -> bool:
         """Let a worker take a port's visitors in; False when it is gone."""
 
-    def take_back(self, worker: int, lease: Lease) -> None:
+    def unassign(self, worker: int, lease: Lease) -> None:
         """Let it do so no more; those that it has stay."""
 
 
@@ -34,14 +34,14 @@ class _Port:
     """Who takes its visitors in; 0: nobody, they wait in the kernel."""
 
 
-class Ports:
-    """Opens and closes public ports (see `server.control.claims.Ports`), and places each at the worker whose session serves it.
+class PortListeners:
+    """Opens and closes public ports (see `server.control.claims.PortListeners`), and places each at the worker whose session serves it.
 
     While the session is away the port stays where it was, so that visitors are held there; one whose worker is gone
     goes to any other.
     """
 
-    def __init__(self, listen: Callable[[int], socket.socket], hands: Hands) -> None:
+    def __init__(self, listen: Callable[[int], socket.socket], hands: PortAssigner) -> None:
         """`listen` returns a listening socket for a port, or raises OSError."""
         self._listen = listen
         self._hands = hands
@@ -71,14 +71,14 @@ class Ports:
         port = self._open.get(lease.key)
         if port is None:
             return
-        worker = self._hands.worker_of(lease) or port.worker or self._hands.anybody()
+        worker = self._hands.worker_of(lease) or port.worker or self._hands.any_worker()
         if worker in (port.worker, 0) or not self._hands.give(worker, lease, port.sock):
             return
         before, port.worker = port.worker, worker
         if before:
-            self._hands.take_back(before, lease)
+            self._hands.unassign(before, lease)
 
-    def worker_lost(self, worker: int) -> None:
+    def on_lost(self, worker: int) -> None:
         """Find another place for what a dead worker served."""
         for port in self._open.values():
             if port.worker == worker:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Claim, Granted, Refused
 from portway.server.control.claims import ClaimingSession
-from portway.server.workers.messages import Answered, Asked, Released, ToSupervisor
+from portway.server.workers.messages import ClaimRequest, ClaimResponse, Released, ToSupervisor
 
 ANSWER_S_MAX = 8.0
 """How long the supervisor may take; a probe takes it a second and a half. The agent waits for 10 s."""
 
 
-class AskingGranter:
+class RemoteClaimHandler:
     """Answers claims with what the supervisor says (see `server.control.interfaces.Grants`)."""
 
     def __init__(self, tell: Callable[[ToSupervisor], None]) -> None:
@@ -33,7 +33,7 @@ class AskingGranter:
         answer: asyncio.Future[Granted | Refused | None] = asyncio.get_running_loop().create_future()
         self._open[number] = answer
         try:
-            self._tell(Asked(number, session.session_id, session.owner.token_id, session.owner.identity, claim))
+            self._tell(ClaimRequest(number, session.session_id, session.owner.token_id, session.owner.identity, claim))
             async with asyncio.timeout(ANSWER_S_MAX):
                 answered = await answer
         except TimeoutError:
@@ -50,7 +50,7 @@ class AskingGranter:
         """Free a tunnel's address at once, or `keep` it for its agent."""
         self._tell(Released(session.session_id, tunnel_id, keep))
 
-    def hear(self, answered: Answered) -> None:
+    def hear(self, answered: ClaimResponse) -> None:
         """Take the supervisor's answer; one that is waited for no more means nothing."""
         waiting = self._open.get(answered.id)
         if waiting is not None and not waiting.done():

@@ -14,7 +14,7 @@ Probing = Callable[[str, float], Awaitable[bool]]
 """Asks a worker whether anybody answers in a session, within so many seconds."""
 
 
-class StandIn:
+class RemoteSession:
     """What holds leases in the supervisor's registry (see `server.control.claims.ClaimingSession`). The session itself is elsewhere."""
 
     def __init__(self, worker: int, session_id: str, owner: Owner, probe: Probing) -> None:

@@ -19,10 +19,10 @@ from portway.server.listen_sockets import open_listener
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import locked, open_state
 from portway.server.storage.token_reader import TokenReader
-from portway.server.workers.agent_balancer import Dealer
-from portway.server.workers.lease_coordinator import Leases
-from portway.server.workers.messages import Dealt, OfLeases, Told, encode_settings
-from portway.server.workers.worker_pool import END_S_MAX, Crew, Worker
+from portway.server.workers.agent_balancer import AgentBalancer
+from portway.server.workers.lease_coordinator import LeaseCoordinator
+from portway.server.workers.messages import AgentAssigned, EventReported, LeaseMessage, encode_settings
+from portway.server.workers.worker_pool import END_S_MAX, WorkerPool, WorkerProcess
 
 EVENTS: dict[str, type] = {kind.__name__: kind for kind in get_args(ServerEvent)}
 """By name, as workers tell them."""
@@ -52,11 +52,11 @@ async def supervise(
         advertised = advertised_address(settings, agents_address[1])
         addresses = public_addresses(settings, advertised, http_address[1])
         record_advertised(settings.data, to_dial(settings, identity, advertised))
-        office = _Office(reactor, on_event)
-        crew = Crew(reactor, command, office, encode_settings(settings), http, tell_relays=tell_relays)
+        office = _WorkerEventHandler(reactor, on_event)
+        crew = WorkerPool(reactor, command, office, encode_settings(settings), http, tell_relays=tell_relays)
         async with asyncio.TaskGroup() as tasks:
             office.crew = crew
-            office.leases = leases = Leases(
+            office.leases = leases = LeaseCoordinator(
                 reactor, crew, tokens, settings, tasks, addresses=addresses, first_epoch=first_epoch(), on_event=on_event, clock=wall
             )
             house.callback(leases.ports.close_all)
@@ -65,11 +65,11 @@ async def supervise(
                 tasks.create_task(leases.watch_tokens(), name="revoked tokens lose addresses"),
             ]
             all_serve = asyncio.Semaphore(0)
-            places = [tasks.create_task(crew.keep_one(all_serve.release), name="keeps a worker") for _ in range(settings.workers)]
+            places = [tasks.create_task(crew.run_slot(all_serve.release), name="keeps a worker") for _ in range(settings.workers)]
             try:
                 for _ in places:
                     await all_serve.acquire()
-                dealer = Dealer(reactor, agents, office.sessions, office.deal)
+                dealer = AgentBalancer(reactor, agents, office.sessions, office.assign)
                 on_event(news(settings, http_address, agents_address, advertised))
                 office.tell_of_workers()
                 try:
@@ -86,11 +86,11 @@ async def supervise(
                     task.cancel()
 
 
-class _Office:
-    """Where what workers say arrives (see `crew.Boss`): events go on, everything else is the leases'."""
+class _WorkerEventHandler:
+    """Where what workers say arrives (see `crew.WorkerCallbacks`): events go on, everything else is the leases'."""
 
-    crew: Crew
-    leases: Leases
+    crew: WorkerPool
+    leases: LeaseCoordinator
 
     def __init__(self, reactor: Reactor, on_event: Tell) -> None:
         self._reactor = reactor
@@ -100,17 +100,17 @@ class _Office:
         self._first: list[WorkerUp] | None = []
         """Workers that serve, until it was told that the server does."""
 
-    def worker_came(self, worker: Worker) -> None:
+    def on_started(self, worker: WorkerProcess) -> None:
         self._sessions[worker.number] = {}
-        self.leases.worker_came(worker.number)
+        self.leases.on_started(worker.number)
 
-    def worker_serves(self, worker: Worker) -> None:
+    def on_ready(self, worker: WorkerProcess) -> None:
         up = WorkerUp(worker.number, worker.pid)
         if self._first is None:
             self._on_event(up)
         else:
             self._first.append(up)
-        self.leases.worker_serves()
+        self.leases.on_ready()
 
     def tell_of_workers(self) -> None:
         """Tell who serves, now that it is known that the server does."""
@@ -118,29 +118,29 @@ class _Office:
             self._on_event(up)
         self._first = None
 
-    def worker_says(self, worker: Worker, message: Told | OfLeases) -> None:
-        if isinstance(message, Told):
+    def on_message(self, worker: WorkerProcess, message: EventReported | LeaseMessage) -> None:
+        if isinstance(message, EventReported):
             self._tell(worker, msgspec.convert(message.fields, EVENTS[message.name]))
         else:
             self.leases.hear(worker.number, message)
 
-    def worker_lost(self, worker: Worker) -> None:
-        self.leases.worker_lost(worker.number)
+    def on_lost(self, worker: WorkerProcess) -> None:
+        self.leases.on_lost(worker.number)
         for session, token in self._sessions.pop(worker.number, {}).items():
             self._on_event(SessionDown(session, token, f"worker {worker.number} is gone"))
 
-    def worker_ended(self, worker: Worker, how: str) -> None:
+    def on_exited(self, worker: WorkerProcess, how: str) -> None:
         self._on_event(WorkerDown(worker.number, worker.pid, how))
 
     def sessions(self) -> dict[int, int]:
         """Return how many sessions each worker has that takes some."""
         return {number: len(self._sessions.get(number, ())) for number in self.crew.serving()}
 
-    def deal(self, worker: int, sock: socket.socket, address: Address) -> bool:
+    def assign(self, worker: int, sock: socket.socket, address: Address) -> bool:
         """Give an agent's connection to a worker."""
-        return self.crew.tell(worker, Dealt(*address), sock)
+        return self.crew.tell(worker, AgentAssigned(*address), sock)
 
-    def _tell(self, worker: Worker, event: ServerEvent) -> None:
+    def _tell(self, worker: WorkerProcess, event: ServerEvent) -> None:
         if isinstance(event, SessionUp):
             self._sessions[worker.number][event.session] = event.token
         elif isinstance(event, SessionDown):

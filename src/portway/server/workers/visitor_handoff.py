@@ -9,8 +9,8 @@ from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.server.edge.handoff import HandoffState
 from portway.server.tunnels.lease import Lease, LeaseKey
-from portway.server.workers.ipc import Post, connection
-from portway.server.workers.messages import Passed, encode, for_inbox
+from portway.server.workers.ipc import IpcChannel, connection
+from portway.server.workers.messages import VisitorHandedOff, encode, for_inbox
 from portway.telemetry.logs import get_log
 
 log = get_log(__name__)
@@ -30,14 +30,14 @@ class TcpVisitors(Protocol):
         """Serve a visitor whom another worker passed on; False when the port is not open here."""
 
 
-class Visitors:
+class HandoffRouter:
     """Passes visitors on to other workers, and takes in whom they pass."""
 
     def __init__(self, reactor: Reactor) -> None:
         """Know nobody yet."""
         self._reactor = reactor
-        self._ways: dict[int, Post] = {}
-        self._inbox: Post | None = None
+        self._ways: dict[int, IpcChannel] = {}
+        self._inbox: IpcChannel | None = None
 
     def open(self, inbox: socket.socket, http: HttpVisitors, tcp: TcpVisitors, first: Callable[[], None]) -> None:
         """Take in who comes through `inbox`.
@@ -61,7 +61,7 @@ class Visitors:
                     log.debug("a visitor came for a port that is not open here", port=passed.address)
                     SocketChannel(self._reactor, sock).abort()
 
-        self._inbox = Post(self._reactor, inbox, take, _nothing, before=first, make_socket=connection)
+        self._inbox = IpcChannel(self._reactor, inbox, take, _nothing, before=first, make_socket=connection)
 
     def meet(self, worker: int, way: socket.socket) -> None:
         """Know the way to another worker."""
@@ -69,7 +69,7 @@ class Visitors:
         def lost() -> None:
             self._ways.pop(worker, None)
 
-        self._ways[worker] = Post(self._reactor, way, _ignore, lost)
+        self._ways[worker] = IpcChannel(self._reactor, way, _ignore, lost)
 
     def part(self, worker: int) -> None:
         """Forget a worker that is gone."""
@@ -83,7 +83,7 @@ class Visitors:
         if way is None or not isinstance(channel, SocketChannel):
             return False
         host, port = journey.address
-        message = encode(Passed(lease.key.kind, lease.address, host, port, journey.read, journey.hops, journey.scheme))
+        message = encode(VisitorHandedOff(lease.key.kind, lease.address, host, port, journey.read, journey.hops, journey.scheme))
         return channel.hand_over(lambda sock: way.send(message, [sock]))
 
     def close(self) -> None:

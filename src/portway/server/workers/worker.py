@@ -17,42 +17,42 @@ from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import open_store
 from portway.server.storage.token_reader import TokenReader
 from portway.server.tunnels.replica import Replica, Route
-from portway.server.workers.ipc import Post, receive_one
+from portway.server.workers.ipc import IpcChannel, receive_one
 from portway.server.workers.messages import (
-    Answered,
-    Begin,
-    Dealt,
-    Go,
+    AgentAssigned,
+    ClaimResponse,
+    Configure,
+    EventReported,
     Listen,
-    Lost,
-    Peer,
-    PeerGone,
     Ping,
     Pong,
     Probe,
     Probed,
     Ready,
     Replace,
-    Revoked,
-    RouteGone,
-    RouteTold,
-    Seen,
+    RouteAck,
+    RouteChanged,
+    RouteRemoved,
+    RoutesComplete,
+    SessionLost,
     Stop,
-    Told,
+    TokenRevoked,
     ToSupervisor,
     Unlisten,
+    WorkerJoined,
+    WorkerLeft,
     decode_settings,
     encode,
     for_worker,
 )
-from portway.server.workers.remote_claims import AskingGranter
-from portway.server.workers.visitor_handoff import Visitors
+from portway.server.workers.remote_claims import RemoteClaimHandler
+from portway.server.workers.visitor_handoff import HandoffRouter
 from portway.telemetry.logs import get_log
 
 BEGIN_S_MAX = 10.0
 """How long the supervisor may take to say what there is to do."""
 
-UNTOLD_MIN = 10_000
+EVENT_BACKLOG_MAX = 10_000
 """While so many messages wait for a supervisor who is slow, finished relays and requests are not told: everything else has to arrive."""
 
 
@@ -60,7 +60,7 @@ log = get_log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class WorkerConfig:
     """What a worker begins with."""
 
     worker: int
@@ -73,7 +73,7 @@ class Orders:
     """Where other workers pass visitors on to."""
 
 
-def receive_orders(line: socket.socket) -> Orders:
+def receive_config(line: socket.socket) -> WorkerConfig:
     """Wait for the first message; nothing else goes on yet.
 
     Raises:
@@ -84,12 +84,12 @@ def receive_orders(line: socket.socket) -> Orders:
         begin = for_worker(memoryview(data))
     except (OSError, MisuseError) as exc:
         raise UnavailableError(f"the supervisor did not say what to do: {exc}") from exc
-    if not isinstance(begin, Begin) or len(socks) != 2:
+    if not isinstance(begin, Configure) or len(socks) != 2:
         raise UnavailableError("the supervisor did not say what to do")
-    return Orders(begin.worker, begin.tell_relays, decode_settings(begin.settings), begin.server_id, *socks)
+    return WorkerConfig(begin.worker, begin.tell_relays, decode_settings(begin.settings), begin.server_id, *socks)
 
 
-async def work(orders: Orders, line: socket.socket) -> None:
+async def run_worker(orders: WorkerConfig, line: socket.socket) -> None:
     """Serve until the supervisor says to stop or this is cancelled; then drain, for 3 s at most.
 
     Raises:
@@ -110,7 +110,7 @@ async def work(orders: Orders, line: socket.socket) -> None:
 class _Worker:
     """A worker: rooms that ask the supervisor, and are asked by it."""
 
-    def __init__(self, reactor: Reactor, orders: Orders, tokens: TokenReader, line: socket.socket, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, reactor: Reactor, orders: WorkerConfig, tokens: TokenReader, line: socket.socket, tasks: asyncio.TaskGroup) -> None:
         self._reactor = reactor
         self._tasks = tasks
         self._told_all = asyncio.Event()
@@ -120,15 +120,15 @@ class _Worker:
         """Relays and requests in a row that the supervisor was too slow to hear of."""
         self._listeners: dict[int, socket.socket] = {}
         """Listeners of tcp ports, on their way to the edge."""
-        self._granter = AskingGranter(self._tell)
+        self._granter = RemoteClaimHandler(self._tell)
         self._scopes = LimitScopes(reactor)
-        self._visitors = Visitors(reactor)
+        self._visitors = HandoffRouter(reactor)
         self._replica = Replica(
             orders.worker,
             reactor.soon,
             self._find,
-            report_lost=lambda session_id: self._tell(Lost(session_id)),
-            report_revoked=lambda token_id: self._tell(Revoked(token_id)),
+            report_lost=lambda session_id: self._tell(SessionLost(session_id)),
+            report_revoked=lambda token_id: self._tell(TokenRevoked(token_id)),
         )
         self._rooms = ServerCore(
             reactor,
@@ -144,7 +144,7 @@ class _Worker:
             server_id=orders.server_id,
         )
         self._rooms.sessions.granter = self._granter
-        self._line = Post(reactor, line, self._hear, self._supervisor_lost)
+        self._line = IpcChannel(reactor, line, self._hear, self._supervisor_lost)
         self._visitors.open(orders.inbox, self._rooms.http, self._rooms.tcp, self._line.drain)
 
     async def serve(self, http: socket.socket) -> None:
@@ -173,13 +173,13 @@ class _Worker:
             self._supervisor_lost()  # or so slow that the two have lost touch: the next worker begins afresh
 
     def _tell_event(self, event: ServerEvent) -> None:
-        if isinstance(event, RelayDone | RequestDone) and self._line.waiting >= UNTOLD_MIN:
+        if isinstance(event, RelayDone | RequestDone) and self._line.waiting >= EVENT_BACKLOG_MAX:
             self._untold += 1
             if self._untold == 1:
                 log.warning("the supervisor is slow: some finished relays and requests go untold")
             return
         self._untold = 0
-        self._tell(Told(type(event).__name__, dataclasses.asdict(event)))
+        self._tell(EventReported(type(event).__name__, dataclasses.asdict(event)))
 
     def _find(self, session_id: str) -> Session | None:
         return self._rooms.sessions.find(session_id)
@@ -193,19 +193,19 @@ class _Worker:
         """Act on one message. Descriptors come with some, as `messages` says."""
         message = for_worker(data)
         match message:
-            case RouteTold() | RouteGone():
+            case RouteChanged() | RouteRemoved():
                 self._hear_route(message)
             case Listen() | Unlisten():
                 self._hear_port(message, socks)
-            case Dealt():
+            case AgentAssigned():
                 for sock in socks:
                     self._rooms.links.take(sock, (message.host, message.port))
-            case Answered():
+            case ClaimResponse():
                 self._granter.hear(message)
-            case Peer():
+            case WorkerJoined():
                 for sock in socks:
                     self._visitors.meet(message.worker, sock)
-            case PeerGone():
+            case WorkerLeft():
                 self._visitors.part(message.worker)
                 self._replica.worker_lost(message.worker)
             case Replace():
@@ -217,15 +217,15 @@ class _Worker:
             case _:
                 self._hear_of_all(message)
 
-    def _hear_of_all(self, message: Begin | Go | Stop) -> None:
+    def _hear_of_all(self, message: Configure | RoutesComplete | Stop) -> None:
         """Begin and end with everything."""
-        if isinstance(message, Go):
+        if isinstance(message, RoutesComplete):
             self._told_all.set()
         elif isinstance(message, Stop) and not self._over.done():
             self._over.set_result(message.reason)
 
-    def _hear_route(self, message: RouteTold | RouteGone) -> None:
-        if isinstance(message, RouteTold):
+    def _hear_route(self, message: RouteChanged | RouteRemoved) -> None:
+        if isinstance(message, RouteChanged):
             route = Route(message.kind, message.address, message.tunnel_id, message.epoch, message.worker, message.session, message.token)
             lease = self._replica.apply(route)
             session = self._find(message.session)
@@ -237,7 +237,7 @@ class _Worker:
             if gone is not None:
                 self._rooms.tcp.close(gone)
             self._replica.gone(message.kind, message.address)
-        self._tell(Seen(message.seq))
+        self._tell(RouteAck(message.seq))
 
     def _hear_port(self, message: Listen | Unlisten, socks: list[socket.socket]) -> None:
         lease = self._replica.lookup("tcp", message.address)

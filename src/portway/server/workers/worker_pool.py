@@ -12,20 +12,20 @@ from typing import Protocol
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
 from portway.links.backoff import LIVED_S_MIN, Backoff
-from portway.server.workers.ipc import Post, pair
+from portway.server.workers.ipc import IpcChannel, ipc_pair
 from portway.server.workers.messages import (
-    Begin,
-    Go,
-    OfLeases,
-    Peer,
-    PeerGone,
+    Configure,
+    EventReported,
+    LeaseMessage,
     Ping,
     Pong,
     Ready,
+    RoutesComplete,
     Stop,
-    Told,
     ToSupervisor,
     ToWorker,
+    WorkerJoined,
+    WorkerLeft,
     encode,
     for_supervisor,
 )
@@ -53,26 +53,26 @@ END_S_MAX = 4.0
 log = get_log(__name__)
 
 
-class Boss(Protocol):
+class WorkerCallbacks(Protocol):
     """Whom the crew tells what happens."""
 
-    def worker_came(self, worker: "Worker") -> None:
+    def on_started(self, worker: "WorkerProcess") -> None:
         """Hear of a worker that has begun, to tell it all it must know before it serves."""
 
-    def worker_serves(self, worker: "Worker") -> None:
+    def on_ready(self, worker: "WorkerProcess") -> None:
         """Hear that it takes visitors in now."""
 
-    def worker_says(self, worker: "Worker", message: Told | OfLeases) -> None:
+    def on_message(self, worker: "WorkerProcess", message: EventReported | LeaseMessage) -> None:
         """Hear anything else that it says."""
 
-    def worker_lost(self, worker: "Worker") -> None:
+    def on_lost(self, worker: "WorkerProcess") -> None:
         """Hear, once, that it is no more."""
 
-    def worker_ended(self, worker: "Worker", how: str) -> None:
+    def on_exited(self, worker: "WorkerProcess", how: str) -> None:
         """Hear, a moment later, how its process ended."""
 
 
-class Worker:
+class WorkerProcess:
     """One worker process, as the supervisor sees it."""
 
     def __init__(self, number: int, inbox: socket.socket) -> None:
@@ -84,7 +84,7 @@ class Worker:
         self.lost = asyncio.Event()
         self.missed = 0
         """Pings in a row after which nothing was heard."""
-        self.post: Post
+        self.post: IpcChannel
 
     def __repr__(self) -> str:
         return f"<Worker {self.number}, process {self.pid}>"
@@ -104,11 +104,11 @@ class Worker:
                 sock.close()
 
 
-class Crew:
-    """All workers (see `leases.Staff`). Each place is filled again as long as the server runs."""
+class WorkerPool:
+    """All workers (see `leases.WorkerMessenger`). Each place is filled again as long as the server runs."""
 
     def __init__(
-        self, reactor: Reactor, command: Sequence[str], boss: Boss, settings: bytes, http: socket.socket, *, tell_relays: bool
+        self, reactor: Reactor, command: Sequence[str], boss: WorkerCallbacks, settings: bytes, http: socket.socket, *, tell_relays: bool
     ) -> None:
         """`command` starts a worker; the number of its descriptor is appended. `http` is the listener that all share."""
         self._tell_relays = tell_relays
@@ -118,7 +118,7 @@ class Crew:
         self._settings = settings
         self._server_id = secrets.token_hex(8)
         self._http = http
-        self._workers: dict[int, Worker] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._last_number = 0
         self._stopping = asyncio.Event()
 
@@ -137,7 +137,7 @@ class Crew:
         lively = [worker for worker in there if worker.missed < MISSED_FEW]
         return [worker.number for worker in lively or there]
 
-    async def keep_one(self, first: Callable[[], None]) -> None:
+    async def run_slot(self, first: Callable[[], None]) -> None:
         """Keep one place filled, for ever; `first` is called when its first worker serves.
 
         Raises:
@@ -154,7 +154,7 @@ class Crew:
 
         while True:
             began = self._reactor.refresh_now()
-            how = await self._live_once(serves)
+            how = await self._run_worker(serves)
             if self._stopping.is_set():
                 return
             if not called:
@@ -167,7 +167,7 @@ class Crew:
                     await self._stopping.wait()
                     return
 
-    async def _live_once(self, serves: Callable[[], None]) -> str:
+    async def _run_worker(self, serves: Callable[[], None]) -> str:
         """Run one worker to its end, and return how it came; `serves` is called when it takes visitors in."""
         try:
             worker, process = self._start()
@@ -187,7 +187,7 @@ class Crew:
         for worker in self._workers.values():
             worker.tell(Stop(reason))
 
-    def _start(self) -> tuple[Worker, subprocess.Popen[bytes]]:
+    def _start(self) -> tuple[WorkerProcess, subprocess.Popen[bytes]]:
         """Start a process, and tell it what it must know before it serves. Takes a few milliseconds, once in a worker's life.
 
         Raises:
@@ -195,8 +195,8 @@ class Crew:
         """
         others = list(self._workers.values())
         with ExitStack() as failed:
-            ours, theirs = (failed.enter_context(sock) for sock in pair())
-            inbox, way_in = (failed.enter_context(sock) for sock in pair())
+            ours, theirs = (failed.enter_context(sock) for sock in ipc_pair())
+            inbox, way_in = (failed.enter_context(sock) for sock in ipc_pair())
             http = failed.enter_context(self._http.dup())
             ways = [(other, failed.enter_context(other.inbox.dup()), failed.enter_context(way_in.dup())) for other in others]
             process = subprocess.Popen(  # noqa: S603 - our own program
@@ -208,34 +208,34 @@ class Crew:
             failed.pop_all()
         theirs.close()
         self._last_number += 1
-        worker = Worker(self._last_number, way_in)
+        worker = WorkerProcess(self._last_number, way_in)
         worker.pid = process.pid
 
         def hear(data: memoryview, _socks: list[socket.socket]) -> None:
             self._hear(worker, for_supervisor(data))
 
-        worker.post = Post(self._reactor, ours, hear, worker.lost.set)
-        worker.give(Begin(worker.number, self._tell_relays, self._settings, self._server_id), http, inbox)
+        worker.post = IpcChannel(self._reactor, ours, hear, worker.lost.set)
+        worker.give(Configure(worker.number, self._tell_relays, self._settings, self._server_id), http, inbox)
         for other, to_other, to_new in ways:
-            worker.give(Peer(other.number), to_other)
-            other.give(Peer(worker.number), to_new)
+            worker.give(WorkerJoined(other.number), to_other)
+            other.give(WorkerJoined(worker.number), to_new)
         self._workers[worker.number] = worker
-        self._boss.worker_came(worker)
-        worker.tell(Go())
+        self._boss.on_started(worker)
+        worker.tell(RoutesComplete())
         return worker, process
 
-    def _hear(self, worker: Worker, message: ToSupervisor) -> None:
+    def _hear(self, worker: WorkerProcess, message: ToSupervisor) -> None:
         worker.missed = 0
         match message:
             case Ready():
                 worker.serving.set()
-                self._boss.worker_serves(worker)
+                self._boss.on_ready(worker)
             case Pong():
                 pass
             case _:
-                self._boss.worker_says(worker, message)
+                self._boss.on_message(worker, message)
 
-    async def _until_lost(self, worker: Worker, serves: Callable[[], None]) -> str:
+    async def _until_lost(self, worker: WorkerProcess, serves: Callable[[], None]) -> str:
         """Watch a worker until it is gone; return what is wrong with it if it has to be ended."""
         try:
             async with asyncio.timeout(READY_S_MAX):
@@ -254,15 +254,15 @@ class Crew:
                 return f"silent for {MISSED_MAX * PING_EVERY_S:g} s"
         return ""
 
-    async def _end(self, worker: Worker, process: subprocess.Popen[bytes], fault: str) -> str:
+    async def _end(self, worker: WorkerProcess, process: subprocess.Popen[bytes], fault: str) -> str:
         """Tell everybody that a worker is gone, see that it really is, and return how it ended."""
         self._workers.pop(worker.number, None)
         worker.post.close()
         worker.inbox.close()
         worker.lost.set()
         for other in self._workers.values():
-            other.tell(PeerGone(worker.number))
-        self._boss.worker_lost(worker)
+            other.tell(WorkerLeft(worker.number))
+        self._boss.on_lost(worker)
         try:
             if not fault:
                 await _exited(process)
@@ -273,7 +273,7 @@ class Crew:
         code = process.returncode or 0
         how = fault or (f"signal {-code}" if code < 0 else f"exit code {code}")
         if code or not self._stopping.is_set():  # that all end with the server is no news
-            self._boss.worker_ended(worker, how)
+            self._boss.on_exited(worker, how)
         return how
 
 
