@@ -12,7 +12,7 @@ import pytest
 
 from portway.agent import link_policy
 from portway.agent import session as connect_module
-from portway.agent.context import SessionNeeds
+from portway.agent.context import SessionContext
 from portway.agent.events import Refused, TunnelUp
 from portway.agent.link import AgentLink
 from portway.agent.link_manager import TICKET_S_MAX
@@ -139,7 +139,7 @@ def play(tmp_path: Path, part: Part, links_max: int = 2) -> tuple[Events, BaseEx
         join = JoinString("laptop", SECRET, "127.0.0.1", server.port, None, plaintext=True)
         tunnel = http_tunnel(free_port(), name="app")
         claims = Claims([Wish(tunnel.kind, tunnel, name=tunnel.name)])
-        needs = SessionNeeds(
+        needs = SessionContext(
             reactor=reactor,
             settings=AgentSettings(join=join, tunnels=(tunnel,), data_dir=tmp_path, plaintext_links=True),
             tls=None,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.join_store import agent_folder, check_server_name, find_join, given_join, keep_join, kept_servers
+from portway.agent.join_store import agent_folder, check_server_name, explicit_join_string, kept_servers, load_join_string, save_join_string
 from portway.errors import ConfigError
 from portway.protocol.join_string import JoinString
 
@@ -17,38 +17,38 @@ def join(host: str = "example.org") -> JoinString:
 
 
 def test_the_kept_one_is_found_and_private(tmp_path: Path) -> None:
-    path = keep_join(tmp_path / "data", join())
+    path = save_join_string(tmp_path / "data", join())
 
-    assert find_join(None, {}, tmp_path / "data") == join()
+    assert load_join_string(None, {}, tmp_path / "data") == join()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    keep_join(tmp_path / "data", join("other.org"))
-    assert find_join(None, {}, tmp_path / "data") == join("other.org")
+    save_join_string(tmp_path / "data", join("other.org"))
+    assert load_join_string(None, {}, tmp_path / "data") == join("other.org")
 
 
 def test_a_file_beats_the_environment_which_beats_the_kept_one(tmp_path: Path) -> None:
-    keep_join(tmp_path / "data", join("kept"))
+    save_join_string(tmp_path / "data", join("kept"))
     file = tmp_path / "file"
     file.touch(0o600)
     file.write_text(f"  {join('filed')}\r\n")
     environ = {"PORTWAY_JOIN": str(join("environ"))}
 
-    assert find_join(file, environ, tmp_path / "data").host == "filed"
-    assert find_join(None, environ, tmp_path / "data").host == "environ"
-    assert given_join(None, {"PORTWAY_JOIN": ""}) is None
+    assert load_join_string(file, environ, tmp_path / "data").host == "filed"
+    assert load_join_string(None, environ, tmp_path / "data").host == "environ"
+    assert explicit_join_string(None, {"PORTWAY_JOIN": ""}) is None
 
 
 def test_without_any_the_way_to_one_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="run `portway join` and paste"):
-        find_join(None, {}, tmp_path)
+        load_join_string(None, {}, tmp_path)
 
 
 def test_a_file_that_is_missing_or_open_to_others_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--join-file: .*nowhere is not there"):
-        given_join(tmp_path / "nowhere", {})
+        explicit_join_string(tmp_path / "nowhere", {})
     (tmp_path / "open").write_text(str(join()))
     (tmp_path / "open").chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        given_join(tmp_path / "open", {})
+        explicit_join_string(tmp_path / "open", {})
 
 
 @pytest.mark.parametrize("text", [f"portway://abc.{SECRET}@", f"abc.{SECRET}", f"portway://abc.{SECRET}é@h:1", ""])
@@ -57,34 +57,34 @@ def test_a_broken_one_is_named_by_its_source_and_never_repeated(text: str, tmp_p
     (tmp_path / "f").write_text(text)
 
     with pytest.raises(ConfigError, match=r"--join-file .*/f: this is no join string") as found:
-        given_join(tmp_path / "f", {})
+        explicit_join_string(tmp_path / "f", {})
     assert SECRET not in str(found.value)
 
 
 def test_servers_have_names_and_a_wrong_one_is_told(tmp_path: Path) -> None:
-    keep_join(tmp_path, join("first"))
-    keep_join(tmp_path, join("second"), "office")
+    save_join_string(tmp_path, join("first"))
+    save_join_string(tmp_path, join("second"), "office")
 
-    assert find_join(None, {}, tmp_path).host == "first"
-    assert find_join(None, {"PORTWAY_JOIN": str(join("environ"))}, tmp_path, "office").host == "second"
+    assert load_join_string(None, {}, tmp_path).host == "first"
+    assert load_join_string(None, {"PORTWAY_JOIN": str(join("environ"))}, tmp_path, "office").host == "second"
     assert kept_servers(tmp_path) == ["office"]
     with pytest.raises(ConfigError, match="no join string is kept under the name home; those that are kept have the names office"):
-        find_join(None, {}, tmp_path, "home")
+        load_join_string(None, {}, tmp_path, "home")
     for name in ("../x", "", "a" * 64, ".hidden", "a/b"):
         with pytest.raises(ConfigError, match="--server: expected 1 to 63 letters"):
             check_server_name(name)
 
 
 def test_a_flag_beats_the_environment_and_two_flags_are_one_too_many(tmp_path: Path) -> None:
-    keep_join(tmp_path, join("second"), "office")
+    save_join_string(tmp_path, join("second"), "office")
     file = tmp_path / "file"
     file.touch(0o600)
     file.write_text(str(join("filed")))
 
-    assert find_join(file, {"PORTWAY_SERVER": "office"}, tmp_path, "office").host == "filed"
-    assert find_join(file, {"PORTWAY_JOIN_FILE": str(file)}, tmp_path, "office").host == "second"
+    assert load_join_string(file, {"PORTWAY_SERVER": "office"}, tmp_path, "office").host == "filed"
+    assert load_join_string(file, {"PORTWAY_JOIN_FILE": str(file)}, tmp_path, "office").host == "second"
     with pytest.raises(ConfigError, match="--server, --join-file: give one of them"):
-        find_join(file, {}, tmp_path, "office")
+        load_join_string(file, {}, tmp_path, "office")
 
 
 def test_a_user_without_a_home_has_no_folder_and_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,9 +93,9 @@ def test_a_user_without_a_home_has_no_folder_and_needs_none(tmp_path: Path, monk
 
     assert agent_folder(None) is None
     assert agent_folder(tmp_path) == tmp_path
-    assert find_join(None, {"PORTWAY_JOIN": str(join("environ"))}, None).host == "environ"
+    assert load_join_string(None, {"PORTWAY_JOIN": str(join("environ"))}, None).host == "environ"
     with pytest.raises(ConfigError, match="no data directory where one could be kept; set PORTWAY_JOIN"):
-        find_join(None, {}, None)
+        load_join_string(None, {}, None)
     monkeypatch.setenv("HOME", str(tmp_path / "new"))
     assert agent_folder(None) == tmp_path / "new" / ".local" / "share" / "portway"
     assert not (tmp_path / "new").exists()

@@ -15,14 +15,14 @@ from portway.agent.link_policy import (
     RETRY_S,
     RETRY_S_MAX,
     SAMPLE_S,
-    DrainOne,
+    DrainLink,
     LinkLoad,
     LinkPolicy,
-    OpenOne,
+    OpenLink,
 )
 
 BULK, QUIET = BUSY_BYTES * 2, 0
-Decision = OpenOne | DrainOne | None
+Decision = OpenLink | DrainLink | None
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Life:
             self.moved[number] = self.moved.get(number, 0) + rate
         counts = streams or [0] * len(rates)
         loads = [LinkLoad(number, self.moved[number], count) for number, count in zip(numbers, counts, strict=True)]
-        return self.policy.judge(self.now, loads, draining, opening=opening)
+        return self.policy.decide(self.now, loads, draining, opening=opening)
 
     def over(self, seconds: float, rates: list[int], streams: list[int] | None = None, **more: int) -> list[Decision]:
         """Return what is decided in so many seconds of the same traffic."""
@@ -72,7 +72,7 @@ NEEDED = [
 @pytest.mark.parametrize(("rates", "streams", "needed"), [row[1:] for row in NEEDED], ids=[row[0] for row in NEEDED])
 def test_one_more_link_is_wanted_when_the_least_busy_stays_busy(rates: list[int], streams: list[int], needed: bool) -> None:
     decided = Life().over(2 * OPEN_AFTER_S, rates, streams)
-    assert decided[:1] == ([OpenOne()] if needed else [])
+    assert decided[:1] == ([OpenLink()] if needed else [])
 
 
 def test_a_short_burst_is_no_reason_for_a_link() -> None:
@@ -84,7 +84,7 @@ def test_a_short_burst_is_no_reason_for_a_link() -> None:
 
 def test_a_crowd_is_a_reason_at_once() -> None:
     life = Life()
-    assert life.step([QUIET], [PRESSING_STREAMS]) == OpenOne()
+    assert life.step([QUIET], [PRESSING_STREAMS]) == OpenLink()
     assert life.step([QUIET], [PRESSING_STREAMS], opening=True) is None, "one at a time"
 
 
@@ -94,20 +94,20 @@ def test_a_link_that_is_being_opened_is_waited_for() -> None:
     assert life.over(OPEN_AFTER_S, [BULK]) == [], "its effect is waited for, too"
 
 
-@pytest.mark.parametrize(("draining", "decision"), [(0, OpenOne()), (2, OpenOne()), (3, None)])
+@pytest.mark.parametrize(("draining", "decision"), [(0, OpenLink()), (2, OpenLink()), (3, None)])
 def test_links_that_drain_cost_the_others_no_place_and_are_bounded(draining: int, decision: Decision) -> None:
-    assert LinkPolicy(2).judge(0.0, [LinkLoad(1, 0, PRESSING_STREAMS)], draining) == decision
+    assert LinkPolicy(2).decide(0.0, [LinkLoad(1, 0, PRESSING_STREAMS)], draining) == decision
 
 
 def test_a_link_that_never_gets_rid_of_its_last_visitor_does_not_keep_the_others_from_closing() -> None:
     life = Life()
-    assert life.over(CLOSE_AFTER_S + 1, [QUIET] * 3)[:1] == [DrainOne(3)]
-    assert life.over(DRAIN_APART_S, [QUIET] * 2, draining=1) == [DrainOne(2)]
+    assert life.over(CLOSE_AFTER_S + 1, [QUIET] * 3)[:1] == [DrainLink(3)]
+    assert life.over(DRAIN_APART_S, [QUIET] * 2, draining=1) == [DrainLink(2)]
     assert life.over(5, [QUIET] * 2, draining=4) == [], "four of them are enough"
 
 
 def test_without_a_link_that_takes_visitors_one_is_opened_at_once() -> None:
-    assert LinkPolicy(4).judge(0.0, [], 1) == OpenOne()
+    assert LinkPolicy(4).decide(0.0, [], 1) == OpenLink()
 
 
 def expiring(numbers: list[int], *fresh: int) -> list[LinkLoad]:
@@ -117,22 +117,22 @@ def expiring(numbers: list[int], *fresh: int) -> list[LinkLoad]:
 @pytest.mark.parametrize("links_max", [1, 4])
 def test_a_link_that_expires_drains_once_another_one_is_there(links_max: int) -> None:
     policy = LinkPolicy(links_max, 4)
-    assert policy.judge(1.0, expiring([1])) == OpenOne()
-    assert policy.judge(1.1, expiring([1]), opening=True) is None, "it goes on serving meanwhile"
+    assert policy.decide(1.0, expiring([1])) == OpenLink()
+    assert policy.decide(1.1, expiring([1]), opening=True) is None, "it goes on serving meanwhile"
     policy.failed(1.15)
-    assert policy.judge(1.2, expiring([1])) is None, "a dial that failed is not tried again at once"
-    assert policy.judge(1.2 + RETRY_S, expiring([1])) == OpenOne()
+    assert policy.decide(1.2, expiring([1])) is None, "a dial that failed is not tried again at once"
+    assert policy.decide(1.2 + RETRY_S, expiring([1])) == OpenLink()
     policy.opened()
-    assert policy.judge(3.0, expiring([1], 2)) == DrainOne(1), "the lowest one, too"
-    assert policy.judge(3.1, [LinkLoad(2, 0, 0)], 1) is None
+    assert policy.decide(3.0, expiring([1], 2)) == DrainLink(1), "the lowest one, too"
+    assert policy.decide(3.1, [LinkLoad(2, 0, 0)], 1) is None
 
 
 @pytest.mark.parametrize("server_max", [1, 4])
 def test_where_the_server_takes_no_further_link_one_that_expires_makes_room_first(server_max: int) -> None:
     policy = LinkPolicy(server_max, server_max)
     numbers = list(range(1, server_max + 1))
-    assert policy.judge(1.0, expiring(numbers)) == DrainOne(1)
-    assert policy.judge(1.0 + REPLACE_APART_S, expiring(numbers[1:]), 1) == OpenOne()
+    assert policy.decide(1.0, expiring(numbers)) == DrainLink(1)
+    assert policy.decide(1.0 + REPLACE_APART_S, expiring(numbers[1:]), 1) == OpenLink()
 
 
 def test_links_that_expire_at_once_are_not_replaced_without_a_pause() -> None:
@@ -140,21 +140,21 @@ def test_links_that_expire_at_once_are_not_replaced_without_a_pause() -> None:
     decided = []
     number, links, opening = 1, [1], False
     for step in range(100):
-        match policy.judge(step * SAMPLE_S, expiring(links), opening=opening):
-            case OpenOne():
+        match policy.decide(step * SAMPLE_S, expiring(links), opening=opening):
+            case OpenLink():
                 number += 1
                 links = [*links, number]
                 decided.append(number)
-            case DrainOne(old):
+            case DrainLink(old):
                 links.remove(old)
     assert len(decided) < 100 * SAMPLE_S / REPLACE_APART_S + 5
 
 
 def test_visitors_who_stay_on_links_that_expired_do_not_keep_the_next_one_from_being_replaced() -> None:
     policy = LinkPolicy(1, 4)
-    assert policy.judge(1.0, expiring([4]), 3) == OpenOne()
-    assert policy.judge(2.0, expiring([4], 5), 3) == DrainOne(4)
-    assert policy.judge(3.0, expiring([5], 6), 4) is None, "four that drain are as many as the server takes"
+    assert policy.decide(1.0, expiring([4]), 3) == OpenLink()
+    assert policy.decide(2.0, expiring([4], 5), 3) == DrainLink(4)
+    assert policy.decide(3.0, expiring([5], 6), 4) is None, "four that drain are as many as the server takes"
 
 
 def test_a_single_link_is_never_closed() -> None:
@@ -164,9 +164,9 @@ def test_a_single_link_is_never_closed() -> None:
 def test_the_youngest_idle_link_goes_after_a_long_calm_and_then_the_next() -> None:
     life = Life()
     assert life.over(CLOSE_AFTER_S - 1, [QUIET] * 3) == []
-    assert life.over(2, [QUIET] * 3)[:1] == [DrainOne(3)]
+    assert life.over(2, [QUIET] * 3)[:1] == [DrainLink(3)]
     assert life.over(DRAIN_APART_S / 2, [QUIET] * 2, draining=1) == [], "one at a time"
-    assert life.over(DRAIN_APART_S, [QUIET] * 2)[:1] == [DrainOne(2)]
+    assert life.over(DRAIN_APART_S, [QUIET] * 2)[:1] == [DrainLink(2)]
     assert life.over(3 * CLOSE_AFTER_S, [QUIET]) == []
 
 
@@ -190,16 +190,16 @@ def test_opening_and_closing_do_not_follow_each_other_closely() -> None:
     for _ in range(60):
         for rate in [BULK] * 10 + [QUIET] * 50:
             match life.step([rate] * links):
-                case OpenOne():
+                case OpenLink():
                     links, changes = links + 1, changes + 1
-                case DrainOne():
+                case DrainLink():
                     links, changes = links - 1, changes + 1
     assert links == 4
     assert changes == 3, "it grows and stays"
 
 
 def test_a_link_with_idle_visitors_may_drain() -> None:
-    assert Life().over(CLOSE_AFTER_S + 1, [QUIET, QUIET], [3, 5])[:1] == [DrainOne(2)]
+    assert Life().over(CLOSE_AFTER_S + 1, [QUIET, QUIET], [3, 5])[:1] == [DrainLink(2)]
 
 
 def test_failures_are_not_repeated_in_a_hurry_and_forgotten_after_a_success() -> None:
@@ -224,10 +224,10 @@ def test_failures_are_not_repeated_in_a_hurry_and_forgotten_after_a_success() ->
 
 def test_a_look_that_comes_too_early_or_late_measures_what_really_passed() -> None:
     policy = LinkPolicy(4)
-    assert policy.judge(0.0, [LinkLoad(1, 0, 0)]) is None
+    assert policy.decide(0.0, [LinkLoad(1, 0, 0)]) is None
     for step in range(1, 10):  # a late timer: ten times the bytes in ten times the time
-        assert policy.judge(step * 1.0, [LinkLoad(1, step * BUSY_BYTES * 5, 0)]) is None
-    assert policy.judge(9.01, [LinkLoad(1, 1 << 40, PRESSING_STREAMS)]) is None, "too little time to judge"
+        assert policy.decide(step * 1.0, [LinkLoad(1, step * BUSY_BYTES * 5, 0)]) is None
+    assert policy.decide(9.01, [LinkLoad(1, 1 << 40, PRESSING_STREAMS)]) is None, "too little time to judge"
 
 
 def test_a_new_link_is_not_judged_by_bytes_of_before() -> None:

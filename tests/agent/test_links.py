@@ -10,7 +10,7 @@ import pytest
 
 from portway.agent import app as app_module
 from portway.agent import link_policy
-from portway.agent.context import SessionNeeds
+from portway.agent.context import SessionContext
 from portway.agent.events import LinksChanged, Offline, Online, RequestDone, TunnelUp
 from portway.agent.link import AgentLink
 from portway.agent.session import AgentSession
@@ -53,7 +53,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
     kept = Sessions()
 
     class Watched(AgentSession):
-        def __init__(self, needs: SessionNeeds) -> None:
+        def __init__(self, needs: SessionContext) -> None:
             super().__init__(needs)
             kept.append(self)
 

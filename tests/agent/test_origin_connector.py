@@ -9,7 +9,7 @@ import pytest
 
 from portway.agent import origin_connector as reach_module
 from portway.agent import resolver as resolver_module
-from portway.agent.origin_connector import Reach, origin_tls, status_of
+from portway.agent.origin_connector import OriginConnector, origin_tls, status_of
 from portway.agent.resolver import Address, Resolver
 from portway.agent.target import Target, parse_target
 from portway.engine.channel import Channel
@@ -26,7 +26,7 @@ def outcome_of(engine: EngineLoop, target: Target) -> Channel | StreamStatus:
     told: list[Channel | StreamStatus] = []
 
     async def begin() -> None:
-        Reach(engine.reactor, Resolver(engine.reactor), target, origin_tls(target), told.append).start()
+        OriginConnector(engine.reactor, Resolver(engine.reactor), target, origin_tls(target), told.append).start()
 
     engine.run(begin())
     engine.run_until(lambda: bool(told), deadline_s=10)
@@ -115,10 +115,10 @@ def test_failed_tls_is_told_apart_from_a_refused_connection(engine: EngineLoop) 
     with RawOrigin(echo) as origin:
         target = parse_target(f"https://127.0.0.1:{origin.port}")
         told: list[Channel | StreamStatus] = []
-        reach: list[Reach] = []
+        reach: list[OriginConnector] = []
 
         async def begin() -> None:
-            reach.append(Reach(engine.reactor, Resolver(engine.reactor), target, origin_tls(target), told.append))
+            reach.append(OriginConnector(engine.reactor, Resolver(engine.reactor), target, origin_tls(target), told.append))
             reach[0].start()
 
         engine.run(begin())
@@ -165,7 +165,7 @@ def test_a_name_whose_addresses_lead_nowhere_is_asked_again(engine: EngineLoop, 
 
     names = engine.run(resolver())
     for number in (1, 2):
-        Reach(engine.reactor, names, target, None, told.append).start()
+        OriginConnector(engine.reactor, names, target, None, told.append).start()
         engine.run_until(lambda wanted=number: len(told) == wanted)  # type: ignore[misc]
     assert told == [StreamStatus.REFUSED] * 2
     assert asked == ["app.test"] * 2
@@ -175,7 +175,7 @@ def test_who_gives_up_is_not_called_back(engine: EngineLoop) -> None:
     told: list[Channel | StreamStatus] = []
 
     async def begin_and_give_up() -> None:
-        reach = Reach(engine.reactor, Resolver(engine.reactor), Target("127.0.0.1", origin.port), None, told.append)
+        reach = OriginConnector(engine.reactor, Resolver(engine.reactor), Target("127.0.0.1", origin.port), None, told.append)
         reach.start()
         reach.abort()
 

@@ -174,8 +174,8 @@ def test_a_stream_that_comes_before_its_grant_was_heard_waits_for_it(engine: Eng
 def test_a_stream_that_comes_too_early_is_refused_in_the_end(
     engine: EngineLoop, new_stage: NewStage, origin: RawOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(origins_module, "EARLY_S_MAX", 0.1)
-    monkeypatch.setattr(origins_module, "EARLY_MAX", 1)
+    monkeypatch.setattr(origins_module, "PENDING_S_MAX", 0.1)
+    monkeypatch.setattr(origins_module, "PENDING_MAX", 1)
     stage = new_stage(Target("127.0.0.1", origin.port))
     stage.claims.session_lost()
     stage.claims.open()

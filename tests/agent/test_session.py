@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from portway.agent import session as connect_module
-from portway.agent.context import SessionNeeds
+from portway.agent.context import SessionContext
 from portway.agent.events import Missed, Online, Refused, RequestDone, TunnelUp
 from portway.agent.origins import Origins
 from portway.agent.session import AgentSession
@@ -96,7 +96,7 @@ def play(tmp_path: Path, part: Part, *tunnels: TunnelRequest, ends: bool = False
         wanted = tunnels or (http_tunnel(80, name="app"),)
         settings = AgentSettings(join=join, tunnels=wanted, data_dir=tmp_path, plaintext_links=True)
         claims = Claims([Wish(tunnel.kind, tunnel, name=tunnel.name) for tunnel in wanted])
-        needs = SessionNeeds(
+        needs = SessionContext(
             reactor=reactor,
             settings=settings,
             tls=None,

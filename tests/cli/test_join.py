@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.join_store import find_join, kept_join
+from portway.agent.join_store import kept_join, load_join_string
 from portway.protocol.join_string import JoinString, parse
 from tests.cli.conftest import Portway
 from tests.kit.programs import Program
@@ -69,7 +69,7 @@ def test_what_comes_on_stdin_is_kept_and_what_the_server_says_is_told(portway: P
     assert found.startswith(f"Server 0.1.0 at 127.0.0.1:{join.port}")
     assert found.endswith("accepts the token.")
     assert kept == f"Kept in {data / 'agent-join'}. Next: portway http 3000"
-    assert find_join(None, {}, data) == join
+    assert load_join_string(None, {}, data) == join
     assert [path.name for path in data.iterdir()] == ["agent-join"]
 
 
@@ -79,9 +79,9 @@ def test_a_file_or_the_environment_does_as_well(portway: Portway, data: Path, ho
     file.write_text(JOIN.replace("example", "filed"))
 
     assert portway("join", "--offline", "--join-file", str(file)).exit_code == 0
-    assert find_join(None, {}, data).host == "filed.org"
+    assert load_join_string(None, {}, data).host == "filed.org"
     assert portway("join", "--offline", "--replace", env={"PORTWAY_JOIN": JOIN}).exit_code == 0
-    assert find_join(None, {}, data).host == "example.org"
+    assert load_join_string(None, {}, data).host == "example.org"
 
 
 def test_nonsense_is_refused_and_nothing_is_kept(portway: Portway, data: Path) -> None:
@@ -117,7 +117,7 @@ def test_at_a_terminal_it_asks_shows_nothing_and_takes_all_lines(home: Path, dat
     os.close(ours)
 
     assert b"S3cret" not in said
-    assert str(find_join(None, {}, data)) == pinned
+    assert str(load_join_string(None, {}, data)) == pinned
 
 
 def test_line_breaks_in_a_file_lose_nothing(portway: Portway, data: Path, server: Server) -> None:
@@ -125,7 +125,7 @@ def test_line_breaks_in_a_file_lose_nothing(portway: Portway, data: Path, server
     wrapped = str(join).replace("?pin", "\n   ?pin").replace(".", ".\r\n", 1)
 
     assert portway("join", input=wrapped).exit_code == 0
-    assert find_join(None, {}, data) == join
+    assert load_join_string(None, {}, data) == join
 
 
 # What its server says.
@@ -142,7 +142,7 @@ def test_what_the_server_refuses_is_not_kept_unless_the_user_says_so(portway: Po
     assert join.secret not in done.stderr
     assert not data.exists()
     assert portway("join", "--offline", input=str(join)).exit_code == 0
-    assert find_join(None, {}, data) == join
+    assert load_join_string(None, {}, data) == join
 
 
 def test_another_server_in_its_place_is_told(portway: Portway, data: Path, server: Server) -> None:
@@ -176,7 +176,7 @@ def test_a_server_that_cannot_be_reached_is_told_and_the_string_is_kept(portway:
     assert done.exit_code == 0
     assert "the name portway.invalid cannot be resolved" in done.stderr
     assert "Kept all the same" in done.stderr
-    assert str(find_join(None, {}, data)) == NOWHERE
+    assert str(load_join_string(None, {}, data)) == NOWHERE
 
 
 def test_links_without_tls_are_said(portway: Portway, home: Path) -> None:
@@ -205,7 +205,7 @@ def test_offline_asks_nobody(portway: Portway, data: Path) -> None:
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(10)
     assert not asked.is_set()
-    assert str(find_join(None, {}, data)) == join
+    assert str(load_join_string(None, {}, data)) == join
 
 
 # Several servers.
@@ -218,16 +218,16 @@ def test_a_second_server_gets_a_name_and_takes_nobodys_place(portway: Portway, d
     assert refused.exit_code == 2
     assert "the join string of another server, example.org:4443, is kept" in refused.stderr
     assert "--server NAME" in refused.stderr
-    assert str(find_join(None, {}, data)) == first
+    assert str(load_join_string(None, {}, data)) == first
 
     done = portway("join", "--offline", "--server", "office", input=second)
     assert done.exit_code == 0
     assert done.stderr.endswith("Next: portway http 3000 --server office\n")
-    assert str(find_join(None, {}, data, "office")) == second
-    assert str(find_join(None, {}, data)) == first
+    assert str(load_join_string(None, {}, data, "office")) == second
+    assert str(load_join_string(None, {}, data)) == first
     assert portway("join", "--offline", "--server", "office", input=first).exit_code == 2
     assert portway("join", "--offline", "--replace", input=second).exit_code == 0
-    assert str(find_join(None, {}, data)) == second
+    assert str(load_join_string(None, {}, data)) == second
 
 
 def test_a_new_token_of_the_same_server_takes_the_old_ones_place(portway: Portway, data: Path) -> None:

@@ -17,7 +17,7 @@ _KINDS = frozenset(
         *("Mux", "Session", "ControlStream", "IncomingLink", "Stranger", "SessionLink", "ActivityBatch", "_Handshake", "_Race", "Attempt"),
         *("Visitor", "Inlet", "Outlet", "Exchange", "MeasuredExchange", "OriginStream", "CountedPump", "CodedPump", "Linger", "Farewell"),
         *(
-            "_Visit",
+            "_VisitorStream",
             "_PendingHeader",
             "Relay",
             "CopyPump",
@@ -25,12 +25,12 @@ _KINDS = frozenset(
             "Handover",
             "Opening",
             "AcceptedStream",
-            "Reach",
+            "OriginConnector",
             "Limits",
             "Gate",
             "Share",
         ),
-        *("AgentSession", "AgentLink", "LinkKeeper", "SpeedRun", "Lease", "Timer"),
+        *("AgentSession", "AgentLink", "LinkManager", "SpeedRun", "Lease", "Timer"),
     }
 )
 """Kinds that come and go with connections; others may stay, such as a pool or a name that is known from now on."""

@@ -1,4 +1,4 @@
-"""A worker that serves nobody and does what a test wants, as a program: `odd_worker.py HOW ... DESCRIPTOR`.
+"""A worker that serves nobody and does what a test wants, as a program: `misbehaving_worker.py HOW ... DESCRIPTOR`.
 
 HOW: `well` answers everything and ends when told to; `mute` never says that it serves; `deaf` says so and then hears nothing;
 `brief` says so and ends with 3 at once; `stubborn` hears everything and ends for nothing.

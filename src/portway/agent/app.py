@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from portway.agent.context import SessionNeeds
+from portway.agent.context import SessionContext
 from portway.agent.diagnosis import address_of
 from portway.agent.draining import drain
 from portway.agent.events import AgentEvent, Connecting, Notice, Offline, Refused
@@ -53,7 +53,7 @@ async def run(
         origins = Origins(reactor, claims, contact)
         if watch is not None:
             watch(origins.moved)
-        needs = SessionNeeds(
+        needs = SessionContext(
             reactor=reactor,
             settings=settings,
             tls=tls_of(settings),
@@ -69,7 +69,7 @@ async def run(
         reactor.close()
 
 
-async def _look_for_services(needs: SessionNeeds) -> None:
+async def _look_for_services(needs: SessionContext) -> None:
     """Tell the user of local services that do not listen yet."""
     for tunnel in needs.settings.tunnels:
         if await asyncio.to_thread(is_listening, tunnel.target) is False:
@@ -77,7 +77,7 @@ async def _look_for_services(needs: SessionNeeds) -> None:
             needs.on_event(Notice(f"nothing listens at {tunnel.target.text} yet; visitors {answer} until something does"))
 
 
-async def _until_stopped(needs: SessionNeeds, contact: FirstContact, stopping: asyncio.Event) -> int:
+async def _until_stopped(needs: SessionContext, contact: FirstContact, stopping: asyncio.Event) -> int:
     """Run sessions until `stopping` is set, the server refuses, or it is not there in time."""
     async with asyncio.TaskGroup() as tasks:
         current: list[AgentSession] = []
@@ -107,7 +107,7 @@ async def _until_stopped(needs: SessionNeeds, contact: FirstContact, stopping: a
     return RefusedError.exit_code
 
 
-async def _session_after_session(needs: SessionNeeds, contact: FirstContact, current: list[AgentSession]) -> RefusedError:
+async def _session_after_session(needs: SessionContext, contact: FirstContact, current: list[AgentSession]) -> RefusedError:
     """Keep a session with the server, which is in `current`; return only when it refuses."""
     address = address_of(needs.settings.join)
     retrying = Retrying(random.random)

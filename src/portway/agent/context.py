@@ -16,7 +16,7 @@ from portway.protocol.control.messages import Message
 from portway.session.claims import Claims
 
 
-class TakesStreams(Protocol):
+class StreamAcceptor(Protocol):
     """Where the streams go that the server opens: to the origins, or to a speed test."""
 
     def accept(self, channel: Channel) -> None:
@@ -31,7 +31,7 @@ def _nobody(_message: Message) -> bool:
 
 
 @dataclass(slots=True)
-class SessionNeeds:
+class SessionContext:
     """What every session of one agent uses."""
 
     reactor: Reactor
@@ -40,7 +40,7 @@ class SessionNeeds:
     """How to verify the server; None for plain links."""
     identity: bytes = field(repr=False)
     claims: Claims[TunnelRequest]
-    origins: TakesStreams
+    origins: StreamAcceptor
     on_event: Callable[[AgentEvent], None]
     random_bytes: Callable[[int], bytes]
     on_answer: Callable[[Message], bool] = _nobody

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from portway.agent.context import SessionNeeds
+from portway.agent.context import SessionContext
 from portway.agent.events import Notice
 from portway.agent.session import AgentSession
 
@@ -16,7 +16,7 @@ TELL_AFTER_S = 0.5
 """Most have finished by then, and there is nothing to tell."""
 
 
-async def drain(session: AgentSession, needs: SessionNeeds) -> None:
+async def drain(session: AgentSession, needs: SessionContext) -> None:
     """Give all addresses back, and wait until no visitor is left, for `AgentSettings.drain_s` at most.
 
     An older server goes on keeping idle connections to the origin: there is no telling which of them are in use, so that they

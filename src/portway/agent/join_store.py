@@ -45,7 +45,7 @@ def check_server_name(name: str) -> str:
     return name
 
 
-def keep_join(folder: Path, join: JoinString, server: str = "") -> Path:
+def save_join_string(folder: Path, join: JoinString, server: str = "") -> Path:
     """Keep a join string for later commands, for its owner alone, and return where. `server` is the user's name for the server.
 
     Raises:
@@ -69,7 +69,7 @@ def kept_join(folder: Path | None, server: str = "") -> JoinString | None:
     return None if data is None else _parse(data, str(path))
 
 
-def find_join(join_file: Path | None, environ: Mapping[str, str], folder: Path | None, server: str = "") -> JoinString:
+def load_join_string(join_file: Path | None, environ: Mapping[str, str], folder: Path | None, server: str = "") -> JoinString:
     """Return the join string kept for `server`, if one is named; else that of `join_file` (`-`: stdin), of PORTWAY_JOIN, or the kept one.
 
     Raises:
@@ -80,7 +80,7 @@ def find_join(join_file: Path | None, environ: Mapping[str, str], folder: Path |
         if by_variable not in ((True, False), (False, True)):
             raise ConfigError("--server, --join-file: give one of them, the name of a kept join string or a file with another one")
         server, join_file = ("", join_file) if by_variable[0] else (server, None)  # a flag beats the environment
-    given = None if server else given_join(join_file, environ)
+    given = None if server else explicit_join_string(join_file, environ)
     if given is not None:
         return given
     kept = kept_join(folder, server)
@@ -108,7 +108,7 @@ def kept_servers(folder: Path) -> list[str]:
         return []
 
 
-def given_join(join_file: Path | None, environ: Mapping[str, str]) -> JoinString | None:
+def explicit_join_string(join_file: Path | None, environ: Mapping[str, str]) -> JoinString | None:
     """Return the join string that this very command was given by file or environment, if it was.
 
     Raises:

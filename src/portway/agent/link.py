@@ -1,6 +1,6 @@
 """One link of a session, the agent's end: a mux, its control stream, and the streams that the server opens on it."""
 
-from portway.agent.context import SessionNeeds
+from portway.agent.context import SessionContext
 from portway.agent.link_policy import LinkLoad
 from portway.engine.channel import Channel
 from portway.engine.tls_channel import TlsChannel
@@ -18,7 +18,7 @@ from portway.session.control_stream import ControlStream
 class Budgets:
     """What the links of one session share: growth of windows, and what slow readers keep in memory."""
 
-    def __init__(self, needs: SessionNeeds) -> None:
+    def __init__(self, needs: SessionContext) -> None:
         """Start with nothing spent."""
         self.growth = GrowthBudget(needs.mux.limits.growth_bytes_max)
         self.kept = KeptBytes(needs.mux.kept_bytes_max, needs.mux.kept_total)
@@ -27,7 +27,7 @@ class Budgets:
 class AgentLink:
     """A link from the dial to its end. Its streams go to the origins, once the server has welcomed it."""
 
-    def __init__(self, needs: SessionNeeds, channel: Channel, budgets: Budgets, number: int) -> None:
+    def __init__(self, needs: SessionContext, channel: Channel, budgets: Budgets, number: int) -> None:
         """Take over `channel`, and open the control stream as its first frame. Links are numbered from 1 in a session."""
         self.number = number
         self.draining = False
@@ -52,7 +52,7 @@ class AgentLink:
         self.stream = ControlStream(self.mux.open(), needs.reactor)
 
     @classmethod
-    async def dial(cls, needs: SessionNeeds, budgets: Budgets, number: int, hint: str = "") -> "AgentLink":
+    async def dial(cls, needs: SessionContext, budgets: Budgets, number: int, hint: str = "") -> "AgentLink":
         """Return a new link to the server, verified and not yet logged in; raises as `links.dial.dial`."""
         join = needs.settings.join
         return cls(needs, await dial(needs.reactor, join.host, join.port, needs.tls, hint=hint), budgets, number)

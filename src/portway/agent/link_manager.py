@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Protocol
 
-from portway.agent.context import SessionNeeds
+from portway.agent.context import SessionContext
 from portway.agent.link import AgentLink, Budgets
-from portway.agent.link_policy import SAMPLE_S, DrainOne, LinkPolicy, OpenOne
+from portway.agent.link_policy import SAMPLE_S, DrainLink, LinkPolicy, OpenLink
 from portway.engine.timers import Timer
 from portway.errors import PeerError, PortwayError, UnavailableError
 from portway.links.worker_hint import is_hint
@@ -23,7 +23,7 @@ TICKET_S_MAX = 10.0
 log = get_log(__name__)
 
 
-class Links(Protocol):
+class LinkOwner(Protocol):
     """The session whose links are kept."""
 
     links: list[AgentLink]
@@ -39,10 +39,10 @@ class Links(Protocol):
         """Send on the control link; raises UnavailableError."""
 
 
-class LinkKeeper:
+class LinkManager:
     """Looks at the links of one session every 100 ms. All its tasks belong to `tasks`."""
 
-    def __init__(self, needs: SessionNeeds, session: Links, login: Login, budgets: Budgets, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, needs: SessionContext, session: LinkOwner, login: Login, budgets: Budgets, tasks: asyncio.TaskGroup) -> None:
         """Nothing happens before `start`."""
         self._needs = needs
         self._session = session
@@ -99,11 +99,11 @@ class LinkKeeper:
         links = self._session.links
         taking = [link for link in links if not link.draining]
         now = self._needs.reactor.now
-        match self._policy.judge(now, [link.load for link in taking], len(links) - len(taking), opening=self._opening):
-            case OpenOne():
+        match self._policy.decide(now, [link.load for link in taking], len(links) - len(taking), opening=self._opening):
+            case OpenLink():
                 self._opening = True
                 self._start(self._open(), "opens a link")
-            case DrainOne(number):
+            case DrainLink(number):
                 log.info("link drains", link=number)
                 next(link for link in links if link.number == number).drain()
                 self._session.tell_links()

@@ -54,12 +54,12 @@ class LinkLoad:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenOne:
+class OpenLink:
     """One more link is needed."""
 
 
 @dataclass(frozen=True, slots=True)
-class DrainOne:
+class DrainLink:
     """A link is not needed any more: it takes no new visitors, and closes when it has none left."""
 
     number: int
@@ -85,7 +85,7 @@ class LinkPolicy:
         self._retry_s = RETRY_S
         self._drained_at = self._replaced_at = float("-inf")
 
-    def judge(self, now: float, loads: Sequence[LinkLoad], draining: int = 0, *, opening: bool = False) -> OpenOne | DrainOne | None:
+    def decide(self, now: float, loads: Sequence[LinkLoad], draining: int = 0, *, opening: bool = False) -> OpenLink | DrainLink | None:
         """Return what to do about the links that take visitors, lowest number first; `draining` more take none.
 
         While one link is being opened (`opening`), no other one is asked for. `now` is monotonic seconds.
@@ -104,15 +104,15 @@ class LinkPolicy:
             self._busy_since = None
         elif self._has_room(len(loads), draining) and now >= self._not_before and self._is_needed(now, loads, rates):
             self._busy_since = None  # the new one must have been there for a while before there is need of another
-            return OpenOne()
+            return OpenLink()
         if opening or draining >= self._links_max or now - self._drained_at < DRAIN_APART_S:
             return None
-        return self._needless(now, loads)
+        return self._surplus(now, loads)
 
     def _has_room(self, taking: int, draining: int) -> bool:
         return taking < self._links_max and taking + draining < 2 * self._links_max
 
-    def _replace(self, now: float, loads: Sequence[LinkLoad], draining: int, *, opening: bool) -> OpenOne | DrainOne | None:
+    def _replace(self, now: float, loads: Sequence[LinkLoad], draining: int, *, opening: bool) -> OpenLink | DrainLink | None:
         """Return what is next for the links that expire: another one first, then they drain."""
         expiring = [load.number for load in loads if load.expiring]
         if not expiring:
@@ -120,12 +120,12 @@ class LinkPolicy:
         room = len(loads) < self._server_max and len(loads) + draining < 2 * self._server_max
         if len(expiring) == len(loads) and (room or opening):
             wait = opening or now < self._not_before or now - self._replaced_at < REPLACE_APART_S
-            return None if wait else OpenOne()
+            return None if wait else OpenLink()
         # Another one takes visitors already; or the server allows no more, so that its place has to come free first.
         if draining >= self._server_max:
             return None
         self._replaced_at = now
-        return DrainOne(expiring[0])
+        return DrainLink(expiring[0])
 
     def opened(self) -> None:
         """Note that a link was had."""
@@ -156,12 +156,12 @@ class LinkPolicy:
             if rates[load.number] < BUSY_BYTES / 2 and load.streams < BUSY_STREAMS / 2
         }
 
-    def _needless(self, now: float, loads: Sequence[LinkLoad]) -> DrainOne | None:
+    def _surplus(self, now: float, loads: Sequence[LinkLoad]) -> DrainLink | None:
         """Return the youngest link that was idle long enough, if another one was calm for as long to take its place."""
         calm = {number for number, since in self._calm_since.items() if now - since >= CLOSE_AFTER_S}
         for load in reversed(loads[1:]):
             since = self._idle_since.get(load.number)
             if since is not None and now - since >= CLOSE_AFTER_S and calm - {load.number}:
                 self._drained_at = now
-                return DrainOne(load.number)
+                return DrainLink(load.number)
         return None

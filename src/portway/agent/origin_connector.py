@@ -24,7 +24,7 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAD
 OnReached = Callable[[Channel | StreamStatus], None]
 
 
-class Reach:
+class OriginConnector:
     """One way to an origin, being found; calls back once, from the reactor, with a channel or with why there is none."""
 
     __slots__ = (
@@ -108,9 +108,9 @@ class Reach:
         else:
             name = self._target.host or "localhost"
             self._tls = TlsChannel(self._reactor, result, self._context, server_side=False, server_hostname=name)
-            self._tls.handshake(self._shook_hands)
+            self._tls.handshake(self._on_handshake)
 
-    def _shook_hands(self, failure: BrokenChannel | None) -> None:
+    def _on_handshake(self, failure: BrokenChannel | None) -> None:
         channel, self._tls = self._tls, None
         if failure is not None or channel is None:
             if channel is not None:

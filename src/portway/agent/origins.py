@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from portway.agent.events import AgentEvent, RelayDone
 from portway.agent.limits import split_policy
-from portway.agent.origin_connector import Reach, origin_tls
+from portway.agent.origin_connector import OriginConnector, origin_tls
 from portway.agent.origin_relay import OriginRelay
 from portway.agent.resolver import Resolver
 from portway.agent.settings import TunnelRequest
@@ -24,10 +24,10 @@ from portway.telemetry.logs import get_log
 VISITS_MAX = 16_000
 """Streams to origins at a time, over all links (four hold 16,380): each takes a descriptor, and a process has 20,000."""
 
-EARLY_MAX = 256
+PENDING_MAX = 256
 """Streams that wait for the answer to a claim: visitors who were held while the agent was away all come at once."""
 
-EARLY_S_MAX = 1.0
+PENDING_S_MAX = 1.0
 """How long they wait; the answer was sent before them and is in this process already, or on another link."""
 
 log = get_log(__name__)
@@ -42,11 +42,11 @@ class Origins:
         """Needs a running loop, for names that have to be resolved."""
         self.reactor = reactor
         self.on_event = on_event
-        self.visits: set[_Visit] = set()
+        self.visits: set[_VisitorStream] = set()
         self.refused = 0
         """Streams that were not for a tunnel of ours, or had no proper preamble: a server that means no good, or a bug."""
         self._claims = claims
-        self._early: dict[Channel, tuple[ProxyHeader, Timer]] = {}
+        self._pending: dict[Channel, tuple[ProxyHeader, Timer]] = {}
         self._resolver = Resolver(reactor)
         self.scopes: dict[TunnelRequest, Scopes] = {wish.subject: scopes_of(reactor, split_policy(wish.subject)[0]) for wish in claims}
         """What the relays of each tunnel are held to."""
@@ -56,10 +56,10 @@ class Origins:
         """Take a stream: its preamble first."""
         AcceptedStream(self.reactor, channel, self._visit, self._bad)
 
-    def reach(self, wish: TunnelWish, on_reached: Callable[[Channel | StreamStatus], None]) -> Reach:
+    def reach(self, wish: TunnelWish, on_reached: Callable[[Channel | StreamStatus], None]) -> OriginConnector:
         """Begin to look for a way to the origin of a tunnel."""
         request = wish.subject
-        return Reach(self.reactor, self._resolver, request.target, self._contexts[request], on_reached)
+        return OriginConnector(self.reactor, self._resolver, request.target, self._contexts[request], on_reached)
 
     def moved(self) -> dict[int, tuple[int, int]]:
         """Return the bytes of running connections by tunnel id: from visitors, to visitors."""
@@ -73,7 +73,7 @@ class Origins:
 
     def claims_answered(self) -> None:
         """Look again at the streams that came before the answer to a claim was heard."""
-        early, self._early = self._early, {}
+        early, self._pending = self._pending, {}
         for channel, (header, timer) in early.items():
             timer.cancel()
             self._visit(header, channel)
@@ -86,7 +86,7 @@ class Origins:
         elif len(self.visits) >= VISITS_MAX:
             answer(channel, StreamStatus.OVERLOADED)
         else:
-            visit = _Visit(self, wish, tunnel_id, header, channel)
+            visit = _VisitorStream(self, wish, tunnel_id, header, channel)
             self.visits.add(visit)
             visit.start()
 
@@ -95,14 +95,14 @@ class Origins:
 
         Control messages are heard by a coroutine, streams by the reactor: a stream may be here first.
         """
-        if header.tunnel_id is None or not self._claims.unanswered or len(self._early) >= EARLY_MAX:
+        if header.tunnel_id is None or not self._claims.unanswered or len(self._pending) >= PENDING_MAX:
             self._refuse(header.tunnel_id, channel)
         else:
-            timer = self.reactor.call_later(EARLY_S_MAX, lambda: self._too_early(channel))
-            self._early[channel] = (header, timer)
+            timer = self.reactor.call_later(PENDING_S_MAX, lambda: self._pending_timed_out(channel))
+            self._pending[channel] = (header, timer)
 
-    def _too_early(self, channel: Channel) -> None:
-        header, _ = self._early.pop(channel)
+    def _pending_timed_out(self, channel: Channel) -> None:
+        header, _ = self._pending.pop(channel)
         self._refuse(header.tunnel_id, channel)
 
     def _refuse(self, tunnel_id: int | None, channel: Channel) -> None:
@@ -116,7 +116,7 @@ class Origins:
         tell("stream of the server refused", why=why, refused=self.refused)
 
 
-class _Visit:
+class _VisitorStream:
     """One stream: on its way to the origin, then relayed."""
 
     __slots__ = ("_channel", "_origin", "_origins", "_reach", "_started_at", "_tells", "_unique_id", "_wish", "relay", "tunnel_id")
@@ -131,7 +131,7 @@ class _Visit:
         self._tells = header.wants_untouched
         self._channel = channel
         self._started_at = origins.reactor.now
-        self._reach: Reach | None = None
+        self._reach: OriginConnector | None = None
         self._origin: Channel | None = None
 
     def start(self) -> None:
@@ -180,7 +180,7 @@ class _Visit:
         self.relay = None
         self._origins.visits.discard(self)
         tally = relay.tally
-        self._tell(how_it_ended(tally), tally)
+        self._tell(end_reason_text(tally), tally)
 
     def _tell(self, reason: str, tally: Tally | None) -> None:
         seconds = self._origins.reactor.now - self._started_at
@@ -190,19 +190,19 @@ class _Visit:
         self._origins.on_event(RelayDone(self.tunnel_id, bytes_in, bytes_out, seconds, reason, relay_id, there, back, kind))
 
 
-def how_it_ended(tally: Tally) -> str:
+def end_reason_text(tally: Tally) -> str:
     """Return how a relay from a visitor (left) to an origin (right) ended, in words."""
     if tally.clean:
         return "closed"
     if tally.limit:
-        return LIMITS[tally.limit]
+        return LIMIT_TEXT[tally.limit]
     if tally.why:
         return tally.why
     forward, backward = tally.forward.shutdown_reason, tally.backward.shutdown_reason
     return "the visitor left" if forward == READ_BROKE or backward == WRITE_BROKE else "the origin broke off"
 
 
-LIMITS = {
+LIMIT_TEXT = {
     IDLE: "idle for too long",
     TOO_SLOW: "too slow",
     LIFETIME: "its time was over",

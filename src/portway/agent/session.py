@@ -4,12 +4,12 @@ import asyncio
 import sys
 
 from portway import __version__
-from portway.agent.context import SessionNeeds
+from portway.agent.context import SessionContext
 from portway.agent.events import LinksChanged, Missed, Notice, Online, RequestDone, RoundTrip, TunnelUp
 from portway.agent.events import Refused as RefusedEvent
 from portway.agent.host_check import HINT
 from portway.agent.link import AgentLink, Budgets
-from portway.agent.link_manager import LinkKeeper
+from portway.agent.link_manager import LinkManager
 from portway.engine.timers import Timer
 from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
 from portway.protocol.control import codes
@@ -48,7 +48,7 @@ log = get_log(__name__)
 class AgentSession:
     """A session, from the dial to its end. Use it once."""
 
-    def __init__(self, needs: SessionNeeds) -> None:
+    def __init__(self, needs: SessionContext) -> None:
         """Nothing happens before `run`."""
         self.links: list[AgentLink] = []
         """Live links, lowest number first: control messages travel on the first one."""
@@ -65,7 +65,7 @@ class AgentSession:
         self._given_back = False
         self._tasks: asyncio.TaskGroup
         self._listeners: set[asyncio.Task[None]] = set()
-        self._keeper: LinkKeeper
+        self._keeper: LinkManager
         self._over: asyncio.Future[PortwayError] | None = None
         self._measuring: Timer | None = None
         self._awaiting: Timer | None = None
@@ -135,7 +135,7 @@ class AgentSession:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self._keeper = LinkKeeper(self._needs, self, login, self._budgets, tasks)
+                self._keeper = LinkManager(self._needs, self, login, self._budgets, tasks)
                 self._listen_on(self.links[0])
                 self._ask()
                 self._keeper.start()

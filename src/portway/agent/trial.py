@@ -4,7 +4,7 @@ import asyncio
 import secrets
 
 from portway.agent.app import tls_of
-from portway.agent.context import SessionNeeds
+from portway.agent.context import SessionContext
 from portway.agent.diagnosis import wrong_server
 from portway.agent.events import AgentEvent, Online
 from portway.agent.session import AgentSession
@@ -44,7 +44,7 @@ async def _log_in(reactor: Reactor, settings: AgentSettings) -> Online:
             online.append(event)
             logged_in.set()
 
-    needs = SessionNeeds(
+    needs = SessionContext(
         reactor=reactor,
         settings=settings,
         tls=tls_of(settings),
@@ -75,7 +75,7 @@ async def _hold(session: AgentSession) -> PortwayError:
 
 
 class _NoOrigins:
-    """Where the server's streams go while nothing is exported (see `agent.context.TakesStreams`)."""
+    """Where the server's streams go while nothing is exported (see `agent.context.StreamAcceptor`)."""
 
     def accept(self, channel: Channel) -> None:
         """Refuse it."""

@@ -198,12 +198,12 @@ def _origin_timeout_s(text: str | None) -> float:
 
 def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
     """Run an agent with one tunnel."""
-    from portway.agent.join_store import agent_folder, find_join
+    from portway.agent.join_store import agent_folder, load_join_string
     from portway.telemetry.logs import secrets_mask
 
     ca_file = options["ca_file"]
     folder = agent_folder(options["data"])
-    join = find_join(options["join_file"], os.environ, folder, options["server"])
+    join = load_join_string(options["join_file"], os.environ, folder, options["server"])
     secrets_mask.hide(join.secret)
     if ca_file is not None and (join.pin is not None or join.plaintext):
         raise ConfigError("--ca-file: the join string says how to know the server already; a CA is not asked")

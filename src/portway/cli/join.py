@@ -37,7 +37,7 @@ def join(
     directory for this user alone, and every agent command finds it there. A second server gets a name, which agent commands take too:
     `portway join --server office`, then `portway http 3000 --server office`.
     """
-    from portway.agent.join_store import agent_folder, check_server_name, keep_join
+    from portway.agent.join_store import agent_folder, check_server_name, save_join_string
     from portway.errors import ConfigError
     from portway.telemetry.logs import secrets_mask
 
@@ -57,18 +57,18 @@ def join(
         _check_place(folder, found, server)
     if not offline:
         _ask_server(found, folder, ca_file)
-    path = keep_join(folder, found, server)
+    path = save_join_string(folder, found, server)
     click.echo(f"Kept in {path}. Next: portway http 3000{f' --server {server}' if server else ''}", err=True)
 
 
 def _given(join_file: Path | None) -> "JoinString":
     """Return the join string that the user gives, in whichever way."""
-    from portway.agent.join_store import given_join
+    from portway.agent.join_store import explicit_join_string
     from portway.cli.pasting import ask_pasted
     from portway.config.files import SECRET_BYTES_MAX
     from portway.protocol.join_string import parse
 
-    found = given_join(join_file, os.environ)
+    found = explicit_join_string(join_file, os.environ)
     if found is not None:
         return found
     if sys.stdin.isatty():

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from portway.agent.settings import AgentSettings
-from portway.agent.speed.runner import SpeedWishes
+from portway.agent.speed.runner import SpeedTestOptions
 from portway.cli.examples import examples
 from portway.cli.expose import ca_option, links_option, plaintext_option
 from portway.cli.options import agent_options, output_options
@@ -64,19 +64,19 @@ def bench(
 
     Round trips, one stream and many, both ways. It needs no tunnel, and takes all that the line gives for half a minute.
     """
-    from portway.agent.join_store import agent_folder, find_join
+    from portway.agent.join_store import agent_folder, load_join_string
     from portway.telemetry.logs import secrets_mask
 
     folder = agent_folder(data)
-    join = find_join(join_file, os.environ, folder, server)
+    join = load_join_string(join_file, os.environ, folder, server)
     secrets_mask.hide(join.secret)
     if ca_file is not None and (join.pin is not None or join.plaintext):
         raise ConfigError("--ca-file: the join string says how to know the server already; a CA is not asked")
     settings = AgentSettings(join=join, tunnels=(), data_dir=folder, plaintext_links=plaintext_links, links_max=max_links, ca_file=ca_file)
-    return _run(settings, SpeedWishes(seconds=seconds, streams=streams), as_json, log_level)
+    return _run(settings, SpeedTestOptions(seconds=seconds, streams=streams), as_json, log_level)
 
 
-def _run(settings: AgentSettings, wishes: SpeedWishes, as_json: bool, log_level: str) -> int:
+def _run(settings: AgentSettings, wishes: SpeedTestOptions, as_json: bool, log_level: str) -> int:
     from portway.agent.speed.console import Console, Tell, json_console
     from portway.agent.speed.runner import run
     from portway.cli.lifecycle import STDOUT, run_until_stopped, voices

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from portway.agent.speed.client import Asking, deadline_s
+from portway.agent.speed.client import SpeedTestClient, deadline_s
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Drain, Measure, Measured, Message, Refused
 from portway.session.speed import OVERTIME_S, PATIENCE_S
@@ -19,7 +19,7 @@ class Session:
 
 
 async def ask(answer: Message, *others: Message) -> Measured:
-    asking, session = Asking(), Session()
+    asking, session = SpeedTestClient(), Session()
     future = asking.ask(session, "up", 8, 2.5)
     assert session.sent == [Measure(id=1, direction="up", streams=8, seconds=2.5)]
     assert not await asking.until_answered(future, 0.01)

@@ -9,7 +9,7 @@ import pytest
 
 from portway.agent.settings import AgentSettings
 from portway.agent.speed.events import DelayVerdict, Measurement, Progress, RoundTrips, SpeedBegun, Verdict
-from portway.agent.speed.runner import SpeedWishes, run
+from portway.agent.speed.runner import SpeedTestOptions, run
 from portway.engine.reactor import Reactor
 from portway.errors import PeerError, RefusedError, UnavailableError
 from portway.protocol.control import messages as control
@@ -19,7 +19,7 @@ from portway.server.events import SessionDown, SessionUp, SpeedTested
 from tests.agent.test_session import SECRET, PlayedServer
 from tests.kit.pair import Events, RunningServer, running_server
 
-SHORT = SpeedWishes(seconds=0.5, streams=3)
+SHORT = SpeedTestOptions(seconds=0.5, streams=3)
 
 
 def only(group: BaseExceptionGroup[Exception]) -> BaseException:
@@ -30,7 +30,7 @@ def only(group: BaseExceptionGroup[Exception]) -> BaseException:
     return error
 
 
-async def speed_test(join: JoinString, data: Path, *, wishes: SpeedWishes = SHORT, links_max: int = 4) -> Events:
+async def speed_test(join: JoinString, data: Path, *, wishes: SpeedTestOptions = SHORT, links_max: int = 4) -> Events:
     settings = AgentSettings(join=join, tunnels=(), data_dir=data / "agent", plaintext_links=join.plaintext, links_max=links_max)
     events = Events()
     try:
@@ -118,7 +118,7 @@ def test_a_token_that_was_revoked_starts_no_test(tmp_path: Path) -> None:
 def test_a_test_whose_session_ends_breaks_off_and_says_why(tmp_path: Path) -> None:
     async def whole() -> None:
         async with running_server(tmp_path) as server:
-            test = asyncio.ensure_future(speed_test(server.token(), tmp_path, wishes=SpeedWishes(seconds=20.0)))
+            test = asyncio.ensure_future(speed_test(server.token(), tmp_path, wishes=SpeedTestOptions(seconds=20.0)))
             await server.events.wait(SessionUp)
             await asyncio.sleep(0.5)
             server.stop.set()

@@ -22,7 +22,7 @@ from portway.server.workers.messages import EventReported, LeaseMessage, Listen
 from portway.server.workers.worker_pool import WorkerPool, WorkerProcess
 from tests.kit.programs import SOURCES
 
-ODD = SOURCES.parent / "tests" / "kit" / "odd_worker.py"
+ODD = SOURCES.parent / "tests" / "kit" / "misbehaving_worker.py"
 DEADLINE_S = 20.0
 
 

@@ -21,7 +21,7 @@ class Sends(Protocol):
         """Send on the control link; raises UnavailableError."""
 
 
-class Asking:
+class SpeedTestClient:
     """The one test that is under way."""
 
     def __init__(self) -> None:
@@ -37,14 +37,14 @@ class Asking:
         return self._answer
 
     def hear(self, message: Message) -> bool:
-        """Take the answer to what was asked; return whether it was one (see `SessionNeeds.on_answer`)."""
+        """Take the answer to what was asked; return whether it was one (see `SessionContext.on_answer`)."""
         if not isinstance(message, Measured | Refused) or message.id != self._id:
             return False
         if self._answer is not None and not self._answer.done():
             if isinstance(message, Measured):
                 self._answer.set_result(message)
             else:
-                self._answer.set_exception(_meant(message))
+                self._answer.set_exception(_error_from(message))
         return True
 
     async def until_answered(self, answer: asyncio.Future[Measured], within_s: float) -> bool:
@@ -63,7 +63,7 @@ def unanswered() -> UnavailableError:
     return UnavailableError("the server gave no result of the speed test")
 
 
-def _meant(message: Refused) -> PortwayError:
+def _error_from(message: Refused) -> PortwayError:
     if message.code == codes.BAD_MESSAGE:
         return RefusedError(message.code, "this server does not know speed tests yet", "Update Portway there; tunnels work as they are.")
     return error_of(message)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from portway.agent.link import AgentLink
 from portway.agent.session import AgentSession
-from portway.agent.speed.client import Asking, deadline_s, unanswered
+from portway.agent.speed.client import SpeedTestClient, deadline_s, unanswered
 from portway.agent.speed.events import Direction, Measurement, Progress, SpeedEvent
 from portway.agent.speed.pings import median
 from portway.agent.speed.streams import SpeedStreams
@@ -25,11 +25,16 @@ LINK_SHARE = 0.02
 """A link that carried less of a test than this carried pings, not streams."""
 
 
-class Measuring:
+class Measurer:
     """Measures on one session, one thing at a time."""
 
     def __init__(
-        self, reactor: Reactor, session: AgentSession, asking: Asking, streams: SpeedStreams, on_event: Callable[[SpeedEvent], None]
+        self,
+        reactor: Reactor,
+        session: AgentSession,
+        asking: SpeedTestClient,
+        streams: SpeedStreams,
+        on_event: Callable[[SpeedEvent], None],
     ) -> None:
         """Measure nothing yet."""
         self._reactor = reactor

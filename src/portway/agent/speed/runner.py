@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from portway.agent.app import tls_of
-from portway.agent.context import SessionNeeds
+from portway.agent.context import SessionContext
 from portway.agent.events import AgentEvent, Online
 from portway.agent.identity import find_identity
 from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings
-from portway.agent.speed.client import Asking
+from portway.agent.speed.client import SpeedTestClient
 from portway.agent.speed.events import Direction, Measurement, RoundTrips, SpeedBegun, SpeedEvent
-from portway.agent.speed.measure import Measuring
+from portway.agent.speed.measure import Measurer
 from portway.agent.speed.pings import round_trip_s, round_trips_s
 from portway.agent.speed.streams import SpeedStreams
 from portway.agent.speed.verdict import LinksAllowed, judge, judge_delay
@@ -29,14 +29,14 @@ REST_S = 0.3
 REST_S_MAX = 3.0
 """Between two tests, and until a ping is nearly as quick as at rest: what one has left in buffers must not meet the next."""
 
-LAST_WORDS_S = 1.0
+FINAL_MESSAGE_S = 1.0
 """How long a session whose links are gone may take to say why: the test notices as soon as it asks for something."""
 
 Tell = Callable[[SpeedEvent], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedWishes:
+class SpeedTestOptions:
     """What was asked for."""
 
     seconds: float = 5.0
@@ -45,7 +45,7 @@ class SpeedWishes:
     """Of those with many."""
 
 
-async def run(settings: AgentSettings, wishes: SpeedWishes, *, on_event: Tell) -> None:
+async def run(settings: AgentSettings, wishes: SpeedTestOptions, *, on_event: Tell) -> None:
     """Test the way to the server, and tell all that is found to `on_event`.
 
     Raises:
@@ -56,31 +56,31 @@ async def run(settings: AgentSettings, wishes: SpeedWishes, *, on_event: Tell) -
     """
     reactor = Reactor(asyncio.get_running_loop())
     try:
-        course = _Course(reactor, settings, wishes, on_event)
+        course = _SpeedTest(reactor, settings, wishes, on_event)
         async with asyncio.TaskGroup() as tasks:
             session = tasks.create_task(course.hold_session(), name="session")
             try:
                 await course.follow()
             except UnavailableError:
                 if course.cut_off:
-                    await asyncio.wait([session], timeout=LAST_WORDS_S)
+                    await asyncio.wait([session], timeout=FINAL_MESSAGE_S)
                 raise
             session.cancel()
     finally:
         reactor.close()
 
 
-class _Course:
+class _SpeedTest:
     """One test, from its login to its last verdict."""
 
-    def __init__(self, reactor: Reactor, settings: AgentSettings, wishes: SpeedWishes, on_event: Tell) -> None:
+    def __init__(self, reactor: Reactor, settings: AgentSettings, wishes: SpeedTestOptions, on_event: Tell) -> None:
         self._reactor = reactor
         self._settings = settings
         self._wishes = wishes
         self._on_event = on_event
         self._online: asyncio.Future[Online] = asyncio.get_running_loop().create_future()
-        asking, streams = Asking(), SpeedStreams(reactor)
-        needs = SessionNeeds(
+        asking, streams = SpeedTestClient(), SpeedStreams(reactor)
+        needs = SessionContext(
             reactor=reactor,
             settings=settings,
             tls=tls_of(settings),
@@ -92,7 +92,7 @@ class _Course:
             on_answer=asking.hear,
         )
         self._session = AgentSession(needs)
-        self._measuring = Measuring(reactor, self._session, asking, streams, on_event)
+        self._measuring = Measurer(reactor, self._session, asking, streams, on_event)
         self._rest_s = 0.0
 
     @property
@@ -138,7 +138,7 @@ class _Course:
         return allowed
 
     async def _measure(self, direction: Direction, streams: int) -> Measurement:
-        await self._calm_down()
+        await self._wait_until_idle()
         measured = await self._measuring.measure(direction, streams, self._wishes.seconds)
         self._on_event(measured)
         return measured
@@ -148,13 +148,13 @@ class _Course:
         links = self._session.links
         for _ in range(min(allowed.by_server, allowed.by_command) - 1):
             before = len(links)
-            await self._calm_down()
+            await self._wait_until_idle()
             await self._measuring.measure("down", self._wishes.streams, WARM_S, quietly=True)
             await asyncio.sleep(min(1.0, REST_S + 6 * self._rest_s))  # the dial and login of one more
             if len(links) == before:
                 return
 
-    async def _calm_down(self) -> None:
+    async def _wait_until_idle(self) -> None:
         """Wait until the line has nothing of ours in it."""
         until = self._reactor.refresh_now() + REST_S_MAX
         await asyncio.sleep(REST_S)

@@ -12,7 +12,7 @@ log = get_log(__name__)
 
 
 class SpeedStreams:
-    """Where the streams go that the server opens; `run` is the test under way (see `agent.context.TakesStreams`)."""
+    """Where the streams go that the server opens; `run` is the test under way (see `agent.context.StreamAcceptor`)."""
 
     def __init__(self, reactor: Reactor) -> None:
         """Expect nothing yet."""
