@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from portway.errors import PeerError
-from portway.protocol.control.framing import MEMBER_BYTES_MAX, STRANGER_BYTES_MAX, MessageReader
+from portway.protocol.control.framing import POST_LOGIN_BYTES_MAX, PRE_LOGIN_BYTES_MAX, MessageReader
 from portway.protocol.control.messages import Claim, decode_message, encode_message
 from portway.protocol.http1.chunked import OVERHEAD_BYTES_FREE, ChunkDecoder, encode_chunk
 from portway.protocol.http1.fields import ANSWER_LIMITS, REQUEST_LIMITS, HeadBuffer
@@ -244,7 +244,7 @@ def frames() -> Iterator[Case]:
 
 
 def _read_messages(data: bytes) -> None:
-    reader = MessageReader(MEMBER_BYTES_MAX)
+    reader = MessageReader(POST_LOGIN_BYTES_MAX)
     for at in range(0, len(data), 4096):
         reader.feed(data[at : at + 4096])
 
@@ -261,23 +261,23 @@ def control() -> Iterator[Case]:
         return msgspec.msgpack.encode({"t": "Claim", "id": 1, "kind": "http", "more": value})
 
     def message(words: str, data: bytes, *, small: bool = False) -> Case:
-        return Case("control message", words, data[:MEMBER_BYTES_MAX], _decode_message, message=True, small=small)
+        return Case("control message", words, data[:POST_LOGIN_BYTES_MAX], _decode_message, message=True, small=small)
 
     yield message("a claim", encode_message(Claim(id=1, kind="http", name="app"))[4:], small=True)
-    yield message("an unknown field with a long list", unknown([0] * (MEMBER_BYTES_MAX - 100)))
+    yield message("an unknown field with a long list", unknown([0] * (POST_LOGIN_BYTES_MAX - 100)))
     yield message("an unknown field with a map of maps", unknown({str(n): {} for n in range(9000)}))
-    yield message("an unknown field that is nested", unknown(None)[:-1] + b"\x91" * (MEMBER_BYTES_MAX - 100))
+    yield message("an unknown field that is nested", unknown(None)[:-1] + b"\x91" * (POST_LOGIN_BYTES_MAX - 100))
     yield message(
         "many unknown fields", msgspec.msgpack.encode({"t": "Claim", "id": 1, "kind": "http", **{str(n): 0 for n in range(9000)}})
     )
-    yield message("no message", b"\x91" * MEMBER_BYTES_MAX)
+    yield message("no message", b"\x91" * POST_LOGIN_BYTES_MAX)
     verifier = make_verifier("secret", b"s" * 16)
 
     def challenge(data: bytes) -> None:
         ScramServer("n" * 32, None).challenge(data.decode("ascii"), verifier)
 
     yield Case(
-        "login message (SCRAM)", "the longest", b"n,,n=" + b"u" * 64 + b",r=" + b"!" * (STRANGER_BYTES_MAX - 200), challenge, message=True
+        "login message (SCRAM)", "the longest", b"n,,n=" + b"u" * 64 + b",r=" + b"!" * (PRE_LOGIN_BYTES_MAX - 200), challenge, message=True
     )
 
 

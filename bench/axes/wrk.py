@@ -12,7 +12,7 @@ _RATE = re.compile(r"^Requests/sec:\s+([0-9.]+)$", re.MULTILINE)
 _COUNT = re.compile(r"^\s*([0-9]+) requests in ", re.MULTILINE)
 _ERRORS = re.compile(r"^\s*Socket errors: (.+)$", re.MULTILINE)
 _REFUSED = re.compile(r"^\s*Non-2xx or 3xx responses: ([0-9]+)$", re.MULTILINE)
-PATIENCE_S = 15.0  # wrk ends by itself; a visitor's address that hangs must not keep it
+FINISH_S_MAX = 15.0  # wrk ends by itself; a visitor's address that hangs must not keep it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def run_wrk(address: Address, connections: int, seconds: float, fields: tuple[st
     whole_s = max(1, round(seconds))  # wrk takes whole seconds only
     argv = [need("wrk"), "-t1", f"-c{connections}", f"-d{whole_s}s", *headers, f"http://127.0.0.1:{address.port}/"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=whole_s + PATIENCE_S, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=whole_s + FINISH_S_MAX, check=False)
     except subprocess.TimeoutExpired as exc:
-        raise BenchError(f"wrk did not end in {whole_s + PATIENCE_S:g} s") from exc
+        raise BenchError(f"wrk did not end in {whole_s + FINISH_S_MAX:g} s") from exc
     return parse_wrk(done.stdout + done.stderr)

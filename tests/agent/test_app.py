@@ -84,8 +84,8 @@ def test_large_streams_arrive_whole_and_the_reply_comes_after_the_half_close(tmp
             ports = {told.target: told.port for told in agent.events.of(TunnelUp)}
             poured = await exchange(ports[f"127.0.0.1:{down.port}"], f"{size} 5\n".encode())
             assert len(poured) == size
-            answer = await exchange(ports[f"127.0.0.1:{up.port}"], poured)
-            assert answer == f"{size} {stream_hash(size, 5)}\n".encode()
+            send_status = await exchange(ports[f"127.0.0.1:{up.port}"], poured)
+            assert send_status == f"{size} {stream_hash(size, 5)}\n".encode()
 
     with RawOrigin(pour) as down, RawOrigin(swallow_and_tell) as up:
         play(tmp_path, scene, plaintext_links=plaintext)

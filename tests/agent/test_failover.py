@@ -31,9 +31,9 @@ from portway.protocol.join_string import JoinString
 from portway.protocol.proxy_header import encode_local
 from portway.protocol.scram import make_verifier
 from portway.protocol.stream_status import StreamStatus
-from portway.session.claims import Claims, Wish
+from portway.session.claims import Claims, TunnelClaim
 from portway.session.control_stream import ControlStream
-from portway.session.login import Admitted, admit
+from portway.session.login import Authenticated, authenticate
 from portway.session.tickets import check_proof
 from tests.kit.pair import Events, http_tunnel
 from tests.kit.sockets import free_port
@@ -94,10 +94,10 @@ class PlayedServer:
     async def log_in(self) -> PlayedLink:
         """Take the login on the first link, and return it."""
         link = await self.link(0)
-        admitted = await admit(
+        admitted = await authenticate(
             await link.stream(), find_verifier=any_token(VERIFIER), decoy_seed=b"", binding=None, random_bytes=secrets.token_bytes
         )
-        assert isinstance(admitted, Admitted)
+        assert isinstance(admitted, Authenticated)
         self.key = admitted.session_key
         await link.say(self.welcome(admitted.scram))
         return link
@@ -138,7 +138,7 @@ def play(tmp_path: Path, part: Part, links_max: int = 2) -> tuple[Events, BaseEx
         server = PlayedServer(reactor, links_max=links_max)
         join = JoinString("laptop", SECRET, "127.0.0.1", server.port, None, plaintext=True)
         tunnel = http_tunnel(free_port(), name="app")
-        claims = Claims([Wish(tunnel.kind, tunnel, name=tunnel.name)])
+        claims = Claims([TunnelClaim(tunnel.kind, tunnel, name=tunnel.name)])
         needs = SessionContext(
             reactor=reactor,
             settings=AgentSettings(join=join, tunnels=(tunnel,), data_dir=tmp_path, plaintext_links=True),

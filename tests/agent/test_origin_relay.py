@@ -35,7 +35,7 @@ class Scene:
         self.engine.settle()
         assert read_exactly(self.origin, 7) == b"request"
 
-    def answer(self) -> None:
+    def send_status(self) -> None:
         self.origin.sendall(b"answer")
         self.engine.run_until(lambda: self.server.received.endswith(b"answer"))
 
@@ -58,7 +58,7 @@ def scene(request: pytest.FixtureRequest, engine: EngineLoop, identity: Identity
 def test_an_origin_that_ends_in_quiet(scene: Scene, exchanges: int, rude: bool) -> None:
     for _ in range(exchanges):
         scene.ask()
-        scene.answer()
+        scene.send_status()
     (reset if rude else socket.socket.close)(scene.origin)
     scene.over()
     assert scene.pair.far.untouched
@@ -73,7 +73,7 @@ def test_an_origin_that_ends_in_quiet(scene: Scene, exchanges: int, rude: bool) 
 @pytest.mark.parametrize("rude", [False, True])
 def test_an_origin_that_ends_with_a_request(scene: Scene, rude: bool) -> None:
     scene.ask()
-    scene.answer()
+    scene.send_status()
     scene.ask()
     (reset if rude else socket.socket.close)(scene.origin)
     scene.over()
@@ -83,7 +83,7 @@ def test_an_origin_that_ends_with_a_request(scene: Scene, rude: bool) -> None:
 def test_what_comes_behind_a_quiet_end_is_not_written(scene: Scene) -> None:
     """An origin that only shuts down would still read it, and act on it."""
     scene.ask()
-    scene.answer()
+    scene.send_status()
     scene.origin.shutdown(socket.SHUT_WR)
     scene.over()
     assert scene.pair.far.untouched
@@ -95,7 +95,7 @@ def test_what_comes_behind_a_quiet_end_is_not_written(scene: Scene) -> None:
 @pytest.mark.parametrize("how", ["abort", "close the link"])
 def test_a_server_that_breaks_off_behind_a_quiet_end(scene: Scene, how: str) -> None:
     scene.ask()
-    scene.answer()
+    scene.send_status()
     scene.origin.shutdown(socket.SHUT_WR)
     scene.over()
     if how == "abort":
@@ -109,7 +109,7 @@ def test_a_server_that_breaks_off_behind_a_quiet_end(scene: Scene, how: str) -> 
 @pytest.mark.parametrize("late", [False, True])
 def test_an_upgraded_stream_ends_one_way_first(scene: Scene, late: bool) -> None:
     scene.ask()
-    scene.answer()
+    scene.send_status()
     if not late:
         scene.pair.far.say_switched()
         scene.engine.settle()

@@ -18,7 +18,7 @@ from portway.errors import BrokenChannel
 from portway.protocol.control.messages import Granted
 from portway.protocol.proxy_header import ProxyHeader, encode, encode_local, encode_visitor
 from portway.protocol.stream_status import StreamStatus
-from portway.session.claims import Claims, Wish
+from portway.session.claims import Claims, TunnelClaim
 from tests.kit.loops import EngineLoop
 from tests.kit.origins import RawOrigin, echo, pour_and_die
 from tests.kit.raw_agent import read_now
@@ -39,7 +39,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         request = TunnelRequest(kind=self.kind, target=self.target, policy=self.policy)  # type: ignore[arg-type]
-        self.claims: Claims[TunnelRequest] = Claims([Wish(self.kind, request)])  # type: ignore[arg-type]
+        self.claims: Claims[TunnelRequest] = Claims([TunnelClaim(self.kind, request)])  # type: ignore[arg-type]
         (claim,) = self.claims.open()
         self.claims.answered(Granted(id=claim.id, tunnel=7, epoch=1, url="x"))
 

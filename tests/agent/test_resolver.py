@@ -16,16 +16,16 @@ class Dns:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.answer: list[str] | None = ["192.0.2.7"]
+        self.send_status: list[str] | None = ["192.0.2.7"]
         self.go = threading.Event()
         self.go.set()
 
     def __call__(self, host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
         self.asked.append(host)
         self.go.wait(5)
-        if self.answer is None:
+        if self.send_status is None:
             raise socket.gaierror("unknown")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.answer]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.send_status]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_many_visitors_ask_once_and_the_answer_is_kept_for_a_while(engine: Engin
     assert found[0] == [(socket.AF_INET, ("192.0.2.7", 80))]
     ask(engine, resolver, "app.test")
     assert dns.asked == ["app.test"]
-    dns.answer = ["192.0.2.8"]
+    dns.send_status = ["192.0.2.8"]
     monkeypatch.setattr(engine.reactor, "_clock", lambda: engine.reactor.now + resolver_module.FRESH_S)
     assert ask(engine, resolver, "app.test") == [(socket.AF_INET, ("192.0.2.8", 80))]
 
@@ -91,11 +91,11 @@ def test_a_name_that_led_nowhere_is_asked_again(engine: EngineLoop, dns: Dns) ->
 
 def test_a_failure_is_kept_for_a_moment_only(engine: EngineLoop, dns: Dns, monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = new_resolver(engine)
-    dns.answer = None
+    dns.send_status = None
     assert ask(engine, resolver, "app.test") == []
     assert ask(engine, resolver, "app.test") == []
     assert dns.asked == ["app.test"]
-    dns.answer = ["192.0.2.9"]
+    dns.send_status = ["192.0.2.9"]
     monkeypatch.setattr(engine.reactor, "_clock", lambda: engine.reactor.now + resolver_module.FAILED_S)
     assert ask(engine, resolver, "app.test") != []
 

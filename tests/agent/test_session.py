@@ -26,9 +26,9 @@ from portway.protocol.control import messages as control
 from portway.protocol.join_string import JoinString
 from portway.protocol.proxy_header import encode_local
 from portway.protocol.scram import make_verifier
-from portway.session.claims import Claims, Wish
+from portway.session.claims import Claims, TunnelClaim
 from portway.session.control_stream import ControlStream
-from portway.session.login import Admitted, admit
+from portway.session.login import Authenticated, authenticate
 from tests.kit.pair import Events, http_tunnel
 from tests.kit.verifiers import any_token
 
@@ -59,8 +59,10 @@ class PlayedServer:
 
     async def welcome(self, *, before: Callable[[], None] = lambda: None) -> ControlStream:
         stream = await self.control
-        admitted = await admit(stream, find_verifier=any_token(VERIFIER), decoy_seed=b"", binding=None, random_bytes=secrets.token_bytes)
-        assert isinstance(admitted, Admitted)
+        admitted = await authenticate(
+            stream, find_verifier=any_token(VERIFIER), decoy_seed=b"", binding=None, random_bytes=secrets.token_bytes
+        )
+        assert isinstance(admitted, Authenticated)
         before()
         stream.send(
             control.Welcome(
@@ -95,7 +97,7 @@ def play(tmp_path: Path, part: Part, *tunnels: TunnelRequest, ends: bool = False
         join = JoinString("laptop", SECRET, "127.0.0.1", server.port, None, plaintext=True)
         wanted = tunnels or (http_tunnel(80, name="app"),)
         settings = AgentSettings(join=join, tunnels=wanted, data_dir=tmp_path, plaintext_links=True)
-        claims = Claims([Wish(tunnel.kind, tunnel, name=tunnel.name) for tunnel in wanted])
+        claims = Claims([TunnelClaim(tunnel.kind, tunnel, name=tunnel.name) for tunnel in wanted])
         needs = SessionContext(
             reactor=reactor,
             settings=settings,

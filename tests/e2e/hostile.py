@@ -20,8 +20,8 @@ from portway.protocol.join_string import JoinString
 from portway.protocol.scram import certificate_binding, make_verifier
 from portway.protocol.stream_status import StreamStatus
 from portway.session.control_stream import ControlStream
-from portway.session.login import Admitted, admit
-from portway.session.stream_handshake import open_visit
+from portway.session.login import Authenticated, authenticate
+from portway.session.stream_handshake import open_visitor_stream
 from tests.kit.certificates import Identity
 from tests.kit.raw_agent import RawAgent, raw_agent, raw_reactor
 from tests.kit.sockets import tcp_listener
@@ -142,16 +142,16 @@ class HostileLink:
         """Send a message to the agent."""
         (await self._control).send(message)
 
-    async def admit(self) -> None:
+    async def authenticate(self) -> None:
         """Let the agent in, properly."""
-        admitted = await admit(
+        admitted = await authenticate(
             await self._control,
             find_verifier=any_token(make_verifier(SECRET, b"s" * 16)),
             decoy_seed=b"d" * 32,
             binding=self._binding,
             random_bytes=secrets.token_bytes,
         )
-        assert isinstance(admitted, Admitted)
+        assert isinstance(admitted, Authenticated)
         await self.say(welcome(admitted.scram))
 
     async def grant(self, tunnel: int) -> None:
@@ -162,7 +162,7 @@ class HostileLink:
     async def visit(self, preamble: bytes, data: bytes = b"") -> tuple[StreamStatus | None, bytes]:
         """Open a stream with a preamble, and return the agent's status (None: broken) and what came up to 100 bytes."""
         told: asyncio.Future[StreamStatus | None] = asyncio.get_running_loop().create_future()
-        channel = open_visit(self.reactor, self.mux, preamble, told.set_result)
+        channel = open_visitor_stream(self.reactor, self.mux, preamble, told.set_result)
         if data:
             channel.send(data)
         async with asyncio.timeout(DEADLINE_S):

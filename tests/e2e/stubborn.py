@@ -27,7 +27,7 @@ class StubbornOrigin:
         """Bytes that all answers of /pour together have handed to the kernel."""
         self._stalled: set[int] = set()
         self._swallowed: dict[int, int] = {}
-        self._news = threading.Condition()
+        self._wait_for_change = threading.Condition()
         self._origin = RawOrigin(self._serve)
         self.port = self._origin.port
 
@@ -40,8 +40,8 @@ class StubbornOrigin:
         self._wait(lambda: sum(got >= size for got in self._swallowed.values()) >= count, deadline_s)
 
     def _wait(self, wanted: Callable[[], bool], deadline_s: float) -> None:
-        with self._news:
-            assert self._news.wait_for(wanted, deadline_s), (len(self._stalled), self._swallowed)
+        with self._wait_for_change:
+            assert self._wait_for_change.wait_for(wanted, deadline_s), (len(self._stalled), self._swallowed)
 
     def _serve(self, sock: socket.socket) -> None:
         for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -49,7 +49,7 @@ class StubbornOrigin:
         while head := _head(sock):
             path = head.split(b" ")[1].decode()
             if path == "/hello":
-                with self._news:
+                with self._wait_for_change:
                     self.hellos += 1
                 sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(HELLO), HELLO))
             elif path.startswith("/pour/"):
@@ -73,14 +73,14 @@ class StubbornOrigin:
                     self._note_stalled(sock, False)
                 sent = sock.send(rest)
                 rest = rest[sent:]
-                with self._news:
+                with self._wait_for_change:
                     self.poured += sent
         sock.setblocking(True)
 
     def _note_stalled(self, sock: socket.socket, stalled: bool) -> None:
-        with self._news:
+        with self._wait_for_change:
             (self._stalled.add if stalled else self._stalled.discard)(sock.fileno())
-            self._news.notify_all()
+            self._wait_for_change.notify_all()
 
     def _swallow(self, sock: socket.socket, head: bytes) -> None:
         left = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
@@ -92,9 +92,9 @@ class StubbornOrigin:
                 raise ConnectionError("the body broke off")
             digest.update(data)
             left -= len(data)
-            with self._news:
+            with self._wait_for_change:
                 self._swallowed[name] += len(data)
-                self._news.notify_all()
+                self._wait_for_change.notify_all()
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n" + digest.hexdigest().encode())
 
     def __enter__(self) -> Self:

@@ -248,7 +248,7 @@ def test_an_agent_serves_only_what_it_exported_and_dials_nothing_that_the_server
             async with asyncio.timeout(10):
                 await broken.wait()  # a stream before the Welcome
 
-            await link.admit()
+            await link.authenticate()
             await link.grant(7)
             await asyncio.to_thread(event, agent, "tunnel_up")
             assert await link.visit(encode_visitor(("198.51.100.9", 1234), target, 7, b"u"), b"ping") == (StreamStatus.CONNECTED, b"ping")

@@ -21,7 +21,7 @@ DESCRIPTORS = 512
 """Of the server: half of them are for visitors, and seven eighths of these for HTTP, about 200 places."""
 FLOOD = 400
 FLOODERS, CALM = ("127.0.0.2", "127.0.0.3"), "127.0.0.9"
-PATIENCE_S = 20.0
+FINISH_S_MAX = 20.0
 
 HOST = b"crowd.localhost"
 GET = b"GET /hello HTTP/1.1\r\nHost: %b\r\n\r\n" % HOST
@@ -55,7 +55,7 @@ class Origin(RawOrigin):
                         sock.sendall(b"10000\r\n" + bytes(65536) + b"\r\n")
                 elif head.startswith(b"GET /wait"):
                     self.waiting += 1
-                    self.go.wait(PATIENCE_S)
+                    self.go.wait(FINISH_S_MAX)
                 sock.sendall(HELLO)
 
 
@@ -88,7 +88,7 @@ def connect(port: int, source: str, first: bytes = b"", receive_bytes: int = 0) 
     sock = socket.socket()
     if receive_bytes:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    sock.settimeout(PATIENCE_S)
+    sock.settimeout(FINISH_S_MAX)
     sock.bind((source, 0))
     with contextlib.suppress(OSError):  # turned away already
         sock.connect(("127.0.0.1", port))
@@ -226,7 +226,7 @@ def test_slow_bodies_that_take_the_streams_of_a_tunnel_give_way(origin: Origin) 
 
 def wait_until(wanted: Callable[[], bool]) -> None:
     """Wait for what no event tells of."""
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + FINISH_S_MAX
     while not wanted():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.02)

@@ -26,7 +26,7 @@ CONNECTIONS, REQUESTS = 24, 25
 
 ALL = CONNECTIONS * REQUESTS
 
-PATIENCE_S = 60.0
+FINISH_S_MAX = 60.0
 """How long one request of theirs may take on a machine that is busy with other tests: beside stalled visitors it takes
 milliseconds, behind one it would never end."""
 
@@ -61,7 +61,7 @@ def rss(stack: Stack, tunnel: Tunnel) -> tuple[int, int]:
 
 def be_innocent(tunnel: Tunnel) -> int:
     """Be one visitor with nothing but small requests; return how many were answered."""
-    connection = http.client.HTTPConnection("127.0.0.1", tunnel.port, timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection("127.0.0.1", tunnel.port, timeout=FINISH_S_MAX)
     with closing(connection):
         for _ in range(REQUESTS):
             connection.request("GET", "/hello", headers={"Host": tunnel.host})
@@ -79,7 +79,7 @@ def innocents(tunnel: Tunnel) -> int:
 def visitors(tunnel: Tunnel, request: str) -> Iterator[list[socket.socket]]:
     """Connect visitors with little room of their own, who have all said the same."""
     with ExitStack() as stack:
-        everybody = [stack.enter_context(tunnel.connect(PATIENCE_S, receive_bytes=16 * 1024)) for _ in range(STALLED)]
+        everybody = [stack.enter_context(tunnel.connect(FINISH_S_MAX, receive_bytes=16 * 1024)) for _ in range(STALLED)]
         for one in everybody:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 256 * 1024)
             one.sendall(request.encode())
@@ -107,7 +107,7 @@ def push(sockets: list[socket.socket], body: bytes, sent: dict[socket.socket, in
             sent[sock] += sock.send(memoryview(body)[sent[sock] : sent[sock] + MEBIBYTE])
             assert sent[sock] < len(body), "nobody stalls: all of it has gone"
     for sock in sockets:
-        sock.settimeout(PATIENCE_S)
+        sock.settimeout(FINISH_S_MAX)
 
 
 def full(stack: Stack, tunnel: Tunnel, fill: Callable[[], int]) -> tuple[tuple[int, int], tuple[int, int]]:

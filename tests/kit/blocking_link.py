@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import Self, TypeVar
 
-from portway.protocol.control.framing import MEMBER_BYTES_MAX, MessageReader
+from portway.protocol.control.framing import POST_LOGIN_BYTES_MAX, MessageReader
 from portway.protocol.control.messages import Challenge, Claim, Granted, Hello, Message, Proof, Welcome, decode_message, encode_message
 from portway.protocol.join_string import JoinString
 from portway.protocol.scram import ScramClient, certificate_binding, fresh_nonce
@@ -57,7 +57,7 @@ class BlockingLink:
             sock.close()
             raise
         self._held = b""
-        self._reader = MessageReader(MEMBER_BYTES_MAX)
+        self._reader = MessageReader(POST_LOGIN_BYTES_MAX)
         self._messages: deque[Message] = deque()
         self.frames: deque[Frame] = deque()
         """What came beside the control stream, pings left out."""

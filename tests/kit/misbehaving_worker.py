@@ -11,7 +11,7 @@ import time
 from portway.server.workers.ipc import receive_one
 from portway.server.workers.messages import Configure, Ping, Pong, Ready, RoutesComplete, Stop, encode, for_worker
 
-PATIENCE_S = 60.0
+FINISH_S_MAX = 60.0
 
 
 def main() -> int:
@@ -20,10 +20,10 @@ def main() -> int:
     line = socket.socket(fileno=descriptor)
     while True:
         try:
-            data, socks = receive_one(line, PATIENCE_S)
+            data, socks = receive_one(line, FINISH_S_MAX)
         except ConnectionResetError:
             if how == "stubborn":
-                time.sleep(PATIENCE_S)
+                time.sleep(FINISH_S_MAX)
             return 0
         message = for_worker(memoryview(data))
         if isinstance(message, Configure):
@@ -33,7 +33,7 @@ def main() -> int:
             if how == "brief":
                 return 3
             if how == "deaf":
-                time.sleep(PATIENCE_S)
+                time.sleep(FINISH_S_MAX)
         elif isinstance(message, Ping):
             line.send(encode(Pong()))
         elif isinstance(message, Stop) and how != "stubborn":

@@ -37,12 +37,12 @@ class Events:
     """What one program has told so far."""
 
     told: list[object] = field(default_factory=list)
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _wait_for_change: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, event: object) -> None:
         """Take one event in."""
         self.told.append(event)
-        self._news.set()
+        self._wait_for_change.set()
 
     def of(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
@@ -53,8 +53,8 @@ class Events:
         try:
             async with asyncio.timeout(deadline_s):
                 while len(self.of(kind)) < count:
-                    self._news.clear()
-                    await self._news.wait()
+                    self._wait_for_change.clear()
+                    await self._wait_for_change.wait()
         except TimeoutError:
             raise AssertionError(f"no {kind.__name__} number {count} within {deadline_s} s; told: {self.told}") from None
         return self.of(kind)[count - 1]

@@ -32,7 +32,7 @@ class Lines:
     def __init__(self, pipe: IO[str]) -> None:
         """Collect until the pipe ends."""
         self._pipe = pipe
-        self._news = threading.Condition()
+        self._wait_for_change = threading.Condition()
         self.lines: list[str] = []
         self._over = False
         self._thread = threading.Thread(target=self._collect, daemon=True)
@@ -41,18 +41,18 @@ class Lines:
     def _collect(self) -> None:
         with contextlib.suppress(ValueError):
             for line in self._pipe:
-                with self._news:
+                with self._wait_for_change:
                     self.lines.append(line.rstrip("\n"))
-                    self._news.notify_all()
-        with self._news:
+                    self._wait_for_change.notify_all()
+        with self._wait_for_change:
             self._over = True
-            self._news.notify_all()
+            self._wait_for_change.notify_all()
 
     def wait_for(self, pattern: str, deadline_s: float, start: int = 0) -> re.Match[str] | None:
         """Return the first match in a line from number `start` on; None when the pipe ends or time is up without it."""
         until = time.monotonic() + deadline_s
         wanted = re.compile(pattern)
-        with self._news:
+        with self._wait_for_change:
             while True:
                 for number in range(start, len(self.lines)):
                     if match := wanted.search(self.lines[number]):
@@ -61,7 +61,7 @@ class Lines:
                 left_s = until - time.monotonic()
                 if self._over or left_s <= 0:
                     return None
-                self._news.wait(left_s)
+                self._wait_for_change.wait(left_s)
 
     def join(self) -> str:
         """Return everything once the pipe has ended."""

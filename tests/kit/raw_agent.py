@@ -22,7 +22,7 @@ from portway.protocol.proxy_header import ProxyHeader
 from portway.protocol.scram import certificate_binding
 from portway.session.control_stream import ControlStream
 from portway.session.login import Credentials, Login, attach, log_in
-from portway.session.stream_handshake import AcceptedStream
+from portway.session.stream_handshake import PreambleReader
 
 M = TypeVar("M")
 DEADLINE_S = 5.0
@@ -94,7 +94,7 @@ class RawAgent:
 
     def _accept(self, channel: MuxChannel) -> None:
         self.streams.append(channel)
-        AcceptedStream(self.reactor, channel, lambda header, found: self.visits.append((header, found)), lambda why: None)
+        PreambleReader(self.reactor, channel, lambda header, found: self.visits.append((header, found)), lambda why: None)
 
     def _note_loss(self, reason: str) -> None:
         self.lost = reason

@@ -1,4 +1,4 @@
-"""Tokens that a played server knows, in the shape in which `admit` asks for them."""
+"""Tokens that a played server knows, in the shape in which `authenticate` asks for them."""
 
 from collections.abc import Awaitable, Callable
 

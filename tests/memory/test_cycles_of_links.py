@@ -156,7 +156,7 @@ async def claims_and_a_good_bye(scene: Scene) -> None:
     await agent.log_in(scene.join)
     await agent.claim(1, "app")
     await agent.claim(2, "shop")
-    await agent.control.say_goodbye()
+    await agent.control.close_gracefully()
     scene.leave(agent)
 
 

@@ -67,11 +67,11 @@ def opened_there(engine: EngineLoop, go: GoPeer, name: str = "a") -> MuxChannel:
 
 
 OPENINGS = pytest.mark.parametrize("opened", [opened_here, opened_there])
-Opening = Callable[[EngineLoop, GoPeer], MuxChannel]
+StatusWaiter = Callable[[EngineLoop, GoPeer], MuxChannel]
 
 
 @OPENINGS
-def test_bytes_go_both_ways_whoever_opened(engine: EngineLoop, go: GoPeer, opened: Opening) -> None:
+def test_bytes_go_both_ways_whoever_opened(engine: EngineLoop, go: GoPeer, opened: StatusWaiter) -> None:
     probe = Probe(opened(engine, go)).read()
     probe.feed(b"hello from here")
     assert go.do("recv a 15") == hash_of(b"hello from here")
@@ -80,7 +80,7 @@ def test_bytes_go_both_ways_whoever_opened(engine: EngineLoop, go: GoPeer, opene
 
 
 @OPENINGS
-def test_half_close_here_first(engine: EngineLoop, go: GoPeer, opened: Opening) -> None:
+def test_half_close_here_first(engine: EngineLoop, go: GoPeer, opened: StatusWaiter) -> None:
     probe = Probe(opened(engine, go)).read()
     probe.feed(b"question", end=True)
     assert go.do("drain a") == hash_of(b"question")
@@ -94,7 +94,7 @@ def test_half_close_here_first(engine: EngineLoop, go: GoPeer, opened: Opening) 
 
 
 @OPENINGS
-def test_half_close_there_first(engine: EngineLoop, go: GoPeer, opened: Opening) -> None:
+def test_half_close_there_first(engine: EngineLoop, go: GoPeer, opened: StatusWaiter) -> None:
     probe = Probe(opened(engine, go)).read()
     go.do(f"send a {b'that is all'.hex()}")
     go.do("close a")
@@ -105,7 +105,7 @@ def test_half_close_there_first(engine: EngineLoop, go: GoPeer, opened: Opening)
 
 
 @OPENINGS
-def test_our_reset_is_an_error_there(engine: EngineLoop, go: GoPeer, opened: Opening) -> None:
+def test_our_reset_is_an_error_there(engine: EngineLoop, go: GoPeer, opened: StatusWaiter) -> None:
     probe = Probe(opened(engine, go))
     probe.feed(b"half an ans")
     assert go.do("recv a 11") == hash_of(b"half an ans")

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from portway.protocol.control import codes
-from portway.protocol.control.framing import MEMBER_BYTES_MAX, STRANGER_BYTES_MAX
+from portway.protocol.control.framing import POST_LOGIN_BYTES_MAX, PRE_LOGIN_BYTES_MAX
 from portway.protocol.control.messages import PROTOCOL_VERSION, FromAgent, FromServer, Limits
 from portway.protocol.proxy_header import HEADER_BYTES_MAX
 from portway.protocol.scram import ITERATIONS, ITERATIONS_MAX
@@ -39,7 +39,7 @@ def test_every_file_of_vectors_is_listed(file: str) -> None:
     assert f"`{file}`" in PAGE
 
 
-@pytest.mark.parametrize("number", [STRANGER_BYTES_MAX, MEMBER_BYTES_MAX, ITERATIONS, ITERATIONS_MAX, HEADER_BYTES_MAX])
+@pytest.mark.parametrize("number", [PRE_LOGIN_BYTES_MAX, POST_LOGIN_BYTES_MAX, ITERATIONS, ITERATIONS_MAX, HEADER_BYTES_MAX])
 def test_the_limits_are_the_ones_of_the_code(number: int) -> None:
     assert f"{number:,}" in PAGE
 

@@ -4,7 +4,7 @@ import pytest
 
 from portway.errors import PeerError
 from portway.protocol.control.messages import Granted, Refused
-from portway.session.claims import Claims, Wish
+from portway.session.claims import Claims, TunnelClaim
 
 
 def grant(request_id: int, tunnel: int, name: str = "", port: int = 0) -> Granted:
@@ -12,7 +12,9 @@ def grant(request_id: int, tunnel: int, name: str = "", port: int = 0) -> Grante
 
 
 def test_a_lost_session_asks_again_for_the_name_and_port_that_it_was_given() -> None:
-    claims: Claims[str] = Claims([Wish("http", "site"), Wish("tcp", "db"), Wish("http", "own", host="www.example.org")])
+    claims: Claims[str] = Claims(
+        [TunnelClaim("http", "site"), TunnelClaim("tcp", "db"), TunnelClaim("http", "own", host="www.example.org")]
+    )
     first = claims.open()
     assert [(c.name, c.host, c.port) for c in first] == [("", "", 0), ("", "", 0), ("", "www.example.org", 0)]
     claims.answered(grant(first[0].id, 1, name="swift-otter"))
@@ -26,7 +28,9 @@ def test_a_lost_session_asks_again_for_the_name_and_port_that_it_was_given() -> 
 
 
 def test_what_the_server_chose_is_asked_for_again_with_the_seed_that_it_was_chosen_by() -> None:
-    claims: Claims[str] = Claims([Wish("http", "site", seed=b"s"), Wish("http", "shop", seed=b"t"), Wish("tcp", "db", seed=b"u")])
+    claims: Claims[str] = Claims(
+        [TunnelClaim("http", "site", seed=b"s"), TunnelClaim("http", "shop", seed=b"t"), TunnelClaim("tcp", "db", seed=b"u")]
+    )
     first = claims.open()
     assert [c.seed for c in first] == [b"s", b"t", b"u"]
     claims.answered(grant(first[0].id, 1, name="swift-otter"))
@@ -46,7 +50,7 @@ def test_what_the_server_chose_is_asked_for_again_with_the_seed_that_it_was_chos
 
 
 def test_takeover_is_meant_for_once() -> None:
-    claims: Claims[str] = Claims([Wish("http", "site", name="app", takeover=True)])
+    claims: Claims[str] = Claims([TunnelClaim("http", "site", name="app", takeover=True)])
     (first,) = claims.open()
     assert first.takeover
     claims.answered(grant(first.id, 1, name="app"))
@@ -56,7 +60,7 @@ def test_takeover_is_meant_for_once() -> None:
 
 
 def test_a_claim_that_was_never_answered_keeps_its_takeover() -> None:
-    claims: Claims[str] = Claims([Wish("http", "site", name="app", takeover=True)])
+    claims: Claims[str] = Claims([TunnelClaim("http", "site", name="app", takeover=True)])
     claims.open()
     claims.session_lost()
     (again,) = claims.open()
@@ -64,7 +68,7 @@ def test_a_claim_that_was_never_answered_keeps_its_takeover() -> None:
 
 
 def test_only_granted_tunnels_of_this_session_are_exported() -> None:
-    claims: Claims[str] = Claims([Wish("http", "site")])
+    claims: Claims[str] = Claims([TunnelClaim("http", "site")])
     (first,) = claims.open()
     assert claims.exported(7) is None
     claims.answered(grant(first.id, 7, name="a"))
@@ -77,7 +81,7 @@ def test_only_granted_tunnels_of_this_session_are_exported() -> None:
 
 
 def test_open_claims_are_sent_again_under_the_same_id_and_answered_once() -> None:
-    claims: Claims[str] = Claims([Wish("http", "a"), Wish("http", "b")])
+    claims: Claims[str] = Claims([TunnelClaim("http", "a"), TunnelClaim("http", "b")])
     first = claims.open()
     claims.answered(grant(first[0].id, 1, name="a"))
     assert claims.open() == [first[1]]
@@ -89,7 +93,7 @@ def test_open_claims_are_sent_again_under_the_same_id_and_answered_once() -> Non
 
 
 def test_ids_of_another_session_mean_nothing() -> None:
-    claims: Claims[str] = Claims([Wish("http", "a")])
+    claims: Claims[str] = Claims([TunnelClaim("http", "a")])
     (first,) = claims.open()
     claims.session_lost()
     (again,) = claims.open()
@@ -99,7 +103,7 @@ def test_ids_of_another_session_mean_nothing() -> None:
 
 
 def test_what_was_refused_for_good_is_not_asked_again() -> None:
-    claims: Claims[str] = Claims([Wish("http", "a"), Wish("http", "b")])
+    claims: Claims[str] = Claims([TunnelClaim("http", "a"), TunnelClaim("http", "b")])
     first = claims.open()
     wish = claims.answered(Refused(id=first[0].id, code="name_taken", reason="no"))
     assert wish is not None
@@ -110,7 +114,7 @@ def test_what_was_refused_for_good_is_not_asked_again() -> None:
 
 
 def test_a_refusal_is_told_with_its_wish() -> None:
-    claims: Claims[str] = Claims([Wish("tcp", "db", port=22)])
+    claims: Claims[str] = Claims([TunnelClaim("tcp", "db", port=22)])
     (first,) = claims.open()
     wish = claims.answered(Refused(id=first.id, code="port_not_allowed", reason="no"))
     assert wish is not None
@@ -119,7 +123,7 @@ def test_a_refusal_is_told_with_its_wish() -> None:
 
 
 def test_one_tunnel_for_two_wishes_breaks_the_rules() -> None:
-    claims: Claims[str] = Claims([Wish("http", "a", name="app"), Wish("http", "b", name="app")])
+    claims: Claims[str] = Claims([TunnelClaim("http", "a", name="app"), TunnelClaim("http", "b", name="app")])
     first = claims.open()
     claims.answered(grant(first[0].id, 1, name="app"))
     with pytest.raises(PeerError, match="twice"):

@@ -33,7 +33,7 @@ class Listener:
 
     def join(self, budget: MemoryBudget) -> "Listener":
         """Log in."""
-        self.stream.trust()
+        self.stream.allow_large_messages()
         self.stream.count_in(budget)
         return self
 

@@ -58,7 +58,7 @@ def test_the_end_comes_after_the_last_message(engine: EngineLoop) -> None:
     left, right = pair(engine, capacity_bytes=5)
 
     async def talk() -> Message:
-        goodbye = asyncio.ensure_future(left.say_goodbye(Drain(reason="bye")))
+        goodbye = asyncio.ensure_future(left.close_gracefully(Drain(reason="bye")))
         message = await right.receive(5.0)
         with pytest.raises(UnavailableError, match="ended the conversation"):
             await right.receive(5.0)
@@ -75,7 +75,7 @@ def test_nothing_is_sent_behind_a_goodbye(engine: EngineLoop, capacity_bytes: in
     left, right = pair(engine, capacity_bytes=capacity_bytes)
 
     async def talk() -> Message:
-        goodbye = asyncio.ensure_future(left.say_goodbye(Drain(reason="bye")))
+        goodbye = asyncio.ensure_future(left.close_gracefully(Drain(reason="bye")))
         await asyncio.sleep(0.01)
         with pytest.raises(UnavailableError, match="good-bye"):
             left.send(Drain(reason="one more thing"))
@@ -92,7 +92,7 @@ def test_nothing_is_sent_behind_a_goodbye(engine: EngineLoop, capacity_bytes: in
 def test_a_peer_that_does_not_hear_a_goodbye_is_left_after_a_moment(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_stream, "GOODBYE_S", 0.05)
     stream, deaf = half(engine, capacity_bytes=4)
-    engine.run(stream.say_goodbye(Drain(reason="bye")))
+    engine.run(stream.close_gracefully(Drain(reason="bye")))
     assert stream.lost
     engine.settle()
     with pytest.raises(BrokenChannel):
@@ -133,7 +133,7 @@ def test_a_stranger_may_not_send_large_messages_and_a_member_may(engine: EngineL
     with pytest.raises(PeerError, match="4097 bytes"):
         engine.run(stream.receive(5.0))
     trusted, peer = half(engine)
-    trusted.trust()
+    trusted.allow_large_messages()
     peer.send((4097).to_bytes(4, "big"))
     with pytest.raises(UnavailableError, match="within"):
         engine.run(trusted.receive(0.05))

@@ -28,7 +28,7 @@ from portway.protocol.control.messages import (
 from portway.protocol.scram import ScramClient, ScramVerifier, make_verifier
 from portway.session import login
 from portway.session.control_stream import ControlStream
-from portway.session.login import Admitted, Credentials, Login, admit, attach, error_of, log_in, turn_away
+from portway.session.login import Authenticated, Credentials, Login, attach, authenticate, error_of, log_in, send_refusal
 from portway.session.tickets import attach_proof
 from tests.kit.loops import EngineLoop
 from tests.kit.verifiers import any_token
@@ -50,15 +50,15 @@ class Doorman:
     async def find(self, token_id: str) -> ScramVerifier | None:
         return self.known.get(token_id)
 
-    async def admit(self, stream: ControlStream) -> Admitted | Attach:
+    async def authenticate(self, stream: ControlStream) -> Authenticated | Attach:
         try:
-            admitted = await admit(
+            admitted = await authenticate(
                 stream, find_verifier=self.find, decoy_seed=self.seed, binding=self.binding, random_bytes=secrets.token_bytes
             )
         except PortwayError as error:
-            await turn_away(stream, error)
+            await send_refusal(stream, error)
             raise
-        if isinstance(admitted, Admitted):
+        if isinstance(admitted, Authenticated):
             stream.send(welcome(admitted.scram))
         return admitted
 
@@ -93,9 +93,9 @@ async def agent_login(stream: ControlStream, credentials: Credentials = LAPTOP, 
 @pytest.mark.parametrize("binding", [BINDING, None], ids=["TLS", "plain"])
 def test_both_halves_agree_through_any_pipe(engine: EngineLoop, capacity_bytes: int, binding: bytes | None) -> None:
     agent, server = streams(engine, capacity_bytes)
-    said, admitted = both(engine, agent_login(agent, binding=binding), Doorman(binding).admit(server))
+    said, admitted = both(engine, agent_login(agent, binding=binding), Doorman(binding).authenticate(server))
     assert isinstance(said, Login)
-    assert isinstance(admitted, Admitted)
+    assert isinstance(admitted, Authenticated)
     assert said.session_key == admitted.session_key
     assert len(said.session_key) == 32
     assert admitted.hello.token == "laptop"
@@ -107,7 +107,7 @@ def test_no_two_logins_share_a_session_key(engine: EngineLoop) -> None:
     keys = set()
     for _ in range(3):
         agent, server = streams(engine)
-        said, _admitted = both(engine, agent_login(agent), Doorman().admit(server))
+        said, _admitted = both(engine, agent_login(agent), Doorman().authenticate(server))
         keys.add(said.session_key)
     assert len(keys) == 3
 
@@ -123,7 +123,7 @@ WRONG = {
 def test_wrong_credentials_are_refused_at_both_ends_in_one_wording(engine: EngineLoop, case: str) -> None:
     credentials, binding = WRONG[case]
     agent, server = streams(engine, 16)
-    said, admitted = both(engine, agent_login(agent, credentials, binding), Doorman().admit(server))
+    said, admitted = both(engine, agent_login(agent, credentials, binding), Doorman().authenticate(server))
     assert isinstance(said, RefusedError)
     assert isinstance(admitted, RefusedError)
     assert said.code == admitted.code == "bad_credentials"
@@ -134,7 +134,7 @@ def test_wrong_credentials_are_refused_at_both_ends_in_one_wording(engine: Engin
 
 def test_a_plain_login_on_a_tls_link_is_refused(engine: EngineLoop) -> None:
     agent, server = streams(engine)
-    said, _ = both(engine, agent_login(agent, binding=None), Doorman().admit(server))
+    said, _ = both(engine, agent_login(agent, binding=None), Doorman().authenticate(server))
     assert isinstance(said, RefusedError)
     assert "plain link" in said.reason
 
@@ -154,7 +154,7 @@ class Recorder(ControlStream):
 def test_a_replayed_login_is_refused(engine: EngineLoop) -> None:
     left, right = memory_pair(engine.reactor)
     agent = Recorder(left, engine.reactor)
-    both(engine, agent_login(agent), Doorman().admit(ControlStream(right, engine.reactor)))
+    both(engine, agent_login(agent), Doorman().authenticate(ControlStream(right, engine.reactor)))
     assert [type(message) for message in agent.sent] == [Hello, Proof]
     replay, server = streams(engine)
 
@@ -164,9 +164,9 @@ def test_a_replayed_login_is_refused(engine: EngineLoop) -> None:
         replay.send(agent.sent[1])
         return await replay.receive(5.0)
 
-    answer, admitted = both(engine, play(), Doorman().admit(server))
-    assert isinstance(answer, Refused)
-    assert answer.code == "bad_credentials"
+    send_status, admitted = both(engine, play(), Doorman().authenticate(server))
+    assert isinstance(send_status, Refused)
+    assert send_status.code == "bad_credentials"
     assert isinstance(admitted, RefusedError)
 
 
@@ -176,12 +176,12 @@ def test_an_unknown_token_gets_a_challenge_like_a_known_one_and_the_same_salt_tw
 
         async def ask() -> str:
             agent.send(Hello(version=1, token=token, identity=b"i" * 32, scram=ScramClient(token, "x", "n0nce", BINDING).first(), agent=""))
-            answer = await agent.receive(5.0)
+            send_status = await agent.receive(5.0)
             agent.abort()
-            assert isinstance(answer, Challenge)
-            return answer.scram
+            assert isinstance(send_status, Challenge)
+            return send_status.scram
 
-        text, _ = both(engine, ask(), Doorman().admit(server))
+        text, _ = both(engine, ask(), Doorman().authenticate(server))
         assert isinstance(text, str)
         return text.partition(",s=")[2]
 
@@ -225,13 +225,13 @@ def test_nothing_happens_before_a_proper_hello(engine: EngineLoop, first: Messag
 
     async def barge_in() -> Message:
         agent.send(first)
-        answer = await agent.receive(5.0)
+        send_status = await agent.receive(5.0)
         agent.close()
-        return answer
+        return send_status
 
-    answer, admitted = both(engine, barge_in(), Doorman().admit(server))
-    assert isinstance(answer, Refused)
-    assert answer.code == code
+    send_status, admitted = both(engine, barge_in(), Doorman().authenticate(server))
+    assert isinstance(send_status, Refused)
+    assert send_status.code == code
     assert isinstance(admitted, RefusedError | PeerError)
 
 
@@ -246,9 +246,9 @@ def test_a_newer_agent_is_let_in_and_told_the_lower_version(engine: EngineLoop) 
         agent.send(Proof(scram=scram.respond(challenge.scram)))
         return await agent.receive(5.0)
 
-    said, admitted = both(engine, newer(), Doorman().admit(server))
+    said, admitted = both(engine, newer(), Doorman().authenticate(server))
     assert isinstance(said, Welcome)
-    assert isinstance(admitted, Admitted)
+    assert isinstance(admitted, Authenticated)
     assert admitted.version == PROTOCOL_VERSION
 
 
@@ -257,8 +257,10 @@ def test_a_server_that_speaks_what_the_agent_cannot_is_left(engine: EngineLoop, 
     agent, server = streams(engine)
 
     async def newer() -> None:
-        admitted = await admit(server, find_verifier=any_token(VERIFIER), decoy_seed=b"", binding=BINDING, random_bytes=secrets.token_bytes)
-        assert isinstance(admitted, Admitted)
+        admitted = await authenticate(
+            server, find_verifier=any_token(VERIFIER), decoy_seed=b"", binding=BINDING, random_bytes=secrets.token_bytes
+        )
+        assert isinstance(admitted, Authenticated)
         server.send(msgspec.structs.replace(welcome(admitted.scram), version=version))
 
     said, _ = both(engine, agent_login(agent), newer())
@@ -273,13 +275,13 @@ def test_a_claim_instead_of_the_proof_is_refused(engine: EngineLoop) -> None:
         agent.send(Hello(version=1, token="laptop", identity=b"i" * 32, scram=ScramClient("laptop", "x", "n", BINDING).first(), agent=""))
         await agent.receive(5.0)
         agent.send(Claim(id=1, kind="http"))
-        answer = await agent.receive(5.0)
+        send_status = await agent.receive(5.0)
         agent.close()
-        return answer
+        return send_status
 
-    answer, _ = both(engine, hurry(), Doorman().admit(server))
-    assert isinstance(answer, Refused)
-    assert answer.code == "not_logged_in"
+    send_status, _ = both(engine, hurry(), Doorman().authenticate(server))
+    assert isinstance(send_status, Refused)
+    assert send_status.code == "not_logged_in"
 
 
 @pytest.mark.parametrize(
@@ -291,7 +293,7 @@ def test_a_stranger_who_dawdles_is_put_out(engine: EngineLoop, monkeypatch: pyte
     if say is not None:
         agent.send(say)
     with pytest.raises(UnavailableError, match=r"not finished within 0\.1 s"):
-        engine.run(Doorman().admit(server))
+        engine.run(Doorman().authenticate(server))
     with pytest.raises(UnavailableError):
         engine.run(hear_everything(agent))
 
@@ -319,17 +321,17 @@ def test_a_silent_server_is_given_up_on(engine: EngineLoop, monkeypatch: pytest.
         (Drain(reason="x"), PeerError),
     ],
 )
-def test_an_agent_knows_a_final_no_from_a_later(engine: EngineLoop, answer: Refused | Ended | Drain, error: type[Exception]) -> None:
+def test_an_agent_knows_a_final_no_from_a_later(engine: EngineLoop, send_status: Refused | Ended | Drain, error: type[Exception]) -> None:
     agent, server = streams(engine)
 
     async def answer_so() -> None:
         await server.receive(5.0)
-        server.send(answer)
+        server.send(send_status)
 
     said, _ = both(engine, agent_login(agent), answer_so())
     assert type(said) is error
-    if isinstance(answer, Refused | Ended):
-        assert type(error_of(answer)) is error
+    if isinstance(send_status, Refused | Ended):
+        assert type(error_of(send_status)) is error
 
 
 def test_a_further_link_shows_its_ticket_and_the_sessions_key(engine: EngineLoop) -> None:
@@ -337,7 +339,7 @@ def test_a_further_link_shows_its_ticket_and_the_sessions_key(engine: EngineLoop
     key, ticket = b"k" * 32, b"t" * 32
 
     async def accept() -> Attach:
-        attaching = await Doorman().admit(server)
+        attaching = await Doorman().authenticate(server)
         assert isinstance(attaching, Attach)
         server.send(welcome(""))
         return attaching
@@ -359,4 +361,4 @@ def test_a_lost_link_is_unavailable_to_both(engine: EngineLoop, cut: Callable[[C
     agent, server = streams(engine)
     cut(agent)
     with pytest.raises(UnavailableError):
-        engine.run(Doorman().admit(server))
+        engine.run(Doorman().authenticate(server))

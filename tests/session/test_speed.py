@@ -6,7 +6,7 @@ from portway.engine.memory_channel import memory_pair
 from portway.engine.reactor import HELPING_BYTES
 from portway.errors import BrokenChannel
 from portway.session import speed
-from portway.session.speed import Payload, SpeedEnd, SpeedRun, Stopwatch
+from portway.session.speed import Payload, SpeedRun, SpeedTestChannel, Stopwatch
 from portway.telemetry.cpu import CpuTime
 from tests.kit.loops import EngineLoop
 
@@ -57,7 +57,7 @@ def test_a_slow_reader_sets_the_pace_and_nothing_queues(engine: EngineLoop) -> N
 
 
 def test_a_stream_that_never_ends_is_broken_off(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(speed, "FINISH_S_MAX", 0.1)
     both = Both(engine, streams=1, seconds=0.1)
     left, right = both.pairs[0]
     both.receiver.add(right)
@@ -125,7 +125,7 @@ def test_the_first_part_of_a_test_does_not_count(engine: EngineLoop) -> None:
 
 
 def test_the_forgetful_end_gives_until_it_is_stopped() -> None:
-    end, buffer = SpeedEnd(PAYLOAD), memoryview(bytearray(10))
+    end, buffer = SpeedTestChannel(PAYLOAD), memoryview(bytearray(10))
     assert end.recv_into(buffer) == 10
     assert bytes(buffer) == bytes(range(10))
     assert (end.room(), end.send(b"abc"), end.ended) == (HELPING_BYTES, 3, False)

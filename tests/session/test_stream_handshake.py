@@ -11,7 +11,7 @@ from portway.engine.memory_channel import MemoryChannel, memory_pair
 from portway.errors import BrokenChannel
 from portway.protocol.proxy_header import ProxyHeader, encode_local, encode_visitor
 from portway.protocol.stream_status import StreamStatus
-from portway.session.stream_handshake import AcceptedStream, answer, open_visit
+from portway.session.stream_handshake import PreambleReader, open_visitor_stream, send_status
 from tests.kit.loops import EngineLoop
 from tests.kit.yamux_peer import RawPeer
 
@@ -34,7 +34,7 @@ class Server:
 
     def __init__(self, engine: EngineLoop, channel: MemoryChannel, deadline_s: float = 5.0) -> None:
         self.told: list[StreamStatus | None] = []
-        assert open_visit(engine.reactor, OneStream(channel), HEADER, self.told.append, deadline_s) is channel
+        assert open_visitor_stream(engine.reactor, OneStream(channel), HEADER, self.told.append, deadline_s) is channel
 
 
 class Agent:
@@ -43,7 +43,7 @@ class Agent:
     def __init__(self, engine: EngineLoop, channel: Channel, deadline_s: float = 5.0) -> None:
         self.visits: list[tuple[ProxyHeader, Channel]] = []
         self.bad: list[str] = []
-        AcceptedStream(engine.reactor, channel, lambda header, found: self.visits.append((header, found)), self.bad.append, deadline_s)
+        PreambleReader(engine.reactor, channel, lambda header, found: self.visits.append((header, found)), self.bad.append, deadline_s)
 
 
 def read_all(engine: EngineLoop, channel: Channel) -> bytes:
@@ -65,7 +65,7 @@ def test_preamble_there_and_status_back(engine: EngineLoop) -> None:
     assert header.source == ("203.0.113.9", 4711)
     assert read_all(engine, channel) == b"early bytes of the visitor"
     assert server.told == []
-    assert answer(channel, StreamStatus.CONNECTED)
+    assert send_status(channel, StreamStatus.CONNECTED)
     channel.send(b"origin says hello")
     engine.settle()
     assert server.told == [StreamStatus.CONNECTED]
@@ -98,7 +98,7 @@ def test_a_no_arrives_although_the_visitor_had_sent_already(engine: EngineLoop, 
     server, agent = Server(engine, left), Agent(engine, right)
     left.send(b"x" * 1000)
     engine.settle()
-    assert answer(agent.visits[0][1], status)
+    assert send_status(agent.visits[0][1], status)
     engine.settle()
     assert server.told == [status]
 
@@ -178,7 +178,7 @@ def test_an_answer_to_a_stream_that_is_gone_says_so(engine: EngineLoop) -> None:
     engine.settle()
     left.abort()
     engine.settle()
-    assert not answer(agent.visits[0][1], StreamStatus.CONNECTED)
+    assert not send_status(agent.visits[0][1], StreamStatus.CONNECTED)
 
 
 @pytest.mark.parametrize("status", [StreamStatus.CONNECTED, StreamStatus.REFUSED])
@@ -191,7 +191,7 @@ def test_a_status_that_finds_no_room_breaks_the_stream_and_no_byte_of_the_origin
     engine.settle()
     ((_, channel),) = agent.visits
     channel.send(bytes(len(HEADER)))  # a link that takes nothing more
-    assert not answer(channel, status)
+    assert not send_status(channel, status)
     engine.settle()
     with pytest.raises(BrokenChannel):
         left.recv_into(memoryview(bytearray(10)))
@@ -209,7 +209,7 @@ def test_who_leaves_before_the_status_pins_nothing_until_the_deadline(engine: En
     peer = RawPeer(engine, mux_is_client=True)
     visit = Visit()
     gone = ref(visit)
-    channel = open_visit(engine.reactor, peer.mux, HEADER, visit.hear, 60.0)
+    channel = open_visitor_stream(engine.reactor, peer.mux, HEADER, visit.hear, 60.0)
     del visit
     assert gone() is not None
     channel.abort()

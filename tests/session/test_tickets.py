@@ -13,20 +13,20 @@ KEY = b"k" * 32
 def test_a_ticket_names_its_session_once() -> None:
     tickets = Tickets(secrets.token_bytes)
     ticket = tickets.issue("s1", now=0.0)
-    assert tickets.burn(ticket, now=1.0) == "s1"
+    assert tickets.redeem(ticket, now=1.0) == "s1"
     with pytest.raises(RefusedError) as refusal:
-        tickets.burn(ticket, now=1.0)
+        tickets.redeem(ticket, now=1.0)
     assert refusal.value.code == "bad_ticket"
 
 
 def test_a_forged_ticket_is_refused_in_the_same_words() -> None:
     tickets = Tickets(secrets.token_bytes)
     used = tickets.issue("s1", now=0.0)
-    tickets.burn(used, now=0.0)
+    tickets.redeem(used, now=0.0)
     texts = set()
     for bad in (used, b"\0" * 32, secrets.token_bytes(32)):
         with pytest.raises(RefusedError) as refusal:
-            tickets.burn(bad, now=0.0)
+            tickets.redeem(bad, now=0.0)
         texts.add(str(refusal.value))
     with pytest.raises(RefusedError) as refusal:
         check_proof(KEY, used, b"\0" * 32)
@@ -38,9 +38,9 @@ def test_a_ticket_that_came_too_late_is_burned_too() -> None:
     tickets = Tickets(secrets.token_bytes)
     ticket = tickets.issue("s1", now=0.0)
     with pytest.raises(RefusedError):
-        tickets.burn(ticket, now=LIFE_S)
+        tickets.redeem(ticket, now=LIFE_S)
     with pytest.raises(RefusedError):
-        tickets.burn(ticket, now=0.0)
+        tickets.redeem(ticket, now=0.0)
     assert len(tickets) == 0
 
 
@@ -49,8 +49,8 @@ def test_asking_without_end_pins_a_few_tickets_only() -> None:
     asked = [tickets.issue("s1", now=0.0) for _ in range(100)]
     assert len(tickets) == OUTSTANDING_MAX
     with pytest.raises(RefusedError):
-        tickets.burn(asked[0], now=0.0)
-    assert tickets.burn(asked[-1], now=0.0) == "s1"
+        tickets.redeem(asked[0], now=0.0)
+    assert tickets.redeem(asked[-1], now=0.0) == "s1"
 
 
 def test_a_session_that_is_over_takes_its_tickets_along() -> None:
@@ -58,8 +58,8 @@ def test_a_session_that_is_over_takes_its_tickets_along() -> None:
     gone, kept = tickets.issue("s1", now=0.0), tickets.issue("s2", now=0.0)
     tickets.forget("s1")
     with pytest.raises(RefusedError):
-        tickets.burn(gone, now=0.0)
-    assert tickets.burn(kept, now=0.0) == "s2"
+        tickets.redeem(gone, now=0.0)
+    assert tickets.redeem(kept, now=0.0) == "s2"
     tickets.forget("s2")
     assert len(tickets) == 0
 

@@ -23,7 +23,7 @@ from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, PeerError, RefusedError, UnavailableError
 from portway.links.tls import AgentTls, agent_tls
-from portway.session.claims import Claims, Wish
+from portway.session.claims import Claims, TunnelClaim
 
 Tell = Callable[[AgentEvent], None]
 
@@ -73,8 +73,8 @@ async def _look_for_services(needs: SessionContext) -> None:
     """Tell the user of local services that do not listen yet."""
     for tunnel in needs.settings.tunnels:
         if await asyncio.to_thread(is_listening, tunnel.target) is False:
-            answer = "get 502" if tunnel.kind == "http" else "are disconnected"
-            needs.on_event(Notice(f"nothing listens at {tunnel.target.text} yet; visitors {answer} until something does"))
+            outcome = "get 502" if tunnel.kind == "http" else "are disconnected"
+            needs.on_event(Notice(f"nothing listens at {tunnel.target.text} yet; visitors {outcome} until something does"))
 
 
 async def _until_stopped(needs: SessionContext, contact: FirstContact, stopping: asyncio.Event) -> int:
@@ -150,12 +150,12 @@ def tls_of(settings: AgentSettings) -> AgentTls | None:
     return agent_tls(join.host, join.pin, str(settings.ca_file) if settings.ca_file else None)
 
 
-def _wish(tunnel: TunnelRequest, identity: bytes) -> Wish[TunnelRequest]:
+def _wish(tunnel: TunnelRequest, identity: bytes) -> TunnelClaim[TunnelRequest]:
     limits = split_policy(tunnel)[1]
     any_will_do = not (tunnel.name or tunnel.host or tunnel.port)
     # So that a name that the server chooses stays with this agent and this target, and nobody else can work it out.
     seed = hmac.digest(identity, f"portway address {tunnel.kind} {tunnel.target.text}".encode(), "sha256") if any_will_do else b""
-    return Wish(
+    return TunnelClaim(
         tunnel.kind,
         tunnel,
         name=tunnel.name,

@@ -76,9 +76,9 @@ class LinkManager:
         """Take the answer to a request for a ticket; return whether it was one."""
         if self._asked is None or self._asked[0].id != message.id:
             return False
-        _, answer = self._asked
-        if not answer.done():
-            answer.set_result(message)
+        _, reply = self._asked
+        if not reply.done():
+            reply.set_result(message)
         return True
 
     def ask_again(self) -> None:
@@ -154,15 +154,15 @@ class LinkManager:
     async def _ticket(self) -> Ticket:
         """Return a ticket for one more link."""
         request = AskTicket(id=self._needs.claims.new_request_id())
-        answer: asyncio.Future[Ticket | Refused] = asyncio.get_running_loop().create_future()
-        self._asked = (request, answer)
+        reply: asyncio.Future[Ticket | Refused] = asyncio.get_running_loop().create_future()
+        self._asked = (request, reply)
         try:
             async with asyncio.timeout(TICKET_S_MAX):
                 try:
                     self._session.send(request)
                 except UnavailableError:
                     pass  # the control link is being lost; the next one will be asked
-                message = await answer
+                message = await reply
         except TimeoutError:
             raise UnavailableError(f"no ticket for a further link came within {TICKET_S_MAX:g} s") from None
         finally:
@@ -173,5 +173,5 @@ class LinkManager:
 
     async def _part(self, link: AgentLink) -> None:
         """Say good-bye on a link that has no visitors and gets none; whoever listens there finds its end."""
-        await link.stream.say_goodbye()
+        await link.stream.close_gracefully()
         link.close("not needed any more")

@@ -17,8 +17,8 @@ from portway.engine.tally import IDLE, LIFETIME, PAYLOAD, READ_BROKE, TOO_SLOW, 
 from portway.engine.timers import Timer
 from portway.protocol.proxy_header import ProxyHeader
 from portway.protocol.stream_status import StreamStatus
-from portway.session.claims import Claims, Wish
-from portway.session.stream_handshake import AcceptedStream, answer
+from portway.session.claims import Claims, TunnelClaim
+from portway.session.stream_handshake import PreambleReader, send_status
 from portway.telemetry.logs import get_log
 
 VISITS_MAX = 16_000
@@ -32,7 +32,7 @@ PENDING_S_MAX = 1.0
 
 log = get_log(__name__)
 
-TunnelWish = Wish[TunnelRequest]
+TunnelWish = TunnelClaim[TunnelRequest]
 
 
 class Origins:
@@ -54,7 +54,7 @@ class Origins:
 
     def accept(self, channel: Channel) -> None:
         """Take a stream: its preamble first."""
-        AcceptedStream(self.reactor, channel, self._visit, self._bad)
+        PreambleReader(self.reactor, channel, self._visit, self._bad)
 
     def reach(self, wish: TunnelWish, on_reached: Callable[[Channel | StreamStatus], None]) -> OriginConnector:
         """Begin to look for a way to the origin of a tunnel."""
@@ -84,7 +84,7 @@ class Origins:
         if wish is None or tunnel_id is None:
             self._wait_or_refuse(header, channel)
         elif len(self.visits) >= VISITS_MAX:
-            answer(channel, StreamStatus.OVERLOADED)
+            send_status(channel, StreamStatus.OVERLOADED)
         else:
             visit = _VisitorStream(self, wish, tunnel_id, header, channel)
             self.visits.add(visit)
@@ -107,7 +107,7 @@ class Origins:
 
     def _refuse(self, tunnel_id: int | None, channel: Channel) -> None:
         self._bad(f"tunnel {tunnel_id} is none of ours")
-        answer(channel, StreamStatus.UNKNOWN_TUNNEL)
+        send_status(channel, StreamStatus.UNKNOWN_TUNNEL)
 
     def _bad(self, why: str) -> None:
         self.refused += 1
@@ -154,7 +154,7 @@ class _VisitorStream:
         if isinstance(outcome, StreamStatus):
             self._channel.on_broken = nothing
             self._origins.visits.discard(self)
-            answer(self._channel, outcome)
+            send_status(self._channel, outcome)
             self._tell(why or outcome.words, None)
         else:
             self._origin = outcome
@@ -168,7 +168,7 @@ class _VisitorStream:
             return
         self._origin = None
         channel.on_writable = channel.on_broken = nothing
-        if answer(channel, StreamStatus.CONNECTED):
+        if send_status(channel, StreamStatus.CONNECTED):
             make = OriginRelay if self._tells else Relay
             self.relay = make(origins.reactor, channel, origin, self._done, origins.scopes[self._wish.subject])
             self.relay.start()

@@ -71,11 +71,11 @@ class Resolver:
 
     def _ask(self, host: str, port: int, name: _Name) -> None:
         question = self._loop.run_in_executor(None, _look_up, host, port)
-        question.add_done_callback(lambda answer: self._reactor.soon(partial(self._answered, name, answer)))
+        question.add_done_callback(lambda reply: self._reactor.soon(partial(self._answered, name, reply)))
 
-    def _answered(self, name: _Name, answer: "asyncio.Future[list[Address]]") -> None:
-        failed = answer.cancelled() or answer.exception() is not None
-        name.addresses = [] if failed else answer.result()
+    def _answered(self, name: _Name, reply: "asyncio.Future[list[Address]]") -> None:
+        failed = reply.cancelled() or reply.exception() is not None
+        name.addresses = [] if failed else reply.result()
         name.until = self._reactor.now + (FAILED_S if failed else FRESH_S)
         waiting, name.waiting = name.waiting or [], None
         for on_found in waiting:

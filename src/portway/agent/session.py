@@ -313,4 +313,4 @@ class AgentSession:
             self.give_back()
         async with asyncio.TaskGroup() as goodbyes:
             for link in self.links:
-                goodbyes.create_task(link.stream.say_goodbye(), name=f"good-bye on link {link.number}")
+                goodbyes.create_task(link.stream.close_gracefully(), name=f"good-bye on link {link.number}")

@@ -11,7 +11,7 @@ W = TypeVar("W")
 
 
 @dataclass(slots=True)
-class Wish(Generic[W]):
+class TunnelClaim(Generic[W]):
     """One tunnel that the agent wants, and where it stands."""
 
     kind: Literal["http", "tcp"]
@@ -70,14 +70,14 @@ class Claims(Generic[W]):
     Every method is synchronous, so each call is atomic.
     """
 
-    def __init__(self, wishes: list[Wish[W]]) -> None:
+    def __init__(self, wishes: list[TunnelClaim[W]]) -> None:
         """Start with nothing granted."""
         self._wishes = wishes
-        self._asked: dict[int, Wish[W]] = {}
-        self._exported: dict[int, Wish[W]] = {}
+        self._asked: dict[int, TunnelClaim[W]] = {}
+        self._exported: dict[int, TunnelClaim[W]] = {}
         self._next_id = 1
 
-    def __iter__(self) -> Iterator[Wish[W]]:
+    def __iter__(self) -> Iterator[TunnelClaim[W]]:
         return iter(self._wishes)
 
     def complete(self) -> bool:
@@ -99,7 +99,7 @@ class Claims(Generic[W]):
         """How many claims wait for their answer."""
         return len(self._asked)
 
-    def answered(self, message: Granted | Refused) -> Wish[W] | None:
+    def answered(self, message: Granted | Refused) -> TunnelClaim[W] | None:
         """Note an answer and return the wish that it is about; None when it is late or about something else.
 
         Raises:
@@ -114,7 +114,7 @@ class Claims(Generic[W]):
         self._exported[message.tunnel] = wish
         return wish
 
-    def exported(self, tunnel_id: int) -> Wish[W] | None:
+    def exported(self, tunnel_id: int) -> TunnelClaim[W] | None:
         """Return the wish behind a tunnel id of this session: a stream for anything else is refused (threats Y8)."""
         return self._exported.get(tunnel_id)
 
@@ -140,7 +140,7 @@ class Claims(Generic[W]):
         """Return what is granted now, to release it."""
         return list(self._exported)
 
-    def drop(self, wish: Wish[W]) -> None:
+    def drop(self, wish: TunnelClaim[W]) -> None:
         """Stop wanting something, because it was refused for good."""
         self._wishes.remove(wish)
 

@@ -16,7 +16,7 @@ class ControlAccount:
     """
 
     def __init__(self, bytes_max: int = STRANGER_KEPT_BYTES_MAX) -> None:
-        """Keep at most `bytes_max`, until `admit`."""
+        """Keep at most `bytes_max`, until `authenticate`."""
         self.bytes = 0
         self.on_exceeded: Callable[[str], None] = _ignore
         """Called with the reason, once, when this stream has to end."""
@@ -26,7 +26,7 @@ class ControlAccount:
         self._own = 0
         self._closed = False
 
-    def admit(self, budget: MemoryBudget) -> None:
+    def authenticate(self, budget: MemoryBudget) -> None:
         """Count in `budget` from now on, and nowhere else."""
         self._budget = budget
         budget.count(self, self.bytes)

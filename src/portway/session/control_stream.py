@@ -8,7 +8,7 @@ from portway.engine.channel import BLOCKED, Channel
 from portway.engine.memory_budget import MemoryBudget
 from portway.engine.reactor import Reactor
 from portway.errors import PeerError, UnavailableError
-from portway.protocol.control.framing import MEMBER_BYTES_MAX, MessageReader
+from portway.protocol.control.framing import POST_LOGIN_BYTES_MAX, MessageReader
 from portway.protocol.control.messages import Message, decode_message, encode_message
 from portway.session.control_account import ControlAccount
 
@@ -29,7 +29,7 @@ READ_BYTES = 4096
 """Bytes taken from the channel at a time: the largest message of a stranger (framing.STRANGER_BYTES_MAX)."""
 
 GOODBYE_S = 1.0
-"""How long `say_goodbye` waits for the peer to have read it all; a peer that takes longer gets a broken stream."""
+"""How long `close_gracefully` waits for the peer to have read it all; a peer that takes longer gets a broken stream."""
 
 
 class ControlStream:
@@ -39,7 +39,7 @@ class ControlStream:
     """
 
     def __init__(self, channel: Channel, reactor: Reactor, account: ControlAccount | None = None) -> None:
-        """Take the channel over. Until `trust` is called, only small messages are accepted. `account` bounds what waits here."""
+        """Take the channel over. Until `allow_large_messages` is called, only small messages are accepted. `account` bounds what waits here."""
         self._channel = channel
         self._reactor = reactor
         self._account = account
@@ -68,15 +68,15 @@ class ControlStream:
         """Bytes that wait for the peer to read; what can be left out is, when there are many."""
         return len(self._outbox)
 
-    def trust(self) -> None:
+    def allow_large_messages(self) -> None:
         """Accept messages of full size from now on: the peer has proved who it is."""
-        self._reader.bytes_max = MEMBER_BYTES_MAX
+        self._reader.bytes_max = POST_LOGIN_BYTES_MAX
         self._trusted = True
 
     def count_in(self, budget: MemoryBudget) -> None:
         """Count what waits here in `budget` from now on."""
         if self._account is not None:
-            self._account.admit(budget)
+            self._account.authenticate(budget)
 
     def send(self, message: Message) -> None:
         """Send after all that was sent before; returns at once.
@@ -107,7 +107,7 @@ class ControlStream:
                 while not self._inbox:
                     if self._end is not None:
                         raise self._end.kind(self._end.reason)
-                    await self._news()
+                    await self._wait_for_change()
         except TimeoutError:
             raise UnavailableError(f"no message came within {deadline_s:g} s") from None
         body = self._inbox.popleft()
@@ -118,7 +118,7 @@ class ControlStream:
         self._count()
         return decode_message(body)
 
-    async def say_goodbye(self, message: Message | None = None, patience_s: float | None = None) -> None:
+    async def close_gracefully(self, message: Message | None = None, patience_s: float | None = None) -> None:
         """Send a last message, wait (1 s unless told otherwise) until the peer has ended its side too, then close.
 
         Never raises for a peer that is gone already: it needs no good-bye.
@@ -132,7 +132,7 @@ class ControlStream:
                 while self._end is None:
                     self._drop_inbox()
                     self._reactor.soon(self._pull)
-                    await self._news()
+                    await self._wait_for_change()
         except (UnavailableError, TimeoutError):
             pass
         finally:
@@ -177,7 +177,7 @@ class ControlStream:
         self._inbox_bytes = 0
         self._full = False
 
-    async def _news(self) -> None:
+    async def _wait_for_change(self) -> None:
         """Wait until the inbox or the end may have changed."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)

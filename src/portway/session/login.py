@@ -48,7 +48,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class Authenticated:
     """Who has proved to be whom; the server answers with Welcome, which must carry `scram`."""
 
     hello: Hello
@@ -89,7 +89,7 @@ async def log_in(stream: ControlStream, credentials: Credentials, *, binding: by
             _check_version(welcome.version)
     except TimeoutError:
         raise UnavailableError(f"the server did not finish the login within {LOGIN_S_MAX:g} s") from None
-    stream.trust()
+    stream.allow_large_messages()
     return Login(welcome, client.session_key)
 
 
@@ -106,19 +106,19 @@ async def attach(stream: ControlStream, ticket: bytes, session_key: bytes, hint:
             welcome = await _expect(stream, Welcome)
     except TimeoutError:
         raise UnavailableError(f"the server did not answer on the new link within {LOGIN_S_MAX:g} s") from None
-    stream.trust()
+    stream.allow_large_messages()
     return welcome
 
 
-async def admit(
+async def authenticate(
     stream: ControlStream,
     *,
     find_verifier: Callable[[str], Awaitable[ScramVerifier | None]],
     decoy_seed: bytes,
     binding: bytes | None,
     random_bytes: RandomBytes,
-) -> Admitted | Attach:
-    """Return who logged in, or the Attach that came instead; whoever fails is not answered yet (see `turn_away`).
+) -> Authenticated | Attach:
+    """Return who logged in, or the Attach that came instead; whoever fails is not answered yet (see `send_refusal`).
 
     The caller still decides whether the token may be used, then sends Welcome. `find_verifier` must also know revoked
     and expired tokens: only who proves to have one is told that it was revoked. An unknown token is checked against a
@@ -144,13 +144,13 @@ async def admit(
         raise UnavailableError(f"the login was not finished within {LOGIN_S_MAX:g} s") from None
 
 
-async def turn_away(stream: ControlStream, error: PortwayError) -> None:
+async def send_refusal(stream: ControlStream, error: PortwayError) -> None:
     """Tell who may not come in why, as far as that is any use, and close the stream; takes a second at most."""
     match error:
         case RefusedError():
-            await stream.say_goodbye(refusal_of(error))
+            await stream.close_gracefully(refusal_of(error))
         case PeerError():
-            await stream.say_goodbye(Refused(code=codes.BAD_MESSAGE, reason=str(error)))
+            await stream.close_gracefully(Refused(code=codes.BAD_MESSAGE, reason=str(error)))
         case _:
             stream.abort(str(error))
 
@@ -162,14 +162,14 @@ def refusal_of(error: RefusedError, request_id: int = 0) -> Refused:
 
 def error_of(message: Refused | Ended) -> RefusedError | UnavailableError:
     """Return what a refusal means for the agent: stop, or (the server is busy or shutting down) come back later."""
-    if message.code in codes.COME_BACK_LATER:
+    if message.code in codes.RETRYABLE:
         return UnavailableError(f"{message.reason} ({message.code})")
     return RefusedError(message.code, message.reason or codes.WORDS.get(message.code, "no reason was given"), message.next_step)
 
 
 async def _check(
     stream: ControlStream, hello: Hello, verifier: ScramVerifier, binding: bytes | None, random_bytes: RandomBytes
-) -> Admitted:
+) -> Authenticated:
     if hello.version < 1:
         raise RefusedError(
             codes.VERSION_UNSUPPORTED,
@@ -185,8 +185,8 @@ async def _check(
     if not isinstance(proof, Proof):
         raise RefusedError(codes.NOT_LOGGED_IN, f"{type(proof).__name__} came instead of Proof", "Send Proof after the Challenge.")
     final = server.finish(proof.scram)
-    stream.trust()
-    return Admitted(hello, final, server.session_key)
+    stream.allow_large_messages()
+    return Authenticated(hello, final, server.session_key)
 
 
 def _check_version(version: int) -> None:

@@ -30,7 +30,7 @@ SETTLE_SHARE: Final = 0.3
 OVERTIME_S: Final = 0.3
 """Senders go on for so long, so that no end's stretch outlasts the bytes: timers are 0.1 s coarse, and the ends start a trip apart."""
 
-PATIENCE_S: Final = 3.0
+FINISH_S_MAX: Final = 3.0
 """How long after that a stream may take to end by itself: what was in flight must arrive first."""
 
 SECONDS_MAX: Final = 30.0
@@ -39,7 +39,7 @@ STREAMS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Sample:
     """What one end saw in the steady stretch of a test."""
 
     bytes: int
@@ -59,12 +59,12 @@ class Stopwatch:
         self._to: tuple[float, int, CpuTime] | None = None
         self._timers = [reactor.call_later(SETTLE_SHARE * seconds, self._begin), reactor.call_later(seconds, self._end)]
 
-    def stretch(self) -> Stretch:
+    def stretch(self) -> Sample:
         """Return what was seen, and look no more; a test that broke off is judged by what there was of it."""
         for timer in self._timers:
             timer.cancel()
         (began_at, bytes_before, cpu_before), (ended_at, bytes_then, cpu_then) = self._from, self._to or self._look()
-        return Stretch(bytes_then - bytes_before, ended_at - began_at, cpu_then - cpu_before)
+        return Sample(bytes_then - bytes_before, ended_at - began_at, cpu_then - cpu_before)
 
     def _begin(self) -> None:
         self._from = self._look()
@@ -76,7 +76,7 @@ class Stopwatch:
         return self._reactor.refresh_now(), self._moved(), self._cpu()
 
 
-class SpeedEnd(Channel):
+class SpeedTestChannel(Channel):
     """What a relay joins a test's stream with: gives `payload` again and again until it is stopped, and forgets what it gets.
 
     Without a payload it has ended from the beginning. It always has room: the stream alone sets the pace.
@@ -177,7 +177,7 @@ class SpeedRun:
         self._seconds = seconds
         self._payload = payload
         self._on_over = on_over
-        self._relays: dict[Relay, SpeedEnd] = {}
+        self._relays: dict[Relay, SpeedTestChannel] = {}
         self._moved_before = 0
         self._stopwatch: Stopwatch | None = None
         self._timers: list[Timer] = []
@@ -201,7 +201,7 @@ class SpeedRun:
         self._missing -= 1
         if self._stopwatch is None:
             self._start()
-        end = SpeedEnd(self._payload)
+        end = SpeedTestChannel(self._payload)
         relay = Relay(self._reactor, stream, end, self._ended)
         self._relays[relay] = end
         relay.start()
@@ -212,9 +212,9 @@ class SpeedRun:
         self._missing -= 1
         self._look_if_over()
 
-    def stretch(self) -> Stretch:
+    def stretch(self) -> Sample:
         """Return what this end saw in the steady stretch; nothing at all without a stream."""
-        return Stretch(0, 0.0, CpuTime()) if self._stopwatch is None else self._stopwatch.stretch()
+        return Sample(0, 0.0, CpuTime()) if self._stopwatch is None else self._stopwatch.stretch()
 
     def abort(self) -> None:
         """Break all streams off, and take none any more."""
@@ -226,7 +226,7 @@ class SpeedRun:
     def _start(self) -> None:
         reactor, at_s = self._reactor, self._seconds + OVERTIME_S
         self._stopwatch = Stopwatch(reactor, self._seconds, lambda: self.moved)
-        self._timers = [reactor.call_later(at_s, self._stop), reactor.call_later(at_s + PATIENCE_S, self.abort)]
+        self._timers = [reactor.call_later(at_s, self._stop), reactor.call_later(at_s + FINISH_S_MAX, self.abort)]
 
     def _stop(self) -> None:
         """End what this end sends; what comes in ends when the other end says so."""

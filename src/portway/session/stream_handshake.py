@@ -28,7 +28,7 @@ PREAMBLE_S_MAX = 5.0
 OnStatus = Callable[[StreamStatus | None], None]
 
 
-class Opening:
+class StatusWaiter:
     """Waits for the status byte of a stream that was just opened.
 
     Until then it owns `on_readable` and `on_broken` of the channel; sending on it is free at any time. Whoever closes
@@ -80,21 +80,23 @@ class Opening:
         on_status(status)
 
 
-def _expire(opening: ref[Opening]) -> None:
+def _expire(opening: ref[StatusWaiter]) -> None:
     """Call `abort` if it is still waited for."""
     alive = opening()
     if alive is not None:
         alive.abort()
 
 
-class Opens(Protocol):
+class StreamOpener(Protocol):
     """Where streams are opened: a mux."""
 
     def open(self, first: bytes = b"") -> Channel:
         """Open a stream that begins with `first`; raises UnavailableError."""
 
 
-def open_visit(reactor: Reactor, link: Opens, header: bytes, on_status: OnStatus, deadline_s: float = STATUS_S_MAX) -> Channel:
+def open_visitor_stream(
+    reactor: Reactor, link: StreamOpener, header: bytes, on_status: OnStatus, deadline_s: float = STATUS_S_MAX
+) -> Channel:
     """Open a visitor's stream that begins with `header`; `on_status` is called once, from the reactor.
 
     None: the stream broke, ended or stayed silent; it is aborted then. Otherwise the status byte has been taken off,
@@ -105,11 +107,11 @@ def open_visit(reactor: Reactor, link: Opens, header: bytes, on_status: OnStatus
         UnavailableError: the link is gone, going away or full.
     """
     channel = link.open(header)
-    Opening(reactor, channel, on_status, deadline_s)
+    StatusWaiter(reactor, channel, on_status, deadline_s)
     return channel
 
 
-class AcceptedStream:
+class PreambleReader:
     """Takes the preamble off a stream that the server opened, then hands both on.
 
     Holds at most one preamble (512 bytes); what follows it stays in the channel.
@@ -192,7 +194,7 @@ class AcceptedStream:
             self._on_bad(why)
 
 
-def answer(channel: Channel, status: StreamStatus) -> bool:
+def send_status(channel: Channel, status: StreamStatus) -> bool:
     """Send the status byte, which is the first thing that goes back; return False when the stream is gone.
 
     Anything but CONNECTED also closes the stream: no bytes of an origin will follow. On a link so full that it takes not

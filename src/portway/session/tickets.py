@@ -54,7 +54,7 @@ class Tickets:
         self._unused[key] = (session_id, now + LIFE_S)
         return ticket
 
-    def burn(self, ticket: bytes, now: float) -> str:
+    def redeem(self, ticket: bytes, now: float) -> str:
         """Return the session that a ticket belongs to; whatever comes out, the ticket is worth nothing afterwards.
 
         Raises:

@@ -7,7 +7,7 @@ import pytest
 from portway.agent.speed.client import SpeedTestClient, deadline_s
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Drain, Measure, Measured, Message, Refused
-from portway.session.speed import OVERTIME_S, PATIENCE_S
+from portway.session.speed import FINISH_S_MAX, OVERTIME_S
 
 
 class Session:
@@ -18,15 +18,15 @@ class Session:
         self.sent.append(message)
 
 
-async def ask(answer: Message, *others: Message) -> Measured:
+async def ask(send_status: Message, *others: Message) -> Measured:
     asking, session = SpeedTestClient(), Session()
     future = asking.ask(session, "up", 8, 2.5)
     assert session.sent == [Measure(id=1, direction="up", streams=8, seconds=2.5)]
     assert not await asking.until_answered(future, 0.01)
     for other in others:
         assert not asking.hear(other)
-    assert asking.hear(answer)
-    assert asking.hear(answer)  # twice is no harm
+    assert asking.hear(send_status)
+    assert asking.hear(send_status)  # twice is no harm
     assert await asking.until_answered(future, 5.0)
     return future.result()
 
@@ -52,4 +52,4 @@ def test_a_refusal_is_the_error_that_it_means(code: str, kind: type[Exception], 
 
 
 def test_the_patience_is_longer_than_the_servers() -> None:
-    assert deadline_s(5.0) > 5.0 + OVERTIME_S + PATIENCE_S
+    assert deadline_s(5.0) > 5.0 + OVERTIME_S + FINISH_S_MAX

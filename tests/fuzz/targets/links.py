@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from portway.engine.tls_records import RecordFeed
 from portway.errors import MisuseError, PeerError
 from portway.links.worker_hint import FIRST_BYTES_MAX, hinted, is_whole
-from portway.protocol.control.framing import MEMBER_BYTES_MAX, STRANGER_BYTES_MAX, MessageReader
+from portway.protocol.control.framing import POST_LOGIN_BYTES_MAX, PRE_LOGIN_BYTES_MAX, MessageReader
 from portway.protocol.control.messages import Message, decode_message, encode_message
 from portway.protocol.proxy_header import ProxyHeader, decode, encode, encode_local, encode_visitor
 from portway.protocol.stream_status import StreamStatus
@@ -120,7 +120,7 @@ def read_messages(pieces: list[bytes], bytes_max: int) -> list[object]:
 
 def check_messages(wire: bytes) -> None:
     """However it is cut, the messages are the same; each, encoded again, is the same again, and shows no secret."""
-    for bytes_max in (STRANGER_BYTES_MAX, MEMBER_BYTES_MAX):
+    for bytes_max in (PRE_LOGIN_BYTES_MAX, POST_LOGIN_BYTES_MAX):
         expected = None
         for pieces in cuts(wire):
             found = outcome(lambda pieces=pieces, most=bytes_max: read_messages(pieces, most), PeerError)  # type: ignore[misc]
@@ -154,7 +154,7 @@ _message = st.builds(
 add(
     Target(
         "control",
-        quietly(lambda wire: read_messages([wire], MEMBER_BYTES_MAX), PeerError),
+        quietly(lambda wire: read_messages([wire], POST_LOGIN_BYTES_MAX), PeerError),
         check_messages,
         tuple(encode_message(message) for message in control_messages().values()),
         (

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.errors import MisuseError, PeerError
-from portway.protocol.control.framing import MEMBER_BYTES_MAX, STRANGER_BYTES_MAX, MessageReader, encode
+from portway.protocol.control.framing import POST_LOGIN_BYTES_MAX, PRE_LOGIN_BYTES_MAX, MessageReader, encode
 
 bodies = st.lists(st.binary(min_size=1, max_size=300), max_size=8)
 
@@ -39,13 +39,13 @@ def test_noise_is_messages_or_the_peers_fault_and_never_held_beyond_the_bound(no
     assert reader.held_bytes < 4 + 64
 
 
-@pytest.mark.parametrize("length", [0, STRANGER_BYTES_MAX + 1, 2**31 - 1, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("length", [0, PRE_LOGIN_BYTES_MAX + 1, 2**31 - 1, 2**31, 2**32 - 1])
 def test_a_length_out_of_bounds_is_refused_before_its_body_is_waited_for(length: int) -> None:
     with pytest.raises(PeerError, match=str(length)):
         MessageReader().feed(length.to_bytes(4, "big"))
 
 
-@pytest.mark.parametrize("bytes_max", [STRANGER_BYTES_MAX, MEMBER_BYTES_MAX])
+@pytest.mark.parametrize("bytes_max", [PRE_LOGIN_BYTES_MAX, POST_LOGIN_BYTES_MAX])
 def test_the_bound_itself_is_allowed(bytes_max: int) -> None:
     assert MessageReader(bytes_max).feed(encode(b"x" * bytes_max)) == [b"x" * bytes_max]
 
@@ -53,11 +53,11 @@ def test_the_bound_itself_is_allowed(bytes_max: int) -> None:
 def test_the_bound_can_be_raised_after_login() -> None:
     reader = MessageReader()
     assert reader.feed(encode(b"hello")) == [b"hello"]
-    reader.bytes_max = MEMBER_BYTES_MAX
+    reader.bytes_max = POST_LOGIN_BYTES_MAX
     assert reader.feed(encode(b"x" * 60_000)) == [b"x" * 60_000]
 
 
-@pytest.mark.parametrize("size", [0, MEMBER_BYTES_MAX + 1])
+@pytest.mark.parametrize("size", [0, POST_LOGIN_BYTES_MAX + 1])
 def test_we_never_send_what_nobody_may_accept(size: int) -> None:
     with pytest.raises(MisuseError):
         encode(bytes(size))

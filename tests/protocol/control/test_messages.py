@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.errors import PeerError
-from portway.protocol.control.framing import MEMBER_BYTES_MAX, STRANGER_BYTES_MAX, MessageReader
+from portway.protocol.control.framing import POST_LOGIN_BYTES_MAX, PRE_LOGIN_BYTES_MAX, MessageReader
 from portway.protocol.control.messages import (
     PATH_CHARS_MAX,
     REQUEST_LINES_MAX,
@@ -88,7 +88,7 @@ def hello(**changes: object) -> dict[str, object]:
 
 @given(message=messages)
 def test_every_message_survives_the_wire(message: Message) -> None:
-    (body,) = MessageReader(MEMBER_BYTES_MAX).feed(encode_message(message))
+    (body,) = MessageReader(POST_LOGIN_BYTES_MAX).feed(encode_message(message))
     assert decode_message(body) == message
 
 
@@ -181,7 +181,7 @@ def test_a_promise_of_gigabytes_costs_nothing(count: bytes, key: bytes) -> None:
 
 @pytest.mark.parametrize("opener", [b"\x91", b"\x81\xa1x"])
 def test_nesting_does_not_reach_the_stack(opener: bytes) -> None:
-    body = b"\x82\xa1t\xa5Drain\xa5never" + opener * (STRANGER_BYTES_MAX // len(opener))
+    body = b"\x82\xa1t\xa5Drain\xa5never" + opener * (PRE_LOGIN_BYTES_MAX // len(opener))
     with pytest.raises(PeerError):
         decode_message(body)
 
@@ -218,4 +218,4 @@ def test_a_path_is_cut_where_it_does_not_fit() -> None:
 
 def test_a_hello_fits_into_what_a_stranger_may_send() -> None:
     longest = Hello(version=1, token="t" * 64, identity=bytes(32), scram="s" * 1024, agent="a" * 1024)
-    assert len(encode_message(longest)) < STRANGER_BYTES_MAX
+    assert len(encode_message(longest)) < PRE_LOGIN_BYTES_MAX

@@ -15,7 +15,7 @@ from portway.server.control import speed_tests
 from portway.server.events import SessionDown, SpeedTested
 from portway.session import speed
 from portway.session.speed import SpeedRun
-from portway.session.stream_handshake import answer
+from portway.session.stream_handshake import send_status
 from tests.kit.pair import RunningServer, running_server
 from tests.kit.raw_agent import RawAgent, RawReactor, raw_agent, raw_reactor
 
@@ -47,7 +47,7 @@ def take(agent: RawAgent, run: SpeedRun, seen: list[ProxyHeader]) -> None:
     class Visits(list[tuple[ProxyHeader, Channel]]):
         def append(self, visit: tuple[ProxyHeader, Channel]) -> None:
             seen.append(visit[0])
-            assert answer(visit[1], StreamStatus.CONNECTED)
+            assert send_status(visit[1], StreamStatus.CONNECTED)
             run.add(visit[1])
 
     agent.visits = Visits()
@@ -146,13 +146,13 @@ def test_a_session_has_one_test_at_a_time_and_a_server_a_few(tmp_path: Path, mon
     play(tmp_path, scene)
 
 
-def test_an_agent_that_takes_no_stream_gets_an_empty_answer(tmp_path: Path) -> None:
+def test_an_agent_that_takes_no_stream_gets_an_empty_send_status(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
         agent.control.send(asks())
         await server.events.until(lambda: len(agent.visits) == 2)
         for _, stream in agent.visits:
-            answer(stream, StreamStatus.UNKNOWN_TUNNEL)
+            send_status(stream, StreamStatus.UNKNOWN_TUNNEL)
         message: Message = await agent.hear()
 
         assert isinstance(message, Measured)
@@ -162,7 +162,7 @@ def test_an_agent_that_takes_no_stream_gets_an_empty_answer(tmp_path: Path) -> N
 
 
 def test_an_agent_that_never_stops_sending_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(speed, "FINISH_S_MAX", 0.2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
@@ -176,13 +176,13 @@ def test_an_agent_that_never_stops_sending_is_broken_off(tmp_path: Path, monkeyp
 
 
 def test_an_agent_that_does_not_read_stops_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(speed, "FINISH_S_MAX", 0.2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
         agent.control.send(asks(streams=1))
         await server.events.until(lambda: bool(agent.visits))
-        answer(agent.visits[0][1], StreamStatus.CONNECTED)
+        send_status(agent.visits[0][1], StreamStatus.CONNECTED)
         event = await server.events.wait(SpeedTested)
 
         assert event.bytes == 256 * 1024 - len(encode_local(0))  # the window of a stream whose reader consumes nothing

@@ -19,7 +19,7 @@ from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
 from portway.server.events import RelayDone
 from portway.server.tunnels.lease import Lease, LeaseKey, OnStatus, Owner
 from portway.server.tunnels.registry import Granted, Registry
-from portway.session.stream_handshake import open_visit
+from portway.session.stream_handshake import open_visitor_stream
 from tests.kit.loops import EngineLoop
 from tests.kit.raw_agent import read_now
 
@@ -45,7 +45,7 @@ class FakeHolder:
                 near.send(first)
                 return near
 
-        return open_visit(self.engine.reactor, Link(), header, on_status)
+        return open_visitor_stream(self.engine.reactor, Link(), header, on_status)
 
     def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         raise AssertionError("a tcp tunnel has no requests")

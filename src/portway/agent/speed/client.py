@@ -8,7 +8,7 @@ from portway.errors import PortwayError, RefusedError, UnavailableError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Measure, Measured, Message, Refused
 from portway.session.login import error_of
-from portway.session.speed import OVERTIME_S, PATIENCE_S
+from portway.session.speed import FINISH_S_MAX, OVERTIME_S
 
 ANSWER_S_MAX = 10.0
 """How long after its test an answer may take: it travels behind the test's own bytes."""
@@ -47,15 +47,15 @@ class SpeedTestClient:
                 self._answer.set_exception(_error_from(message))
         return True
 
-    async def until_answered(self, answer: asyncio.Future[Measured], within_s: float) -> bool:
+    async def until_answered(self, reply: asyncio.Future[Measured], within_s: float) -> bool:
         """Wait for so long at most, and return whether the answer is there."""
-        await asyncio.wait({answer}, timeout=within_s)
-        return answer.done()
+        await asyncio.wait({reply}, timeout=within_s)
+        return reply.done()
 
 
 def deadline_s(seconds: float) -> float:
     """Return how long the answer to a test of so many seconds may take."""
-    return seconds + OVERTIME_S + PATIENCE_S + ANSWER_S_MAX
+    return seconds + OVERTIME_S + FINISH_S_MAX + ANSWER_S_MAX
 
 
 def unanswered() -> UnavailableError:

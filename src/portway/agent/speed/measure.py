@@ -12,7 +12,7 @@ from portway.agent.speed.pings import median
 from portway.agent.speed.streams import SpeedStreams
 from portway.engine.reactor import Reactor
 from portway.protocol.control.messages import Measured
-from portway.session.speed import SETTLE_SHARE, Payload, SpeedRun, Stretch
+from portway.session.speed import SETTLE_SHARE, Payload, Sample, SpeedRun
 from portway.telemetry.cpu import CpuTime
 
 LOOK_EVERY_S = 0.25
@@ -55,26 +55,26 @@ class Measurer:
         before = {link: _carried(link) for link in self._session.links}
         self._streams.run = run
         try:
-            answer = self._asking.ask(self._session, direction, streams, seconds)
-            round_trips = await self._watch(answer, run, seconds, None if quietly else (direction, streams))
-            measured = answer.result()
+            reply = self._asking.ask(self._session, direction, streams, seconds)
+            round_trips = await self._watch(reply, run, seconds, None if quietly else (direction, streams))
+            measured = reply.result()
         finally:
             self._streams.run = None
             seen = run.stretch()
             run.abort()
         carried = [_carried(link) - before.get(link, 0) for link in self._session.links]
         links = sum(each > LINK_SHARE * sum(carried) for each in carried)
-        server = Stretch(measured.bytes, measured.seconds, CpuTime(measured.cpu_s, measured.wait_s))
+        server = Sample(measured.bytes, measured.seconds, CpuTime(measured.cpu_s, measured.wait_s))
         return _measurement(direction, streams, links, round_trips, seen, server)
 
     async def _watch(
-        self, answer: asyncio.Future[Measured], run: SpeedRun, seconds: float, told: tuple[Direction, int] | None
+        self, reply: asyncio.Future[Measured], run: SpeedRun, seconds: float, told: tuple[Direction, int] | None
     ) -> list[float]:
         """Ping every link now and then until the answer is there; return the round trips of the steady stretch."""
         begun_at = self._reactor.refresh_now()
         looked_at, looked_bytes, ping_at = begun_at, 0, begun_at + SETTLE_SHARE * seconds
         found: list[float] = []
-        while not await self._asking.until_answered(answer, LOOK_EVERY_S):
+        while not await self._asking.until_answered(reply, LOOK_EVERY_S):
             now, moved = self._reactor.refresh_now(), run.moved
             passed_s = now - begun_at
             if passed_s > deadline_s(seconds):
@@ -94,7 +94,7 @@ def _carried(link: AgentLink) -> int:
     return link.mux.bytes_in + link.mux.bytes_out
 
 
-def _measurement(direction: Direction, streams: int, links: int, round_trips: list[float], here: Stretch, server: Stretch) -> Measurement:
+def _measurement(direction: Direction, streams: int, links: int, round_trips: list[float], here: Sample, server: Sample) -> Measurement:
     """Join what both ends saw; what arrived is what counts."""
     arrived = here if direction == "down" else server
     rtt_s = median(round_trips)
@@ -111,5 +111,5 @@ def _measurement(direction: Direction, streams: int, links: int, round_trips: li
     )
 
 
-def _share(amount: float, stretch: Stretch) -> float:
+def _share(amount: float, stretch: Sample) -> float:
     return amount / stretch.seconds if stretch.seconds > 0 else 0.0

@@ -5,7 +5,7 @@ from portway.engine.reactor import Reactor
 from portway.protocol.proxy_header import ProxyHeader
 from portway.protocol.stream_status import StreamStatus
 from portway.session.speed import SPEED_TUNNEL, SpeedRun
-from portway.session.stream_handshake import AcceptedStream, answer
+from portway.session.stream_handshake import PreambleReader, send_status
 from portway.telemetry.logs import get_log
 
 log = get_log(__name__)
@@ -21,7 +21,7 @@ class SpeedStreams:
 
     def accept(self, channel: Channel) -> None:
         """Take a stream: its preamble first."""
-        AcceptedStream(self._reactor, channel, self._visit, self._bad)
+        PreambleReader(self._reactor, channel, self._visit, self._bad)
 
     def claims_answered(self) -> None:
         """Claims are none of a speed test's business."""
@@ -29,8 +29,8 @@ class SpeedStreams:
     def _visit(self, header: ProxyHeader, channel: Channel) -> None:
         if self.run is None or header.tunnel_id != SPEED_TUNNEL:
             self._bad(f"tunnel {header.tunnel_id} is none of ours")
-            answer(channel, StreamStatus.UNKNOWN_TUNNEL)
-        elif answer(channel, StreamStatus.CONNECTED):
+            send_status(channel, StreamStatus.UNKNOWN_TUNNEL)
+        elif send_status(channel, StreamStatus.CONNECTED):
             self.run.add(channel)
 
     def _bad(self, why: str) -> None:

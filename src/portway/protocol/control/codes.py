@@ -72,5 +72,5 @@ FINAL: Final = frozenset({TOKEN_REVOKED, TOKEN_EXPIRED, WRONG_PIN, REPLACED, NAM
 """Refusals that end an agent also after it was online: somebody decided so, or another agent of the same user has its place.
 Whatever else an agent is refused that was online with the same join string, its server's operator may put right."""
 
-COME_BACK_LATER: Final = frozenset({MISDIRECTED, DRAINING, TOO_MANY_LOGINS, SPEED_TEST_BUSY})
+RETRYABLE: Final = frozenset({MISDIRECTED, DRAINING, TOO_MANY_LOGINS, SPEED_TEST_BUSY})
 """Codes that say nothing about the agent: it tries again with its usual back-off. Every other code is final for one that was never online."""

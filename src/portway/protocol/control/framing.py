@@ -9,17 +9,17 @@ from portway.errors import MisuseError, PeerError
 
 _LENGTH = struct.Struct("!I")
 
-STRANGER_BYTES_MAX = 4096
+PRE_LOGIN_BYTES_MAX = 4096
 """Largest body before login; a Hello is about 300 bytes, and a stranger shall not make us hold more (threats Y4)."""
 
-MEMBER_BYTES_MAX = 65536
+POST_LOGIN_BYTES_MAX = 65536
 """Largest body after login; a full Activity is the largest message that we send, at most 60 KiB."""
 
 
 def encode(body: bytes) -> bytes:
     """Return `body` with its length in front."""
-    if not 0 < len(body) <= MEMBER_BYTES_MAX:
-        raise MisuseError(f"control message of {len(body)} bytes, may be 1 to {MEMBER_BYTES_MAX}")
+    if not 0 < len(body) <= POST_LOGIN_BYTES_MAX:
+        raise MisuseError(f"control message of {len(body)} bytes, may be 1 to {POST_LOGIN_BYTES_MAX}")
     return _LENGTH.pack(len(body)) + body
 
 
@@ -29,7 +29,7 @@ class MessageReader:
     Holds at most one unfinished message, so at most `bytes_max` + 4 bytes between calls.
     """
 
-    def __init__(self, bytes_max: int = STRANGER_BYTES_MAX) -> None:
+    def __init__(self, bytes_max: int = PRE_LOGIN_BYTES_MAX) -> None:
         """`bytes_max` is the largest body accepted; raise it to MEMBER_BYTES_MAX once the login is through."""
         self.bytes_max = bytes_max
         self._held = bytearray()

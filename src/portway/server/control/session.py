@@ -19,7 +19,7 @@ from portway.server.edge.admission import AdmissionControl
 from portway.server.edge.shedding import Shedder
 from portway.server.tunnels.lease import LeaseKey, NoLinkError, OnStatus, Owner
 from portway.session.control_stream import ControlStream
-from portway.session.stream_handshake import open_visit
+from portway.session.stream_handshake import open_visitor_stream
 
 LINKS_MAX = 4
 """Links of one session that take visitors (ADR 0010), and as many again that drain: a quiet visitor may stay there for days."""
@@ -162,7 +162,7 @@ class Session:
             self._relieving = True
             self._reactor.soon(self._relieve)
         try:
-            return open_visit(self._reactor, mux, header, on_status)
+            return open_visitor_stream(self._reactor, mux, header, on_status)
         except UnavailableError:
             self._end_used_up()
             if all(is_silent(link.mux, self._reactor.now) for link in self.links):

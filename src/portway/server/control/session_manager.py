@@ -45,7 +45,7 @@ from portway.server.storage.token_reader import TokenReader
 from portway.server.storage.token_watch import TokenWatch
 from portway.server.tunnels.lease import Owner
 from portway.session.control_stream import ControlStream
-from portway.session.login import Admitted, admit, refusal_of, turn_away
+from portway.session.login import Authenticated, authenticate, refusal_of, send_refusal
 from portway.session.tickets import Tickets, bad_ticket, check_proof
 from portway.telemetry.logs import get_log
 
@@ -204,7 +204,7 @@ class SessionManager:
             if guest.session is None:
                 # Counted before it is told: a guesser shall not guess on while he is told.
                 self.newcomers.failed(guest.stranger, error)
-                await turn_away(stream, error)
+                await send_refusal(stream, error)
         except Exception as exc:  # noqa: BLE001 - a bug in one conversation must not end the server
             log.error("conversation failed", exc=exc, peer=guest.stranger.peer)  # noqa: TRY400 - our log takes the traceback
             reason = "internal error"
@@ -216,7 +216,7 @@ class SessionManager:
         """Return the session that the guest logged in for, after the Welcome."""
         if guest.stranger.refusal is not None:
             raise RefusedError(*guest.stranger.refusal)
-        admitted = await admit(
+        admitted = await authenticate(
             stream,
             find_verifier=partial(self._verifier, guest.stranger),
             decoy_seed=self._settings.decoy_seed,
@@ -235,7 +235,7 @@ class SessionManager:
         guest.join(session, SessionLink(guest.mux, stream, self._reactor.now))
         if len(session.links) > 1:
             self._on_event(LinksChanged(session.session_id, len(session.links)))
-        stream.trust()
+        stream.allow_large_messages()
         stream.send(self._welcome(session, scram))
         return session
 
@@ -250,7 +250,7 @@ class SessionManager:
             raise UnavailableError("the link was lost within the login")
         self._check_open()
 
-    def _begin(self, admitted: Admitted, token: TokenRecord, guest: "IncomingLink") -> Session:
+    def _begin(self, admitted: Authenticated, token: TokenRecord, guest: "IncomingLink") -> Session:
         """Make a session for who has just proved to have a token, which was just read."""
         hello = admitted.hello
         if sum(session.token.id == token.id for session in self._live.values()) >= SESSIONS_PER_TOKEN_MAX:
@@ -271,7 +271,7 @@ class SessionManager:
 
     def _attach(self, attach: Attach) -> Session:
         """Find the session that a further link belongs to."""
-        session = self._live.get(self._tickets.burn(attach.ticket, self._reactor.refresh_now()))
+        session = self._live.get(self._tickets.redeem(attach.ticket, self._reactor.refresh_now()))
         if session is None or session.links_full:
             raise bad_ticket()
         check_proof(session.key, attach.ticket, attach.proof)
@@ -354,7 +354,7 @@ class SessionManager:
             self._tasks.create_task(self._close_link(link, ended), name=f"good-bye to {session.peer}")
 
     async def _close_link(self, link: SessionLink, ended: Ended) -> None:
-        await link.stream.say_goodbye(ended, GOODBYE_S)
+        await link.stream.close_gracefully(ended, GOODBYE_S)
         link.mux.close(ended.reason)
 
     async def _expire(self) -> None:

@@ -59,7 +59,7 @@ def descriptor_limit() -> int:
     return ENDLESS if soft == resource.RLIM_INFINITY else soft
 
 
-def _tell_nobody(_news: VisitorsTurnedAway | ConnectionsShed) -> None:
+def _tell_nobody(_wait_for_change: VisitorsTurnedAway | ConnectionsShed) -> None:
     """Stand in for nobody who wants to hear of it."""
 
 

@@ -25,7 +25,7 @@ from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder, Lease, LeaseKey, OnStatus, Owner
 from portway.server.tunnels.registry import Granted, Registry
-from portway.session.stream_handshake import AcceptedStream, answer, open_visit
+from portway.session.stream_handshake import PreambleReader, open_visitor_stream, send_status
 from tests.kit.loops import EngineLoop
 from tests.kit.origins import RawOrigin
 from tests.kit.sockets import DEADLINE_S, reset
@@ -268,11 +268,11 @@ class Agent:
         self.opened += 1
         self._tunnels.add(tunnel_id)
         if self._link is not None:
-            return open_visit(self._engine.reactor, self._link, header, on_status)
+            return open_visitor_stream(self._engine.reactor, self._link, header, on_status)
         return self._open_socket(tunnel_id, header, on_status)
 
     def _accept(self, stream: Channel) -> None:
-        AcceptedStream(self._engine.reactor, stream, self._visit, lambda _why: None)
+        PreambleReader(self._engine.reactor, stream, self._visit, lambda _why: None)
 
     def _visit(self, header: ProxyHeader, channel: Channel) -> None:
         assert header.local
@@ -282,14 +282,14 @@ class Agent:
             channel.abort()
         elif self.hangs_up:
             self.hangs_up -= 1
-            answer(channel, StreamStatus.CONNECTED)
+            send_status(channel, StreamStatus.CONNECTED)
             if self.tells:
                 channel.say_untouched()
             channel.shutdown_write()
             channel.close()
         elif not self.silent:
             sock, status = self._connected()
-            answer(channel, status)
+            send_status(channel, status)
             if sock is not None:
                 make = OriginRelay if header.wants_untouched else Relay
                 make(reactor, channel, SocketChannel(reactor, sock), lambda _relay: None).start()
