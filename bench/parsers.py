@@ -199,13 +199,13 @@ class _Silent(Stream):
     def deliver(self, view: memoryview) -> None:
         self.receive_window.consumed(len(view))
 
-    def credited(self) -> None:
+    def on_credit(self) -> None:
         pass
 
-    def heard_end(self) -> None:
+    def on_peer_fin(self) -> None:
         pass
 
-    def heard_reset(self) -> None:
+    def on_reset(self) -> None:
         pass
 
 

@@ -15,7 +15,7 @@ import pytest
 from portway.engine.channel import BLOCKED
 from portway.engine.socket_channel import RESET_ON_CLOSE
 from portway.engine.tls_channel import TlsChannel
-from portway.engine.tls_records import FEED_VISITOR_BYTES, FEEDS_A_CALL, RECORDS_A_FEED, RECORDS_IN_VAIN_MAX
+from portway.engine.tls_records import EMPTY_RECORDS_MAX, FEED_VISITOR_BYTES, FEEDS_A_CALL, RECORDS_A_FEED
 from portway.errors import BrokenChannel
 from tests.kit.certificates import Identity, client_context, make_identity
 from tests.kit.channels import tls_ends
@@ -415,7 +415,7 @@ def test_records_without_data_are_taken_in_turns_and_a_flood_of_them_is_a_break(
     assert first == (5 if tickets <= 2 else BLOCKED)
     reader = Probe(client).read()
     engine.run_until(lambda: bool(first == 5 or reader.received or reader.broken))
-    assert (reader.broken is None) == (tickets < RECORDS_IN_VAIN_MAX)
+    assert (reader.broken is None) == (tickets < EMPTY_RECORDS_MAX)
     client.abort()
     far.close()
     engine.settle()

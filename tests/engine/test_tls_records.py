@@ -43,7 +43,7 @@ def test_all_bytes_pass_in_order_and_few_records_at_a_time(sizes: list[int], cut
                 break
             feed.put_kept()
     assert fed == wire
-    assert feed.in_vain == len(sizes)
+    assert feed.without_data == len(sizes)
 
 
 def test_what_is_kept_is_a_copy() -> None:

@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from portway.links.tls import agent_tls
-from portway.links.worker_hint import FIRST_BYTES_MAX, hint_for, hinted, is_hint, is_whole
+from portway.links.worker_hint import FIRST_BYTES_MAX, hint_complete, hint_for, is_hint, worker_from
 from portway.protocol.control.messages import Attach, Hello, encode_message
 
 
@@ -31,12 +31,12 @@ def test_a_hint_is_found_in_the_first_packet_once_that_is_whole(start: object) -
     assert callable(start)
     first = start(hint_for(4711))
 
-    assert is_whole(first)
-    assert hinted(first) == 4711
+    assert hint_complete(first)
+    assert worker_from(first) == 4711
     for size in range(len(first)):
-        assert not is_whole(first[:size]), size
-    assert hinted(start("")) == 0
-    assert is_whole(start(""))
+        assert not hint_complete(first[:size]), size
+    assert worker_from(start("")) == 0
+    assert hint_complete(start(""))
 
 
 def test_a_server_of_one_process_gives_no_hint() -> None:
@@ -50,15 +50,15 @@ def test_what_is_no_hint_is_not_shown(text: str) -> None:
 
 
 def test_a_number_that_is_too_long_names_nobody() -> None:
-    assert hinted(b"portway-hint/12345678901") == 0
+    assert worker_from(b"portway-hint/12345678901") == 0
 
 
 @pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n", b"\x80", b"\0\1" + bytes(10), b"\x16" + b"x" * FIRST_BYTES_MAX])
 def test_nothing_is_waited_for_where_no_hint_can_come(first: bytes) -> None:
-    assert is_whole(first)
+    assert hint_complete(first)
 
 
 def test_a_login_has_no_hint() -> None:
     message = encode_message(Hello(version=1, token="t", identity=b"i" * 32, scram="n,,n=t,r=x", agent="a"))
 
-    assert hinted(message) == 0
+    assert worker_from(message) == 0

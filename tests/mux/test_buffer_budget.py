@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway.mux.buffer_budget import KeptBytes, KeptTotal
+from portway.mux.buffer_budget import ProcessBufferBudget, SessionBufferBudget
 
 
 class Reader:
@@ -17,7 +17,7 @@ class Reader:
 
 
 def test_the_longest_stalled_goes_first() -> None:
-    kept = KeptBytes(100)
+    kept = SessionBufferBudget(100)
     first, second, third = Reader(), Reader(), Reader()
     kept.keep(first, 40)
     kept.keep(second, 40)
@@ -28,7 +28,7 @@ def test_the_longest_stalled_goes_first() -> None:
 
 
 def test_whoever_read_everything_is_young_again() -> None:
-    kept = KeptBytes(100)
+    kept = SessionBufferBudget(100)
     first, second = Reader(), Reader()
     kept.keep(first, 40)
     kept.keep(second, 40)
@@ -40,7 +40,7 @@ def test_whoever_read_everything_is_young_again() -> None:
 
 
 def test_a_slow_reader_is_not_a_stalled_one() -> None:
-    kept = KeptBytes(100)
+    kept = SessionBufferBudget(100)
     slow, stalled = Reader(), Reader()
     kept.keep(slow, 60)
     kept.keep(stalled, 40)
@@ -51,7 +51,7 @@ def test_a_slow_reader_is_not_a_stalled_one() -> None:
 
 
 def test_one_that_is_too_much_alone_goes_itself() -> None:
-    kept = KeptBytes(100)
+    kept = SessionBufferBudget(100)
     only = Reader()
     kept.keep(only, 101)
     assert only.given_up == 1
@@ -59,8 +59,8 @@ def test_one_that_is_too_much_alone_goes_itself() -> None:
 
 
 def test_of_all_links_the_one_that_keeps_most_pays() -> None:
-    total = KeptTotal(100)
-    modest, greedy = KeptBytes(90, total), KeptBytes(90, total)
+    total = ProcessBufferBudget(100)
+    modest, greedy = SessionBufferBudget(90, total), SessionBufferBudget(90, total)
     old, first, second = Reader(), Reader(), Reader()
     modest.keep(old, 30)
     greedy.keep(first, 40)
@@ -75,8 +75,8 @@ def test_of_all_links_the_one_that_keeps_most_pays() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["keep", "consume", "release"]), st.integers(0, 5), st.integers(1, 60)), max_size=200))
 def test_the_sum_is_always_right(steps: list[tuple[str, int, int]]) -> None:
-    total = KeptTotal(180)
-    kept, readers, held = KeptBytes(200, total), [Reader() for _ in range(6)], [0] * 6
+    total = ProcessBufferBudget(180)
+    kept, readers, held = SessionBufferBudget(200, total), [Reader() for _ in range(6)], [0] * 6
     for what, number, count in steps:
         if what == "keep":
             held[number] += count

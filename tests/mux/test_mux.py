@@ -15,7 +15,7 @@ from portway.engine.memory_channel import memory_pair
 from portway.engine.reactor import HELPING_BYTES, TLS_HELPING_BYTES
 from portway.errors import BrokenChannel, UnavailableError
 from portway.mux import mux_channel
-from portway.mux.buffer_budget import KeptBytes, KeptTotal
+from portway.mux.buffer_budget import ProcessBufferBudget, SessionBufferBudget
 from portway.mux.heartbeat import HeartbeatSettings
 from portway.mux.mux import OUT_BYTES_MAX, Mux
 from portway.mux.mux_channel import MuxChannel
@@ -795,7 +795,7 @@ def test_a_window_that_grew_is_used(engine: EngineLoop) -> None:
 
 
 def test_links_of_a_session_share_what_stalled_readers_may_keep(engine: EngineLoop) -> None:
-    kept = KeptBytes(300 * KIB)
+    kept = SessionBufferBudget(300 * KIB)
     ends = []
     for _ in range(2):
         near, far = memory_pair(engine.reactor, MIB)
@@ -818,7 +818,7 @@ def test_links_of_a_session_share_what_stalled_readers_may_keep(engine: EngineLo
 
 
 def test_what_the_stalled_readers_of_all_links_keep_is_bounded_and_the_greediest_link_pays(engine: EngineLoop) -> None:
-    settings = MuxSettings(kept_total=KeptTotal(MIB))
+    settings = MuxSettings(kept_total=ProcessBufferBudget(MIB))
     modest, greedy = (RawPeer(engine, mux_is_client=True, settings=settings) for _ in range(2))
     modest.say(data(2, bytes(200 * KIB), SYN))
     bystander = Probe(modest.accepted[0])
@@ -837,7 +837,7 @@ def test_what_the_stalled_readers_of_all_links_keep_is_bounded_and_the_greediest
 
 def test_a_link_that_joins_brings_along_what_its_streams_keep_already(engine: EngineLoop) -> None:
     """An agent may have said more on its control stream than was heard: left behind, it would count for ever."""
-    total = KeptTotal()
+    total = ProcessBufferBudget()
     first, joining = (RawPeer(engine, mux_is_client=True, settings=MuxSettings(kept_total=total)) for _ in range(2))
     joining.say(data(2, bytes(100 * KIB), SYN))
     reader = Probe(joining.accepted[0])

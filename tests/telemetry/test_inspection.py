@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from portway.links.sources import Sources
-from portway.mux.buffer_budget import KeptBytes
+from portway.mux.buffer_budget import SessionBufferBudget
 from portway.server.access.login_throttle import LoginThrottle
 from portway.telemetry.inspection import VARIABLE, Inventory, inventory, is_wanted
 
@@ -35,7 +35,7 @@ def test_objects_and_their_tables_are_counted_until_they_are_gone() -> None:
 
 
 def test_slots_are_looked_into_as_well() -> None:
-    class Slotted(KeptBytes):
+    class Slotted(SessionBufferBudget):
         __slots__ = ("table",)
 
         def __init__(self) -> None:

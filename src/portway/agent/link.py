@@ -6,7 +6,7 @@ from portway.engine.channel import Channel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
 from portway.links.dial import dial
-from portway.mux.buffer_budget import KeptBytes
+from portway.mux.buffer_budget import SessionBufferBudget
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.protocol.control import codes
@@ -21,7 +21,7 @@ class Budgets:
     def __init__(self, needs: SessionContext) -> None:
         """Start with nothing spent."""
         self.growth = GrowthBudget(needs.mux.limits.growth_bytes_max)
-        self.kept = KeptBytes(needs.mux.kept_bytes_max, needs.mux.kept_total)
+        self.kept = SessionBufferBudget(needs.mux.kept_bytes_max, needs.mux.kept_total)
 
 
 class AgentLink:

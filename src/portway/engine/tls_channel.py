@@ -12,7 +12,7 @@ from portway.engine.reactor import HELPING_BYTES, Reactor
 from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE, on_last_close
 from portway.engine.timers import Timer
 from portway.engine.tls_errors import words_of
-from portway.engine.tls_records import FEED_VISITOR_BYTES, FEEDS_A_CALL, RECORDS_IN_VAIN_MAX, RecordFeed
+from portway.engine.tls_records import EMPTY_RECORDS_MAX, FEED_VISITOR_BYTES, FEEDS_A_CALL, RecordFeed
 from portway.errors import BrokenChannel
 
 ANSWERS_BYTES_MAX = 16 * 1024
@@ -90,7 +90,7 @@ class TlsChannel(Channel):
         There is no deadline here: whoever starts it sets one and calls `abort`.
         """
         self._on_handshake = on_done
-        self._come_back()
+        self._reschedule()
 
     def recv_into(self, buffer: memoryview) -> int:
         """Decrypt into `buffer`, reading ciphertext from the socket as needed, record after record, for a bounded time."""
@@ -117,7 +117,7 @@ class TlsChannel(Channel):
                 else:
                     self.readable = False
                     if feeds == FEEDS_A_CALL:
-                        self._come_back()
+                        self._reschedule()
                     return filled or BLOCKED
         except BrokenChannel:
             if not filled:
@@ -237,7 +237,7 @@ class TlsChannel(Channel):
         records = self._records
         if self._dry and not records.waiting:
             return False
-        if records.in_vain > RECORDS_IN_VAIN_MAX:
+        if records.without_data > EMPTY_RECORDS_MAX:
             raise BrokenChannel("TLS broke: the peer sends records without any data in them")
         if self._outgoing.pending:
             self._answer()
@@ -275,7 +275,7 @@ class TlsChannel(Channel):
             with suppress(BrokenChannel):  # what the peer sent before it left is still worth reading
                 self._send_cipher()
 
-    def _come_back(self) -> None:
+    def _reschedule(self) -> None:
         """Go on later, at the expense of `account`: there may be more, and no event will say so."""
         if not self._coming:
             self._coming = True
@@ -337,7 +337,7 @@ class TlsChannel(Channel):
                 self._hung_up = True
             self._dry = False
             if self._on_handshake is not None:
-                self._come_back()  # half a millisecond of computing: never at once, whoever asks
+                self._reschedule()  # half a millisecond of computing: never at once, whoever asks
             elif not self._closed:
                 self.readable = True
                 self.on_readable()
@@ -378,7 +378,7 @@ class TlsChannel(Channel):
                 except ssl.SSLWantReadError:
                     self._send_cipher()
                     if feeds == FEEDS_A_CALL:
-                        self._come_back()
+                        self._reschedule()
                         return
                     if not self._feed():
                         return
@@ -392,6 +392,6 @@ class TlsChannel(Channel):
         except BrokenChannel as exc:
             failure = BrokenChannel(str(exc))  # without its traceback, for the same reason
         self._on_handshake = None
-        self._records.in_vain = 0
+        self._records.without_data = 0
         self.readable = True
         on_done(failure)

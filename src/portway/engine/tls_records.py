@@ -8,7 +8,7 @@ FEED_VISITOR_BYTES = 16 * 1024
 """Ciphertext fed to a visitor's BIO at a time: BIOs never shrink (ADR 0003: 17 to 19 kB idle)."""
 FEEDS_A_CALL = 2
 """Feeds in one call, each of a bounded number of records. A record of 16 KiB may lie across two of a visitor's."""
-RECORDS_IN_VAIN_MAX = 512
+EMPTY_RECORDS_MAX = 512
 """Records in a row without a byte of plaintext: what does nothing but keep OpenSSL busy is an attack."""
 RECORDS_A_FEED = 32
 """Records given to OpenSSL at a time. A full read of the smallest would be 10,000: key updates cost it 15 µs each and
@@ -21,11 +21,11 @@ _HEADER_BYTES = 5
 class RecordFeed:
     """Feeds a BIO, and keeps what is more than a feed until the next one; at most what one `put` was given."""
 
-    __slots__ = ("_bio", "_fed", "_kept", "_left", "_reads", "_split", "in_vain")
+    __slots__ = ("_bio", "_fed", "_kept", "_left", "_reads", "_split", "without_data")
 
     def __init__(self, bio: ssl.MemoryBIO) -> None:
         """Feed `bio`, from the beginning of a connection on."""
-        self.in_vain = 0
+        self.without_data = 0
         """Records fed since whoever decrypts them last set this to 0."""
         self._fed = self._reads = 0
         self._bio = bio
@@ -40,7 +40,7 @@ class RecordFeed:
 
     def yielded(self) -> None:
         """Note that a record gave plaintext."""
-        self.in_vain = 0
+        self.without_data = 0
         self._reads += 1
 
     def take_work(self) -> int:
@@ -66,9 +66,9 @@ class RecordFeed:
             self._bio.write(kept[:size])
 
     def _count(self, data: memoryview) -> int:
-        before = self.in_vain
+        before = self.without_data
         size = self._cut(data)
-        self._fed += self.in_vain - before
+        self._fed += self.without_data - before
         return size
 
     def _cut(self, data: memoryview) -> int:
@@ -82,16 +82,16 @@ class RecordFeed:
                 return end
             at = missing + int.from_bytes(self._split[3:], "big")
             self._split = b""
-            self.in_vain += 1
+            self.without_data += 1
         records = 0
         while end - at >= _HEADER_BYTES:
             if records == RECORDS_A_FEED:
                 self._left = 0
-                self.in_vain += records
+                self.without_data += records
                 return at
             records += 1
             at += _HEADER_BYTES + (data[at + 3] << 8 | data[at + 4])
-        self.in_vain += records
+        self.without_data += records
         if at < end:
             self._split = bytes(data[at:])
             self._left = 0

@@ -27,13 +27,13 @@ def is_hint(text: str) -> bool:
     return _HINT.fullmatch(text.encode("utf-8", "replace")) is not None
 
 
-def hinted(first: bytes) -> int:
+def worker_from(first: bytes) -> int:
     """Return the worker that a link's first bytes name, or 0."""
     found = _HINT.search(first, 0, FIRST_BYTES_MAX)
     return int(found[1]) if found else 0
 
 
-def is_whole(first: bytes) -> bool:
+def hint_complete(first: bytes) -> bool:
     """Return whether a link's first bytes hold all that a hint could stand in: one TLS record (RFC 8446 section 5.1), or one
     yamux frame. What is neither is whole too: there is nothing to wait for.
     """

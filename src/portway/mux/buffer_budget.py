@@ -10,14 +10,14 @@ TOTAL_BYTES_MAX = 512 * 1024 * 1024
 """The same for all links of a process: whoever has a token may have many sessions, and a machine has one memory."""
 
 
-class Keeper(Protocol):
+class BufferingStream(Protocol):
     """A stream that keeps bytes its reader did not take."""
 
     def give_up(self) -> None:
         """Drop what the stream keeps, whatever state it is in, and let both its ends find the break."""
 
 
-class KeptTotal(MemoryBudget):
+class ProcessBufferBudget(MemoryBudget):
     """Bounds what all links of a process keep together."""
 
     def __init__(self, bytes_max: int = TOTAL_BYTES_MAX) -> None:
@@ -26,19 +26,19 @@ class KeptTotal(MemoryBudget):
 
 
 class KeptStore(Protocol):
-    """Where a stream counts what it keeps: its link's `KeptBytes`, or an account of its own."""
+    """Where a stream counts what it keeps: its link's `SessionBufferBudget`, or an account of its own."""
 
-    def keep(self, keeper: Keeper, count: int, /) -> None:
+    def keep(self, keeper: BufferingStream, count: int, /) -> None:
         """Count `count` more bytes of `keeper`."""
 
-    def consume(self, keeper: Keeper, count: int, /) -> None:
+    def consume(self, keeper: BufferingStream, count: int, /) -> None:
         """Count `count` bytes of `keeper` as read."""
 
-    def release(self, keeper: Keeper, /) -> None:
+    def release(self, keeper: BufferingStream, /) -> None:
         """Forget `keeper`: it keeps nothing any more."""
 
 
-class KeptBytes:
+class SessionBufferBudget:
     """Counts the bytes kept by the streams of one link or session, and bounds them.
 
     yamux has no window for a session and cannot grant a stream less than 256 KiB, so thousands of stalled readers could
@@ -51,16 +51,16 @@ class KeptBytes:
         self.bytes_max = bytes_max
         self.bytes = 0
         self._total = total
-        self._stalled: dict[Keeper, int] = {}
+        self._stalled: dict[BufferingStream, int] = {}
 
-    def keep(self, keeper: Keeper, count: int) -> None:
+    def keep(self, keeper: BufferingStream, count: int) -> None:
         """Count `count` more bytes of `keeper`; reset the longest stalled streams while there are too many."""
         self._stalled[keeper] = self._stalled.get(keeper, 0) + count
         self._count(count)
         while self.bytes > self.bytes_max:
             self.give_up()
 
-    def consume(self, keeper: Keeper, count: int) -> None:
+    def consume(self, keeper: BufferingStream, count: int) -> None:
         """Count `count` bytes of `keeper` as read. A slow reader is not a stalled one: it goes to the back."""
         kept = self._stalled.pop(keeper, 0)
         taken = min(count, kept)
@@ -68,11 +68,11 @@ class KeptBytes:
             self._stalled[keeper] = kept - taken
         self._count(-taken)
 
-    def release(self, keeper: Keeper) -> None:
+    def release(self, keeper: BufferingStream) -> None:
         """Forget `keeper`: it keeps nothing any more."""
         self._count(-self._stalled.pop(keeper, 0))
 
-    def hand_over(self, other: "KeptBytes") -> None:
+    def hand_over(self, other: "SessionBufferBudget") -> None:
         """Let `other` count everything that is kept here."""
         stalled, self._stalled = self._stalled, {}
         self._count(-self.bytes)

@@ -9,7 +9,7 @@ from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel, PeerError, UnavailableError
-from portway.mux.buffer_budget import KeptBytes
+from portway.mux.buffer_budget import SessionBufferBudget
 from portway.mux.mux_channel import FAILED, MuxChannel
 from portway.mux.pulse import Pulse
 from portway.mux.settings import (
@@ -54,7 +54,7 @@ class Mux:
         on_stream: Callable[[MuxChannel], None],
         on_lost: Callable[[str], None],
         growth: GrowthBudget | None = None,
-        kept: KeptBytes | None = None,
+        kept: SessionBufferBudget | None = None,
         account: Account | None = None,
         clock: Clock = monotonic,
     ) -> None:
@@ -67,7 +67,7 @@ class Mux:
         self._on_lost = on_lost
         self.precise_now = clock
         self.call_later = reactor.call_later
-        self.kept = kept or KeptBytes(settings.kept_bytes_max, settings.kept_total)
+        self.kept = kept or SessionBufferBudget(settings.kept_bytes_max, settings.kept_total)
         self.session = Session(
             client=client,
             limits=settings.limits,
@@ -181,7 +181,7 @@ class Mux:
         """Call `on_writable` of `stream` in its turn, once the link takes bytes again."""
         self._waiting.add(stream)
 
-    def note_small(self, stream: MuxChannel) -> None:
+    def small_frame_sent(self, stream: MuxChannel) -> None:
         """Flush when some have gathered, and shorten bulk frames: somebody else than their sender would wait for them."""
         if len(self.session.out) > EARLY_FLUSH_BYTES and not self.blocked:
             try:
@@ -368,12 +368,12 @@ class Mux:
         self._bulk_sender = None
         self._waiting.clear()
         self.session.lose()
-        self._say_farewell()
+        self._send_go_away()
         self._unsent, self.session.out = None, bytearray()  # large, and this mux may be held for a while yet
         on_lost, self._on_lost, self._on_stream = self._on_lost, ignore, ignore
         on_lost(reason)
 
-    def _say_farewell(self) -> None:
+    def _send_go_away(self) -> None:
         """Send GoAway and whatever else is owed, as far as the link takes it at once, then its end."""
         try:
             if not self.blocked:

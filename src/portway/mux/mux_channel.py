@@ -152,7 +152,7 @@ class MuxChannel(Stream, Channel):
             if count:
                 self.write(data if count == len(data) else memoryview(data)[:count])
                 if not (was_bulk or self._bulk):  # a transfer's crumbs are no request
-                    self.mux.note_small(self)
+                    self.mux.small_frame_sent(self)
             return count
         frame = memoryview(bytearray(HEADROOM_BYTES + count))
         frame[HEADROOM_BYTES:] = memoryview(data)[:count]
@@ -216,7 +216,7 @@ class MuxChannel(Stream, Channel):
             self._lent = None
             self._keep(left)
 
-    def credited(self) -> None:
+    def on_credit(self) -> None:
         """Let the writer go on."""
         if self._starved:
             self._starved = False
@@ -226,12 +226,12 @@ class MuxChannel(Stream, Channel):
         """Let the writer go on: the link takes bytes again."""
         self._tell(self.on_writable)
 
-    def heard_end(self) -> None:
+    def on_peer_fin(self) -> None:
         """Let the reader find the end."""
         self.readable = True
         self._tell(self.on_readable)
 
-    def heard_reset(self) -> None:
+    def on_reset(self) -> None:
         """Let reader and writer find the break; what was kept is lost with the stream, unless the peer had ended before."""
         if not self.peer_ended:
             self._break()

@@ -60,8 +60,8 @@ class TunnelClaim(Generic[W]):
         if self.kind == "tcp":
             self.port = granted.port or self.port
         elif granted.name and (self.seed or not self.host):  # else the user asked for this very host
-            is_whole = "." in granted.name  # a name below the server's domain has no dot
-            self.name, self.host = ("", granted.name) if is_whole else (granted.name, "")
+            hint_complete = "." in granted.name  # a name below the server's domain has no dot
+            self.name, self.host = ("", granted.name) if hint_complete else (granted.name, "")
 
 
 class Claims(Generic[W]):

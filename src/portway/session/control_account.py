@@ -11,7 +11,7 @@ STRANGER_KEPT_BYTES_MAX = 16 * 1024
 class ControlAccount:
     """Counts bytes that wait: in the stream's channel, unread; here, received and not asked for; and to be sent.
 
-    As the store of what the channel keeps it stands in for the link's (see `mux.buffer_budget.KeptBytes`), so that one number
+    As the store of what the channel keeps it stands in for the link's (see `mux.buffer_budget.SessionBufferBudget`), so that one number
     holds all of it.
     """
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from portway.engine.tls_records import RecordFeed
 from portway.errors import MisuseError, PeerError
-from portway.links.worker_hint import FIRST_BYTES_MAX, hinted, is_whole
+from portway.links.worker_hint import FIRST_BYTES_MAX, hint_complete, worker_from
 from portway.protocol.control.framing import POST_LOGIN_BYTES_MAX, PRE_LOGIN_BYTES_MAX, MessageReader
 from portway.protocol.control.messages import Message, decode_message, encode_message
 from portway.protocol.proxy_header import ProxyHeader, decode, encode, encode_local, encode_visitor
@@ -243,15 +243,15 @@ def _local_with(size: int) -> bytes:
 
 def check_hint(first: bytes) -> None:
     """A hint is a small number, and there is something to wait for only while it is short."""
-    assert 0 <= hinted(first) < 10**9
-    assert is_whole(first) in (True, False)
-    assert is_whole(first) or len(first) < FIRST_BYTES_MAX
+    assert 0 <= worker_from(first) < 10**9
+    assert hint_complete(first) in (True, False)
+    assert hint_complete(first) or len(first) < FIRST_BYTES_MAX
 
 
 add(
     Target(
         "hint",
-        hinted,
+        worker_from,
         check_hint,
         (b"\x16\x03\x01\x00\x20" + b"portway-hint/12" + bytes(17), OPEN, b"portway-hint/1", b""),
         (b"portway-hint/", b"1234567890", b"\x16\x03\x01\xff\xff", b"\0\0\0\0"),

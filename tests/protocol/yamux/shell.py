@@ -26,13 +26,13 @@ class RecordingStream(Stream):
         self.received += view
         self.unread += len(view)
 
-    def credited(self) -> None:
+    def on_credit(self) -> None:
         self.credits += 1
 
-    def heard_end(self) -> None:
+    def on_peer_fin(self) -> None:
         self.ended += 1
 
-    def heard_reset(self) -> None:
+    def on_reset(self) -> None:
         self.resets += 1
 
     def consume(self, count: int, now: float) -> None:

@@ -237,6 +237,6 @@ def test_a_bare_stream_asks_its_shell_to_say_what_happens() -> None:
     stream = Stream(Shell().session, 1)
     with pytest.raises(NotImplementedError):
         stream.deliver(memoryview(b"x"))
-    for call in (stream.credited, stream.heard_end, stream.heard_reset):
+    for call in (stream.on_credit, stream.on_peer_fin, stream.on_reset):
         with pytest.raises(NotImplementedError):
             call()

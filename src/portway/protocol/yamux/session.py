@@ -231,7 +231,7 @@ class Session:
         for stream in list(self.streams.values()):
             if not stream.gone:
                 self.forget(stream)
-                stream.heard_reset()
+                stream.on_reset()
 
     def _join(self, stream: Stream, length: int, data: memoryview, at: int, work_max: int) -> int:
         """Deliver a tiny frame, whose `length` bytes begin at `at`, and the tiny ones of the same stream right behind it in one
@@ -366,14 +366,14 @@ class Session:
         if flags & RST:
             self._resets.count(self._now)
             self.forget(stream)
-            stream.heard_reset()
+            stream.on_reset()
             return
         if stream.peer_ended:
             raise PeerError(f"yamux: stream {stream.stream_id} ended twice")
         stream.peer_ended = True
         if stream.local_ended:
             self.forget(stream)
-        stream.heard_end()
+        stream.on_peer_fin()
 
     def _take_ping(self, flags: int, value: int) -> None:
         self._pings.count(self._now)

@@ -138,7 +138,7 @@ class Stream:
             was_empty = not self.send_window
             self.send_window += count
             if was_empty:
-                self.credited()
+                self.on_credit()
 
     def _send(self, kind: int, flags: int, length: int) -> None:
         session = self.session
@@ -151,14 +151,14 @@ class Stream:
         """Take received bytes; `view` is valid only during the call."""
         raise NotImplementedError
 
-    def credited(self) -> None:
+    def on_credit(self) -> None:
         """Hear that the window is open again after it was empty."""
         raise NotImplementedError
 
-    def heard_end(self) -> None:
+    def on_peer_fin(self) -> None:
         """Hear the peer's FIN; everything before it was delivered."""
         raise NotImplementedError
 
-    def heard_reset(self) -> None:
+    def on_reset(self) -> None:
         """Hear that the stream is dead: the peer's RST, or the loss of the whole session."""
         raise NotImplementedError

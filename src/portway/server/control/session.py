@@ -7,7 +7,7 @@ from portway.engine.channel import Channel
 from portway.engine.reactor import TLS_HELPING_BYTES, Reactor
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import UnavailableError
-from portway.mux.buffer_budget import KeptBytes
+from portway.mux.buffer_budget import SessionBufferBudget
 from portway.mux.mux import Mux
 from portway.mux.silence import is_silent
 from portway.protocol.control.messages import Activity, Claim, Granted, Message
@@ -118,7 +118,7 @@ class Session:
         self.peer = ""
         """`host:port` of the first link's other end."""
         self._memory = TokenBudgets().of(token.id) if memory is None else memory
-        self._kept = KeptBytes(total=self._memory.all)
+        self._kept = SessionBufferBudget(total=self._memory.all)
         self.started_at = reactor.now
         self.account = reactor.members.child(party=True)
         """Who is charged for what is done for its tunnels and on its links; sessions of one token share it."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from portway.engine.memory_budget import MemoryBudget
-from portway.mux.buffer_budget import KeptTotal
+from portway.mux.buffer_budget import ProcessBufferBudget
 
 TOKEN_BYTES_MAX = 256 * 1024 * 1024
 """What links of a token keep for slow visitors and slow agents, and their control messages: half of what all links of a
@@ -29,7 +29,7 @@ class TokenBudgets:
 
     def __init__(self, total: MemoryBudget | None = None) -> None:
         """Start with none; all together keep no more than `total`."""
-        self.total = KeptTotal() if total is None else total
+        self.total = ProcessBufferBudget() if total is None else total
         self._budgets: WeakValueDictionary[str, TokenBudget] = WeakValueDictionary()
 
     def of(self, token_id: str) -> TokenBudget:

@@ -11,7 +11,7 @@ from portway.engine.timers import Timer
 from portway.errors import UnavailableError
 from portway.links.fair_places import FairPlaces
 from portway.links.sources import Sources
-from portway.links.worker_hint import FIRST_BYTES_MAX, hinted, is_whole
+from portway.links.worker_hint import FIRST_BYTES_MAX, hint_complete, worker_from
 from portway.protocol.source_key import source_of
 from portway.server.edge.admission import NEWCOMERS_PART, descriptor_limit
 
@@ -131,8 +131,8 @@ class _HintPeek:
         except OSError:
             self.close()
             return
-        if not first or is_whole(first):
-            self._go(hinted(first))
+        if not first or hint_complete(first):
+            self._go(worker_from(first))
         elif self._dealer.reactor.level is not None:
             self._dealer.reactor.level.want_read(self.sock.fileno())
 
