@@ -3,7 +3,7 @@
 import pytest
 
 from portway.engine.bucket import BURST_S, DEBT_S_MAX, GRANT_BYTES_MAX, LAPSE_S, Bucket, Share
-from tests.kit.fake_scheduler import Clockwork
+from tests.kit.fake_scheduler import Scheduler
 
 RATES = [100, 2_000, 64_000, 1_000_000, 50_000_000, 1_000_000_000]
 
@@ -11,7 +11,7 @@ RATES = [100, 2_000, 64_000, 1_000_000, 50_000_000, 1_000_000_000]
 class Sender:
     """Somebody who always has more to send, or has so much at a time."""
 
-    def __init__(self, clock: Clockwork, *buckets: Bucket, piece_bytes: int = 1 << 30) -> None:
+    def __init__(self, clock: Scheduler, *buckets: Bucket, piece_bytes: int = 1 << 30) -> None:
         self.clock = clock
         self.shares = [Share(bucket, self.run) for bucket in buckets]
         self.piece_bytes = piece_bytes
@@ -33,7 +33,7 @@ class Sender:
                 share.credit -= room
             self.sent += room
             helping -= room
-        self.clock.soon(self.run)
+        self.clock.call_soon(self.run)
 
     def leave(self) -> None:
         """Go away."""
@@ -49,7 +49,7 @@ def fairness(parts: list[int]) -> float:
 @pytest.mark.parametrize("late_s", [0.0, 0.08])
 @pytest.mark.parametrize("rate_bps", RATES)
 def test_a_rate_is_kept_within_five_per_cent_over_some_seconds_also_when_wake_ups_come_late(rate_bps: int, late_s: float) -> None:
-    clock = Clockwork(late_s)
+    clock = Scheduler(late_s)
     sender = Sender(clock, Bucket(clock, rate_bps))
     sender.run()
     seconds = 4
@@ -61,7 +61,7 @@ def test_a_rate_is_kept_within_five_per_cent_over_some_seconds_also_when_wake_up
 @pytest.mark.parametrize("rate_bps", RATES)
 @pytest.mark.parametrize("count", [2, 8, 50])
 def test_all_who_want_more_than_their_part_get_the_same(rate_bps: int, count: int) -> None:
-    clock = Clockwork(0.02)
+    clock = Scheduler(0.02)
     bucket = Bucket(clock, rate_bps)
     senders = [Sender(clock, bucket) for _ in range(count)]
     for sender in senders:
@@ -74,7 +74,7 @@ def test_all_who_want_more_than_their_part_get_the_same(rate_bps: int, count: in
 
 
 def test_who_wants_less_than_a_part_gets_it_and_the_others_share_the_rest() -> None:
-    clock = Clockwork()
+    clock = Scheduler()
     bucket = Bucket(clock, 1_000_000)
     greedy = [Sender(clock, bucket) for _ in range(4)]
     modest = Sender(clock, bucket, piece_bytes=1000)
@@ -95,7 +95,7 @@ def test_who_wants_less_than_a_part_gets_it_and_the_others_share_the_rest() -> N
 
 
 def test_a_relay_of_two_buckets_is_served_by_both_and_starves_in_neither() -> None:
-    clock = Clockwork(0.02)
+    clock = Scheduler(0.02)
     whole = Bucket(clock, 1_000_000)
     narrow = Bucket(clock, 300_000)
     inside = [Sender(clock, narrow, whole) for _ in range(3)]
@@ -110,7 +110,7 @@ def test_a_relay_of_two_buckets_is_served_by_both_and_starves_in_neither() -> No
 
 
 def test_a_pause_saves_up_a_tenth_of_a_second_and_no_more() -> None:
-    clock = Clockwork()
+    clock = Scheduler()
     bucket = Bucket(clock, 1_000_000)
     clock.pass_time(3600.0)
     sender = Sender(clock, bucket)
@@ -120,7 +120,7 @@ def test_a_pause_saves_up_a_tenth_of_a_second_and_no_more() -> None:
 
 
 def test_a_process_that_stood_still_owes_a_second_at_most() -> None:
-    clock = Clockwork()
+    clock = Scheduler()
     bucket = Bucket(clock, 1_000_000)
     sender = Sender(clock, bucket)
     sender.run()
@@ -132,7 +132,7 @@ def test_a_process_that_stood_still_owes_a_second_at_most() -> None:
 
 
 def test_who_leaves_frees_his_place_and_what_he_did_not_use() -> None:
-    clock = Clockwork()
+    clock = Scheduler()
     bucket = Bucket(clock, 100_000)
     first, second = Sender(clock, bucket), Share(bucket, lambda: None)
     assert second.ask() == 2500
@@ -149,7 +149,7 @@ def test_who_leaves_frees_his_place_and_what_he_did_not_use() -> None:
 
 
 def test_a_bucket_that_nobody_waits_for_has_no_timer_once_nobody_has_credit() -> None:
-    clock = Clockwork()
+    clock = Scheduler()
     share = Share(Bucket(clock, 10_000_000), lambda: None)
     assert 0 < share.ask() <= GRANT_BYTES_MAX
     clock.pass_time(3 * LAPSE_S)
@@ -159,7 +159,7 @@ def test_a_bucket_that_nobody_waits_for_has_no_timer_once_nobody_has_credit() ->
 
 
 def test_those_who_sent_a_little_long_ago_may_not_all_begin_with_what_was_left() -> None:
-    clock = Clockwork(0.02)
+    clock = Scheduler(0.02)
     bucket = Bucket(clock, 1_000_000)
     crowd = [Sender(clock, bucket) for _ in range(200)]
     for sender in crowd:
@@ -176,7 +176,7 @@ def test_those_who_sent_a_little_long_ago_may_not_all_begin_with_what_was_left()
 
 
 def test_who_used_his_credit_up_and_waited_for_more_keeps_none_of_what_he_does_not_use() -> None:
-    clock = Clockwork()
+    clock = Scheduler()
     bucket = Bucket(clock, 1_000_000)
     greedy = Sender(clock, bucket)
     share = Share(bucket, lambda: None)
@@ -195,7 +195,7 @@ def test_who_used_his_credit_up_and_waited_for_more_keeps_none_of_what_he_does_n
 
 
 def test_credit_that_is_used_now_and_then_does_not_keep_others_from_theirs() -> None:
-    clock = Clockwork()
+    clock = Scheduler()
     bucket = Bucket(clock, 1_000_000)
     greedy = Sender(clock, bucket)
     chatty = [Share(bucket, lambda: None) for _ in range(20)]
@@ -212,7 +212,7 @@ def test_credit_that_is_used_now_and_then_does_not_keep_others_from_theirs() -> 
 
 
 def test_ten_thousand_who_wait_cost_one_timer_and_come_in_turn() -> None:
-    clock = Clockwork()
+    clock = Scheduler()
     bucket = Bucket(clock, 1_000_000)
     senders = [Sender(clock, bucket) for _ in range(10_000)]
     for sender in senders:

@@ -111,7 +111,7 @@ def test_what_was_said_before_hanging_up_arrives(engine: EngineLoop, ends: Ends,
         ends[0].readable = True  # type: ignore[misc]  # each kind has it in its own slots
         (scene.relay._backward if swapped else scene.relay._forward).run()
 
-    engine.reactor.soon(hang_up_before_the_write)
+    engine.reactor.call_soon(hang_up_before_the_write)
     engine.run_until(lambda: scene.visitor.broken is not None or scene.visitor.ended or scene.visitor.told_broken > 0)
     engine.run_until(lambda: len(scene.done) == 1)
     assert bytes(scene.visitor.received) == ANSWER
@@ -135,7 +135,7 @@ def test_a_reset_that_a_write_met_first_is_no_end(engine: EngineLoop, ends: Ends
         ends[0].readable = True  # type: ignore[misc]  # each kind has it in its own slots
         scene.relay._forward.run()
 
-    engine.reactor.soon(reset_before_the_write)
+    engine.reactor.call_soon(reset_before_the_write)
     engine.run_until(lambda: len(scene.done) == 1)
     engine.run_until(lambda: scene.visitor.broken is not None or scene.visitor.told_broken > 0)
     assert not scene.visitor.ended
@@ -155,7 +155,7 @@ def test_what_an_origin_with_tls_said_arrives(engine: EngineLoop, identity: Iden
     far.send(ANSWER)
     far.shutdown_write()
     far.abort()  # what it has not read would do the same
-    engine.reactor.soon(lambda: None)
+    engine.reactor.call_soon(lambda: None)
     visitor.feed(b"ion" * 1000)
     engine.run_until(lambda: len(done) == 1)
     engine.run_until(lambda: visitor.ended or visitor.broken is not None)

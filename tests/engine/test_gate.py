@@ -4,7 +4,7 @@ from portway.engine.bucket import LAPSE_S, Bucket
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.gate import Gate, Quota
 from portway.engine.memory_channel import memory_pair
-from tests.kit.fake_scheduler import Clockwork
+from tests.kit.fake_scheduler import Scheduler
 from tests.kit.loops import EngineLoop
 from tests.kit.raw_agent import read_now
 
@@ -15,7 +15,7 @@ def never() -> None:
 
 def test_it_shows_the_smallest_of_all_rooms(engine: EngineLoop) -> None:
     sink, _ = memory_pair(engine.reactor, 500)
-    clock = Clockwork()
+    clock = Scheduler()
     slow, fast = Bucket(clock, 4000), Bucket(clock, 10**9)
     assert Gate(sink, (), None).room() == 500
     assert Gate(sink, (), Quota(300, never)).room() == 300
@@ -56,7 +56,7 @@ def test_a_used_up_quota_shows_room_for_the_one_byte_that_ends_it(engine: Engine
 
 def test_what_was_kept_since_there_was_more_credit_has_to_wait_as_well(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
-    clock = Clockwork()
+    clock = Scheduler()
     gate = Gate(sink, (Bucket(clock, 1000),), None)
     assert gate.room() == 50
     clock.pass_time(3 * LAPSE_S)
@@ -69,7 +69,7 @@ def test_what_was_kept_since_there_was_more_credit_has_to_wait_as_well(engine: E
 
 def test_credit_that_comes_is_told_as_the_sinks_own_room(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
-    clock = Clockwork()
+    clock = Scheduler()
     gate = Gate(sink, (Bucket(clock, 1000),), None)
     told: list[float] = []
     sink.on_writable = lambda: told.append(clock.now)
@@ -86,7 +86,7 @@ def test_credit_that_comes_is_told_as_the_sinks_own_room(engine: EngineLoop) -> 
 
 def test_a_shut_gate_waits_for_nothing_and_wakes_nobody(engine: EngineLoop) -> None:
     sink, _ = memory_pair(engine.reactor)
-    clock = Clockwork()
+    clock = Scheduler()
     bucket = Bucket(clock, 1000)
     gate = Gate(sink, (bucket,), None)
     sink.on_writable = never
@@ -110,7 +110,7 @@ def test_an_end_passes_whatever_the_limits_say(engine: EngineLoop) -> None:
 
 def test_a_sink_without_room_is_not_asked_for_credit(engine: EngineLoop) -> None:
     sink, _ = memory_pair(engine.reactor, 10)
-    bucket = Bucket(Clockwork(), 10**6)
+    bucket = Bucket(Scheduler(), 10**6)
     gate = Gate(sink, (bucket,), None)
     assert gate.send(bytes(10)) == 10 or gate.room()
     sink.send(bytes(10))

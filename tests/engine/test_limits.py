@@ -16,7 +16,7 @@ from portway.engine import policy as policy_module
 from portway.engine.bucket import BURST_S, DEBT_S_MAX, Share
 from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
 from portway.engine.gate import Gate
-from portway.engine.limits import Limits, Scope, Scopes, scopes_of
+from portway.engine.limits import LimitEnforcer, Scope, Scopes, scopes_of
 from portway.engine.policy import UNLIMITED, Policy
 from portway.engine.pumps import Pump
 from portway.engine.relay import Relay
@@ -473,7 +473,7 @@ def test_a_hundred_thousand_relays_with_limits_cost_one_timer_of_the_loop(engine
     def come() -> None:
         relays.extend(Relay(engine.reactor, still, still, lambda relay: None, scopes) for _ in range(100_000))
 
-    engine.reactor.soon(come)  # in one moment, as after a restart
+    engine.reactor.call_soon(come)  # in one moment, as after a restart
     engine.settle()
     wheel = engine.reactor._timers
     assert sum(len(bucket) for bucket in wheel._buckets.values()) == 100_000
@@ -566,6 +566,6 @@ def test_a_relay_with_limits_that_is_over_is_freed_without_the_cycle_collector(s
         assert joined.relay.tally.forward.total_bytes == 5
         del joined
         stage.engine.settle()
-        assert [one for one in gc.get_objects() if isinstance(one, Relay | Limits | Gate | Pump | Share)] == []
+        assert [one for one in gc.get_objects() if isinstance(one, Relay | LimitEnforcer | Gate | Pump | Share)] == []
     finally:
         gc.enable()

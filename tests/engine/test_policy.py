@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway.engine.policy import LOOKS, MINUTE_S, NEVER, UNLIMITED, Policy, Watch, strictest
+from portway.engine.policy import LOOKS, MINUTE_S, NEVER, UNLIMITED, Policy, PolicyMonitor, strictest
 from portway.engine.tally import IDLE, LIFETIME, TOO_SLOW
 from portway.errors import ConfigError
 
 
 def followed(policy: Policy, moved: list[tuple[float, int]], until: float = 1e6) -> tuple[str, float, int]:
     """Return why a relay ended that had moved so much at such times, when, and after how many looks."""
-    watch = Watch(policy, 0.0)
+    watch = PolicyMonitor(policy, 0.0)
     reason, at = watch.look(0.0, 0)
     looks = 0
     while not reason and at < until:
@@ -62,7 +62,7 @@ def test_a_lifetime_ends_the_busiest_relay() -> None:
 def test_without_limits_of_time_nobody_looks() -> None:
     for policy in (UNLIMITED, Policy(max_rate_bps=5, bandwidth_bps=9, max_total_payload=7)):
         assert not policy.times
-        assert Watch(policy, 0.0).look(0.0, 0) == ("", NEVER)
+        assert PolicyMonitor(policy, 0.0).look(0.0, 0) == ("", NEVER)
 
 
 @pytest.mark.parametrize("name", ["idle_timeout_s", "min_rate_bpm", "max_rate_bps", "bandwidth_bps", "max_lifetime_s", "max_total_payload"])

@@ -9,8 +9,8 @@ import pytest
 from portway.engine.accounts import Account
 from portway.engine.channel import HEADROOM_BYTES, Channel
 from portway.engine.memory_channel import MemoryChannel, memory_pair
-from portway.engine.pumps import LARGE_READ_BYTES, CopyPump, LendPump, Pump, choose_pump
-from portway.engine.reactor import HELPING_BYTES
+from portway.engine.pumps import LARGE_READ_BYTES, CopyPump, PeekPump, Pump, choose_pump
+from portway.engine.reactor import TURN_BYTES
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE
 from tests.kit.certificates import Identity
@@ -19,8 +19,8 @@ from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 from tests.kit.sockets import read_exactly, reset, tcp_pair
 
-Kind = type[CopyPump] | type[LendPump]
-both_kinds = pytest.mark.parametrize("kind", [CopyPump, LendPump])
+Kind = type[CopyPump] | type[PeekPump]
+both_kinds = pytest.mark.parametrize("kind", [CopyPump, PeekPump])
 
 MIB = 1024 * 1024
 
@@ -54,7 +54,7 @@ class Line:
     source: MemoryChannel
     sink: MemoryChannel
     reader: MemoryChannel
-    pump: CopyPump | LendPump
+    pump: CopyPump | PeekPump
     owner: Owner
 
     def start(self) -> None:
@@ -75,7 +75,7 @@ def line(engine: EngineLoop, kind: Kind, *, source_bytes: int = 64 * 1024, sink_
     return Line(writer, source, sink, reader, kind(engine.reactor, source, sink, owner), owner)
 
 
-def told(pump: CopyPump | LendPump) -> tuple[int, int, str]:
+def told(pump: CopyPump | PeekPump) -> tuple[int, int, str]:
     """What a pump's flow says, but for the time."""
     flow = pump.flow(0.0)
     return flow.total_bytes, flow.event_count, flow.shutdown_reason
@@ -104,7 +104,7 @@ def full_socket(engine: EngineLoop) -> tuple[SocketChannel, socket.socket, int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("tcp", CopyPump), ("unix", CopyPump), ("tls-server", CopyPump), ("mux-tls-opened", LendPump), ("memory", LendPump)]
+    ("name", "kind"), [("tcp", CopyPump), ("unix", CopyPump), ("tls-server", CopyPump), ("mux-tls-opened", PeekPump), ("memory", PeekPump)]
 )
 def test_what_lends_is_not_copied(engine: EngineLoop, identity: Identity, name: str, kind: Kind) -> None:
     with pair_of(name, engine, identity) as pair:
@@ -136,7 +136,7 @@ class Measured(MemoryChannel):
 
     def room(self) -> int:
         """Return a helping at most."""
-        return min(super().room(), HELPING_BYTES)
+        return min(super().room(), TURN_BYTES)
 
 
 @both_kinds
@@ -151,27 +151,27 @@ def test_one_turn_moves_one_helping_and_the_others_come_before_the_next(engine: 
     def look() -> None:
         seen.append(pump.bytes)
         if len(seen) < 8:
-            engine.reactor.soon_charged(engine.reactor.unassigned, look)
+            engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
 
     pump.run()
-    assert pump.bytes == HELPING_BYTES
+    assert pump.bytes == TURN_BYTES
     for _ in range(5):
         pump.run()  # news for one that stands in the queue earns it no turn
-    assert pump.bytes == HELPING_BYTES
-    engine.reactor.soon_charged(engine.reactor.unassigned, look)
+    assert pump.bytes == TURN_BYTES
+    engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
     engine.settle()
     assert pump.bytes == MIB
-    assert seen[:3] == [2 * HELPING_BYTES, 3 * HELPING_BYTES, 4 * HELPING_BYTES]
+    assert seen[:3] == [2 * TURN_BYTES, 3 * TURN_BYTES, 4 * TURN_BYTES]
     assert take(reader, 2 * MIB) == noise(MIB)
 
 
 @both_kinds
 def test_a_helping_counts_for_the_batch(engine: EngineLoop, kind: Kind) -> None:
     moving = line(engine, kind, source_bytes=MIB, sink_bytes=4 * MIB)
-    moving.writer.send(noise(HELPING_BYTES + 1))
+    moving.writer.send(noise(TURN_BYTES + 1))
     before = engine.reactor.work.done
     moving.pump.run()
-    assert engine.reactor.work.done - before >= HELPING_BYTES
+    assert engine.reactor.work.done - before >= TURN_BYTES
 
 
 @both_kinds
@@ -190,7 +190,7 @@ def test_no_more_is_taken_than_the_sink_has_room_for(engine: EngineLoop, kind: K
     assert take(moving.reader, 10) == b"ef"
 
 
-def from_memory(engine: EngineLoop, kind: Kind, sink: Channel) -> tuple[MemoryChannel, MemoryChannel, CopyPump | LendPump, Owner]:
+def from_memory(engine: EngineLoop, kind: Kind, sink: Channel) -> tuple[MemoryChannel, MemoryChannel, CopyPump | PeekPump, Owner]:
     """Return writer, source, the pump that leads to `sink` and is running, and its owner."""
     writer, source = memory_pair(engine.reactor, 2 * MIB)
     owner = Owner(account=engine.reactor.unassigned)
@@ -232,7 +232,7 @@ def test_what_a_sink_did_not_take_after_all_goes_first_and_the_end_behind_it(eng
 
 
 def test_a_copying_pump_keeps_one_read_and_a_lending_one_nothing(engine: EngineLoop) -> None:
-    for kind in (CopyPump, LendPump):
+    for kind in (CopyPump, PeekPump):
         sink, far, _ = full_socket(engine)
         writer, source, pump, _ = from_memory(engine, kind, sink)
         writer.send(noise(2 * MIB))
@@ -240,7 +240,7 @@ def test_a_copying_pump_keeps_one_read_and_a_lending_one_nothing(engine: EngineL
         for _ in range(5):
             pump.run()
         held = 2 * MIB - len(source._received)
-        assert held <= (HELPING_BYTES if kind is CopyPump else 0)
+        assert held <= (TURN_BYTES if kind is CopyPump else 0)
         far.close()
         sink.abort()
         engine.settle()

@@ -24,10 +24,10 @@ def test_the_ready_queue_keeps_its_order(engine: EngineLoop) -> None:
 
     def first() -> None:
         heard.append("first")
-        engine.reactor.soon(lambda: heard.append("third"))
+        engine.reactor.call_soon(lambda: heard.append("third"))
 
-    engine.reactor.soon(first)
-    engine.reactor.soon(lambda: heard.append("second"))
+    engine.reactor.call_soon(first)
+    engine.reactor.call_soon(lambda: heard.append("second"))
     engine.settle()
     assert heard == ["first", "second", "third"]
 
@@ -37,10 +37,10 @@ def test_a_flush_comes_once_after_everybody_had_a_turn_and_before_the_next_turns
 
     def work() -> None:
         engine.reactor.at_batch_end(lambda: heard.append("flush"))
-        engine.reactor.soon(lambda: heard.append("second turn"))
+        engine.reactor.call_soon(lambda: heard.append("second turn"))
 
-    engine.reactor.soon(work)
-    engine.reactor.soon(lambda: heard.append("somebody else"))
+    engine.reactor.call_soon(work)
+    engine.reactor.call_soon(lambda: heard.append("somebody else"))
     engine.settle()
     assert heard == ["somebody else", "flush", "second turn"]
 
@@ -54,12 +54,12 @@ def test_a_socket_event_comes_between_two_turns_of_a_busy_source(engine: EngineL
         if len(heard) == 1:
             right.send(b"x")
         if len(heard) < 8:
-            engine.reactor.soon(busy)
+            engine.reactor.call_soon(busy)
 
     engine.reactor.watch(left.fileno(), lambda mask: heard.append("event") if mask & READABLE else None)
     engine.settle()
     heard.clear()
-    engine.reactor.soon(busy)
+    engine.reactor.call_soon(busy)
     engine.settle()
     assert heard[:3] == ["turn", "event", "turn"]
     engine.reactor.unwatch(left.fileno())
@@ -74,7 +74,7 @@ def test_a_flush_asked_for_by_a_coroutine_comes_too(engine: EngineLoop) -> None:
         flushed = asyncio.Event()
         engine.reactor.at_batch_end(lambda: heard.append("flush"))
         engine.reactor.at_batch_end(flushed.set)
-        engine.reactor.soon(lambda: heard.append("soon"))
+        engine.reactor.call_soon(lambda: heard.append("soon"))
         await flushed.wait()
 
     engine.run(conversation())
@@ -93,7 +93,7 @@ def test_work_that_never_ends_leaves_coroutines_and_timers_their_turn(engine: En
 
     def again() -> None:
         if going:
-            engine.reactor.soon(again)
+            engine.reactor.call_soon(again)
 
     def tick() -> None:
         nonlocal ticks
@@ -147,7 +147,7 @@ def test_now_moves_with_the_batches_and_on_request(engine: EngineLoop) -> None:
     before = engine.reactor.now
     assert engine.reactor.refresh_now() >= before
     seen: list[float] = []
-    engine.reactor.soon(lambda: seen.append(engine.reactor.now))
+    engine.reactor.call_soon(lambda: seen.append(engine.reactor.now))
     engine.settle()
     assert seen[0] >= before
 
@@ -196,7 +196,7 @@ def test_a_connection_ends_whose_timer_turn_or_flush_fails(engine: EngineLoop, w
     if way == "timer":
         engine.reactor.call_later(0.0, connection.fail)
     else:
-        (engine.reactor.soon if way == "ready" else engine.reactor.at_batch_end)(partial(connection.fail))
+        (engine.reactor.call_soon if way == "ready" else engine.reactor.at_batch_end)(partial(connection.fail))
     engine.run_until(lambda: connection.aborted == 1)
 
 
@@ -207,8 +207,8 @@ def test_failing_timers_flushes_and_ready_callbacks_do_not_stop_the_rest(engine:
     def fail() -> None:
         raise RuntimeError("a bug")
 
-    engine.reactor.soon(fail)
-    engine.reactor.soon(lambda: heard.append("ready"))
+    engine.reactor.call_soon(fail)
+    engine.reactor.call_soon(lambda: heard.append("ready"))
     engine.reactor.at_batch_end(fail)
     engine.reactor.at_batch_end(lambda: heard.append("flush"))
     engine.reactor.call_later(0.0, fail)
@@ -314,7 +314,7 @@ def test_a_closed_reactor_leaves_nothing_behind() -> None:
     reactor.close()
     far.close()
     assert open_descriptors() == before
-    reactor.soon(lambda: None)
+    reactor.call_soon(lambda: None)
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
 
@@ -361,17 +361,17 @@ def test_charged_turns_take_a_millisecond_before_everybody_else_comes_again(engi
         heard.append("charged")
         clock.now += 0.0004
         if len(heard) < 60:
-            reactor.soon_charged(account, expensive)
+            reactor.call_soon_charged(account, expensive)
 
     def cheap() -> None:
         heard.append("ready")
         if len(heard) < 60:
-            reactor.soon(cheap)
+            reactor.call_soon(cheap)
 
     account = reactor.members.child(party=True)
     for _ in range(10):
-        reactor.soon_charged(account, expensive)
-    reactor.soon(cheap)
+        reactor.call_soon_charged(account, expensive)
+    reactor.call_soon(cheap)
     engine.settle()
     rounds = "".join(word[0] for word in heard).split("r")[1:-1]
     assert len(rounds) > 5
@@ -393,7 +393,7 @@ def test_an_event_waits_for_a_millisecond_of_ready_callbacks_and_not_for_all(eng
     engine.settle()
     heard.clear()
     for _ in range(500):
-        reactor.soon(work)
+        reactor.call_soon(work)
     engine.settle()
     assert heard.count("callback") == 500
     assert heard.index("event") < 30
@@ -419,7 +419,7 @@ def test_an_event_waits_for_a_millisecond_of_timers_and_not_for_all(engine: Engi
     for _ in range(500):
         reactor.call_later(1.0, ring)
     clock.now += 2.0
-    reactor.soon(lambda: None)
+    reactor.call_soon(lambda: None)
     engine.settle()
     assert heard.count("timer") == 500
     assert heard.index("event") < 30
@@ -441,7 +441,7 @@ def test_a_timer_that_is_due_and_waits_can_still_be_cancelled(engine: EngineLoop
 
     timers += [reactor.call_later(1.0, partial(ring, number)) for number in range(200)]
     clock.now += 2.0
-    reactor.soon(lambda: None)
+    reactor.call_soon(lambda: None)
     engine.settle()
     assert heard == list(range(100))
 
@@ -457,8 +457,8 @@ def test_what_events_have_to_say_is_flushed_before_charged_turns(engine: EngineL
         heard.append("turn")
         engine.reactor.at_batch_end(lambda: heard.append("flush of the turn"))
 
-    engine.reactor.soon_charged(account, turn)
-    engine.reactor.soon(event)
+    engine.reactor.call_soon_charged(account, turn)
+    engine.reactor.call_soon(event)
     engine.settle()
     assert heard == ["flush of the event", "turn", "flush of the turn"]
 
@@ -470,9 +470,9 @@ def test_charged_turns_have_all_the_time_when_nobody_else_wants_any(engine: Engi
     def turn() -> None:
         turns.append(len(turns))
         if len(turns) < 1000:
-            engine.reactor.soon_charged(account, turn)
+            engine.reactor.call_soon_charged(account, turn)
 
-    engine.reactor.soon_charged(account, turn)
+    engine.reactor.call_soon_charged(account, turn)
     engine.settle()
     assert len(turns) == 1000
 
@@ -489,9 +489,9 @@ def test_a_charged_turn_that_fails_costs_its_owner_and_no_other(engine: EngineLo
             heard.append("aborted")
 
     account = engine.reactor.members.child(party=True)
-    engine.reactor.soon_charged(account, Broken().turn)
-    engine.reactor.soon_charged(account, lambda: heard.append("next"))
-    engine.reactor.soon_charged(engine.reactor.unassigned, lambda: heard.append("another account"))
+    engine.reactor.call_soon_charged(account, Broken().turn)
+    engine.reactor.call_soon_charged(account, lambda: heard.append("next"))
+    engine.reactor.call_soon_charged(engine.reactor.unassigned, lambda: heard.append("another account"))
     engine.settle()
     assert sorted(heard) == ["aborted", "another account", "next"]
     assert engine.complaints == 1
@@ -508,7 +508,7 @@ def test_of_the_events_of_one_party_one_sizeable_turn_a_round_runs_at_once(engin
 
     def event(name: str, work: int) -> None:
         run = partial(turn, name, work)
-        reactor.run_or_queue(tenant.child(), run, partial(reactor.soon_charged, tenant.child(), run))
+        reactor.run_or_queue(tenant.child(), run, partial(reactor.call_soon_charged, tenant.child(), run))
 
     def events() -> None:
         event("first", TURN_WORK)
@@ -516,12 +516,12 @@ def test_of_the_events_of_one_party_one_sizeable_turn_a_round_runs_at_once(engin
         event("third", 1)
         heard.append("end of events")
 
-    reactor.soon(events)
+    reactor.call_soon(events)
     engine.settle()
     assert heard == ["first", "end of events", "second", "third"]
     heard.clear()
     for number in range(3):
-        reactor.soon(partial(event, str(number), SIZEABLE_WORK - 1))
-    reactor.soon(lambda: heard.append("end of events"))
+        reactor.call_soon(partial(event, str(number), SIZEABLE_WORK - 1))
+    reactor.call_soon(lambda: heard.append("end of events"))
     engine.settle()
     assert heard == ["0", "1", "2", "end of events"]

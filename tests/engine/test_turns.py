@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 
 from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
-from portway.engine.pumps import CopyPump, LendPump, Pump
-from portway.engine.reactor import HELPING_BYTES
+from portway.engine.pumps import CopyPump, PeekPump, Pump
+from portway.engine.reactor import TURN_BYTES
 from portway.protocol.work import READ_WORK
 from tests.kit.loops import EngineLoop
 
@@ -35,7 +35,7 @@ class Endless(Channel):
         pass
 
     def room(self) -> int:
-        return HELPING_BYTES
+        return TURN_BYTES
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
         return len(data)
@@ -61,12 +61,12 @@ class Owner:
     pump_broke = pump_ended
 
 
-@pytest.mark.parametrize("kind", [CopyPump, LendPump])
-def test_news_of_a_source_that_waits_for_its_turn_earns_it_no_second_one(engine: EngineLoop, kind: type[CopyPump] | type[LendPump]) -> None:
+@pytest.mark.parametrize("kind", [CopyPump, PeekPump])
+def test_news_of_a_source_that_waits_for_its_turn_earns_it_no_second_one(engine: EngineLoop, kind: type[CopyPump] | type[PeekPump]) -> None:
     pump = kind(engine.reactor, Endless(), Endless(), Owner(engine))
     pump.run()
     helping = pump.bytes
-    assert 0 < helping <= HELPING_BYTES
+    assert 0 < helping <= TURN_BYTES
     for _ in range(50):
         pump.run()  # as `on_readable` does at each segment that comes
     assert pump.bytes == helping
@@ -75,9 +75,9 @@ def test_news_of_a_source_that_waits_for_its_turn_earns_it_no_second_one(engine:
     def look() -> None:
         turns.append(pump.bytes)
         pump.run()
-        engine.reactor.soon_charged(engine.reactor.unassigned, look)
+        engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
 
-    engine.reactor.soon_charged(engine.reactor.unassigned, look)
+    engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
     engine.run_until(lambda: len(turns) >= 20)
     pump.reason = "the test is over"
     assert {after - before for before, after in pairwise(turns)} == {helping}
@@ -86,5 +86,5 @@ def test_news_of_a_source_that_waits_for_its_turn_earns_it_no_second_one(engine:
 def test_a_source_that_comes_in_crumbs_has_a_short_turn(engine: EngineLoop) -> None:
     pump = CopyPump(engine.reactor, Endless(piece_bytes=1), Endless(), Owner(engine))
     pump.run()
-    assert 0 < pump.bytes <= HELPING_BYTES // READ_WORK
+    assert 0 < pump.bytes <= TURN_BYTES // READ_WORK
     pump.reason = "the test is over"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from portway.engine.timers import Timer, TimerWheel
 
 
-class Clockwork:
+class Scheduler:
     """What a bucket asks of a reactor, on the real timer wheel."""
 
     def __init__(self, late_s: float = 0.0) -> None:
@@ -20,7 +20,7 @@ class Clockwork:
         self._ready: deque[Callable[[], None]] = deque()
         self._wheel = TimerWheel()
 
-    def soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back at the end of the queue."""
         self._ready.append(callback)
 

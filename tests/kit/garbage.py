@@ -21,7 +21,7 @@ _KINDS = frozenset(
             "_PendingHeader",
             "Relay",
             "CopyPump",
-            "LendPump",
+            "PeekPump",
             "Handover",
             "StatusWaiter",
             "PreambleReader",

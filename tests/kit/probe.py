@@ -30,7 +30,7 @@ class Probe:
         """How much one `recv_into` asks for."""
         self.piece_bytes = 64 * 1024
         """How much one `send` offers."""
-        self.lend = channel.lends
+        self.lend = channel.can_peek
         """Read with `peek` and `consume`."""
         self.headroom = channel.wants_headroom
         """Send with `send_headroom`."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.memory_channel import memory_pair
-from portway.engine.reactor import HELPING_BYTES, TLS_HELPING_BYTES
+from portway.engine.reactor import TLS_TURN_BYTES, TURN_BYTES
 from portway.errors import BrokenChannel, UnavailableError
 from portway.mux import mux_channel
 from portway.mux.buffer_budget import ProcessBufferBudget, SessionBufferBudget
@@ -80,7 +80,7 @@ def test_small_writes_of_a_batch_leave_in_one_piece(engine: EngineLoop, peer: Ra
         for stream in streams:
             stream.send(b"x" * 10)
 
-    engine.reactor.soon(write_all)
+    engine.reactor.call_soon(write_all)
     assert len(peer.heard()) == 50
     assert peer.link.sends == [50 * 22]
 
@@ -97,7 +97,7 @@ def test_many_small_writes_of_a_batch_do_not_wait_for_its_end(engine: EngineLoop
             streams[turn % 3].send(b"%0200d" % turn)
         in_time.extend(peer.link.sends)
 
-    engine.reactor.soon(write_all)
+    engine.reactor.call_soon(write_all)
     assert len([frame for frame in peer.heard() if frame.length]) == 50
     assert len(in_time) == 4
     assert all(EARLY_FLUSH_BYTES < size <= EARLY_FLUSH_BYTES + 212 for size in in_time)
@@ -211,7 +211,7 @@ def test_a_read_ends_where_a_long_frame_does_so_that_the_next_one_arrives_in_one
     mux = Mux(engine.reactor, near, client=True, on_stream=accept, on_lost=lambda why: None)
     far.send(b"".join(data(number, noise(200 * KIB), SYN).wire for number in (2, 4, 6)))
     engine.settle()
-    first = HELPING_BYTES - 200 * KIB - 2 * HEADROOM_BYTES
+    first = TURN_BYTES - 200 * KIB - 2 * HEADROOM_BYTES
     assert pieces == [(2, 200 * KIB), (4, first), (4, 200 * KIB - first), (6, 200 * KIB)]
     mux.abort()
     far.abort()
@@ -220,7 +220,7 @@ def test_a_read_ends_where_a_long_frame_does_so_that_the_next_one_arrives_in_one
 
 def test_a_long_frame_fills_tls_records() -> None:
     assert (FRAME_BYTES_ALONE + HEADROOM_BYTES) % (16 * KIB) == (FRAME_BYTES_SHARED + HEADROOM_BYTES) % (16 * KIB) == 0
-    assert FRAME_BYTES_ALONE + HEADROOM_BYTES == HELPING_BYTES
+    assert FRAME_BYTES_ALONE + HEADROOM_BYTES == TURN_BYTES
 
 
 def test_a_reader_that_is_set_in_on_stream_hears_data_of_the_same_batch(engine: EngineLoop, peer: RawPeer) -> None:
@@ -325,9 +325,9 @@ def test_a_flood_of_crumbs_gives_everybody_else_their_turns(engine: EngineLoop, 
     def look() -> None:
         seen.append(reader.received_bytes)
         if reader.received_bytes < crumbs:
-            engine.reactor.soon_charged(engine.reactor.unassigned, look)
+            engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
 
-    engine.reactor.soon_charged(engine.reactor.unassigned, look)
+    engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
     peer.say_bytes(b"".join(data(1, b"x").wire for _ in range(crumbs)))
     engine.settle()
     assert seen[-1] == crumbs
@@ -857,7 +857,7 @@ class Encrypted:
     """Two muxes on a TLS link whose cable a test may damage, and two streams that the near one opened."""
 
     def __init__(self, engine: EngineLoop, identity: Identity) -> None:
-        near, far, self.wire = tls_ends(engine, identity, feed_bytes=TLS_HELPING_BYTES)
+        near, far, self.wire = tls_ends(engine, identity, feed_bytes=TLS_TURN_BYTES)
         self.engine = engine
         self.arrived: list[MuxChannel] = []
         self.lost: list[str] = []

@@ -102,11 +102,11 @@ def test_records_without_data_end_a_turn_though_there_is_some_in_between(engine:
     def look() -> None:
         turns.append(link.reads)
         if len(turns) < 5:
-            engine.reactor.soon_charged(mux.account, look)
+            engine.reactor.call_soon_charged(mux.account, look)
         else:
             mux.abort()
 
-    engine.reactor.soon(lambda: engine.reactor.soon_charged(mux.account, look))
+    engine.reactor.call_soon(lambda: engine.reactor.call_soon_charged(mux.account, look))
     engine.settle()
     assert max(after - before for before, after in pairwise(turns)) <= 1
 

@@ -3,7 +3,7 @@
 import pytest
 
 from portway.engine.memory_channel import memory_pair
-from portway.engine.reactor import HELPING_BYTES
+from portway.engine.reactor import TURN_BYTES
 from portway.errors import BrokenChannel
 from portway.session import speed
 from portway.session.speed import Payload, SpeedRun, SpeedTestChannel, Stopwatch
@@ -128,7 +128,7 @@ def test_the_forgetful_end_gives_until_it_is_stopped() -> None:
     end, buffer = SpeedTestChannel(PAYLOAD), memoryview(bytearray(10))
     assert end.recv_into(buffer) == 10
     assert bytes(buffer) == bytes(range(10))
-    assert (end.room(), end.send(b"abc"), end.ended) == (HELPING_BYTES, 3, False)
+    assert (end.room(), end.send(b"abc"), end.ended) == (TURN_BYTES, 3, False)
     end.stop()
 
     assert (end.recv_into(buffer), end.peek(), end.ended, end.readable) == (0, None, True, False)
@@ -144,4 +144,4 @@ def test_the_payload_is_made_once_and_only_when_asked() -> None:
     payload = Payload(random_bytes)
     assert made == []
     assert payload.view is payload.view
-    assert made == [HELPING_BYTES]
+    assert made == [TURN_BYTES]

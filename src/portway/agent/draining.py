@@ -9,7 +9,7 @@ from portway.agent.session import AgentSession
 ANSWER_S_MAX = 1.0
 """How long the server may take to say that it keeps the addresses; one that does not know the question is not waited for."""
 
-LOOK_S = 0.05
+CHECK_S = 0.05
 """How often the number of visitors is looked at; that happens only at the end of an agent's life."""
 
 TELL_AFTER_S = 0.5
@@ -38,7 +38,7 @@ async def drain(session: AgentSession, needs: SessionContext) -> None:
             needs.on_event(
                 Notice(f"stopping: waiting up to {left_s:.0f} s for {_connections(session.visitors)} to finish; stop again to end them now")
             )
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(CHECK_S)
 
 
 def _connections(count: int) -> str:

@@ -71,7 +71,7 @@ class Resolver:
 
     def _ask(self, host: str, port: int, name: _Name) -> None:
         question = self._loop.run_in_executor(None, _look_up, host, port)
-        question.add_done_callback(lambda reply: self._reactor.soon(partial(self._answered, name, reply)))
+        question.add_done_callback(lambda reply: self._reactor.call_soon(partial(self._answered, name, reply)))
 
     def _answered(self, name: _Name, reply: "asyncio.Future[list[Address]]") -> None:
         failed = reply.cancelled() or reply.exception() is not None

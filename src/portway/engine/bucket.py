@@ -27,14 +27,14 @@ SLICES_A_TURN = 1024
 """Then the reactor's others get their turn."""
 
 
-class Clockwork(Protocol):
+class Scheduler(Protocol):
     """What a bucket needs of the reactor."""
 
     @property
     def now(self) -> float:
         """Monotonic seconds."""
 
-    def soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None]) -> None:
         """Call back from the end of the ready queue."""
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
@@ -44,7 +44,7 @@ class Clockwork(Protocol):
 class Share:
     """One relay's part in a bucket, for one direction."""
 
-    __slots__ = ("bucket", "credit", "lent_at", "tag", "waiting", "wake")
+    __slots__ = ("bucket", "credit", "granted_at", "tag", "waiting", "wake")
 
     def __init__(self, bucket: "Bucket", wake: Callable[[], None]) -> None:
         """`wake` is called from the ready queue when there is credit again, after `ask` gave none."""
@@ -53,7 +53,7 @@ class Share:
         """Bytes that may pass; whoever passes them takes them off. Taken from the bucket already."""
         self.tag = bucket.tag
         """How far it was served, in bytes on the bucket's own scale: the lowest comes first."""
-        self.lent_at = 0.0
+        self.granted_at = 0.0
         """When it was granted something the last time."""
         self.waiting = False
         self.wake = wake
@@ -84,7 +84,7 @@ class Bucket:
         *("rate_bps", "tag", "waiting"),
     )
 
-    def __init__(self, clock: Clockwork, rate_bps: int) -> None:
+    def __init__(self, clock: Scheduler, rate_bps: int) -> None:
         """Let `rate_bps` bytes a second through, from now on."""
         self.rate_bps = rate_bps
         self.tag = 0
@@ -147,7 +147,7 @@ class Bucket:
 
     def _note(self, share: Share, granted: int) -> None:
         """See later what becomes of what is granted now, to a share without credit."""
-        share.lent_at = self._at
+        share.granted_at = self._at
         self._lent[share] = self._lent.get(share, 0) + granted
         if self._lapse is None:
             self._lapse = self._clock.call_later(LAPSE_S, self._take_back)
@@ -158,7 +158,7 @@ class Bucket:
         self._fill()
         unused = 0
         for share, lent in list(self._lent.items()):
-            if self._at - share.lent_at >= LAPSE_S:
+            if self._at - share.granted_at >= LAPSE_S:
                 kept = min(share.credit, 2 * (lent - share.credit))
                 unused += share.credit - kept
                 share.tag -= share.credit - kept
@@ -210,7 +210,7 @@ class Bucket:
         for share in served:
             self._note(share, share.credit)
             share.waiting = False
-            self._clock.soon(share.wake)
+            self._clock.call_soon(share.wake)
         self.waiting -= len(served)
         self._queue = [entry for entry in queue if entry[2].waiting]
         heapq.heapify(self._queue)

@@ -28,7 +28,7 @@ class Channel(ABC):
     * Callbacks are hints, called from the reactor only, never from inside a call on the same channel. A callback may
       come without a reason, and whoever sets one tries once at once, because the event may have been before.
     * A receiver reads until `recv_into` returns `BLOCKED` (or `readable` is False), or queues itself with
-      `Reactor.soon`: the next `on_readable` comes only for news.
+      `Reactor.call_soon`: the next `on_readable` comes only for news.
     * `room()` returning 0 is a promise to call `on_writable` as soon as there is room again. A `send` that took less than
       it was offered is none: whoever wants to wait asks `room()`.
     * `recv_into` returns 0 only for the peer's own, proper end. Anything else that ends the bytes raises
@@ -40,7 +40,7 @@ class Channel(ABC):
 
     __slots__ = ()
 
-    lends: bool = False
+    can_peek: bool = False
     """True when received bytes may be looked at in place with `peek` and `consume` (a mux stream, memory)."""
 
     wants_headroom: bool = False
@@ -115,7 +115,7 @@ class Channel(ABC):
         return 0
 
     def peek(self) -> memoryview | None:
-        """Return the bytes received and not yet consumed, or None; valid until `consume`. Only where `lends`.
+        """Return the bytes received and not yet consumed, or None; valid until `consume`. Only where `can_peek`.
 
         After None, `ended` tells whether more can come.
 
@@ -125,12 +125,12 @@ class Channel(ABC):
         raise NotImplementedError
 
     def consume(self, count: int) -> None:
-        """Drop `count` bytes of the last `peek` (0 is fine) and let go of its view. Only where `lends`."""
+        """Drop `count` bytes of the last `peek` (0 is fine) and let go of its view. Only where `can_peek`."""
         raise NotImplementedError
 
     @property
     def ended(self) -> bool:
-        """True once everything was consumed and the peer has properly ended. Only where `lends`."""
+        """True once everything was consumed and the peer has properly ended. Only where `can_peek`."""
         raise NotImplementedError
 
     def send_headroom(self, buffer: memoryview, count: int) -> int:

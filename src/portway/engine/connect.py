@@ -106,4 +106,4 @@ def connect(reactor: Reactor, family: int, address: SocketAddress, timeout_s: fl
 
 
 def _fail_soon(reactor: Reactor, error: OSError, on_done: Done) -> None:
-    reactor.soon(lambda: on_done(error))
+    reactor.call_soon(lambda: on_done(error))

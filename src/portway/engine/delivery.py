@@ -34,7 +34,7 @@ class Delivery:
         self._until = reactor.now + DELIVERY_S_MAX
         self._timer: Timer | None = None
         channel.on_broken = self._done
-        reactor.soon(self._look)
+        reactor.call_soon(self._look)
 
     def cancel(self) -> None:
         """Wait no more; `on_done` is not called."""

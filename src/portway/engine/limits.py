@@ -2,10 +2,10 @@
 
 from typing import Protocol
 
-from portway.engine.bucket import Bucket, Clockwork
+from portway.engine.bucket import Bucket, Scheduler
 from portway.engine.channel import Channel
 from portway.engine.gate import Gate, Quota
-from portway.engine.policy import Policy, Watch, strictest
+from portway.engine.policy import Policy, PolicyMonitor, strictest
 from portway.engine.tally import ABORTED, PAYLOAD, Flow
 from portway.engine.timers import Timer
 
@@ -16,7 +16,7 @@ STUCK_S = 10.0
 """How long it waits for a peer that takes nothing of what is on its way to it."""
 FAREWELL_S_MAX = 60.0
 """And for one that takes it in crumbs."""
-LOOK_S = 0.05
+CHECK_S = 0.05
 
 PHASES = 64
 """Relays that come in a crowd are not looked at in one: their first looks are spread over half of the time until then."""
@@ -27,7 +27,7 @@ class Scope:
 
     __slots__ = ("__weakref__", "backward", "forward", "joined", "policy")
 
-    def __init__(self, clock: Clockwork, policy: Policy) -> None:
+    def __init__(self, clock: Scheduler, policy: Policy) -> None:
         """Begin with a full bandwidth."""
         self.policy = policy
         self.joined = 0
@@ -43,12 +43,12 @@ Scopes = tuple[Scope, ...]
 """Everything that a relay is under: its tunnel's scope, its token's. Empty: no limits, and no cost."""
 
 
-def scopes_of(clock: Clockwork, policy: Policy) -> Scopes:
+def scopes_of(clock: Scheduler, policy: Policy) -> Scopes:
     """Return the scope of a policy, or nothing when it limits nothing."""
     return () if policy.limits_nothing else (Scope(clock, policy),)
 
 
-def buckets_of(clock: Clockwork, scopes: Scopes, policy: Policy) -> tuple[tuple[Bucket, ...], tuple[Bucket, ...]]:
+def buckets_of(clock: Scheduler, scopes: Scopes, policy: Policy) -> tuple[tuple[Bucket, ...], tuple[Bucket, ...]]:
     """Return what bytes have to pass forward and backward: the shared bandwidths, and a rate of one's own (`policy` is the strictest)."""
     forward = [bucket for scope in scopes for bucket in scope.forward]
     backward = [bucket for scope in scopes for bucket in scope.backward]
@@ -65,7 +65,7 @@ class Limited(Protocol):
     def moved_bytes(self) -> int:
         """Bytes that went either way so far."""
 
-    def ways_out(self) -> tuple[Channel, ...]:
+    def outgoing_channels(self) -> tuple[Channel, ...]:
         """Return the channels on which bytes may still be on their way."""
 
     def stop(self, reason: str) -> None:
@@ -75,12 +75,12 @@ class Limited(Protocol):
         """Break both sides."""
 
 
-class Limits:
+class LimitEnforcer:
     """What a relay with limits has more than one without: one timer in the wheel, and two gates where bytes count."""
 
     __slots__ = ("_began_at", "_clock", "_gates", "_relay", "_scopes", "_stuck_since", "_timer", "_unread", "_watch", "policy")
 
-    def __init__(self, clock: Clockwork, relay: Limited, scopes: Scopes) -> None:
+    def __init__(self, clock: Scheduler, relay: Limited, scopes: Scopes) -> None:
         """Begin to look; the gates come into being with `gates`."""
         self._clock = clock
         self._relay: Limited | None = relay
@@ -91,9 +91,9 @@ class Limits:
         self._timer: Timer | None = None
         self._began_at = self._stuck_since = 0.0
         self._unread: tuple[object, ...] = ()
-        self._watch: Watch | None = None
+        self._watch: PolicyMonitor | None = None
         if self.policy.times:
-            self._watch = Watch(self.policy, clock.now)
+            self._watch = PolicyMonitor(self.policy, clock.now)
             _, look_at = self._watch.look(clock.now, 0)
             scopes[0].joined += 1
             early = scopes[0].joined % PHASES / (2 * PHASES)
@@ -157,15 +157,15 @@ class Limits:
         self._relay.stop(PAYLOAD)
         self._cancel()
         self._began_at = self._stuck_since = self._clock.now
-        self._timer = self._clock.call_later(LOOK_S, self._say_goodbye)
+        self._timer = self._clock.call_later(CHECK_S, self._end_when_delivered)
 
-    def _say_goodbye(self) -> None:
+    def _end_when_delivered(self) -> None:
         self._timer = None
         relay = self._relay
         if relay is None:
             return
         now = self._clock.now
-        ways = relay.ways_out()
+        ways = relay.outgoing_channels()
         unsent = [channel.unsent_bytes() for channel in ways]
         unread = (*unsent, *(channel.send_window for channel in ways))
         if unread != self._unread:
@@ -175,7 +175,7 @@ class Limits:
         if arrived or now - self._stuck_since >= STUCK_S or now - self._began_at >= FAREWELL_S_MAX:
             relay.end(PAYLOAD)
         else:
-            self._timer = self._clock.call_later(LOOK_S, self._say_goodbye)
+            self._timer = self._clock.call_later(CHECK_S, self._end_when_delivered)
 
     def _cancel(self) -> None:
         if self._timer is not None:

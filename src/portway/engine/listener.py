@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from portway.engine.keepalive import keep_alive
 from portway.engine.reactor import Reactor
-from portway.engine.socket_channel import RESET_ON_CLOSE, on_last_close
+from portway.engine.socket_channel import RESET_ON_CLOSE, set_close_mode
 from portway.engine.timers import Timer
 
 ACCEPTS_A_TURN = 32
@@ -53,7 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         keep_alive(sock)
-        on_last_close(sock, RESET_ON_CLOSE)
+        set_close_mode(sock, RESET_ON_CLOSE)
         sock.setblocking(False)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `::` is IPv4 too, whatever the system's default
@@ -143,7 +143,7 @@ class Listener:
                 log.exception("a visitor could not be taken in: %r", self._on_accept)
                 self._reactor.discard(sock)
         self._queued = True
-        self._reactor.soon(self._accept_some)
+        self._reactor.call_soon(self._accept_some)
 
     def _wait_after(self, error: OSError) -> None:
         """Try again a moment later, whatever went wrong: the edge that was told for what waits in the backlog comes only once."""

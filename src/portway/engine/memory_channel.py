@@ -10,7 +10,7 @@ class MemoryChannel(Channel):
 
     __slots__ = (*CHANNEL_SLOTS, "_broken", "_capacity_bytes", "_closed", "_ended", "_lent", "_peer", "_reactor", "_received", "_starved")
 
-    lends = True
+    can_peek = True
 
     def __init__(self, reactor: Reactor, capacity_bytes: int) -> None:
         """Make an end without a peer; use `memory_pair`."""
@@ -62,7 +62,7 @@ class MemoryChannel(Channel):
         peer = self._peer
         if count and peer is not None and peer._starved:
             peer._starved = False
-            self._reactor.soon(peer._writable)
+            self._reactor.call_soon(peer._writable)
 
     def room(self) -> int:
         """Return what still fits into the peer's buffer."""
@@ -83,7 +83,7 @@ class MemoryChannel(Channel):
             self._starved = True
         if count:
             peer._received += data[:count]
-            self._reactor.soon(peer._readable)
+            self._reactor.call_soon(peer._readable)
         return count
 
     def shutdown_write(self) -> None:
@@ -91,7 +91,7 @@ class MemoryChannel(Channel):
         peer = self._peer
         if peer is not None and not self._closed and not peer._ended:
             peer._ended = True
-            self._reactor.soon(peer._readable)
+            self._reactor.call_soon(peer._readable)
 
     def abort(self) -> None:
         """Break the peer, whose unread bytes are lost."""
@@ -118,7 +118,7 @@ class MemoryChannel(Channel):
         if not peer._closed:
             peer._peer = None if peer._peer is self else peer._peer
             peer._broken = not peer._ended
-            self._reactor.soon(peer._hear_of_break)
+            self._reactor.call_soon(peer._hear_of_break)
 
     def _readable(self) -> None:
         if not self._closed:

@@ -95,7 +95,7 @@ def _least(values: Iterable[N | None]) -> N | None:
     return min((value for value in values if value is not None), default=None)
 
 
-class Watch:
+class PolicyMonitor:
     """Judges one relay by the clock, at the times that it asks for. Nothing is noted per byte: it compares counts."""
 
     __slots__ = ("_ends_at", "_idle_s", "_minute_at", "_minute_bytes", "_minute_least", "_moved_at", "_seen_bytes")

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from portway.engine.accounts import Account
 from portway.engine.channel import Channel
-from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.reactor import TURN_BYTES, Reactor
 from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE, Flow
 from portway.errors import BrokenChannel
 from portway.protocol.work import READ_WORK
@@ -108,7 +108,7 @@ class Pump:
     def _queue(self) -> None:
         if not self.queued:
             self.queued = True
-            self._reactor.soon_charged(self._owner.account, self._take_turn)
+            self._reactor.call_soon_charged(self._owner.account, self._take_turn)
 
     def _take_turn(self) -> None:
         self.queued = False
@@ -174,7 +174,7 @@ class CopyPump(Pump):
                 if not room:
                     return
                 doing = READ_BROKE
-                count = source.recv_into(reactor.scratch_body if room >= HELPING_BYTES else reactor.scratch_body[:room])
+                count = source.recv_into(reactor.scratch_body if room >= TURN_BYTES else reactor.scratch_body[:room])
                 if count <= 0:
                     if count == 0:
                         self._finish()
@@ -191,7 +191,7 @@ class CopyPump(Pump):
                     self._kept = memoryview(bytes(reactor.scratch_body[sent:count]))
                     if not self._send_kept():
                         return
-                if moved >= HELPING_BYTES:
+                if moved >= TURN_BYTES:
                     reactor.work.done += moved
                     self._queue()
                     return
@@ -209,7 +209,7 @@ class CopyPump(Pump):
         return True
 
 
-class LendPump(Pump):
+class PeekPump(Pump):
     """Sends what the source lends; what the sink does not take stays in the source, bounded by its window."""
 
     __slots__ = ()
@@ -243,7 +243,7 @@ class LendPump(Pump):
                     self.events += 1
                     self.sent_at_event = self.opposite.events
                     moved += sent + READ_WORK
-                if moved >= HELPING_BYTES:
+                if moved >= TURN_BYTES:
                     self._reactor.work.done += moved
                     self._queue()
                     return
@@ -251,10 +251,10 @@ class LendPump(Pump):
             self._break(doing)
 
 
-def choose_pump(source: Channel) -> type[CopyPump] | type[LendPump]:
+def choose_pump(source: Channel) -> type[CopyPump] | type[PeekPump]:
     """Pick the pump by what the source can do: the one place where channels are told apart.
 
     Two plain sockets without TLS (a forward proxy's) are where a third pump will have its place, which lets the kernel
-    splice: by a flag of the channel that lends its descriptor, as `lends` does for bytes, and asked of both ends.
+    splice: by a flag of the channel that lends its descriptor, as `can_peek` does for bytes, and asked of both ends.
     """
-    return LendPump if source.lends else CopyPump
+    return PeekPump if source.can_peek else CopyPump

@@ -34,9 +34,9 @@ MEMBERS_WEIGHT = 8.0
 members want all of it, 150 a second on the machine where one costs 0.7 ms."""
 CALLS_BETWEEN_LOOKS = 8
 """Ready callbacks and timers that run before the clock is read again."""
-HELPING_BYTES = TURN_WORK
+TURN_BYTES = TURN_WORK
 """What one source may move in one turn; then it goes to the back of a queue (ADR 0002)."""
-TLS_HELPING_BYTES = 16 * (16 * 1024 + 22)
+TLS_TURN_BYTES = 16 * (16 * 1024 + 22)
 """The same in TLS records of 16 KiB: header, type and tag take 22 bytes of each (RFC 8446 section 5.2)."""
 
 FAILED = "a callback failed; its connection is aborted: %r"
@@ -73,13 +73,13 @@ class Reactor:
         self._clock = clock
         self.now = clock()
         """Seconds (monotonic) at the start of this round; good enough for deadlines."""
-        self.scratch = memoryview(bytearray(HEADROOM_BYTES + HELPING_BYTES))
+        self.scratch = memoryview(bytearray(HEADROOM_BYTES + TURN_BYTES))
         """A read buffer that all pumps share, valid only within one callback. The first bytes are headroom."""
         self.scratch_body = self.scratch[HEADROOM_BYTES:]
         """`scratch` without the headroom."""
-        self.link_scratch = memoryview(bytearray(HELPING_BYTES))
+        self.link_scratch = memoryview(bytearray(TURN_BYTES))
         """What a link's plaintext is decoded from: apart from `scratch`, because its streams are pumped meanwhile."""
-        self.tls_scratch = memoryview(bytearray(TLS_HELPING_BYTES))
+        self.tls_scratch = memoryview(bytearray(TLS_TURN_BYTES))
         """Ciphertext between the socket and a BIO; used up before the call that filled it returns."""
         self.work = Work()
         """What was done; whatever takes time adds to it."""
@@ -98,7 +98,7 @@ class Reactor:
         self._handlers: dict[int, EventHandler] = {}
         self._ready: deque[Callback] = deque()
         self._flushes: list[Callback] = []
-        self._doomed: list[socket.socket] = []
+        self._closing: list[socket.socket] = []
         self._timers = TimerWheel()
         self._due: deque[Callback] = deque()
         self._alarm: asyncio.TimerHandle | None = None
@@ -135,22 +135,22 @@ class Reactor:
         if self._closed:
             sock.close()  # no batch comes any more
             return
-        self._doomed.append(sock)
+        self._closing.append(sock)
         if not self._in_batch:
             self._ask()
 
     @property
     def closing(self) -> int:
         """How many descriptors will be closed at the end of this round."""
-        return len(self._doomed)
+        return len(self._closing)
 
-    def soon(self, callback: Callback) -> None:
+    def call_soon(self, callback: Callback) -> None:
         """Call back from the end of the ready queue."""
         self._ready.append(callback)
         if not self._in_batch:
             self._ask()
 
-    def soon_charged(self, account: Account, turn: Callback) -> None:
+    def call_soon_charged(self, account: Account, turn: Callback) -> None:
         """Call back when it is the turn of `account`, which is charged for the time that it takes."""
         account.add(turn)
         if not self._in_batch:
@@ -191,7 +191,7 @@ class Reactor:
         self._closed = True
         if self._alarm is not None:
             self._alarm.cancel()
-        self._close_doomed()
+        self._close_discarded()
         self._poller.close()
 
     def _ask(self) -> None:
@@ -228,7 +228,7 @@ class Reactor:
                 break
         self._in_batch = False
         self._set_alarm()
-        if self._ready or self._charged or self._due or self._flushes or self._doomed:
+        if self._ready or self._charged or self._due or self._flushes or self._closing:
             self._ask()
 
     def _round(self) -> None:
@@ -253,7 +253,7 @@ class Reactor:
             self._flush()  # what events had to say does not wait for a millisecond of others' work
             self._run_charged()
         self._flush()
-        self._close_doomed()
+        self._close_discarded()
 
     def _run_some(self, queue: deque[Callback], count: int) -> None:
         """Give each of the first `count` one turn, in bounded time."""
@@ -324,9 +324,9 @@ class Reactor:
                 except Exception:
                     log.exception("abort after a failed callback failed too: %r", callback)
 
-    def _close_doomed(self) -> None:
-        doomed = self._doomed
+    def _close_discarded(self) -> None:
+        doomed = self._closing
         if doomed:
-            self._doomed = []
+            self._closing = []
             for sock in doomed:
                 sock.close()

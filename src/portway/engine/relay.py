@@ -6,7 +6,7 @@ from functools import partial
 from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.delivery import Delivery
-from portway.engine.limits import Limits, Scopes
+from portway.engine.limits import LimitEnforcer, Scopes
 from portway.engine.pumps import Pump, Sink, choose_pump
 from portway.engine.reactor import Reactor
 from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE, Tally
@@ -48,11 +48,11 @@ class Relay:
         self._why = ""
         self.started_at = reactor.now
         self._ended_at: float | None = None
-        self._limits: Limits | None = None
+        self._limits: LimitEnforcer | None = None
         to_right: Sink = right
         to_left: Sink = left
         if scopes:
-            self._limits = Limits(reactor, self, scopes)
+            self._limits = LimitEnforcer(reactor, self, scopes)
             to_right, to_left = self._limits.gates(left, right)
         self._forward = choose_pump(left)(reactor, left, to_right, self)
         self._backward = choose_pump(right)(reactor, right, to_left, self)
@@ -80,7 +80,7 @@ class Relay:
                 return channel.account
         return self._reactor.unassigned
 
-    def ways_out(self) -> tuple[Channel, Channel]:
+    def outgoing_channels(self) -> tuple[Channel, Channel]:
         """Return both channels: on either, bytes may still be on their way."""
         return self.left, self.right
 
@@ -168,7 +168,7 @@ class Relay:
         if not from_it.reason:
             from_it.run()  # what came before the break goes first, as far as the other side takes it
             if from_it.queued:
-                self._reactor.soon(partial(self._broke, from_it, to_it))
+                self._reactor.call_soon(partial(self._broke, from_it, to_it))
             if from_it.queued or (drained and not from_it.ended_at):
                 return
         from_it.stop(READ_BROKE)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
 from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE, URGENT
-from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.reactor import TURN_BYTES, Reactor
 from portway.engine.unsent import unsent_bytes
 from portway.errors import BrokenChannel
 
@@ -21,7 +21,7 @@ _HUNG_UP = GONE | URGENT
 _READ = READABLE | _HUNG_UP
 
 
-def on_last_close(sock: socket.socket, linger: bytes) -> None:
+def set_close_mode(sock: socket.socket, linger: bytes) -> None:
     """Choose what the peer sees when the last descriptor of `sock` is closed: RESET_ON_CLOSE or END_ON_CLOSE."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -58,7 +58,7 @@ class SocketChannel(Channel):
         self._hung_up = False
         self._reset = False
         if not resets:
-            on_last_close(sock, RESET_ON_CLOSE)
+            set_close_mode(sock, RESET_ON_CLOSE)
         reactor.watch(sock.fileno(), self._on_events)
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ class SocketChannel(Channel):
 
     def room(self) -> int:
         """Return a helping, or 0 while the kernel's buffer is full."""
-        return 0 if self._blocked else HELPING_BYTES
+        return 0 if self._blocked else TURN_BYTES
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
         """Send straight to the socket."""
@@ -129,7 +129,7 @@ class SocketChannel(Channel):
     def close(self) -> None:
         """Close with FIN; the kernel still sends what it has."""
         if not self._closed:
-            on_last_close(self._sock, END_ON_CLOSE)
+            set_close_mode(self._sock, END_ON_CLOSE)
             self._leave()
 
     def hand_over(self, give: Callable[[socket.socket], bool]) -> bool:
@@ -144,7 +144,7 @@ class SocketChannel(Channel):
         self._retire()
         return True
 
-    def await_event(self) -> None:
+    def mark_drained(self) -> None:
         """Take the socket for dry until it says otherwise, as it does at once if it is not: somebody else has read it just now."""
         self.readable = False
         if self._level is not None:

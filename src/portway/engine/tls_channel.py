@@ -8,8 +8,8 @@ from contextlib import suppress
 from portway.engine.accounts import Account
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
 from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE
-from portway.engine.reactor import HELPING_BYTES, Reactor
-from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE, on_last_close
+from portway.engine.reactor import TURN_BYTES, Reactor
+from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE, set_close_mode
 from portway.engine.timers import Timer
 from portway.engine.tls_errors import words_of
 from portway.engine.tls_records import EMPTY_RECORDS_MAX, FEED_VISITOR_BYTES, FEEDS_A_CALL, RecordFeed
@@ -135,7 +135,7 @@ class TlsChannel(Channel):
 
     def room(self) -> int:
         """Return a helping, or 0 while ciphertext waits for the kernel."""
-        return 0 if self._blocked else HELPING_BYTES
+        return 0 if self._blocked else TURN_BYTES
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
         """Encrypt all of `data` and send what the kernel takes; the rest follows before anything else is taken."""
@@ -181,7 +181,7 @@ class TlsChannel(Channel):
             self._retire()
         elif self._linger is None:
             return
-        on_last_close(self._sock, RESET_ON_CLOSE)
+        set_close_mode(self._sock, RESET_ON_CLOSE)
         self._discard()
 
     def close(self) -> None:
@@ -189,7 +189,7 @@ class TlsChannel(Channel):
         if self._closed:
             return
         self._retire()
-        on_last_close(self._sock, END_ON_CLOSE)
+        set_close_mode(self._sock, END_ON_CLOSE)
         if self._cipher is None:
             self._discard()
         else:
@@ -279,7 +279,7 @@ class TlsChannel(Channel):
         """Go on later, at the expense of `account`: there may be more, and no event will say so."""
         if not self._coming:
             self._coming = True
-            self._reactor.soon_charged(self.account or self._reactor.unassigned, self._go_on)
+            self._reactor.call_soon_charged(self.account or self._reactor.unassigned, self._go_on)
 
     def _go_on(self) -> None:
         self._coming = False

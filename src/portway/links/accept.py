@@ -178,7 +178,7 @@ class _Handshake:
     def _on_events(self, mask: int) -> None:
         if self._waiting and mask & (READABLE | GONE):
             self._waiting = False
-            self._listener.reactor.soon_charged(self._account, self.begin)
+            self._listener.reactor.call_soon_charged(self._account, self.begin)
 
     def _time_out(self) -> None:
         self.fail(f"no TLS handshake within {self._listener.limits.seconds_max:g} s")

@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 from portway.engine.channel import Channel
-from portway.engine.reactor import TLS_HELPING_BYTES, Reactor
+from portway.engine.reactor import TLS_TURN_BYTES, Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel, UnavailableError
@@ -88,5 +88,5 @@ async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: s
     except BaseException:
         link.abort()
         raise
-    link.feed_bytes = TLS_HELPING_BYTES
+    link.feed_bytes = TLS_TURN_BYTES
     return link

@@ -100,7 +100,7 @@ class Mux:
         link.on_readable = self._read
         link.on_writable = self._unblock
         link.on_broken = self._read
-        reactor.soon(self._start)
+        reactor.call_soon(self._start)
 
     def __repr__(self) -> str:
         return f"<Mux of {self._link!r} streams={len(self.session.streams)}{' lost' if self.lost else ''}>"
@@ -274,7 +274,7 @@ class Mux:
     def _queue_turn(self) -> None:
         if not self._queued:
             self._queued = True
-            self._reactor.soon_charged(self.account, self._take_turn)
+            self._reactor.call_soon_charged(self.account, self._take_turn)
 
     def _take_turn(self) -> None:
         self._queued = False
@@ -297,7 +297,7 @@ class Mux:
                 return
             self._waiting.next().tell_writable()
         if turns > STREAMS_A_TURN:
-            self._reactor.soon_charged(self.account, self._unblock)
+            self._reactor.call_soon_charged(self.account, self._unblock)
 
     def _ask_for_flush(self) -> None:
         self._reactor.at_batch_end(self._flush)
@@ -352,7 +352,7 @@ class Mux:
     def _fail_soon(self, why: BrokenChannel) -> None:
         """End the link from within a stream's `send`: no stream may hear of it before that has returned."""
         reason = f"the link broke: {why}"  # in words: the error would keep its frames alive
-        self._reactor.soon(lambda: self._fail(reason))
+        self._reactor.call_soon(lambda: self._fail(reason))
 
     def _fail(self, reason: str) -> None:
         if not self.lost:

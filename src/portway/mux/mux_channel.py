@@ -46,7 +46,7 @@ class MuxChannel(Stream, Channel):
         "mux",
     )
 
-    lends = True
+    can_peek = True
     wants_headroom = True
 
     def __init__(self, mux: "Mux", stream_id: int) -> None:

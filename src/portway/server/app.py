@@ -35,7 +35,7 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
         house.enter_context(locked(settings.data))
         store, identity = open_state(settings)
         tokens = house.enter_context(TokenReader(store))
-        registry = Registry(reactor.soon, grace_s=settings.grace_s, first_epoch=first_epoch())
+        registry = Registry(reactor.call_soon, grace_s=settings.grace_s, first_epoch=first_epoch())
 
         def listen(port: int) -> socket.socket:
             return open_port(ListenAddress(settings.tcp_host, port))

@@ -56,7 +56,7 @@ class ControlStream:
         channel.on_readable = self._pull
         channel.on_writable = self._push
         channel.on_broken = self._pull
-        reactor.soon(self._pull)
+        reactor.call_soon(self._pull)
 
     @property
     def lost(self) -> bool:
@@ -114,7 +114,7 @@ class ControlStream:
         self._inbox_bytes -= len(body) + MESSAGE_COST_BYTES
         if self._full and self._has_room():
             self._full = False
-            self._reactor.soon(self._pull)
+            self._reactor.call_soon(self._pull)
         self._count()
         return decode_message(body)
 
@@ -131,7 +131,7 @@ class ControlStream:
             async with asyncio.timeout(GOODBYE_S if patience_s is None else patience_s):
                 while self._end is None:
                     self._drop_inbox()
-                    self._reactor.soon(self._pull)
+                    self._reactor.call_soon(self._pull)
                     await self._wait_for_change()
         except (UnavailableError, TimeoutError):
             pass

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
-from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.reactor import TURN_BYTES, Reactor
 from portway.engine.relay import Relay
 from portway.engine.timers import Timer
 from portway.telemetry.cpu import CpuTime, cpu_time
@@ -84,7 +84,7 @@ class SpeedTestChannel(Channel):
 
     __slots__ = (*CHANNEL_SLOTS, "_payload", "moved")
 
-    lends = True
+    can_peek = True
 
     def __init__(self, payload: memoryview | None) -> None:
         """Give `payload`, which belongs to the caller and never changes."""
@@ -126,7 +126,7 @@ class SpeedTestChannel(Channel):
 
     def room(self) -> int:
         """Return a helping, always."""
-        return HELPING_BYTES
+        return TURN_BYTES
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
         """Forget all of it."""
@@ -151,7 +151,7 @@ class Payload:
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         """Make them at the first test, not before."""
-        self._make = partial(random_bytes, HELPING_BYTES)
+        self._make = partial(random_bytes, TURN_BYTES)
         self._made: memoryview | None = None
 
     @property

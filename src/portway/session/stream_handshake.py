@@ -136,7 +136,7 @@ class PreambleReader:
         self._reactor = reactor
         self._deadline_s = deadline_s
         channel.on_readable = channel.on_broken = self._look
-        reactor.soon(self._wait)
+        reactor.call_soon(self._wait)
 
     def abort(self) -> None:
         """Give up, as the reactor asks after a failed callback."""

@@ -53,7 +53,7 @@ class House:
 
     def __init__(self, engine: EngineLoop, grants: Grants | None = None) -> None:
         self.engine = engine
-        self.registry = Registry(engine.reactor.soon, grace_s=60.0)
+        self.registry = Registry(engine.reactor.call_soon, grace_s=60.0)
         self.ports = FakePorts()
         self.events: list[ServerEvent] = []
         self.replaced: list[str] = []

@@ -28,6 +28,6 @@ def test_tenants_compete_below_the_members(engine: EngineLoop) -> None:
     served: list[str] = []
     for name in ("one", "another"):
         for number in range(3):
-            engine.reactor.soon_charged(tenants.of(name).child(), lambda told=f"{name} {number}": served.append(told))  # type: ignore[misc]
+            engine.reactor.call_soon_charged(tenants.of(name).child(), lambda told=f"{name} {number}": served.append(told))  # type: ignore[misc]
     engine.settle()
     assert sorted(served) == sorted(f"{name} {number}" for name in ("one", "another") for number in range(3))

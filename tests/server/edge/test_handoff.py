@@ -139,7 +139,7 @@ def test_who_could_not_be_passed_on_is_held_and_goes_when_it_can_be_done(passing
         for waiters in waiting:
             (go,) = waiters.values()
             waiters.clear()
-            passing.engine.reactor.soon(go)
+            passing.engine.reactor.call_soon(go)
         passing.until_passed(2)
 
     assert (passing.http.held, passing.http.visitors, passing.tcp.visitors) == (0, 0, 0)

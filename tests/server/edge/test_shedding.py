@@ -9,7 +9,7 @@ import pytest
 
 from portway.engine.reactor import Reactor
 from portway.server.edge.connection_state import CLOSING_S, IDLE_S, LITTLE, PACE_S, QUIET_S, SILENT_S, ConnectionState, SheddableConnection
-from portway.server.edge.shedding import FORGET_S, LOOK_S, STEP, Shedder
+from portway.server.edge.shedding import CHECK_S, FORGET_S, STEP, Shedder
 from portway.server.tunnels.lease import Holder
 from tests.kit.loops import EngineLoop
 
@@ -121,7 +121,7 @@ def test_a_silent_one_is_spared_for_a_moment_unless_its_source_has_many(hall: Ha
     hall.add(CALM, ConnectionState.SILENT, SILENT_S / 2, count=LITTLE)
     assert hall.room() is None
     hall.add(FLOOD, ConnectionState.SILENT, 0.0, count=LITTLE + 1)
-    hall.later(LOOK_S / 4)
+    hall.later(CHECK_S / 4)
     assert hall.room().address == FLOOD  # type: ignore[union-attr]
 
 

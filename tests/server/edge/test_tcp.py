@@ -56,7 +56,7 @@ class Place:
 
     def __init__(self, engine: EngineLoop, **settings: float) -> None:
         self.engine = engine
-        self.registry = Registry(engine.reactor.soon, grace_s=60.0)
+        self.registry = Registry(engine.reactor.call_soon, grace_s=60.0)
         self.sock = listen("127.0.0.1", 0)
         self.port: int = self.sock.getsockname()[1]
         self.others: dict[int, socket.socket] = {}

@@ -16,11 +16,11 @@ class View:
 
     def __init__(self) -> None:
         self.sessions: dict[str, Holder] = {}
-        self.soon: list[Callable[[], None]] = []
+        self.call_soon: list[Callable[[], None]] = []
         self.told: list[str] = []
         self.replica = Replica(
             1,
-            self.soon.append,
+            self.call_soon.append,
             self.sessions.get,
             report_lost=self.told.append,
             report_revoked=lambda token: self.told.append(f"token {token}"),
@@ -88,12 +88,12 @@ def test_who_waits_is_woken_when_there_is_somebody_or_never_will_be() -> None:
         lease = view.replica.apply(route(0))
         lease.waiters["me"] = lambda: None
         view.replica.apply(route(0, epoch=2))
-        assert not view.soon
+        assert not view.call_soon
         if is_gone:
             view.replica.gone("http", "app.localhost")
         else:
             view.replica.apply(route(2, "b"))
-        assert len(view.soon) == 1
+        assert len(view.call_soon) == 1
         assert not lease.waiters
 
 

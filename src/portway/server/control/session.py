@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 from portway.engine.channel import Channel
-from portway.engine.reactor import TLS_HELPING_BYTES, Reactor
+from portway.engine.reactor import TLS_TURN_BYTES, Reactor
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import UnavailableError
 from portway.mux.buffer_budget import SessionBufferBudget
@@ -69,7 +69,7 @@ class SessionLink:
     def widen(self) -> None:
         """Read the link in large helpings from now on. OpenSSL's buffers never shrink: 350 kB for each link that does so."""
         if self.narrow is not None:
-            self.narrow.feed_bytes = TLS_HELPING_BYTES
+            self.narrow.feed_bytes = TLS_TURN_BYTES
             self.narrow = None
 
     def sample(self, now: float) -> None:
@@ -82,7 +82,7 @@ class SessionLink:
 
 def _end_soon(reactor: Reactor, mux: Mux, why: str) -> None:
     """End a link, but not from within what another one is just doing."""
-    reactor.soon(partial(mux.abort, why))
+    reactor.call_soon(partial(mux.abort, why))
 
 
 class Session:
@@ -160,7 +160,7 @@ class Session:
         mux = link.mux
         if mux.streams_open >= STREAMS_MANY and not self._relieving and self._places is not None:
             self._relieving = True
-            self._reactor.soon(self._relieve)
+            self._reactor.call_soon(self._relieve)
         try:
             return open_visitor_stream(self._reactor, mux, header, on_status)
         except UnavailableError:
@@ -292,7 +292,7 @@ class Session:
                 if link.mux.streams_open > 1:  # more than the control stream
                     self._reactor.call_later(USED_UP_S_MAX, close)
                 else:
-                    self._reactor.soon(close)
+                    self._reactor.call_soon(close)
 
     def _sample(self, now: float) -> None:
         self._sampled_at = now

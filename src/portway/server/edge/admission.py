@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 
 from portway.engine.reactor import Reactor
-from portway.engine.socket_channel import RESET_ON_CLOSE, on_last_close
+from portway.engine.socket_channel import RESET_ON_CLOSE, set_close_mode
 from portway.errors import RefusedError
 from portway.protocol.control import codes
 from portway.server.edge.connection_state import SheddableConnection
@@ -248,5 +248,5 @@ class CapacityShare:
 
 def reset_socket(sock: socket.socket) -> None:
     """Reset a visitor's socket that nothing watches yet; its descriptor is free at once, not at the end of the batch."""
-    on_last_close(sock, RESET_ON_CLOSE)
+    set_close_mode(sock, RESET_ON_CLOSE)
     sock.close()

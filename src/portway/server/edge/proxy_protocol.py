@@ -6,7 +6,7 @@ from collections.abc import Callable
 from portway.engine.listener import Address, OnAccept
 from portway.engine.poller import BROKEN
 from portway.engine.reactor import Reactor
-from portway.engine.socket_channel import RESET_ON_CLOSE, on_last_close
+from portway.engine.socket_channel import RESET_ON_CLOSE, set_close_mode
 from portway.engine.timers import Timer
 from portway.errors import PeerError
 from portway.protocol.networks import Networks
@@ -88,7 +88,7 @@ class _PendingHeader:
         """Reset the connection; the reactor also calls this after a failed callback."""
         if self in self._reader.pending:
             self._leave()
-            on_last_close(self._sock, RESET_ON_CLOSE)
+            set_close_mode(self._sock, RESET_ON_CLOSE)
             self._reader.reactor.discard(self._sock)
 
     def _expire(self) -> None:

@@ -8,7 +8,7 @@ from portway.protocol.source_key import source_of
 from portway.server.edge.connection_state import LITTLE, PACE_S, SheddableConnection
 from portway.server.edge.shedding_candidates import CandidateScan
 
-LOOK_S = 1.0
+CHECK_S = 1.0
 """How long a look at everybody holds good."""
 STEP = 500
 """Connections that are looked at in one turn: a millisecond's work, as each takes up to 2 µs."""
@@ -73,7 +73,7 @@ class Shedder:
     def _is_stale(self, *, cramped: bool) -> bool:
         age_s = self._reactor.now - self._looked_at
         wanting = cramped > self._seen.cramped or not self._seen.easy.left
-        return self._looking is None and (age_s >= LOOK_S or (wanting and age_s >= self._rest_s))
+        return self._looking is None and (age_s >= CHECK_S or (wanting and age_s >= self._rest_s))
 
     def _look(self, *, cramped: bool) -> None:
         """See what everybody is doing: the first ones at once, the others in turns."""
@@ -86,7 +86,7 @@ class Shedder:
         if look is None:
             return
         if not look.step(STEP):
-            self._reactor.soon(self._go_on)
+            self._reactor.call_soon(self._go_on)
             return
         self._looking, self._seen = None, look
         self._came.clear()

@@ -60,17 +60,17 @@ class Registry:
 
     def __init__(
         self,
-        soon: Callable[[Callable[[], None]], None],
+        call_soon: Callable[[Callable[[], None]], None],
         *,
         grace_s: float = 60.0,
         first_epoch: int = 1,
         on_change: Callable[[Lease], None] = _nobody,
     ) -> None:
-        """`soon` runs a callback later (the reactor's); `grace_s` is how long a lost session's addresses are held.
+        """`call_soon` runs a callback later (the reactor's); `grace_s` is how long a lost session's addresses are held.
 
         `on_change` hears of every lease that was granted, held or freed, at once; it must not call back into this.
         """
-        self._soon = soon
+        self._soon = call_soon
         self._on_change = on_change
         self._grace_s = grace_s
         self._leases: dict[Kind, dict[str, Lease]] = {"http": {}, "tcp": {}}

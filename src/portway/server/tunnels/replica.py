@@ -33,7 +33,7 @@ class Replica:
     def __init__(
         self,
         worker: int,
-        soon: Callable[[Callable[[], None]], None],
+        call_soon: Callable[[Callable[[], None]], None],
         find: Callable[[str], Holder | None],
         *,
         report_lost: Callable[[str], None],
@@ -41,7 +41,7 @@ class Replica:
     ) -> None:
         """`find` returns a live session of this worker; `report_…` tell the supervisor of a session, of a token that is no more."""
         self._worker = worker
-        self._soon = soon
+        self._soon = call_soon
         self._find = find
         self._report_lost = report_lost
         self._report_revoked = report_revoked

@@ -173,7 +173,7 @@ class IpcChannel:
             if not self._read_one():
                 return
         self._queued = True
-        self._reactor.soon(self._read_some)
+        self._reactor.call_soon(self._read_some)
 
     def _read_one(self) -> bool:
         """Take one message in; False when there is none."""

@@ -96,7 +96,7 @@ class LeaseCoordinator:
         self._unseen: dict[asyncio.Future[None], int] = {}
         self._probes: dict[int, asyncio.Future[bool]] = {}
         self._probe_id = 0
-        self.registry = Registry(reactor.soon, grace_s=settings.grace_s, first_epoch=first_epoch, on_change=self._changed)
+        self.registry = Registry(reactor.call_soon, grace_s=settings.grace_s, first_epoch=first_epoch, on_change=self._changed)
         self.ports = PortListeners(lambda port: open_port(ListenAddress(settings.tcp_host, port)), self)
         self._granter = ClaimHandler(
             reactor,

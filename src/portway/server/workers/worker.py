@@ -125,7 +125,7 @@ class _Worker:
         self._visitors = HandoffRouter(reactor)
         self._replica = Replica(
             orders.worker,
-            reactor.soon,
+            reactor.call_soon,
             self._find,
             report_lost=lambda session_id: self._tell(SessionLost(session_id)),
             report_revoked=lambda token_id: self._tell(TokenRevoked(token_id)),

@@ -305,7 +305,7 @@ class Agent:
             self._unused.append(other_end)
         told = None if self.rude else status
         if not self.silent:
-            self._engine.reactor.soon(lambda: on_status(told))
+            self._engine.reactor.call_soon(lambda: on_status(told))
         return SocketChannel(self._engine.reactor, sock)
 
     def _connected(self) -> tuple[socket.socket | None, StreamStatus]:
@@ -488,7 +488,7 @@ class Stage:
         """Listen at once; `kind` is how agents' streams are made, `proxies` which ones are trusted."""
         self.engine = engine
         self.kind = kind
-        self.registry = Registry(engine.reactor.soon)
+        self.registry = Registry(engine.reactor.call_soon)
         self.edge = HttpEdge(engine.reactor, self.registry, settings, proxies=proxies)
         self.listener = Listener(engine.reactor, listen("127.0.0.1", 0), self.edge.accept)
         self.port = self.listener.address[1]

@@ -62,8 +62,8 @@ def test_of_another_channel_it_is_kept_here(engine: EngineLoop) -> None:
 
 
 @pytest.mark.parametrize("lends", [True, False])
-def test_dry_means_nothing_to_read_and_no_end(engine: EngineLoop, lends: bool) -> None:
-    if lends:
+def test_dry_means_nothing_to_read_and_no_end(engine: EngineLoop, can_peek: bool) -> None:
+    if can_peek:
         near, far = memory_pair(engine.reactor)
         send, end = far.send, far.shutdown_write
         inlet = ChannelReader(near, engine.reactor.scratch_body)

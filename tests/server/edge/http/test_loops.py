@@ -30,7 +30,7 @@ def test_a_tunnel_to_the_server_itself_says_so_after_one_round(stage: Stage, fie
 
 def test_a_loop_over_another_server_is_found_as_well(stage: Stage) -> None:
     """a.localhost leads to another server's edge, and its tunnel of the same name back to this one."""
-    registry = Registry(stage.engine.reactor.soon)
+    registry = Registry(stage.engine.reactor.call_soon)
     other = HttpEdge(stage.engine.reactor, registry)
     listener = Listener(stage.engine.reactor, listen("127.0.0.1", 0), other.accept)
     agent = stage.publish(listener.address[1])

@@ -79,11 +79,11 @@ def test_a_head_in_crumbs_ends_its_turn(engine: EngineLoop) -> None:
     def look() -> None:
         seen.append(source.reads)
         if len(seen) < 20:
-            engine.reactor.soon_charged(engine.reactor.unassigned, look)
+            engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
         else:
             visitor.abort()
 
-    engine.reactor.soon_charged(engine.reactor.unassigned, look)
+    engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
     engine.settle()
     assert max(after - before for before, after in pairwise(seen)) <= READS_A_TURN
     assert seen[-1] > READS_A_TURN

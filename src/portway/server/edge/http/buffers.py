@@ -14,7 +14,7 @@ class ChannelReader:
     Makes every channel lend: bytes that were read off a socket and not used are kept in `held`, at most one read.
     """
 
-    __slots__ = ("_borrowed", "_lends", "_scratch", "_view", "channel", "ended", "held")
+    __slots__ = ("_borrowed", "_can_peek", "_scratch", "_view", "channel", "ended", "held")
 
     def __init__(self, channel: Channel, scratch: memoryview) -> None:
         """Read `channel`, through `scratch` if it does not lend."""
@@ -23,7 +23,7 @@ class ChannelReader:
         """Bytes to be used before the channel's."""
         self.ended = False
         """True once `view` found the peer's proper end."""
-        self._lends = channel.lends
+        self._can_peek = channel.can_peek
         self._scratch = scratch
         self._view: memoryview | None = None
         self._borrowed = 0
@@ -37,7 +37,7 @@ class ChannelReader:
         if self.held:
             return memoryview(self.held)[:bytes_max]
         channel = self.channel
-        if self._lends:
+        if self._can_peek:
             view = channel.peek()
             if view is None:
                 self.ended = channel.ended
@@ -56,7 +56,7 @@ class ChannelReader:
         """Drop the first `count` bytes of the last view."""
         if self.held:
             self.held = self.held[count:]
-        elif self._lends:
+        elif self._can_peek:
             if self._view is not None:
                 self._view.release()
                 self._view = None
@@ -107,7 +107,7 @@ class ChannelReader:
                 if len(self.held) >= READ_BYTES:
                     return
                 room, bytes_max = 1, 0
-            if self._lends:
+            if self._can_peek:
                 if channel.peek() is None:
                     self.ended = channel.ended
                 else:
@@ -125,7 +125,7 @@ class ChannelReader:
     @property
     def direct(self) -> bool:
         """True when the next bytes may be read straight into a buffer of the reader's choice."""
-        return not self._lends and not self.held
+        return not self._can_peek and not self.held
 
     def dry(self) -> bool:
         """Return True when nothing is there to read, not even an end. A byte may be lost finding out: ask before closing.

@@ -46,7 +46,7 @@ class ByteBudget:
             self._of[keeper] = count
             if self.bytes > self.bytes_max and not self._asked:
                 self._asked = True
-                self._reactor.soon(self._bring_down)
+                self._reactor.call_soon(self._bring_down)
 
     def _bring_down(self) -> None:
         self._asked = False

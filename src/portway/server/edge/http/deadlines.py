@@ -54,6 +54,6 @@ class Deadlines:
         self._timer = None
         now = self._reactor.now
         for item in [item for item in self._watched if item.deadline <= now]:
-            self._reactor.soon(item.expire)
+            self._reactor.call_soon(item.expire)
         if self._watched:
             self._timer = self._reactor.call_later(SWEEP_S, self._sweep)

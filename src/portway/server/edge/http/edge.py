@@ -132,7 +132,7 @@ class HttpEdge:
         """Serve a visitor whom another worker passed on, with what it read of his request."""
         if self._share.admits(sock, journey.address[0]):
             channel = SocketChannel(self.reactor, sock, resets=RESETS_INHERITED)
-            channel.await_event()  # else each would be lingered for, as one who may have more to say
+            channel.mark_drained()  # else each would be lingered for, as one who may have more to say
             visitor = self.serve(channel, journey.address, journey.scheme)
             visitor.inlet.held, visitor.hops = journey.read, journey.hops
         else:

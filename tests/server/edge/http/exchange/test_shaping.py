@@ -6,14 +6,14 @@ from portway.engine.memory_channel import memory_pair
 from portway.engine.policy import Policy
 from portway.server.edge.http.buffers import ChannelWriter
 from portway.server.edge.http.exchange.shaping import PartialWriteGate, shaper_for
-from tests.kit.fake_scheduler import Clockwork
+from tests.kit.fake_scheduler import Scheduler
 from tests.kit.loops import EngineLoop
 from tests.kit.raw_agent import read_now
 
 
 def test_what_is_written_at_once_goes_out_as_there_is_credit(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
-    clock = Clockwork()
+    clock = Scheduler()
     outlet = ChannelWriter(PartialWriteGate(sink, (Bucket(clock, 1000),), None))
     gone_out: list[bool] = []
     sink.on_writable = lambda: gone_out.append(outlet.flush())
@@ -28,7 +28,7 @@ def test_what_is_written_at_once_goes_out_as_there_is_credit(engine: EngineLoop)
 
 def test_a_connection_keeps_its_buckets_while_it_asks_for_the_same_tunnel(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
-    outlet, clock = ChannelWriter(channel), Clockwork()
+    outlet, clock = ChannelWriter(channel), Scheduler()
     scopes = scopes_of(clock, Policy(max_rate_bps=1000))
     first = shaper_for(None, clock, channel, outlet, scopes)
     gate = outlet.channel
@@ -44,7 +44,7 @@ def test_a_connection_keeps_its_buckets_while_it_asks_for_the_same_tunnel(engine
 def test_time_limits_alone_put_nothing_before_anybody(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
     outlet = ChannelWriter(channel)
-    shaping = shaper_for(None, Clockwork(), channel, outlet, scopes_of(Clockwork(), Policy(idle_timeout_s=1)))
+    shaping = shaper_for(None, Scheduler(), channel, outlet, scopes_of(Scheduler(), Policy(idle_timeout_s=1)))
     assert outlet.channel is channel
     assert shaping.gate(channel) is None
     shaping.let_go()
@@ -52,7 +52,7 @@ def test_time_limits_alone_put_nothing_before_anybody(engine: EngineLoop) -> Non
 
 def test_who_leaves_waits_no_more(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
-    outlet, clock = ChannelWriter(channel), Clockwork()
+    outlet, clock = ChannelWriter(channel), Scheduler()
     (scope,) = scopes_of(clock, Policy(bandwidth_bps=1000))
     shaping = shaper_for(None, clock, channel, outlet, (scope,))
     outlet.write(bytes(200))

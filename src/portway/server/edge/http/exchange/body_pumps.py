@@ -5,7 +5,7 @@ from enum import IntEnum
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.gate import Quota
 from portway.engine.pumps import LARGE_READ_BYTES
-from portway.engine.reactor import HELPING_BYTES, Reactor
+from portway.engine.reactor import TURN_BYTES, Reactor
 from portway.errors import BrokenChannel
 from portway.protocol.http1.chunked import ChunkDecoder, encode_chunk, encode_end
 from portway.protocol.http1.errors import MessageError
@@ -82,7 +82,7 @@ class SizedPump:
                 room = outlet.channel.room()
                 if not room:
                     break
-                count = min(room, self.left, HELPING_BYTES)
+                count = min(room, self.left, TURN_BYTES)
                 if self.quota is not None and count > self.quota.left:
                     count = self.quota.left
                     if not count:

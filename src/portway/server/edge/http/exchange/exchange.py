@@ -192,7 +192,7 @@ class Exchange(ExchangeBase):
             self._visitor.deadline = self._reactor.now + self._pool.answer_s  # it is at work
         if self._asked.request.version == 11:
             self._to_visitor(interim)
-        self._reactor.soon_charged(
+        self._reactor.call_soon_charged(
             self._pool.account, self.origin_readable
         )  # the next head may be there already; others have their turn first
 
@@ -311,7 +311,7 @@ class Exchange(ExchangeBase):
     def _queue(self, way: int) -> None:
         """Take the next turn behind the others; `way` is 1 for the request and 2 for the answer."""
         if not self._queued:
-            self._reactor.soon_charged(self._pool.account, self._next_turn)
+            self._reactor.call_soon_charged(self._pool.account, self._next_turn)
         self._queued |= way
 
     def _next_turn(self) -> None:

@@ -2,7 +2,7 @@
 
 from portway.engine.channel import Channel
 from portway.engine.gate import Gate, Quota
-from portway.engine.limits import Limits, Scopes
+from portway.engine.limits import LimitEnforcer, Scopes
 from portway.engine.reactor import Reactor
 from portway.engine.tally import ABORTED, ENDED, IDLE, LIFETIME, PAYLOAD, READ_BROKE, TOO_SLOW, WRITE_BROKE, Flow
 from portway.errors import UnavailableError
@@ -46,7 +46,7 @@ class MeteredExchange(Exchange):
         """Stand ready for `start`."""
         super().__init__(reactor, settings, visitor, asked, pool)
         self._scopes: Scopes = pool.lease.scopes
-        self._limits: Limits | None = None
+        self._limits: LimitEnforcer | None = None
         self._quota: Quota | None = None
         self._gate: Gate | None = None
         self._pumps: list[SizedPump | ReframingPump | None] = [None, None]
@@ -78,7 +78,7 @@ class MeteredExchange(Exchange):
 
     def _limit(self) -> None:
         if self._scopes and self._limits is None:
-            self._limits = Limits(self._reactor, self, self._scopes)
+            self._limits = LimitEnforcer(self._reactor, self, self._scopes)
             self._quota = self._limits.quota()
 
     # ------------------------------------------------------------------------------------------ what its limits ask of it
@@ -88,7 +88,7 @@ class MeteredExchange(Exchange):
         """Return what went either way; heads are signs of life."""
         return sum(flow.total_bytes for flow in self._flows("")) + self._interims + (self._response is not None)
 
-    def ways_out(self) -> tuple[Channel, ...]:
+    def outgoing_channels(self) -> tuple[Channel, ...]:
         """Return where bytes may be on their way when the quota is used up: an answer's end."""
         return (self._visitor.channel,)
 

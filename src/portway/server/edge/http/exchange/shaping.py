@@ -1,6 +1,6 @@
 """Holds a visitor's connection to the rates of the tunnel that it asks, from one request to the next."""
 
-from portway.engine.bucket import Clockwork
+from portway.engine.bucket import Scheduler
 from portway.engine.channel import Channel
 from portway.engine.gate import Gate
 from portway.engine.limits import Scopes, buckets_of
@@ -30,7 +30,7 @@ class ConnectionShaper:
 
     __slots__ = ("_forward", "_gate", "scopes")
 
-    def __init__(self, clock: Clockwork, channel: Channel, outlet: ChannelWriter, scopes: Scopes) -> None:
+    def __init__(self, clock: Scheduler, channel: Channel, outlet: ChannelWriter, scopes: Scopes) -> None:
         """Stand before a visitor's `channel`, in its `outlet`."""
         self.scopes = scopes
         self._forward, backward = buckets_of(clock, scopes, strictest(scope.policy for scope in scopes))
@@ -48,7 +48,7 @@ class ConnectionShaper:
 
 
 def shaper_for(
-    known: ConnectionShaper | None, clock: Clockwork, channel: Channel, outlet: ChannelWriter, scopes: Scopes
+    known: ConnectionShaper | None, clock: Scheduler, channel: Channel, outlet: ChannelWriter, scopes: Scopes
 ) -> ConnectionShaper:
     """Return what holds a connection to the rates of `scopes`: what it had before, where it asked for the same."""
     if known is not None:

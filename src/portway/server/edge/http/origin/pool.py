@@ -21,7 +21,7 @@ STARVED_S = 0.1
 one that serves one at a time waits for the next request on the stream that rests (a thread of Python's http.server does)."""
 STALE_S = 2.0
 """How long streams may stay unanswered before it is doubted that the origin still serves as many as it once did."""
-LOOK_S = 0.05
+CHECK_S = 0.05
 """How often those in line look for a stream by themselves: streams that break and links that open tell nobody here."""
 SERVED_AT_ONCE = 16
 """Visitors that a turn of the loop takes out of the line at most, so that others have their turn too."""
@@ -161,7 +161,7 @@ class TunnelPool:
         if self._unanswered:
             self._beware_of_starving()
         if self.line:
-            self._reactor.soon(self._serve_line)
+            self._reactor.call_soon(self._serve_line)
 
     def first_answer(self, stream: OriginStream) -> None:
         """Note that the origin has begun to serve `stream`."""
@@ -235,7 +235,7 @@ class TunnelPool:
         """Let `who` try again when it is his turn; he keeps his place until he takes himself out of `line`."""
         self.line[who] = try_again
         if self._look is None:
-            self._look = self._reactor.call_later(LOOK_S, self._look_again)
+            self._look = self._reactor.call_later(CHECK_S, self._look_again)
 
     def _look_again(self) -> None:
         self._look = None
@@ -256,9 +256,9 @@ class TunnelPool:
             if who in line:
                 break
         else:
-            self._reactor.soon(self._serve_line)
+            self._reactor.call_soon(self._serve_line)
         if self._look is None and line:
-            self._look = self._reactor.call_later(LOOK_S, self._look_again)
+            self._look = self._reactor.call_later(CHECK_S, self._look_again)
 
     def discard(self, stream: OriginStream) -> None:
         """Drop an idle stream that got bytes, ended or broke."""
@@ -294,7 +294,7 @@ class TunnelPool:
                 if timer is not None:
                     timer.cancel()
             for try_again in self.line.values():
-                self._reactor.soon(try_again)
+                self._reactor.call_soon(try_again)
             self.line = {}
             for pin in list(self.pins):
                 pin.end()

@@ -72,7 +72,7 @@ class VisitorConnection(HeadReading):
         channel.on_readable = self._on_readable
         channel.on_writable = self._on_writable
         channel.on_broken = self._on_broken
-        edge.reactor.soon(self._on_readable)
+        edge.reactor.call_soon(self._on_readable)
 
     def __repr__(self) -> str:
         state = ("reads a head", "is held", "has an exchange", "drains", "is over")[self._state]

@@ -84,7 +84,7 @@ class HeadReading(WatchedConnection):
         """Read on when everybody else had a turn."""
         if not self._queued:
             self._queued = True
-            self._edge.reactor.soon_charged(self._edge.reactor.unassigned, self._take_turn)
+            self._edge.reactor.call_soon_charged(self._edge.reactor.unassigned, self._take_turn)
 
     def _take_turn(self) -> None:
         self._queued = False

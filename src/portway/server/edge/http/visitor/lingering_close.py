@@ -32,7 +32,7 @@ class LingeringClose:
         everybody[self] = None
         channel.on_readable = channel.on_broken = self._read
         channel.shutdown_write()
-        reactor.soon(self._read)
+        reactor.call_soon(self._read)
 
     def abort(self) -> None:
         """Wait no longer."""
@@ -63,7 +63,7 @@ class LingeringClose:
         if count:
             self._heard_at = self._reactor.now
             self._reactor.work.done += count
-            self._reactor.soon_charged(self._reactor.unassigned, self._read)
+            self._reactor.call_soon_charged(self._reactor.unassigned, self._read)
         else:
             self._close()
 
