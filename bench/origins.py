@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.load.counters import Counters
 from bench.load.http import SMALL_BODY
 from bench.ports import free_port
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.tools import missing, need
 
 START_S = 10.0
@@ -68,7 +68,7 @@ def load_argv(module: str, *args: object) -> list[str]:
     return [sys.executable, "-m", f"bench.load.{module}", *(str(arg) for arg in args)]
 
 
-def start_origins(crew: Crew, files_max: int) -> Origins:
+def start_origins(crew: Processes, files_max: int) -> Origins:
     """Start both services.
 
     Raises:

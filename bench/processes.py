@@ -89,7 +89,7 @@ class Child:
                 pass
 
 
-class Crew:
+class Processes:
     """Processes that are accounted together and stopped together; use it with `with`."""
 
     def __init__(self, folder: Path) -> None:

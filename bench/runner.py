@@ -9,10 +9,10 @@ from bench.axes.base import Axis, Subject
 from bench.errors import BenchError, StartFailed
 from bench.origins import Origins, start_origins
 from bench.plan import Plan
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.report import number
 from bench.results import Results
-from bench.system_runner import FAILURES_MAX, Stand
+from bench.system_runner import FAILURES_MAX, SystemRunner
 from bench.systems.base import System
 from bench.tools import missing
 
@@ -32,9 +32,9 @@ class Runner:
         """Run to the end of the plan or of its time; everything started is stopped, whatever happens."""
         until = time.monotonic() + 60 * self._plan.minutes_max
         with ExitStack() as cleanup:
-            crew = cleanup.enter_context(Crew(self._folder / "origins"))
+            crew = cleanup.enter_context(Processes(self._folder / "origins"))
             origins = start_origins(crew, self._files_max)
-            stands = [Stand(system, self._folder, origins) for system in self._installed()]
+            stands = [SystemRunner(system, self._folder, origins) for system in self._installed()]
             for stand in stands:
                 cleanup.callback(stand.stop)
             for place, (index, axis, stand) in enumerate(self._order(stands)):
@@ -45,7 +45,7 @@ class Runner:
                 self._measure(stand, axis, origins, index)
         return self.results
 
-    def _order(self, stands: list[Stand]) -> list[tuple[int, Axis, Stand]]:
+    def _order(self, stands: list[SystemRunner]) -> list[tuple[int, Axis, SystemRunner]]:
         """Every system on an axis before the next axis, each time another one first, so that none always follows the same neighbour."""
         order = []
         for index in range(self._plan.rounds):
@@ -77,13 +77,13 @@ class Runner:
                 self.results.note(f"{axis.name}: {reason}")
         return found
 
-    def _measure(self, stand: Stand, axis: Axis, origins: Origins, index: int) -> None:
+    def _measure(self, stand: SystemRunner, axis: Axis, origins: Origins, index: int) -> None:
         if stand.given_up(axis.name):
             return
         name = stand.system.name
         try:
             system, published = stand.running(fresh=axis.fresh, line=axis.line)
-            with Crew(self._folder / "load") as load:
+            with Processes(self._folder / "load") as load:
                 reading = axis.measure(Subject(system, load, published, origins), self._plan)
         except BenchError as exc:
             self._failed(stand, axis, exc)
@@ -96,7 +96,7 @@ class Runner:
         shown = ", ".join(f"{key} {number(value)}" for key, value in figures.items())
         self._say(f"{index + 1}/{self._plan.rounds} {name}: {shown or axis.name}")
 
-    def _failed(self, stand: Stand, axis: Axis, error: BenchError) -> None:
+    def _failed(self, stand: SystemRunner, axis: Axis, error: BenchError) -> None:
         name = stand.system.name
         stand.failed(axis.name)
         self.results.absent(name, _keys([axis]), "failed")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.errors import BenchError, StartFailed
 from bench.origins import Origins
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.systems.base import Published, System
 from bench.systems.health import wait_until_healthy
 from bench.systems.links import Far, Line, Links, Near
@@ -15,7 +15,7 @@ FAILURES_MAX = 6  # a system that fails more often gets no further chance, so th
 FAILURES_AN_AXIS_MAX = 2  # the same for one axis: what it cannot do must not cost it all the others
 
 
-class Stand:
+class SystemRunner:
     """One system and the processes that it has now."""
 
     def __init__(self, system: System, folder: Path, origins: Origins) -> None:
@@ -24,12 +24,12 @@ class Stand:
         self._origins = origins
         self._starts = 0
         self._failures: Counter[str] = Counter()
-        self._running: tuple[Crew, Published] | None = None
+        self._running: tuple[Processes, Published] | None = None
         self._line: Line | None = None
-        self._relays: Crew | None = None
+        self._relays: Processes | None = None
         """Of the line: no part of the system, they end with it."""
 
-    def running(self, *, fresh: bool, line: Line | None = None) -> tuple[Crew, Published]:
+    def running(self, *, fresh: bool, line: Line | None = None) -> tuple[Processes, Published]:
         """The system's processes and addresses, healthy; newly started if `fresh`, or when it runs over another line than `line`.
 
         Raises:
@@ -53,9 +53,9 @@ class Stand:
         """Whether it failed too often, on `axis` or as a whole."""
         return self._failures[axis] >= FAILURES_AN_AXIS_MAX or self._failures.total() >= FAILURES_MAX
 
-    def _start(self) -> tuple[Crew, Published]:
+    def _start(self) -> tuple[Processes, Published]:
         self._starts += 1
-        crew = Crew(self._folder / f"{self.system.name.replace(' ', '-')}-{self._starts}")
+        crew = Processes(self._folder / f"{self.system.name.replace(' ', '-')}-{self._starts}")
         try:
             published = self.system.start(crew, self._origins, self._links(crew.folder / "line"))
             wait_until_healthy(published, crew, HEALTHY_S)
@@ -70,7 +70,7 @@ class Stand:
     def _links(self, folder: Path) -> Links:
         if self._line is None:
             return Near()
-        self._relays = Crew(folder)
+        self._relays = Processes(folder)
         return Far(self._line, self._relays)
 
     def stop(self) -> None:

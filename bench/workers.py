@@ -25,7 +25,7 @@ from bench.machine import describe
 from bench.origins import load_argv, load_env, start_origins
 from bench.ports import free_port, free_ports
 from bench.process_stats import cpu_s_of_one, descendants
-from bench.processes import Child, Crew
+from bench.processes import Child, Processes
 from bench.systems.base import Address
 from bench.systems.portway import address_of, portway_env
 
@@ -107,7 +107,7 @@ class Measured:
         return max(self.cost(name) / parts.get(name, 1.0) for name in self.serving())
 
 
-def start_site(crew: Crew, workers: int, agents: int, protocol: str, origin_port: int) -> Site:
+def start_site(crew: Processes, workers: int, agents: int, protocol: str, origin_port: int) -> Site:
     """Start a server and its agents, one after the other, so that each worker gets its part of them.
 
     Raises:
@@ -154,7 +154,7 @@ def measure_requests(site: Site, found: Measured, seconds: float, *, close: bool
         account(site, found, lambda: list(threads.map(load, site.addresses, [seconds] * len(site.addresses))))
 
 
-def measure_downloads(site: Site, found: Measured, seconds: float, load: Crew) -> None:
+def measure_downloads(site: Site, found: Measured, seconds: float, load: Processes) -> None:
     """Let one visitor for each agent download without end; an operation is a GiB."""
     counters = []
     for number, address in enumerate(site.addresses):
@@ -195,7 +195,7 @@ def compare(kind: Kind, folder: Path, port: int, options: argparse.Namespace) ->
     found = {1: Measured(), options.workers: Measured()}
     for turn in range(options.rounds):
         for count, measured in found.items():
-            with Crew(folder / f"{turn}-{count}") as crew, Crew(folder / f"{turn}-{count}-load") as load:
+            with Processes(folder / f"{turn}-{count}") as crew, Processes(folder / f"{turn}-{count}-load") as load:
                 site = start_site(crew, count, options.workers, kind.protocol, port)
                 if kind.bulk:
                     measure_downloads(site, measured, options.seconds, load)
@@ -216,7 +216,7 @@ def main() -> None:
     files_max = raise_open_files()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portway-bench-", ignore_cleanup_errors=True)))
-        origins = start_origins(stack.enter_context(Crew(folder / "origins")), files_max)
+        origins = start_origins(stack.enter_context(Processes(folder / "origins")), files_max)
         for number, kind in enumerate(kind for kind in KINDS if options.only in kind.what):
             port = origins.bulk_port if kind.bulk else origins.web_port
             print("\n".join(compare(kind, folder / str(number), port, options)), flush=True)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from bench.origins import Origins
 from bench.plan import Plan
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.systems.base import Published
 from bench.systems.links import Line
 
@@ -30,10 +30,10 @@ class Figure:
 class Subject:
     """A running system, and what a measurement of it needs."""
 
-    system: Crew
+    system: Processes
     """Its processes: what they use is the system's cost."""
 
-    load: Crew
+    load: Processes
     """Where visitors are started; it is stopped after each measurement."""
 
     published: Published

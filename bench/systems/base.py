@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bench.origins import Origins
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.systems.links import Links
 
 
@@ -43,7 +43,7 @@ class System(Protocol):
     def needs(self) -> tuple[str, ...]:
         """Programs that must be on PATH."""
 
-    def start(self, crew: Crew, origins: Origins, links: Links) -> Published:
+    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
         """Start the processes in `crew`, clients dialling as `links` says; the harness waits until all addresses answer, and stops them.
 
         Raises:

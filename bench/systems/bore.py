@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bench.origins import Origins
 from bench.ports import free_ports
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.systems.base import Address, Published
 from bench.systems.health import wait_for_listener
 from bench.systems.links import Links, own_loopback
@@ -32,7 +32,7 @@ class Bore:
     name: str = "bore"
     needs: tuple[str, ...] = ("bore",)
 
-    def start(self, crew: Crew, origins: Origins, links: Links) -> Published:
+    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
         """Start the server, then the clients."""
         host = own_loopback()
         server = crew.start(server_argv(host), "bore-server")

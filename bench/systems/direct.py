@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bench.origins import Origins
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.systems.base import Address, Published
 from bench.systems.links import Links
 
@@ -15,7 +15,7 @@ class Direct:
     name: str = "direct"
     needs: tuple[str, ...] = ()
 
-    def start(self, crew: Crew, origins: Origins, links: Links) -> Published:
+    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
         """Nothing to start; visitors themselves are as far from the origins as agents elsewhere from servers."""
         bulk = Address.of_port(links.dial(origins.bulk_port)[1])
         return Published(web=Address.of_port(links.dial(origins.web_port)[1]), bulk=bulk, tenant=bulk)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bench.origins import Origins
 from bench.ports import free_ports
-from bench.processes import Child, Crew
+from bench.processes import Child, Processes
 from bench.systems.base import Address, Published
 from bench.systems.health import wait_for_listener
 from bench.systems.links import Links
@@ -71,7 +71,7 @@ class Frp:
             text += _PROXY.format(name=name, kind=self.kind, origin=origin, place=place)
         return text
 
-    def start(self, crew: Crew, origins: Origins, links: Links) -> Published:
+    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
         """Write the files and start all ends, the server first."""
         control, vhost, *ports = free_ports(5)
         server = self._run(crew, "frps", "server", self.server_config(control, vhost))
@@ -89,7 +89,7 @@ class Frp:
     def _switch(self) -> str:
         return "true" if self.tls_and_mux else "false"
 
-    def _run(self, crew: Crew, program: str, name: str, text: str) -> Child:
+    def _run(self, crew: Processes, program: str, name: str, text: str) -> Child:
         path = crew.folder / f"{name}.toml"
         path.write_text(text)
         return crew.start([need(program), "-c", str(path)], f"frp-{name}")

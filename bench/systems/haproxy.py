@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.origins import Origins
 from bench.ports import free_ports
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.systems.base import Address, Published
 from bench.systems.certificates import Certificate, make_certificate
 from bench.systems.links import Links
@@ -111,7 +111,7 @@ class HaproxyChain:
         """openssl makes the certificate."""
         return ("haproxy", "openssl") if self.tls else ("haproxy",)
 
-    def start(self, crew: Crew, origins: Origins, links: Links) -> Published:
+    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
         """Start both processes, the one at the origins first."""
         files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         connections_max = (files_max - FILES_SPARED) // 2  # one descriptor for each side
@@ -128,7 +128,7 @@ class HaproxyChain:
             web, bulk, tenant = map(Address.of_port, edge)
         return Published(web=web, bulk=bulk, tenant=tenant)
 
-    def _run(self, crew: Crew, name: str, config: str) -> None:
+    def _run(self, crew: Processes, name: str, config: str) -> None:
         path = crew.folder / f"{name}.cfg"
         path.write_text(config)
         crew.start([need("haproxy"), "-db", "-f", str(path)], f"haproxy-{name}")

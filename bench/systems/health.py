@@ -5,7 +5,7 @@ import time
 
 from bench.errors import BenchError
 from bench.load.http import SMALL_BODY, exchange
-from bench.processes import Child, Crew
+from bench.processes import Child, Processes
 from bench.systems.base import Address, Published
 
 TRY_S = 2.0
@@ -40,7 +40,7 @@ def _answers(address: Address) -> str | None:
     return None if body == SMALL_BODY else f"expected {SMALL_BODY!r}, got {body[:40]!r}"
 
 
-def wait_until_healthy(published: Published, crew: Crew, deadline_s: float) -> None:
+def wait_until_healthy(published: Published, crew: Processes, deadline_s: float) -> None:
     """Return once all addresses answer as the origins do.
 
     Raises:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bench.origins import load_argv, load_env
-from bench.processes import Crew
+from bench.processes import Processes
 
 LOOPBACK = "127.0.0.1"
 RELAY_START_S = 10.0
@@ -47,7 +47,7 @@ class Line:
 class Far:
     """Over a line: a relay of ours, whose processes are the load's and not the system's."""
 
-    def __init__(self, line: Line, crew: Crew) -> None:
+    def __init__(self, line: Line, crew: Processes) -> None:
         self._line, self._crew, self._count = line, crew, 0
 
     def dial(self, port: int, host: str = LOOPBACK, *, keep_port: bool = False) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.origins import Origins
 from bench.ports import free_port, free_ports
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.systems.base import Address, Published
 from bench.systems.health import wait_for_listener
 from bench.systems.links import Links
@@ -55,7 +55,7 @@ class Portway:
     plaintext_links: bool = False
     needs: tuple[str, ...] = ()
 
-    def start(self, crew: Crew, origins: Origins, links: Links) -> Published:
+    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
         """Start the server, ask it for two tokens, start the agents one after the other."""
         home, home_of_tenant = (crew.folder / name for name in ("home", "tenant"))
         for folder in (home, home_of_tenant):
@@ -71,7 +71,7 @@ class Portway:
         tenant = self._start_agent(crew, env_of_tenant, "tenant", origins.bulk_port, tcp_ports[2])
         return Published(web=web, bulk=bulk, tenant=tenant)
 
-    def _start_server(self, crew: Crew, env: dict[str, str], tcp_ports: range) -> int:
+    def _start_server(self, crew: Processes, env: dict[str, str], tcp_ports: range) -> int:
         agents_port = free_port()
         options = {
             "--http": f"127.0.0.1:{free_port()}",
@@ -86,7 +86,7 @@ class Portway:
         wait_for_listener(agents_port, COMMAND_S, server)
         return agents_port
 
-    def _start_agent(self, crew: Crew, env: dict[str, str], name: str, origin_port: int, port: int) -> Address:
+    def _start_agent(self, crew: Processes, env: dict[str, str], name: str, origin_port: int, port: int) -> Address:
         place = ["--name", name] if self.protocol == "http" else ["--port", str(port)]
         agent = crew.start([*_PORTWAY, self.protocol, str(origin_port), *place, *self._links()], f"agent-{name}", env)
         # Waiting matters: the next one may share its identity, and must not make one at the same moment.

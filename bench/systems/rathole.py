@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.errors import BenchError
 from bench.origins import Origins
 from bench.ports import free_ports
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.systems.base import Address, Published
 from bench.systems.certificates import Certificate, make_certificate
 from bench.systems.links import Links
@@ -105,7 +105,7 @@ class Rathole:
         """openssl makes the certificate."""
         return ("rathole", "openssl") if self.transport == "tls" else ("rathole",)
 
-    def start(self, crew: Crew, origins: Origins, links: Links) -> Published:
+    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
         """Write the files and start all ends."""
         control, *ports = free_ports(4)
         secrets = self._secrets(crew)
@@ -117,7 +117,7 @@ class Rathole:
         web, bulk, tenant = map(Address.of_port, ports)
         return Published(web=web, bulk=bulk, tenant=tenant)
 
-    def _secrets(self, crew: Crew) -> Certificate | NoiseKeys | None:
+    def _secrets(self, crew: Processes) -> Certificate | NoiseKeys | None:
         if self.transport == "tls":
             return make_certificate(crew.folder)
         if self.transport == "noise":
@@ -129,7 +129,7 @@ class Rathole:
             return parse_genkey(said)
         return None
 
-    def _run(self, crew: Crew, end: str, name: str, text: str) -> None:
+    def _run(self, crew: Processes, end: str, name: str, text: str) -> None:
         path = crew.folder / f"{name}.toml"
         path.write_text(text)
         crew.start([need("rathole"), f"--{end}", str(path)], f"rathole-{name}")

@@ -8,24 +8,24 @@ import pytest
 from bench.errors import BenchError
 from bench.load.counters import Counters
 from bench.origins import Origins
-from bench.processes import Child, Crew
-from bench.system_runner import FAILURES_AN_AXIS_MAX, FAILURES_MAX, Stand
+from bench.processes import Child, Processes
+from bench.system_runner import FAILURES_AN_AXIS_MAX, FAILURES_MAX, SystemRunner
 from bench.systems.direct import Direct
 
 
-def start(crew: Crew, program: str, name: str) -> Child:
+def start(crew: Processes, program: str, name: str) -> Child:
     return crew.start([sys.executable, "-c", program], name)
 
 
 def test_the_line_of_a_process_that_ended_at_once_is_heard(tmp_path: Path) -> None:
-    with Crew(tmp_path / "crew") as crew:
+    with Processes(tmp_path / "crew") as crew:
         assert start(crew, "print('here', flush=True)", "short").first_line(10) == "here"
         with pytest.raises(BenchError, match="silent ended; it said: nothing"):
             start(crew, "pass", "silent").first_line(10)
 
 
 def test_who_ends_with_success_may_be_done(tmp_path: Path) -> None:
-    with Crew(tmp_path / "crew") as crew:
+    with Processes(tmp_path / "crew") as crew:
         done = start(crew, "print('x', flush=True)", "done")
         done.first_line(10)
         while not done.ended():
@@ -44,7 +44,7 @@ def test_who_ends_with_success_may_be_done(tmp_path: Path) -> None:
 
 
 def test_an_axis_that_fails_twice_costs_a_system_no_other(tmp_path: Path) -> None:
-    stand = Stand(Direct(), tmp_path, Origins(1, 2, Counters(tmp_path / "counted")))
+    stand = SystemRunner(Direct(), tmp_path, Origins(1, 2, Counters(tmp_path / "counted")))
 
     for _ in range(FAILURES_AN_AXIS_MAX):
         assert not stand.given_up("crowd")

@@ -21,7 +21,7 @@ from bench.limits import raise_open_files
 from bench.origins import Origins
 from bench.plan import QUICK
 from bench.process_stats import descendants
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.report import figures_table
 from bench.results import Results
 from bench.runner import Runner
@@ -44,7 +44,7 @@ class Broken:
     name: str = "broken"
     needs: tuple[str, ...] = ()
 
-    def start(self, crew: Crew, origins: Origins, links: Links) -> Published:
+    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
         child = crew.start(["sh", "-c", "echo the tank is empty >&2; exit 3"], "engine")
         child.first_line(5)
         raise BenchError("unreachable")

@@ -11,7 +11,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.load.wan_link import PIECE_BYTES, Direction, Way, listen
-from bench.processes import Crew
+from bench.processes import Processes
 from bench.systems.links import Far, Line, Near, own_loopback
 
 LINE = Line(rtt_s=0.1, rate_bits_per_s=80e6)
@@ -28,7 +28,7 @@ class Ends:
 
 @pytest.fixture
 def ends(tmp_path: Path) -> Iterator[Ends]:
-    with Crew(tmp_path / "line") as crew, listen("127.0.0.1", 0) as server:
+    with Processes(tmp_path / "line") as crew, listen("127.0.0.1", 0) as server:
         host, port = Far(LINE, crew).dial(server.getsockname()[1])
         server.settimeout(WAIT_S)
         with socket.create_connection((host, port), timeout=WAIT_S) as near:
@@ -112,7 +112,7 @@ def test_connections_take_turns_on_a_direction() -> None:
 
 
 def test_a_port_can_be_kept_by_another_address(tmp_path: Path) -> None:
-    with listen(own_loopback(), 0) as server, Crew(tmp_path / "line") as crew:
+    with listen(own_loopback(), 0) as server, Processes(tmp_path / "line") as crew:
         host, port = server.getsockname()
 
         dialled = Far(LINE, crew).dial(port, host, keep_port=True)
@@ -129,5 +129,5 @@ def test_without_a_line_the_server_itself_is_dialled() -> None:
 
 
 def test_a_line_that_cannot_start_says_why(tmp_path: Path) -> None:
-    with Crew(tmp_path / "line") as crew, pytest.raises(BenchError, match="line-1 ended"):
+    with Processes(tmp_path / "line") as crew, pytest.raises(BenchError, match="line-1 ended"):
         Far(Line(rtt_s=-1, rate_bits_per_s=0), crew).dial(80)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from portway.cli.limits import in_words, read_limits
+from portway.cli.limits import describe_policy, read_limits
 from portway.engine.policy import UNLIMITED, Policy
 from portway.errors import ConfigError
 from tests.cli.conftest import Portway
@@ -25,14 +25,14 @@ def test_every_limit_has_its_unit() -> None:
     assert policy == Policy(
         idle_timeout_s=10.0, min_rate_bpm=1000, max_rate_bps=10**6, bandwidth_bps=2 << 20, max_lifetime_s=7200.0, max_total_payload=5
     )
-    assert in_words(policy) == (
+    assert describe_policy(policy) == (
         "idle for at most 10s, at least 1000 B a minute, 977 KiB a second each, 2 MiB a second together, at most 2h long, at most 5 B each"
     )
 
 
 def test_what_is_not_given_does_not_limit() -> None:
     assert read_limits({}) == read_limits({"max_rate": None, "other": "x"}) == UNLIMITED
-    assert in_words(UNLIMITED) == ""
+    assert describe_policy(UNLIMITED) == ""
 
 
 @pytest.mark.parametrize(

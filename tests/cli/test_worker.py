@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.cli.worker import command
+from portway.cli.worker import worker_command
 from portway.server.workers.ipc import ipc_pair
 from tests.kit.programs import SOURCES
 
@@ -21,7 +21,7 @@ def start(said: bytes, cwd: Path | None = None) -> tuple[int, str]:
             ours.send(said)
         ours.close()
         done = subprocess.run(
-            [*command("warning", as_json=False), str(theirs.fileno())],
+            [*worker_command("warning", as_json=False), str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(SOURCES)},
@@ -48,7 +48,7 @@ def test_a_worker_that_is_told_nonsense_ends_with_a_reason() -> None:
 
 
 def test_a_worker_is_this_python_with_the_logs_of_its_server() -> None:
-    words = command("debug", as_json=True)
+    words = worker_command("debug", as_json=True)
 
     assert words[0] == sys.executable
     assert words[-4:] == ["-m", "portway.cli.worker", "debug", "json"]
@@ -56,7 +56,7 @@ def test_a_worker_is_this_python_with_the_logs_of_its_server() -> None:
 
 def test_a_worker_takes_no_module_from_the_current_folder_unless_its_server_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
-    assert "-P" not in command("debug", as_json=True)
+    assert "-P" not in worker_command("debug", as_json=True)
     monkeypatch.setattr(sys, "path", ["/somewhere/bin", *sys.path])
     (tmp_path / "msgspec.py").write_text("raise SystemExit('taken over')")
 

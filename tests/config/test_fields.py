@@ -30,7 +30,13 @@ def test_help_shows_the_default_in_words_where_there_are_some() -> None:
 
 
 def test_the_dataclass_works_without_any_source() -> None:
-    room = Room()
+    settings_class = Room()
 
-    assert (room.wait_s, room.tcp_ports, room.loud, room.made, room.internal) == (1.5, "1-2", False, [], 3)
-    assert Room().made is not room.made
+    assert (settings_class.wait_s, settings_class.tcp_ports, settings_class.loud, settings_class.made, settings_class.internal) == (
+        1.5,
+        "1-2",
+        False,
+        [],
+        3,
+    )
+    assert Room().made is not settings_class.made

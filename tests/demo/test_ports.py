@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from portway.demo.ports import Ports, free_ports, is_free
+from portway.demo.ports import DemoPorts, free_ports, is_free
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_busy_usual_port_makes_room_for_the_next(taken: socket.socket) -> None
         other.bind(("127.0.0.1", 0))
         next_port = other.getsockname()[1]
     busy = taken.getsockname()[1]
-    assert free_ports([busy, next_port], busy) == Ports(next_port, 0)
+    assert free_ports([busy, next_port], busy) == DemoPorts(next_port, 0)
 
 
 def test_when_all_are_busy_the_system_chooses(taken: socket.socket) -> None:
@@ -46,6 +46,6 @@ def test_when_all_are_busy_the_system_chooses(taken: socket.socket) -> None:
 
 
 def test_only_the_ports_of_every_manual_are_the_usual_ones() -> None:
-    assert Ports(8080, 4443).usual
-    assert not Ports(8081, 4443).usual
-    assert not Ports(8080, 0).usual
+    assert DemoPorts(8080, 4443).usual
+    assert not DemoPorts(8081, 4443).usual
+    assert not DemoPorts(8080, 0).usual

@@ -2,70 +2,70 @@
 
 import pytest
 
-from portway.demo.site_chat import GUESTS_MAX, TEXT_CHARS_MAX, Echo, Guest, Hello, People, Room, Said, Say, Told, decode, encode
+from portway.demo.site_chat import GUESTS_MAX, TEXT_CHARS_MAX, ChatRoom, Echo, Hello, Participant, People, Said, Say, Told, decode, encode
 
 
-def told(guest: Guest) -> list[Told | None]:
+def told(guest: Participant) -> list[Told | None]:
     heard = []
     while not guest.outbox.empty():
         heard.append(guest.outbox.get_nowait())
     return heard
 
 
-def enter(room: Room) -> Guest:
-    guest = room.enter()
+def enter(chat: ChatRoom) -> Participant:
+    guest = chat.enter()
     assert guest is not None
     return guest
 
 
 def test_a_guest_is_greeted_and_everybody_hears_how_many_there_are() -> None:
-    room = Room()
-    first, second = enter(room), enter(room)
+    chat = ChatRoom()
+    first, second = enter(chat), enter(chat)
     assert told(first) == [Hello("visitor 1"), People(1), People(2)]
     assert told(second) == [Hello("visitor 2"), People(2)]
-    room.leave(second)
-    room.leave(second)
+    chat.leave(second)
+    chat.leave(second)
     assert told(first) == [People(1)]
 
 
 def test_what_one_says_everybody_hears() -> None:
-    room = Room()
-    first, second = enter(room), enter(room)
+    chat = ChatRoom()
+    first, second = enter(chat), enter(chat)
     told(first), told(second)
-    assert room.say(first, "  ahoy \n there ", now=0.0)
+    assert chat.say(first, "  ahoy \n there ", now=0.0)
     assert told(first) == told(second) == [Said("visitor 1", "ahoy there")]
 
 
 def test_empty_words_and_words_too_fast_are_dropped() -> None:
-    room = Room()
-    guest = enter(room)
-    assert not room.say(guest, " \t ", now=0.0)
-    assert room.say(guest, "one", now=0.0)
-    assert not room.say(guest, "two", now=0.1)
-    assert room.say(guest, "three", now=0.3)
+    chat = ChatRoom()
+    guest = enter(chat)
+    assert not chat.say(guest, " \t ", now=0.0)
+    assert chat.say(guest, "one", now=0.0)
+    assert not chat.say(guest, "two", now=0.1)
+    assert chat.say(guest, "three", now=0.3)
 
 
 def test_long_words_are_cut() -> None:
-    room = Room()
-    guest = enter(room)
+    chat = ChatRoom()
+    guest = enter(chat)
     told(guest)
-    room.say(guest, "x" * 1000, now=0.0)
+    chat.say(guest, "x" * 1000, now=0.0)
     assert told(guest) == [Said("visitor 1", "x" * TEXT_CHARS_MAX)]
 
 
 def test_a_full_room_lets_nobody_in() -> None:
-    room = Room()
-    guests = [enter(room) for _ in range(GUESTS_MAX)]
-    assert room.enter() is None
-    room.leave(guests[0])
-    assert room.enter() is not None
+    chat = ChatRoom()
+    guests = [enter(chat) for _ in range(GUESTS_MAX)]
+    assert chat.enter() is None
+    chat.leave(guests[0])
+    assert chat.enter() is not None
 
 
 def test_who_does_not_read_is_shown_out_and_holds_up_nobody() -> None:
-    room = Room()
-    deaf, keen = enter(room), enter(room)
+    chat = ChatRoom()
+    deaf, keen = enter(chat), enter(chat)
     for second in range(200):
-        room.say(keen, "hello", now=float(second))
+        chat.say(keen, "hello", now=float(second))
         told(keen)
     assert None in told(deaf)
 

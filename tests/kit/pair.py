@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from portway.agent.app import run
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.agent.target import Target
-from portway.cli.worker import command
 from portway.clock import wall
 from portway.config.values import ListenAddress, PortRange
 from portway.protocol.join_string import JoinString
@@ -134,7 +133,7 @@ async def running_server(data: Path, **changes: Any) -> AsyncIterator[RunningSer
     serving = serve(settings, on_event=events, stop=stop)
     if settings.workers > 1:
         serving.close()
-        serving = supervise(settings, ["env", f"PYTHONPATH={SOURCES}", *command("debug", as_json=False)], on_event=events, stop=stop)
+        serving = supervise(settings, ["env", f"PYTHONPATH={SOURCES}", *worker_command("debug", as_json=False)], on_event=events, stop=stop)
     task = asyncio.ensure_future(serving)
     try:
         yield RunningServer(settings, events, await events.wait(Listening, deadline_s=WORKERS_S), stop, task)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from portway.protocol.source_key import source_of
+from portway.protocol.source_key import source_key
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from portway.protocol.source_key import source_of
     ],
 )
 def test_one_customer_is_one_source(host: str, source: str) -> None:
-    assert source_of(host) == source
+    assert source_key(host) == source

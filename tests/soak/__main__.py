@@ -15,7 +15,7 @@ from tests.kit.programs import SOURCES
 from tests.soak.cycles import Cycles
 from tests.soak.faults import STEADY, Faults, Windows
 from tests.soak.leaks import MB, SLOW, Row, Snapshot, judge, snapshot, table
-from tests.soak.stand import Stand
+from tests.soak.stand import SystemRunner
 from tests.soak.traffic import Seen, Traffic, all_places
 
 QUIET_S = 64.0
@@ -46,7 +46,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 class Soak:
     """One run."""
 
-    def __init__(self, stand: Stand, options: argparse.Namespace, say: Callable[[str], None]) -> None:
+    def __init__(self, stand: SystemRunner, options: argparse.Namespace, say: Callable[[str], None]) -> None:
         self._stand = stand
         self._options = options
         self._say = say
@@ -107,7 +107,7 @@ class Soak:
                 await fault()
 
 
-def rows_of(seen: Seen, stand: Stand) -> list[Row]:
+def rows_of(seen: Seen, stand: SystemRunner) -> list[Row]:
     """Return what visitors and origins saw as rows of the table."""
     broken = stand.broken_promises()
     complaints = [line for line in stand.server.err.lines if "Traceback" in line]
@@ -119,7 +119,7 @@ def rows_of(seen: Seen, stand: Stand) -> list[Row]:
     ]
 
 
-async def soak(stand: Stand, options: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
+async def soak(stand: SystemRunner, options: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
     """Run everything; return the table."""
     run = Soak(stand, options, say)
     seconds = 60 * options.minutes
@@ -159,7 +159,7 @@ def main() -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    with Stand(options.source, dev=not options.no_dev) as stand:
+    with SystemRunner(options.source, dev=not options.no_dev) as stand:
         rows = asyncio.run(soak(stand, options, say))
         if not all(row.holds for row in rows):
             say("\n".join(stand.server.err.lines[-60:]))

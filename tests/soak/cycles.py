@@ -8,7 +8,7 @@ from contextlib import suppress
 from portway.errors import PortwayError
 from portway.protocol.control.messages import Challenge, Hello
 from tests.kit.blocking_link import BlockingLink, LinkError, agent_context, linked
-from tests.soak.stand import Stand
+from tests.soak.stand import SystemRunner
 from tests.soak.words import name_of
 
 RESET = struct.pack("ii", 1, 0)
@@ -18,7 +18,7 @@ CONTEXT = agent_context()
 class Cycles:
     """Each stage is a function of the number of the cycle."""
 
-    def __init__(self, stand: Stand) -> None:
+    def __init__(self, stand: SystemRunner) -> None:
         self._stand = stand
         self._host = b"%b.localhost" % name_of(4).encode()
 

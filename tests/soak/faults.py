@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from tests.kit.programs import Program
-from tests.soak.stand import START_S, Stand
+from tests.soak.stand import START_S, SystemRunner
 from tests.soak.words import TENANTS, name_of
 
 RECOVERY_S = 10.0
@@ -59,7 +59,7 @@ class Windows:
 class Faults:
     """All that can go wrong, to be called one after the other."""
 
-    def __init__(self, stand: Stand, windows: Windows) -> None:
+    def __init__(self, stand: SystemRunner, windows: Windows) -> None:
         self._stand = stand
         self._windows = windows
         self.injected: list[str] = []

@@ -27,7 +27,7 @@ GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "1310
 keeps tens of megabytes after the first stalled downloads: memory should show what the program holds."""
 
 
-class Stand:
+class SystemRunner:
     """Use it in a `with`. Agents and origins can be ended and started again, with the same names and ports."""
 
     def __init__(self, source: Path = SOURCES, *, dev: bool = True, descriptors: int = 4096) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.kit.programs import SOURCES
 from tests.soak.__main__ import parse_arguments, soak
 from tests.soak.leaks import Row, Snapshot, judge, lowest_each_minute, slope_per_h, table
-from tests.soak.stand import Stand
+from tests.soak.stand import SystemRunner
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -24,7 +24,7 @@ def options() -> argparse.Namespace:
 
 
 def test_a_short_soak_leaves_nothing_behind(options: argparse.Namespace, capsys: pytest.CaptureFixture[str]) -> None:
-    with Stand(SOURCES) as stand:
+    with SystemRunner(SOURCES) as stand:
         rows = asyncio.run(soak(stand, options, print))
     print(table(rows))
     missed = [row for row in rows if not row.holds and row.what not in NOT_HERE]

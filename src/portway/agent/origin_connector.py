@@ -84,7 +84,7 @@ class OriginConnector:
             return
         if not self._addresses:
             self._resolver.forget(self._target.host, self._target.port)
-            self._tell(self._status)
+            self._report(self._status)
             return
         family, address = self._addresses.pop(0)
         # Each address gets its share of the time, so that a dead first one does not use it up; the last one the rest.
@@ -100,11 +100,11 @@ class OriginConnector:
         if isinstance(result, OSError):
             self._status = status_of(result)
             if self._status is StreamStatus.OVERLOADED or self._target.path:
-                self._tell(self._status)
+                self._report(self._status)
             else:
                 self._try_next()
         elif self._context is None:
-            self._tell(SocketChannel(self._reactor, result))
+            self._report(SocketChannel(self._reactor, result))
         else:
             name = self._target.host or "localhost"
             self._tls = TlsChannel(self._reactor, result, self._context, server_side=False, server_hostname=name)
@@ -116,9 +116,9 @@ class OriginConnector:
             if channel is not None:
                 channel.close()
             self.why = f"TLS with the origin failed: {str(failure).removeprefix('TLS handshake failed: ')}"
-            self._tell(StreamStatus.REFUSED)
+            self._report(StreamStatus.REFUSED)
         else:
-            self._tell(channel)
+            self._report(channel)
 
     def _time_out(self) -> None:
         on_reached = self._on_reached
@@ -126,7 +126,7 @@ class OriginConnector:
         if on_reached is not None:
             on_reached(StreamStatus.TIMED_OUT)
 
-    def _tell(self, outcome: Channel | StreamStatus) -> None:
+    def _report(self, outcome: Channel | StreamStatus) -> None:
         on_reached, self._on_reached = self._on_reached, None
         self._timer.cancel()
         if on_reached is not None:

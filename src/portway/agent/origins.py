@@ -155,7 +155,7 @@ class _VisitorStream:
             self._channel.on_broken = nothing
             self._origins.visits.discard(self)
             send_status(self._channel, outcome)
-            self._tell(why or outcome.words, None)
+            self._report(why or outcome.words, None)
         else:
             self._origin = outcome
             self._channel.on_writable = self._begin
@@ -180,9 +180,9 @@ class _VisitorStream:
         self.relay = None
         self._origins.visits.discard(self)
         tally = relay.tally
-        self._tell(end_reason_text(tally), tally)
+        self._report(end_reason_text(tally), tally)
 
-    def _tell(self, reason: str, tally: Tally | None) -> None:
+    def _report(self, reason: str, tally: Tally | None) -> None:
         seconds = self._origins.reactor.now - self._started_at
         there, back = (tally.forward, tally.backward) if tally is not None else (None, None)
         bytes_in, bytes_out = (flow.total_bytes if flow is not None else 0 for flow in (there, back))

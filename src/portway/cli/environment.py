@@ -33,8 +33,8 @@ def known_variables() -> frozenset[str]:
     from portway.server.settings import ServerSettings
 
     found = set(INTERNAL)
-    for room in (ServerSettings, DemoSettings):
-        found |= {setting.variable for setting in settings_of(room).values()}
+    for settings_class in (ServerSettings, DemoSettings):
+        found |= {setting.variable for setting in settings_of(settings_class).values()}
     context = click.Context(portway)
     waiting = [portway.get_command(context, name) for name in COMMANDS]
     while waiting:

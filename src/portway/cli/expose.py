@@ -225,17 +225,22 @@ def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bo
     from portway.agent.console import Console, Tell, json_console
     from portway.agent.events import AgentEvent
     from portway.agent.status import AgentStatusTracker
-    from portway.cli.lifecycle import STDERR, STDOUT, run_until_stopped, voices, with_status
+    from portway.cli.lifecycle import STDERR, STDOUT, open_output, run_until_stopped, with_status
     from portway.clock import wall
     from portway.telemetry.terminal import Style, is_terminal
 
-    with voices(as_json=as_json, log_level=log_level) as ways:
+    with open_output(as_json=as_json, log_level=log_level) as output:
         console: Tell
         if as_json:
-            console = json_console(ways.out.write, wall)
+            console = json_console(output.out.write, wall)
         else:
             console = Console(
-                ways.out.write, ways.err.write, Style.of(STDOUT), Style.of(STDERR), is_terminal(STDOUT), log_time=wall if log_time else None
+                output.out.write,
+                output.err.write,
+                Style.of(STDOUT),
+                Style.of(STDERR),
+                is_terminal(STDOUT),
+                log_time=wall if log_time else None,
             )
         board = AgentStatusTracker(f"{settings.join.host}:{settings.join.port}", wall)
 

@@ -23,7 +23,7 @@ from portway.telemetry.status_socket import serve_status
 STOP_S_MAX = 5.0
 """How long a program may take to say goodbye after the first signal; then it ends as it is."""
 
-STOPPED_HARD = 1
+EXIT_FORCED = 1
 
 COLLECT_AFTER = (20_000, 20, 20)
 """Thresholds of the cycle collector: objects made and not freed, then collections of one generation before the next."""
@@ -34,7 +34,7 @@ log = get_log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Voices:
+class Output:
     """The two ways out of a running program; neither ever blocks it."""
 
     out: LineWriter
@@ -42,11 +42,11 @@ class Voices:
 
 
 @contextmanager
-def voices(*, as_json: bool, log_level: str) -> Iterator[Voices]:
+def open_output(*, as_json: bool, log_level: str) -> Iterator[Output]:
     """Open stdout for the console and stderr for logs, and write what waits at the end."""
     dropped = _json_left_out if as_json else _left_out
     out = LineWriter(STDOUT, dropped_line=dropped)
-    both = Voices(out, out if _same_terminal() else LineWriter(STDERR))
+    both = Output(out, out if _same_terminal() else LineWriter(STDERR))
     try:
         with LogSink(both.err, log_level, form="json" if as_json else "human"):
             yield both
@@ -73,7 +73,7 @@ def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]], drain_s: flo
         PortwayError: as `work` raised it; the first, when a group of tasks raised several.
     """
     raise_limit()
-    _spare_the_collector()
+    _tune_gc()
     try:
         return asyncio.run(_stoppable(work, drain_s))
     except BaseExceptionGroup as group:
@@ -83,7 +83,7 @@ def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]], drain_s: flo
         raise told[0] from group
 
 
-def _spare_the_collector() -> None:
+def _tune_gc() -> None:
     """Look for garbage cycles less often, and never among the code: with Python's own thresholds a profile of new
     connections showed 8 % in the collector.
     """
@@ -147,7 +147,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 def _end_now() -> None:
     sys.stderr.flush()
-    os._exit(STOPPED_HARD)
+    os._exit(EXIT_FORCED)
 
 
 def _left_out(count: int) -> str:

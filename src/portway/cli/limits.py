@@ -95,7 +95,7 @@ def read_limits(options: Mapping[str, object]) -> Policy:
         raise ConfigError(str(exc).replace("min_rate_bpm", "--min-rate", 1)) from exc
 
 
-def in_words(policy: Policy) -> str:
+def describe_policy(policy: Policy) -> str:
     """Return a policy for people: "idle 10s, 1 MB/s each, …"; nothing where it limits nothing."""
     words = (
         (policy.idle_timeout_s, "idle for at most {}", format_duration),

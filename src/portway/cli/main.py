@@ -78,11 +78,11 @@ def run(args: Sequence[str] | None = None) -> int:
         from portway.cli.environment import unknown_variables
 
         for warning in unknown_variables(os.environ):
-            _tell(warning)
-    return ending(lambda: portway.main(args, prog_name="portway", standalone_mode=False))
+            _print_error(warning)
+    return exit_code_of(lambda: portway.main(args, prog_name="portway", standalone_mode=False))
 
 
-def ending(work: Callable[[], object]) -> int:
+def exit_code_of(work: Callable[[], object]) -> int:
     """Return the exit code of `work`, having told what it raised."""
     try:
         code = work()
@@ -90,11 +90,11 @@ def ending(work: Callable[[], object]) -> int:
         _tell_usage(exc)
         return exc.exit_code
     except click.Abort:
-        _tell("stopped")
+        _print_error("stopped")
         return 1
     except PortwayError as exc:
         for line in str(exc).splitlines():
-            _tell(line)
+            _print_error(line)
         return exc.exit_code
     except Exception as exc:  # noqa: BLE001 - the last place where it can be told without a secret in the traceback
         _tell_bug(exc)
@@ -107,7 +107,7 @@ def main() -> NoReturn:
     sys.exit(run())
 
 
-def _tell(text: str) -> None:
+def _print_error(text: str) -> None:
     from portway.telemetry.logs import secrets_mask
     from portway.telemetry.terminal import escape
 
@@ -121,7 +121,7 @@ def _tell_usage(exc: click.ClickException) -> None:
         return
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
         click.echo(exc.ctx.get_usage(), err=True)
-    _tell(exc.format_message())
+    _print_error(exc.format_message())
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
         click.echo(f"`{exc.ctx.command_path} --help` says more", err=True)
 
@@ -132,4 +132,4 @@ def _tell_bug(exc: Exception) -> None:
     from portway.telemetry.logs import secrets_mask
 
     click.echo(secrets_mask("".join(traceback.format_exception(exc))), err=True, nl=False)
-    _tell("this is a bug of Portway; please report it with the lines above")
+    _print_error("this is a bug of Portway; please report it with the lines above")

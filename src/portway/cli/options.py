@@ -13,14 +13,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
-def settings_options(room: type[Any], *keys: str) -> Callable[[Command], Command]:
-    """Add one option for each setting of `room` (or for `keys` alone); None means that the flag was not given.
+def settings_options(settings_class: type[Any], *keys: str) -> Callable[[Command], Command]:
+    """Add one option for each setting of `settings_class` (or for `keys` alone); None means that the flag was not given.
 
     The environment is not click's to read here: `load_settings` does, so that a complaint can name it.
     """
 
     def add(command: Command) -> Command:
-        known = settings_of(room)
+        known = settings_of(settings_class)
         for key in reversed(keys or tuple(known)):
             command = _option(known[key])(command)
         return command

@@ -34,7 +34,7 @@ def server(config: Path | None, as_json: bool, log_level: str, **flags: object) 
 
 
 def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
-    from portway.cli.lifecycle import STDOUT, run_until_stopped, voices, with_status
+    from portway.cli.lifecycle import STDOUT, open_output, run_until_stopped, with_status
     from portway.clock import wall
     from portway.server.app import serve
     from portway.server.events import ServerEvent
@@ -42,8 +42,8 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
     from portway.server.reporting.status import ServerStatusTracker
     from portway.telemetry.terminal import Style
 
-    with voices(as_json=as_json, log_level=log_level) as ways:
-        console = json_console(ways.out.write, wall) if as_json else Console(ways.out.write, Style.of(STDOUT))
+    with open_output(as_json=as_json, log_level=log_level) as output:
+        console = json_console(output.out.write, wall) if as_json else Console(output.out.write, Style.of(STDOUT))
         board = ServerStatusTracker(wall)
 
         def on_event(event: ServerEvent) -> None:
@@ -52,10 +52,10 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
 
         async def work() -> int:
             if settings.workers > 1:
-                from portway.cli.worker import command
+                from portway.cli.worker import worker_command
                 from portway.server.workers.supervisor import supervise
 
-                await supervise(settings, command(log_level, as_json=as_json), on_event=on_event, tell_relays=as_json)
+                await supervise(settings, worker_command(log_level, as_json=as_json), on_event=on_event, tell_relays=as_json)
             else:
                 await serve(settings, on_event=on_event, tell_relays=as_json)
             return 0

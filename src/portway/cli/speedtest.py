@@ -79,17 +79,17 @@ def bench(
 def _run(settings: AgentSettings, wishes: SpeedTestOptions, as_json: bool, log_level: str) -> int:
     from portway.agent.speed.console import Console, Tell, json_console
     from portway.agent.speed.runner import run
-    from portway.cli.lifecycle import STDOUT, run_until_stopped, voices
+    from portway.cli.lifecycle import STDOUT, open_output, run_until_stopped
     from portway.clock import wall
     from portway.telemetry.terminal import Style
 
-    with voices(as_json=as_json, log_level=log_level) as ways:
+    with open_output(as_json=as_json, log_level=log_level) as output:
         console: Tell
         style = Style.of(STDOUT)
         if as_json:
-            console = json_console(ways.out.write, wall)
+            console = json_console(output.out.write, wall)
         else:
-            console = Console(ways.out.write, style, live=style.colours)
+            console = Console(output.out.write, style, live=style.colours)
         finished = False
 
         async def work() -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from portway.cli.examples import examples
-from portway.cli.limits import in_words, limits_options, read_limits
+from portway.cli.limits import describe_policy, limits_options, read_limits
 from portway.cli.options import config_option, json_option, settings_options
 from portway.config.values import PortRange
 from portway.errors import ConfigError
@@ -221,7 +221,7 @@ def _split(values: tuple[str, ...]) -> tuple[str, ...]:
 def _allowed(grants: "Grants") -> str:
     """Return what grants allow, in words."""
     words = {"http": f"http as {', '.join(grants.hosts)}", "tcp": f"tcp on {', '.join(map(str, grants.ports)) or 'any port'}"}
-    return "; ".join([*(words[protocol] for protocol in grants.protocols), *filter(None, [in_words(grants.policy)])])
+    return "; ".join([*(words[protocol] for protocol in grants.protocols), *filter(None, [describe_policy(grants.policy)])])
 
 
 def _state(one: "TokenRecord", now: float) -> str:

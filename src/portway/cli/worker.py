@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def command(log_level: str, *, as_json: bool) -> list[str]:
+def worker_command(log_level: str, *, as_json: bool) -> list[str]:
     """Return how a worker is started; the number of its line to the supervisor is still to be appended.
 
     It trusts the folders that this process trusts: `-m` alone would look for modules in the current one first.
@@ -47,6 +47,6 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    from portway.cli.main import ending
+    from portway.cli.main import exit_code_of
 
-    sys.exit(ending(lambda: main(sys.argv[1:])))
+    sys.exit(exit_code_of(lambda: main(sys.argv[1:])))

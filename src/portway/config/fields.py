@@ -67,10 +67,10 @@ def setting(  # noqa: PLR0913 - one keyword for each thing that a source shows
     return field  # type: ignore[no-any-return]
 
 
-def settings_of(room: type[Any]) -> dict[str, Setting]:
+def settings_of(settings_class: type[Any]) -> dict[str, Setting]:
     """Return the settings that a dataclass declares, by key and in its order."""
     found = {}
-    for field in dataclasses.fields(room):
+    for field in dataclasses.fields(settings_class):
         about = field.metadata.get(_KEY)
         if about is None:
             continue

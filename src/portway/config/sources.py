@@ -21,7 +21,7 @@ TABLES = ("server",)
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class RawValue:
     """One value that some source gave, and how to name that source in a complaint."""
 
     raw: object
@@ -32,7 +32,7 @@ class Given:
 
 
 def load_settings(
-    room: type[T],
+    settings_class: type[T],
     table: str,
     *,
     flags: Mapping[str, object],
@@ -40,7 +40,7 @@ def load_settings(
     file: Path | None,
     defaults: Callable[[Mapping[str, object]], Mapping[str, object]] = lambda _: {},
 ) -> T:
-    """Return the settings of `room`, a frozen dataclass of `setting`s.
+    """Return the settings of `settings_class`, a frozen dataclass of `setting`s.
 
     `flags` maps keys to what the command line gave (None: nothing). `table` is the room's part of the file. `defaults`
     sees the fields that were given and may return other defaults than the dataclass has.
@@ -48,10 +48,10 @@ def load_settings(
     Raises:
         ConfigError: one line for each value that cannot be used, with its source, what came and what was expected.
     """
-    known = settings_of(room)
+    known = settings_of(settings_class)
     given = _from_file(file, table, known) if file is not None else {}
-    given |= {key: Given(environ[one.variable], one.variable, True) for key, one in known.items() if environ.get(one.variable)}
-    given |= {key: Given(_joined(raw), known[key].flag, True) for key, raw in flags.items() if raw is not None and raw != ()}
+    given |= {key: RawValue(environ[one.variable], one.variable, True) for key, one in known.items() if environ.get(one.variable)}
+    given |= {key: RawValue(_joined(raw), known[key].flag, True) for key, raw in flags.items() if raw is not None and raw != ()}
     fields, faults = {}, []
     for key, value in given.items():
         try:
@@ -61,7 +61,7 @@ def load_settings(
     if faults:
         raise ConfigError("\n".join(faults))
     try:
-        return room(**{**defaults(fields), **fields})
+        return settings_class(**{**defaults(fields), **fields})
     except ConfigError as exc:
         raise ConfigError(_with_sources(str(exc), given)) from exc
 
@@ -85,14 +85,14 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: is no TOML: {exc}") from exc
 
 
-def _from_file(file: Path, table: str, known: Mapping[str, Setting]) -> dict[str, Given]:
+def _from_file(file: Path, table: str, known: Mapping[str, Setting]) -> dict[str, RawValue]:
     content = read_toml(file)
     _refuse_unknown(file, "$", content, TABLES)
     values = content.get(table, {})
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: $.{table}: expected a table, [{table}], got {values!r}")
     _refuse_unknown(file, f"$.{table}", values, known)
-    return {key: Given(raw, f"{file}: $.{table}.{key}", False) for key, raw in values.items()}
+    return {key: RawValue(raw, f"{file}: $.{table}.{key}", False) for key, raw in values.items()}
 
 
 def _refuse_unknown(file: Path, path: str, found: Mapping[str, object], known: Mapping[str, object] | tuple[str, ...]) -> None:
@@ -111,7 +111,7 @@ def _joined(raw: object) -> object:
     return ",".join(map(str, raw)) if isinstance(raw, tuple) else raw
 
 
-def _read(one: Setting, value: Given) -> object:
+def _read(one: Setting, value: RawValue) -> object:
     """Return what a source's value means for this setting."""
     if one.is_switch:
         if isinstance(value.raw, bool):
@@ -126,7 +126,7 @@ def _read(one: Setting, value: Given) -> object:
     return one.read(value.raw)
 
 
-def _with_sources(complaint: str, given: Mapping[str, Given]) -> str:
+def _with_sources(complaint: str, given: Mapping[str, RawValue]) -> str:
     """Return a room's complaint, `key, key: text`, with each key named as in the source that gave it."""
     keys, colon, text = complaint.partition(": ")
     names = [given[key].where if key in given else key for key in keys.split(", ")]

@@ -76,7 +76,7 @@ async def _demo(settings: DemoSettings, console: Console) -> None:
 
 async def _show(settings: DemoSettings, console: Console, site: Site, server: Server, agent: Agent) -> None:
     """Tell where everything is, then what happens, for as long as the demo may run."""
-    link = LinkWatch(agent.child.pid, on_facts=lambda facts: site.room.tell(Link(facts.rtt_s or 0.0, facts.fresh)))
+    link = LinkWatch(agent.child.pid, on_facts=lambda facts: site.chat.tell(Link(facts.rtt_s or 0.0, facts.fresh)))
     site.link = lambda: link.facts
     async with asyncio.TaskGroup() as watchers:
         watching = [

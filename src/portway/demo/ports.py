@@ -11,7 +11,7 @@ AGENTS_PORT = 4443
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
+class DemoPorts:
     """Two ports on 127.0.0.1; 0 lets the system choose when the server binds it."""
 
     http: int
@@ -23,14 +23,14 @@ class Ports:
         return (self.http, self.agents) == (HTTP_PORTS[0], AGENTS_PORT)
 
 
-ANY_PORTS = Ports(0, 0)
+ANY_PORTS = DemoPorts(0, 0)
 """What never collides."""
 
 
-def free_ports(http_ports: Sequence[int] = HTTP_PORTS, agents_port: int = AGENTS_PORT) -> Ports:
+def free_ports(http_ports: Sequence[int] = HTTP_PORTS, agents_port: int = AGENTS_PORT) -> DemoPorts:
     """Return the first of `http_ports`, and `agents_port`, that are free right now; 0 where none is."""
     http = next((port for port in http_ports if is_free(port)), 0)
-    return Ports(http, agents_port if is_free(agents_port) else 0)
+    return DemoPorts(http, agents_port if is_free(agents_port) else 0)
 
 
 def is_free(port: int) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from portway.agent.events import AgentEvent, Refused, TunnelUp
 from portway.config.files import write_secret
 from portway.demo.events import agent_event, listening
-from portway.demo.ports import ANY_PORTS, Ports, free_ports
+from portway.demo.ports import ANY_PORTS, DemoPorts, free_ports
 from portway.demo.processes import Child, ask, start
 from portway.errors import RefusedError, UnavailableError
 from portway.server.events import Listening
@@ -24,7 +24,7 @@ class Server:
 
     child: Child
     news: Listening
-    ports: Ports
+    ports: DemoPorts
     """What it was asked to listen on; `news` has what it got."""
     data: Path
     environ: Mapping[str, str]

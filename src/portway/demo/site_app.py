@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 
 from portway.clock import Clock, monotonic, wall
 from portway.demo.site_bytes import SAMPLE_BYTES, SAMPLE_BYTES_MAX, Sums, blocks
-from portway.demo.site_chat import Room
+from portway.demo.site_chat import ChatRoom
 from portway.demo.site_facts import LinkFacts, SiteFacts, Trace, request_facts
 from portway.demo.site_files import SiteFile, site_files
 from portway.demo.site_live import echo, live
@@ -47,7 +47,7 @@ class Site:
     """Checksums of the sample download."""
     link: Callable[[], LinkFacts | None] = lambda: None
     """The newest facts about the link, or None."""
-    room: Room = field(default_factory=Room)
+    chat: ChatRoom = field(default_factory=ChatRoom)
     wall: Clock = wall
     clock: Clock = monotonic
 
@@ -77,7 +77,7 @@ def site_app(site: Site) -> ASGIApp:
         return await _upload(site, request)
 
     async def page_live(socket: WebSocket) -> None:
-        await live(socket, site.room, site.clock)
+        await live(socket, site.chat, site.clock)
 
     routes = [
         Route("/", index),

@@ -77,7 +77,7 @@ def encode(message: Told) -> str:
     return msgspec.json.encode(message).decode()
 
 
-class Guest:
+class Participant:
     """One open page."""
 
     def __init__(self, name: str) -> None:
@@ -97,7 +97,7 @@ class Guest:
             self.outbox.put_nowait(None)
 
 
-class Room:
+class ChatRoom:
     """Everybody who has the page open.
 
     Every method is synchronous, so each call is atomic: nobody sees half a change.
@@ -105,27 +105,27 @@ class Room:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._guests: list[Guest] = []
+        self._guests: list[Participant] = []
         self._named = 0
 
-    def enter(self) -> Guest | None:
+    def enter(self) -> Participant | None:
         """Return a new guest, greeted, or None when the room is full."""
         if len(self._guests) >= GUESTS_MAX:
             return None
         self._named += 1
-        guest = Guest(f"visitor {self._named}")
+        guest = Participant(f"visitor {self._named}")
         self._guests.append(guest)
         guest.tell(Hello(guest.name))
         self.tell(People(len(self._guests)))
         return guest
 
-    def leave(self, guest: Guest) -> None:
+    def leave(self, guest: Participant) -> None:
         """Forget a guest; may be called twice."""
         if guest in self._guests:
             self._guests.remove(guest)
             self.tell(People(len(self._guests)))
 
-    def say(self, guest: Guest, text: str, now: float) -> bool:
+    def say(self, guest: Participant, text: str, now: float) -> bool:
         """Tell everybody what the guest said; False when the guest talks too fast or says nothing."""
         text = " ".join(text.split())[:TEXT_CHARS_MAX]
         if not text or now - guest.said_at < _SAY_EVERY_S:

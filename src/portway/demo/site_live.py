@@ -5,7 +5,7 @@ import asyncio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from portway.clock import Clock
-from portway.demo.site_chat import FRAME_CHARS_MAX, Echo, Guest, Room, Say, decode, encode
+from portway.demo.site_chat import FRAME_CHARS_MAX, ChatRoom, Echo, Participant, Say, decode, encode
 
 _SEND_S_MAX = 20.0
 """A page that takes nothing for so long is gone."""
@@ -29,12 +29,12 @@ async def echo(socket: WebSocket) -> None:
         return
 
 
-async def live(socket: WebSocket, room: Room, clock: Clock) -> None:
+async def live(socket: WebSocket, chat: ChatRoom, clock: Clock) -> None:
     """Let one page into the room until it leaves."""
     if not same_site(socket):
         await socket.close(_POLICY, "open this WebSocket from the demo's own page")
         return
-    guest = room.enter()
+    guest = chat.enter()
     if guest is None:
         await socket.close(_TRY_LATER, "the room is full")
         return
@@ -42,12 +42,12 @@ async def live(socket: WebSocket, room: Room, clock: Clock) -> None:
         await socket.accept()
         async with asyncio.TaskGroup() as ways:
             telling = ways.create_task(_tell(socket, guest), name=f"tell {guest.name}")
-            await _hear(socket, room, guest, clock)
+            await _hear(socket, chat, guest, clock)
             telling.cancel()
     except* (WebSocketDisconnect, TimeoutError):
         pass  # the page went away; the room goes on
     finally:
-        room.leave(guest)
+        chat.leave(guest)
 
 
 def same_site(socket: WebSocket) -> bool:
@@ -59,7 +59,7 @@ def same_site(socket: WebSocket) -> bool:
     return origin.partition("://")[2] in ours
 
 
-async def _hear(socket: WebSocket, room: Room, guest: Guest, clock: Clock) -> None:
+async def _hear(socket: WebSocket, chat: ChatRoom, guest: Participant, clock: Clock) -> None:
     while True:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":
@@ -73,13 +73,13 @@ async def _hear(socket: WebSocket, room: Room, guest: Guest, clock: Clock) -> No
                 # Waits while the outbox is full: who does not read is not read from.
                 await guest.outbox.put(ping)
             case Say(text):
-                room.say(guest, text, clock())
+                chat.say(guest, text, clock())
             case None:
                 await socket.close(_UNSUPPORTED)
                 return
 
 
-async def _tell(socket: WebSocket, guest: Guest) -> None:
+async def _tell(socket: WebSocket, guest: Participant) -> None:
     while (message := await guest.outbox.get()) is not None:
         async with asyncio.timeout(_SEND_S_MAX):
             await socket.send_text(encode(message))

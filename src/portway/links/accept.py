@@ -20,7 +20,7 @@ from portway.links.fair_places import FairPlaces
 from portway.links.sockets import prepare
 from portway.links.sources import Sources
 from portway.links.tls import ALPN
-from portway.protocol.source_key import source_of
+from portway.protocol.source_key import source_key
 
 KNOWN_WEIGHT = 8.0
 """How much more of the core handshakes from a source get from which somebody has logged in before: an office that comes back while
@@ -136,7 +136,7 @@ class _Handshake:
 
     def __init__(self, listener: LinkListener, sock: socket.socket, address: Address) -> None:
         self.address = address
-        self.source = source_of(address[0])
+        self.source = source_key(address[0])
         self._account = listener.account_of(self.source)
         self._listener = listener
         self._sock = sock

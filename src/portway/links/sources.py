@@ -8,7 +8,7 @@ SOURCES_MAX = 10_000
 
 
 class Sources:
-    """Sources (see `source_of`) of one process. Every method is synchronous, so each call is atomic."""
+    """Sources (see `source_key`) of one process. Every method is synchronous, so each call is atomic."""
 
     def __init__(self) -> None:
         """Know nobody."""

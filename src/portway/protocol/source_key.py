@@ -7,7 +7,7 @@ KNOWN_MAX = 4096
 """IPv6 addresses whose source is remembered, about 1 MB: working one out takes 8 µs."""
 
 
-def source_of(host: str) -> str:
+def source_key(host: str) -> str:
     """Return what counts as one source: an IPv4 address, or the /64 that one IPv6 customer has for himself.
 
     `host` is numeric, as a socket tells it; anything else is a source of its own.

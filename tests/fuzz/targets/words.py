@@ -12,7 +12,7 @@ from portway.errors import ConfigError, MisuseError, PeerError, PortwayError, Re
 from portway.protocol.join_string import JoinString, parse
 from portway.protocol.names import check_label, normalise_host, split_authority
 from portway.protocol.scram import ScramClient, ScramServer, make_verifier
-from portway.protocol.source_key import source_of
+from portway.protocol.source_key import source_key
 from portway.protocol.units import parse_duration_s, parse_size_bytes
 from portway.server.settings import ServerSettings
 from tests.fuzz.target import Target, add, outcome, quietly
@@ -76,11 +76,13 @@ add(
 
 def check_source(data: bytes) -> None:
     """Whatever an address is, it has a source."""
-    assert isinstance(source_of(as_text(data)), str)
+    assert isinstance(source_key(as_text(data)), str)
 
 
 add(
-    Target("sources", of_text(source_of), check_source, (b"192.0.2.1", b"2001:db8::1", b"::ffff:192.0.2.1", b"fe80::1%eth0"), bytes_max=100)
+    Target(
+        "sources", of_text(source_key), check_source, (b"192.0.2.1", b"2001:db8::1", b"::ffff:192.0.2.1", b"fe80::1%eth0"), bytes_max=100
+    )
 )
 
 

@@ -8,9 +8,9 @@ import re
 import h11
 import pytest
 
-from portway.protocol.http1.error_responses import ANSWERS, ANYBODY, RETRY_AFTER_S, Reader, render_answer
+from portway.protocol.http1.error_responses import ANSWERS, DEFAULT_FORMAT, RETRY_AFTER_S, ResponseFormat, render_error
 
-BROWSER = Reader(accept=b"text/html,application/xhtml+xml,*/*;q=0.8")
+BROWSER = ResponseFormat(accept=b"text/html,application/xhtml+xml,*/*;q=0.8")
 
 
 def read(wire: bytes, method: str = "GET") -> tuple[h11.Response, bytes]:
@@ -29,7 +29,7 @@ def read(wire: bytes, method: str = "GET") -> tuple[h11.Response, bytes]:
 
 @pytest.mark.parametrize("code", ANSWERS)
 def test_every_answer_says_its_code_what_happened_and_the_next_step(code: str) -> None:
-    response, body = read(render_answer(code, "shop.localhost", "a detail"))
+    response, body = read(render_error(code, "shop.localhost", "a detail"))
     facts, headers = json.loads(body), dict(response.headers)
     assert response.status_code == ANSWERS[code].status == facts["status"]
     assert headers[b"portway-error"].decode() == code == facts["error"]
@@ -44,7 +44,7 @@ def test_every_answer_says_its_code_what_happened_and_the_next_step(code: str) -
 
 @pytest.mark.parametrize("code", ANSWERS)
 def test_a_browser_gets_a_page_that_fetches_nothing(code: str) -> None:
-    response, body = read(render_answer(code, "shop.localhost", "a detail", BROWSER))
+    response, body = read(render_error(code, "shop.localhost", "a detail", BROWSER))
     page = body.decode()
     assert dict(response.headers)[b"content-type"] == b"text/html; charset=utf-8"
     assert page.startswith("<!doctype html>")
@@ -54,7 +54,7 @@ def test_a_browser_gets_a_page_that_fetches_nothing(code: str) -> None:
 
 
 def test_the_page_s_only_style_is_named_by_its_hash() -> None:
-    response, body = read(render_answer("unknown_host", "a", "", BROWSER))
+    response, body = read(render_error("unknown_host", "a", "", BROWSER))
     style = re.search(rb"<style>(.*?)</style>", body, re.DOTALL)
     assert style is not None
     policy = dict(response.headers)[b"content-security-policy"]
@@ -64,29 +64,29 @@ def test_the_page_s_only_style_is_named_by_its_hash() -> None:
 
 def test_what_a_visitor_sent_is_escaped() -> None:
     evil = "<script>alert('{host}')</script>\""
-    page = render_answer("bad_request", evil, evil, BROWSER)
+    page = render_error("bad_request", evil, evil, BROWSER)
     assert b"<script" not in page
     assert b"&lt;script&gt;" in page
-    _, body = read(render_answer("bad_request", evil, evil))
+    _, body = read(render_error("bad_request", evil, evil))
     assert evil in json.loads(body)["message"]
 
 
 def test_an_answer_that_may_change_soon_says_when_to_come_back() -> None:
     for code, answer in ANSWERS.items():
-        said = dict(read(render_answer(code))[0].headers).get(b"retry-after")
+        said = dict(read(render_error(code))[0].headers).get(b"retry-after")
         assert said == (b"%d" % RETRY_AFTER_S if answer.retry else None)
     assert ANSWERS["agent_offline"].retry
 
 
 def test_method_not_allowed_says_what_is_allowed() -> None:
-    assert b"\r\nAllow: GET, " in render_answer("method_not_allowed")
+    assert b"\r\nAllow: GET, " in render_error("method_not_allowed")
 
 
 def test_head_gets_no_body_and_close_is_said_where_it_is_meant() -> None:
-    whole = render_answer("unknown_host", "a", "", Reader(wants_body=True, keep_alive=True))
-    head = render_answer("unknown_host", "a", "", Reader(wants_body=False, keep_alive=True))
+    whole = render_error("unknown_host", "a", "", ResponseFormat(wants_body=True, keep_alive=True))
+    head = render_error("unknown_host", "a", "", ResponseFormat(wants_body=False, keep_alive=True))
     assert whole.startswith(head)
     assert head.endswith(b"\r\n\r\n")
     assert b"Connection" not in head
-    assert b"\r\nConnection: close\r\n" in render_answer("unknown_host", "a", "", ANYBODY)
-    assert b"\r\nConnection: keep-alive\r\n" in render_answer("unknown_host", "a", "", Reader(keep_alive=True, version=10))
+    assert b"\r\nConnection: close\r\n" in render_error("unknown_host", "a", "", DEFAULT_FORMAT)
+    assert b"\r\nConnection: keep-alive\r\n" in render_error("unknown_host", "a", "", ResponseFormat(keep_alive=True, version=10))

@@ -8,7 +8,7 @@ from portway.protocol.http1.fields import Field
 from portway.protocol.http1.serialise import own_response_bytes
 
 
-class Answer(NamedTuple):
+class ErrorResponse(NamedTuple):
     """One thing that can go wrong, as a visitor hears of it."""
 
     status: int
@@ -26,15 +26,15 @@ class Answer(NamedTuple):
 
 _RESEND = "Check the program that sent it. A browser or curl sends requests that are accepted here."
 
-ANSWERS: dict[str, Answer] = {
-    "unknown_host": Answer(
+ANSWERS: dict[str, ErrorResponse] = {
+    "unknown_host": ErrorResponse(
         404,
         b"Not Found",
         "Nothing is published here",
         "No tunnel serves {host}.",
         "Check the spelling of the address. If the service is yours, start its agent: portway http PORT --name NAME.",
     ),
-    "agent_offline": Answer(
+    "agent_offline": ErrorResponse(
         503,
         b"Service Unavailable",
         "The service is away",
@@ -42,7 +42,7 @@ ANSWERS: dict[str, Answer] = {
         "Try again in a moment. If the service is yours, see that its agent runs and reaches this server.",
         retry=True,
     ),
-    "overloaded": Answer(
+    "overloaded": ErrorResponse(
         503,
         b"Service Unavailable",
         "Too much at once",
@@ -50,93 +50,95 @@ ANSWERS: dict[str, Answer] = {
         "Try again in a few seconds.",
         retry=True,
     ),
-    "origin_unreachable": Answer(
+    "origin_unreachable": ErrorResponse(
         502,
         b"Bad Gateway",
         "The service does not answer",
         "The agent of {host} is connected, but cannot connect to the service behind it.",
         "If the service is yours, start it, and check that it listens on the port that the agent was given.",
     ),
-    "origin_forbidden": Answer(
+    "origin_forbidden": ErrorResponse(
         403,
         b"Forbidden",
         "Not for you",
         "The agent of {host} does not let this visitor in.",
         "Ask the owner of the service.",
     ),
-    "origin_timeout": Answer(
+    "origin_timeout": ErrorResponse(
         504,
         b"Gateway Timeout",
         "The service is silent",
         "The service behind {host} took the request, or the connection, and did not answer in time.",
         "Try again later. If the service is yours, look at what it is busy with.",
     ),
-    "origin_closed": Answer(
+    "origin_closed": ErrorResponse(
         502,
         b"Bad Gateway",
         "The service hung up",
         "The connection to the service behind {host} ended before it answered.",
         "Try again. If the service is yours, look into its log: it may have crashed on this request, or expect HTTPS, which the agent has to be told.",
     ),
-    "origin_invalid": Answer(
+    "origin_invalid": ErrorResponse(
         502,
         b"Bad Gateway",
         "The service spoke gibberish",
         "The service behind {host} answered with something that is not HTTP/1.1: {detail}.",
         "If the service is yours, check that the agent was given an HTTP port, not one that speaks TLS or another protocol.",
     ),
-    "origin_head_too_large": Answer(
+    "origin_head_too_large": ErrorResponse(
         502,
         b"Bad Gateway",
-        "Answer too large",
+        "ErrorResponse too large",
         "The service behind {host} answered with {detail}.",
         "If the service is yours, let it send fewer and shorter header fields, cookies above all, or ask the server's owner to raise the limit.",
     ),
-    "bad_request": Answer(400, b"Bad Request", "Request not understood", "The request is not valid HTTP/1.1: {detail}.", _RESEND),
-    "method_not_allowed": Answer(
+    "bad_request": ErrorResponse(400, b"Bad Request", "Request not understood", "The request is not valid HTTP/1.1: {detail}.", _RESEND),
+    "method_not_allowed": ErrorResponse(
         405,
         b"Method Not Allowed",
         "Method not allowed",
         "The request used {detail}.",
         "Use an ordinary method such as GET or POST.",
     ),
-    "request_timeout": Answer(
+    "request_timeout": ErrorResponse(
         408,
         b"Request Timeout",
         "The request never ended",
         "The connection was open, but the request did not arrive in time.",
         "Send it again, in one go.",
     ),
-    "body_too_large": Answer(
+    "body_too_large": ErrorResponse(
         413,
         b"Content Too Large",
         "Too large",
         "The request's body is larger than this server takes: {detail}.",
         "Send less, or ask the server's owner to raise the limit.",
     ),
-    "target_too_long": Answer(414, b"URI Too Long", "Address too long", "The request is not accepted: {detail}.", "Use a shorter address."),
-    "expectation_failed": Answer(
+    "target_too_long": ErrorResponse(
+        414, b"URI Too Long", "Address too long", "The request is not accepted: {detail}.", "Use a shorter address."
+    ),
+    "expectation_failed": ErrorResponse(
         417,
         b"Expectation Failed",
         "Expectation failed",
         "The request carried {detail}.",
         "Leave the Expect field out, or say 100-continue.",
     ),
-    "head_too_large": Answer(
+    "head_too_large": ErrorResponse(
         431,
         b"Request Header Fields Too Large",
         "Header too large",
         "The request is not accepted: {detail}.",
         "Delete this site's cookies, send fewer and shorter header fields, or ask the server's owner to raise the limit.",
     ),
-    "loop_detected": Answer(
+    "loop_detected": ErrorResponse(
         508,
         b"Loop Detected",
         "The request came back",
         "The service behind {host} leads back to this server, so that the request would go round for ever.",
         "If the service is yours, check the port that the agent was given: it is this server's own, or one of a proxy that leads here.",
     ),
-    "version_unsupported": Answer(
+    "version_unsupported": ErrorResponse(
         505,
         b"HTTP Version Not Supported",
         "Version not supported",
@@ -160,7 +162,7 @@ _ALWAYS: tuple[Field, ...] = (
 )
 
 
-class Reader(NamedTuple):
+class ResponseFormat(NamedTuple):
     """How a visitor wants to hear it."""
 
     accept: bytes = b""
@@ -173,11 +175,11 @@ class Reader(NamedTuple):
     """10 or 11."""
 
 
-ANYBODY = Reader()
+DEFAULT_FORMAT = ResponseFormat()
 """Whose request was not understood."""
 
 
-def render_answer(code: str, host: str = "", detail: str = "", reader: Reader = ANYBODY) -> bytes:
+def render_error(code: str, host: str = "", detail: str = "", reader: ResponseFormat = DEFAULT_FORMAT) -> bytes:
     """Return a whole answer of the edge's own: a page for a reader who accepts text/html, JSON otherwise.
 
     `code` is one of ANSWERS. `host` is a normalised host or empty, `detail` half a sentence; both may stem from the

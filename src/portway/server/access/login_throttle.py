@@ -11,7 +11,7 @@ from portway.errors import RefusedError, UnavailableError
 from portway.links.fair_places import FairPlaces
 from portway.links.sources import KNOWN_FOR_S, Sources
 from portway.protocol.control import codes
-from portway.protocol.source_key import source_of
+from portway.protocol.source_key import source_key
 
 UNAUTHENTICATED_MAX = 512
 """Links in all that have not logged in. Each holds about 60 kB (TLS, mux, message buffers), so 30 MB at most; after a
@@ -88,7 +88,7 @@ class LoginThrottle:
         Raises:
             RefusedError: `too_many_logins`, with when to come back.
         """
-        source = source_of(host)
+        source = source_key(host)
         if not self._sources.is_known(source, now):
             self._check_wait(source, source, now)
         try:
@@ -105,12 +105,12 @@ class LoginThrottle:
         Raises:
             RefusedError: `too_many_logins`, with when to come back.
         """
-        source = source_of(host)
+        source = source_key(host)
         self._check_wait(self._key(source, token, now), source, now)
 
     def failed(self, host: str, now: float, token: str = "") -> None:
         """Note that a login from `host`, with `token` if it came so far, failed for a reason of its own."""
-        source = source_of(host)
+        source = source_key(host)
         key = self._key(source, token, now)
         known = self._failed.pop(key, None)
         if known is None or now - known.at > FORGET_S:
@@ -125,7 +125,7 @@ class LoginThrottle:
 
     def logged_in(self, host: str, token: str, now: float) -> None:
         """Note that `token` has logged in from `host`."""
-        source = source_of(host)
+        source = source_key(host)
         self._sources.logged_in(source, now)
         pair = _pair(source, token)
         self._logged_in.pop(pair, None)

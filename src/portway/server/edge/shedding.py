@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from portway.engine.reactor import Reactor
-from portway.protocol.source_key import source_of
+from portway.protocol.source_key import source_key
 from portway.server.edge.connection_state import LITTLE, PACE_S, SheddableConnection
 from portway.server.edge.shedding_candidates import CandidateScan
 
@@ -41,7 +41,7 @@ class Shedder:
         The source that has most of what can give way loses one, unless the newcomer's has as much: then it loses one itself.
         With `cramped`, also those give way that do nothing by no fault of theirs, to sources with fewer by more than LITTLE.
         """
-        source = source_of(host)
+        source = source_key(host)
         if self._is_stale(cramped=cramped):
             self._look(cramped=cramped)
         easy, hard = self._seen.easy, self._seen.hard
@@ -59,11 +59,11 @@ class Shedder:
 
     def came(self, host: str) -> None:
         """Note that a newcomer was let in, who is silent until the next look."""
-        self._came[source_of(host)] += 1
+        self._came[source_key(host)] += 1
 
     def held(self, host: str) -> int:
         """Return how many connections the source of `host` has, as far as is known."""
-        source = source_of(host)
+        source = source_key(host)
         return self._seen.everybody[source] + self._came[source]
 
     def abort(self) -> None:

@@ -4,7 +4,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable
 
-from portway.protocol.source_key import source_of
+from portway.protocol.source_key import source_key
 from portway.server.edge.connection_state import (
     CLOSING_S,
     IDLE_S,
@@ -122,7 +122,7 @@ class CandidateScan:
             member = left.pop()
             standing, since, moved = member.standing()
             address = member.address
-            source = source_of(address) if ":" in address else address
+            source = source_key(address) if ":" in address else address
             self.everybody[source] += 1
             if standing is ConnectionState.SILENT:
                 self._silent.setdefault(source, []).append((since, member))

@@ -12,7 +12,7 @@ from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader, encode_visitor
-from portway.protocol.source_key import source_of
+from portway.protocol.source_key import source_key
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.admission import TUNNEL_FREE_RATIO, AdmissionControl, CapacityShare, reset_socket
 from portway.server.edge.connection_state import ConnectionState
@@ -266,7 +266,7 @@ class _TcpVisitor:
         if self._timer is None:
             if len(waiters) >= settings.held_max or not settings.hold_s:
                 return False
-            self._hold = self._port.edge.holds.enter(self._port.lease.owner.token_id, source_of(self._from[0]), self.abort)
+            self._hold = self._port.edge.holds.enter(self._port.lease.owner.token_id, source_key(self._from[0]), self.abort)
             if self._hold is None:
                 return False
             self._timer = self._port.edge.reactor.call_later(settings.hold_s, self.abort)

@@ -12,7 +12,7 @@ from portway.errors import UnavailableError
 from portway.links.fair_places import FairPlaces
 from portway.links.sources import Sources
 from portway.links.worker_hint import FIRST_BYTES_MAX, hint_complete, worker_from
-from portway.protocol.source_key import source_of
+from portway.protocol.source_key import source_key
 from portway.server.edge.admission import NEWCOMERS_PART, descriptor_limit
 
 FIRST_BYTES_S_MAX = 1.0
@@ -102,7 +102,7 @@ class _HintPeek:
     def __init__(self, dealer: AgentBalancer, sock: socket.socket, address: Address) -> None:
         self.sock = sock
         self.address = address
-        self.source = source_of(address[0])
+        self.source = source_key(address[0])
         self._dealer = dealer
         self._over = False
         self._timer: Timer | None = None

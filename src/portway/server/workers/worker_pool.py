@@ -108,7 +108,14 @@ class WorkerPool:
     """All workers (see `leases.WorkerMessenger`). Each place is filled again as long as the server runs."""
 
     def __init__(
-        self, reactor: Reactor, command: Sequence[str], boss: WorkerCallbacks, settings: bytes, http: socket.socket, *, tell_relays: bool
+        self,
+        reactor: Reactor,
+        command: Sequence[str],
+        boss: WorkerCallbacks,
+        settings: bytes,
+        http: socket.socket,
+        *,
+        tell_relays: bool,
     ) -> None:
         """`command` starts a worker; the number of its descriptor is appended. `http` is the listener that all share."""
         self._tell_relays = tell_relays

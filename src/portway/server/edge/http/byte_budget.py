@@ -4,7 +4,7 @@ import heapq
 from typing import Protocol
 
 from portway.engine.reactor import Reactor
-from portway.protocol.source_key import source_of
+from portway.protocol.source_key import source_key
 
 
 class Keeper(Protocol):
@@ -55,7 +55,7 @@ class ByteBudget:
             of_source: dict[str, list[Keeper]] = {}
             sums: dict[str, int] = {}
             for keeper, count in self._of.items():
-                source = source_of(keeper.address)
+                source = source_key(keeper.address)
                 of_source.setdefault(source, []).append(keeper)
                 sums[source] = sums.get(source, 0) + count
             for keepers in of_source.values():

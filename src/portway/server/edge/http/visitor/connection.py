@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from portway.engine.channel import Channel
 from portway.errors import BrokenChannel, PeerError, UnavailableError
-from portway.protocol.http1.error_responses import ANSWERS, ANYBODY, Reader, render_answer
+from portway.protocol.http1.error_responses import ANSWERS, DEFAULT_FORMAT, ResponseFormat, render_error
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import CRLF, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
@@ -237,16 +237,16 @@ class VisitorConnection(HeadReading):
     def refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
         """Answer in the origin's place; the connection stays only when the request was `complete` and wants it to."""
         asked, self._exchange = self._asked, None
-        keep_alive, reader = False, ANYBODY
+        keep_alive, reader = False, DEFAULT_FORMAT
         if asked is not None:
             request = asked.request
             keep_alive = complete and request.keep_alive and request.upgrade is None
-            reader = Reader(asked.accept, request.method != b"HEAD", keep_alive, request.version)
+            reader = ResponseFormat(asked.accept, request.method != b"HEAD", keep_alive, request.version)
             if asked.long is not None:
                 asked.long.forget()
         self._note(ANSWERS[code].status)
         try:
-            self.outlet.write(render_answer(code, self._host, detail, reader))
+            self.outlet.write(render_error(code, self._host, detail, reader))
         except BrokenChannel:
             self.gone(499)
             return

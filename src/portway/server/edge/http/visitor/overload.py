@@ -5,12 +5,12 @@ import socket
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.errors import BrokenChannel
-from portway.protocol.http1.error_responses import render_answer
-from portway.protocol.source_key import source_of
+from portway.protocol.http1.error_responses import render_error
+from portway.protocol.source_key import source_key
 from portway.server.edge.admission import reset_socket
 from portway.server.edge.http.visitor.lingering_close import LingeringClose
 
-_NO_PLACE = render_answer("overloaded")
+_NO_PLACE = render_error("overloaded")
 
 
 class OverloadResponder:
@@ -44,8 +44,8 @@ class OverloadResponder:
 
     def _told_to(self, address: str) -> int:
         """Return to how many visitors from the source of `address` this is being told."""
-        source = source_of(address)
-        return sum(source_of(one.address) == source for one in self._under_way)
+        source = source_key(address)
+        return sum(source_key(one.address) == source for one in self._under_way)
 
     def close(self) -> None:
         """Break off those under way."""

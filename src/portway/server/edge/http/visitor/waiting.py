@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from portway.protocol.source_key import source_of
+from portway.protocol.source_key import source_key
 from portway.server.edge.holds import Hold
 from portway.server.edge.http.head_cache import CachedRequest
 from portway.server.edge.http.interfaces import EdgeServices
@@ -47,7 +47,7 @@ class WaitingRequest:
             self.refuse(why, complete=asked.bodyless)
             return
         if pool is None:
-            self._hold = edge.holds.enter(lease.owner.token_id, source_of(self.address), self._give_way)
+            self._hold = edge.holds.enter(lease.owner.token_id, source_key(self.address), self._give_way)
             if self._hold is None:
                 self.refuse(why, complete=asked.bodyless)
                 return
