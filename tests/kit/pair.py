@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from portway.agent.app import run
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.agent.target import Target
+from portway.cli.worker import worker_command
 from portway.clock import wall
 from portway.config.values import ListenAddress, PortRange
 from portway.protocol.join_string import JoinString
