@@ -12,6 +12,7 @@ from bench.plan import FULL_MINUTES_MAX, QUICK, USUAL, Plan
 from bench.systems.base import System
 from bench.systems.catalog import SYSTEMS
 from bench.systems.catalog import USUAL as USUAL_SYSTEMS
+from bench.systems.portway import Portway
 from bench.targets import GOALS
 
 
@@ -42,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="rounds (3; with --quick 1)")
     parser.add_argument("--scale", type=float, default=1.0, help="make every measurement this many times as long")
     parser.add_argument("--minutes", type=float, help="stop after this time (11; with --quick 2, with --full 80) and report what there is")
+    parser.add_argument(
+        "--against", type=Path, metavar="SRC", help="measure Portway from this source folder too, as a peer: another commit's src, for one"
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all samples there too")
     parser.add_argument(
         "--chart", type=Path, metavar="OUT.svg", help="draw all figures there too, and beside it a PNG where a program can make one"
@@ -54,6 +58,12 @@ def matching(words: str, names: Sequence[str]) -> list[int]:
     """Places of the names that contain one of the comma-separated words; all with the word `all`."""
     wanted = [word.strip().lower() for word in words.split(",") if word.strip()]
     return [place for place, name in enumerate(names) if "all" in wanted or any(word in name.lower() for word in wanted)]
+
+
+def other_portways(systems: Sequence[System], source: Path) -> tuple[System, ...]:
+    """Each of Portway's systems once more, with the package in `source`."""
+    ours = [system for system in systems if isinstance(system, Portway)]
+    return tuple(replace(system, name=f"other {system.name}", source=source.resolve()) for system in ours)
 
 
 def _plan(given: argparse.Namespace) -> Plan:
@@ -71,6 +81,10 @@ def parse_options(argv: Sequence[str]) -> Options:
         systems = tuple(SYSTEMS[place] for place in matching(given.systems, [system.name for system in SYSTEMS]))
     if given.only is not None:
         axes = tuple(AXES[place] for place in matching(given.only, [axis.name for axis in AXES]))
+    if given.against is not None:
+        if not (given.against / "portway").is_dir():
+            parser.error(f"--against: no package portway in {given.against}; give a checkout's src folder")
+        systems += other_portways(systems, given.against)
     if not systems or not axes:
         parser.error(f"no such {'axis' if systems else 'system'}; `python -m bench --list` shows all")
     plan = _plan(given)

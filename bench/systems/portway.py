@@ -23,10 +23,12 @@ _PORTWAY = [sys.executable, "-m", "portway"]
 _URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<host>[^:/\s]+):(?P<port>[0-9]{1,5})")
 
 
-def portway_env(home: Path) -> dict[str, str]:
+SOURCE = Path(__file__).resolve().parent.parent.parent / "src"
+
+
+def portway_env(home: Path, source: Path = SOURCE) -> dict[str, str]:
     """An environment in which Portway finds no state, no settings and no running programs but the benchmark's."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PORTWAY_") or name == KEPT_SETTING}
-    source = Path(__file__).resolve().parent.parent.parent / "src"
     folders = {
         name: str(home) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
     }
@@ -54,13 +56,15 @@ class Portway:
     protocol: str
     plaintext_links: bool = False
     needs: tuple[str, ...] = ()
+    source: Path = SOURCE
+    """The folder with the package that is measured."""
 
     def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
         """Start the server, ask it for two tokens, start the agents one after the other."""
         home, home_of_tenant = (crew.folder / name for name in ("home", "tenant"))
         for folder in (home, home_of_tenant):
             folder.mkdir(mode=0o700)
-        env, env_of_tenant = portway_env(home), portway_env(home_of_tenant)
+        env, env_of_tenant = portway_env(home, self.source), portway_env(home_of_tenant, self.source)
         tcp_ports = free_ports(3)
         host, port = links.dial(self._start_server(crew, env, tcp_ports))
         create = ("token", "create", "--data", str(home / "server"), "--advertise", f"{host}:{port}")

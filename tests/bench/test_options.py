@@ -8,6 +8,7 @@ from bench.axes.catalog import AXES
 from bench.options import matching, parse_options
 from bench.plan import FULL_MINUTES_MAX, QUICK, USUAL
 from bench.systems.catalog import SYSTEMS
+from bench.systems.portway import SOURCE, Portway
 
 
 def test_without_words_the_usual_systems_and_axes_are_measured() -> None:
@@ -41,7 +42,18 @@ def test_quick_keeps_its_own_rounds_unless_told() -> None:
     assert parse_options(["--quick", "--rounds", "2", "--scale", "2"]).plan.bulk_s == 2 * QUICK.bulk_s
 
 
-@pytest.mark.parametrize("argv", [["--systems", "nobody"], ["--only", "nothing"], ["--rounds", "-1"], ["--scale", "0"], ["--what"]])
+def test_another_source_of_portway_is_a_peer(tmp_path: Path) -> None:
+    (tmp_path / "portway").mkdir()
+
+    options = parse_options(["--systems", "direct,portway http", "--against", str(tmp_path)])
+
+    assert [system.name for system in options.systems] == ["direct", "portway http TLS", "other portway http TLS"]
+    assert [system.source for system in options.systems if isinstance(system, Portway)] == [SOURCE, tmp_path]
+
+
+@pytest.mark.parametrize(
+    "argv", [["--against", "."], ["--systems", "nobody"], ["--only", "nothing"], ["--rounds", "-1"], ["--scale", "0"], ["--what"]]
+)
 def test_a_wrong_command_line_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse_options(argv)
