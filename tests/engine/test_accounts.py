@@ -150,23 +150,6 @@ def test_parties_that_always_want_more_get_the_same(tree: list[list[float]], pau
     assert max(got) - min(got) < 0.003
 
 
-def test_a_sizeable_turn_runs_without_queueing_once_a_round_and_never_before_queued_ones() -> None:
-    machine = Machine()
-    tenant = machine.root.child(party=True)
-    first, second = tenant.child(), tenant.child()
-    other = machine.root.child(party=True).child()
-    assert first.may_run(1)
-    first.ran(1)
-    assert not second.may_run(1)
-    assert other.may_run(1)
-    assert second.may_run(2)
-    machine.once(first, "queued")
-    assert not second.may_run(2)
-    assert other.may_run(2)
-    machine.run()
-    assert second.may_run(2)
-
-
 def test_an_account_that_waits_for_nothing_lives_as_long_as_somebody_has_it() -> None:
     machine = Machine()
     tenant = machine.root.child(party=True)

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from portway.engine.accounts import Account
 from portway.engine.channel import BLOCKED
 from portway.engine.poller import PEER_ENDED, READABLE
 from portway.engine.reactor import Reactor
@@ -525,3 +526,32 @@ def test_of_the_events_of_one_party_one_sizeable_turn_a_round_runs_at_once(engin
     reactor.call_soon(lambda: heard.append("end of events"))
     engine.settle()
     assert heard == ["0", "1", "2", "end of events"]
+
+
+def test_a_sizeable_turn_runs_without_queueing_once_a_round_and_never_before_queued_ones(engine: EngineLoop) -> None:
+    reactor, ran = engine.reactor, list[str]()
+    tenant, other = (reactor.members.child(party=True) for _ in range(2))
+    first, second = tenant.child(), tenant.child()
+
+    def turn(name: str, work: int = 2 * SIZEABLE_WORK) -> None:
+        ran.append(name)
+        reactor.work.done += work
+
+    def offer(account: Account, name: str, work: int = 2 * SIZEABLE_WORK) -> None:
+        reactor.run_or_queue(account, partial(turn, name, work), lambda: ran.append(f"{name} queued"))
+
+    def round_one() -> None:
+        offer(first, "small", 0)
+        offer(first, "sizeable")
+        offer(second, "same party")
+        offer(other, "other party")
+        reactor.call_soon(round_two)
+
+    def round_two() -> None:
+        offer(second, "next round")
+        reactor.call_soon_charged(first, partial(turn, "waited"))
+        offer(second, "behind a queued turn", 0)
+
+    reactor.call_soon(round_one)
+    engine.settle()
+    assert ran == ["small", "sizeable", "same party queued", "other party", "next round", "behind a queued turn queued", "waited"]

@@ -53,15 +53,6 @@ class Account:
             heappush(parent.heap, (account.tag, parent.number, account))
             account = parent
 
-    def may_run(self, round_number: int) -> bool:
-        """Return whether a sizeable turn may run without queueing: no turn of its party waits, and none took place in this round."""
-        party = self.party or self
-        return not party.waiting and party.party_round != round_number
-
-    def ran(self, round_number: int) -> None:
-        """Note a sizeable turn that ran without queueing."""
-        (self.party or self).party_round = round_number
-
     # What the reactor does with the root.
 
     def take(self) -> "tuple[Account, Turn]":

@@ -162,13 +162,14 @@ class Reactor:
         For turns that events ask for and that may be long: without this, whoever has many connections would get a turn for
         each of them before anybody's queued turn.
         """
-        if not account.may_run(self.round):
+        party = account.party or account
+        if party.waiting or party.party_round == self.round:
             queue()
             return
         before = self.work.done
         turn()
         if self.work.done - before >= SIZEABLE_WORK:
-            account.ran(self.round)
+            party.party_round = self.round
 
     def at_batch_end(self, flush: Callback) -> None:
         """Call `flush` once, at the end of this round (or of the next, when none runs)."""

@@ -98,12 +98,6 @@ class TlsChannel(Channel):
             raise BrokenChannel("this end is closed")
         if self._kept_plain:
             return self._take_kept(buffer)
-        try:
-            return self._receive(buffer)
-        finally:
-            self._reactor.work.done += self._records.take_work()
-
-    def _receive(self, buffer: memoryview) -> int:
         filled = feeds = 0
         try:
             while not self._ended:
@@ -123,6 +117,8 @@ class TlsChannel(Channel):
             if not filled:
                 raise
             return filled
+        finally:
+            self._reactor.work.done += self._records.take_work()
         if not filled:
             self.readable = False
             if self._failure:
@@ -214,12 +210,13 @@ class TlsChannel(Channel):
 
     def _decrypt(self, buffer: memoryview, at: int) -> int:
         """Fill `buffer` from `at` with the records in hand, and notice the end or a failure; return how far it is filled then."""
-        size, tls, incoming = len(buffer), self._tls, self._incoming
+        size, tls, incoming, records = len(buffer), self._tls, self._incoming, self._records
         try:
             # Asked when it has nothing, OpenSSL answers with an exception, which costs more than a small record.
             while at < size and (incoming.pending or incoming.eof or tls.pending()):
                 count: int = tls.read(size - at, buffer[at:])  # type: ignore[assignment]
-                self._records.yielded()
+                records.without_data = 0
+                records.reads += 1
                 if not count:
                     self._ended = True
                     break

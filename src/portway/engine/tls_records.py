@@ -21,13 +21,14 @@ _HEADER_BYTES = 5
 class RecordFeed:
     """Feeds a BIO, and keeps what is more than a feed until the next one; at most what one `put` was given."""
 
-    __slots__ = ("_bio", "_fed", "_kept", "_left", "_reads", "_split", "without_data")
+    __slots__ = ("_bio", "_kept", "_left", "_split", "fed", "reads", "without_data")
 
     def __init__(self, bio: ssl.MemoryBIO) -> None:
         """Feed `bio`, from the beginning of a connection on."""
         self.without_data = 0
-        """Records fed since whoever decrypts them last set this to 0."""
-        self._fed = self._reads = 0
+        """Records fed since the last one that gave plaintext; set to 0 by the caller that decrypts."""
+        self.fed = self.reads = 0
+        """Records fed, and reads that gave plaintext (counted by the caller), since `take_work`."""
         self._bio = bio
         self._kept: memoryview | None = None
         self._left = 0
@@ -38,21 +39,16 @@ class RecordFeed:
         """True while something is kept: nothing may be `put` then."""
         return self._kept is not None
 
-    def yielded(self) -> None:
-        """Note that a record gave plaintext."""
-        self.without_data = 0
-        self._reads += 1
-
     def take_work(self) -> int:
         """Return the work of the records fed since the last time, beside the copying."""
-        vain = self._fed - self._reads
-        work = self._reads * RECORD_WORK + (vain * VAIN_RECORD_WORK if vain > 0 else 0)
-        self._fed = self._reads = 0
+        vain = self.fed - self.reads
+        work = self.reads * RECORD_WORK + (vain * VAIN_RECORD_WORK if vain > 0 else 0)
+        self.fed = self.reads = 0
         return work
 
     def put(self, data: memoryview) -> None:
         """Feed the first records of `data`, cut anywhere, and keep a copy of the others."""
-        size = self._count(data)
+        size = self._cut(data)
         if size < len(data):
             self._kept = memoryview(bytes(data[size:]))
         self._bio.write(data[:size])
@@ -61,18 +57,12 @@ class RecordFeed:
         """Feed the next records of what is kept."""
         kept = self._kept
         if kept is not None:
-            size = self._count(kept)
+            size = self._cut(kept)
             self._kept = kept[size:] if size < len(kept) else None
             self._bio.write(kept[:size])
 
-    def _count(self, data: memoryview) -> int:
-        before = self.without_data
-        size = self._cut(data)
-        self._fed += self.without_data - before
-        return size
-
     def _cut(self, data: memoryview) -> int:
-        """Return how much of `data` is one feed: up to the beginning of the first record too many."""
+        """Return how much of `data` is one feed, up to the beginning of the first record too many, and count its records."""
         end = len(data)
         at = self._left
         if self._split:
@@ -83,15 +73,18 @@ class RecordFeed:
             at = missing + int.from_bytes(self._split[3:], "big")
             self._split = b""
             self.without_data += 1
+            self.fed += 1
         records = 0
         while end - at >= _HEADER_BYTES:
             if records == RECORDS_A_FEED:
                 self._left = 0
                 self.without_data += records
+                self.fed += records
                 return at
             records += 1
             at += _HEADER_BYTES + (data[at + 3] << 8 | data[at + 4])
         self.without_data += records
+        self.fed += records
         if at < end:
             self._split = bytes(data[at:])
             self._left = 0

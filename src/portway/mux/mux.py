@@ -229,47 +229,45 @@ class Mux:
         self._reactor.run_or_queue(self.account, self._decode_turn, self._queue_turn)
 
     def _decode_turn(self) -> None:
+        """Read and decode for a turn, or until the link has nothing more or everything must wait for its output."""
+        link, session, scratch, work = self._link, self.session, self._reactor.link_scratch, self._reactor.work
+        enough = work.done + TURN_WORK
         try:
-            self._decode()
+            while work.done < enough:
+                if not link.readable and self._undecoded is None:
+                    return
+                if self.blocked and len(session.out) > OUT_BYTES_MAX:
+                    self._reading_paused = True
+                    return
+                data, self._undecoded = self._undecoded, None
+                if data is None:
+                    count = link.recv_into(scratch if session.body_left < LARGE_BYTES else scratch[: session.body_left])
+                    if count <= 0:
+                        if count == 0:
+                            self._fail("the other end closed the link")
+                        return
+                    work.done += READ_WORK
+                    self.bytes_in += count
+                    self._heartbeat.heard_at = self._reactor.now
+                    data = scratch[:count]
+                taken = session.receive(data, self._reactor.now, work, enough)
+                if self.lost:
+                    return
+                if self.bytes_in > self._bytes_in_max:
+                    raise PeerError(f"{self.bytes_in} bytes before the login, at most {self._bytes_in_max} are taken")
+                work.done += taken
+                if taken < len(data):
+                    rest = data[taken:]
+                    self._undecoded = rest if rest.readonly else memoryview(bytes(rest))
+                    break
         except PeerError as exc:
             self.offended = True
             self.session.protocol_error()
             self._end(str(exc))
         except BrokenChannel as exc:
             self._fail(f"the link broke: {exc}")
-
-    def _decode(self) -> None:
-        """Read and decode for a turn, or until the link has nothing more or everything must wait for its output."""
-        link, session, scratch, work = self._link, self.session, self._reactor.link_scratch, self._reactor.work
-        enough = work.done + TURN_WORK
-        while work.done < enough:
-            if not link.readable and self._undecoded is None:
-                return
-            if self.blocked and len(session.out) > OUT_BYTES_MAX:
-                self._reading_paused = True
-                return
-            data, self._undecoded = self._undecoded, None
-            if data is None:
-                count = link.recv_into(scratch if session.body_left < LARGE_BYTES else scratch[: session.body_left])
-                if count <= 0:
-                    if count == 0:
-                        self._fail("the other end closed the link")
-                    return
-                work.done += READ_WORK
-                self.bytes_in += count
-                self._heartbeat.heard_at = self._reactor.now
-                data = scratch[:count]
-            taken = session.receive(data, self._reactor.now, work, enough)
-            if self.lost:
-                return
-            if self.bytes_in > self._bytes_in_max:
-                raise PeerError(f"{self.bytes_in} bytes before the login, at most {self._bytes_in_max} are taken")
-            work.done += taken
-            if taken < len(data):
-                rest = data[taken:]
-                self._undecoded = rest if rest.readonly else memoryview(bytes(rest))
-                break
-        self._queue_turn()
+        else:
+            self._queue_turn()
 
     def _queue_turn(self) -> None:
         if not self._queued:
