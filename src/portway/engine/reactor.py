@@ -253,8 +253,10 @@ class Reactor:
         if self._charged:
             self._flush()  # what events had to say does not wait for a millisecond of others' work
             self._run_charged()
-        self._flush()
-        self._close_discarded()
+        if self._flushes:
+            self._flush()
+        if self._closing:
+            self._close_discarded()
 
     def _run_some(self, queue: deque[Callback], count: int) -> None:
         """Give each of the first `count` one turn, in bounded time."""
@@ -294,18 +296,13 @@ class Reactor:
                 break
 
     def _flush(self) -> None:
-        flushes = self._flushes
-        if flushes:
-            self._flushes = []
-            for flush in flushes:
-                self._guard(flush)
-
-    def _guard(self, callback: Callback) -> None:
-        try:
-            callback()
-        except Exception:
-            log.exception(FAILED, callback)
-            self._contain(callback)
+        flushes, self._flushes = self._flushes, []
+        for flush in flushes:
+            try:
+                flush()
+            except Exception:
+                log.exception(FAILED, flush)
+                self._contain(flush)
 
     def _contain(self, callback: Callback | EventHandler) -> None:
         """Turn a bug in one callback into the end of one connection: abort what the callback belongs to.
@@ -326,8 +323,6 @@ class Reactor:
                     log.exception("abort after a failed callback failed too: %r", callback)
 
     def _close_discarded(self) -> None:
-        doomed = self._closing
-        if doomed:
-            self._closing = []
-            for sock in doomed:
-                sock.close()
+        discarded, self._closing = self._closing, []
+        for sock in discarded:
+            sock.close()
