@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from portway.agent.app import run
-from portway.agent.events import Connecting, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+from portway.agent.events import Connecting, Offline, Online, Refused, RelayDone, RequestLine, RoundTrip, TunnelUp
 from portway.agent.settings import AgentSettings
 from portway.config.values import ListenAddress, PortRange
 from portway.errors import ConfigError, RefusedError
@@ -126,7 +126,7 @@ def test_requests_go_through_an_http_tunnel_and_are_told(tmp_path: Path, plainte
             up = await agent.events.wait(TunnelUp)
             assert up.url == f"http://app.localhost:{server.http_port}"
             assert (await get(server, "app.localhost")).startswith(b"HTTP/1.1 200")
-            told = await agent.events.wait(RequestDone)
+            told = await agent.events.wait(RequestLine)
             assert (told.method, told.path, told.status, told.tunnel) == ("GET", "/hello", 200, up.tunnel)
 
     with HttpOrigin() as origin:

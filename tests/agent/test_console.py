@@ -5,7 +5,7 @@ import json
 import pytest
 
 from portway.agent.console import Console, json_console
-from portway.agent.events import AgentEvent, Connecting, Missed, Offline, Online, Refused, RelayDone, RequestDone, TunnelUp
+from portway.agent.events import AgentEvent, Connecting, Offline, Online, Refused, RelayDone, RequestLine, RequestsOmitted, TunnelUp
 from portway.telemetry.terminal import Style
 
 PLAIN, COLOURED = Style(colours=False), Style(colours=True)
@@ -35,7 +35,7 @@ def test_away_from_a_terminal_the_first_line_on_stdout_is_the_url_and_nothing_el
 
 
 def test_a_request_is_one_line_of_method_path_status_duration(heard: Heard) -> None:
-    heard.tell(RequestDone("GET", "/x?y=1", 200, 0.012, 7))
+    heard.tell(RequestLine("GET", "/x?y=1", 200, 0.012, 7))
 
     assert heard.out == ["GET /x?y=1 200 12ms"]
 
@@ -54,17 +54,17 @@ def test_of_an_http_tunnel_people_read_the_requests_and_not_the_connections(hear
 
 def test_a_request_that_found_no_origin_says_why(heard: Heard) -> None:
     heard.tell(RelayDone(7, 0, 0, 0.001, "the origin refused the connection", kind="http"))
-    heard.tell(RequestDone("GET", "/", 502, 0.002, 7))
-    heard.tell(RequestDone("GET", "/", 502, 0.002, 7))
+    heard.tell(RequestLine("GET", "/", 502, 0.002, 7))
+    heard.tell(RequestLine("GET", "/", 502, 0.002, 7))
     heard.tell(RelayDone(8, 0, 0, 0.001, "the origin refused the connection", kind="http"))
-    heard.tell(RequestDone("GET", "/", 200, 0.002, 8))
-    heard.tell(RequestDone("GET", "/", 502, 0.002, 8))
+    heard.tell(RequestLine("GET", "/", 200, 0.002, 8))
+    heard.tell(RequestLine("GET", "/", 502, 0.002, 8))
 
     assert heard.out == ["GET / 502 2ms  the origin refused the connection", "GET / 502 2ms", "GET / 200 2ms", "GET / 502 2ms"]
 
 
 def test_an_answer_that_broke_off_says_how_far_it_came(heard: Heard) -> None:
-    heard.tell(RequestDone("GET", "/", 200, 0.002, 7, "cut after 1.2 MiB: the origin reset the connection"))
+    heard.tell(RequestLine("GET", "/", 200, 0.002, 7, "cut after 1.2 MiB: the origin reset the connection"))
 
     assert heard.out == ["GET / 200 2ms  cut after 1.2 MiB: the origin reset the connection"]
 
@@ -94,18 +94,18 @@ def test_a_refusal_says_code_reason_and_next_step(heard: Heard) -> None:
     ]
 
 
-def test_what_could_not_be_told_is_counted(heard: Heard) -> None:
-    heard.tell(Missed(12))
+def test_omitted_requests_are_counted(heard: Heard) -> None:
+    heard.tell(RequestsOmitted(12))
 
-    assert heard.out == ["... 12 more, faster than they could be told"]
+    assert heard.out == ["... 12 more requests not shown"]
 
 
 def test_a_terminal_gets_a_sentence_around_the_url_and_colours() -> None:
     heard = Heard(interactive=True, style=COLOURED)
     heard.tell(UP)
-    heard.tell(RequestDone("GET", "/", 404, 0.5, 7))
+    heard.tell(RequestLine("GET", "/", 404, 0.5, 7))
 
-    assert heard.out[1] == "  \x1b[1mhttp://calm-otter.localhost:8080\x1b[0m  shows  127.0.0.1:3000"
+    assert heard.out[1] == "  \x1b[1mhttp://calm-otter.localhost:8080\x1b[0m -> 127.0.0.1:3000"
     assert heard.out[-1] == "GET     \x1b[33m404\x1b[0m \x1b[2m   500ms\x1b[0m  /"
 
 
@@ -115,7 +115,7 @@ HOSTILE = "/\x1b]0;owned\x07\r\nGET /fake 200 1ms\u202e" + "x" * 20000
 @pytest.mark.parametrize(
     "event",
     [
-        RequestDone(HOSTILE, HOSTILE, 200, 0.1, 7),
+        RequestLine(HOSTILE, HOSTILE, 200, 0.1, 7),
         TunnelUp(7, HOSTILE, HOSTILE, 0, HOSTILE),
         RelayDone(7, 1, 1, 1.0, HOSTILE),
         Online(HOSTILE, HOSTILE, 1.0),
@@ -139,10 +139,10 @@ def test_hostile_text_can_neither_forge_lines_nor_command_the_terminal_nor_flood
 def test_json_tells_every_event_as_one_object() -> None:
     said: list[str] = []
     tell = json_console(said.append, lambda: 0.0)
-    for event in (UP, RequestDone("GET", HOSTILE, 200, 0.1, 7)):
+    for event in (UP, RequestLine("GET", HOSTILE, 200, 0.1, 7)):
         tell(event)
 
     first, second = (json.loads(line) for line in said)
     assert (first["event"], first["url"], first["target"]) == ("tunnel_up", "http://calm-otter.localhost:8080", "127.0.0.1:3000")
-    assert (second["event"], second["path"], second["status"]) == ("request_done", HOSTILE, 200)
+    assert (second["event"], second["path"], second["status"]) == ("request_line", HOSTILE, 200)
     assert all(len(line.splitlines()) == 1 for line in said)

@@ -11,7 +11,7 @@ import pytest
 from portway.agent import app as app_module
 from portway.agent import link_policy
 from portway.agent.context import SessionContext
-from portway.agent.events import LinksChanged, Offline, Online, RequestDone, TunnelUp
+from portway.agent.events import LinksChanged, Offline, Online, RequestLine, TunnelUp
 from portway.agent.link import AgentLink
 from portway.agent.session import AgentSession
 from portway.config.values import PortRange
@@ -156,7 +156,7 @@ def test_control_goes_over_to_the_next_link_again_and_again(tmp_path: Path, sess
                 reader, writer = await visit(server.http_port, b"GET /hello HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n")
                 assert (await reader.read()).startswith(b"HTTP/1.1 200")
                 writer.close()
-                await agent.events.wait(RequestDone, turn + 1)  # told on the link that is the oldest now
+                await agent.events.wait(RequestLine, turn + 1)  # told on the link that is the oldest now
             assert len(agent.events.of(Online)) == 1
         assert len(server.events.of(LeaseDown)) == 1, "good-bye is said on the link that is the oldest now"
 

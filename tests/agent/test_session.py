@@ -11,7 +11,7 @@ import pytest
 
 from portway.agent import session as connect_module
 from portway.agent.context import SessionContext
-from portway.agent.events import Missed, Online, Refused, RequestDone, TunnelUp
+from portway.agent.events import Online, Refused, RequestLine, RequestsOmitted, TunnelUp
 from portway.agent.origins import Origins
 from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings, TunnelRequest
@@ -141,11 +141,11 @@ def test_a_session_logs_in_claims_and_tells(tmp_path: Path) -> None:
         stream.send(control.Activity(tunnel=8, requests=[("GET", "/other", 200, 0.5)]))
         stream.send(control.Drain(reason="soon"))
         stream.send(control.Refused(code="bad_message", reason="something that nobody asked"))
-        await events.wait(Missed)
+        await events.wait(RequestsOmitted)
 
     events, error = play(tmp_path, part)
     assert error is None
-    assert [type(event) for event in events.told] == [Online, TunnelUp, RequestDone, Missed]
+    assert [type(event) for event in events.told] == [Online, TunnelUp, RequestLine, RequestsOmitted]
     assert events.of(TunnelUp)[0].target == "127.0.0.1:80"
 
 
@@ -156,7 +156,7 @@ def test_a_message_of_a_newer_server_is_passed_over_and_the_session_lives(tmp_pa
         future = b"\x82\xa1t\xa7Weather\xa3sky\xa4blue"  # {"t": "Weather", "sky": "blue"}
         stream._outbox += len(future).to_bytes(4, "big") + future
         stream.send(control.Activity(tunnel=7, requests=[("GET", "/", 200, 0.5)]))
-        await events.wait(RequestDone)
+        await events.wait(RequestLine)
 
     _, error = play(tmp_path, part)
     assert error is None

@@ -2,7 +2,18 @@
 
 import msgspec
 
-from portway.agent.events import Connecting, LinksChanged, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+from portway.agent.events import (
+    Connecting,
+    LinksChanged,
+    Offline,
+    Online,
+    Refused,
+    RelayDone,
+    RequestLine,
+    RequestsOmitted,
+    RoundTrip,
+    TunnelUp,
+)
 from portway.agent.status import AgentStatus, AgentStatusTracker
 
 
@@ -24,11 +35,11 @@ def test_the_board_follows_a_session_through_its_life() -> None:
     board(RoundTrip(0.001))
     assert picture(board).rtt_s == 0.001
     board(TunnelUp(1, "http://a", "a", 0, "127.0.0.1:3000"))
-    board(RequestDone("GET", "/", 200, 0.1, 1))
+    board(RequestLine("GET", "/", 200, 0.1, 1))
     board(RelayDone(1, 10, 20, 1.0, "closed"))
     board(RelayDone(1, 10, 20, 1.0, "a connection of an http tunnel", kind="http"))
     board(RelayDone(99, 10, 20, 1.0, "of a tunnel that is gone"))
-    board(Missed(3))
+    board(RequestsOmitted(3))
     status = picture(board)
     assert (status.state, status.since, status.session, status.server, status.missed) == ("online", 101.0, "s1", "10.0.0.1:4443", 3)
     assert [(t.url, t.requests, t.relays, t.bytes_in, t.bytes_out) for t in status.tunnels] == [("http://a", 1, 1, 20, 40)]
@@ -43,7 +54,7 @@ def test_counts_go_on_after_a_reconnect_and_old_tunnels_are_forgotten() -> None:
         board(Online(f"s{session}", "0.1.0"))
         board(TunnelUp(session, "http://a", "a", 0, "3000"))
         board(TunnelUp(1000 + session, f"http://random{session}", "", 0, "3001"))
-        board(RequestDone("GET", "/", 200, 0.1, session))
+        board(RequestLine("GET", "/", 200, 0.1, session))
 
     status = picture(board)
     assert [(tunnel.url, tunnel.requests) for tunnel in status.tunnels] == [("http://a", 50), ("http://random49", 0)]

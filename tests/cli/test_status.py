@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.events import LinksChanged, Online, RelayDone, RequestDone, TunnelUp
+from portway.agent.events import LinksChanged, Online, RelayDone, RequestLine, TunnelUp
 from portway.agent.status import AgentStatusTracker
 from portway.clock import wall
 from portway.server.events import LeaseUp, Listening, LoginRefused, SessionUp, VisitorsTurnedAway
@@ -48,7 +48,7 @@ def agent() -> AgentStatusTracker:
     board = AgentStatusTracker("127.0.0.1:4443", wall)
     board(Online("s1", "0.1.0", 0.002))
     board(TunnelUp(1, "http://app.localhost:8080", "app", 0, "127.0.0.1:3000"))
-    board(RequestDone("GET", "/", 200, 0.1, 1))
+    board(RequestLine("GET", "/", 200, 0.1, 1))
     board(TunnelUp(2, "tcp://127.0.0.1:20001", "", 20001, "127.0.0.1:22"))
     board(TunnelUp(3, "tcp://127.0.0.1:20002", "", 20002, "127.0.0.1:23"))
     board(RelayDone(2, 10, 20, 1.0, "closed"))

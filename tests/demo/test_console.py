@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.events import Connecting, RequestDone
+from portway.agent.events import Connecting, RequestLine
 from portway.demo.console import WordsConsole, ready_lines
 from portway.telemetry.line_writer import LineWriter
 from portway.telemetry.terminal import Style
@@ -19,7 +19,7 @@ def test_not_on_a_terminal_stdout_is_the_url_then_requests(capfd: pytest.Capture
     console.begin()
     console.ready(URL, "127.0.0.1:8080", "127.0.0.1:3000", JOIN_FILE)
     console.event(Connecting("127.0.0.1:4443"))
-    console.event(RequestDone("GET", "/trace", 200, 0.002, 1))
+    console.event(RequestLine("GET", "/trace", 200, 0.002, 1))
     console.end("SIGTERM")
     out.close()
     notes.close()

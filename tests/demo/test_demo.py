@@ -110,7 +110,7 @@ def test_programs_hear_events(folder: Path) -> None:
         assert (up["event"], set(up)) == ("demo_up", {"event", "time", "url", "server", "site", "join_file"})
         assert Path(up["join_file"]).stat().st_mode & 0o77 == 0
         assert visit(up["url"], "/trace")[0] == 200
-        program.expect(r'"event":"request_done".*"path":"/trace","status":200')
+        program.expect(r'"event":"request_line".*"path":"/trace","status":200')
         finished = program.stop(10)
     assert finished.code == 0
     told = [json.loads(line) for line in finished.out.splitlines()]

@@ -2,7 +2,18 @@
 
 import pytest
 
-from portway.agent.events import AgentEvent, Connecting, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+from portway.agent.events import (
+    AgentEvent,
+    Connecting,
+    Offline,
+    Online,
+    Refused,
+    RelayDone,
+    RequestLine,
+    RequestsOmitted,
+    RoundTrip,
+    TunnelUp,
+)
 from portway.demo.events import agent_event, listening
 from portway.server.events import Listening, Stopping
 from portway.telemetry.event_lines import event_line
@@ -15,11 +26,11 @@ from portway.telemetry.event_lines import event_line
         Online("s1", "0.1.0", 0.0002),
         RoundTrip(0.0003),
         TunnelUp(1, "http://demo.localhost:8080", "demo", 0, "127.0.0.1:3000"),
-        RequestDone("GET", "/\x1b[2J\u2028", 200, 0.004, 1),
+        RequestLine("GET", "/\x1b[2J\u2028", 200, 0.004, 1),
         RelayDone(1, 10, 20, 1.5, "closed"),
         Offline("the link is lost", 0.5),
         Refused("name_in_use", "demo is taken", "Choose another."),
-        Missed(3),
+        RequestsOmitted(3),
     ],
 )
 def test_every_event_of_an_agent_is_read_as_it_was_told(event: AgentEvent) -> None:

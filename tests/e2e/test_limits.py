@@ -75,7 +75,7 @@ def test_http_requests_are_told_on_both_ends_and_held_to_their_tokens_limits(wor
         there = event(agent, "relay_done", deadline_s=30)
         assert there["kind"] == "http"
         assert there["relay"] in {fine["relay"], cut["relay"]}
-        assert event(agent, "request_done")["status"] == 200
+        assert event(agent, "request_line")["status"] == 200
         agent.stop()
         server.stop()
 

@@ -9,13 +9,13 @@ from portway.agent.events import (
     AgentEvent,
     Connecting,
     LinksChanged,
-    Missed,
     Notice,
     Offline,
     Online,
     Refused,
     RelayDone,
-    RequestDone,
+    RequestLine,
+    RequestsOmitted,
     RoundTrip,
     TunnelUp,
 )
@@ -66,12 +66,12 @@ class Console:
         match event:
             case TunnelUp():
                 self._tunnel_up(event)
-            case RequestDone():
+            case RequestLine():
                 self.out(self._timed(self._request(event)))
             case RelayDone():
                 self._relay_done(event)
-            case Missed(count):
-                self.out(self.style.dim(f"... {count} more, faster than they could be told"))
+            case RequestsOmitted(count):
+                self.out(self.style.dim(f"... {count} more requests not shown"))
             case Connecting(address):
                 if self._dialled:
                     return  # "offline, next try in ..." has said it already
@@ -113,11 +113,11 @@ class Console:
             self.out(url)
             return
         self.out("")
-        self.out(f"  {self.style.bold(url)}  shows  {escape(event.target, TEXT_CHARS_MAX)}")
-        self.out(self.style.dim("  Ctrl-C ends it"))
+        self.out(f"  {self.style.bold(url)} -> {escape(event.target, TEXT_CHARS_MAX)}")
+        self.out(self.style.dim("  Press Ctrl-C to stop"))
         self.out("")
 
-    def _request(self, event: RequestDone) -> str:
+    def _request(self, event: RequestLine) -> str:
         method = escape(event.method, METHOD_CHARS_MAX)
         path = escape(event.path, PATH_CHARS_MAX)
         status = self.style.status(event.status) if event.status else self.style.bad("cut")

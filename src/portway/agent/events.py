@@ -56,7 +56,7 @@ class TunnelUp:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestDone:
+class RequestLine:
     """One HTTP exchange ended, as the server's edge saw it."""
 
     method: str
@@ -109,7 +109,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class RequestsOmitted:
     """Some request lines were left out, because they came faster than they could be told."""
 
     count: int
@@ -122,5 +122,7 @@ class Notice:
     text: str
 
 
-AgentEvent = Connecting | Online | LinksChanged | RoundTrip | TunnelUp | RequestDone | RelayDone | Offline | Refused | Missed | Notice
+AgentEvent = (
+    Connecting | Online | LinksChanged | RoundTrip | TunnelUp | RequestLine | RelayDone | Offline | Refused | RequestsOmitted | Notice
+)
 """Every event that an agent can tell."""

@@ -5,7 +5,7 @@ import sys
 
 from portway import __version__
 from portway.agent.context import SessionContext
-from portway.agent.events import LinksChanged, Missed, Notice, Online, RequestDone, RoundTrip, TunnelUp
+from portway.agent.events import LinksChanged, Notice, Online, RequestLine, RequestsOmitted, RoundTrip, TunnelUp
 from portway.agent.events import Refused as RefusedEvent
 from portway.agent.host_check import HINT
 from portway.agent.link import AgentLink, Budgets
@@ -291,11 +291,11 @@ class AgentSession:
             return
         cuts = dict(activity.cuts)
         for number, (method, path, status, seconds) in enumerate(activity.requests):
-            self._needs.on_event(RequestDone(method, path, status, seconds, activity.tunnel, cuts.get(number, "")))
+            self._needs.on_event(RequestLine(method, path, status, seconds, activity.tunnel, cuts.get(number, "")))
             if self._needs.host_check.is_refusal(status):
                 self._needs.on_event(Notice(HINT))
         if activity.missed:
-            self._needs.on_event(Missed(activity.missed))
+            self._needs.on_event(RequestsOmitted(activity.missed))
 
     def _measure(self) -> None:
         """Tell the lowest round trip of the links when it has changed, for as long as the session lives."""

@@ -11,13 +11,13 @@ from portway.agent.events import (
     AgentEvent,
     Connecting,
     LinksChanged,
-    Missed,
     Notice,
     Offline,
     Online,
     Refused,
     RelayDone,
-    RequestDone,
+    RequestLine,
+    RequestsOmitted,
     RoundTrip,
     TunnelUp,
 )
@@ -101,7 +101,7 @@ class AgentStatusTracker:
                 status.rtt_s = rtt_s
             case TunnelUp():
                 self._tunnel_up(event)
-            case RequestDone():
+            case RequestLine():
                 if event.tunnel in self._tunnels:
                     self._tunnels[event.tunnel].requests += 1
             case RelayDone():
@@ -112,8 +112,8 @@ class AgentStatusTracker:
             case Refused(_, reason):
                 self._enter("refused")
                 status.problem = reason
-            case Missed() | Notice():
-                status.missed += event.count if isinstance(event, Missed) else 0  # a notice is for the console
+            case RequestsOmitted() | Notice():
+                status.missed += event.count if isinstance(event, RequestsOmitted) else 0  # a notice is for the console
             case _:
                 assert_never(event)
 

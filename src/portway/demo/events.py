@@ -4,7 +4,18 @@ from typing import TypeVar
 
 import msgspec
 
-from portway.agent.events import AgentEvent, Connecting, Missed, Offline, Online, Refused, RelayDone, RequestDone, RoundTrip, TunnelUp
+from portway.agent.events import (
+    AgentEvent,
+    Connecting,
+    Offline,
+    Online,
+    Refused,
+    RelayDone,
+    RequestLine,
+    RequestsOmitted,
+    RoundTrip,
+    TunnelUp,
+)
 from portway.server.events import Listening
 
 E = TypeVar("E")
@@ -14,11 +25,11 @@ _AGENT_EVENTS: dict[str, type[AgentEvent]] = {
     "online": Online,
     "round_trip": RoundTrip,
     "tunnel_up": TunnelUp,
-    "request_done": RequestDone,
+    "request_line": RequestLine,
     "relay_done": RelayDone,
     "offline": Offline,
     "refused": Refused,
-    "missed": Missed,
+    "requests_omitted": RequestsOmitted,
 }
 
 

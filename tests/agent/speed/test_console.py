@@ -4,16 +4,16 @@ import json
 import re
 
 from portway.agent.speed.console import COLUMNS, UP_ONE_LINE, Console, json_console
-from portway.agent.speed.events import DelayVerdict, Measurement, Progress, RoundTrips, SpeedBegun, SpeedEvent, Verdict
+from portway.agent.speed.events import DelayVerdict, Measurement, Progress, RoundTrips, SpeedEvent, SpeedTestStarted, Verdict
 from portway.telemetry.terminal import Style
 
-BEGUN = SpeedBegun("tunnel.example.org:4443", "0.1.0", True, 5.0, 8, 4)
+STARTED = SpeedTestStarted("tunnel.example.org:4443", "0.1.0", True, 5.0, 8, 4)
 DOWN = Measurement(
     direction="down", streams=8, links=4, bytes_per_s=6.2e6, rtt_s=0.089, here_cpu=0.031, here_waited=0, server_cpu=1.0, server_waited=0
 )
-LINE = Verdict(direction="down", limit="line", bytes_per_s=6.2e6, reason="The line: " + "many words " * 20, next_step="Do this. " * 15)
+LINE = Verdict(direction="down", limit="line", bytes_per_s=6.2e6, reason="Network: " + "many words " * 20, next_step="Do this. " * 15)
 ALL: list[SpeedEvent] = [
-    BEGUN,
+    STARTED,
     RoundTrips(20, 0.0402, 0.0412),
     Progress("down", 8, 0.5, 6e6),
     DOWN,
@@ -31,7 +31,7 @@ def said(*events: SpeedEvent, live: bool = False, colours: bool = False) -> list
 
 
 def test_a_measurement_is_a_row_under_its_headings() -> None:
-    lines = said(BEGUN, RoundTrips(20, 0.0402, 0.0412), DOWN)
+    lines = said(STARTED, RoundTrips(20, 0.0402, 0.0412), DOWN)
 
     assert lines == [
         "Speed test with tunnel.example.org:4443, Portway 0.1.0, links over TLS",
@@ -52,7 +52,7 @@ def test_everything_fits_on_a_narrow_terminal() -> None:
 def test_a_verdict_is_wrapped_below_its_direction_and_its_next_step_stands_out() -> None:
     lines = said(LINE, ALL[-1])
 
-    assert lines[1:4] == ["What limits it", "", "  down   49.6 Mbit/s. The line: many words many words many words many words"]
+    assert lines[1:4] == ["What limits it", "", "  down   49.6 Mbit/s. Network: many words many words many words many words"]
     assert all(line.startswith(" " * 9) for line in lines[4:-3])
     assert sum("-> Do this." in line for line in lines) == 1
     assert lines[-1] == "  delay  Going down adds 50ms."
@@ -75,7 +75,7 @@ def test_away_from_a_terminal_nothing_is_drawn() -> None:
 
 
 def test_a_hostile_server_cannot_paint_the_terminal() -> None:
-    lines = said(SpeedBegun("a:1", "\x1b[2J\r\n" + "9" * 5000, False, 5.0, 8, 4))
+    lines = said(SpeedTestStarted("a:1", "\x1b[2J\r\n" + "9" * 5000, False, 5.0, 8, 4))
 
     assert all(line.isprintable() for line in lines)
     assert sum(map(len, lines)) < 500
@@ -95,6 +95,6 @@ def test_json_tells_every_step_but_progress() -> None:
         tell(event)
     told = [json.loads(line) for line in lines]
 
-    assert [one["event"] for one in told] == ["speed_begun", "round_trips", "measurement", "verdict", "delay_verdict"]
+    assert [one["event"] for one in told] == ["speed_test_started", "round_trips", "measurement", "verdict", "delay_verdict"]
     assert told[2]["bytes_per_s"] == 6.2e6
     assert told[3]["limit"] == "line"

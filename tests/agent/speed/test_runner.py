@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from portway.agent.settings import AgentSettings
-from portway.agent.speed.events import DelayVerdict, Measurement, Progress, RoundTrips, SpeedBegun, Verdict
+from portway.agent.speed.events import DelayVerdict, Measurement, Progress, RoundTrips, SpeedTestStarted, Verdict
 from portway.agent.speed.runner import SpeedTestOptions, run
 from portway.engine.reactor import Reactor
 from portway.errors import PeerError, RefusedError, UnavailableError
@@ -45,7 +45,7 @@ def test_a_speed_test_measures_both_ways_and_judges_them(tmp_path: Path, plainte
     async def whole() -> None:
         async with running_server(tmp_path, plaintext_links=plaintext) as server:
             events = await speed_test(server.token(), tmp_path)
-            begun, trips = events.of(SpeedBegun)[0], events.of(RoundTrips)[0]
+            begun, trips = events.of(SpeedTestStarted)[0], events.of(RoundTrips)[0]
             found = events.of(Measurement)
             told = server.events.of(SpeedTested)
             down = await server.events.wait(SessionDown)
@@ -73,7 +73,7 @@ def test_a_test_with_one_link_stays_on_it(tmp_path: Path) -> None:
         async with running_server(tmp_path) as server:
             events = await speed_test(server.token(), tmp_path, links_max=1)
 
-            assert events.of(SpeedBegun)[0].links_max == 1
+            assert events.of(SpeedTestStarted)[0].links_max == 1
             assert [one.links for one in events.of(Measurement)] == [1, 1, 1, 1]
 
     asyncio.run(whole())

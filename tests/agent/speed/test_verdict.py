@@ -63,15 +63,15 @@ def test_a_full_line_is_named_with_its_rate() -> None:
     verdict = judge(one(49.8), many(50), FOUR)
 
     assert (verdict.direction, verdict.limit, verdict.bytes_per_s) == ("down", "line", 50 * MBIT)
-    assert verdict.reason == "The line: 1 stream and 8 get nearly the same, and both CPUs have time to spare."
-    assert verdict.next_step == "Nothing to turn in Portway: the line itself gives 50.0 Mbit/s."
+    assert verdict.reason == "Network: 1 and 8 streams reach about the same rate, and neither CPU is busy."
+    assert verdict.next_step == "No Portway setting will help; the network provides 50.0 Mbit/s."
 
 
 def test_a_single_stream_that_cannot_fill_the_line_is_told_why() -> None:
     verdict = judge(one(20, rtt_s=0.2), many(50), FOUR)
 
     assert verdict.limit == "line"
-    assert "One stream alone gets 20.0 Mbit/s: what its window and its link's TCP allow in a round trip of 200ms." in verdict.reason
+    assert "One stream alone reaches 20.0 Mbit/s: its window and its link's TCP limit it at a round trip of 200ms." in verdict.reason
 
 
 def test_a_single_stream_that_a_cpu_held_back_is_no_matter_of_windows() -> None:
@@ -83,18 +83,18 @@ def test_a_busy_cpu_is_told_with_its_share_and_whose_it_is() -> None:
     server = judge(one(900), many(1000, server_cpu=0.97), FOUR)
     both = judge(one(900), many(1000, here_cpu=0.95, server_cpu=0.93), FOUR)
 
-    assert here.reason == "The CPU of this machine: Portway used 97% of a core."
-    assert server.reason == "The CPU of the server: Portway used 97% of a core."
-    assert both.reason == "The CPUs at both ends: this machine: Portway used 95% of a core; the server: Portway used 93% of a core."
-    assert "faster core for this machine" in here.next_step
-    assert "faster core for the server" in server.next_step
+    assert here.reason == "CPU of this machine: Portway used 97% of a core."
+    assert server.reason == "CPU of the server: Portway used 97% of a core."
+    assert both.reason == "CPUs at both ends: this machine: Portway used 95% of a core; the server: Portway used 93% of a core."
+    assert "faster core at this machine" in here.next_step
+    assert "faster core at the server" in server.next_step
 
 
 def test_cores_that_others_have_are_a_matter_of_the_others() -> None:
     verdict = judge(one(900), many(1000, server_cpu=0.5, server_waited=0.43), FOUR)
 
-    assert verdict.reason == "The CPU of the server: Portway used 50% of a core and waited for one 43% of the time."
-    assert verdict.next_step == "Other programs take the cores of the server: stop or move them."
+    assert verdict.reason == "CPU of the server: Portway used 50% of a core and waited for a free core 43% of the time."
+    assert verdict.next_step == "Other programs use the cores of the server: stop or move them."
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_streams_that_add_up_ask_for_more_of_them(streams: int, next_try: int) -
 
 
 DELAYS = [
-    ("next to nothing", many(50, rtt_s=0.06), "adds 20ms to a round trip of 40ms: small requests stay quick", ""),
+    ("next to nothing", many(50, rtt_s=0.06), "adds 20ms to a round trip of 40ms: small requests stay fast", ""),
     ("quicker than at rest", many(50, rtt_s=0.03), "adds 0ms", ""),
-    ("full buffers", many(50, rtt_s=0.24), "adds 200ms to a round trip of 40ms: the line's buffers fill up", "smart queues"),
-    ("a busy CPU", many(50, rtt_s=0.24, here_cpu=0.99), "bytes wait for the busy CPU", "relieves"),
+    ("full buffers", many(50, rtt_s=0.24), "adds 200ms to a round trip of 40ms: buffers on the network path fill up", "smart queues"),
+    ("a busy CPU", many(50, rtt_s=0.24, here_cpu=0.99), "bytes wait for the busy CPU", "also helps"),
 ]
 
 
@@ -139,6 +139,6 @@ def test_the_worse_direction_counts_and_silence_is_no_figure() -> None:
     verdict = judge_delay(0.04, [many(50, rtt_s=None), many(50, rtt_s=0.3, direction="up")])
     assert verdict is not None
     assert (verdict.rest_s, verdict.full_s) == (0.04, 0.3)
-    assert verdict.reason.startswith("Going up at full speed")
+    assert verdict.reason.startswith("Upload at full speed")
 
     assert judge_delay(0.04, [many(50, rtt_s=None)]) is None

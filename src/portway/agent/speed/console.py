@@ -10,8 +10,8 @@ from portway.agent.speed.events import (
     Measurement,
     Progress,
     RoundTrips,
-    SpeedBegun,
     SpeedEvent,
+    SpeedTestStarted,
     Verdict,
 )
 from portway.agent.speed.rates import format_rate, format_rtt, three_digits
@@ -59,7 +59,7 @@ class Console:
     def __call__(self, event: SpeedEvent) -> None:
         """Tell one event."""
         match event:
-            case SpeedBegun():
+            case SpeedTestStarted():
                 self._begin(event)
             case RoundTrips():
                 self._round_trips(event)
@@ -76,7 +76,7 @@ class Console:
             case _:
                 assert_never(event)
 
-    def _begin(self, event: SpeedBegun) -> None:
+    def _begin(self, event: SpeedTestStarted) -> None:
         over = "over TLS" if event.encrypted else "without TLS"
         server = escape(event.server, TEXT_CHARS_MAX)
         self._out(f"Speed test with {self._style.bold(escape(event.address, TEXT_CHARS_MAX))}, Portway {server}, links {over}")

@@ -11,7 +11,7 @@ Limit = Literal["here_cpu", "server_cpu", "both_cpus", "streams", "links", "line
 
 
 @dataclass(frozen=True, slots=True)
-class SpeedBegun:
+class SpeedTestStarted:
     """The server accepted the login; the test begins."""
 
     address: str
@@ -90,5 +90,5 @@ class DelayVerdict:
     next_step: str = ""
 
 
-SpeedEvent = SpeedBegun | RoundTrips | Progress | Measurement | Verdict | DelayVerdict
+SpeedEvent = SpeedTestStarted | RoundTrips | Progress | Measurement | Verdict | DelayVerdict
 """Every event that a speed test can tell."""

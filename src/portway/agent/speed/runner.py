@@ -13,7 +13,7 @@ from portway.agent.identity import find_identity
 from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings
 from portway.agent.speed.client import SpeedTestClient
-from portway.agent.speed.events import Direction, Measurement, RoundTrips, SpeedBegun, SpeedEvent
+from portway.agent.speed.events import Direction, Measurement, RoundTrips, SpeedEvent, SpeedTestStarted
 from portway.agent.speed.measure import Measurer
 from portway.agent.speed.pings import round_trip_s, round_trips_s
 from portway.agent.speed.streams import SpeedStreams
@@ -134,7 +134,7 @@ class _SpeedTest:
         join = settings.join
         address = f"[{join.host}]:{join.port}" if ":" in join.host else f"{join.host}:{join.port}"
         links_max = min(allowed.by_server, allowed.by_command)
-        self._on_event(SpeedBegun(address, online.server, not join.plaintext, wishes.seconds, wishes.streams, links_max))
+        self._on_event(SpeedTestStarted(address, online.server, not join.plaintext, wishes.seconds, wishes.streams, links_max))
         return allowed
 
     async def _measure(self, direction: Direction, streams: int) -> Measurement:

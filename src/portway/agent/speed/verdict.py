@@ -74,14 +74,15 @@ def judge_delay(rest_s: float, measured: Sequence[Measurement]) -> DelayVerdict 
         return None
     full_s, worst = max(known, key=lambda pair: pair[0])
     added_s = max(0.0, full_s - rest_s)
-    adds = f"Going {worst.direction} at full speed adds {format_rtt(added_s)} to a round trip of {format_rtt(rest_s)}"
+    direction = {"down": "Download", "up": "Upload"}[worst.direction]
+    adds = f"{direction} at full speed adds {format_rtt(added_s)} to a round trip of {format_rtt(rest_s)}"
     if added_s < DELAY_S:
-        reason, next_step = f"{adds}: small requests stay quick.", ""
+        reason, next_step = f"{adds}: small requests stay fast.", ""
     elif _any_busy(worst):
-        reason, next_step = f"{adds}: bytes wait for the busy CPU.", "What relieves that CPU relieves small requests too."
+        reason, next_step = f"{adds}: bytes wait for the busy CPU.", "Less load on that CPU also helps small requests."
     else:
-        reason = f"{adds}: the line's buffers fill up, and everybody on it waits."
-        next_step = "A router with smart queues (fq_codel, CAKE) keeps them short."
+        reason = f"{adds}: buffers on the network path fill up and delay all traffic."
+        next_step = "A router with smart queues (fq_codel, CAKE) avoids that."
     return DelayVerdict(rest_s=rest_s, full_s=full_s, reason=reason, next_step=next_step)
 
 
@@ -90,46 +91,48 @@ def _in_words(limit: Limit, one: Measurement, many: Measurement, allowed: LinksA
     here, server = _cpu("this machine", many.here_cpu, many.here_waited), _cpu("the server", many.server_cpu, many.server_waited)
     match limit:
         case "unknown":
-            return "Nothing arrived.", "Look at what the server says, and try again."
+            return "No data arrived.", "Check the server's output, and try again."
         case "here_cpu":
-            return f"The CPU of {here}.{_alone(one, many)}", _relief("this machine", many.here_waited)
+            return f"CPU of {here}.{_alone(one, many)}", _relief("this machine", many.here_waited)
         case "server_cpu":
-            return f"The CPU of {server}.{_alone(one, many)}", _relief("the server", many.server_waited)
+            return f"CPU of {server}.{_alone(one, many)}", _relief("the server", many.server_waited)
         case "both_cpus":
             crowd = max(many.here_waited, many.server_waited)
-            return f"The CPUs at both ends: {here}; {server}.{_alone(one, many)}", _relief("both ends", crowd)
+            return f"CPUs at both ends: {here}; {server}.{_alone(one, many)}", _relief("both ends", crowd)
         case "streams":
-            reason = f"Each stream by itself: {many.streams} of them add up to {_times(one, many)} times one, so the line has room left."
-            return f"{reason}{_alone(one, many)}", f"To fill the line, try more of them: --streams {min(64, many.streams * 4)}."
+            reason = (
+                f"Single streams: {many.streams} streams reach {_times(one, many)} times the rate of one, so the network is not saturated."
+            )
+            return f"{reason}{_alone(one, many)}", f"To find the maximum, test with more streams: --streams {min(64, many.streams * 4)}."
         case "links":
             reason = (
-                f"Each link's own TCP: {many.links} links reach {_times(one, many)} times what one does, so the line may have room left."
+                f"TCP of each link: {many.links} links reach {_times(one, many)} times the rate of one; the network may have capacity left."
             )
             return reason, _more_links(many, allowed)
         case "line":
-            same = "" if _alone(one, many) else f"1 stream and {many.streams} get nearly the same, and "
-            reason = f"The line: {same}both CPUs have time to spare.{_alone(one, many)}"
+            same = "" if _alone(one, many) else f"1 and {many.streams} streams reach about the same rate, and "
+            reason = f"Network: {same}neither CPU is busy.{_alone(one, many)}"
             best = format_rate(max(one.bytes_per_s, many.bytes_per_s))
-            return reason, f"Nothing to turn in Portway: the line itself gives {best}."
+            return reason, f"No Portway setting will help; the network provides {best}."
 
 
 def _cpu(whose: str, used: float, waited: float) -> str:
-    crowded = f" and waited for one {waited:.0%} of the time" if waited >= CROWDED else ""
+    crowded = f" and waited for a free core {waited:.0%} of the time" if waited >= CROWDED else ""
     return f"{whose}: Portway used {used:.0%} of a core{crowded}"
 
 
 def _relief(where: str, waited: float) -> str:
     if waited >= CROWDED:
-        return f"Other programs take the cores of {where}: stop or move them."
-    return f"A faster core for {where} gives more; the line has room."
+        return f"Other programs use the cores of {where}: stop or move them."
+    return f"A faster core at {where} would help; the network is not saturated."
 
 
 def _alone(one: Measurement, many: Measurement) -> str:
     """Return the note on a single stream, where it could not use what many can, and no CPU was in its way."""
     if many.bytes_per_s < MUCH_MORE * one.bytes_per_s or _any_busy(one):
         return ""
-    away = f" of {format_rtt(one.rtt_s)}" if one.rtt_s is not None else ""
-    return f" One stream alone gets {format_rate(one.bytes_per_s)}: what its window and its link's TCP allow in a round trip{away}."
+    rtt = f" of {format_rtt(one.rtt_s)}" if one.rtt_s is not None else ""
+    return f" One stream alone reaches {format_rate(one.bytes_per_s)}: its window and its link's TCP limit it at a round trip{rtt}."
 
 
 def _times(one: Measurement, many: Measurement) -> str:
@@ -141,4 +144,4 @@ def _more_links(many: Measurement, allowed: LinksAllowed) -> str:
         return f"Allow more links: --max-links {allowed.by_server}, here and for your tunnels."
     if many.links < allowed.by_server:
         return f"More streams would open more links: {many.links} of {allowed.by_server} were used."
-    return f"All {many.links} links that the server allows are in use; a way with less loss gives each of them more."
+    return f"All {many.links} links that the server allows are in use; a network path with less loss would help."
