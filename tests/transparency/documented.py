@@ -20,7 +20,7 @@ _IDENTITY = "x-real-ip|true-client-ip|cf-connecting-ip|remote-user|x-remote-user
 REQUESTS: tuple[Rule, ...] = (
     Rule("To each request the edge adds", rf"request field added: ({_FORWARDING}|x-request-start|cdn-loop)"),
     Rule(
-        "a field by which origins are told who a visitor is",
+        "a field that tells origins who a visitor is",
         rf"request field (missing|changed): ({_FORWARDING}|{_IDENTITY})(: .*)?",
         "fields-.*",
     ),
@@ -63,7 +63,7 @@ RESPONSES: tuple[Rule, ...] = (
         "response field missing: (content-length|transfer-encoding)",
         "answer-framing-no-content.*|answer-head-chunked",
     ),
-    Rule("a body behind the answer to HEAD", "end: direct 'unexpected bytes.*", "method-HEAD"),
+    Rule("a body behind the response to HEAD", "end: direct 'unexpected bytes.*", "method-HEAD"),
     Rule("less than it announced, or a break", "end: direct 'cut', through 'reset'", "answer-break-.*"),
     Rule(
         "less than it announced, or a break",
@@ -71,7 +71,7 @@ RESPONSES: tuple[Rule, ...] = (
         "answer-break-(head-cut|closed-without|reset-without).*",
     ),
     Rule(
-        "an answer before the request has ended",
+        "a response before the request has ended",
         "(end: direct 'kept', through 'closed'|response field added: connection)",
         "answer-early-.*",
     ),
