@@ -1,4 +1,4 @@
-# docker build -t portway .        docs/install.md shows how to run it.
+# docker build -t portway .        How to run it: docs/install.md.
 FROM python:3.11-slim AS build
 WORKDIR /src
 COPY requirements/server.txt requirements/
@@ -7,7 +7,7 @@ RUN python -m venv /opt/portway \
 COPY requirements/demo.txt requirements/
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-# The build backend comes pinned and hashed, too; it stays in this stage.
+# The build backend is pinned and hashed, too; it stays in this stage.
 RUN python -m venv /build \
     && /build/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements/demo.txt \
     && /build/bin/pip wheel --no-deps --no-build-isolation --no-index -w /wheel . \

@@ -1,20 +1,20 @@
 # Everything sets itself up in .venv: python >= 3.11 with venv and pip, git and make are enough.
 #
-#   make demo     a server, an agent and a small site, in one command      make bench    Portway beside its rivals, a table
-#   make test     all tests (ARGS="tests/mux -k window" for some)          make lock     new pinned versions
-#   make test-deps  the Debian packages of real servers and clients that tests talk to; without them those tests skip
-#   make check    lint, format, types, layers: what CI asks first          make clean    remove what was made
-#   make attack   hostile clients beside an innocent one, a table; half an hour for all (ARGS="tiny-chunks --rounds 5")
-#   make memory   20,000 connects of each kind to one server, which must not grow (ARGS="session --connects 2000")
-#   make soak     30 minutes of mixed traffic and faults, then what leaked, a table (ARGS="--minutes 5")
-#   make fuzz     hostile bytes for every parser, a minute (ARGS="--seconds 600 yamux", "--costs": what a byte costs)
+#   make demo     a server, an agent and a sample site, in one command     make bench    compares Portway with other tunnels
+#   make test     all tests (ARGS="tests/mux -k window" for some)          make lock     pins new versions
+#   make test-deps  installs Debian packages of real servers and clients; without them their tests are skipped
+#   make check    lint, format, types, import rules: CI's first step       make clean    removes generated files
+#   make attack   hostile clients next to an innocent one, half an hour (ARGS="tiny-chunks --rounds 5")
+#   make memory   20,000 connects of each kind to one server, whose memory must not grow (ARGS="session --connects 2000")
+#   make soak     30 minutes of mixed traffic and faults, then a table of leaks (ARGS="--minutes 5")
+#   make fuzz     hostile bytes for every parser, a minute (ARGS="--seconds 600 yamux"; "--costs" for the cost of a byte)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-deps check bench attack memory soak fuzz format lock clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Two workers: the tests mostly wait for sockets, and machines with fewer cores still pass.
+# Two workers: the tests mostly wait for sockets, and they pass on machines with fewer cores, too.
 WORKERS ?= 2
 
 help:
@@ -31,7 +31,7 @@ test-deps:
 
 check: .venv/.ready-dev
 	@$(BIN)/ruff check --quiet
-	@$(BIN)/ruff format --check --quiet || { echo 'make format puts that right'; exit 1; }
+	@$(BIN)/ruff format --check --quiet || { echo 'run make format'; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
 	@echo 'check: all good'
@@ -55,7 +55,7 @@ format: .venv/.ready-dev
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
 
-# dev.txt holds everything; the smaller sets are cut from it, so that what is tested is what is installed.
+# dev.txt contains everything; the smaller sets are derived from it, so that the tested versions are the installed ones.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links pyproject.toml
 lock: .venv/.ready-dev
@@ -64,8 +64,8 @@ lock: .venv/.ready-dev
 	$(LOCK) -c requirements/dev.txt --extra server -o requirements/server.txt
 	$(LOCK) -c requirements/dev.txt -o requirements/runtime.txt
 
-# Stamps: pip runs again only when a pinned version, the project's own data or the set-up itself changed.
-# Every wheel is checked against its hash; the project goes in last, in place, with the pinned build backend.
+# Stamps: pip runs again only if a pinned version, the project's metadata or the set-up itself changed.
+# Every wheel is checked against its hash; the project is installed last, in place, with the pinned build backend.
 .venv/.ready-%: requirements/%.txt pyproject.toml scripts/make-venv
 	@scripts/make-venv
 	@echo 'Installing requirements/$*.txt'
