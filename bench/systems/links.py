@@ -58,6 +58,6 @@ class Far:
         """
         self._count += 1
         here = (own_loopback(), port) if keep_port else (LOOPBACK, 0)
-        argv = load_argv("line", *here, host, port, self._line.rtt_s / 2, self._line.rate_bits_per_s / 8)
+        argv = load_argv("wan_link", *here, host, port, self._line.rtt_s / 2, self._line.rate_bits_per_s / 8)
         relay = self._crew.start(argv, f"line-{self._count}", load_env())
         return here[0], int(relay.first_line(RELAY_START_S))

@@ -1,5 +1,6 @@
 """Every attack, small and once: innocents are served, nothing crosses, the server lives and stays within a bound."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,6 +23,10 @@ GROWTH_MAX_MB = 60.0
 REQUESTS_PER_S = 20.0
 
 LOOK_S = 0.25
+
+FULL_S = 0.75
+"""How long newcomers may be rejected where sources with few connections each take all places: those cannot be told from an honest
+crowd before they have been slow for a while (`connection_state.SLOW_S_CRAMPED`)."""
 
 
 OPEN: dict[str, str] = {}
@@ -71,15 +76,16 @@ def survive(small: Small, home: Path, name: str) -> None:
         before = site.resources().rss_bytes
         attacker.go()
         told = thread.submit(attacker.said, SECONDS + LATE_S)
-        seen = [small.client.run(LOOK_S)]
+        begun = time.monotonic()
+        seen = [(0.0, small.client.run(LOOK_S))]
         while not told.done():
-            seen.append(small.client.run(LOOK_S))
+            seen.append((time.monotonic() - begun, small.client.run(LOOK_S)))
         outcome = told.result()
     assert outcome["crossed"] == 0, outcome
     assert outcome["fate"] != "free", outcome
-    for one in seen:
+    for at_s, one in seen:
         assert one.crossed == 0
-        assert one.errors == {}
+        assert one.errors == {} or (all_attacks()[name].descriptors and at_s < FULL_S), f"{dict(one.errors)} after {at_s:.2f} s"
     assert (site.peak_bytes() - before) / MB < GROWTH_MAX_MB
     assert site.server.running, site.server.said()
     assert site.complaints() == []

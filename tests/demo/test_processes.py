@@ -72,9 +72,7 @@ def test_stopping_a_child_that_has_ended_is_fine(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 def test_a_child_ends_when_the_demo_is_killed(tmp_path: Path) -> None:
     # The middle one stands for the demo: it starts a child as the demo does, tells its id, and is killed with -9.
-    child = (
-        "import sys, time; from portway.demo.parent_death import hold; assert hold(int(sys.argv[1])); print(1, flush=True); time.sleep(60)"
-    )
+    child = "import sys, time; from portway.demo.parent_death import die_with_parent; assert die_with_parent(int(sys.argv[1])); print(1, flush=True); time.sleep(60)"
     demo = (
         "import os, subprocess, sys, time;"
         f"c = subprocess.Popen([sys.executable, '-c', {child!r}, str(os.getpid())], stdout=subprocess.PIPE, start_new_session=True);"

@@ -39,7 +39,7 @@ LOOKS = 40
 """Twenty seconds: leases are held for a second here, streams and visitors linger for two, lost pools for some more."""
 
 BOUNDED = re.compile(
-    r"Inventory\.|TimerWheel\._(buckets|ticks)|Gate\._(failed|logged_in)|Sources\._(permits|logged_in)|Heartbeat\._samples|_known(_hosts)?$"
+    r"Inventory\.|TimerWheel\._(buckets|ticks)|LoginThrottle\._(failed|logged_in)|Sources\._(permits|logged_in)|Heartbeat\._samples|_known(_hosts)?$"
 )
 """What looks itself takes, and tables that keep things for a time, or for good, up to a number: each is held by a test of its own module."""
 

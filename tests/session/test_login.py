@@ -164,9 +164,9 @@ def test_a_replayed_login_is_refused(engine: EngineLoop) -> None:
         replay.send(agent.sent[1])
         return await replay.receive(5.0)
 
-    send_status, admitted = both(engine, play(), Doorman().authenticate(server))
-    assert isinstance(send_status, Refused)
-    assert send_status.code == "bad_credentials"
+    reply, admitted = both(engine, play(), Doorman().authenticate(server))
+    assert isinstance(reply, Refused)
+    assert reply.code == "bad_credentials"
     assert isinstance(admitted, RefusedError)
 
 
@@ -176,10 +176,10 @@ def test_an_unknown_token_gets_a_challenge_like_a_known_one_and_the_same_salt_tw
 
         async def ask() -> str:
             agent.send(Hello(version=1, token=token, identity=b"i" * 32, scram=ScramClient(token, "x", "n0nce", BINDING).first(), agent=""))
-            send_status = await agent.receive(5.0)
+            reply = await agent.receive(5.0)
             agent.abort()
-            assert isinstance(send_status, Challenge)
-            return send_status.scram
+            assert isinstance(reply, Challenge)
+            return reply.scram
 
         text, _ = both(engine, ask(), Doorman().authenticate(server))
         assert isinstance(text, str)
@@ -225,13 +225,13 @@ def test_nothing_happens_before_a_proper_hello(engine: EngineLoop, first: Messag
 
     async def barge_in() -> Message:
         agent.send(first)
-        send_status = await agent.receive(5.0)
+        reply = await agent.receive(5.0)
         agent.close()
-        return send_status
+        return reply
 
-    send_status, admitted = both(engine, barge_in(), Doorman().authenticate(server))
-    assert isinstance(send_status, Refused)
-    assert send_status.code == code
+    reply, admitted = both(engine, barge_in(), Doorman().authenticate(server))
+    assert isinstance(reply, Refused)
+    assert reply.code == code
     assert isinstance(admitted, RefusedError | PeerError)
 
 
@@ -275,13 +275,13 @@ def test_a_claim_instead_of_the_proof_is_refused(engine: EngineLoop) -> None:
         agent.send(Hello(version=1, token="laptop", identity=b"i" * 32, scram=ScramClient("laptop", "x", "n", BINDING).first(), agent=""))
         await agent.receive(5.0)
         agent.send(Claim(id=1, kind="http"))
-        send_status = await agent.receive(5.0)
+        reply = await agent.receive(5.0)
         agent.close()
-        return send_status
+        return reply
 
-    send_status, _ = both(engine, hurry(), Doorman().authenticate(server))
-    assert isinstance(send_status, Refused)
-    assert send_status.code == "not_logged_in"
+    reply, _ = both(engine, hurry(), Doorman().authenticate(server))
+    assert isinstance(reply, Refused)
+    assert reply.code == "not_logged_in"
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_a_silent_server_is_given_up_on(engine: EngineLoop, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("reply", "error"),
     [
         (Refused(code="too_many_logins", reason="wait"), UnavailableError),
         (Refused(code="draining", reason="bye"), UnavailableError),
@@ -321,17 +321,17 @@ def test_a_silent_server_is_given_up_on(engine: EngineLoop, monkeypatch: pytest.
         (Drain(reason="x"), PeerError),
     ],
 )
-def test_an_agent_knows_a_final_no_from_a_later(engine: EngineLoop, send_status: Refused | Ended | Drain, error: type[Exception]) -> None:
+def test_an_agent_knows_a_final_no_from_a_later(engine: EngineLoop, reply: Refused | Ended | Drain, error: type[Exception]) -> None:
     agent, server = streams(engine)
 
     async def answer_so() -> None:
         await server.receive(5.0)
-        server.send(send_status)
+        server.send(reply)
 
     said, _ = both(engine, agent_login(agent), answer_so())
     assert type(said) is error
-    if isinstance(send_status, Refused | Ended):
-        assert type(error_of(send_status)) is error
+    if isinstance(reply, Refused | Ended):
+        assert type(error_of(reply)) is error
 
 
 def test_a_further_link_shows_its_ticket_and_the_sessions_key(engine: EngineLoop) -> None:

@@ -30,7 +30,7 @@ MB = 1e6
 
 CACHES = re.compile(
     r"RequestHeadCache|AskedBefore|AnsweredBefore|ResponseHeadCache|_known_hosts|TimerWheel\._(buckets|ticks)"
-    r"|Gate\._(failed|logged_in)|Sources\._logged_in|LoginThrottle\._sources|Timer\._bucket|Heartbeat\._samples"
+    r"|LoginThrottle\._(failed|logged_in)|Sources\._logged_in|LoginThrottle\._sources|Timer\._bucket|Heartbeat\._samples"
 )
 """Tables that keep things for their time, each with a bound of its own (docs/limits.md)."""
 

@@ -205,6 +205,19 @@ def test_looks_are_rare_however_many_newcomers_find_nobody(hall: Hall) -> None:
     assert looks <= 101, "a second of newcomers, a thousand of them"
 
 
+def test_after_a_newcomer_that_was_rejected_the_next_one_sees_what_changed(hall: Hall) -> None:
+    sources = [f"198.51.100.{number}" for number in range(3)]
+    for source in sources:
+        hall.add(source, ConnectionState.IDLE, IDLE_S)
+    assert hall.room() is not None
+    hall.shedder.came(NEW)
+    assert hall.room() is None, "it has one as well now"
+    for source in sources:
+        hall.add(source, ConnectionState.IDLE, IDLE_S)
+    hall.later(0.05)
+    assert hall.room() is not None
+
+
 def test_a_crowd_is_looked_at_in_steps_and_newcomers_find_who_gives_way_after_the_last(hall: Hall, engine: EngineLoop) -> None:
     flood = hall.add(FLOOD, ConnectionState.IDLE, count=STEP) + hall.add(FLOOD, ConnectionState.IDLE, 100, count=2 * STEP)
     assert hall.room() is None

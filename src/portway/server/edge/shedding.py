@@ -34,6 +34,8 @@ class Shedder:
         self._seen = CandidateScan((), {}, 0.0, cramped=False)
         self._looking: CandidateScan | None = None
         self._forgetting = False
+        self._missed = False
+        """True when the last look had nobody for a newcomer: the next one looks again as soon as it may."""
 
     def make_room(self, host: str, *, cramped: bool) -> bool:
         """Have one connection give way to a newcomer from `host`; return whether one did.
@@ -51,6 +53,7 @@ class Shedder:
             if found is None and cramped:
                 found = hard.take(source, hard.count(source) + held, LITTLE, own=False)
             if found is None:
+                self._missed = True
                 return False
             standing, member = found
             if member.standing()[0] is standing:  # still
@@ -72,7 +75,7 @@ class Shedder:
 
     def _is_stale(self, *, cramped: bool) -> bool:
         age_s = self._reactor.now - self._looked_at
-        wanting = cramped > self._seen.cramped or not self._seen.easy.left
+        wanting = cramped > self._seen.cramped or self._missed or not self._seen.easy.left
         return self._looking is None and (age_s >= CHECK_S or (wanting and age_s >= self._rest_s))
 
     def _look(self, *, cramped: bool) -> None:
@@ -88,7 +91,7 @@ class Shedder:
         if not look.step(STEP):
             self._reactor.call_soon(self._go_on)
             return
-        self._looking, self._seen = None, look
+        self._looking, self._seen, self._missed = None, look, False
         self._came.clear()
         self._rest_s = REST_S_EACH * look.everybody.total()
         if not self._forgetting:

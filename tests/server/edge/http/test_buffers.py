@@ -61,7 +61,7 @@ def test_of_another_channel_it_is_kept_here(engine: EngineLoop) -> None:
     engine.settle()
 
 
-@pytest.mark.parametrize("lends", [True, False])
+@pytest.mark.parametrize("can_peek", [True, False])
 def test_dry_means_nothing_to_read_and_no_end(engine: EngineLoop, can_peek: bool) -> None:
     if can_peek:
         near, far = memory_pair(engine.reactor)

@@ -72,7 +72,7 @@ def test_a_link_that_gets_room_serves_who_waits(stage_with: Callable[[HttpEdgeSe
 def test_nobody_overtakes_the_line(
     stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "LOOK_S", 0.5)
+    monkeypatch.setattr(pool_module, "CHECK_S", 0.5)
     stage = stage_with(HttpEdgeSettings())
     agent = stage.publish(origin)
     agent.places = 0
@@ -128,7 +128,7 @@ def test_who_waits_for_a_stream_is_served_by_the_next_agent_of_the_name(
     stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = stage_with(HttpEdgeSettings())
-    monkeypatch.setattr(pool_module, "LOOK_S", 60)
+    monkeypatch.setattr(pool_module, "CHECK_S", 60)
     first = stage.publish(origin)
     first.places = 0
 
