@@ -24,8 +24,8 @@ DROPPED = (
     _group(
         "forwarding fields",
         """x-forwarded-* x-forwarded forwarded forwarded-* x-original-forwarded-*""",
-        "Proxies write them and frameworks believe them. The edge writes X-Forwarded-For, -Host, -Proto and Forwarded itself; the others "
-        "of the family say users, certificates and prefixes (oauth2-proxy, Traefik, Envoy).",
+        "Proxies write them and frameworks trust them. The edge writes X-Forwarded-For, -Host, -Proto and Forwarded itself; the others "
+        "contain users, certificates and prefixes (oauth2-proxy, Traefik, Envoy).",
     ),
     _group(
         "the visitor's address",
@@ -33,16 +33,16 @@ DROPPED = (
         x-proxyuser-ip proxy-client-ip wl-proxy-* cf-connecting-ip cf-connecting-ipv6 cf-pseudo-ipv4 cf-ipcountry fastly-client-ip
         fly-client-ip fly-forwarded-* do-connecting-ip x-azure-clientip x-azure-socketip x-nf-client-connection-ip x-vercel-* x-appengine-*
         ali-cdn-real-ip cdn-src-ip incap-client-ip x-sucuri-clientip cloudfront-* x-envoy-*""",
-        "nginx, WebLogic, Envoy and CDNs set them; libraries that look for an address read one after the other, and none of these proxies "
-        "lets a visitor's own through.",
+        "nginx, WebLogic, Envoy and CDNs set them; libraries read one after another to find an address, and none of these proxies forwards "
+        "a visitor's own.",
     ),
     _group(
         "scheme and URL",
         """front-end-https x-url-scheme x-scheme x-https x-arr-ssl fastly-ssl cf-visitor x-original-url x-original-uri x-original-path
         x-original-host x-original-method x-original-proto x-original-scheme x-original-remote-addr x-rewrite-url x-rewrite-uri
         x-override-url x-http-destinationurl x-http-host-override x-host-override x-script-name script-name path-info""",
-        "A proxy tells what was asked for before it rewrote it (IIS, Envoy, ingress-nginx, Authelia). Symfony, Zend and Rails engines took "
-        "X-Original-URL or X-Rewrite-URL for the path; gunicorn takes SCRIPT_NAME and PATH_INFO from its own machine, where the agent is.",
+        "A proxy reports the request before it rewrote it (IIS, Envoy, ingress-nginx, Authelia). Symfony, Zend and Rails engines used "
+        "X-Original-URL or X-Rewrite-URL as the path; gunicorn accepts SCRIPT_NAME and PATH_INFO from its own machine, where the agent is.",
     ),
     _group(
         "users",
@@ -52,26 +52,26 @@ DROPPED = (
         x-goog-iap-jwt-assertion x-ms-client-principal* x-ms-token-* x-amzn-oidc-* x-pomerium-jwt-assertion x-pomerium-claim-* x-vouch-*
         cf-access-authenticated-user-* cf-access-jwt-assertion tailscale-user-* tailscale-app-capabilities x-token-user-* oidc-* sm-user*
         sm-universalid smuser iv-user* iv-groups iv-creds shib-* eppn ajp-*""",
-        "A proxy that has authenticated a visitor tells the origin who it is (oauth2-proxy, Authelia, authentik, Grafana, Kubernetes, Kong, "
-        "IAP, Azure, ALB, Pomerium, Vouch, Cloudflare Access, Tailscale, SiteMinder, WebSEAL, Shibboleth), and the origin asks for no proof.",
+        "A proxy that has authenticated a visitor reports the user (oauth2-proxy, Authelia, authentik, Grafana, Kubernetes, Kong, "
+        "IAP, Azure, ALB, Pomerium, Vouch, Cloudflare Access, Tailscale, SiteMinder, WebSEAL, Shibboleth), and the origin requires no proof.",
     ),
     _group(
         "client certificates",
         """client-cert client-cert-chain x-client-cert* x-client-verify* x-client-dn x-client-s-dn x-client-i-dn x-client-subject*
         x-client-issuer* x-client-serial x-client-fingerprint x-client-ssl-* x-client-tls-* x-ssl x-ssl-* ssl-* sslclient* x-tls-*
         tls-client-* x-mtls-* x-arr-clientcert x-amzn-mtls-* x-amzn-tls-*""",
-        "Whoever ends TLS tells what certificate it saw (RFC 9440 section 2.4: such a field from a client has to be removed).",
+        "The proxy that terminates TLS reports the client's certificate (RFC 9440 section 2.4: such a field from a client must be removed).",
     ),
     _group(
-        "what servers obey",
+        "fields that servers obey",
         """proxy x-sendfile-type x-accel-mapping""",
-        "CGI makes HTTP_PROXY of Proxy, through which programs then send their own requests (CVE-2016-5385). Rack serves files where the "
-        "other two say (CVE-2025-61780); proxies set them.",
+        "CGI converts Proxy to HTTP_PROXY, through which programs then send their own requests (CVE-2016-5385). Rack serves files as the "
+        "other two direct (CVE-2025-61780); proxies set them.",
     ),
     _group(
-        "when and by whom a request was taken in",
+        "acceptance of a request",
         """x-request-start x-queue-start portway-*""",
-        "The edge writes X-Request-Start itself; names that begin with Portway- are its own.",
+        "The edge writes X-Request-Start itself; names that begin with Portway- are reserved for it.",
     ),
 )
 
@@ -79,18 +79,18 @@ KEPT = (
     _group(
         "overriding the method",
         """x-http-method-override x-http-method x-method-override""",
-        "Clients send them by themselves where forms or networks know GET and POST alone; an origin that honours them does so directly, too. "
+        "Clients send them where forms or networks support only GET and POST; an origin that honours them does so without Portway, too. "
         "No rule of the edge depends on the method.",
     ),
     _group(
         "a client's own credentials",
         """x-auth-user x-auth-key x-auth-token x-auth-email x-api-key x-access-token x-id-token cf-access-client-id
         cf-access-client-secret cf-access-token x-pomerium-authorization impersonate-*""",
-        "Clients of OpenStack, Cloudflare, Kubernetes and others prove or choose by them who they are, and origins check that.",
+        "Clients of OpenStack, Cloudflare, Kubernetes and others authenticate with them, and origins verify that.",
     ),
     _group(
         "names and tracing",
         """x-request-id x-correlation-id traceparent tracestate x-b3-* x-amzn-trace-id x-host x-user x-user-* via""",
-        "Nobody's identity: clients send them, or applications made them up for their own clients.",
+        "Not identities: clients send them, or applications define them for their own clients.",
     ),
 )
