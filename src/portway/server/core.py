@@ -76,20 +76,20 @@ class ServerCore:
         connection and WebSocket that is over, too. `worker` is this process's number, 0 when it is the only one; `hand_off` hands
         visitors to the others. `server_id` is one for all processes of the server.
         """
-        places = AdmissionControl(reactor, on_event)
+        admission = AdmissionControl(reactor, on_event)
         self._reactor = reactor
-        self._handshakes_max = places.newcomers_max
+        self._handshakes_max = admission.newcomers_max
         self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
         self._listeners: list[Listener] = []
         on_done = on_event if tell_relays else None
         trusted = Networks(settings.trusted_proxies)
-        self._proxy_protocol = ProxyProtocolReader(reactor, trusted, places) if settings.proxy_protocol else None
+        self._proxy_protocol = ProxyProtocolReader(reactor, trusted, admission) if settings.proxy_protocol else None
         self._proxy_listeners = settings.proxy_protocol
         self.http = HttpEdge(
             reactor,
             leases,
             _edge_settings(settings),
-            places,
+            admission,
             random_bytes=RandomPool(secrets.token_bytes),
             hand_off=hand_off,
             on_done=on_done,
@@ -101,13 +101,19 @@ class ServerCore:
             listen,
             RandomPool(secrets.token_bytes),
             TcpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors),
-            places,
+            admission,
             on_done,
             hand_off=hand_off,
             proxy_protocol=self._proxy_protocol if "tcp" in settings.proxy_protocol else None,
         )
         self.sessions = SessionManager(
-            reactor, leases, tokens, _door(settings, identity, worker), on_event=on_event, random_bytes=secrets.token_bytes, places=places
+            reactor,
+            leases,
+            tokens,
+            _door(settings, identity, worker),
+            on_event=on_event,
+            random_bytes=secrets.token_bytes,
+            admission=admission,
         )
         self.links: LinkListener
 

@@ -20,10 +20,10 @@ from tests.kit.sockets import open_descriptors, tcp_pair
 
 
 def share_of(
-    places: AdmissionControl, where: str = "tcp port 1", held: Callable[[], int] = lambda: 0, *, times: int = 10**6, most: int = 10**6
+    admission: AdmissionControl, where: str = "tcp port 1", held: Callable[[], int] = lambda: 0, *, times: int = 10**6, most: int = 10**6
 ) -> CapacityShare:
     """Return a share whose connections never give way."""
-    return CapacityShare(places, where, lambda: (), held, times=times, most=most)
+    return CapacityShare(admission, where, lambda: (), held, times=times, most=most)
 
 
 _numbers = itertools.count()
@@ -51,50 +51,50 @@ def test_a_part_of_all_descriptors_is_kept_from_visitors(engine: EngineLoop, des
 
 @pytest.mark.parametrize(("descriptors", "links_end", "newcomers_max"), [(256, 144, 16), (1024, 576, 64), (20_000, 13_912, 1_250)])
 def test_a_part_of_all_descriptors_is_kept_for_visitors(engine: EngineLoop, descriptors: int, links_end: int, newcomers_max: int) -> None:
-    places = AdmissionControl(engine.reactor, descriptors=descriptors)
-    assert (places.links_end, places.newcomers_max) == (links_end, newcomers_max)
+    admission = AdmissionControl(engine.reactor, descriptors=descriptors)
+    assert (admission.links_end, admission.newcomers_max) == (links_end, newcomers_max)
 
 
 def test_links_are_refused_when_all_but_visitors_have_their_part(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     descriptors = 4 * open_descriptors()
-    places = AdmissionControl(engine.reactor, descriptors=descriptors)
+    admission = AdmissionControl(engine.reactor, descriptors=descriptors)
     visitors = 0
-    places.count(lambda: visitors)
+    admission.count(lambda: visitors)
     number = 0
-    while places.links_free(0) > 0:
-        places.check_link(0, 0)
+    while admission.links_free(0) > 0:
+        admission.check_link(0, 0)
         number = sockets().fileno()
     # The number, not the count: descriptors that other tests left may be freed, and taken again, at any time.
-    assert number == pytest.approx(places.links_end - 1, abs=8)
+    assert number == pytest.approx(admission.links_end - 1, abs=8)
     with pytest.raises(RefusedError) as refused:
-        places.check_link(0, 0)
+        admission.check_link(0, 0)
     assert refused.value.code == "too_many_logins"
     visitors = 10
-    assert places.links_free(0) == 10, "what visitors have does not count"
-    assert places.links_free(places.links_end) == 0, "whatever the numbers say, as with holes among them"
+    assert admission.links_free(0) == 10, "what visitors have does not count"
+    assert admission.links_free(admission.links_end) == 0, "whatever the numbers say, as with holes among them"
 
 
 def test_one_token_leaves_a_part_of_the_links_to_others(engine: EngineLoop) -> None:
-    places = AdmissionControl(engine.reactor, descriptors=40_000)
+    admission = AdmissionControl(engine.reactor, descriptors=40_000)
     links = 0
     with pytest.raises(RefusedError):
         for links in range(40_000):
-            places.check_link(links, links)
-    assert links == pytest.approx(places.links_end * 3 / 4, abs=2)
-    places.check_link(0, links)
+            admission.check_link(links, links)
+    assert links == pytest.approx(admission.links_end * 3 / 4, abs=2)
+    admission.check_link(0, links)
 
 
 def test_visitors_come_in_above_their_end_while_they_have_less_than_their_part(engine: EngineLoop) -> None:
-    places = AdmissionControl(engine.reactor, descriptors=256)
+    admission = AdmissionControl(engine.reactor, descriptors=256)
     visitors = 0
-    places.count(lambda: visitors)
-    assert places.free(190) == 50, "up to what neither may take"
-    assert places.free(240) == 0
+    admission.count(lambda: visitors)
+    assert admission.free(190) == 50, "up to what neither may take"
+    assert admission.free(240) == 0
     visitors = 60
-    assert places.free(190) == 4, "up to their part"
+    assert admission.free(190) == 4, "up to their part"
     visitors = 64
-    assert places.free(190) == 0
-    assert places.free(100) == 28, "below their end they are as free as ever"
+    assert admission.free(190) == 0
+    assert admission.free(100) == 28, "below their end they are as free as ever"
 
 
 def test_this_process_s_limit_counts_when_no_other_is_said(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,37 +106,37 @@ def test_this_process_s_limit_counts_when_no_other_is_said(engine: EngineLoop, m
 
 def test_whoever_took_the_descriptors_those_kept_are_not_for_visitors(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     end = open_descriptors() + 20
-    places = AdmissionControl(engine.reactor, descriptors=2 * end)
-    places.count(lambda: end // 2)  # visitors have the part that is theirs
-    share = share_of(places)
+    admission = AdmissionControl(engine.reactor, descriptors=2 * end)
+    admission.count(lambda: end // 2)  # visitors have the part that is theirs
+    share = share_of(admission)
     answers = [(sock.fileno(), share.admits(sock, somebody())) for sock in (sockets() for _ in range(40))]
     assert answers == [(number, number < end) for number, _ in answers]
     assert {found for _, found in answers} == {True, False}
 
 
 def test_a_greedy_share_leaves_room_for_others(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
-    places = AdmissionControl(engine.reactor, descriptors=36_000)
+    admission = AdmissionControl(engine.reactor, descriptors=36_000)
     sock, held = sockets(), [0, 0]
-    places.count(lambda: sum(held))
+    admission.count(lambda: sum(held))
     for who in range(2):
-        share = share_of(places, "greedy", partial(held.__getitem__, who), times=3)
+        share = share_of(admission, "greedy", partial(held.__getitem__, who), times=3)
         while share.admits(sock, somebody()):
             held[who] += 1
-    end = places.visitors_end
+    end = admission.visitors_end
     assert held[0] == pytest.approx(end * 3 / 4, abs=2)
     assert held[1] == pytest.approx(end / 4 * 3 / 4, abs=2)
-    assert share_of(places, "modest", times=3).admits(sock, somebody())
-    assert not share_of(places, "modest", lambda: 5, times=3, most=5).admits(sock, somebody()), "its own cap holds, too"
+    assert share_of(admission, "modest", times=3).admits(sock, somebody())
+    assert not share_of(admission, "modest", lambda: 5, times=3, most=5).admits(sock, somebody()), "its own cap holds, too"
 
 
 def test_the_first_one_is_told_at_once_and_a_flood_is_one_line(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     told: list[VisitorsTurnedAway | ConnectionsShed] = []
-    places = AdmissionControl(engine.reactor, told.append, descriptors=36_000)
-    places.count(lambda: 7)
-    share, sock = share_of(places, most=0), sockets()
+    admission = AdmissionControl(engine.reactor, told.append, descriptors=36_000)
+    admission.count(lambda: 7)
+    share, sock = share_of(admission, most=0), sockets()
     for _ in range(1000):
         assert not share.admits(sock, somebody())
-    assert told == [VisitorsTurnedAway(1, 7, places.visitors_end, "tcp port 1")]
+    assert told == [VisitorsTurnedAway(1, 7, admission.visitors_end, "tcp port 1")]
 
 
 def test_a_visitor_turned_away_sees_a_reset_and_holds_no_descriptor(engine: EngineLoop) -> None:
@@ -153,9 +153,9 @@ def test_a_visitor_turned_away_sees_a_reset_and_holds_no_descriptor(engine: Engi
 
 def test_a_flood_in_one_batch_leaves_the_kept_descriptors_alone(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     end = open_descriptors() + 60
-    places = AdmissionControl(engine.reactor, descriptors=2 * end)
-    places.count(lambda: end // 2)  # visitors have the part that is theirs
-    share, highest = share_of(places), 0
+    admission = AdmissionControl(engine.reactor, descriptors=2 * end)
+    admission.count(lambda: end // 2)  # visitors have the part that is theirs
+    share, highest = share_of(admission), 0
     taken: list[socket.socket] = []
 
     def accept(sock: socket.socket, _address: tuple[str, int]) -> None:
@@ -199,15 +199,15 @@ def test_where_descriptors_run_short_the_largest_share_makes_room_for_others(
     engine: EngineLoop, sockets: Callable[[], socket.socket]
 ) -> None:
     told: list[VisitorsTurnedAway | ConnectionsShed] = []
-    places = AdmissionControl(engine.reactor, told.append, descriptors=36_000)
-    places.count(lambda: 29_000)
+    admission = AdmissionControl(engine.reactor, told.append, descriptors=36_000)
+    admission.count(lambda: 29_000)
     crowd = [Idler("192.0.2.1") for _ in range(5)]
-    large = CapacityShare(places, "http", lambda: crowd, lambda: 28_000, times=10**6, most=10**6)
-    small, sock = share_of(places, held=lambda: 1_000), sockets()
+    large = CapacityShare(admission, "http", lambda: crowd, lambda: 28_000, times=10**6, most=10**6)
+    small, sock = share_of(admission, held=lambda: 1_000), sockets()
     for number in range(1, 6):
         assert small.admits(sock, somebody())
         assert sum(one.over for one in crowd) == number
-    assert told == [ConnectionsShed(1, 29_000, places.visitors_end, "tcp port 1")]
+    assert told == [ConnectionsShed(1, 29_000, admission.visitors_end, "tcp port 1")]
     large.close()
     assert small.admits(sock, somebody()), "there is still room"
 
@@ -215,19 +215,19 @@ def test_where_descriptors_run_short_the_largest_share_makes_room_for_others(
 def test_a_share_that_is_not_full_leaves_others_alone_while_descriptors_suffice(
     engine: EngineLoop, sockets: Callable[[], socket.socket]
 ) -> None:
-    places = AdmissionControl(engine.reactor, descriptors=36_000)
-    places.count(lambda: 20_000)
+    admission = AdmissionControl(engine.reactor, descriptors=36_000)
+    admission.count(lambda: 20_000)
     crowd = [Idler("192.0.2.1") for _ in range(5)]
-    CapacityShare(places, "http", lambda: crowd, lambda: 19_000, times=10**6, most=10**6)
-    assert share_of(places, held=lambda: 1_000).admits(sockets(), somebody())
+    CapacityShare(admission, "http", lambda: crowd, lambda: 19_000, times=10**6, most=10**6)
+    assert share_of(admission, held=lambda: 1_000).admits(sockets(), somebody())
     assert not any(one.over for one in crowd)
 
 
 def test_a_source_with_a_quarter_of_all_does_not_get_the_last_sixteenth(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
-    places = AdmissionControl(engine.reactor, descriptors=36_000)
+    admission = AdmissionControl(engine.reactor, descriptors=36_000)
     crowd = [Idler("192.0.2.1") for _ in range(95)]
     for one in crowd:
         one.standing = lambda: (ConnectionState.OVER, 0.0, 0)  # type: ignore[method-assign]
-    share = CapacityShare(places, "http", lambda: crowd, lambda: 95, times=7, most=100)
+    share = CapacityShare(admission, "http", lambda: crowd, lambda: 95, times=7, most=100)
     assert not share.admits(sockets(), "192.0.2.1")
     assert share.admits(sockets(), "192.0.2.2")

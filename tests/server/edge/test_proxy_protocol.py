@@ -27,8 +27,8 @@ class LinkHandler:
     def __init__(self, engine: EngineLoop) -> None:
         self.engine = engine
         self.accepted: list[tuple[socket.socket, tuple[str, int], ProxyHeader | None]] = []
-        self.places = AdmissionControl(engine.reactor)
-        self.reader = ProxyProtocolReader(engine.reactor, Networks((f"{PROXY}/32",)), self.places)
+        self.admission = AdmissionControl(engine.reactor)
+        self.reader = ProxyProtocolReader(engine.reactor, Networks((f"{PROXY}/32",)), self.admission)
         self.listener = Listener(engine.reactor, listen("127.0.0.1", 0), self.reader.wrap(lambda *came: self.accepted.append(came)))
         self.callers: list[socket.socket] = []
 
@@ -121,7 +121,7 @@ def test_one_that_never_ends_is_reset_in_time(door: LinkHandler, monkeypatch: py
     caller = door.call()
     caller.sendall(LINE[:-1])
     door.engine.run_until(lambda: len(door.reader.pending) == 1, what="it is read")
-    assert door.places.taken == 1
+    assert door.admission.taken == 1
     door.engine.run_until(lambda: is_reset(caller), what="it is reset")
     assert time.monotonic() - begun > 0.2
     assert not door.reader.pending

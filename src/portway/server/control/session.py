@@ -99,12 +99,12 @@ class Session:
         token: TokenRecord,
         key: bytes,
         *,
-        places: AdmissionControl | None = None,
+        admission: AdmissionControl | None = None,
         memory: TokenBudget | None = None,
     ) -> None:
         """Start without links. `key` is the session's key, which further links must prove to know.
 
-        `places` knows who has its streams, for when they become few; `memory` is what its token's links may keep.
+        `admission` knows who has its streams, for when they become few; `memory` is what its token's links may keep.
         """
         self._reactor = reactor
         self._session_id = session_id
@@ -137,7 +137,7 @@ class Session:
         self.over = False
         """True once it was ended or lost."""
         self._activity = ActivityBatch(reactor, self._tell_leisurely)
-        self._places = places
+        self._admission = admission
         self._shedder: Shedder | None = None
         self._relieving = False
 
@@ -158,7 +158,7 @@ class Session:
         if link.narrow is not None:
             link.widen()
         mux = link.mux
-        if mux.streams_open >= STREAMS_MANY and not self._relieving and self._places is not None:
+        if mux.streams_open >= STREAMS_MANY and not self._relieving and self._admission is not None:
             self._relieving = True
             self._reactor.call_soon(self._relieve)
         try:
@@ -175,14 +175,14 @@ class Session:
         taking = [link.mux for link in self.links if not link.mux.session.going_away]
         most = sum(mux.session.limits.streams_max for mux in taking)
         taken = sum(mux.streams_open for mux in taking)
-        if 4 * taken < 3 * most or self._places is None:
+        if 4 * taken < 3 * most or self._admission is None:
             return
         if self._shedder is None:
-            self._shedder = self._places.shedder_of(self)
+            self._shedder = self._admission.shedder_of(self)
         for _ in range(min(taken - 3 * most // 4 + 1, SHED_AT_ONCE)):
             if not self._shedder.make_room("", cramped=16 * taken > 15 * most):
                 return
-            self._places.gave_way(f"session {self.session_id}")
+            self._admission.gave_way(f"session {self.session_id}")
 
     def add_link(self, link: SessionLink) -> None:
         """Use a link that has logged in or joined; what its streams may grow by and keep comes out of the session's budgets."""

@@ -79,11 +79,11 @@ class SessionManager:
         on_event: Callable[[ServerEvent], None],
         random_bytes: Callable[[int], bytes],
         clock: Clock = wall,
-        places: AdmissionControl | None = None,
+        admission: AdmissionControl | None = None,
     ) -> None:
         """Start with nobody; `granter` has to be set before the first link comes. `clock` tells when tokens expire.
 
-        `places` are shared with whoever takes visitors.
+        `admission` are shared with whoever takes visitors.
         """
         self.granter: ClaimService
         self._reactor = reactor
@@ -92,8 +92,8 @@ class SessionManager:
         self._on_event = on_event
         self._random_bytes = random_bytes
         self._tokens = TokenWatch(tokens, clock)
-        self._places = places or AdmissionControl(reactor)
-        self.newcomers = LoginAdmission(reactor, on_event, self._places.newcomers_max)
+        self._admission = admission or AdmissionControl(reactor)
+        self.newcomers = LoginAdmission(reactor, on_event, self._admission.newcomers_max)
         self._tenants = TenantAccounts(reactor)
         self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
         self._tickets = Tickets(random_bytes, settings.worker)
@@ -158,7 +158,7 @@ class SessionManager:
             self.newcomers.enter(stranger)
         except RefusedError as exc:
             # Telling why costs a mux; nobody may make us pay that without a bound either.
-            if sum(guest.session is None for guest in self._guests) >= min(UNAUTHENTICATED_MAX, self._places.newcomers_max):
+            if sum(guest.session is None for guest in self._guests) >= min(UNAUTHENTICATED_MAX, self._admission.newcomers_max):
                 link.abort()
                 self.newcomers.failed(stranger, exc)
                 return
@@ -261,7 +261,7 @@ class SessionManager:
         owner = Owner(token.id, hello.identity)
         session_id = self._random_bytes(SESSION_ID_BYTES).hex()
         session = Session(
-            self._reactor, session_id, owner, token, admitted.session_key, places=self._places, memory=self._budgets.of(token.id)
+            self._reactor, session_id, owner, token, admitted.session_key, admission=self._admission, memory=self._budgets.of(token.id)
         )
         session.account = self._tenants.of(token.id)
         session.version, session.agent, session.peer = admitted.version, hello.agent, guest.stranger.peer
@@ -280,7 +280,7 @@ class SessionManager:
 
     def _check_room(self, token_id: str) -> None:
         held = sum(len(session.links) for session in self._live.values() if session.token.id == token_id)
-        self._places.check_link(held, len(self._guests))
+        self._admission.check_link(held, len(self._guests))
 
     def _welcome(self, session: Session, scram: str) -> Welcome:
         return Welcome(

@@ -175,11 +175,11 @@ def _held_by(share: "CapacityShare") -> int:
 class CapacityShare:
     """The places that one tunnel, or one listener for many, may take, and who has them."""
 
-    __slots__ = ("_held", "_most", "_places", "_shedder", "_times", "_where", "members")
+    __slots__ = ("_admission", "_held", "_most", "_shedder", "_times", "_where", "members")
 
     def __init__(
         self,
-        places: AdmissionControl,
+        admission: AdmissionControl,
         where: str,
         members: Callable[[], Iterable[SheddableConnection]],
         held: Callable[[], int],
@@ -192,13 +192,13 @@ class CapacityShare:
         `members` returns all connections that have one, `held` their number.
         """
         self.members = members
-        self._places = places
+        self._admission = admission
         self._where = where
         self._held = held
         self._times = times
         self._most = most
-        self._shedder = Shedder(places.reactor, members)
-        places.join(self)
+        self._shedder = Shedder(admission.reactor, members)
+        admission.join(self)
 
     @property
     def held(self) -> int:
@@ -207,38 +207,38 @@ class CapacityShare:
 
     def close(self) -> None:
         """Take no more part in what is shared."""
-        self._places.part(self)
+        self._admission.part(self)
 
     def admits(self, sock: socket.socket, host: str) -> bool:
         """Return whether a visitor from `host` who came on `sock` may stay; note it if not.
 
         Above three quarters of what there is, another connection has to give way for him if one can (`shedding`).
         """
-        places, held = self._places, self._held()
-        free = places.free(sock.fileno())
+        admission, held = self._admission, self._held()
+        free = admission.free(sock.fileno())
         times = self._times
         has_room = free > 0 and held < self._most and held <= times * free
         if (
             has_room
-            and 4 * free >= places.visitors_end
+            and 4 * free >= admission.visitors_end
             and 4 * held <= 3 * self._most
             and 4 * held * (times + 1) <= 3 * times * (held + free)  # three quarters of what it may have at most
         ):
             return True
         most = min(self._most, times * (held + free) // (times + 1))
-        cramped = not has_room or 16 * held > 15 * most or 16 * free < places.visitors_end
+        cramped = not has_room or 16 * held > 15 * most or 16 * free < admission.visitors_end
         shed = False
         for _ in range(2 if cramped else 1):  # two for one, until it is not cramped any more
             if not self._shedder.make_room(host, cramped=cramped) and not (
-                4 * free < places.visitors_end and places.make_room(host, self, cramped=cramped)
+                4 * free < admission.visitors_end and admission.make_room(host, self, cramped=cramped)
             ):
                 break
             shed = True
-            places.gave_way(self._where)
+            admission.gave_way(self._where)
         if has_room and (shed or not cramped or 4 * self._shedder.held(host) <= most):
             self._shedder.came(host)
             return True
-        places.turned_away(self._where)
+        admission.turned_away(self._where)
         return False
 
     def make_room(self, host: str, *, cramped: bool) -> bool:

@@ -38,13 +38,13 @@ class ProxyProtocolReader:
     proxies, and not read on others. Exactly the header's bytes are consumed.
     """
 
-    def __init__(self, reactor: Reactor, trusted: Networks, places: AdmissionControl) -> None:
-        """Read headers on connections from `trusted`; pending connections count in `places`."""
+    def __init__(self, reactor: Reactor, trusted: Networks, admission: AdmissionControl) -> None:
+        """Read headers on connections from `trusted`; pending connections count in `admission`."""
         self.reactor = reactor
         self._trusted = trusted
         self.pending: dict[_PendingHeader, None] = {}
         self._log_at = 0.0
-        places.count(lambda: len(self.pending))
+        admission.count(lambda: len(self.pending))
 
     def wrap(self, on_accept: OnProxied) -> OnAccept:
         """Return a listener's callback that reads the header first and then calls `on_accept`."""

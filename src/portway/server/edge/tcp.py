@@ -55,13 +55,13 @@ class TcpEdge:
         listen: Callable[[int], socket.socket],
         random_bytes: Callable[[int], bytes],
         settings: TcpEdgeSettings | None = None,
-        places: AdmissionControl | None = None,
+        admission: AdmissionControl | None = None,
         on_relay: Callable[[RelayDone], None] | None = None,
         *,
         hand_off: HandOff | None = None,
         proxy_protocol: ProxyProtocolReader | None = None,
     ) -> None:
-        """`listen` returns a listening socket for a port, or raises OSError; `places` are shared with other edges.
+        """`listen` returns a listening socket for a port, or raises OSError; `admission` is shared with other edges.
 
         `on_relay` is told of every relay that ended; None spares the making of what it would be told. `proxy_protocol` reads the
         PROXY headers of trusted proxies.
@@ -72,8 +72,8 @@ class TcpEdge:
         self.on_relay = on_relay
         self.visitors = 0
         """Visitors now, on all ports, also on those that are closed already."""
-        self.places = places or AdmissionControl(reactor)
-        self.places.count(lambda: self.visitors)
+        self.admission = admission or AdmissionControl(reactor)
+        self.admission.count(lambda: self.visitors)
         self.holds = Holds(self.settings.held_all_max)
         self.hand_off = hand_off
         """Hands a visitor to the worker that has his agent, where there are several."""
@@ -128,7 +128,7 @@ class _Port:
         self.listen(sock)
         most = edge.settings.visitors_max
         self._share = CapacityShare(
-            edge.places, f"tcp port {self.number}", lambda: visits, lambda: len(visits), times=TUNNEL_FREE_RATIO, most=most
+            edge.admission, f"tcp port {self.number}", lambda: visits, lambda: len(visits), times=TUNNEL_FREE_RATIO, most=most
         )
         self._host = "" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared with, not bound
 

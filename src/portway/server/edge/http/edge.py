@@ -60,7 +60,7 @@ class HttpEdge:
         reactor: Reactor,
         routes: Routes,
         settings: HttpEdgeSettings | None = None,
-        places: AdmissionControl | None = None,
+        admission: AdmissionControl | None = None,
         *,
         hand_off: HandOff | None = None,
         scheme: str = "http",
@@ -70,7 +70,7 @@ class HttpEdge:
         server_id: str = "",
         proxies: TrustedProxies | None = None,
     ) -> None:
-        """Route by `routes`; `places` are shared with other edges; `scheme` is what origins are told, `clock` tells them when.
+        """Route by `routes`; `admission` is shared with other edges; `scheme` is what origins are told, `clock` tells them when.
         `server_id` is what all processes of one server have in common; a random one if there is none. `proxies` says which proxies'
         forwarding fields are read.
 
@@ -96,12 +96,12 @@ class HttpEdge:
         self._visitors: dict[VisitorConnection, None] = {}
         self._relays: dict[Relay, UpgradedConnection] = {}
         self._lingering: dict[LingeringClose, None] = {}
-        places = places or AdmissionControl(reactor)
-        places.count(lambda: self.visitors)
+        admission = admission or AdmissionControl(reactor)
+        admission.count(lambda: self.visitors)
         self._share = CapacityShare(
-            places, scheme, self._members, lambda: self.visitors, times=HTTP_FREE_RATIO, most=self.settings.visitors_max
+            admission, scheme, self._members, lambda: self.visitors, times=HTTP_FREE_RATIO, most=self.settings.visitors_max
         )
-        self._apologies = OverloadResponder(reactor, places.apologies_max, self.settings.apology_s)
+        self._apologies = OverloadResponder(reactor, admission.apologies_max, self.settings.apology_s)
         new_id = None if on_done is None else partial(random_bytes, UNIQUE_ID_BYTES)
         self.pools = OriginPools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
 
