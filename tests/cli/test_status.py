@@ -74,7 +74,7 @@ def test_nothing_running_is_no_failure(portway: Portway) -> None:
 def test_people_see_servers_and_agents_with_their_tunnels(
     portway: Portway, folder: Path, agent: AgentStatusTracker, server: ServerStatusTracker
 ) -> None:
-    with program(folder / "server-2.sock", server.document()), program(folder / "agent-1.sock", agent.document()):
+    with program(folder / "server-2.sock", server.to_json()), program(folder / "agent-1.sock", agent.document()):
         done = portway("status")
 
     lines = done.stdout.splitlines()
@@ -91,7 +91,7 @@ def test_people_see_servers_and_agents_with_their_tunnels(
 
 def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path, server: ServerStatusTracker) -> None:
     server(VisitorsTurnedAway(12, 500, 512, "http"))
-    with program(folder / "server-2.sock", server.document()):
+    with program(folder / "server-2.sock", server.to_json()):
         lines = portway("status").stdout.splitlines()
 
     assert lines[1] == "  12 visitors turned away for want of a place"
@@ -99,7 +99,7 @@ def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path,
 
 def test_people_see_who_was_not_let_in(portway: Portway, folder: Path, server: ServerStatusTracker) -> None:
     server(LoginRefused("127.0.0.1:7", "bad_credentials", 3))
-    with program(folder / "server-2.sock", server.document()):
+    with program(folder / "server-2.sock", server.to_json()):
         lines = portway("status").stdout.splitlines()
 
     assert lines[1] == "  3 logins refused, 0 connections of no agent"
@@ -110,7 +110,7 @@ def test_people_see_how_many_links_there_are(
 ) -> None:
     agent(LinksChanged(3, 1))
     server(ServerLinksChanged("s1", 3))
-    with program(folder / "server-2.sock", server.document()), program(folder / "agent-1.sock", agent.document()):
+    with program(folder / "server-2.sock", server.to_json()), program(folder / "agent-1.sock", agent.document()):
         lines = portway("status").stdout.splitlines()
 
     assert lines[0].endswith("1 logged in over 3 links")

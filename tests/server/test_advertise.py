@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from portway.config.values import ListenAddress
-from portway.server.advertise import advertised_address, first_epoch, news, public_addresses, to_dial
+from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
 from portway.server.identity import Identity
 from portway.server.settings import ServerSettings
 
@@ -26,14 +26,14 @@ def test_the_real_port_is_advertised_where_any_was_asked_for() -> None:
 
 @pytest.mark.parametrize(("pin", "plaintext", "shown"), [(b"p", False, "70"), (b"p", True, ""), (None, False, "")])
 def test_a_join_string_has_the_pin_when_there_is_one_and_links_are_encrypted(pin: bytes | None, plaintext: bool, shown: str) -> None:
-    told = to_dial(settings(plaintext_links=plaintext), Identity(FILE, FILE, pin), ListenAddress("h", 1))
+    told = advertised_endpoint(settings(plaintext_links=plaintext), Identity(FILE, FILE, pin), ListenAddress("h", 1))
 
     assert (told.host, told.port, told.pin, told.plaintext) == ("h", 1, shown, plaintext)
 
 
 def test_a_data_directory_is_told_where_commands_would_not_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def told(data: Path) -> str:
-        return news(ServerSettings(data=data), ("h", 1), ("h", 2), ListenAddress("h", 2)).data
+        return listening_event(ServerSettings(data=data), ("h", 1), ("h", 2), ListenAddress("h", 2)).data
 
     assert told(Path("data")) == str(Path("data").absolute())
     monkeypatch.setenv("XDG_DATA_HOME", "/home-of-data")
@@ -49,10 +49,6 @@ def test_the_name_that_agents_dial_is_nobodys_to_claim(host: str, own: set[str])
 
 
 def test_news_tell_the_real_addresses() -> None:
-    told = news(settings(), ("127.0.0.1", 8081), ("::1", 4444), ListenAddress("h", 1))
+    told = listening_event(settings(), ("127.0.0.1", 8081), ("::1", 4444), ListenAddress("h", 1))
 
     assert (told.http, told.agents, told.advertised, told.domain) == ("127.0.0.1:8081", "[::1]:4444", "h:1", "localhost")
-
-
-def test_epochs_grow_from_start_to_start() -> None:
-    assert first_epoch() > 1_600_000_000_000 << 10

@@ -10,7 +10,7 @@ import pytest
 from portway.agent.events import TunnelUp
 from portway.config.values import ListenAddress
 from portway.errors import PortwayError, UnavailableError
-from portway.server import core as rooms
+from portway.server import core as core_module
 from portway.server.app import serve
 from portway.server.events import SessionUp, Stopping
 from portway.server.identity import read_advertised
@@ -91,7 +91,7 @@ def test_a_server_that_stops_lets_relays_finish_and_takes_nobody_new(tmp_path: P
                 writer.write(b"two")
                 assert await reader.readexactly(3) == b"two"
                 writer.close()
-                async with asyncio.timeout(rooms.DRAIN_S_MAX):
+                async with asyncio.timeout(core_module.DRAIN_S_MAX):
                     await asyncio.wait({server.task})
             stop.set()
 
@@ -100,7 +100,7 @@ def test_a_server_that_stops_lets_relays_finish_and_takes_nobody_new(tmp_path: P
 
 
 def test_visitors_who_do_not_finish_are_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rooms, "DRAIN_S_MAX", 0.2)
+    monkeypatch.setattr(core_module, "DRAIN_S_MAX", 0.2)
 
     async def scene(origin: RawOrigin) -> None:
         async with running_server(tmp_path) as server, running_agent(tmp_path, server.token(), tcp_tunnel(origin.port)) as agent:

@@ -55,9 +55,9 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
                 from portway.cli.worker import worker_command
                 from portway.server.workers.supervisor import supervise
 
-                await supervise(settings, worker_command(log_level, as_json=as_json), on_event=on_event, tell_relays=as_json)
+                await supervise(settings, worker_command(log_level, as_json=as_json), on_event=on_event, report_relays=as_json)
             else:
-                await serve(settings, on_event=on_event, tell_relays=as_json)
+                await serve(settings, on_event=on_event, report_relays=as_json)
             return 0
 
-        return run_until_stopped(lambda: with_status("server", board.document, work))
+        return run_until_stopped(lambda: with_status("server", board.to_json, work))

@@ -4,7 +4,6 @@ import contextlib
 import ipaddress
 from pathlib import Path
 
-from portway.clock import wall
 from portway.config.paths import data_dir
 from portway.config.values import ListenAddress
 from portway.engine.listener import Address
@@ -22,13 +21,13 @@ def advertised_address(settings: ServerSettings, real_port: int) -> ListenAddres
     return address if address.port else ListenAddress(address.host, real_port)
 
 
-def to_dial(settings: ServerSettings, identity: Identity, advertised: ListenAddress) -> Advertised:
+def advertised_endpoint(settings: ServerSettings, identity: Identity, advertised: ListenAddress) -> Advertised:
     """Return what join strings say of this server."""
     pin = "" if identity.pin is None or settings.plaintext_links else identity.pin.hex()
     return Advertised(advertised.host, advertised.port, pin, settings.plaintext_links)
 
 
-def news(settings: ServerSettings, http: Address, agents: Address, advertised: ListenAddress) -> Listening:
+def listening_event(settings: ServerSettings, http: Address, agents: Address, advertised: ListenAddress) -> Listening:
     """Return what the operator is told once all listeners are open."""
     tcp_ports = str(settings.tcp_ports)
     data = "" if _is_usual(settings.data) else str(settings.data.absolute())
@@ -38,15 +37,10 @@ def news(settings: ServerSettings, http: Address, agents: Address, advertised: L
 def public_addresses(settings: ServerSettings, advertised: ListenAddress, http_port: int) -> PublicAddresses:
     """Return how the server's addresses look from outside."""
     tcp_host = "127.0.0.1" if settings.is_local else settings.domain
-    return PublicAddresses(settings.domain, _own_hosts(advertised.host), http_port, tcp_host, settings.public_url)
+    return PublicAddresses(settings.domain, _reserved_hosts(advertised.host), http_port, tcp_host, settings.public_url)
 
 
-def first_epoch() -> int:
-    """Return where epochs start: beyond those of the last run, without having to keep them."""
-    return int(wall() * 1000) << 10
-
-
-def _own_hosts(host: str) -> frozenset[str]:
+def _reserved_hosts(host: str) -> frozenset[str]:
     """Return the name that agents dial, if it is one: nobody may claim it."""
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)

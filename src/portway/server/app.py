@@ -5,24 +5,25 @@ import secrets
 import socket
 from contextlib import AsyncExitStack
 
+from portway.clock import wall
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
-from portway.server.advertise import advertised_address, first_epoch, news, public_addresses, to_dial
+from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
 from portway.server.control.claims import ClaimHandler
-from portway.server.core import ServerCore, Tell
-from portway.server.events import Stopping
+from portway.server.core import ServerCore
+from portway.server.events import EventSink, Stopping
 from portway.server.identity import record_advertised
-from portway.server.listen_sockets import open_listener, open_port
+from portway.server.listen_sockets import listen_for_setting, listen_on
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import locked, open_state
 from portway.server.storage.token_reader import TokenReader
-from portway.server.tunnels.registry import Registry
+from portway.server.tunnels.registry import Registry, first_epoch
 
 
-async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event | None = None, tell_relays: bool = False) -> None:
+async def serve(settings: ServerSettings, *, on_event: EventSink, stop: asyncio.Event | None = None, report_relays: bool = False) -> None:
     """Serve visitors and agents until `stop` is set or this is cancelled; then drain, for 3 s at most.
 
-    `on_event` is told of every step and must not block; with `tell_relays`, of every request, tcp connection and WebSocket
+    `on_event` is told of every step and must not block; with `report_relays`, of every request, tcp connection and WebSocket
     that is over, too. One process does everything: `settings.workers` is for others to look at (`server.workers.supervisor`).
 
     Raises:
@@ -30,36 +31,36 @@ async def serve(settings: ServerSettings, *, on_event: Tell, stop: asyncio.Event
         UnavailableError: an address is in use.
     """
     reactor = Reactor(asyncio.get_running_loop())
-    async with AsyncExitStack() as house:
-        house.callback(reactor.close)
-        house.enter_context(locked(settings.data))
+    async with AsyncExitStack() as stack:
+        stack.callback(reactor.close)
+        stack.enter_context(locked(settings.data))
         store, identity = open_state(settings)
-        tokens = house.enter_context(TokenReader(store))
-        registry = Registry(reactor.call_soon, grace_s=settings.grace_s, first_epoch=first_epoch())
+        tokens = stack.enter_context(TokenReader(store))
+        registry = Registry(reactor.call_soon, grace_s=settings.grace_s, first_epoch=first_epoch(wall()))
 
         def listen(port: int) -> socket.socket:
-            return open_port(ListenAddress(settings.tcp_host, port))
+            return listen_on(ListenAddress(settings.tcp_host, port))
 
-        rooms = ServerCore(reactor, settings, identity, tokens, registry, listen=listen, on_event=on_event, tell_relays=tell_relays)
-        http = house.enter_context(open_listener(settings.http, "http"))
-        agents = house.enter_context(open_listener(settings.agents, "agents"))
+        core = ServerCore(reactor, settings, identity, tokens, registry, listen=listen, on_event=on_event, report_relays=report_relays)
+        http = stack.enter_context(listen_for_setting(settings.http, "http"))
+        agents = stack.enter_context(listen_for_setting(settings.agents, "agents"))
         http_address, agents_address = http.getsockname()[:2], agents.getsockname()[:2]
         advertised = advertised_address(settings, agents_address[1])
-        rooms.sessions.granter = ClaimHandler(
+        core.sessions.claim_handler = ClaimHandler(
             reactor,
             registry,
-            rooms.sessions,
-            rooms.tcp,
+            core.sessions,
+            core.tcp,
             addresses=public_addresses(settings, advertised, http_address[1]),
             tcp_ports=settings.tcp_ports,
             on_event=on_event,
             random_bytes=secrets.token_bytes,
         )
-        record_advertised(settings.data, to_dial(settings, identity, advertised))  # before: a slow disk stops the loop here
-        async with rooms.serve(http, agents):
-            on_event(news(settings, http_address, agents_address, advertised))
+        record_advertised(settings.data, advertised_endpoint(settings, identity, advertised))  # before: a slow disk stops the loop here
+        async with core.serve(http, agents):
+            on_event(listening_event(settings, http_address, agents_address, advertised))
             try:
                 await (stop or asyncio.Event()).wait()
             finally:
                 on_event(Stopping("the server was told to stop"))
-                await rooms.drain("the server is stopping")
+                await core.drain("the server is stopping")

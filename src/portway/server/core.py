@@ -30,7 +30,7 @@ from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.edge.random_pool import RandomPool
 from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
-from portway.server.events import ServerEvent
+from portway.server.events import EventSink
 from portway.server.identity import Identity
 from portway.server.settings import ServerSettings
 from portway.server.storage.token_reader import TokenReader
@@ -41,9 +41,6 @@ DRAIN_S_MAX = 3.0
 
 DRAIN_LOOK_S = 0.05
 
-Tell = Callable[[ServerEvent], None]
-"""Told of every step; it must not block."""
-
 
 class LeaseTable(interfaces.LeaseLifecycle, Protocol):
     """Leases as the door and the edges need them: a registry, or a worker's replica of one."""
@@ -53,7 +50,7 @@ class LeaseTable(interfaces.LeaseLifecycle, Protocol):
 
 
 class ServerCore:
-    """Visitors and agents of one process. `sessions.granter` is still to be set."""
+    """Visitors and agents of one process. `sessions.claim_handler` is still to be set."""
 
     def __init__(  # noqa: PLR0913 - all that a process needs to serve
         self,
@@ -64,15 +61,15 @@ class ServerCore:
         leases: LeaseTable,
         *,
         listen: Callable[[int], socket.socket],
-        on_event: Tell,
-        tell_relays: bool = False,
+        on_event: EventSink,
+        report_relays: bool = False,
         worker: int = 0,
         hand_off: HandOff | None = None,
         server_id: str = "",
     ) -> None:
         """Nobody comes in before `serve`.
 
-        `listen` returns the listening socket of a tcp tunnel's port. With `tell_relays`, `on_event` hears of every request, tcp
+        `listen` returns the listening socket of a tcp tunnel's port. With `report_relays`, `on_event` hears of every request, tcp
         connection and WebSocket that is over, too. `worker` is this process's number, 0 when it is the only one; `hand_off` hands
         visitors to the others. `server_id` is one for all processes of the server.
         """
@@ -81,7 +78,7 @@ class ServerCore:
         self._handshakes_max = admission.newcomers_max
         self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
         self._listeners: list[Listener] = []
-        on_done = on_event if tell_relays else None
+        on_done = on_event if report_relays else None
         trusted = Networks(settings.trusted_proxies)
         self._proxy_protocol = ProxyProtocolReader(reactor, trusted, admission) if settings.proxy_protocol else None
         self._proxy_listeners = settings.proxy_protocol
@@ -120,22 +117,22 @@ class ServerCore:
     @asynccontextmanager
     async def serve(self, http: socket.socket, agents: socket.socket | None) -> AsyncIterator[None]:
         """Take visitors in on `http`, and agents on `agents` or by `links.take`, within this block."""
-        async with AsyncExitStack() as house:
-            house.callback(self.http.close)
-            await house.enter_async_context(self.sessions.open())
+        async with AsyncExitStack() as stack:
+            stack.callback(self.http.close)
+            await stack.enter_async_context(self.sessions.open())
             on_visitor: OnAccept = self.http.accept
             if self._proxy_protocol is not None:
-                house.callback(self._proxy_protocol.close)
+                stack.callback(self._proxy_protocol.close)
                 if "http" in self._proxy_listeners:
                     on_visitor = self._proxy_protocol.wrap(self.http.accept)
             self._listeners = [Listener(self._reactor, http, on_visitor)]
-            house.callback(self._listeners[0].close)
+            stack.callback(self._listeners[0].close)
             limits = replace(DEFAULT_LIMITS, under_way_max=min(DEFAULT_LIMITS.under_way_max, self._handshakes_max))
             accept, newcomers = self.sessions.accept, self.sessions.newcomers
             self.links = LinkListener(
                 self._reactor, agents, self._context, accept, newcomers.handshake_failed, limits=limits, sources=newcomers.sources
             )
-            house.callback(self.links.close)
+            stack.callback(self.links.close)
             yield
 
     async def drain(self, reason: str) -> None:

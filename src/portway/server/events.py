@@ -1,5 +1,6 @@
 """What a server tells whoever runs it; every event is one frozen value."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from portway.engine.tally import Flow
@@ -216,4 +217,7 @@ ServerEvent = (
     | WorkerDown
     | Stopping
 )
-"""Every event that a server can tell."""
+"""Every event that a server emits."""
+
+EventSink = Callable[[ServerEvent], None]
+"""Receives every event; must not block."""

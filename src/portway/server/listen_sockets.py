@@ -10,7 +10,7 @@ from portway.errors import ConfigError, UnavailableError
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
 
-def open_port(address: ListenAddress) -> socket.socket:
+def listen_on(address: ListenAddress) -> socket.socket:
     """Return a listening socket; an empty host means every interface, IPv4 and (where the machine has it) IPv6.
 
     Raises:
@@ -26,7 +26,7 @@ def open_port(address: ListenAddress) -> socket.socket:
         return listen("0.0.0.0", address.port)  # noqa: S104 - every interface is what was asked for
 
 
-def open_listener(address: ListenAddress, setting: str) -> socket.socket:
+def listen_for_setting(address: ListenAddress, setting: str) -> socket.socket:
     """Return a listening socket for a setting.
 
     Raises:
@@ -34,7 +34,7 @@ def open_listener(address: ListenAddress, setting: str) -> socket.socket:
         ConfigError: the address can never be used.
     """
     try:
-        return open_port(address)
+        return listen_on(address)
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
             raise UnavailableError(

@@ -59,7 +59,7 @@ class House:
         self.replaced: list[str] = []
         self.sessions: dict[str, Session] = {}
         self.grants = grants or Grants()
-        self.granter = ClaimHandler(
+        self.claim_handler = ClaimHandler(
             engine.reactor,
             self.registry,
             self,
@@ -81,15 +81,15 @@ class House:
         session = Session(self.engine.reactor, session_id, Owner("t", identity), token, b"k")
         self.sessions[session_id] = session
 
-        async def answers(within_s: float) -> bool:
+        async def is_responsive(within_s: float) -> bool:
             assert within_s == granting.PROBE_S
             return alive
 
-        session.answers = answers  # type: ignore[method-assign]
+        session.is_responsive = is_responsive  # type: ignore[method-assign]
         return session
 
     def grant(self, session: Session, **claim: object) -> str:
-        return self.engine.run(self.granter.grant(session, Claim(id=1 + len(self.events), **claim))).url  # type: ignore[arg-type]
+        return self.engine.run(self.claim_handler.grant(session, Claim(id=1 + len(self.events), **claim))).url  # type: ignore[arg-type]
 
     def refused(self, session: Session, **claim: object) -> str:
         with pytest.raises(RefusedError) as refusal:
@@ -168,10 +168,10 @@ def test_who_is_lost_while_the_holder_is_probed_gets_nothing(house: House) -> No
     late = house.session("s2")
 
     async def lost_meanwhile(within_s: float) -> bool:
-        late.over = True
+        late.closed = True
         return False
 
-    house.sessions["s1"].answers = lost_meanwhile  # type: ignore[method-assign]
+    house.sessions["s1"].is_responsive = lost_meanwhile  # type: ignore[method-assign]
     with pytest.raises(UnavailableError):
         house.grant(late, kind="http", name="app")
     lease = house.registry.lookup("http", "app.localhost")
@@ -192,14 +192,14 @@ def test_a_claim_that_comes_again_while_it_is_decided_is_granted_once(house: Hou
 
     async def twice() -> list[Granted]:
         claim = Claim(id=9, kind="http", name="app")
-        return await asyncio.gather(*(house.granter.grant(second, claim) for _ in range(3)))
+        return await asyncio.gather(*(house.claim_handler.grant(second, claim) for _ in range(3)))
 
-    house.sessions["s1"].answers = silent  # type: ignore[method-assign]
+    house.sessions["s1"].is_responsive = silent  # type: ignore[method-assign]
     answers = house.engine.run(twice())
     assert len({answer.epoch for answer in answers}) == 1
     assert probes == 1
     assert house.replaced == ["s1 app.localhost"]
-    assert not second.deciding
+    assert not second.pending_claims
 
 
 def test_of_two_who_wait_for_a_silent_holder_one_wins(house: House) -> None:
@@ -212,7 +212,7 @@ def test_of_two_who_wait_for_a_silent_holder_one_wins(house: House) -> None:
         house.registry.claim(lease.key, third.owner, third, silent_epoch=lease.epoch)
         return False
 
-    house.sessions["s1"].answers = faster  # type: ignore[method-assign]
+    house.sessions["s1"].is_responsive = faster  # type: ignore[method-assign]
     assert house.refused(second, kind="http", name="app") == "name_in_use"
 
 
@@ -228,9 +228,9 @@ def test_releasing_is_only_for_ones_own_tunnels(house: House) -> None:
     house.grant(house.session("s1"), kind="http", name="app")
     lease = house.registry.lookup("http", "app.localhost")
     assert lease is not None
-    house.granter.release(house.session("s2", b"other"), lease.tunnel_id)
+    house.claim_handler.release(house.session("s2", b"other"), lease.tunnel_id)
     assert not lease.gone
-    house.granter.release(house.sessions["s1"], lease.tunnel_id)
+    house.claim_handler.release(house.sessions["s1"], lease.tunnel_id)
     assert lease.gone
 
 
@@ -241,7 +241,7 @@ def test_an_address_may_be_kept_and_does_not_count_as_a_tunnel_then(engine: Engi
         house.grant(session, kind="http", name=name)
         lease = house.registry.lookup("http", f"{name}.localhost")
         assert lease is not None
-        house.granter.release(session, lease.tunnel_id, keep=True)
+        house.claim_handler.release(session, lease.tunnel_id, keep=True)
         assert (lease.gone, lease.holder, lease.yields) == (False, None, True)
 
 
@@ -250,7 +250,7 @@ def test_random_ports_are_free_ones_first_and_then_those_of_agents_that_left(eng
     first, other = house.session("s1"), house.session("s2", identity=b"other")
     kept = house.grant(first, kind="tcp")
     (lease,) = house.registry.of_session("s1")
-    house.granter.release(first, lease.tunnel_id, keep=True)
+    house.claim_handler.release(first, lease.tunnel_id, keep=True)
     others = [house.grant(other, kind="tcp") for _ in range(5)]
     assert others[4] == kept
     assert len(set(others)) == 5
@@ -393,16 +393,16 @@ def test_answers_are_remembered_for_addresses_that_a_session_has_and_no_others(h
     session = house.session("s1")
 
     def claim(number: int, **wish: object) -> Granted:
-        return house.engine.run(house.granter.grant(session, Claim(id=number, **wish)))  # type: ignore[arg-type]
+        return house.engine.run(house.claim_handler.grant(session, Claim(id=number, **wish)))  # type: ignore[arg-type]
 
     port, name = claim(1, kind="tcp"), claim(2, kind="http")
     for number in range(3, 300):
         granted = claim(number, kind="http", name=f"app-{number}")
-        house.granter.release(session, granted.tunnel)
-    assert len(session.answered) <= 2 * 3 + granting.ANSWERS_SPARE
+        house.claim_handler.release(session, granted.tunnel)
+    assert len(session.granted_claims) <= 2 * 3 + granting.ANSWERS_SPARE
     assert claim(1, kind="tcp") == port, "asked again, a claim of any port gets the same one"
     assert claim(2, kind="http") == name
 
     for number in range(300, 600):
         assert claim(number, kind="tcp", port=port.port).epoch == port.epoch
-    assert len(session.answered) <= 2 * 3 + granting.ANSWERS_SPARE
+    assert len(session.granted_claims) <= 2 * 3 + granting.ANSWERS_SPARE

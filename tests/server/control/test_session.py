@@ -58,7 +58,7 @@ def session(engine: EngineLoop) -> Iterator[Session]:
 def test_a_session_without_links_has_no_streams(session: Session) -> None:
     with pytest.raises(UnavailableError, match="no live link"):
         session.open(1, HEADER, lambda _: None)
-    assert not session.tell(Drain(reason="x"))
+    assert not session.send(Drain(reason="x"))
     assert session.rtt_s is None
 
 
@@ -207,9 +207,9 @@ def test_a_status_comes_back(engine: EngineLoop, session: Session) -> None:
 
 def test_a_living_agent_answers_and_a_silent_one_does_not(engine: EngineLoop, session: Session) -> None:
     far = Far(engine, session)
-    assert engine.run(session.answers(1.0))
+    assert engine.run(session.is_responsive(1.0))
     far.mux._link.on_readable = lambda: None
-    assert not engine.run(session.answers(0.1))
+    assert not engine.run(session.is_responsive(0.1))
 
 
 def test_a_pong_that_is_late_behind_other_bytes_counts_as_an_answer(engine: EngineLoop, session: Session) -> None:
@@ -217,7 +217,7 @@ def test_a_pong_that_is_late_behind_other_bytes_counts_as_an_answer(engine: Engi
     far.link.mux.ping = lambda on_pong: None  # type: ignore[method-assign]
 
     async def busy() -> bool:
-        asked = asyncio.ensure_future(session.answers(0.5))
+        asked = asyncio.ensure_future(session.is_responsive(0.5))
         await asyncio.sleep(0.02)
         far.control.send(Drain(reason="any bytes"))
         return await asked
@@ -227,10 +227,10 @@ def test_a_pong_that_is_late_behind_other_bytes_counts_as_an_answer(engine: Engi
 
 def test_messages_take_the_oldest_live_link(engine: EngineLoop, session: Session) -> None:
     first, second = Far(engine, session), Far(engine, session)
-    assert session.tell(Drain(reason="one"))
+    assert session.send(Drain(reason="one"))
     assert engine.run(first.control.receive(1.0)) == Drain(reason="one")
     first.link.stream.abort()
-    assert session.tell(Drain(reason="two"))
+    assert session.send(Drain(reason="two"))
     assert engine.run(second.control.receive(1.0)) == Drain(reason="two")
     assert not session.drop_link(first.link)
     first.link.mux.close("gone")
@@ -241,11 +241,11 @@ def test_messages_take_the_oldest_live_link(engine: EngineLoop, session: Session
 
 def test_request_lines_are_told_at_leisure_only(engine: EngineLoop, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     far = Far(engine, session)
-    session.note_request(1, "GET", "/", 200, 0.1)
+    session.record_request(1, "GET", "/", 200, 0.1)
     told = engine.run(far.control.receive(2.0))
     assert told == Activity(tunnel=1, requests=[("GET", "/", 200, 0.1)])
-    monkeypatch.setattr(session_module, "LEISURE_BYTES_MAX", -1)
-    session.note_request(1, "GET", "/", 200, 0.1)
+    monkeypatch.setattr(session_module, "ACTIVITY_BACKLOG_BYTES_MAX", -1)
+    session.record_request(1, "GET", "/", 200, 0.1)
     with pytest.raises(UnavailableError):
         engine.run(far.control.receive(0.3))
 

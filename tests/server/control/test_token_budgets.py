@@ -21,9 +21,9 @@ def test_control_messages_count_in_their_part_in_their_token_and_in_the_total() 
     budgets = TokenBudgets(MemoryBudget(1000))
     token = budgets.of("laptop")
     output = OutputAccount(token.control, lambda why: None)
-    output.note(300)
+    output.update(300)
     assert (token.control.bytes, token.all.bytes, budgets.total.bytes) == (300, 300, 300)
-    output.note(0)
+    output.update(0)
     assert (token.control.bytes, token.all.bytes, budgets.total.bytes) == (0, 0, 0)
 
 
@@ -33,9 +33,9 @@ def test_a_tenant_with_one_large_link_is_not_ended_for_one_with_many_small_ones(
     honest, greedy = budgets.of("honest"), budgets.of("greedy")
     large = OutputAccount(honest.all, lambda why: ended.append(f"honest: {why}"))
     many = [OutputAccount(greedy.all, lambda why: ended.append(f"greedy: {why}")) for _ in range(10)]
-    large.note(300)
+    large.update(300)
     for account in many:
-        account.note(90)
+        account.update(90)
     assert len(ended) == 3
     assert all(why.startswith("greedy: 90 bytes wait for the agent to read them") for why in ended)
     assert budgets.total.bytes == 930

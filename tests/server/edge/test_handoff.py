@@ -26,7 +26,7 @@ class Passing:
         self.engine = engine
         self.leases = {kind: Lease(key, Owner("", b"")) for kind, key in KEYS.items()}
         for lease in self.leases.values():
-            lease.elsewhere = 2
+            lease.remote_worker = 2
         self.passed: list[tuple[Lease, HandoffState]] = []
         self.taken: list[socket.socket] = []
         self.willing = True

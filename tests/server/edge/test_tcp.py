@@ -18,7 +18,7 @@ from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
 from portway.server.events import RelayDone
 from portway.server.tunnels.lease import Lease, LeaseKey, OnStatus, Owner
-from portway.server.tunnels.registry import Granted, Registry
+from portway.server.tunnels.registry import Acquired, Registry
 from portway.session.stream_handshake import open_visitor_stream
 from tests.kit.loops import EngineLoop
 from tests.kit.raw_agent import read_now
@@ -47,7 +47,7 @@ class FakeHolder:
 
         return open_visitor_stream(self.engine.reactor, Link(), header, on_status)
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
+    def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         raise AssertionError("a tcp tunnel has no requests")
 
 
@@ -77,7 +77,7 @@ class Place:
     def claim(self, session: str = "s1") -> Lease:
         self.holder.session_id = session
         outcome = self.registry.claim(LeaseKey("tcp", str(self.port)), Owner("t", b"i"), self.holder)
-        assert isinstance(outcome, Granted)
+        assert isinstance(outcome, Acquired)
         return outcome.lease
 
     def neighbour(self) -> int:
@@ -86,7 +86,7 @@ class Place:
         port: int = sock.getsockname()[1]
         self.others[port] = sock
         outcome = self.registry.claim(LeaseKey("tcp", str(port)), Owner("neighbour", b"j"), FakeHolder(self.engine, "s2"))
-        assert isinstance(outcome, Granted)
+        assert isinstance(outcome, Acquired)
         outcome.lease.on_gone = lambda: self.edge.close(outcome.lease)
         self.edge.open(outcome.lease)
         self.registry.session_lost("s2", now=0.0)

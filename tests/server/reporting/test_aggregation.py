@@ -20,7 +20,7 @@ def test_the_first_is_told_at_once_and_the_others_as_a_sum(engine: EngineLoop) -
     told: News = []
     news = counted(engine, told)
     for number in range(1000):
-        news.note(str(number))
+        news.record(str(number))
     assert told == [("0", 1)]
     engine.run_until(lambda: len(told) > 1)
     assert told == [("0", 1), ("999", 999)]
@@ -30,7 +30,7 @@ def test_some_are_told_one_by_one_where_a_few_are_usual(engine: EngineLoop) -> N
     told: News = []
     news = counted(engine, told, singles_max=3)
     for number in range(10):
-        news.note(str(number))
+        news.record(str(number))
     engine.run_until(lambda: len(told) > 3)
     assert told == [("0", 1), ("1", 1), ("2", 1), ("9", 7)]
 
@@ -41,7 +41,7 @@ def test_a_flood_without_end_is_one_sum_each_time(engine: EngineLoop) -> None:
 
     def pour() -> None:
         for _ in range(10):
-            news.note("x")
+            news.record("x")
         if len(told) < 6:
             engine.reactor.call_later(0.01, pour)
 
@@ -54,8 +54,8 @@ def test_a_flood_without_end_is_one_sum_each_time(engine: EngineLoop) -> None:
 def test_quiet_times_are_not_told_and_the_next_one_is_told_at_once(engine: EngineLoop) -> None:
     told: News = []
     news = counted(engine, told)
-    news.note("one")
+    news.record("one")
     pass_by(engine, 0.4)
     assert told == [("one", 1)]
-    news.note("two")
+    news.record("two")
     assert told == [("one", 1), ("two", 1)]

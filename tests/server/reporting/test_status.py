@@ -18,7 +18,7 @@ from portway.server.reporting.status import ServerStatus, ServerStatusTracker
 
 
 def picture(board: ServerStatusTracker) -> ServerStatus:
-    return msgspec.json.decode(board.document(), type=ServerStatus)
+    return msgspec.json.decode(board.to_json(), type=ServerStatus)
 
 
 def test_the_board_knows_who_is_there_and_what_is_held() -> None:

@@ -13,7 +13,7 @@ from portway.engine.channel import Channel
 from portway.errors import RefusedError, UnavailableError
 from portway.server.tunnels import registry as registry_module
 from portway.server.tunnels.lease import Lease, LeaseKey, OnStatus, Owner
-from portway.server.tunnels.registry import KEPT_MAX, Granted, NeedsProbe, Registry
+from portway.server.tunnels.registry import KEPT_MAX, Acquired, NeedsProbe, Registry, first_epoch
 
 APP = LeaseKey("http", "app.localhost")
 PORT = LeaseKey("tcp", "20001")
@@ -33,7 +33,7 @@ class FakeHolder:
     def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:
         raise UnavailableError("a fake has no links")
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
+    def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         self.notes.append(tunnel_id)
 
 
@@ -57,8 +57,8 @@ def new_registry() -> tuple[Registry, Later]:
     return Registry(later, grace_s=60.0), later
 
 
-def granted(outcome: Granted | NeedsProbe) -> Lease:
-    assert isinstance(outcome, Granted)
+def granted(outcome: Acquired | NeedsProbe) -> Lease:
+    assert isinstance(outcome, Acquired)
     return outcome.lease
 
 
@@ -109,7 +109,7 @@ def test_a_live_holder_of_the_same_identity_is_probed_first_and_replaced_only_if
     assert isinstance(probe, NeedsProbe)
     assert probe.holder is old
     outcome = registry.claim(APP, ALICE, new, silent_epoch=probe.epoch)
-    assert isinstance(outcome, Granted)
+    assert isinstance(outcome, Acquired)
     assert outcome.replaced is old
     assert outcome.lease.holder is new
     assert registry.of_session("s1") == []
@@ -131,7 +131,7 @@ def test_takeover_needs_no_probe() -> None:
     old = FakeHolder("s1")
     granted(registry.claim(APP, ALICE, old))
     outcome = registry.claim(APP, ALICE, FakeHolder("s2"), takeover=True)
-    assert isinstance(outcome, Granted)
+    assert isinstance(outcome, Acquired)
     assert outcome.replaced is old
 
 
@@ -142,7 +142,7 @@ def test_a_claim_that_comes_twice_in_a_session_changes_nothing(takeover: bool) -
     first = granted(registry.claim(PORT, ALICE, holder))
     epoch, tunnel_id = first.epoch, first.tunnel_id
     again = registry.claim(PORT, ALICE, holder, takeover=takeover)
-    assert again == Granted(first)
+    assert again == Acquired(first)
     assert (first.epoch, first.tunnel_id) == (epoch, tunnel_id)
 
 
@@ -183,7 +183,7 @@ def test_an_address_kept_for_an_agent_that_left_is_its_own_again_or_anybodys() -
     registry, later = new_registry()
     parted: list[str] = []
     lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
-    lease.on_parted = lambda: parted.append("parted")
+    lease.on_holder_lost = lambda: parted.append("parted")
     assert not registry.keep(lease, lease.epoch - 1, now=0.0)
     assert registry.keep(lease, lease.epoch, now=0.0)
     assert not parted
@@ -279,6 +279,10 @@ def test_tunnel_ids_run_out_instead_of_coming_back(monkeypatch: pytest.MonkeyPat
     with pytest.raises(UnavailableError, match="tunnel ids"):
         registry.claim(LeaseKey("http", "c"), ALICE, FakeHolder("s1"))
     assert registry.lookup("http", "c") is None
+
+
+def test_epochs_of_a_later_run_are_above_those_of_an_earlier_one() -> None:
+    assert first_epoch(1_700_000_001.0) - first_epoch(1_700_000_000.0) > 1_000_000, "more than a run grants in a second"
 
 
 def test_fifty_agents_race_one_name_and_one_wins() -> None:
@@ -379,7 +383,7 @@ class RegistryMachine(RuleBasedStateMachine):
             return
         self.check_grant(key, session, outcome)
 
-    def check_grant(self, key: LeaseKey, session: str, outcome: Granted) -> None:
+    def check_grant(self, key: LeaseKey, session: str, outcome: Acquired) -> None:
         lease = outcome.lease
         assert lease.epoch > self.highest_epoch
         assert lease.tunnel_id not in self.tunnel_ids

@@ -45,7 +45,7 @@ class Somebody:
     def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:
         raise AssertionError
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
+    def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         raise AssertionError
 
 
@@ -57,13 +57,13 @@ def test_a_route_is_here_elsewhere_or_held() -> None:
     view = View()
     view.session("a")
     view.replica.apply(route(1, "a"))
-    assert (view.lease().holder, view.lease().elsewhere, view.lease().tunnel_id) == (view.sessions["a"], 0, 7)
+    assert (view.lease().holder, view.lease().remote_worker, view.lease().tunnel_id) == (view.sessions["a"], 0, 7)
 
     view.replica.apply(route(2, "b", epoch=2))
-    assert (view.lease().holder, view.lease().elsewhere, view.lease().epoch) == (None, 2, 2)
+    assert (view.lease().holder, view.lease().remote_worker, view.lease().epoch) == (None, 2, 2)
 
     view.replica.apply(route(0, epoch=3))
-    assert (view.lease().holder, view.lease().elsewhere, view.lease().gone) == (None, 0, False)
+    assert (view.lease().holder, view.lease().remote_worker, view.lease().gone) == (None, 0, False)
     assert len(view.replica) == 1
 
 
@@ -78,7 +78,7 @@ def test_the_lease_stays_the_same_object_until_it_is_gone() -> None:
     view.replica.gone("http", "app.localhost")
 
     assert ends == ["gone"]
-    assert (first.gone, first.elsewhere, view.replica.lookup("http", "app.localhost")) == (True, 0, None)
+    assert (first.gone, first.remote_worker, view.replica.lookup("http", "app.localhost")) == (True, 0, None)
     assert view.replica.apply(route(2, "b")) is not first
 
 
@@ -108,7 +108,7 @@ def test_a_lost_session_serves_nobody_from_that_moment_on() -> None:
     assert view.told == ["a"]
     assert view.lease().holder is None
     view.replica.apply(route(1, "a"))  # told before the supervisor heard of it
-    assert (view.lease().holder, view.lease().elsewhere) == (None, 0)
+    assert (view.lease().holder, view.lease().remote_worker) == (None, 0)
 
 
 def test_a_session_that_lost_an_address_before_it_ended_takes_nothing_from_the_next_one() -> None:
@@ -127,9 +127,9 @@ def test_nobody_is_passed_on_to_a_worker_that_is_gone() -> None:
     view = View()
     view.replica.apply(route(2, "b"))
     view.replica.worker_lost(3)
-    assert view.lease().elsewhere == 2
+    assert view.lease().remote_worker == 2
     view.replica.worker_lost(2)
-    assert view.lease().elsewhere == 0
+    assert view.lease().remote_worker == 0
 
 
 def test_what_only_the_supervisor_knows_is_left_to_it() -> None:

@@ -29,18 +29,18 @@ class Desk:
 
     def __init__(self) -> None:
         self.said: list[ToSupervisor] = []
-        self.granter = RemoteClaimHandler(self.said.append)
+        self.claim_handler = RemoteClaimHandler(self.said.append)
 
     async def claim(self, answer: Granted | Refused | None) -> Granted:
         """Claim, and answer at once."""
-        task = asyncio.ensure_future(self.granter.grant(SESSION, CLAIM))
+        task = asyncio.ensure_future(self.claim_handler.grant(SESSION, CLAIM))
         await asyncio.sleep(0)
         asked = self.said[-1]
         assert isinstance(asked, ClaimRequest)
-        self.granter.hear(ClaimResponse(asked.id + 1000, GRANTED))  # nobody's
+        self.claim_handler.hear(ClaimResponse(asked.id + 1000, GRANTED))  # nobody's
         assert not task.done()
-        self.granter.hear(ClaimResponse(asked.id, answer))
-        self.granter.hear(ClaimResponse(asked.id, None))  # once more: nobody's any more
+        self.claim_handler.hear(ClaimResponse(asked.id, answer))
+        self.claim_handler.hear(ClaimResponse(asked.id, None))  # once more: nobody's any more
         return await task
 
 
@@ -69,20 +69,20 @@ def test_a_supervisor_that_does_not_answer_is_not_waited_for_for_ever(monkeypatc
 
     async def claim() -> None:
         async with asyncio.timeout(5):
-            await desk.granter.grant(SESSION, CLAIM)
+            await desk.claim_handler.grant(SESSION, CLAIM)
 
     with pytest.raises(UnavailableError, match="not decided within"):
         asyncio.run(claim())
 
-    desk.granter.hear(ClaimResponse(1, GRANTED))  # too late, and nobody's
-    assert desk.granter._open == {}
+    desk.claim_handler.hear(ClaimResponse(1, GRANTED))  # too late, and nobody's
+    assert desk.claim_handler._open == {}
 
 
 def test_a_release_waits_for_nothing() -> None:
     desk = Desk()
-    desk.granter.release(SESSION, 7)
+    desk.claim_handler.release(SESSION, 7)
 
-    desk.granter.release(SESSION, 8, keep=True)
+    desk.claim_handler.release(SESSION, 8, keep=True)
 
     assert desk.said == [Released("s", 7), Released("s", 8, keep=True)]
 

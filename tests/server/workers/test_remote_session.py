@@ -19,10 +19,10 @@ def stand_in(*, alive: bool = True) -> RemoteSession:
 
 def test_its_worker_is_asked_whether_it_answers_until_it_is_over() -> None:
     one = stand_in()
-    assert asyncio.run(one.answers(1.0))
-    one.over = True
-    assert not asyncio.run(one.answers(1.0))
-    assert not asyncio.run(stand_in(alive=False).answers(1.0))
+    assert asyncio.run(one.is_responsive(1.0))
+    one.closed = True
+    assert not asyncio.run(one.is_responsive(1.0))
+    assert not asyncio.run(stand_in(alive=False).is_responsive(1.0))
 
 
 def test_nobody_opens_a_stream_to_it() -> None:

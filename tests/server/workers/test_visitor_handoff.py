@@ -59,7 +59,7 @@ class Two:
 
     def lease(self, kind: str = "http", worker: int = 2) -> Lease:
         lease = Lease(LeaseKey("http", "app.localhost") if kind == "http" else LeaseKey("tcp", "20000"), Owner("", b""))
-        lease.elsewhere = worker
+        lease.remote_worker = worker
         return lease
 
     def close(self) -> None:

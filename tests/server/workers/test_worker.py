@@ -262,7 +262,7 @@ def test_orders_come_first_and_with_two_descriptors(tmp_path: Path) -> None:
     with ours, theirs, some[0], some[1]:
         socket.send_fds(ours, [begin], [sock.fileno() for sock in some])
         orders = receive_config(theirs)
-        assert (orders.worker, orders.tell_relays, orders.settings) == (3, True, settings)
+        assert (orders.worker, orders.report_relays, orders.settings) == (3, True, settings)
         orders.http.close()
         orders.inbox.close()
         for nonsense in (begin, m.encode(m.Ping())):

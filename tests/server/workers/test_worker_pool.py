@@ -64,7 +64,7 @@ class Stage:
         self.office = Office()
         self.http = listen("127.0.0.1", 0)
         command = ["env", f"PYTHONPATH={SOURCES}", sys.executable, str(ODD), *how]
-        self.crew = WorkerPool(reactor, command, self.office, b"settings", self.http, tell_relays=False)
+        self.crew = WorkerPool(reactor, command, self.office, b"settings", self.http, report_relays=False)
         self.first = 0
 
     def serves(self) -> None:

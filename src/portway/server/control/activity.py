@@ -31,7 +31,7 @@ class ActivityBatch:
         self._missed: dict[int, int] = {}
         self._gathering = False
 
-    def note(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
+    def record(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         """Keep a request for the next message, or count it; `cut` says how its answer broke off."""
         if len(self._lines) < LINES_MAX:
             self._lines.append((tunnel_id, request_line(method, path, status, seconds), cut))

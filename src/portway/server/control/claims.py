@@ -15,7 +15,7 @@ from portway.protocol.control.messages import Claim, Granted
 from portway.protocol.http1.head_changes import check_rewrite
 from portway.server.access.tokens import RequestedAddress, TokenRecord, may_claim
 from portway.server.control.limit_scopes import LimitScopes, requested_scopes
-from portway.server.events import LeaseDown, LeaseUp, ServerEvent
+from portway.server.events import EventSink, LeaseDown, LeaseUp
 from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.tunnels.lease import Holder, Lease, LeaseKey, Owner
 from portway.server.tunnels.naming import SEEDED_MAX, chosen_hosts, drawn_from
@@ -60,15 +60,15 @@ class ClaimingSession(Holder, Protocol):
 
     owner: Owner
     token: TokenRecord
-    deciding: dict[int, asyncio.Event]
+    pending_claims: dict[int, asyncio.Event]
     """Claims that are being decided, by their request id."""
-    answered: dict[int, Granted]
+    granted_claims: dict[int, Granted]
     """What claims were answered with, by their request id."""
     claims: dict[LeaseKey, Claim]
     """Claims that are being decided, for workers, which are told of the lease before that is over."""
-    over: bool
+    closed: bool
 
-    async def answers(self, within_s: float) -> bool:
+    async def is_responsive(self, within_s: float) -> bool:
         """Return whether anything at all is heard from the agent within so many seconds of being pinged."""
 
 
@@ -94,7 +94,7 @@ class ClaimHandler:
         *,
         addresses: PublicAddresses,
         tcp_ports: PortRange,
-        on_event: Callable[[ServerEvent], None],
+        on_event: EventSink,
         random_bytes: Callable[[int], bytes],
         clock: Clock = wall,
     ) -> None:
@@ -119,19 +119,19 @@ class ClaimHandler:
             RefusedError: why not, and what to do.
             UnavailableError: the session was lost meanwhile.
         """
-        while (first := session.deciding.get(claim.id)) is not None:
+        while (first := session.pending_claims.get(claim.id)) is not None:
             await first.wait()
-        decided = session.deciding[claim.id] = asyncio.Event()
+        decided = session.pending_claims[claim.id] = asyncio.Event()
         try:
             return await self._decide(session, claim)
         finally:
-            del session.deciding[claim.id]
+            del session.pending_claims[claim.id]
             decided.set()
 
     async def _decide(self, session: ClaimingSession, claim: Claim) -> Granted:
-        if session.over:
+        if session.closed:
             raise UnavailableError("the session was lost before its claim was decided")
-        before = session.answered.get(claim.id)
+        before = session.granted_claims.get(claim.id)
         if before is not None and any(lease.epoch == before.epoch for lease in self._registry.of_session(session.session_id)):
             return before
         lease = await (self._grant_host(session, claim) if claim.kind == "http" else self._grant_port(session, claim))
@@ -143,11 +143,11 @@ class ClaimHandler:
 
     def _remember(self, session: ClaimingSession, answer: Granted) -> None:
         """Keep an answer for the case that its claim comes again: one for each address that the session has, or twice as many."""
-        session.answered[answer.id] = answer
+        session.granted_claims[answer.id] = answer
         leases = self._registry.of_session(session.session_id)
-        if len(session.answered) > 2 * len(leases) + ANSWERS_SPARE:
-            latest = {kept.epoch: kept for kept in session.answered.values()}
-            session.answered = {kept.id: kept for lease in leases if (kept := latest.get(lease.epoch)) is not None}
+        if len(session.granted_claims) > 2 * len(leases) + ANSWERS_SPARE:
+            latest = {kept.epoch: kept for kept in session.granted_claims.values()}
+            session.granted_claims = {kept.id: kept for lease in leases if (kept := latest.get(lease.epoch)) is not None}
 
     def release(self, session: ClaimingSession, tunnel_id: int, *, keep: bool = False) -> None:
         """Free a tunnel's address at once, or `keep` it for its agent; a tunnel that the session does not have (any more) is no error."""
@@ -271,7 +271,7 @@ class ClaimHandler:
         if isinstance(outcome, NeedsProbe):
             if await self._is_alive(outcome.holder):
                 raise in_use(key)
-            if session.over:
+            if session.closed:
                 raise UnavailableError("the session was lost while its claim was decided")
             outcome = self._registry.claim(key, session.owner, session, silent_epoch=outcome.epoch)
             if isinstance(outcome, NeedsProbe):
@@ -283,7 +283,7 @@ class ClaimHandler:
 
     async def _is_alive(self, holder: Holder) -> bool:
         session = self._sessions.find(holder.session_id)
-        return session is not None and await session.answers(PROBE_S)
+        return session is not None and await session.is_responsive(PROBE_S)
 
     def _check(self, session: ClaimingSession, wanted: RequestedAddress, *, extra: int) -> None:
         """Ask the token; `extra` addresses that it has already are the ones that it asks for."""

@@ -1,7 +1,6 @@
 """Strangers at the agents' address: who may try to log in, and what the operator is told of those who may not."""
 
 import random
-from collections.abc import Callable
 
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
@@ -10,7 +9,7 @@ from portway.links.sources import Sources
 from portway.protocol.control import codes
 from portway.server.access.login_throttle import LoginThrottle
 from portway.server.control.incoming_link import UnauthenticatedPeer, format_peer
-from portway.server.events import ServerEvent
+from portway.server.events import EventSink
 from portway.server.reporting.login_failures import LoginFailureReporter
 
 _PENALISED_CODES = frozenset({codes.BAD_CREDENTIALS, codes.BAD_TICKET, codes.NOT_LOGGED_IN, codes.BAD_MESSAGE})
@@ -20,7 +19,7 @@ _PENALISED_CODES = frozenset({codes.BAD_CREDENTIALS, codes.BAD_TICKET, codes.NOT
 class LoginAdmission:
     """The gate, and what is told of it."""
 
-    def __init__(self, reactor: Reactor, on_event: Callable[[ServerEvent], None], strangers_max: int | None = None) -> None:
+    def __init__(self, reactor: Reactor, on_event: EventSink, strangers_max: int | None = None) -> None:
         """Start with nobody; `strangers_max` as for `LoginThrottle`."""
         self.sources = Sources()
         """Shared with the listener of links."""

@@ -44,7 +44,7 @@ USED_UP_S_MAX = 30.0
 """How long visitors may finish on a link whose stream ids are used up and that its agent does not replace (one from before it
 could). After that it is closed: nobody new was served meanwhile, and the agent is back in a moment."""
 
-LEISURE_BYTES_MAX = 64 * 1024
+ACTIVITY_BACKLOG_BYTES_MAX = 64 * 1024
 """Unsent control bytes above which request lines are left out: the agent has more urgent things to read."""
 
 
@@ -88,7 +88,7 @@ def _end_soon(reactor: Reactor, mux: Mux, why: str) -> None:
 class Session:
     """A holder of leases (see `server.tunnels.lease.Holder`).
 
-    Every method but `answers` is synchronous and may be called from the reactor.
+    Every method but `is_responsive` is synchronous and may be called from the reactor.
     """
 
     def __init__(  # noqa: PLR0913 - who it is, and what it shares with others
@@ -126,15 +126,15 @@ class Session:
         """Live links, oldest first."""
         self._sampled_at = reactor.now
         self._sampling = False
-        self.deciding: dict[int, asyncio.Event] = {}
+        self.pending_claims: dict[int, asyncio.Event] = {}
         """Claims that are being decided, by their request id; at most one a link."""
-        self.answered: dict[int, Granted] = {}
+        self.granted_claims: dict[int, Granted] = {}
         """What claims were answered with, by their request id: a claim that comes twice gets the same answer."""
         self.claims: dict[LeaseKey, Claim] = {}
         """Claims that are being decided."""
         self.pace = RequestPacer(reactor.now)
         """How fast its requests are answered; what comes faster waits in the control stream's window."""
-        self.over = False
+        self.closed = False
         """True once it was ended or lost."""
         self._activity = ActivityBatch(reactor, self._tell_leisurely)
         self._admission = admission
@@ -142,7 +142,7 @@ class Session:
         self._relieving = False
 
     def __repr__(self) -> str:
-        return f"<Session {self._session_id} of {self.token.name}, {len(self.links)} links{', over' if self.over else ''}>"
+        return f"<Session {self._session_id} of {self.token.name}, {len(self.links)} links{', closed' if self.closed else ''}>"
 
     @property
     def session_id(self) -> str:
@@ -203,11 +203,11 @@ class Session:
         taking = sum(not link.mux.session.going_away for link in self.links)
         return taking >= LINKS_MAX or len(self.links) >= 2 * LINKS_MAX
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
-        """Tell the agent's console of a finished request, soon; see `Holder.note_request`."""
-        self._activity.note(tunnel_id, method, path, status, seconds, cut)
+    def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
+        """Tell the agent's console of a finished request, soon; see `Holder.record_request`."""
+        self._activity.record(tunnel_id, method, path, status, seconds, cut)
 
-    def tell(self, message: Message) -> bool:
+    def send(self, message: Message) -> bool:
         """Send a message on the oldest live link; return whether there is one that took it."""
         for link in list(self.links):
             try:
@@ -217,7 +217,7 @@ class Session:
             return True
         return False
 
-    async def answers(self, within_s: float) -> bool:
+    async def is_responsive(self, within_s: float) -> bool:
         """Return whether anything at all is heard from the agent within so many seconds of being pinged."""
         heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -238,21 +238,21 @@ class Session:
 
     def end(self) -> None:
         """Be over: tell the agent nothing more of its requests."""
-        self.over = True
+        self.closed = True
         self._activity.close()
 
     def look_at_output(self) -> None:
         """Count what waits for the links to take it; every second is often enough, as little more can come in one."""
         for link in self.links:
             if link.output is not None:
-                link.output.note(link.mux.waiting_bytes)
+                link.output.update(link.mux.waiting_bytes)
 
     def drop_link(self, link: SessionLink) -> bool:
         """Forget a link that is gone; return whether it was the last one."""
         if link in self.links:
             self.links.remove(link)
             if link.output is not None:
-                link.output.note(0)
+                link.output.update(0)
             return not self.links
         return False
 
@@ -308,5 +308,5 @@ class Session:
             self._reactor.call_later(BUSY_S, self._keep_sampling)
 
     def _tell_leisurely(self, activity: Activity) -> None:
-        if self.links and self.links[0].stream.unsent_bytes <= LEISURE_BYTES_MAX:
-            self.tell(activity)
+        if self.links and self.links[0].stream.unsent_bytes <= ACTIVITY_BACKLOG_BYTES_MAX:
+            self.send(activity)

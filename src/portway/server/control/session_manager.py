@@ -40,7 +40,7 @@ from portway.server.control.speed_tests import SpeedTests
 from portway.server.control.tenant_accounts import TenantAccounts
 from portway.server.control.token_budgets import TokenBudgets
 from portway.server.edge.admission import AdmissionControl
-from portway.server.events import LinksChanged, ServerEvent, SessionDown, SessionUp
+from portway.server.events import EventSink, LinksChanged, SessionDown, SessionUp
 from portway.server.storage.token_reader import TokenReader
 from portway.server.storage.token_watch import TokenWatch
 from portway.server.tunnels.lease import Owner
@@ -76,16 +76,16 @@ class SessionManager:
         tokens: TokenReader,
         settings: ControlSettings,
         *,
-        on_event: Callable[[ServerEvent], None],
+        on_event: EventSink,
         random_bytes: Callable[[int], bytes],
         clock: Clock = wall,
         admission: AdmissionControl | None = None,
     ) -> None:
-        """Start with nobody; `granter` has to be set before the first link comes. `clock` tells when tokens expire.
+        """Start with nobody; `claim_handler` has to be set before the first link comes. `clock` tells when tokens expire.
 
         `admission` are shared with whoever takes visitors.
         """
-        self.granter: ClaimService
+        self.claim_handler: ClaimService
         self._reactor = reactor
         self._leases = leases
         self._settings = settings
@@ -138,7 +138,7 @@ class SessionManager:
         """Let nobody in from now on, and tell all agents that the server stops."""
         self._draining = reason
         for session in self._live.values():
-            session.tell(Drain(reason=reason))
+            session.send(Drain(reason=reason))
 
     def replace(self, session_id: str, address: str) -> None:
         """End a session whose address was taken over; what else it had is held for its identity."""
@@ -185,7 +185,7 @@ class SessionManager:
             self.newcomers.left(guest.stranger, reason)
         if session is not None and link is not None:
             was_last = session.drop_link(link)
-            if session.over:
+            if session.closed:
                 return
             if was_last:
                 self._lose(session, reason)
@@ -301,7 +301,7 @@ class SessionManager:
             # One message of a newer agent, perhaps: it is refused, the session lives.
             stream.send(Refused(id=bad.request_id, code=codes.BAD_MESSAGE, reason=str(bad)))
             return
-        if session.over:
+        if session.closed:
             raise UnavailableError("the session is over")
         answer = await self._answer(session, message)
         if answer is not None:
@@ -315,7 +315,7 @@ class SessionManager:
                 except RefusedError as refused:
                     return refusal_of(refused, message.id)
             case Release():
-                self.granter.release(session, message.tunnel, keep=message.keep)
+                self.claim_handler.release(session, message.tunnel, keep=message.keep)
                 return Released(id=message.id, kept=message.keep)
             case AskTicket():
                 if session.links_full:
@@ -330,7 +330,7 @@ class SessionManager:
 
     async def _claim(self, session: Session, claim: Claim) -> Message:
         self._check_open()
-        return await self.granter.grant(session, claim)
+        return await self.claim_handler.grant(session, claim)
 
     def _check_open(self) -> None:
         if self._draining:

@@ -9,7 +9,7 @@ from portway.protocol.control.messages import Measure, Measured, Refused
 from portway.protocol.proxy_header import encode_local
 from portway.protocol.stream_status import StreamStatus
 from portway.server.control.session import Session
-from portway.server.events import ServerEvent, SpeedTested
+from portway.server.events import EventSink, SpeedTested
 from portway.session.login import refusal_of
 from portway.session.speed import SECONDS_MAX, SPEED_TUNNEL, STREAMS_MAX, Payload, SpeedRun
 
@@ -20,9 +20,7 @@ TESTS_MAX = 4
 class SpeedTests:
     """All tests that run on this server. Synchronous; an agent cannot make it send more than its own links take."""
 
-    def __init__(
-        self, reactor: Reactor, on_event: Callable[[ServerEvent], None], random_bytes: Callable[[int], bytes], *, allowed: bool = True
-    ) -> None:
+    def __init__(self, reactor: Reactor, on_event: EventSink, random_bytes: Callable[[int], bytes], *, allowed: bool = True) -> None:
         """Start with none; `allowed` False refuses all."""
         self._reactor = reactor
         self._on_event = on_event
@@ -72,7 +70,7 @@ class SpeedTests:
         del self._running[session.session_id]
         seen = run.stretch()
         cpu = seen.cpu
-        session.tell(Measured(id=asked.id, bytes=seen.bytes, seconds=seen.seconds, cpu_s=cpu.used_s, wait_s=cpu.waited_s))
+        session.send(Measured(id=asked.id, bytes=seen.bytes, seconds=seen.seconds, cpu_s=cpu.used_s, wait_s=cpu.waited_s))
         took_s = self._reactor.refresh_now() - began_at
         self._on_event(SpeedTested(session.session_id, session.token.name, asked.direction, asked.streams, run.moved, took_s))
 

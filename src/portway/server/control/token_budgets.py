@@ -49,7 +49,7 @@ class OutputAccount:
         self._budget = budget
         self._end = end
 
-    def note(self, count: int) -> None:
+    def update(self, count: int) -> None:
         """Count `count` bytes from now on."""
         change, self.bytes = count - self.bytes, count
         if change:
@@ -58,5 +58,5 @@ class OutputAccount:
     def give_up(self) -> None:
         """End the link: its agent reads too little of what it is sent."""
         reason = f"{self.bytes} bytes wait for the agent to read them; all links of its token may keep {self._budget.bytes_max} together"
-        self.note(0)
+        self.update(0)
         self._end(reason)

@@ -152,7 +152,7 @@ class AdmissionControl:
 
     def turned_away(self, where: str) -> None:
         """Note that a visitor found no place."""
-        self._turned_away.note(where)
+        self._turned_away.record(where)
 
     def shedder_of(self, holder: Holder) -> Shedder:
         """Return who has connections with a stream of `holder`'s give way."""
@@ -165,7 +165,7 @@ class AdmissionControl:
 
     def gave_way(self, where: str) -> None:
         """Note that a connection gave way to a newcomer."""
-        self._gave_way.note(where)
+        self._gave_way.record(where)
 
 
 def _held_by(share: "CapacityShare") -> int:

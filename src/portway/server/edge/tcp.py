@@ -223,7 +223,7 @@ class _TcpVisitor:
         if self._over:
             return
         if lease.holder is None:
-            if lease.elsewhere and self._passed_on():
+            if lease.remote_worker and self._passed_on():
                 self._leave()
             elif lease.gone or not self._may_wait():
                 self.abort()

@@ -25,7 +25,7 @@ class EventAggregator(Generic[T]):
         self._last: T | None = None
         self._gathering = False
 
-    def note(self, thing: T) -> None:
+    def record(self, thing: T) -> None:
         """Count one more."""
         if not self._gathering:
             self._gather(0)

@@ -9,6 +9,7 @@ from portway import __version__
 from portway.protocol.units import format_duration, format_size
 from portway.server.events import (
     ConnectionsShed,
+    EventSink,
     HandshakesFailed,
     LeaseDown,
     LeaseUp,
@@ -32,11 +33,8 @@ from portway.telemetry.terminal import Style, escape, table
 TEXT_CHARS_MAX = 200
 """What agents say of themselves is shown, and nobody may flood a terminal with it."""
 
-Tell = Callable[[ServerEvent], None]
-"""What `portway.server.app.serve` calls for every event; it never blocks."""
 
-
-def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> Tell:
+def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> EventSink:
     """Return a console that writes every event as one line of JSON; `clock` is `clock.wall`."""
     return lambda event: out(event_line(event, clock()))
 

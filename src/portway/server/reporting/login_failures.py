@@ -1,9 +1,7 @@
 """Tells the operator of logins and handshakes that fail; whoever makes them fail cannot flood him."""
 
-from collections.abc import Callable
-
 from portway.engine.reactor import Reactor
-from portway.server.events import HandshakesFailed, LoginRefused, ServerEvent
+from portway.server.events import EventSink, HandshakesFailed, LoginRefused
 from portway.server.reporting.aggregation import EventAggregator
 
 HANDSHAKES_EVERY_S = 60.0
@@ -17,7 +15,7 @@ LOGINS_EVERY_S = 10.0
 class LoginFailureReporter:
     """What agents' links came to that never became one of a session."""
 
-    def __init__(self, reactor: Reactor, tell: Callable[[ServerEvent], None]) -> None:
+    def __init__(self, reactor: Reactor, tell: EventSink) -> None:
         """`tell` hears of the first ones at once, and of the others as sums."""
         self._handshakes = EventAggregator[tuple[str, str]](
             reactor, lambda last, count: tell(HandshakesFailed(count, *last)), every_s=HANDSHAKES_EVERY_S
@@ -28,8 +26,8 @@ class LoginFailureReporter:
 
     def handshake(self, peer: str, why: str) -> None:
         """Note a connection that was no agent's, as far as one could see."""
-        self._handshakes.note((peer, why))
+        self._handshakes.record((peer, why))
 
     def login(self, peer: str, code: str) -> None:
         """Note an agent that may not log in."""
-        self._logins.note((peer, code))
+        self._logins.record((peer, code))

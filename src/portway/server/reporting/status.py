@@ -94,7 +94,7 @@ class ServerStatusTracker:
         self._leases: dict[str, LeaseStatus] = {}
         self._workers: dict[int, WorkerStatus] = {}
 
-    def document(self) -> bytes:
+    def to_json(self) -> bytes:
         """Return the picture as JSON."""
         self._status.sessions = list(self._sessions.values())
         self._status.tunnels = list(self._leases.values())

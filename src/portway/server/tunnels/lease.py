@@ -60,7 +60,7 @@ class Holder(Protocol):
             UnavailableError: too many streams.
         """
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
+    def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         """Tell the agent of a finished request, for its console; bounded and batched, may be dropped and counted.
 
         `cut` says how an answer broke off.
@@ -68,21 +68,21 @@ class Holder(Protocol):
 
 
 class Lease:
-    """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone`, `on_parted`,
+    """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone`, `on_holder_lost`,
     `origin_timeout_s`, `rewrite` and `scopes` excepted.
     """
 
     __slots__ = (
-        "elsewhere",
         "epoch",
         "gone",
         "held_until",
         "holder",
         "key",
         "on_gone",
-        "on_parted",
+        "on_holder_lost",
         "origin_timeout_s",
         "owner",
+        "remote_worker",
         "rewrite",
         "scopes",
         "tunnel_id",
@@ -100,7 +100,7 @@ class Lease:
         """Grows with every grant: a message about an older epoch is late and means nothing."""
         self.holder: Holder | None = None
         """Who serves visitors now; None while the agent is away, or served by another worker."""
-        self.elsewhere = 0
+        self.remote_worker = 0
         """The worker whose session serves visitors now, where that is another one than this process; else 0."""
         self.held_until: float | None = None
         """When a lease without holder ends, by the clock whose `now` the registry was given."""
@@ -119,7 +119,7 @@ class Lease:
         """
         self.yields = False
         """True while it is held for an agent that left on purpose: anybody else may claim it, and it does not count as its token's."""
-        self.on_parted: Callable[[], None] = _nothing
+        self.on_holder_lost: Callable[[], None] = _nothing
         """Called once, soon after its holder serves no new visitors any more: what was kept for them is of no use."""
         self.rewrite: HeadRewrite | None = None
         """What its agent asked to be changed in heads; http only."""
@@ -131,8 +131,8 @@ class Lease:
     def part(self) -> Callable[[], None]:
         """Have no holder any more; return what is to be called for that, soon."""
         self.holder = None
-        on_parted, self.on_parted = self.on_parted, _nothing
-        return on_parted
+        on_holder_lost, self.on_holder_lost = self.on_holder_lost, _nothing
+        return on_holder_lost
 
     def end(self) -> None:
         """Be gone, and call `on_gone`, once: it may hold whoever holds this lease."""
@@ -147,8 +147,8 @@ class Lease:
 
     def __repr__(self) -> str:
         state = "gone" if self.gone else f"held until {self.held_until}" if self.holder is None else f"session {self.holder.session_id}"
-        if self.elsewhere:
-            state = f"on worker {self.elsewhere}"
+        if self.remote_worker:
+            state = f"on worker {self.remote_worker}"
         return f"<Lease {self.key.kind} {self.key.address} tunnel {self.tunnel_id} epoch {self.epoch}, {state}>"
 
 

@@ -29,7 +29,7 @@ EPOCH_MAX = 0xFFFFFFFFFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
+class Acquired:
     """The claim holds: visitors of `lease.key` go to the claimer from now on."""
 
     lease: Lease
@@ -102,7 +102,7 @@ class Registry:
 
     def claim(
         self, key: LeaseKey, owner: Owner, holder: Holder, *, takeover: bool = False, silent_epoch: int | None = None
-    ) -> Granted | NeedsProbe:
+    ) -> Acquired | NeedsProbe:
         """Give `key` to `holder` on behalf of `owner`, or say that the present holder must be probed first.
 
         `silent_epoch` is the epoch of a `NeedsProbe` whose holder stayed silent. Claiming what the session has already
@@ -120,18 +120,18 @@ class Registry:
             self._grant(lease, holder)
             self._leases[key.kind][key.address] = lease
             self._by_token.setdefault(owner.token_id, {})[key] = lease
-            return Granted(lease)
+            return Acquired(lease)
         if lease.owner != owner:
             raise taken(key)
         present = lease.holder
         if present is None:
             self._grant(lease, holder)
-            return Granted(lease)
+            return Acquired(lease)
         if present.session_id == holder.session_id:
-            return Granted(lease)
+            return Acquired(lease)
         if takeover or silent_epoch == lease.epoch:
             self._grant(lease, holder)
-            return Granted(lease, replaced=present)
+            return Acquired(lease, replaced=present)
         return NeedsProbe(lease, present, lease.epoch)
 
     def release(self, lease: Lease, epoch: int) -> bool:
@@ -236,6 +236,11 @@ class Registry:
         lease.waiters.clear()
         for callback in woken:
             self._soon(callback)
+
+
+def first_epoch(now: float) -> int:
+    """Return the first epoch of a server that starts at `now` (`clock.wall`): above all epochs of earlier runs, without saving any."""
+    return int(now * 1000) << 10
 
 
 def taken(key: LeaseKey) -> RefusedError:

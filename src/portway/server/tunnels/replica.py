@@ -71,10 +71,10 @@ class Replica:
         if holder is not lease.holder:
             self._take_away(lease)
         lease.holder = holder
-        lease.elsewhere = 0 if here else route.worker
+        lease.remote_worker = 0 if here else route.worker
         if holder is not None:
             self._of_session.setdefault(holder.session_id, {})[lease.key] = lease
-        if lease.holder is not None or lease.elsewhere:
+        if lease.holder is not None or lease.remote_worker:
             self._wake(lease)
         return lease
 
@@ -84,15 +84,15 @@ class Replica:
         if lease is None:
             return
         self._take_away(lease)
-        lease.elsewhere = 0
+        lease.remote_worker = 0
         lease.end()
         self._wake(lease)
 
     def worker_lost(self, worker: int) -> None:
         """Pass nobody on to a worker that is no more; the supervisor says later who serves what it served."""
         for lease in self:
-            if lease.elsewhere == worker:
-                lease.elsewhere = 0
+            if lease.remote_worker == worker:
+                lease.remote_worker = 0
 
     def session_lost(self, session_id: str, now: float) -> None:  # noqa: ARG002 - when the grace time began is the supervisor's to say
         """Let visitors of a session that is gone wait from this moment on; the supervisor holds its addresses."""

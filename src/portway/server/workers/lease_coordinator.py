@@ -12,8 +12,8 @@ from portway.errors import PortwayError, RefusedError
 from portway.protocol.control.messages import Granted, Refused
 from portway.server.access.tokens import TokenRecord
 from portway.server.control.claims import ClaimHandler, ClaimingSession
-from portway.server.events import ServerEvent
-from portway.server.listen_sockets import open_port
+from portway.server.events import EventSink
+from portway.server.listen_sockets import listen_on
 from portway.server.settings import ServerSettings
 from portway.server.storage.token_reader import TokenReader
 from portway.server.storage.token_watch import TokenWatch
@@ -81,7 +81,7 @@ class LeaseCoordinator:
         *,
         addresses: PublicAddresses,
         first_epoch: int,
-        on_event: Callable[[ServerEvent], None],
+        on_event: EventSink,
         clock: Callable[[], float],
     ) -> None:
         """`clock` tells when tokens expire."""
@@ -97,8 +97,8 @@ class LeaseCoordinator:
         self._probes: dict[int, asyncio.Future[bool]] = {}
         self._probe_id = 0
         self.registry = Registry(reactor.call_soon, grace_s=settings.grace_s, first_epoch=first_epoch, on_change=self._changed)
-        self.ports = PortListeners(lambda port: open_port(ListenAddress(settings.tcp_host, port)), self)
-        self._granter = ClaimHandler(
+        self.ports = PortListeners(lambda port: listen_on(ListenAddress(settings.tcp_host, port)), self)
+        self._claim_handler = ClaimHandler(
             reactor,
             self.registry,
             self,
@@ -139,7 +139,7 @@ class LeaseCoordinator:
             case Released():
                 stand_in = self._stand_ins.get(message.session)
                 if stand_in is not None:
-                    self._granter.release(stand_in, message.tunnel, keep=message.keep)
+                    self._claim_handler.release(stand_in, message.tunnel, keep=message.keep)
             case SessionLost():
                 self._session_lost(message.session)
             case TokenRevoked():
@@ -153,7 +153,7 @@ class LeaseCoordinator:
     def _session_lost(self, session_id: str) -> None:
         stand_in = self._stand_ins.pop(session_id, None)
         if stand_in is not None:
-            stand_in.over = True
+            stand_in.closed = True
             self.registry.session_lost(session_id, self._reactor.refresh_now())
 
     def _asked(self, worker: int, asked: ClaimRequest) -> None:
@@ -169,7 +169,7 @@ class LeaseCoordinator:
     async def _answer(self, stand_in: RemoteSession, asked: ClaimRequest) -> Granted | Refused | None:
         try:
             stand_in.token = await self._tokens.live(asked.token)
-            return await self._granter.grant(stand_in, asked.claim)
+            return await self._claim_handler.grant(stand_in, asked.claim)
         except RefusedError as refused:
             return refusal_of(refused, asked.claim.id)
         except PortwayError as exc:

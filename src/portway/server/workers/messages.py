@@ -24,7 +24,7 @@ class Configure(_Message, frozen=True):
 
     worker: int
     """Its number, from 1 up, which no other worker of this server ever has."""
-    tell_relays: bool
+    report_relays: bool
     """Whether requests, tcp connections and WebSockets that are over are to be told."""
     settings: bytes
     """The server's, as `encode_settings` makes them."""

@@ -23,29 +23,29 @@ class RemoteSession:
         self.owner = owner
         self.token: TokenRecord
         """Read for each claim before it is decided."""
-        self.deciding: dict[int, asyncio.Event] = {}
-        self.answered: dict[int, Granted] = {}
+        self.pending_claims: dict[int, asyncio.Event] = {}
+        self.granted_claims: dict[int, Granted] = {}
         self.claims: dict[LeaseKey, Claim] = {}
-        self.over = False
+        self.closed = False
         self.account = Account()
         self._session_id = session_id
         self._probe = probe
 
     def __repr__(self) -> str:
-        return f"<StandIn {self._session_id} on worker {self.worker}{', over' if self.over else ''}>"
+        return f"<RemoteSession {self._session_id} on worker {self.worker}{', closed' if self.closed else ''}>"
 
     @property
     def session_id(self) -> str:
         """Return the id of the session that this stands for."""
         return self._session_id
 
-    async def answers(self, within_s: float) -> bool:
+    async def is_responsive(self, within_s: float) -> bool:
         """Let the session's worker ping its agent."""
-        return not self.over and await self._probe(self._session_id, within_s)
+        return not self.closed and await self._probe(self._session_id, within_s)
 
     def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> NoReturn:  # noqa: ARG002 - nobody opens anything here
         """Refuse: visitors never come to the supervisor."""
         raise MisuseError(f"a visitor of tunnel {tunnel_id} came to the supervisor")
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
+    def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         """Take no notice, for the same reason."""

@@ -11,14 +11,14 @@ import msgspec
 from portway.clock import wall
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
-from portway.server.advertise import advertised_address, first_epoch, news, public_addresses, to_dial
-from portway.server.core import Tell
-from portway.server.events import ServerEvent, SessionDown, SessionUp, Stopping, WorkerDown, WorkerUp
+from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
+from portway.server.events import EventSink, ServerEvent, SessionDown, SessionUp, Stopping, WorkerDown, WorkerUp
 from portway.server.identity import record_advertised
-from portway.server.listen_sockets import open_listener
+from portway.server.listen_sockets import listen_for_setting
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import locked, open_state
 from portway.server.storage.token_reader import TokenReader
+from portway.server.tunnels.registry import first_epoch
 from portway.server.workers.agent_balancer import AgentBalancer
 from portway.server.workers.lease_coordinator import LeaseCoordinator
 from portway.server.workers.messages import AgentAssigned, EventReported, LeaseMessage, encode_settings
@@ -29,37 +29,37 @@ EVENTS: dict[str, type] = {kind.__name__: kind for kind in get_args(ServerEvent)
 
 
 async def supervise(
-    settings: ServerSettings, command: Sequence[str], *, on_event: Tell, stop: asyncio.Event | None = None, tell_relays: bool = False
+    settings: ServerSettings, command: Sequence[str], *, on_event: EventSink, stop: asyncio.Event | None = None, report_relays: bool = False
 ) -> None:
     """Serve visitors and agents with `settings.workers` processes, until `stop` is set or this is cancelled; then drain.
 
     `command` starts a worker, with one more argument, the number of a descriptor. `on_event` hears of all of them, and
-    must not block; with `tell_relays`, it hears of every request, tcp connection and WebSocket that is over, too.
+    must not block; with `report_relays`, it hears of every request, tcp connection and WebSocket that is over, too.
 
     Raises:
         ConfigError: the settings, the data directory or a file in it cannot be used.
         UnavailableError: an address is in use, or a worker could not be started at all.
     """
     reactor = Reactor(asyncio.get_running_loop())
-    async with AsyncExitStack() as house:
-        house.callback(reactor.close)
-        house.enter_context(locked(settings.data))
+    async with AsyncExitStack() as stack:
+        stack.callback(reactor.close)
+        stack.enter_context(locked(settings.data))
         store, identity = open_state(settings)
-        tokens = house.enter_context(TokenReader(store))
-        http = house.enter_context(open_listener(settings.http, "http"))
-        agents = house.enter_context(open_listener(settings.agents, "agents"))
+        tokens = stack.enter_context(TokenReader(store))
+        http = stack.enter_context(listen_for_setting(settings.http, "http"))
+        agents = stack.enter_context(listen_for_setting(settings.agents, "agents"))
         http_address, agents_address = http.getsockname()[:2], agents.getsockname()[:2]
         advertised = advertised_address(settings, agents_address[1])
         addresses = public_addresses(settings, advertised, http_address[1])
-        record_advertised(settings.data, to_dial(settings, identity, advertised))
+        record_advertised(settings.data, advertised_endpoint(settings, identity, advertised))
         office = _WorkerEventHandler(reactor, on_event)
-        crew = WorkerPool(reactor, command, office, encode_settings(settings), http, tell_relays=tell_relays)
+        crew = WorkerPool(reactor, command, office, encode_settings(settings), http, report_relays=report_relays)
         async with asyncio.TaskGroup() as tasks:
             office.crew = crew
             office.leases = leases = LeaseCoordinator(
-                reactor, crew, tokens, settings, tasks, addresses=addresses, first_epoch=first_epoch(), on_event=on_event, clock=wall
+                reactor, crew, tokens, settings, tasks, addresses=addresses, first_epoch=first_epoch(wall()), on_event=on_event, clock=wall
             )
-            house.callback(leases.ports.close_all)
+            stack.callback(leases.ports.close_all)
             running = [
                 tasks.create_task(leases.watch(), name="held addresses and ports"),
                 tasks.create_task(leases.watch_tokens(), name="revoked tokens lose addresses"),
@@ -70,7 +70,7 @@ async def supervise(
                 for _ in places:
                     await all_serve.acquire()
                 dealer = AgentBalancer(reactor, agents, office.sessions, office.assign)
-                on_event(news(settings, http_address, agents_address, advertised))
+                on_event(listening_event(settings, http_address, agents_address, advertised))
                 office.tell_of_workers()
                 try:
                     await (stop or asyncio.Event()).wait()
@@ -92,7 +92,7 @@ class _WorkerEventHandler:
     crew: WorkerPool
     leases: LeaseCoordinator
 
-    def __init__(self, reactor: Reactor, on_event: Tell) -> None:
+    def __init__(self, reactor: Reactor, on_event: EventSink) -> None:
         self._reactor = reactor
         self._on_event = on_event
         self._sessions: dict[int, dict[str, str]] = {}

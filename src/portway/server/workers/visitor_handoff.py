@@ -79,7 +79,7 @@ class HandoffRouter:
 
     def hand_off(self, lease: Lease, channel: Channel, journey: HandoffState) -> bool:
         """Pass a visitor on to the worker that serves his lease (see `edge.passing.HandOff`)."""
-        way = self._ways.get(lease.elsewhere)
+        way = self._ways.get(lease.remote_worker)
         if way is None or not isinstance(channel, SocketChannel):
             return False
         host, port = journey.address

@@ -64,7 +64,7 @@ class WorkerConfig:
     """What a worker begins with."""
 
     worker: int
-    tell_relays: bool
+    report_relays: bool
     settings: ServerSettings
     server_id: str
     http: socket.socket
@@ -86,7 +86,7 @@ def receive_config(line: socket.socket) -> WorkerConfig:
         raise UnavailableError(f"the supervisor did not say what to do: {exc}") from exc
     if not isinstance(begin, Configure) or len(socks) != 2:
         raise UnavailableError("the supervisor did not say what to do")
-    return WorkerConfig(begin.worker, begin.tell_relays, decode_settings(begin.settings), begin.server_id, *socks)
+    return WorkerConfig(begin.worker, begin.report_relays, decode_settings(begin.settings), begin.server_id, *socks)
 
 
 async def run_worker(orders: WorkerConfig, line: socket.socket) -> None:
@@ -97,13 +97,13 @@ async def run_worker(orders: WorkerConfig, line: socket.socket) -> None:
         ConfigError: the data directory cannot be used.
     """
     reactor = Reactor(asyncio.get_running_loop())
-    async with AsyncExitStack() as house:
-        house.callback(reactor.close)
-        house.callback(orders.http.close)
-        tokens = house.enter_context(TokenReader(open_store(orders.settings.data, "read")))
-        tasks = await house.enter_async_context(asyncio.TaskGroup())
+    async with AsyncExitStack() as stack:
+        stack.callback(reactor.close)
+        stack.callback(orders.http.close)
+        tokens = stack.enter_context(TokenReader(open_store(orders.settings.data, "read")))
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         worker = _Worker(reactor, orders, tokens, line, tasks)
-        house.callback(worker.close)
+        stack.callback(worker.close)
         await worker.serve(orders.http)
 
 
@@ -120,7 +120,7 @@ class _Worker:
         """Relays and requests in a row that the supervisor was too slow to hear of."""
         self._listeners: dict[int, socket.socket] = {}
         """Listeners of tcp ports, on their way to the edge."""
-        self._granter = RemoteClaimHandler(self._tell)
+        self._claim_handler = RemoteClaimHandler(self._tell)
         self._scopes = LimitScopes(reactor)
         self._visitors = HandoffRouter(reactor)
         self._replica = Replica(
@@ -130,7 +130,7 @@ class _Worker:
             report_lost=lambda session_id: self._tell(SessionLost(session_id)),
             report_revoked=lambda token_id: self._tell(TokenRevoked(token_id)),
         )
-        self._rooms = ServerCore(
+        self._core = ServerCore(
             reactor,
             orders.settings,
             identity_of(orders.settings),
@@ -138,14 +138,14 @@ class _Worker:
             self._replica,
             listen=self._listeners.pop,
             on_event=self._tell_event,
-            tell_relays=orders.tell_relays,
+            report_relays=orders.report_relays,
             worker=orders.worker,
             hand_off=self._visitors.hand_off,
             server_id=orders.server_id,
         )
-        self._rooms.sessions.granter = self._granter
+        self._core.sessions.claim_handler = self._claim_handler
         self._line = IpcChannel(reactor, line, self._hear, self._supervisor_lost)
-        self._visitors.open(orders.inbox, self._rooms.http, self._rooms.tcp, self._line.drain)
+        self._visitors.open(orders.inbox, self._core.http, self._core.tcp, self._line.drain)
 
     async def serve(self, http: socket.socket) -> None:
         """Serve, once every route was told."""
@@ -154,14 +154,14 @@ class _Worker:
                 await self._told_all.wait()
         except TimeoutError:
             raise UnavailableError(f"the supervisor did not tell every route within {BEGIN_S_MAX:g} s") from None
-        async with self._rooms.serve(http, None):
+        async with self._core.serve(http, None):
             self._tell(Ready())
             try:
                 reason = await self._over
             except asyncio.CancelledError:
-                await self._rooms.drain("the server is stopping")
+                await self._core.drain("the server is stopping")
                 raise
-            await self._rooms.drain(reason)
+            await self._core.drain(reason)
 
     def close(self) -> None:
         """Let go of the supervisor and of all other workers."""
@@ -182,7 +182,7 @@ class _Worker:
         self._tell(EventReported(type(event).__name__, dataclasses.asdict(event)))
 
     def _find(self, session_id: str) -> Session | None:
-        return self._rooms.sessions.find(session_id)
+        return self._core.sessions.find(session_id)
 
     def _supervisor_lost(self) -> None:
         self._told_all.set()
@@ -199,9 +199,9 @@ class _Worker:
                 self._hear_port(message, socks)
             case AgentAssigned():
                 for sock in socks:
-                    self._rooms.links.take(sock, (message.host, message.port))
+                    self._core.links.take(sock, (message.host, message.port))
             case ClaimResponse():
-                self._granter.hear(message)
+                self._claim_handler.hear(message)
             case WorkerJoined():
                 for sock in socks:
                     self._visitors.meet(message.worker, sock)
@@ -209,7 +209,7 @@ class _Worker:
                 self._visitors.part(message.worker)
                 self._replica.worker_lost(message.worker)
             case Replace():
-                self._rooms.sessions.replace(message.session, message.address)
+                self._core.sessions.replace(message.session, message.address)
             case Probe():
                 self._tasks.create_task(self._probe(message), name="a probe")
             case Ping():
@@ -235,7 +235,7 @@ class _Worker:
         else:
             gone = self._replica.lookup(message.kind, message.address)
             if gone is not None:
-                self._rooms.tcp.close(gone)
+                self._core.tcp.close(gone)
             self._replica.gone(message.kind, message.address)
         self._tell(RouteAck(message.seq))
 
@@ -243,16 +243,16 @@ class _Worker:
         lease = self._replica.lookup("tcp", message.address)
         if isinstance(message, Unlisten):
             if lease is not None:
-                self._rooms.tcp.pause(lease)
+                self._core.tcp.pause(lease)
             return
         for sock in socks:
             if lease is None:
                 sock.close()
             else:
                 self._listeners[int(message.address)] = sock
-                self._rooms.tcp.open(lease)
+                self._core.tcp.open(lease)
 
     async def _probe(self, probe: Probe) -> None:
-        session = self._rooms.sessions.find(probe.session)
-        alive = session is not None and await session.answers(probe.within_s)
+        session = self._core.sessions.find(probe.session)
+        alive = session is not None and await session.is_responsive(probe.within_s)
         self._tell(Probed(probe.id, alive))

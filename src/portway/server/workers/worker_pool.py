@@ -115,10 +115,10 @@ class WorkerPool:
         settings: bytes,
         http: socket.socket,
         *,
-        tell_relays: bool,
+        report_relays: bool,
     ) -> None:
         """`command` starts a worker; the number of its descriptor is appended. `http` is the listener that all share."""
-        self._tell_relays = tell_relays
+        self._report_relays = report_relays
         self._reactor = reactor
         self._command = command
         self._boss = boss
@@ -222,7 +222,7 @@ class WorkerPool:
             self._hear(worker, for_supervisor(data))
 
         worker.post = IpcChannel(self._reactor, ours, hear, worker.lost.set)
-        worker.give(Configure(worker.number, self._tell_relays, self._settings, self._server_id), http, inbox)
+        worker.give(Configure(worker.number, self._report_relays, self._settings, self._server_id), http, inbox)
         for other, to_other, to_new in ways:
             worker.give(WorkerJoined(other.number), to_other)
             other.give(WorkerJoined(worker.number), to_new)

@@ -24,7 +24,7 @@ from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder, Lease, LeaseKey, OnStatus, Owner
-from portway.server.tunnels.registry import Granted, Registry
+from portway.server.tunnels.registry import Acquired, Registry
 from portway.session.stream_handshake import PreambleReader, open_visitor_stream, send_status
 from tests.kit.loops import EngineLoop
 from tests.kit.origins import RawOrigin
@@ -320,7 +320,7 @@ class Agent:
         self._connections.append(sock)
         return sock, StreamStatus.CONNECTED
 
-    def note_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
+    def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
         """Write a finished request down."""
         assert seconds >= 0
         self.notes.append((method, path, status))
@@ -500,7 +500,7 @@ class Stage:
         agent = Agent(self.engine, port, self.kind, f"session {len(self.agents)}")
         self.agents.append(agent)
         granted = self.registry.claim(LeaseKey("http", host), owner, agent, takeover=True)
-        assert isinstance(granted, Granted)
+        assert isinstance(granted, Acquired)
         return agent
 
     def lose(self, agent: Agent) -> None:

@@ -344,7 +344,7 @@ class OriginPools:
                 return pool
             pool.close()
         pool = TunnelPool(self, self._reactor, self._settings, lease, holder)
-        lease.on_parted = pool.close
+        lease.on_holder_lost = pool.close
         self._pools[lease.address] = pool
         self._watch(pool)
         return pool
@@ -361,4 +361,4 @@ class OriginPools:
         self._forget(pool)
         if self._pools.get(pool.lease.address) is pool:
             del self._pools[pool.lease.address]
-            pool.lease.on_parted = nothing  # which held it
+            pool.lease.on_holder_lost = nothing  # which held it

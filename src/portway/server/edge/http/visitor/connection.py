@@ -188,7 +188,7 @@ class VisitorConnection(HeadReading):
         holder = lease.holder
         if holder is None:
             head = self._head if asked.long is None else asked.long.head
-            if lease.elsewhere and edge.handed_off(self, lease, self._peer, head + self.inlet.held):
+            if lease.remote_worker and edge.handed_off(self, lease, self._peer, head + self.inlet.held):
                 self._state = OVER
                 return
             self._wait("agent_offline", asked)
@@ -293,7 +293,7 @@ class VisitorConnection(HeadReading):
         self._lease = None
         if lease is not None and asked is not None and lease.holder is not None:
             seconds = self._edge.reactor.now - self._started_at
-            lease.holder.note_request(lease.tunnel_id, asked.method, asked.path, status, seconds, cut)
+            lease.holder.record_request(lease.tunnel_id, asked.method, asked.path, status, seconds, cut)
 
     # ------------------------------------------------------------------------------------------------ what comes after it
 
