@@ -54,7 +54,7 @@ class Site:
         words += ["--tcp-ports", f"{first + 2}-{first + 1 + TCP_PORTS}", "--data", str(self.home / "server"), "--log-level", "warning"]
         try:
             self.server = self.start(*words, *flags, name="server", descriptors=descriptors)
-            self.server.expect("they dial", START_S)
+            self.server.expect("advertised as", START_S)
             pin(self.server.pid, server_cores())
             made = [self.start("token", "create", name, "--data", str(self.home / "server")) for name in (INNOCENT, ATTACKER, NEIGHBOUR)]
             self.join_text, self.attackers_join_text, self.neighbours_join_text = (_join(one.wait(START_S)) for one in made)

@@ -33,7 +33,7 @@ class Server:
     def __init__(self, program: Program, folder: Path, portway: Portway) -> None:
         self.folder = folder
         self.http = program.expect(r"http visitors +(\S+)")[1]
-        program.expect("they dial")
+        program.expect("advertised as")
         self._portway = portway
 
     def token(self, name: str = "laptop") -> JoinString:

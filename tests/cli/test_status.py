@@ -94,7 +94,7 @@ def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path,
     with program(folder / "server-2.sock", server.to_json()):
         lines = portway("status").stdout.splitlines()
 
-    assert lines[1] == "  12 visitors turned away for want of a place"
+    assert lines[1] == "  12 visitors rejected at capacity"
 
 
 def test_people_see_who_was_not_let_in(portway: Portway, folder: Path, server: ServerStatusTracker) -> None:

@@ -102,7 +102,7 @@ def test_a_server_runs_where_it_has_a_data_directory(world: World) -> None:
     with TemporaryDirectory(prefix="portway-") as name:
         os.chown(name, UID, UID)
         server = contained(world, "server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", name)
-        server.expect("they dial")
+        server.expect("advertised as")
         made = contained(world, "token", "create", "laptop", "--data", name)
         assert made.wait().code == 0
         world.programs.remove(made)  # it tells a secret

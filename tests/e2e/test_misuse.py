@@ -136,7 +136,7 @@ def test_a_damaged_identity_is_named_and_not_replaced(world: World) -> None:
     words = ("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", world.server_data)
     ended = world.run(*words)
     assert ended.code == 2
-    assert f"{identity}: is damaged" in ended.err
+    assert f"{identity}: damaged" in ended.err
     assert identity.read_text() == "not a certificate"
 
 

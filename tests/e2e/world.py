@@ -135,7 +135,7 @@ class World:
         words += ["--tcp-ports", f"{self.tcp_port}-{self.tcp_port + TCP_PORTS - 1}", "--data", str(self.server_data)]
         words += ["--log-level", "debug", *(["--json"] if as_json else []), *self.server_flags, *flags]
         server = self.start(*words, before=self.server_before)
-        server.expect('"event":"listening"' if as_json else "they dial")
+        server.expect('"event":"listening"' if as_json else "advertised as")
         return server
 
     def token(self, name: str = "laptop", *flags: str) -> JoinString:

@@ -1,4 +1,4 @@
-"""The server put together (portway.server.core, behind portway.server.control.interfaces): what it tells, what it keeps, and how it stops."""
+"""The single-process server (portway.server.core, portway.server.control.interfaces): its events, what it saves, and how it stops."""
 
 import asyncio
 import socket
@@ -19,15 +19,15 @@ from tests.kit.origins import RawOrigin, echo
 from tests.kit.pair import Events, http_tunnel, running_agent, running_server, server_settings, tcp_tunnel
 
 
-def test_a_server_tells_where_it_listens_and_what_agents_dial(tmp_path: Path) -> None:
+def test_the_start_up_event_has_the_listeners_and_the_advertised_address(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running_server(tmp_path) as server:
-            told = server.listening
-            assert told.http.startswith("127.0.0.1:")
-            assert told.advertised == told.agents
+            listening = server.listening
+            assert listening.http.startswith("127.0.0.1:")
+            assert listening.advertised == listening.agents
             advertised = read_advertised(server.settings.data)
             assert advertised is not None
-            assert f"{advertised.host}:{advertised.port}" == told.agents
+            assert f"{advertised.host}:{advertised.port}" == listening.agents
             assert len(advertised.pin) == 64
         assert server.events.of(Stopping)
 
@@ -51,7 +51,7 @@ def test_a_server_with_a_certificate_of_a_ca_needs_no_pin(tmp_path: Path, identi
     asyncio.run(scene())
 
 
-def test_an_address_in_use_ends_it_before_anything_is_told(tmp_path: Path) -> None:
+def test_an_address_in_use_is_an_error_before_any_event(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for setting in ("http", "agents"):
             settings = server_settings(tmp_path, **{setting: ListenAddress("127.0.0.1", taken.getsockname()[1])})
@@ -61,7 +61,7 @@ def test_an_address_in_use_ends_it_before_anything_is_told(tmp_path: Path) -> No
             assert events.told == []
 
 
-def test_two_servers_may_not_agree_on_one_data_directory_and_differ(tmp_path: Path) -> None:
+def test_the_identity_outlives_a_restart(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running_server(tmp_path) as first:
             before = read_advertised(first.settings.data)
@@ -69,12 +69,12 @@ def test_two_servers_may_not_agree_on_one_data_directory_and_differ(tmp_path: Pa
             after = read_advertised(second.settings.data)
         assert before is not None
         assert after is not None
-        assert before.pin == after.pin, "the identity outlives a restart"
+        assert before.pin == after.pin
 
     asyncio.run(scene())
 
 
-def test_a_server_that_stops_lets_relays_finish_and_takes_nobody_new(tmp_path: Path) -> None:
+def test_a_server_that_stops_lets_relays_finish_and_accepts_no_visitors(tmp_path: Path) -> None:
     async def scene(origin: RawOrigin) -> None:
         async with running_server(tmp_path) as server:
             stop = asyncio.Event()
@@ -99,7 +99,7 @@ def test_a_server_that_stops_lets_relays_finish_and_takes_nobody_new(tmp_path: P
         asyncio.run(scene(origin))
 
 
-def test_visitors_who_do_not_finish_are_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draining_ends_after_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_module, "DRAIN_S_MAX", 0.2)
 
     async def scene(origin: RawOrigin) -> None:
@@ -131,7 +131,7 @@ def test_cancelling_drains_too(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-def test_nothing_told_holds_a_secret(tmp_path: Path) -> None:
+def test_events_and_settings_contain_no_secret(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running_server(tmp_path) as server:
             join = server.token()

@@ -1,4 +1,4 @@
-"""Listening sockets, and words for those that cannot be opened."""
+"""Listening sockets, and errors for those that cannot be opened."""
 
 import os
 import socket
@@ -11,15 +11,15 @@ from portway.errors import ConfigError, UnavailableError
 from portway.server.listen_sockets import listen_for_setting, listen_on
 
 
-def test_an_empty_host_is_every_interface_on_both_protocols() -> None:
+def test_an_empty_host_listens_on_every_interface_with_ipv4_and_ipv6() -> None:
     with listen_on(ListenAddress("", 0)) as sock:
         port = sock.getsockname()[1]
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, port), timeout=5).close()
 
 
-def test_every_interface_is_both_protocols_or_none() -> None:
-    with socket.create_server(("::", 0), family=socket.AF_INET6) as other:  # for IPv6 alone: IPv4 would still be free
+def test_an_empty_host_needs_both_ipv4_and_ipv6() -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6) as other:  # IPv6 only: the port is still free for IPv4
         taken = ListenAddress("", other.getsockname()[1])
         with pytest.raises(UnavailableError, match="in use"):
             listen_for_setting(taken, "http")
@@ -27,12 +27,12 @@ def test_every_interface_is_both_protocols_or_none() -> None:
         assert not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 
-def test_a_port_that_needs_a_privilege_is_told_as_such() -> None:
+def test_a_privileged_port_is_explained() -> None:
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text("ascii")) < 1024:
-        pytest.skip("every port is free for all here")
+        pytest.skip("unprivileged users may use every port here")
     reading, writing = os.pipe()
     child = os.fork()
-    if not child:  # in a process of its own, for who once gave up being root cannot take it back
+    if not child:  # in a process of its own, because setuid cannot be undone
         try:
             if not os.geteuid():
                 os.setuid(65534)
@@ -42,13 +42,13 @@ def test_a_port_that_needs_a_privilege_is_told_as_such() -> None:
         finally:
             os._exit(0)
     os.close(writing)
-    said = os.read(reading, 1000).decode()
+    error = os.read(reading, 1000).decode()
     os.close(reading)
     os.waitpid(child, 0)
-    assert said == "http: cannot listen on 127.0.0.1:1023: permission denied; ports below 1024 need a privilege"
+    assert error == "http: cannot listen on 127.0.0.1:1023: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE"
 
 
-def test_a_port_in_use_is_told_with_the_flag_that_changes_it() -> None:
+def test_the_error_for_a_port_in_use_names_the_flag() -> None:
     with listen_on(ListenAddress("127.0.0.1", 0)) as sock:
         taken = ListenAddress("127.0.0.1", sock.getsockname()[1])
         with pytest.raises(UnavailableError, match=r"http: 127\.0\.0\.1:\d+ is in use .* --http"):
@@ -56,6 +56,6 @@ def test_a_port_in_use_is_told_with_the_flag_that_changes_it() -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_an_address_that_is_not_ours_is_a_wrong_setting(host: str) -> None:
+def test_an_address_that_is_not_local_is_an_error(host: str) -> None:
     with pytest.raises(ConfigError, match=f"agents: cannot listen on {host}:4443"):
         listen_for_setting(ListenAddress(host, 4443), "agents")

@@ -1,4 +1,4 @@
-"""Defaults as the design says, and what could never work refused."""
+"""The server's default settings, and the combinations that it rejects."""
 
 import dataclasses
 from pathlib import Path
@@ -11,7 +11,7 @@ from portway.errors import ConfigError
 from portway.server.settings import ServerSettings, defaults_for
 
 
-def test_the_defaults_serve_this_machine_alone() -> None:
+def test_the_defaults_serve_only_this_machine() -> None:
     settings = ServerSettings()
 
     assert settings.domain == "localhost"
@@ -23,7 +23,7 @@ def test_the_defaults_serve_this_machine_alone() -> None:
     assert not settings.plaintext_links
 
 
-def test_a_real_domain_serves_the_world_on_its_well_known_ports() -> None:
+def test_a_public_domain_listens_on_all_interfaces_and_well_known_ports() -> None:
     settings = ServerSettings(domain="example.org", **defaults_for({"domain": "example.org"}))  # type: ignore[arg-type]
 
     assert str(settings.http) == ":80"
@@ -34,25 +34,31 @@ def test_a_real_domain_serves_the_world_on_its_well_known_ports() -> None:
     assert defaults_for({}) == {}
 
 
-def test_what_is_advertised_is_what_was_said_or_what_can_be_dialled() -> None:
-    said = ListenAddress("tunnel.example.org", 443)
+def test_the_advertised_address_is_the_given_one_or_one_that_can_be_dialled() -> None:
+    given = ListenAddress("tunnel.example.org", 443)
 
-    assert ServerSettings(advertise=said).advertised == said
+    assert ServerSettings(advertise=given).advertised == given
     assert str(ServerSettings(agents=ListenAddress("0.0.0.0", 9), domain="example.org").advertised) == "example.org:9"
     assert str(ServerSettings(agents=ListenAddress("10.0.0.1", 9)).advertised) == "10.0.0.1:9"
 
 
 @pytest.mark.parametrize(
-    ("changes", "complaint"),
+    ("changes", "error"),
     [
         ({"hold_s": -1.0}, "hold: expected 0s to 60s, got -1s"),
         ({"hold_s": 61.0}, "hold: expected 0s to 60s"),
         ({"grace_s": 90000.0}, "grace: expected 0s to 24h"),
         ({"agents": ListenAddress("127.0.0.1", 8080)}, "http, agents: expected two addresses, got 127.0.0.1:8080 for both"),
-        ({"tcp_ports": PortRange(8000, 9000)}, "tcp_ports: 8000-9000 contains port 8080, which is the http listener's"),
-        ({"tcp_ports": PortRange(4443, 4443)}, "tcp_ports: 4443 contains port 4443, which is the agents listener's"),
-        ({"trusted_header": ("x-mine",)}, r"trusted_header: expected --trusted-proxies \(trusted_proxies in a file\) as well"),
-        ({"proxy_protocol": ("tcp",)}, r"proxy_protocol: expected --trusted-proxies \(trusted_proxies in a file\) as well"),
+        ({"tcp_ports": PortRange(8000, 9000)}, "tcp_ports: 8000-9000 contains port 8080, which the http listener uses"),
+        ({"tcp_ports": PortRange(4443, 4443)}, "tcp_ports: 4443 contains port 4443, which the agents listener uses"),
+        (
+            {"trusted_header": ("x-mine",)},
+            r"trusted_header: requires the networks of the proxies in --trusted-proxies \(trusted_proxies in a file\)",
+        ),
+        (
+            {"proxy_protocol": ("tcp",)},
+            r"proxy_protocol: requires the networks of the proxies in --trusted-proxies \(trusted_proxies in a file\)",
+        ),
         ({"public_url": "https://other.example"}, "public_url, domain: expected the same host, got https://other.example and localhost"),
         ({"max_request_head": 8191}, "max_request_head: expected 8192 to 131072 bytes, got 8191"),
         ({"max_request_head": 131073}, "max_request_head: expected 8192 to 131072 bytes"),
@@ -61,8 +67,8 @@ def test_what_is_advertised_is_what_was_said_or_what_can_be_dialled() -> None:
         ({"agents_key": Path("/k")}, "agents_certificate, agents_key: expected both or neither"),
     ],
 )
-def test_settings_that_could_never_work_are_refused(changes: dict[str, object], complaint: str) -> None:
-    with pytest.raises(ConfigError, match=complaint):
+def test_impossible_settings_are_rejected(changes: dict[str, object], error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
         dataclasses.replace(ServerSettings(), **changes)  # type: ignore[arg-type]
 
 
@@ -72,7 +78,7 @@ def test_a_tcp_range_may_contain_a_port_that_is_used_on_another_interface() -> N
     assert settings.http.port in settings.tcp_ports
 
 
-def test_tests_may_ask_for_any_free_port_twice() -> None:
+def test_two_listeners_may_both_use_port_0() -> None:
     free = ListenAddress("127.0.0.1", 0)
 
     assert ServerSettings(http=free, agents=free).http == free

@@ -48,7 +48,7 @@ class SystemRunner:
         try:
             flags = ("-X", "dev") if dev else ()
             self.server = self._start("server", *words, "--log-level", "warning", flags=flags, descriptors=descriptors, name="server")
-            self.server.expect("they dial", START_S)
+            self.server.expect("advertised as", START_S)
             self.joins = [self._token(name_of(tenant)) for tenant in range(TENANTS)]
             self.spare_join = parse(self._token("spare"))
             for tenant in range(TENANTS):

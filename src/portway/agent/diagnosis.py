@@ -37,7 +37,7 @@ async def wrong_server(join: JoinString, error: PortwayError) -> str:
     if http == "portway":
         return (
             f"{where} is where this Portway server takes HTTP visitors; agents dial another port, usually 4443: the server says which "
-            "when it starts (“they dial”), and its operator can set --advertise"
+            "when it starts (“advertised as”), and its operator can set --advertise"
         )
     if http or isinstance(error, WrongServerError | PeerError):
         what = "a web server" if http else f"no Portway server, or one with links of another kind: {error}"

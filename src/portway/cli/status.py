@@ -89,7 +89,7 @@ def _server_lines(one: ServerStatus, now: float) -> list[str]:
     workers = f", {len(one.workers)} workers" if one.workers else ""
     lines = [f"server {one.pid}  up {since}  *.{one.domain} at {one.http}, agents at {one.agents}, {agents}{workers}"]
     if one.visitors_turned_away:
-        lines.append(f"  {format_count(one.visitors_turned_away, 'visitor')} turned away for want of a place")
+        lines.append(f"  {format_count(one.visitors_turned_away, 'visitor')} rejected at capacity")
     if one.connections_shed:
         lines.append(f"  {format_count(one.connections_shed, 'idle or slow connection')} closed to admit newcomers")
     if one.logins_refused or one.handshakes_failed:

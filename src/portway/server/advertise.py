@@ -1,4 +1,4 @@
-"""What a server says of itself: to agents in join strings, to visitors in URLs, to whoever runs it at the start."""
+"""Addresses that the server advertises: in join strings for agents, in URLs for visitors, and in its start-up event."""
 
 import contextlib
 import ipaddress
@@ -16,32 +16,32 @@ from portway.server.tunnels.addresses import PublicAddresses
 
 
 def advertised_address(settings: ServerSettings, real_port: int) -> ListenAddress:
-    """Return what agents dial, with the real port where the settings asked for any."""
+    """Return the address that agents dial, with the actual port where the settings say 0."""
     address = settings.advertised
     return address if address.port else ListenAddress(address.host, real_port)
 
 
 def advertised_endpoint(settings: ServerSettings, identity: Identity, advertised: ListenAddress) -> Advertised:
-    """Return what join strings say of this server."""
+    """Return what join strings contain about this server."""
     pin = "" if identity.pin is None or settings.plaintext_links else identity.pin.hex()
     return Advertised(advertised.host, advertised.port, pin, settings.plaintext_links)
 
 
 def listening_event(settings: ServerSettings, http: Address, agents: Address, advertised: ListenAddress) -> Listening:
-    """Return what the operator is told once all listeners are open."""
+    """Return the start-up event, for when all listeners are open."""
     tcp_ports = str(settings.tcp_ports)
-    data = "" if _is_usual(settings.data) else str(settings.data.absolute())
+    data = "" if _is_default(settings.data) else str(settings.data.absolute())
     return Listening(_text(http), _text(agents), str(advertised), tcp_ports, settings.domain, settings.plaintext_links, data)
 
 
 def public_addresses(settings: ServerSettings, advertised: ListenAddress, http_port: int) -> PublicAddresses:
-    """Return how the server's addresses look from outside."""
+    """Return the server's public addresses."""
     tcp_host = "127.0.0.1" if settings.is_local else settings.domain
     return PublicAddresses(settings.domain, _reserved_hosts(advertised.host), http_port, tcp_host, settings.public_url)
 
 
 def _reserved_hosts(host: str) -> frozenset[str]:
-    """Return the name that agents dial, if it is one: nobody may claim it."""
+    """Return the host that agents dial, if it is a name: claims of it are refused."""
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)
         return frozenset()
@@ -50,8 +50,8 @@ def _reserved_hosts(host: str) -> frozenset[str]:
     return frozenset()
 
 
-def _is_usual(data: Path) -> bool:
-    """Return whether commands of this user find the data directory without being told."""
+def _is_default(data: Path) -> bool:
+    """Return whether commands of this user find the data directory without --data."""
     with contextlib.suppress(ConfigError):
         return data == data_dir()
     return False

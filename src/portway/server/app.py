@@ -1,4 +1,4 @@
-"""The server put together, in one process: store and identity, registry, listeners for visitors and agents, and a clean end."""
+"""The single-process server: wires store, identity, registry and listeners together, serves, and stops gracefully."""
 
 import asyncio
 import secrets
@@ -21,10 +21,10 @@ from portway.server.tunnels.registry import Registry, first_epoch
 
 
 async def serve(settings: ServerSettings, *, on_event: EventSink, stop: asyncio.Event | None = None, report_relays: bool = False) -> None:
-    """Serve visitors and agents until `stop` is set or this is cancelled; then drain, for 3 s at most.
+    """Serve visitors and agents until `stop` is set or this is cancelled; then drain, for at most 3 s.
 
-    `on_event` is told of every step and must not block; with `report_relays`, of every request, tcp connection and WebSocket
-    that is over, too. One process does everything: `settings.workers` is for others to look at (`server.workers.supervisor`).
+    `on_event` receives every event; with `report_relays`, also one for each finished request, tcp connection and WebSocket.
+    Runs in this process only and ignores `settings.workers` (see `server.workers.supervisor`).
 
     Raises:
         ConfigError: the settings, the data directory or a file in it cannot be used.
@@ -56,11 +56,13 @@ async def serve(settings: ServerSettings, *, on_event: EventSink, stop: asyncio.
             on_event=on_event,
             random_bytes=secrets.token_bytes,
         )
-        record_advertised(settings.data, advertised_endpoint(settings, identity, advertised))  # before: a slow disk stops the loop here
+        record_advertised(
+            settings.data, advertised_endpoint(settings, identity, advertised)
+        )  # before serving, because a slow disk blocks the loop here
         async with core.serve(http, agents):
             on_event(listening_event(settings, http_address, agents_address, advertised))
             try:
                 await (stop or asyncio.Event()).wait()
             finally:
-                on_event(Stopping("the server was told to stop"))
+                on_event(Stopping("stop requested"))
                 await core.drain("the server is stopping")

@@ -1,20 +1,17 @@
-"""What serves visitors and agents within one process: both edges, and the agents' door with its links."""
+"""What every serving process contains: both edges for visitors, and the control plane with its links for agents."""
 
 import asyncio
 import contextlib
 import hashlib
 import secrets
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 from portway.engine.listener import Listener, OnAccept
 from portway.engine.reactor import Reactor
-from portway.errors import ConfigError
 from portway.links.accept import DEFAULT_LIMITS, LinkListener
 from portway.links.tls import server_context
 from portway.protocol.http1.trusted_proxies import TrustedProxies
@@ -31,28 +28,28 @@ from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.edge.random_pool import RandomPool
 from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
 from portway.server.events import EventSink
-from portway.server.identity import Identity
+from portway.server.identity import Identity, certificate_der
 from portway.server.settings import ServerSettings
 from portway.server.storage.token_reader import TokenReader
 from portway.server.tunnels.lease import Kind, Lease
 
 DRAIN_S_MAX = 3.0
-"""How long visitors may finish after the server was told to stop; the command line gives it 5 s in all."""
+"""How long visitors may finish after a request to stop; the command line allows 5 s in total."""
 
-DRAIN_LOOK_S = 0.05
+DRAIN_POLL_S = 0.05
 
 
 class LeaseTable(interfaces.LeaseLifecycle, Protocol):
-    """Leases as the door and the edges need them: a registry, or a worker's replica of one."""
+    """Leases as the control plane and the edges use them: the registry, or a worker's replica of it."""
 
     def lookup(self, kind: Kind, address: str) -> Lease | None:
-        """Return who has a public address."""
+        """Return the lease of a public address, None when it is free."""
 
 
 class ServerCore:
-    """Visitors and agents of one process. `sessions.claim_handler` is still to be set."""
+    """Serves visitors and agents in one process. Set `sessions.claim_handler` before `serve`."""
 
-    def __init__(  # noqa: PLR0913 - all that a process needs to serve
+    def __init__(  # noqa: PLR0913 - everything that a process needs to serve
         self,
         reactor: Reactor,
         settings: ServerSettings,
@@ -67,11 +64,11 @@ class ServerCore:
         hand_off: HandOff | None = None,
         server_id: str = "",
     ) -> None:
-        """Nobody comes in before `serve`.
+        """Create both edges and the session manager; none accepts connections before `serve`.
 
-        `listen` returns the listening socket of a tcp tunnel's port. With `report_relays`, `on_event` hears of every request, tcp
-        connection and WebSocket that is over, too. `worker` is this process's number, 0 when it is the only one; `hand_off` hands
-        visitors to the others. `server_id` is one for all processes of the server.
+        `listen` returns the listening socket of a tcp tunnel's port. With `report_relays`, `on_event` also receives every finished
+        request, tcp connection and WebSocket. `worker` is this process's number, 0 when it is the only one; `hand_off` hands visitors
+        to the other processes. `server_id` is the same in all processes of the server.
         """
         admission = AdmissionControl(reactor, on_event)
         self._reactor = reactor
@@ -107,7 +104,7 @@ class ServerCore:
             reactor,
             leases,
             tokens,
-            _door(settings, identity, worker),
+            _control_settings(settings, identity, worker),
             on_event=on_event,
             random_bytes=secrets.token_bytes,
             admission=admission,
@@ -116,7 +113,7 @@ class ServerCore:
 
     @asynccontextmanager
     async def serve(self, http: socket.socket, agents: socket.socket | None) -> AsyncIterator[None]:
-        """Take visitors in on `http`, and agents on `agents` or by `links.take`, within this block."""
+        """Accept visitors on `http`, and agents on `agents` or through `links.take`, within this block."""
         async with AsyncExitStack() as stack:
             stack.callback(self.http.close)
             await stack.enter_async_context(self.sessions.open())
@@ -136,7 +133,7 @@ class ServerCore:
             yield
 
     async def drain(self, reason: str) -> None:
-        """Take nobody in any more, and wait until nobody is served, but not for ever."""
+        """Stop accepting, and wait until no visitor is served, at most DRAIN_S_MAX."""
         for listener in self._listeners:
             listener.close()
         if self._proxy_protocol is not None:
@@ -146,8 +143,8 @@ class ServerCore:
         self.sessions.drain(reason)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S_MAX):
-                while self.tcp.visitors + self.http.busy:  # noqa: ASYNC110 - two dozen looks in a life; events would cost every visitor
-                    await asyncio.sleep(DRAIN_LOOK_S)
+                while self.tcp.visitors + self.http.busy:  # noqa: ASYNC110 - polled once, at the end; an event would cost every visitor
+                    await asyncio.sleep(DRAIN_POLL_S)
 
 
 def _edge_settings(settings: ServerSettings) -> HttpEdgeSettings:
@@ -164,22 +161,12 @@ def _edge_settings(settings: ServerSettings) -> HttpEdgeSettings:
     )
 
 
-def _door(settings: ServerSettings, identity: Identity, worker: int) -> ControlSettings:
+def _control_settings(settings: ServerSettings, identity: Identity, worker: int) -> ControlSettings:
     return ControlSettings(
-        binding=None if settings.plaintext_links else certificate_binding(_certificate_der(identity.cert_file)),
-        # The server's key never leaves it and outlives restarts, and so does what strangers are told of unknown tokens.
+        binding=None if settings.plaintext_links else certificate_binding(certificate_der(identity.cert_file)),
+        # Derived from the server's key, which is secret and outlives restarts: challenges for unknown tokens have to stay the same.
         decoy_seed=hashlib.sha256(b"portway decoy" + identity.key_file.read_bytes()).digest(),
         grace_s=settings.grace_s,
         speed_tests=not settings.no_speed_test,
         worker=worker,
     )
-
-
-def _certificate_der(path: Path) -> bytes:
-    """Return the first certificate of a PEM file: the one that links show."""
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    try:
-        text = path.read_text("ascii")
-        return ssl.PEM_cert_to_DER_cert(text[text.index(begin) : text.index(end) + len(end)])
-    except (OSError, ValueError) as exc:
-        raise ConfigError(f"{path}: holds no certificate: {exc}") from exc

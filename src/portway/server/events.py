@@ -1,4 +1,4 @@
-"""What a server tells whoever runs it; every event is one frozen value."""
+"""Events that a server emits; each is a frozen dataclass."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from portway.engine.tally import Flow
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Every listener stands, and agents can log in. Said once."""
+    """All listeners are open and agents can log in. Emitted once."""
 
     http: str
-    """`host:port` with the real port, also where the settings asked for 0."""
+    """`host:port` with the actual port, also where the settings say 0."""
     agents: str
     advertised: str
-    """What join strings say."""
+    """The address in join strings."""
     tcp_ports: str
     domain: str
     plaintext_links: bool = False
     data: str = ""
-    """The data directory where it is not the usual one: what `--data` has to be for `portway token`."""
+    """The data directory if it is not the default one: the `--data` that `portway token` needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class SessionUp:
     token: str
     """The token's name."""
     agent: str
-    """The agent's version, as it says."""
+    """The agent's version, as reported by it."""
     peer: str
     """`host:port` of the other end."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinksChanged:
-    """A session has more links than one, or fewer again. Not told of its first link, nor of its last one's end."""
+    """A session's number of links changed. Not emitted for its first link, nor for the end of its last one."""
 
     session: str
     links: int
@@ -64,7 +64,7 @@ class LeaseUp:
 
 @dataclass(frozen=True, slots=True)
 class LeaseDown:
-    """A name or port is nobody's any more, or held for an agent that has left on purpose."""
+    """A name or port is free again, or held for an agent that has left on purpose."""
 
     tunnel: int
     url: str
@@ -72,20 +72,20 @@ class LeaseDown:
 
 @dataclass(frozen=True, slots=True)
 class LoginRefused:
-    """Somebody tried to log in and may not. In a flood only the last one is told, with their number."""
+    """A login was refused. In a flood one event stands for many and describes the last one."""
 
     peer: str
     code: str
     count: int = 1
-    """How many, since this was last told."""
+    """How many since the last such event."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandshakesFailed:
-    """Connections to the agents' listener that did not get as far as a login: scanners, mostly. Told once a minute."""
+    """Connections to the agents' listener that ended before a login: mostly scanners. Emitted at most once a minute."""
 
     count: int
-    """How many, since this was last told."""
+    """How many since the last such event."""
     peer: str
     """`host:port` of the last one."""
     reason: str
@@ -94,35 +94,35 @@ class HandshakesFailed:
 
 @dataclass(frozen=True, slots=True)
 class VisitorsTurnedAway:
-    """There was no place for some visitors. Told of the first at once, then of all others every 10 seconds."""
+    """Visitors were rejected because the server was full. Emitted for the first one at once, then for all others every 10 seconds."""
 
     count: int
-    """How many, since this was last told."""
+    """How many since the last such event."""
     visitors: int
-    """Who is here now."""
+    """Visitors connected now."""
     places: int
-    """For visitors, in all; fewer for each tunnel (see `server/edge/admission.py`)."""
+    """Capacity for visitors in total; a single tunnel may use a part (see `server/edge/admission.py`)."""
     last: str
-    """Where the last one came: `http`, or `tcp port 20001`."""
+    """The listener of the last one: `http`, or `tcp port 20001`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionsShed:
-    """Connections that did least were ended to make room for newcomers. Told of the first at once, then of all others every 10 seconds."""
+    """The least active connections were closed to admit new ones. Emitted for the first one at once, then for all others every 10 seconds."""
 
     count: int
-    """How many, since this was last told."""
+    """How many since the last such event."""
     visitors: int
-    """Who is here now."""
+    """Visitors connected now."""
     places: int
-    """For visitors, in all."""
+    """Capacity for visitors in total."""
     last: str
-    """Where the last newcomer came: `http`, or `tcp port 20001`."""
+    """The listener of the last visitor that was admitted in their place: `http`, or `tcp port 20001`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedTested:
-    """An agent's speed test is over; also told when it broke off."""
+    """An agent's speed test ended, completed or aborted."""
 
     session: str
     token: str
@@ -131,13 +131,13 @@ class SpeedTested:
     """`down`: the server sent; `up`: it received."""
     streams: int
     bytes: int
-    """All that went through, what did not count included."""
+    """All bytes transferred, including those outside of the measured interval."""
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerUp:
-    """A worker process serves, beside others or in place of one that is gone."""
+    """A worker process serves; it may replace one that is gone."""
 
     worker: int
     pid: int
@@ -145,7 +145,7 @@ class WorkerUp:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDown:
-    """A worker process is gone, and its agents come back to the others."""
+    """A worker process is gone; its agents reconnect to the others."""
 
     worker: int
     pid: int
@@ -154,47 +154,46 @@ class WorkerDown:
 
 @dataclass(frozen=True, slots=True)
 class RequestDone:
-    """A request to an http tunnel and its answer are over. Told to programs only: to people it would be noise."""
+    """A request to an http tunnel and its response ended. In JSON output only, as it would flood a console."""
 
     relay: str
-    """Random, in hex; the agent's line about that connection to the origin has it too, which may serve many requests. It
-    says nothing else."""
+    """Random, in hex; also in the agent's line about that connection to the origin, which may serve many requests."""
     tunnel: int
     method: str
     status: int
-    """Of the answer, the server's own included; 499: the visitor left before."""
+    """Of the response, which may be the server's own; 499: the visitor disconnected before."""
     forward: Flow
     """The request's body."""
     backward: Flow
-    """The answer's body, where it is the origin's."""
+    """The response's body, if it came from the origin."""
     why: str = ""
-    """Where this server ended it: what for, if nothing else the code of its answer."""
+    """If this server ended it: the reason, or the code of its error response."""
     visitor: str | None = None
-    """His address, where the operator asked for it (`log_visitors`)."""
+    """The visitor's address, with `log_visitors`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelayDone:
-    """A visitor's connection to a tcp tunnel, or an upgraded one (a WebSocket), ended. Told to programs only: to people it would be noise."""
+    """A visitor's connection to a tcp tunnel, or an upgraded one (a WebSocket), ended. In JSON output only, as it would flood a console."""
 
     relay: str
-    """Random, in hex; the agent's line about the same visitor has it too. It says nothing else."""
+    """Random, in hex; also in the agent's line about the same visitor."""
     tunnel: int
     port: int
-    """The public one; 0: an upgraded connection of an http tunnel."""
+    """The public port; 0: an upgraded connection of an http tunnel."""
     forward: Flow
     """From the visitor to the origin."""
     backward: Flow
     """From the origin to the visitor."""
     why: str = ""
-    """Where this server broke it off: what for."""
+    """If this server ended it: the reason."""
     visitor: str | None = None
-    """His address, where the operator asked for it (`log_visitors`)."""
+    """The visitor's address, with `log_visitors`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The server ends: no new visitors, agents are told."""
+    """The server stops: it accepts no new visitors and notifies agents."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""The server's own key and certificate, made at the first start, and what join strings say about them."""
+"""The server's key and certificate, generated at the first start, and the endpoint that join strings contain."""
 
 import datetime as dt
 import hashlib
@@ -17,7 +17,7 @@ FILE = "server-identity.pem"
 """Key and certificate in one file: they are replaced together or not at all."""
 
 ADVERTISED_FILE = "server.json"
-"""What the running or last server told agents to dial."""
+"""The endpoint that the running or last server advertised to agents."""
 
 
 log = get_log(__name__)
@@ -25,7 +25,7 @@ log = get_log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the agents' listener proves itself with."""
+    """Certificate and key of the agents' listener."""
 
     cert_file: Path
     key_file: Path
@@ -35,7 +35,7 @@ class Identity:
 
 
 class Advertised(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a join string says about the server, beside the token."""
+    """A join string without its token: how agents reach and verify the server."""
 
     host: str
     port: int
@@ -45,22 +45,22 @@ class Advertised(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def identity_of(settings: ServerSettings) -> Identity:
-    """Return what the agents' listener proves itself with: the files that the settings name, else the server's own.
+    """Return the identity of the agents' listener: the files that the settings name, otherwise the server's own.
 
     Raises:
-        ConfigError: a file is missing, damaged, or a key that others can read.
+        ConfigError: a file is missing or damaged, or the key is readable by others.
     """
     if settings.agents_certificate is None or settings.agents_key is None:
         return ensure_identity(settings.data)
     if read_secret(settings.agents_key, follow=True) is None:
-        raise ConfigError(f"agents_key: {settings.agents_key} is not there")
+        raise ConfigError(f"agents_key: {settings.agents_key} does not exist")
     return Identity(settings.agents_certificate, settings.agents_key, pin=None)
 
 
 def ensure_identity(data_dir: Path) -> Identity:
-    """Return the server's identity in `data_dir`, made now if it is not there yet.
+    """Return the server's identity in `data_dir`; generate it if it is missing.
 
-    Two processes that start at once end up with the same one.
+    Two processes that start at once get the same one.
 
     Raises:
         ConfigError: the files are damaged, readable by others, or cannot be written.
@@ -79,39 +79,55 @@ def certificate_pin(path: Path) -> bytes:
     """
     data = read_secret(path)
     if data is None:
-        raise ConfigError(f"{path}: is not there")
-    begin, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
-    start, stop = data.find(begin), data.find(end)
+        raise ConfigError(f"{path}: does not exist")
     try:
-        if not 0 <= start < stop:
-            raise ValueError("no certificate in it")
-        der = ssl.PEM_cert_to_DER_cert(data[start : stop + len(end)].decode("ascii"))
+        return hashlib.sha256(_first_certificate(data)).digest()
     except ValueError as exc:
         raise ConfigError(
-            f"{path}: is damaged ({exc}); restore it from a backup. Or remove it, begin anew (`portway token create NAME --init`), "
+            f"{path}: damaged ({exc}); restore it from a backup. Or remove it, start over (`portway token create NAME --init`), "
             "and give your agents new join strings"
         ) from exc
-    return hashlib.sha256(der).digest()
+
+
+def certificate_der(path: Path) -> bytes:
+    """Return the DER of the first certificate in a PEM file: the one that links present.
+
+    Raises:
+        ConfigError: the file cannot be read or contains no certificate.
+    """
+    try:
+        return _first_certificate(path.read_bytes())
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"{path}: cannot read a certificate: {exc}") from exc
+
+
+def _first_certificate(pem: bytes) -> bytes:
+    """Return the DER of the first certificate in `pem`; raise ValueError when there is none."""
+    begin, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+    start, stop = pem.find(begin), pem.find(end)
+    if not 0 <= start < stop:
+        raise ValueError("no certificate found")
+    return ssl.PEM_cert_to_DER_cert(pem[start : stop + len(end)].decode("ascii"))
 
 
 def record_advertised(data_dir: Path, advertised: Advertised) -> None:
-    """Keep what agents must dial, for `portway token create`, unless that is what is kept already.
+    """Save the endpoint that agents dial, for `portway token create`, if it has changed.
 
-    The server says it once it listens; it can serve without, so what cannot be written is logged.
+    A failed write is only logged: the server works without this file.
     """
     try:
         if read_advertised(data_dir) == advertised:
             return
     except ConfigError as exc:
-        log.info("what agents dial is written again", why=exc)
+        log.info("saved endpoint unreadable, overwritten", reason=exc)
     try:
         write_secret(data_dir / ADVERTISED_FILE, msgspec.json.encode(advertised), replace=True)
     except ConfigError as exc:
-        log.warning("not written down what agents dial; `portway token create` tells what it was before", why=exc)
+        log.warning("endpoint not saved; `portway token create` uses the previous one", reason=exc)
 
 
 def read_advertised(data_dir: Path) -> Advertised | None:
-    """Return what the running or last server advertised, or None when none ever ran on this data directory.
+    """Return the endpoint that the running or last server advertised, or None when no server ever ran on this data directory.
 
     Raises:
         ConfigError: the file is damaged or readable by others.
@@ -123,17 +139,17 @@ def read_advertised(data_dir: Path) -> Advertised | None:
     try:
         return msgspec.json.decode(data, type=Advertised)
     except msgspec.DecodeError as exc:
-        raise ConfigError(f"{path}: is damaged ({exc}); start the server once to write it again") from exc
+        raise ConfigError(f"{path}: damaged ({exc}); start the server once to write it again") from exc
 
 
 def _make_pem() -> bytes:
-    """Return a new P-256 key with its self-signed certificate, which never expires: it is pinned, not judged."""
+    """Return a new P-256 key with its self-signed certificate, which never expires: agents compare its pin and nothing else."""
     try:
-        from cryptography import x509  # noqa: PLC0415 - 60 ms, and only the very first start needs it
+        from cryptography import x509  # noqa: PLC0415 - takes 60 ms, and only the first start needs it
         from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
         from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
     except ImportError as exc:
-        raise ConfigError("a server needs the package cryptography: install portway[server]") from exc
+        raise ConfigError("missing package cryptography: the server requires it; install portway[server]") from exc
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "portway server")])
     certificate = (
@@ -142,7 +158,7 @@ def _make_pem() -> bytes:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(dt.datetime(2020, 1, 1, tzinfo=dt.UTC))  # clocks of small machines are wrong; a pin needs no date
+        .not_valid_before(dt.datetime(2020, 1, 1, tzinfo=dt.UTC))  # clocks of small machines may be wrong, and a pin needs no date
         .not_valid_after(dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC))  # RFC 5280 4.1.2.5: no well-defined end
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("portway.invalid")]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -1,4 +1,4 @@
-"""What steers a server; every field is one flag, one environment variable and one key of `[server]` in portway.toml."""
+"""Settings of the server: every field is one flag, one environment variable and one key of `[server]` in portway.toml."""
 
 import re
 from collections.abc import Mapping
@@ -20,18 +20,18 @@ LOCAL_DOMAIN = "localhost"
 """Every name below it is this machine in every browser, with no DNS."""
 
 HOLD_S_MAX = 60.0
-"""Browsers and proxies give up on a silent server after about a minute; a longer hold helps nobody."""
+"""Browsers and proxies give up on a silent server after about a minute; a longer hold is useless."""
 
 GRACE_S_MAX = 86400.0
-"""A name that nobody served for a day is free for others."""
+"""A name that was not served for a day is free for others."""
 
 
 WORKERS_MAX = 64
-"""Each knows each other one; more than a machine has cores gain nothing."""
+"""Every worker has a channel to every other one; more workers than cores gain nothing."""
 
 
 PROXY_LISTENERS = ("http", "tcp")
-"""Who takes visitors."""
+"""The listeners for visitors."""
 
 _PUBLIC_URL = re.compile(r"(https?)://([^/?#@\s]+)/?")
 
@@ -39,16 +39,16 @@ _VIA = re.compile(r"[A-Za-z0-9._-]{1,64}(?::[0-9]{1,5})?")
 """A host with or without port, or a pseudonym (RFC 9110 section 7.6.3)."""
 
 HEAD_BYTES_LEAST = 8 * 1024
-"""RFC 9112 section 3 wants request lines of 8,000 bytes taken."""
+"""RFC 9112 section 3 recommends to accept request lines of 8,000 bytes."""
 
 REQUEST_HEAD_BYTES_MOST = 128 * 1024
-"""A worker passes a visitor's head on in one message, which a unix socket limits to 208 KiB."""
+"""A handoff to another worker carries the head in one message, which a unix socket limits to 208 KiB."""
 
 ANSWER_HEAD_BYTES_MOST = 1024 * 1024
-"""No browser takes more than 256 KiB; programs may."""
+"""No browser accepts more than 256 KiB; programs may."""
 
 FIELDS_LEAST, FIELDS_MOST = 50, 10_000
-"""Browsers send up to 30. Reading 10,000 takes 10 ms, in which nobody else is served."""
+"""Browsers send up to 30. Parsing 10,000 takes 10 ms, in which no other connection is served."""
 
 
 def _read_count(text: str) -> int:
@@ -81,7 +81,7 @@ def _read_public_url(text: str) -> str:
     found = _PUBLIC_URL.fullmatch(text)
     try:
         if found is None:
-            raise ConfigError("no path, user or query may be in it")
+            raise ConfigError("path, user and query are not allowed")
         host, port = split_authority(found[2])
     except PortwayError as exc:
         raise ConfigError(f"expected a URL like https://tunnel.example.org, got {text!r}: {exc}") from exc
@@ -120,16 +120,16 @@ def _read_path(text: str) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Everything that `portway.server.app.serve` needs to know. The defaults serve this machine alone."""
+    """All settings of `portway.server.app.serve`. The defaults serve only this machine."""
 
-    domain: str = setting(LOCAL_DOMAIN, read=_read_domain, metavar="DOMAIN", help="Tunnels get names below this domain.")
-    """Normalised as `normalise_host` does it."""
+    domain: str = setting(LOCAL_DOMAIN, read=_read_domain, metavar="DOMAIN", help="Give tunnels names under DOMAIN.")
+    """Normalised by `normalise_host`."""
 
     http: ListenAddress = setting(
         ListenAddress("127.0.0.1", 8080),
         read=ListenAddress.parse,
         metavar="ADDRESS",
-        help="Where HTTP visitors come in.",
+        help="Listen for HTTP visitors on ADDRESS.",
         shown="127.0.0.1:8080; :80 with a real domain",
     )
 
@@ -137,52 +137,58 @@ class ServerSettings:
         ListenAddress("127.0.0.1", 4443),
         read=ListenAddress.parse,
         metavar="ADDRESS",
-        help="Where agents dial in.",
+        help="Listen for agents on ADDRESS.",
         shown="127.0.0.1:4443; :4443 with a real domain",
     )
 
-    tcp_ports: PortRange = setting(PortRange(20000, 20999), read=PortRange.parse, metavar="LOW-HIGH", help="Public ports for tcp tunnels.")
+    tcp_ports: PortRange = setting(
+        PortRange(20000, 20999), read=PortRange.parse, metavar="LOW-HIGH", help="Assign public ports of tcp tunnels from LOW-HIGH."
+    )
 
     advertise: ListenAddress | None = setting(
-        None, read=_read_advertise, metavar="HOST:PORT", help="The address in join strings.", shown="the agents' address"
+        None,
+        read=_read_advertise,
+        metavar="HOST:PORT",
+        help="Put HOST:PORT into join strings as the server's address.",
+        shown="the agents' address",
     )
-    """None means `advertised`, which follows from the agents' address."""
+    """None: `advertised` derives it from the agents' address."""
 
     data: Path = setting(
         read=_read_path,
         metavar="DIR",
-        help="Where tokens and the server's identity are kept.",
+        help="Store tokens and the server's identity in DIR.",
         factory=data_dir,
         shown="the platform's data directory",
     )
 
-    plaintext_links: bool = setting(
-        False, read=parse_yes_or_no, help="Speak with agents without TLS, on a network that is already private."
-    )
+    plaintext_links: bool = setting(False, read=parse_yes_or_no, help="Accept agents without TLS; for private networks only.")
 
     agents_certificate: Path | None = setting(
         None,
         read=_read_path,
         metavar="FILE",
-        help="PEM chain from a CA for the agents' listener, instead of the server's own pinned certificate.",
+        help="Use the PEM chain in FILE, from a CA, for the agents' listener instead of the server's own pinned certificate.",
         shown="",
     )
 
-    agents_key: Path | None = setting(None, read=_read_path, metavar="FILE", help="Its private key.", shown="")
+    agents_key: Path | None = setting(
+        None, read=_read_path, metavar="FILE", help="Read the private key of that certificate from FILE.", shown=""
+    )
 
-    no_speed_test: bool = setting(False, read=parse_yes_or_no, help="Refuse the speed tests of agents (`portway bench`).")
+    no_speed_test: bool = setting(False, read=parse_yes_or_no, help="Refuse speed tests of agents (`portway speedtest`).")
 
     log_visitors: bool = setting(
-        False, read=parse_yes_or_no, help="Say in the JSON line of each finished connection or request what address it came from."
+        False, read=parse_yes_or_no, help="Add the visitor's address to the JSON line of each finished connection or request."
     )
 
     hold_s: float = setting(
-        5.0, read=parse_duration_s, metavar="TIME", help="How long a visitor waits for an agent that is away.", key="hold", shown="5s"
+        5.0, read=parse_duration_s, metavar="TIME", help="Hold requests for an offline agent for at most TIME.", key="hold", shown="5s"
     )
     """Seconds, 0 to HOLD_S_MAX."""
 
     grace_s: float = setting(
-        60.0, read=parse_duration_s, metavar="TIME", help="How long a lost agent's names are kept for it.", key="grace", shown="1m"
+        60.0, read=parse_duration_s, metavar="TIME", help="Reserve the addresses of a lost agent for TIME.", key="grace", shown="1m"
     )
     """Seconds, 0 to GRACE_S_MAX."""
 
@@ -190,11 +196,11 @@ class ServerSettings:
         (),
         read=read_networks,
         metavar="CIDR,...",
-        help="Trust what proxies in these networks report about visitors.",
+        help="Trust what proxies in CIDR networks report about visitors.",
         shown="",
         many=True,
     )
-    """As `Networks` takes them."""
+    """In the form that `Networks` accepts."""
 
     forwarded_fields: Family = setting(
         "x-forwarded",
@@ -207,7 +213,7 @@ class ServerSettings:
         (),
         read=read_trusted_headers,
         metavar="NAME,...",
-        help="Accept this header field from trusted proxies only, like X-Auth-Request-User or Remote-*.",
+        help="Accept header field NAME only from trusted proxies, like X-Auth-Request-User or Remote-*.",
         shown="",
         many=True,
     )
@@ -227,10 +233,10 @@ class ServerSettings:
         "",
         read=_read_public_url,
         metavar="URL",
-        help="Print URLs of tunnels with this scheme, domain and port, as served by a proxy in front.",
+        help="Print tunnel URLs with the scheme, domain and port of URL, as served by a proxy in front.",
         shown="http://DOMAIN and the port of --http",
     )
-    """Scheme, host and perhaps a port; empty: as the http listener is."""
+    """Scheme, host and optionally a port; empty: derived from the http listener."""
 
     max_request_head: int = setting(
         REQUEST_LIMITS.bytes_max,
@@ -262,11 +268,11 @@ class ServerSettings:
     )
     """A host name or a token; empty: no Via."""
 
-    workers: int = setting(1, read=_read_workers, metavar="N", help="Processes that share the visitors, on a machine with cores to spare.")
-    """1 to WORKERS_MAX; 1 is one process for everything."""
+    workers: int = setting(1, read=_read_workers, metavar="N", help="Run N worker processes.")
+    """1 to WORKERS_MAX; 1: a single process does everything."""
 
     def __post_init__(self) -> None:
-        """Refuse what could never work, before anything is opened."""
+        """Reject impossible combinations before anything is opened."""
         if not 0 <= self.hold_s <= HOLD_S_MAX:
             raise ConfigError(f"hold: expected 0s to {HOLD_S_MAX:.0f}s, got {self.hold_s:g}s")
         if not 1 <= self.workers <= WORKERS_MAX:
@@ -281,7 +287,7 @@ class ServerSettings:
             raise ConfigError(f"http, agents: expected two addresses, got {self.http} for both")
         for key, address in (("http", self.http), ("agents", self.agents)):
             if address.port in self.tcp_ports and (not address.host or not self.tcp_host or address.host == self.tcp_host):
-                raise ConfigError(f"tcp_ports: {self.tcp_ports} contains port {address.port}, which is the {key} listener's")
+                raise ConfigError(f"tcp_ports: {self.tcp_ports} contains port {address.port}, which the {key} listener uses")
 
     def _check_heads(self) -> None:
         for key, size, most in (
@@ -296,23 +302,23 @@ class ServerSettings:
     def _check_front(self) -> None:
         for key, needed in (("trusted_header", self.trusted_header), ("proxy_protocol", self.proxy_protocol)):
             if needed and not self.trusted_proxies:
-                raise ConfigError(f"{key}: expected --trusted-proxies (trusted_proxies in a file) as well, the networks of the proxies")
+                raise ConfigError(f"{key}: requires the networks of the proxies in --trusted-proxies (trusted_proxies in a file)")
         if self.public_url and normalise_host(self.public_url.partition("://")[2]) != self.domain:
             raise ConfigError(f"public_url, domain: expected the same host, got {self.public_url} and {self.domain}")
 
     @property
     def is_local(self) -> bool:
-        """True when visitors can only be on this machine, by the domain's name."""
+        """True when the domain resolves to this machine only."""
         return _is_local(self.domain)
 
     @property
     def tcp_host(self) -> str:
-        """The interface of tcp tunnels' ports: this machine's own with a local domain, else every one (empty)."""
+        """The interface for ports of tcp tunnels: loopback with a local domain, otherwise all (empty)."""
         return "127.0.0.1" if self.is_local else ""
 
     @property
     def advertised(self) -> ListenAddress:
-        """What agents dial: `advertise`, else the agents' address, with the domain for a host that is not dialable."""
+        """The address that agents dial: `advertise`, otherwise the agents' address with the domain in place of a wildcard host."""
         if self.advertise is not None:
             return self.advertise
         if self.agents.host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared with, not bound
@@ -321,7 +327,7 @@ class ServerSettings:
 
 
 def defaults_for(given: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields whose default is another one under the domain that was given."""
+    """Return the defaults that depend on the given domain."""
     domain = given.get("domain", LOCAL_DOMAIN)
     return {} if _is_local(str(domain)) else {"http": ListenAddress("", 80), "agents": ListenAddress("", 4443)}
 

@@ -1,4 +1,4 @@
-"""A server's console: where it listens, who comes and goes; safe whatever agents call themselves."""
+"""The server's console: addresses at the start, a line per event, and no terminal control by hostile names."""
 
 import json
 
@@ -7,6 +7,7 @@ import pytest
 from portway import __version__
 from portway.engine.tally import Flow
 from portway.server.events import (
+    ConnectionsShed,
     HandshakesFailed,
     LeaseDown,
     LeaseUp,
@@ -27,38 +28,38 @@ LISTENING = Listening("127.0.0.1:8080", "127.0.0.1:4443", "example.org:4443", "2
 HOSTILE = "x\x1b[2J\r\nagent up    root\u202e" + "y" * 5000
 
 
-def said(*events: ServerEvent) -> list[str]:
+def printed(*events: ServerEvent) -> list[str]:
     lines: list[str] = []
-    tell = Console(lines.append, Style(colours=False))
+    console = Console(lines.append, Style(colours=False))
     for event in events:
-        tell(event)
+        console(event)
     return lines
 
 
-def test_the_start_says_what_listens_where_and_what_to_do_next() -> None:
-    assert said(LISTENING) == [
+def test_the_start_shows_all_addresses_and_the_next_step() -> None:
+    assert printed(LISTENING) == [
         f"Portway {__version__} serves *.localhost",
         "  http visitors  127.0.0.1:8080",
         "  tcp tunnels    ports 20000-20999",
-        "  agents         127.0.0.1:4443, over TLS; they dial example.org:4443",
-        "  `portway token create NAME` prints what an agent needs to join",
+        "  agents         127.0.0.1:4443 (TLS), advertised as example.org:4443",
+        "  Run `portway token create NAME` to create a join string for an agent",
     ]
 
 
-def test_a_data_directory_of_its_own_is_said_where_commands_need_it() -> None:
+def test_a_data_directory_that_is_not_the_default_is_shown_in_the_next_step() -> None:
     listening = Listening("a:1", "b:2", "b:2", "1-2", "localhost", data="/srv/port way")
 
-    assert said(listening)[-1] == "  `portway token create NAME --data '/srv/port way'` prints what an agent needs to join"
+    assert printed(listening)[-1] == "  Run `portway token create NAME --data '/srv/port way'` to create a join string for an agent"
 
 
-def test_links_without_tls_are_said_aloud() -> None:
-    lines = said(Listening("a:1", "b:2", "b:2", "1-2", "localhost", plaintext_links=True))
+def test_links_without_tls_are_shown() -> None:
+    lines = printed(Listening("a:1", "b:2", "b:2", "1-2", "localhost", plaintext_links=True))
 
-    assert "without TLS (--plaintext-links)" in lines[3]
+    assert "(no TLS: --plaintext-links)" in lines[3]
 
 
-def test_who_comes_and_goes_is_a_line_each() -> None:
-    assert said(
+def test_every_event_for_people_is_one_line() -> None:
+    assert printed(
         SessionUp("s1", "laptop", "0.1.0", "10.0.0.1:5"),
         LeaseUp("s1", 1, "http", "http://a"),
         LeaseDown(1, "http://a"),
@@ -70,6 +71,7 @@ def test_who_comes_and_goes_is_a_line_each() -> None:
         SpeedTested("s1", "laptop", "down", 8, 125 * 1024 * 1024, 5.4),
         SpeedTested("s1", "laptop", "up", 1, 0, 1),
         VisitorsTurnedAway(4000, 511, 512, "tcp port 20001"),
+        ConnectionsShed(12, 400, 512, "http"),
         Stopping("SIGTERM"),
     ) == [
         "agent up    laptop from 10.0.0.1:5, 0.1.0, session s1",
@@ -77,12 +79,13 @@ def test_who_comes_and_goes_is_a_line_each() -> None:
         "tunnel down http://a",
         "agent down  laptop, session s1: link lost",
         "refused     10.0.0.2:5: bad_credentials",
-        "refused     1,234 logins, the last from 10.0.0.2:6: too_many_logins",
-        "no agent    10.0.0.3:5: no TLS",
-        "no agent    300 connections, the last from 10.0.0.3:6: no TLS",
+        "refused     1,234 logins, last from 10.0.0.2:6: too_many_logins",
+        "no login    10.0.0.3:5: no TLS",
+        "no login    300 connections closed before login, last from 10.0.0.3:6: no TLS",
         "speed test  laptop, down, 8 streams: 125 MiB in 5.4s, session s1",
         "speed test  laptop, up, 1 stream: 0 B in 1s, session s1",
-        "turned away 4,000 visitors: 511 visitors are here, 512 places; the last came to tcp port 20001",
+        "rejected    4,000 visitors: server full (511 of 512 connected), last on tcp port 20001",
+        "shed        12 idle or slow connections closed to admit others (400 of 512 connected), last on http",
         "stopping: SIGTERM",
     ]
 
@@ -96,14 +99,14 @@ def test_who_comes_and_goes_is_a_line_each() -> None:
         HandshakesFailed(1, HOSTILE, HOSTILE),
     ],
 )
-def test_hostile_names_can_neither_forge_lines_nor_command_the_terminal(event: ServerEvent) -> None:
-    (line,) = said(event)
+def test_hostile_names_can_neither_forge_lines_nor_control_the_terminal(event: ServerEvent) -> None:
+    (line,) = printed(event)
 
     assert line.isprintable()
     assert len(line) < 1000
 
 
-def test_json_tells_every_event_as_one_object() -> None:
+def test_json_output_has_one_object_per_event() -> None:
     lines: list[str] = []
     json_console(lines.append, lambda: 0.0)(LISTENING)
 
@@ -111,9 +114,9 @@ def test_json_tells_every_event_as_one_object() -> None:
     assert (found["event"], found["http"], found["domain"]) == ("listening", "127.0.0.1:8080", "localhost")
 
 
-def test_a_finished_relay_is_one_line_for_programs_and_none_for_people() -> None:
+def test_a_finished_relay_is_one_json_line_and_no_text() -> None:
     done = RelayDone("ab" * 16, 7, 20001, Flow(5, 1, "ended", 0.5), Flow(10, 2, "payload", 0.75))
-    assert said(done) == []
+    assert printed(done) == []
     lines: list[str] = []
     json_console(lines.append, lambda: 0.0)(done)
     assert json.loads(lines[0]) == {

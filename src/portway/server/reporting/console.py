@@ -1,4 +1,4 @@
-"""Tells whoever runs a server where it listens, and who comes and goes."""
+"""Console output of the server: addresses at the start, then a line per event, as text or JSON."""
 
 import shlex
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from portway import __version__
-from portway.protocol.units import format_duration, format_size
+from portway.protocol.units import format_count, format_duration, format_size
 from portway.server.events import (
     ConnectionsShed,
     EventSink,
@@ -31,7 +31,7 @@ from portway.telemetry.event_lines import event_line
 from portway.telemetry.terminal import Style, escape, table
 
 TEXT_CHARS_MAX = 200
-"""What agents say of themselves is shown, and nobody may flood a terminal with it."""
+"""Longest text from an agent that is shown: agents must not flood a terminal."""
 
 
 def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> EventSink:
@@ -41,13 +41,13 @@ def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> Even
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """Words for people, on stdout."""
+    """Text output for people, on stdout."""
 
     out: Callable[[str], None]
     style: Style
 
     def __call__(self, event: ServerEvent) -> None:
-        """Tell one event."""
+        """Print one event."""
         style = self.style
         match event:
             case Listening():
@@ -56,7 +56,7 @@ class Console:
                 who = f"{_safe(event.token)} from {_safe(event.peer)}, {_safe(event.agent)}"
                 self.out(f"{style.good('agent up')}    {who}, session {_safe(event.session)}")
             case LinksChanged() | RequestDone() | RelayDone():
-                pass  # for `portway status` and for programs: links and visitors come and go all the time
+                pass  # too frequent for a console: `portway status` and the JSON output have them
             case SessionDown():
                 self.out(f"{style.warn('agent down')}  {_safe(event.token)}, session {_safe(event.session)}: {_safe(event.reason)}")
             case LeaseUp():
@@ -64,7 +64,7 @@ class Console:
             case LeaseDown():
                 self.out(f"{style.warn('tunnel down')} {_safe(event.url)}")
             case LoginRefused() | HandshakesFailed() | VisitorsTurnedAway() | ConnectionsShed():
-                self.out(_turned_away(event, style))
+                self.out(_rejected(event, style))
             case SpeedTested():
                 self.out(f"speed test  {_safe(event.token)}, {_tested(event)}, session {_safe(event.session)}")
             case WorkerUp() | WorkerDown():
@@ -75,17 +75,17 @@ class Console:
                 assert_never(event)
 
     def _listening(self, event: Listening) -> None:
-        links = "without TLS (--plaintext-links)" if event.plaintext_links else "over TLS"
+        links = "no TLS: --plaintext-links" if event.plaintext_links else "TLS"
         self.out(f"{self.style.bold('Portway ' + __version__)} serves *.{event.domain}")
         rows = [
             ("http visitors", event.http),
             ("tcp tunnels", f"ports {event.tcp_ports}"),
-            ("agents", f"{event.agents}, {links}; they dial {event.advertised}"),
+            ("agents", f"{event.agents} ({links}), advertised as {event.advertised}"),
         ]
         for line in table(rows, indent="  "):
             self.out(line)
         where = f" --data {_safe(shlex.quote(event.data))}" if event.data else ""
-        self.out(self.style.dim(f"  `portway token create NAME{where}` prints what an agent needs to join"))
+        self.out(self.style.dim(f"  Run `portway token create NAME{where}` to create a join string for an agent"))
 
 
 def _tested(event: SpeedTested) -> str:
@@ -93,20 +93,23 @@ def _tested(event: SpeedTested) -> str:
     return f"{event.direction}, {streams}: {format_size(event.bytes)} in {format_duration(event.seconds)}"
 
 
-def _turned_away(event: LoginRefused | HandshakesFailed | VisitorsTurnedAway | ConnectionsShed, style: Style) -> str:
+def _rejected(event: LoginRefused | HandshakesFailed | VisitorsTurnedAway | ConnectionsShed, style: Style) -> str:
     match event:
         case LoginRefused():
-            many = f"{event.count:,} logins, the last from " if event.count > 1 else ""
+            many = f"{event.count:,} logins, last from " if event.count > 1 else ""
             return f"{style.bad('refused')}     {many}{_safe(event.peer)}: {_safe(event.code)}"
         case HandshakesFailed():
-            many = f"{event.count:,} connections, the last from " if event.count > 1 else ""
-            return f"{style.warn('no agent')}    {many}{_safe(event.peer)}: {_safe(event.reason)}"
+            many = f"{event.count:,} connections closed before login, last from " if event.count > 1 else ""
+            return f"{style.warn('no login')}    {many}{_safe(event.peer)}: {_safe(event.reason)}"
         case VisitorsTurnedAway():
-            full = f"{event.visitors:,} visitors are here, {event.places:,} places; the last came to {_safe(event.last)}"
-            return f"{style.bad('turned away')} {event.count:,} visitors: {full}"
+            return f"{style.bad('rejected')}    {format_count(event.count, 'visitor')}: server full ({_load(event)}), last on {_safe(event.last)}"
         case ConnectionsShed():
-            full = f"{event.visitors:,} visitors connected, {event.places:,} places; last newcomer on {_safe(event.last)}"
-            return f"{style.warn('shed')}        {event.count:,} idle or slow connections closed to admit newcomers: {full}"
+            many = format_count(event.count, "idle or slow connection")
+            return f"{style.warn('shed')}        {many} closed to admit others ({_load(event)}), last on {_safe(event.last)}"
+
+
+def _load(event: VisitorsTurnedAway | ConnectionsShed) -> str:
+    return f"{event.visitors:,} of {event.places:,} connected"
 
 
 def _worker(event: WorkerUp | WorkerDown, style: Style) -> str:

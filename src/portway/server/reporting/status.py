@@ -1,4 +1,4 @@
-"""Remembers how a server is, from its events, for `portway status`."""
+"""State of a server behind `portway status`, derived from its events."""
 
 import os
 from collections.abc import Callable
@@ -41,12 +41,12 @@ class SessionStatus(msgspec.Struct):
 
 
 class LeaseStatus(msgspec.Struct):
-    """One public address that somebody holds."""
+    """One public address with an owner."""
 
     url: str
     kind: str
     session: str
-    """Who served it last; it may be away for a grace time."""
+    """The session that served it last; it may be lost while the address is held."""
 
 
 class WorkerStatus(msgspec.Struct):
@@ -59,7 +59,7 @@ class WorkerStatus(msgspec.Struct):
 
 
 class ServerStatus(msgspec.Struct, tag_field="program", tag="server"):
-    """One running server, as its status socket tells."""
+    """One running server, as reported by its status socket."""
 
     pid: int
     version: str
@@ -74,17 +74,17 @@ class ServerStatus(msgspec.Struct, tag_field="program", tag="server"):
     tunnels: list[LeaseStatus] = []
     logins_refused: int = 0
     handshakes_failed: int = 0
-    """Up to a minute ago."""
+    """Updated at most once a minute."""
     visitors_turned_away: int = 0
-    """For want of a place, up to ten seconds ago."""
+    """Rejected at capacity; updated every ten seconds."""
     connections_shed: int = 0
-    """Idle or slow ones, closed to admit newcomers, up to ten seconds ago."""
+    """Idle or slow ones, closed to admit new ones; updated every ten seconds."""
     workers: list[WorkerStatus] = []
-    """None where one process does everything."""
+    """Empty where a single process does everything."""
 
 
 class ServerStatusTracker:
-    """Takes every event in, and gives the whole picture out. Synchronous, bounded by what the server itself bounds."""
+    """Receives every event and returns the current state. Synchronous, and bounded by the limits of the server itself."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """`clock` is `clock.wall`."""
@@ -95,14 +95,14 @@ class ServerStatusTracker:
         self._workers: dict[int, WorkerStatus] = {}
 
     def to_json(self) -> bytes:
-        """Return the picture as JSON."""
+        """Return the current state as JSON."""
         self._status.sessions = list(self._sessions.values())
         self._status.tunnels = list(self._leases.values())
         self._status.workers = [self._workers[number] for number in sorted(self._workers)]
         return msgspec.json.encode(self._status)
 
     def __call__(self, event: ServerEvent) -> None:
-        """Take one event in."""
+        """Update the state from one event."""
         status = self._status
         match event:
             case Listening():
@@ -122,7 +122,7 @@ class ServerStatusTracker:
             case LoginRefused() | HandshakesFailed() | VisitorsTurnedAway() | ConnectionsShed():
                 self._count(event)
             case WorkerUp() | WorkerDown():
-                self._note_worker(event)
+                self._update_worker(event)
             case SpeedTested() | RequestDone() | RelayDone() | Stopping():
                 pass
             case _:
@@ -140,7 +140,7 @@ class ServerStatusTracker:
             case ConnectionsShed():
                 status.connections_shed += event.count
 
-    def _note_worker(self, event: WorkerUp | WorkerDown) -> None:
+    def _update_worker(self, event: WorkerUp | WorkerDown) -> None:
         if isinstance(event, WorkerUp):
             self._workers[event.worker] = WorkerStatus(event.worker, event.pid, self._clock())
         else:

@@ -75,7 +75,7 @@ async def supervise(
                 try:
                     await (stop or asyncio.Event()).wait()
                 finally:
-                    on_event(Stopping("the server was told to stop"))
+                    on_event(Stopping("stop requested"))
                     dealer.close()
                     http.close()
                     leases.ports.close_all()
