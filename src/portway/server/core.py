@@ -100,14 +100,9 @@ class ServerCore:
             hand_off=hand_off,
             proxy_protocol=self._proxy_protocol if "tcp" in settings.proxy_protocol else None,
         )
+        control = _control_settings(settings, identity, worker)
         self.sessions = SessionManager(
-            reactor,
-            leases,
-            tokens,
-            _control_settings(settings, identity, worker),
-            on_event=on_event,
-            random_bytes=secrets.token_bytes,
-            admission=admission,
+            reactor, leases, tokens, control, on_event=on_event, random_bytes=secrets.token_bytes, admission=admission
         )
         self.links: LinkListener
 
