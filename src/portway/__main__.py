@@ -1,4 +1,4 @@
-"""`python -m portway` is `portway`."""
+"""Runs `portway` for `python -m portway`."""
 
 from portway.cli.main import main
 

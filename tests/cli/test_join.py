@@ -1,4 +1,4 @@
-"""`portway join`: takes the string from stdin, a prompt, a file or the environment, asks its server, and keeps it."""
+"""`portway join`: reads the join string from stdin, a prompt, a file or the environment, checks it with its server, and saves it."""
 
 import os
 import pty
@@ -28,7 +28,7 @@ def data(home: Path) -> Path:
 
 
 class Server:
-    """A running server and what its tokens' join strings are."""
+    """A running server, whose tokens can be created and revoked."""
 
     def __init__(self, program: Program, folder: Path, portway: Portway) -> None:
         self.folder = folder
@@ -57,23 +57,23 @@ def server(home: Path, portway: Portway) -> Iterator[Server]:
         yield one
 
 
-# Where it comes from.
+# Sources of the join string.
 
 
-def test_what_comes_on_stdin_is_kept_and_what_the_server_says_is_told(portway: Portway, data: Path, server: Server) -> None:
+def test_a_join_string_from_stdin_is_checked_and_saved(portway: Portway, data: Path, server: Server) -> None:
     join = server.token()
     done = portway("join", input=f"{join}\n")
 
     assert (done.exit_code, done.stdout) == (0, "")
-    found, kept = done.stderr.splitlines()
-    assert found.startswith(f"Server 0.1.0 at 127.0.0.1:{join.port}")
-    assert found.endswith("accepts the token.")
-    assert kept == f"Kept in {data / 'agent-join'}. Next: portway http 3000"
+    checked, saved = done.stderr.splitlines()
+    assert checked.startswith(f"Server 0.1.0 at 127.0.0.1:{join.port}")
+    assert checked.endswith("accepts the token.")
+    assert saved == f"Join string saved to {data / 'agent-join'}. Next: portway http 3000"
     assert load_join_string(None, {}, data) == join
     assert [path.name for path in data.iterdir()] == ["agent-join"]
 
 
-def test_a_file_or_the_environment_does_as_well(portway: Portway, data: Path, home: Path) -> None:
+def test_a_file_and_the_environment_are_sources_too(portway: Portway, data: Path, home: Path) -> None:
     file = home / "join"
     file.touch(0o600)
     file.write_text(JOIN.replace("example", "filed"))
@@ -84,7 +84,7 @@ def test_a_file_or_the_environment_does_as_well(portway: Portway, data: Path, ho
     assert load_join_string(None, {}, data).host == "example.org"
 
 
-def test_nonsense_is_refused_and_nothing_is_kept(portway: Portway, data: Path) -> None:
+def test_an_invalid_join_string_is_not_saved(portway: Portway, data: Path) -> None:
     done = portway("join", input="hello\n")
 
     assert done.exit_code == 2
@@ -92,15 +92,15 @@ def test_nonsense_is_refused_and_nothing_is_kept(portway: Portway, data: Path) -
     assert not data.exists()
 
 
-def test_on_the_command_line_it_is_refused_with_the_reason(portway: Portway, data: Path) -> None:
+def test_a_join_string_on_the_command_line_is_refused_with_the_reason(portway: Portway, data: Path) -> None:
     done = portway("join", JOIN)
 
     assert done.exit_code == 2
-    assert "can be seen by everybody on this machine" in done.stderr
+    assert "other users of this machine can read it" in done.stderr
     assert not data.exists()
 
 
-def test_at_a_terminal_it_asks_shows_nothing_and_takes_all_lines(home: Path, data: Path) -> None:
+def test_the_prompt_does_not_echo_and_reads_all_lines(home: Path, data: Path) -> None:
     pinned = f"{JOIN}?pin=sha256:{'ab' * 32}"
     ours, theirs = pty.openpty()
     with subprocess.Popen(
@@ -108,10 +108,10 @@ def test_at_a_terminal_it_asks_shows_nothing_and_takes_all_lines(home: Path, dat
     ) as program:
         os.close(theirs)
         said = b""
-        while b"not shown" not in said:
+        while b"not echoed" not in said:
             said += os.read(ours, 1000)
         os.write(ours, pinned.replace("?", "\n?").replace("S3cretS3", "S3cret\nS3").encode() + b"\n")
-        while b"Kept in" not in said:
+        while b"saved to" not in said:
             said += os.read(ours, 1000)
         assert program.wait(10) == 0
     os.close(ours)
@@ -120,7 +120,7 @@ def test_at_a_terminal_it_asks_shows_nothing_and_takes_all_lines(home: Path, dat
     assert str(load_join_string(None, {}, data)) == pinned
 
 
-def test_line_breaks_in_a_file_lose_nothing(portway: Portway, data: Path, server: Server) -> None:
+def test_line_breaks_in_a_file_are_ignored(portway: Portway, data: Path, server: Server) -> None:
     join = server.token()
     wrapped = str(join).replace("?pin", "\n   ?pin").replace(".", ".\r\n", 1)
 
@@ -128,24 +128,24 @@ def test_line_breaks_in_a_file_lose_nothing(portway: Portway, data: Path, server
     assert load_join_string(None, {}, data) == join
 
 
-# What its server says.
+# The check with its server.
 
 
-def test_what_the_server_refuses_is_not_kept_unless_the_user_says_so(portway: Portway, data: Path, server: Server) -> None:
+def test_a_refused_join_string_is_saved_only_with_offline(portway: Portway, data: Path, server: Server) -> None:
     join = server.token()
     server.revoke()
     done = portway("join", input=str(join))
 
     assert (done.exit_code, done.stdout) == (3, "")
     assert "token laptop was revoked (token_revoked)" in done.stderr
-    assert "Nothing was kept; --offline keeps" in done.stderr
+    assert "Nothing was saved; --offline saves" in done.stderr
     assert join.secret not in done.stderr
     assert not data.exists()
     assert portway("join", "--offline", input=str(join)).exit_code == 0
     assert load_join_string(None, {}, data) == join
 
 
-def test_another_server_in_its_place_is_told(portway: Portway, data: Path, server: Server) -> None:
+def test_a_different_server_is_an_error(portway: Portway, data: Path, server: Server) -> None:
     join = server.token()
     wrong = JoinString(join.token_id, join.secret, join.host, join.port, b"p" * 32)
     done = portway("join", input=str(wrong))
@@ -159,42 +159,42 @@ def test_another_server_in_its_place_is_told(portway: Portway, data: Path, serve
     assert not data.exists()
 
 
-def test_the_port_for_visitors_is_told(portway: Portway, data: Path, server: Server) -> None:
+def test_the_port_for_visitors_is_recognised(portway: Portway, data: Path, server: Server) -> None:
     join = server.token()
     visitors = int(server.http.rpartition(":")[2])
     done = portway("join", input=str(JoinString(join.token_id, join.secret, "127.0.0.1", visitors, join.pin)))
 
     assert done.exit_code == 2
     assert f"127.0.0.1:{visitors} is where this Portway server takes HTTP visitors" in done.stderr
-    assert "Nothing was kept" in done.stderr
+    assert "Nothing was saved" in done.stderr
     assert not data.exists()
 
 
-def test_a_server_that_cannot_be_reached_is_told_and_the_string_is_kept(portway: Portway, data: Path) -> None:
+def test_a_join_string_of_an_unreachable_server_is_saved_with_a_warning(portway: Portway, data: Path) -> None:
     done = portway("join", input=NOWHERE)
 
     assert done.exit_code == 0
     assert "the name portway.invalid cannot be resolved" in done.stderr
-    assert "Kept all the same" in done.stderr
+    assert "saved anyway" in done.stderr
     assert str(load_join_string(None, {}, data)) == NOWHERE
 
 
-def test_links_without_tls_are_said(portway: Portway, home: Path) -> None:
+def test_links_without_tls_are_reported(portway: Portway, home: Path) -> None:
     with running(home, portway, "plain", "--plaintext-links") as server:
         done = portway("join", input=str(server.token()))
 
     assert done.exit_code == 0
-    assert "agents have to say --plaintext-links" in done.stderr
+    assert "agents need --plaintext-links" in done.stderr
 
 
-def test_offline_asks_nobody(portway: Portway, data: Path) -> None:
-    asked = threading.Event()
+def test_offline_connects_to_no_server(portway: Portway, data: Path) -> None:
+    contacted = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as taken:
 
         def take() -> None:
             try:
                 taken.enter_context(listener.accept()[0])
-                asked.set()
+                contacted.set()
             except OSError:
                 pass
 
@@ -204,19 +204,19 @@ def test_offline_asks_nobody(portway: Portway, data: Path) -> None:
         assert portway("join", "--offline", input=join).exit_code == 0
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(10)
-    assert not asked.is_set()
+    assert not contacted.is_set()
     assert str(load_join_string(None, {}, data)) == join
 
 
 # Several servers.
 
 
-def test_a_second_server_gets_a_name_and_takes_nobodys_place(portway: Portway, data: Path) -> None:
+def test_a_second_server_needs_a_name(portway: Portway, data: Path) -> None:
     first, second = JOIN, JOIN.replace("example.org", "office.example.org")
     assert portway("join", "--offline", input=first).exit_code == 0
     refused = portway("join", "--offline", input=second)
     assert refused.exit_code == 2
-    assert "the join string of another server, example.org:4443, is kept" in refused.stderr
+    assert "the join string of a different server, example.org:4443, is already saved" in refused.stderr
     assert "--server NAME" in refused.stderr
     assert str(load_join_string(None, {}, data)) == first
 
@@ -230,11 +230,11 @@ def test_a_second_server_gets_a_name_and_takes_nobodys_place(portway: Portway, d
     assert str(load_join_string(None, {}, data)) == second
 
 
-def test_a_new_token_of_the_same_server_takes_the_old_ones_place(portway: Portway, data: Path) -> None:
+def test_a_new_token_of_the_same_server_replaces_the_old_one(portway: Portway, data: Path) -> None:
     pinned = f"{JOIN}?pin=sha256:{'ab' * 32}"
     assert portway("join", "--offline", input=pinned).exit_code == 0
     moved = pinned.replace("example.org:4443", "example.com:443").replace("abc.", "def.")
-    assert portway("join", "--offline", input=moved).exit_code == 0, "its pin says that it is the same one"
+    assert portway("join", "--offline", input=moved).exit_code == 0, "the same pin identifies the same server"
     again = JOIN.replace("example.org:4443", "example.com:443").replace("abc.", "ghi.")
     assert portway("join", "--offline", input=again).exit_code == 0
     kept = kept_join(data)
@@ -242,8 +242,8 @@ def test_a_new_token_of_the_same_server_takes_the_old_ones_place(portway: Portwa
     assert kept.token_id == "ghi"
 
 
-@pytest.mark.parametrize("words", [("http", "1"), ("tcp", "1"), ("bench",)])
-def test_every_agent_command_takes_a_name(words: tuple[str, ...], portway: Portway, data: Path) -> None:
+@pytest.mark.parametrize("words", [("http", "1"), ("tcp", "1"), ("speedtest",)])
+def test_every_agent_command_has_the_server_option(words: tuple[str, ...], portway: Portway, data: Path) -> None:
     portway("join", "--offline", "--server", "office", input=JOIN)
     unknown = portway(*words, "--server", "home")
     assert unknown.exit_code == 2
@@ -255,7 +255,7 @@ def test_every_agent_command_takes_a_name(words: tuple[str, ...], portway: Portw
     assert sorted(path.name for path in data.iterdir()) == ["agent-join.office"]
 
 
-def test_an_agent_goes_online_with_the_server_that_is_named(portway: Portway, home: Path, server: Server) -> None:
+def test_an_agent_connects_to_the_named_server(portway: Portway, home: Path, server: Server) -> None:
     with running(home, portway, "second") as second:
         assert portway("join", input=str(server.token())).exit_code == 0
         assert portway("join", "--server", "second", input=str(second.token())).exit_code == 0
@@ -264,7 +264,7 @@ def test_an_agent_goes_online_with_the_server_that_is_named(portway: Portway, ho
                 assert agent.first_line().rpartition(":")[2] == port.rpartition(":")[2]
 
 
-def test_no_directory_is_made_where_nothing_is_kept(portway: Portway, home: Path) -> None:
-    for words in (("http", "1"), ("tcp", "1"), ("bench",), ("status",)):
+def test_no_directory_is_created_if_nothing_is_saved(portway: Portway, home: Path) -> None:
+    for words in (("http", "1"), ("tcp", "1"), ("speedtest",), ("status",)):
         portway(*words)
     assert [path.name for path in home.rglob("*") if path.parent != home] == []

@@ -1,4 +1,4 @@
-"""Limits as people write them: units, flags, variables, and complaints that name what was given."""
+"""Limits as options: units, flags, variables, and errors that name the source."""
 
 import re
 
@@ -26,17 +26,17 @@ def test_every_limit_has_its_unit() -> None:
         idle_timeout_s=10.0, min_rate_bpm=1000, max_rate_bps=10**6, bandwidth_bps=2 << 20, max_lifetime_s=7200.0, max_total_payload=5
     )
     assert describe_policy(policy) == (
-        "idle for at most 10s, at least 1000 B a minute, 977 KiB a second each, 2 MiB a second together, at most 2h long, at most 5 B each"
+        "idle at most 10s, at least 1000 B/min, at most 977 KiB/s per connection, at most 2 MiB/s together, open at most 2h, at most 5 B per connection"
     )
 
 
-def test_what_is_not_given_does_not_limit() -> None:
+def test_missing_options_do_not_limit() -> None:
     assert read_limits({}) == read_limits({"max_rate": None, "other": "x"}) == UNLIMITED
     assert describe_policy(UNLIMITED) == ""
 
 
 @pytest.mark.parametrize(
-    ("given", "complaint"),
+    ("given", "message"),
     [
         ({"max_rate": "fast"}, "--max-rate: 'fast' is no size"),
         ({"idle_timeout": "10"}, "--idle-timeout: '10' is no duration"),
@@ -46,19 +46,19 @@ def test_what_is_not_given_does_not_limit() -> None:
         ({"min_rate": "6kb", "max_rate": "100b"}, "--min-rate: 6000 bytes a minute are not less"),
     ],
 )
-def test_complaints_name_the_flag_and_what_was_expected(given: dict[str, object], complaint: str) -> None:
+def test_errors_name_the_flag_and_what_was_expected(given: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as found:
         read_limits(given)
-    assert re.match(complaint, str(found.value))
+    assert re.match(message, str(found.value))
 
 
-def test_tunnels_and_tokens_take_every_limit(portway: Portway) -> None:
+def test_tunnels_and_tokens_have_all_limit_options(portway: Portway) -> None:
     for command in (("http", "--help"), ("tcp", "--help"), ("token", "create", "--help")):
         shown = portway(*command).stdout
         assert [flag for flag in FLAGS if flag not in shown] == []
 
 
-def test_a_limit_may_come_from_the_environment_and_is_checked_alike(portway: Portway) -> None:
+def test_a_limit_from_the_environment_is_checked_the_same_way(portway: Portway) -> None:
     done = portway("tcp", "5432", env={"PORTWAY_MAX_RATE": "soon"})
     assert done.exit_code == 2
     assert "PORTWAY_MAX_RATE: 'soon' is no size" in done.stderr

@@ -1,4 +1,4 @@
-"""A secret that is pasted into a terminal arrives whole, is not shown, and nothing of it reaches the shell."""
+"""A secret pasted into a terminal is read completely, is not echoed, and does not reach the shell."""
 
 import os
 import pty
@@ -15,9 +15,9 @@ from tests.kit.programs import SOURCES
 
 ASK = """
 import click, sys
-from portway.cli.pasting import ask_pasted
+from portway.cli.pasting import prompt_for_paste
 try:
-    print("got", ascii(ask_pasted("Secret")), flush=True)
+    print("got", ascii(prompt_for_paste("Secret")), flush=True)
 except click.Abort:
     print("nothing", flush=True)
 print("then", ascii(sys.stdin.readline()), flush=True)
@@ -25,7 +25,7 @@ print("then", ascii(sys.stdin.readline()), flush=True)
 
 
 class Terminal:
-    """A terminal with a program on it that asks, and what is seen there."""
+    """A terminal with a program that prompts, and what the terminal shows."""
 
     def __init__(self) -> None:
         self.ours, theirs = pty.openpty()
@@ -74,7 +74,7 @@ def terminal() -> Iterator[Terminal]:
         ("S3cret\x04", r"'S3cret'"),
     ],
 )
-def test_all_of_it_arrives_and_is_not_shown(typed: str, got: str, terminal: Terminal) -> None:
+def test_a_paste_is_read_completely_without_echo(typed: str, got: str, terminal: Terminal) -> None:
     terminal.type(typed)
     terminal.until(f"got {got}")
 
@@ -82,8 +82,8 @@ def test_all_of_it_arrives_and_is_not_shown(typed: str, got: str, terminal: Term
     assert terminal.program.poll() is None
 
 
-def test_the_end_of_a_paste_that_has_no_line_break_is_waited_for(terminal: Terminal) -> None:
-    """In its usual mode a terminal hands over whole lines: the last one would stay behind until somebody presses Enter."""
+def test_a_last_line_without_a_line_break_is_waited_for(terminal: Terminal) -> None:
+    """In canonical mode a terminal passes on whole lines: the last one would be missing until Enter is pressed."""
     terminal.type("first half\nsecond half")
     time.sleep(3 * MORE_S)
     assert "got" not in terminal.seen
@@ -91,14 +91,14 @@ def test_the_end_of_a_paste_that_has_no_line_break_is_waited_for(terminal: Termi
     terminal.until(r"got 'first half\nsecond half\n'")
 
 
-def test_what_comes_too_late_is_thrown_away_and_the_terminal_is_as_before(terminal: Terminal) -> None:
+def test_late_input_is_discarded_and_the_terminal_restored(terminal: Terminal) -> None:
     terminal.type("S3cret\n")
     terminal.until("got")
     terminal.type("ls\n")
     terminal.until(r"then 'ls\n'")
-    assert "ls\r\n" in terminal.seen.partition("got")[2], "what is typed is shown again"
+    assert "ls\r\n" in terminal.seen.partition("got")[2], "typed text is echoed again"
 
 
-def test_the_end_of_the_input_is_a_no(terminal: Terminal) -> None:
+def test_the_end_of_the_input_aborts(terminal: Terminal) -> None:
     terminal.type("\x04")
     terminal.until("nothing")

@@ -1,4 +1,4 @@
-"""`--host-header`, `--request-header` and `--response-header`, as a person writes them."""
+"""`--host-header`, `--request-header` and `--response-header`, as users write them."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from portway.errors import ConfigError
         ("unix:/run/app.sock", "localhost"),
     ],
 )
-def test_rewrite_means_the_targets_own_address(target: str, authority: str) -> None:
+def test_rewrite_sends_the_targets_own_address(target: str, authority: str) -> None:
     parsed = parse_target(target)
     rewrite = read_rewriting(parsed, {"host_header": "rewrite"})
     assert own_authority(parsed) == authority
@@ -38,12 +38,12 @@ def test_fields_come_from_the_command_line_the_environment_and_files(tmp_path: P
     assert rewrite.response == [("Server", None)]
 
 
-def test_nothing_asked_is_nothing() -> None:
+def test_without_options_there_are_no_changes() -> None:
     assert read_rewriting(parse_target("1"), {"host_header": "", "request_headers": ()}) is None
 
 
 @pytest.mark.parametrize(
-    ("texts", "says"),
+    ("texts", "message"),
     [
         (("no separator",), "expected 'Name: value'"),
         (("X=env:NOT_THERE_AT_ALL",), "NOT_THERE_AT_ALL is not set"),
@@ -53,6 +53,6 @@ def test_nothing_asked_is_nothing() -> None:
         (("X: 1",) * 33, "at most 32"),
     ],
 )
-def test_what_cannot_work_is_said(texts: tuple[str, ...], says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_invalid_fields_are_errors(texts: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         read_rewriting(parse_target("1"), {"request_headers": texts})

@@ -1,4 +1,4 @@
-"""`portway bench`: its options and complaints. Whole tests run in tests/e2e/test_bench.py and tests/agent/speed."""
+"""`portway speedtest`: its options and errors. Complete speed tests run in tests/e2e/test_speedtest.py and tests/agent/speed."""
 
 import pytest
 
@@ -8,7 +8,7 @@ JOIN = "portway://abc." + "S" * 43 + "@127.0.0.1:1"
 
 
 @pytest.mark.parametrize(
-    ("args", "complaint"),
+    ("args", "message"),
     [
         (("--seconds", "31"), "31.0 is not in the range"),
         (("--seconds", "0.1"), "0.1 is not in the range"),
@@ -17,32 +17,32 @@ JOIN = "portway://abc." + "S" * 43 + "@127.0.0.1:1"
         ((), "no join string yet"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_dialled(args: tuple[str, ...], complaint: str, portway: Portway) -> None:
-    done = portway("bench", *args)
+def test_invalid_options_are_errors_before_anything_is_dialled(args: tuple[str, ...], message: str, portway: Portway) -> None:
+    done = portway("speedtest", *args)
 
     assert done.exit_code == 2
-    assert complaint in done.stderr
+    assert message in done.stderr
     assert done.stdout == ""
 
 
-def test_both_ends_must_say_that_links_are_plain(portway: Portway) -> None:
-    plain = portway("bench", env={"PORTWAY_JOIN": f"{JOIN}?links=plaintext"})
-    encrypted = portway("bench", "--plaintext-links", env={"PORTWAY_JOIN": JOIN})
+def test_links_without_tls_need_the_option_at_both_ends(portway: Portway) -> None:
+    plain = portway("speedtest", env={"PORTWAY_JOIN": f"{JOIN}?links=plaintext"})
+    encrypted = portway("speedtest", "--plaintext-links", env={"PORTWAY_JOIN": JOIN})
 
     assert (plain.exit_code, encrypted.exit_code) == (2, 2)
     assert "--plaintext-links" in plain.stderr
     assert "leave the flag away" in encrypted.stderr
 
 
-def test_a_ca_file_and_a_pin_contradict_each_other(portway: Portway) -> None:
-    done = portway("bench", "--ca-file", __file__, env={"PORTWAY_JOIN": f"{JOIN}?pin=sha256:{'ab' * 32}"})
+def test_a_ca_file_cannot_be_combined_with_a_pin(portway: Portway) -> None:
+    done = portway("speedtest", "--ca-file", __file__, env={"PORTWAY_JOIN": f"{JOIN}?pin=sha256:{'ab' * 32}"})
 
     assert done.exit_code == 2
     assert "--ca-file" in done.stderr
 
 
-def test_a_server_that_is_not_there_is_an_error(portway: Portway) -> None:
-    done = portway("bench", "--plaintext-links", env={"PORTWAY_JOIN": f"{JOIN}?links=plaintext"})
+def test_an_unreachable_server_is_an_error(portway: Portway) -> None:
+    done = portway("speedtest", "--plaintext-links", env={"PORTWAY_JOIN": f"{JOIN}?links=plaintext"})
 
     assert done.exit_code == 1
     assert "cannot connect to 127.0.0.1:1" in done.stderr

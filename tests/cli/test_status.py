@@ -1,4 +1,4 @@
-"""`portway status` asks the programs that run here."""
+"""`portway status` queries the running processes."""
 
 import json
 import socket
@@ -20,17 +20,17 @@ from tests.cli.conftest import Portway
 
 @contextmanager
 def program(path: Path, document: bytes) -> Iterator[None]:
-    """Answer one asker, as a running program would."""
+    """Serve one connection, as a running process would."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
 
-        def answer() -> None:
-            asker, _ = listener.accept()
-            asker.sendall(document)
-            asker.close()
+        def serve() -> None:
+            client, _ = listener.accept()
+            client.sendall(document)
+            client.close()
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=serve)
         thread.start()
         yield
         thread.join(10)
@@ -45,33 +45,33 @@ def folder(home: Path) -> Path:
 
 @pytest.fixture
 def agent() -> AgentStatusTracker:
-    board = AgentStatusTracker("127.0.0.1:4443", wall)
-    board(Online("s1", "0.1.0", 0.002))
-    board(TunnelUp(1, "http://app.localhost:8080", "app", 0, "127.0.0.1:3000"))
-    board(RequestLine("GET", "/", 200, 0.1, 1))
-    board(TunnelUp(2, "tcp://127.0.0.1:20001", "", 20001, "127.0.0.1:22"))
-    board(TunnelUp(3, "tcp://127.0.0.1:20002", "", 20002, "127.0.0.1:23"))
-    board(RelayDone(2, 10, 20, 1.0, "closed"))
-    return board
+    tracker = AgentStatusTracker("127.0.0.1:4443", wall)
+    tracker(Online("s1", "0.1.0", 0.002))
+    tracker(TunnelUp(1, "http://app.localhost:8080", "app", 0, "127.0.0.1:3000"))
+    tracker(RequestLine("GET", "/", 200, 0.1, 1))
+    tracker(TunnelUp(2, "tcp://127.0.0.1:20001", "", 20001, "127.0.0.1:22"))
+    tracker(TunnelUp(3, "tcp://127.0.0.1:20002", "", 20002, "127.0.0.1:23"))
+    tracker(RelayDone(2, 10, 20, 1.0, "closed"))
+    return tracker
 
 
 @pytest.fixture
 def server() -> ServerStatusTracker:
-    board = ServerStatusTracker(wall)
-    board(Listening("127.0.0.1:8080", "127.0.0.1:4443", "127.0.0.1:4443", "20000-20999", "localhost"))
-    board(SessionUp("s1", "laptop", "0.1.0", "127.0.0.1:5"))
-    board(LeaseUp("s1", 1, "http", "http://app.localhost:8080"))
-    return board
+    tracker = ServerStatusTracker(wall)
+    tracker(Listening("127.0.0.1:8080", "127.0.0.1:4443", "127.0.0.1:4443", "20000-20999", "localhost"))
+    tracker(SessionUp("s1", "laptop", "0.1.0", "127.0.0.1:5"))
+    tracker(LeaseUp("s1", 1, "http", "http://app.localhost:8080"))
+    return tracker
 
 
-def test_nothing_running_is_no_failure(portway: Portway) -> None:
+def test_no_running_processes_is_not_an_error(portway: Portway) -> None:
     done = portway("status")
 
-    assert (done.exit_code, done.stdout) == (0, "No Portway program of yours was found on this machine.\n")
+    assert (done.exit_code, done.stdout) == (0, "No Portway processes of yours are running.\n")
     assert portway("status", "--json").stdout == "[]\n"
 
 
-def test_people_see_servers_and_agents_with_their_tunnels(
+def test_servers_and_agents_are_shown_with_their_tunnels(
     portway: Portway, folder: Path, agent: AgentStatusTracker, server: ServerStatusTracker
 ) -> None:
     with program(folder / "server-2.sock", server.to_json()), program(folder / "agent-1.sock", agent.document()):
@@ -89,7 +89,7 @@ def test_people_see_servers_and_agents_with_their_tunnels(
     ]
 
 
-def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path, server: ServerStatusTracker) -> None:
+def test_visitors_rejected_at_capacity_are_shown(portway: Portway, folder: Path, server: ServerStatusTracker) -> None:
     server(VisitorsTurnedAway(12, 500, 512, "http"))
     with program(folder / "server-2.sock", server.to_json()):
         lines = portway("status").stdout.splitlines()
@@ -97,27 +97,25 @@ def test_people_see_that_visitors_found_no_place(portway: Portway, folder: Path,
     assert lines[1] == "  12 visitors rejected at capacity"
 
 
-def test_people_see_who_was_not_let_in(portway: Portway, folder: Path, server: ServerStatusTracker) -> None:
+def test_refused_logins_are_shown(portway: Portway, folder: Path, server: ServerStatusTracker) -> None:
     server(LoginRefused("127.0.0.1:7", "bad_credentials", 3))
     with program(folder / "server-2.sock", server.to_json()):
         lines = portway("status").stdout.splitlines()
 
-    assert lines[1] == "  3 logins refused, 0 connections of no agent"
+    assert lines[1] == "  3 logins refused, 0 connections closed before login"
 
 
-def test_people_see_how_many_links_there_are(
-    portway: Portway, folder: Path, agent: AgentStatusTracker, server: ServerStatusTracker
-) -> None:
+def test_the_number_of_links_is_shown(portway: Portway, folder: Path, agent: AgentStatusTracker, server: ServerStatusTracker) -> None:
     agent(LinksChanged(3, 1))
     server(ServerLinksChanged("s1", 3))
     with program(folder / "server-2.sock", server.to_json()), program(folder / "agent-1.sock", agent.document()):
         lines = portway("status").stdout.splitlines()
 
     assert lines[0].endswith("1 logged in over 3 links")
-    assert lines[2].endswith("2ms away, 3 links of which 1 drain")
+    assert lines[2].endswith("2ms away, 3 links, 1 draining")
 
 
-def test_programs_see_json(portway: Portway, folder: Path, agent: AgentStatusTracker) -> None:
+def test_the_status_as_json(portway: Portway, folder: Path, agent: AgentStatusTracker) -> None:
     with program(folder / "agent-1.sock", agent.document()):
         done = portway("status", "--json")
 
@@ -125,7 +123,7 @@ def test_programs_see_json(portway: Portway, folder: Path, agent: AgentStatusTra
     assert (found["program"], found["state"], found["tunnels"][0]["url"]) == ("agent", "online", "http://app.localhost:8080")
 
 
-def test_what_a_killed_program_left_is_removed(portway: Portway, folder: Path) -> None:
+def test_the_socket_of_a_killed_process_is_removed(portway: Portway, folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(folder / "agent-1.sock"))
 
@@ -133,10 +131,10 @@ def test_what_a_killed_program_left_is_removed(portway: Portway, folder: Path) -
     assert list(folder.iterdir()) == []
 
 
-def test_a_program_that_talks_nonsense_is_told_and_the_others_are_shown(portway: Portway, folder: Path, agent: AgentStatusTracker) -> None:
+def test_an_unexpected_reply_is_an_error_and_the_others_are_shown(portway: Portway, folder: Path, agent: AgentStatusTracker) -> None:
     with program(folder / "agent-1.sock", agent.document()), program(folder / "agent-2.sock", b"hello"):
         done = portway("status")
 
     assert done.exit_code == 1
     assert "app.localhost" in done.stdout
-    assert "says what this version does not understand" in done.stderr
+    assert "unexpected reply; it may be a different version of Portway" in done.stderr

@@ -23,15 +23,15 @@ def data(home: Path) -> Path:
     return home / "XDG_DATA_HOME" / "portway"
 
 
-def test_create_prints_the_join_string_alone_and_keeps_no_secret(portway: Portway, home: Path) -> None:
+def test_create_prints_only_the_join_string_and_stores_no_secret(portway: Portway, home: Path) -> None:
     done = portway("token", "create", "laptop", "--init")
     join = parse(done.stdout)
 
     assert done.exit_code == 0
     assert done.stdout.count("\n") == 1
     assert (join.host, join.port, join.pin) == ("127.0.0.1", 4443, ensure_identity(data(home)).pin)
-    assert "No server ran" in done.stderr
-    assert "No server ran" in portway("token", "create", "phone").stderr, "once it is prepared, it needs no --init"
+    assert "No server has run" in done.stderr
+    assert "No server has run" in portway("token", "create", "phone").stderr, "once it is prepared, it needs no --init"
     assert join.secret not in done.stderr
     assert all(join.secret.encode() not in path.read_bytes() for path in data(home).iterdir())
     with Store(data(home) / "server.db") as store:
@@ -46,10 +46,10 @@ def test_the_address_is_what_the_last_server_advertised(portway: Portway, home: 
 
     join = parse(done.stdout)
     assert (join.host, join.port, join.pin, join.plaintext) == ("tunnel.example.org", 443, b"\xab" * 32, False)
-    assert "No server ran" not in done.stderr
+    assert "No server has run" not in done.stderr
 
 
-def test_a_server_without_tls_gives_join_strings_that_say_so(portway: Portway, home: Path) -> None:
+def test_join_strings_of_a_server_without_tls_name_that(portway: Portway, home: Path) -> None:
     record_advertised(data(home), Advertised("10.0.0.1", 4443, plaintext=True))
 
     join = parse(portway("token", "create", "laptop", "--init").stdout)
@@ -58,14 +58,14 @@ def test_a_server_without_tls_gives_join_strings_that_say_so(portway: Portway, h
     assert parse(fresh.stdout).plaintext
 
 
-def test_an_address_that_is_said_beats_the_recorded_one(portway: Portway, home: Path) -> None:
+def test_an_explicit_address_takes_precedence_over_the_recorded_one(portway: Portway, home: Path) -> None:
     record_advertised(data(home), Advertised("old.example.org", 443, "ab" * 32))
 
     join = parse(portway("token", "create", "laptop", "--init", "--advertise", "new.example.org:4443").stdout)
     assert (join.host, join.port, join.pin) == ("new.example.org", 4443, b"\xab" * 32)
 
 
-def test_a_config_file_gives_directory_and_address(portway: Portway, home: Path) -> None:
+def test_directory_and_address_come_from_a_config_file(portway: Portway, home: Path) -> None:
     config = home / "portway.toml"
     config.write_text(f'[server]\ndomain = "example.org"\ndata = "{home / "elsewhere"}"\n')
     done = portway("token", "create", "laptop", "--init", "--config", str(config))
@@ -75,7 +75,7 @@ def test_a_config_file_gives_directory_and_address(portway: Portway, home: Path)
     assert not data(home).exists()
 
 
-def test_grants_are_kept_and_shown(portway: Portway, home: Path) -> None:
+def test_grants_are_saved_and_shown(portway: Portway, home: Path) -> None:
     limits = (
         "--hosts",
         "app, dev-*",
@@ -103,7 +103,7 @@ def test_grants_are_kept_and_shown(portway: Portway, home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "says"),
+    ("option", "value", "message"),
     [
         ("--expires", "30", "--expires: '30' is no duration"),
         ("--ports", "22000,99999", "--ports: expected ports from 1 to 65535"),
@@ -113,20 +113,20 @@ def test_grants_are_kept_and_shown(portway: Portway, home: Path) -> None:
         ("--max-tunnels", "0", "--max-tunnels: expected at least 1"),
     ],
 )
-def test_a_wrong_value_names_its_option(portway: Portway, option: str, value: str, says: str) -> None:
+def test_errors_of_invalid_values_name_the_option(portway: Portway, option: str, value: str, message: str) -> None:
     done = portway("token", "create", "laptop", option, value, "--init")
 
     assert (done.exit_code, done.stdout) == (2, "")
-    assert says in done.stderr
+    assert message in done.stderr
 
 
-def test_list_is_a_table_for_people(portway: Portway) -> None:
+def test_list_prints_a_table(portway: Portway) -> None:
     portway("token", "create", "laptop", "--protocols", "tcp", "--init")
     portway("token", "create", "phone", "--expires", "1h")
     portway("token", "revoke", "laptop")
 
     lines = portway("token", "list").stdout.splitlines()
-    assert lines[0].split() == ["NAME", "ID", "STATE", "CREATED", "ALLOWS"]
+    assert lines[0].split() == ["NAME", "ID", "STATE", "CREATED", "GRANTS"]
     assert re.fullmatch(r"laptop +[a-z2-7]{12} +revoked +\d{4}-\d\d-\d\d +tcp on any port", lines[1])
     assert re.fullmatch(r"phone +[a-z2-7]{12} +(59m59s|1h) left +\S+ +http as \*; tcp on any port", lines[2])
 
@@ -141,13 +141,13 @@ def test_a_name_is_free_again_after_revoke(portway: Portway) -> None:
     assert portway("token", "create", "laptop").exit_code == 0
 
 
-def test_bad_grants_are_refused_before_anything_is_made(portway: Portway, home: Path) -> None:
+def test_invalid_grants_are_refused_before_anything_is_created(portway: Portway, home: Path) -> None:
     for option, value in (("--hosts", "a,,b"), ("--hosts", "A"), ("--ports", "x"), ("--protocols", "udp"), ("--max-tunnels", "0")):
         assert portway("token", "create", "laptop", "--init", option, value).exit_code == 2
     assert not data(home).exists()
 
 
-def test_limits_are_kept_and_shown(portway: Portway, home: Path) -> None:
+def test_limits_are_saved_and_shown(portway: Portway, home: Path) -> None:
     limits = ("--idle-timeout", "10m", "--min-rate", "10kb", "--max-rate", "1mb", "--bandwidth", "10MiB", "--max-lifetime", "1d")
     made = portway("token", "create", "laptop", *limits, "--max-total-payload", "1gb", "--init")
     assert made.exit_code == 0, made.stderr
@@ -161,12 +161,12 @@ def test_limits_are_kept_and_shown(portway: Portway, home: Path) -> None:
         max_lifetime_s=86400.0,
         max_total_payload=10**9,
     )
-    assert "10 MiB a second together" in portway("token", "list").stdout
+    assert "at most 10 MiB/s together" in portway("token", "list").stdout
     (shown,) = json.loads(portway("token", "list", "--json").stdout)
     assert shown["limits"]["max_rate_bps"] == 1_000_000
 
 
-def test_where_no_server_ran_nothing_is_made_and_the_way_out_is_told(portway: Portway, home: Path) -> None:
+def test_without_a_server_nothing_is_created_and_the_error_says_what_to_do(portway: Portway, home: Path) -> None:
     for words in (("create", "laptop"), ("create", "laptop", "--advertise", "example.org:4443"), ("list",), ("revoke", "laptop")):
         done = portway("token", *words, "--data", str(home / "new"))
         assert (done.exit_code, done.stdout) == (2, "")
@@ -177,7 +177,7 @@ def test_where_no_server_ran_nothing_is_made_and_the_way_out_is_told(portway: Po
     assert not [path for path in (home / "new", home / "other", home / "join", data(home)) if path.exists()]
 
 
-def test_looking_at_tokens_changes_nothing(portway: Portway, home: Path) -> None:
+def test_listing_tokens_changes_nothing(portway: Portway, home: Path) -> None:
     portway("token", "create", "laptop", "--init")
     portway("token", "revoke", "laptop")
     before = {path.name: path.read_bytes() for path in data(home).iterdir()}
@@ -186,14 +186,14 @@ def test_looking_at_tokens_changes_nothing(portway: Portway, home: Path) -> None
     assert {path.name: path.read_bytes() for path in data(home).iterdir()} == before
 
 
-def test_a_server_without_tokens_says_how_to_make_one(portway: Portway, home: Path) -> None:
+def test_an_empty_list_says_how_to_create_a_token(portway: Portway, home: Path) -> None:
     open_state(ServerSettings(data=data(home))).store.close()
 
-    assert portway("token", "list").stderr == "No tokens yet; `portway token create NAME` makes one.\n"
+    assert portway("token", "list").stderr == "No tokens yet; create one with `portway token create NAME`.\n"
     assert portway("token", "list", "--json").stdout == "[]\n"
 
 
-def test_a_join_string_goes_to_a_new_file_of_its_own(portway: Portway, home: Path) -> None:
+def test_a_join_string_is_written_to_a_new_file(portway: Portway, home: Path) -> None:
     shared = home / "shared"
     shared.mkdir()
     shared.chmod(0o755)
@@ -201,13 +201,13 @@ def test_a_join_string_goes_to_a_new_file_of_its_own(portway: Portway, home: Pat
     join = parse((shared / "join").read_text())
 
     assert (done.exit_code, done.stdout) == (0, "")
-    assert f"Its join string is in {shared / 'join'}." in done.stderr
+    assert f"Join string saved to {shared / 'join'}." in done.stderr
     assert join.secret not in done.stderr
     assert [stat.S_IMODE(path.stat().st_mode) for path in (shared / "join", shared)] == [0o600, 0o755]
     assert json.loads(portway("token", "list", "--json").stdout)[0]["id"] == join.token_id
 
 
-def test_no_file_and_no_link_gives_way_to_a_join_string_and_then_there_is_no_token(portway: Portway, home: Path) -> None:
+def test_existing_files_and_links_are_not_replaced_and_no_token_is_created(portway: Portway, home: Path) -> None:
     victim = home / "victim"
     victim.write_text("untouched")
     (home / "link").symlink_to(victim)
@@ -215,13 +215,13 @@ def test_no_file_and_no_link_gives_way_to_a_join_string_and_then_there_is_no_tok
     for file in (victim, home / "link"):
         done = portway("token", "create", "laptop", "--out", str(file))
         assert (done.exit_code, done.stdout) == (2, "")
-        assert f"--out: {file} exists already" in done.stderr
+        assert f"--out: {file} already exists" in done.stderr
     assert victim.read_text() == "untouched"
     assert portway("token", "create", "laptop", "--out", str(home / "nowhere" / "join")).exit_code == 2
     assert len(json.loads(portway("token", "list", "--json").stdout)) == 1
 
 
-def test_a_token_that_could_not_be_made_leaves_no_join_string(portway: Portway, home: Path) -> None:
+def test_a_token_that_cannot_be_created_leaves_no_join_string(portway: Portway, home: Path) -> None:
     portway("token", "create", "laptop", "--init")
     done = portway("token", "create", "laptop", "--out", str(home / "join"))
 
@@ -230,7 +230,7 @@ def test_a_token_that_could_not_be_made_leaves_no_join_string(portway: Portway, 
     assert not (home / "join").exists()
 
 
-def test_somebody_elses_data_directory_says_whose_it_is(portway: Portway, home: Path) -> None:
+def test_the_error_for_a_foreign_data_directory_names_its_owner(portway: Portway, home: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can be two users")
     assert portway("token", "create", "laptop", "--init").exit_code == 0

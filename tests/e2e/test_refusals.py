@@ -141,7 +141,7 @@ def test_revoking_a_token_ends_its_sessions_within_a_second_and_closes_the_door(
         event(second, "tunnel_up")
         event(bystander, "tunnel_up")
         revoked = world.run("token", "revoke", "lost-laptop", "--data", world.server_data)
-        assert (revoked.code, revoked.err) == (0, f"Token lost-laptop ({join.token_id}) is revoked.")
+        assert (revoked.code, revoked.err) == (0, f"Token lost-laptop ({join.token_id}) revoked.")
         ended = first.wait()
         assert ended.code == 3
         assert "portway: refused: token lost-laptop was revoked (token_revoked). Ask the server's operator for a new join" in ended.err

@@ -1,1 +1,1 @@
-"""The words a person types, turned into settings and one call."""
+"""Command line: parses arguments into settings and runs one command."""

@@ -1,4 +1,4 @@
-"""`portway demo`: the whole thing in one command."""
+"""`portway demo`: server, agent and sample site in one command."""
 
 import os
 
@@ -15,14 +15,14 @@ EXAMPLES = examples(("portway demo", "prints a URL to open in a browser"))
 
 @click.command("demo", epilog=EXAMPLES)
 @settings_options(DemoSettings)
-@json_option("One event a line on stdout, as JSON: demo_up with the URL, then what the agent tells.")
+@json_option("Print events to stdout as JSON, one per line: demo_up with the URL, then the agent's events.")
 def demo(as_json: bool, **flags: object) -> None:
-    """Start a server, an agent and a small site on this machine, and print the URL to open."""
+    """Run a server, an agent and a sample site on this machine, and print the URL to open."""
     settings = load_settings(DemoSettings, "demo", flags=flags, environ=os.environ, file=None)
     try:
         from portway.demo.app import run
     except ModuleNotFoundError as exc:
         raise ConfigError(
-            f"the demo needs the package {exc.name}: run `make demo` in a clone, or install it there with its extra: pip install '.[demo]'"
+            f"cannot run the demo: package {exc.name} is missing; in a clone, run `make demo` or pip install '.[demo]'"
         ) from exc
     run(settings, as_json=as_json)

@@ -1,18 +1,18 @@
-"""Lets a program hold as many connections as the system allows it: each takes a descriptor."""
+"""Raises the limit of file descriptors: each connection takes one."""
 
 import resource
 
-WANTED = 20_000
-"""The 18,000 visitors that an edge takes at most, and the rest of the program. A shell or a service manager gives 1,024
-to begin with, for the sake of programs that use select(); nothing here does."""
+DESCRIPTORS_WANTED = 20_000
+"""At most 18,000 visitors of an edge, and the rest of the program. Shells and service managers set 1,024 by default, for
+programs that use select(), which Portway never does."""
 
 
 def raise_limit() -> None:
-    """Raise this process's soft limit of descriptors to WANTED, or as far as the hard limit lets it."""
+    """Raise this process's soft limit of descriptors to DESCRIPTORS_WANTED, or to the hard limit if that is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(DESCRIPTORS_WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError):
-            pass  # a system that allows less than it says; the listeners back off when descriptors run out
+            pass  # some systems allow less than their hard limit; listeners back off when descriptors run out

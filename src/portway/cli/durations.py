@@ -1,4 +1,4 @@
-"""The options that say how long a command waits for something."""
+"""Options with a duration: --connect-timeout and --drain."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from portway.errors import ConfigError
 from portway.protocol.units import parse_duration_s
 
 DRAIN_S_MAX = 3600.0
-"""An hour: whoever needs more than that starts the next agent before this one has stopped."""
+"""One hour. Longer transfers need a second agent that starts before this one stops."""
 
 
 class Duration(click.ParamType[float]):
-    """A time like 10s or 1m30s, in seconds, up to a longest one. Errors name the flag or the variable that it came from."""
+    """A duration like 10s or 1m30s within bounds, converted to seconds. Errors name the flag or variable it came from."""
 
     name = "time"
 
     def __init__(self, longest_s: float, shortest_s: float = 0.0) -> None:
-        """Take `shortest_s` to `longest_s` seconds."""
+        """Accept `shortest_s` to `longest_s` seconds."""
         self._longest_s = longest_s
         self._shortest_s = shortest_s
 
@@ -38,7 +38,7 @@ class Duration(click.ParamType[float]):
 
 
 def _source(param: click.Parameter | None, ctx: click.Context | None) -> str:
-    """Return where a value came from, as its user knows it."""
+    """Return the flag or environment variable that gave a value."""
     if param is None:
         return "time"
     from_environment = ctx is not None and ctx.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT
@@ -46,7 +46,7 @@ def _source(param: click.Parameter | None, ctx: click.Context | None) -> str:
 
 
 CONNECT_S_MAX = 86_400.0
-"""A day; to wait longer is to wait for ever, as without the option."""
+"""One day; to wait longer, omit the option."""
 
 
 connect_option = click.option(
@@ -56,7 +56,7 @@ connect_option = click.option(
     default=None,
     envvar="PORTWAY_CONNECT_TIMEOUT",
     show_envvar=True,
-    help="Give up, with exit code 1, when the server cannot be reached within TIME.  [default: try for ever]",
+    help="Exit with code 1 if the server cannot be reached within TIME.  [default: retry forever]",
 )
 
 drain_option = click.option(
@@ -67,5 +67,5 @@ drain_option = click.option(
     show_default=True,
     envvar="PORTWAY_DRAIN",
     show_envvar=True,
-    help="When stopped, wait at most TIME for running requests and connections to finish. A second Ctrl-C ends them at once.",
+    help="On shutdown, wait at most TIME for open requests and connections to finish. A second Ctrl-C ends them immediately.",
 )

@@ -1,15 +1,15 @@
-"""Warns of PORTWAY_ variables that no command reads: a misspelled one would be ignored without a word."""
+"""Warns about unknown PORTWAY_ variables: a misspelled one would be ignored silently."""
 
 import difflib
 from collections.abc import Mapping
 
 PREFIX = "PORTWAY_"
 INTERNAL = frozenset({"PORTWAY_ENGINE", "PORTWAY_HYPOTHESIS", "PORTWAY_INSPECT", "PORTWAY_JOIN", "PORTWAY_OFFLINE"})
-"""Read elsewhere than by an option: the engine, the tests, the agent's join string."""
+"""Variables that no option reads: those of the engine and of the tests, and the agent's join string."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return one warning for each variable that begins with PORTWAY_ and means nothing."""
+    """Return one warning for each variable that begins with PORTWAY_ and is unknown."""
     given = [name for name in environ if name.startswith(PREFIX) and name not in INTERNAL]
     if not given:
         return []
@@ -36,11 +36,11 @@ def known_variables() -> frozenset[str]:
     for settings_class in (ServerSettings, DemoSettings):
         found |= {setting.variable for setting in settings_of(settings_class).values()}
     context = click.Context(portway)
-    waiting = [portway.get_command(context, name) for name in COMMANDS]
-    while waiting:
-        command = waiting.pop()
+    commands = [portway.get_command(context, name) for name in COMMANDS]
+    while commands:
+        command = commands.pop()
         if isinstance(command, click.Group):
-            waiting += command.commands.values()
+            commands += command.commands.values()
         for parameter in command.params if command is not None else ():
             envvar = parameter.envvar
             found |= {envvar} if isinstance(envvar, str) else set(envvar or ())

@@ -1,4 +1,4 @@
-"""`portway http` and `portway tcp`: one tunnel to one local service, until it is stopped."""
+"""`portway http` and `portway tcp`: run an agent with one tunnel until stopped."""
 
 import os
 from collections.abc import Callable
@@ -22,14 +22,14 @@ takeover_option = click.option(
     is_flag=True,
     envvar="PORTWAY_TAKEOVER",
     show_envvar=True,
-    help="Take the address even from another session of this agent that still answers.",
+    help="Take over the address even if another running session of this agent uses it.",
 )
 plaintext_option = click.option(
     "--plaintext-links",
     is_flag=True,
     envvar="PORTWAY_PLAINTEXT_LINKS",
     show_envvar=True,
-    help="Speak without TLS, on a network that is already private. The server must say so too.",
+    help="Connect without TLS; for private networks only. The server must be started with the same option.",
 )
 ca_option = click.option(
     "--ca-file",
@@ -37,12 +37,16 @@ ca_option = click.option(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     envvar="PORTWAY_CA_FILE",
     show_envvar=True,
-    help="CA certificates for a server whose join string has no pin.  [default: the system's]",
+    help="Verify the server with the CA certificates in FILE; for join strings without a pin.  [default: the system's]",
 )
 
 
 log_time_option = click.option(
-    "--log-time", is_flag=True, envvar="PORTWAY_LOG_TIME", show_envvar=True, help="Begin each request or connection with the time of day."
+    "--log-time",
+    is_flag=True,
+    envvar="PORTWAY_LOG_TIME",
+    show_envvar=True,
+    help="Prefix request and connection lines with the time of day.",
 )
 links_option = click.option(
     "--max-links",
@@ -52,15 +56,14 @@ links_option = click.option(
     show_default=True,
     envvar="PORTWAY_MAX_LINKS",
     show_envvar=True,
-    help="Connections to the server that take visitors. Further ones are opened when traffic asks for them.",
+    help="Open at most N connections to the server: one at start, more when traffic requires them.",
 )
-
 
 ORIGIN_TIMEOUT_S_MAX = 30 * 86400.0
 
 
 class _Limits(TypedDict, total=False):
-    """What `http` and `tcp` take of `limits_options`."""
+    """Values of `limits_options`."""
 
     idle_timeout: str | None
     min_rate: str | None
@@ -71,7 +74,7 @@ class _Limits(TypedDict, total=False):
 
 
 class _Rewriting(TypedDict, total=False):
-    """What `http` takes of `rewriting_options`."""
+    """Values of `rewriting_options`, which only `http` has."""
 
     host_header: str
     request_headers: tuple[str, ...]
@@ -80,7 +83,7 @@ class _Rewriting(TypedDict, total=False):
 
 
 class _Options(_Limits, _Rewriting):
-    """What `http` and `tcp` take alike."""
+    """Option values that `http` and `tcp` share."""
 
     plaintext_links: bool
     max_links: int
@@ -99,8 +102,8 @@ HTTP_EXAMPLES = examples(
     ("portway http 3000", "a random name for the service on port 3000"),
     ("portway http 3000 --name app", "http://app.DOMAIN, the same name at each start"),
     ("portway http 5173 --host-header rewrite", "for a development server that checks the Host field"),
-    ("portway http https://intranet:8443 --host intra.example.org", "another machine's HTTPS service, under a whole host name"),
-    ("portway http unix:/run/app.sock --json", "a unix socket; one event a line for programs"),
+    ("portway http https://intranet:8443 --host intra.example.org", "another machine's HTTPS service, under a full host name"),
+    ("portway http unix:/run/app.sock --json", "a Unix socket; events as JSON"),
 )
 TCP_EXAMPLES = examples(
     ("portway tcp 22", "reach this machine's SSH through a free public port"),
@@ -111,15 +114,22 @@ TCP_EXAMPLES = examples(
 
 @click.command("http", epilog=HTTP_EXAMPLES)
 @click.argument("target", metavar="TARGET")
-@click.option("--name", metavar="NAME", default="", envvar="PORTWAY_NAME", show_envvar=True, help="Name below the server's domain.")
-@click.option("--host", metavar="HOST", default="", envvar="PORTWAY_HOST", show_envvar=True, help="A whole host name instead.")
+@click.option("--name", metavar="NAME", default="", envvar="PORTWAY_NAME", show_envvar=True, help="Request NAME under the server's domain.")
+@click.option(
+    "--host",
+    metavar="HOST",
+    default="",
+    envvar="PORTWAY_HOST",
+    show_envvar=True,
+    help="Request the full host name HOST instead of a name under the domain.",
+)
 @takeover_option
 @click.option(
     "--origin-timeout",
     metavar="TIME",
     envvar="PORTWAY_ORIGIN_TIMEOUT",
     show_envvar=True,
-    help="Answer 504 when the service takes longer to begin a response.  [default: no limit]",
+    help="Respond with 504 if the service does not start a response within TIME.  [default: no limit]",
 )
 @rewriting_options
 @limits_options(environment=True)
@@ -132,13 +142,13 @@ TCP_EXAMPLES = examples(
 @log_time_option
 @output_options
 def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Options]) -> int:
-    """Show a local web service: TARGET is 3000, host:port, https://host:port or unix:/path.
+    """Expose a local HTTP service: TARGET is 3000, host:port, https://host:port or unix:/path.
 
-    Without --name or --host the server chooses a name that nobody guesses, the same one next time. SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m
-    or 500ms. Limits of a connection are those of a request with its answer, or of a WebSocket; rates those of a visitor.
+    Without --name or --host the server assigns a random name, the same one at each start. SIZE is like 100mb, 10MiB or 4096 (bytes), TIME like 90s, 1h30m
+    or 500ms. Limits apply to each request with its response, or to each WebSocket; --max-rate applies to each visitor connection.
     """
     if name and host:
-        raise ConfigError("--name, --host: give one of them, a name below the server's domain or a whole host name")
+        raise ConfigError("--name, --host: cannot be combined: give a name under the server's domain or a full host name")
     parsed = parse_target(target, "http")
     request = TunnelRequest(
         kind="http",
@@ -162,7 +172,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
     default=None,
     envvar="PORTWAY_PORT",
     show_envvar=True,
-    help="Public port; else the server chooses.",
+    help="Request the public port PORT.  [default: the server assigns one]",
 )
 @takeover_option
 @limits_options(environment=True)
@@ -175,10 +185,10 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
 @log_time_option
 @output_options
 def tcp(target: str, port: int | None, takeover: bool, **rest: Unpack[_Options]) -> int:
-    """Show any local service that speaks TCP: TARGET is 5432, host:port or unix:/path.
+    """Expose a local TCP service: TARGET is 5432, host:port or unix:/path.
 
-    SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m or 500ms. A connection that a limit ends is broken off: nobody takes it
-    for complete.
+    SIZE is like 100mb, 10MiB or 4096 (bytes), TIME like 90s, 1h30m or 500ms. A limit ends a connection with a reset, so that partial data is not
+    mistaken for complete data.
     """
     request = TunnelRequest(kind="tcp", target=parse_target(target, "tcp"), port=port or 0, takeover=takeover, policy=read_limits(rest))
     return _expose(request, **rest)
@@ -192,7 +202,9 @@ def _origin_timeout_s(text: str | None) -> float:
     except ConfigError as exc:
         raise ConfigError(f"--origin-timeout: {exc}") from exc
     if not 0 < seconds <= ORIGIN_TIMEOUT_S_MAX:
-        raise ConfigError("--origin-timeout: expected more than nothing, and at most 30d; leave it out for no limit")
+        raise ConfigError(
+            f"--origin-timeout: invalid duration {text!r}: expected more than 0s and at most 30d; omit the option for no limit"
+        )
     return seconds
 
 
@@ -206,7 +218,7 @@ def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
     join = load_join_string(options["join_file"], os.environ, folder, options["server"])
     secrets_mask.hide(join.secret)
     if ca_file is not None and (join.pin is not None or join.plaintext):
-        raise ConfigError("--ca-file: the join string says how to know the server already; a CA is not asked")
+        raise ConfigError("--ca-file: cannot be used: this join string already defines how the server is verified")
     settings = AgentSettings(
         join=join,
         tunnels=(request,),
@@ -242,16 +254,16 @@ def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bo
                 is_terminal(STDOUT),
                 log_time=wall if log_time else None,
             )
-        board = AgentStatusTracker(f"{settings.join.host}:{settings.join.port}", wall)
+        status = AgentStatusTracker(f"{settings.join.host}:{settings.join.port}", wall)
 
         def on_event(event: AgentEvent) -> None:
-            board(event)
+            status(event)
             console(event)
 
         def watch(moved: Callable[[], dict[int, tuple[int, int]]]) -> None:
-            board.moved = moved
+            status.moved = moved
 
         return run_until_stopped(
-            lambda: with_status("agent", board.document, lambda: run(settings, on_event=on_event, watch=watch)),
+            lambda: with_status("agent", status.document, lambda: run(settings, on_event=on_event, watch=watch)),
             settings.drain_s,
         )

@@ -1,4 +1,4 @@
-"""The options that limit relays, the same for tunnels and for tokens."""
+"""Options that limit relays, shared by tunnels and tokens."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """One limit as a person gives it."""
+    """One limit as an option."""
 
     field: str
-    """Of `Policy`."""
+    """Field of `Policy`."""
     name: str
-    """Of the option, with underscores."""
+    """Name of the option, with underscores."""
     metavar: str
     read: Callable[[str], float]
     help: str
@@ -36,28 +36,42 @@ class _Limit:
 
     @property
     def source(self) -> str:
-        """Where the value came from: the flag, or the variable."""
+        """The flag or variable that gave the value."""
         context = click.get_current_context(silent=True)
         found = None if context is None else context.get_parameter_source(self.name)
         return self.variable if found is ParameterSource.ENVIRONMENT else self.flag
 
 
 _LIMITS = (
-    _Limit("idle_timeout_s", "idle_timeout", "TIME", parse_duration_s, "End a connection on which nothing goes either way for so long."),
-    _Limit("min_rate_bpm", "min_rate", "SIZE", parse_size_bytes, "End one that carries fewer bytes a minute, both ways together."),
+    _Limit("idle_timeout_s", "idle_timeout", "TIME", parse_duration_s, "Close connections that are idle for TIME."),
     _Limit(
-        "max_rate_bps", "max_rate", "SIZE", parse_size_bytes, "Bytes (not bits) a second of one connection, each way: more has to wait."
+        "min_rate_bpm",
+        "min_rate",
+        "SIZE",
+        parse_size_bytes,
+        "Close connections that transfer less than SIZE per minute, both directions combined.",
     ),
-    _Limit("bandwidth_bps", "bandwidth", "SIZE", parse_size_bytes, "Bytes a second of all connections together, each way, in equal parts."),
-    _Limit("max_lifetime_s", "max_lifetime", "TIME", parse_duration_s, "End a connection after so long."),
+    _Limit("max_rate_bps", "max_rate", "SIZE", parse_size_bytes, "Limit each connection to SIZE bytes per second in each direction."),
     _Limit(
-        "max_total_payload", "max_total_payload", "SIZE", parse_size_bytes, "End a connection that wants to carry more, both ways together."
+        "bandwidth_bps",
+        "bandwidth",
+        "SIZE",
+        parse_size_bytes,
+        "Limit all connections together to SIZE bytes per second in each direction, shared fairly.",
+    ),
+    _Limit("max_lifetime_s", "max_lifetime", "TIME", parse_duration_s, "Close connections that are open for TIME."),
+    _Limit(
+        "max_total_payload",
+        "max_total_payload",
+        "SIZE",
+        parse_size_bytes,
+        "Close connections that would transfer more than SIZE in total, both directions combined.",
     ),
 )
 
 
 def limits_options(*, environment: bool = False) -> Callable[[Command], Command]:
-    """Add the options that limit relays; with `environment`, PORTWAY_… stands for each as well."""
+    """Add the options that limit relays; with `environment`, each also has a PORTWAY_ variable."""
 
     def add(command: Command) -> Command:
         for limit in reversed(_LIMITS):
@@ -70,13 +84,13 @@ def limits_options(*, environment: bool = False) -> Callable[[Command], Command]
 
 
 def read_limits(options: Mapping[str, object]) -> Policy:
-    """Return what the options of `limits_options` ask for.
+    """Return the policy that the options of `limits_options` define.
 
     Raises:
-        ConfigError: one line for each value that cannot be used; says the flag or the variable, and what was expected.
+        ConfigError: one line per invalid value, with its flag or variable and what was expected.
     """
     given: dict[str, Any] = {}
-    faults = []
+    errors = []
     for limit in _LIMITS:
         text = options.get(limit.name)
         if isinstance(text, str):
@@ -84,11 +98,11 @@ def read_limits(options: Mapping[str, object]) -> Policy:
                 value = limit.read(text)
                 Policy(**{limit.field: value})  # type: ignore[arg-type]
             except ConfigError as exc:
-                faults.append(f"{limit.source}: {str(exc).removeprefix(limit.field.removesuffix('_s') + ': ')}")
+                errors.append(f"{limit.source}: {str(exc).removeprefix(limit.field.removesuffix('_s') + ': ')}")
             else:
                 given[limit.field] = value
-    if faults:
-        raise ConfigError("\n".join(faults))
+    if errors:
+        raise ConfigError("\n".join(errors))
     try:
         return Policy(**given).check()
     except ConfigError as exc:
@@ -96,13 +110,13 @@ def read_limits(options: Mapping[str, object]) -> Policy:
 
 
 def describe_policy(policy: Policy) -> str:
-    """Return a policy for people: "idle 10s, 1 MB/s each, …"; nothing where it limits nothing."""
-    words = (
-        (policy.idle_timeout_s, "idle for at most {}", format_duration),
-        (policy.min_rate_bpm, "at least {} a minute", format_size),
-        (policy.max_rate_bps, "{} a second each", format_size),
-        (policy.bandwidth_bps, "{} a second together", format_size),
-        (policy.max_lifetime_s, "at most {} long", format_duration),
-        (policy.max_total_payload, "at most {} each", format_size),
+    """Return a policy as text: "idle at most 10s, …"; empty if nothing is limited."""
+    limits = (
+        (policy.idle_timeout_s, "idle at most {}", format_duration),
+        (policy.min_rate_bpm, "at least {}/min", format_size),
+        (policy.max_rate_bps, "at most {}/s per connection", format_size),
+        (policy.bandwidth_bps, "at most {}/s together", format_size),
+        (policy.max_lifetime_s, "open at most {}", format_duration),
+        (policy.max_total_payload, "at most {} per connection", format_size),
     )
-    return ", ".join(text.format(show(value)) for value, text, show in words if value is not None)
+    return ", ".join(text.format(format_value(value)) for value, text, format_value in limits if value is not None)

@@ -1,4 +1,4 @@
-"""The command `portway`: finds the subcommand, and turns errors into words and exit codes."""
+"""The command `portway`: dispatches to subcommands, and turns errors into messages and exit codes."""
 
 import difflib
 import importlib
@@ -14,37 +14,40 @@ from portway.cli.examples import examples
 from portway.errors import PortwayError
 
 COMMANDS = {
-    "server": ("portway.cli.server", "Take visitors in, on a machine with a public address."),
-    "token": ("portway.cli.token", "Decide who may join this server."),
-    "join": ("portway.cli.join", "Keep the join string of a server."),
-    "http": ("portway.cli.expose", "Show a local web service."),
-    "tcp": ("portway.cli.expose", "Show any local service that speaks TCP."),
-    "bench": ("portway.cli.speedtest", "Measure the way to the server, and what limits it."),
-    "status": ("portway.cli.status", "Tell what of Portway runs here, and how it is."),
-    "demo": ("portway.cli.demo", "Start a server, an agent and a small site, to look around."),
+    "server": ("portway.cli.server", "Run the public server."),
+    "token": ("portway.cli.token", "Manage the tokens that agents log in with."),
+    "join": ("portway.cli.join", "Save a server's join string for later commands."),
+    "http": ("portway.cli.expose", "Expose a local HTTP service."),
+    "tcp": ("portway.cli.expose", "Expose a local TCP service."),
+    "speedtest": ("portway.cli.speedtest", "Test the connection to the server and report the bottleneck."),
+    "status": ("portway.cli.status", "Show the status of your running Portway processes."),
+    "demo": ("portway.cli.demo", "Run a local demo: server, agent and sample site."),
 }
-"""Name → its module, which is imported only when the command runs, and its line in `portway --help`."""
+"""Name → module, imported only when the command runs, and summary for `portway --help`."""
+
+RENAMED = {"bench": "speedtest"}
+"""Former names of commands: not accepted, but the error names the new one."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for, so that `portway --help` is quick."""
+    """A group that imports each command only when it is used, so that `portway --help` is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order in which a newcomer needs them."""
+        """Return the names in the order of the help text."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command; None when there is no such."""
+        """Import and return one command; None if it is unknown."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that `args` begin with; an unknown one is told with the closest name."""
+        """Return the command that `args` begin with; for an unknown one, fail with the closest name."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and name not in COMMANDS:
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            close = [RENAMED[name]] if name in RENAMED else difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             ctx.fail(f"No such command {name!r}.{hint}")
         return super().resolve_command(ctx, args)
@@ -66,14 +69,14 @@ EXAMPLES = examples(
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXAMPLES)
 @click.version_option(__version__, prog_name="portway", message="%(prog)s %(version)s")
 def portway() -> None:
-    """Publish a local service through a server of your own.
+    """Publish local services through your own server.
 
     Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 refused by the server.
     """
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code. Errors are told on stderr, without secrets."""
+    """Run one command line and return its exit code. Errors go to stderr, without secrets."""
     if any(name.startswith("PORTWAY_") for name in os.environ):
         from portway.cli.environment import unknown_variables
 
@@ -83,11 +86,11 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def exit_code_of(work: Callable[[], object]) -> int:
-    """Return the exit code of `work`, having told what it raised."""
+    """Run `work` and return its exit code; print the error if it raises one."""
     try:
         code = work()
     except click.ClickException as exc:
-        _tell_usage(exc)
+        _print_usage_error(exc)
         return exc.exit_code
     except click.Abort:
         _print_error("stopped")
@@ -96,8 +99,8 @@ def exit_code_of(work: Callable[[], object]) -> int:
         for line in str(exc).splitlines():
             _print_error(line)
         return exc.exit_code
-    except Exception as exc:  # noqa: BLE001 - the last place where it can be told without a secret in the traceback
-        _tell_bug(exc)
+    except Exception as exc:  # noqa: BLE001 - the last place where secrets can be masked in the traceback
+        _print_internal_error(exc)
         return 1
     return code if isinstance(code, int) else 0
 
@@ -114,8 +117,8 @@ def _print_error(text: str) -> None:
     click.echo(f"portway: {escape(secrets_mask(text))}", err=True)
 
 
-def _tell_usage(exc: click.ClickException) -> None:
-    """Say what is wrong with a command line; click's own way would repeat a secret that stands in it."""
+def _print_usage_error(exc: click.ClickException) -> None:
+    """Print what is wrong with a command line. Click's own output would repeat a secret in it."""
     if isinstance(exc, click.exceptions.NoArgsIsHelpError):
         exc.show()
         return
@@ -123,13 +126,13 @@ def _tell_usage(exc: click.ClickException) -> None:
         click.echo(exc.ctx.get_usage(), err=True)
     _print_error(exc.format_message())
     if isinstance(exc, click.UsageError) and exc.ctx is not None:
-        click.echo(f"`{exc.ctx.command_path} --help` says more", err=True)
+        click.echo(f"see `{exc.ctx.command_path} --help`", err=True)
 
 
-def _tell_bug(exc: Exception) -> None:
+def _print_internal_error(exc: Exception) -> None:
     import traceback
 
     from portway.telemetry.logs import secrets_mask
 
     click.echo(secrets_mask("".join(traceback.format_exception(exc))), err=True, nl=False)
-    _print_error("this is a bug of Portway; please report it with the lines above")
+    _print_error("internal error; please report it together with the traceback above")

@@ -1,4 +1,4 @@
-"""Options that commands share, and those that follow from a settings dataclass."""
+"""Options shared by commands, and options derived from a settings dataclass."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +14,9 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def settings_options(settings_class: type[Any], *keys: str) -> Callable[[Command], Command]:
-    """Add one option for each setting of `settings_class` (or for `keys` alone); None means that the flag was not given.
+    """Add one option for each setting of `settings_class`, or only for `keys`; None means that the flag was not given.
 
-    The environment is not click's to read here: `load_settings` does, so that a complaint can name it.
+    Click does not read the environment here: `load_settings` does, so that errors can name the variable.
     """
 
     def add(command: Command) -> Command:
@@ -39,19 +39,19 @@ def _option(one: Setting) -> Callable[[Command], Command]:
 
 
 def config_option(command: Command) -> Command:
-    """Add `--config`, the TOML file that a server's settings may come from."""
+    """Add `--config`, the TOML file with server settings."""
     return click.option(
         "--config",
         metavar="FILE",
         type=click.Path(path_type=Path),
         envvar="PORTWAY_CONFIG",
         show_envvar=True,
-        help="A portway.toml; its keys are the flags' names, in the table [server].",
+        help="Read settings from the TOML file FILE: table [server], keys named like the flags, with underscores.",
     )(command)
 
 
 def output_options(command: Command) -> Command:
-    """Add `--json` and `--log-level`, for commands that run until they are stopped."""
+    """Add `--json` and `--log-level`, for commands that run until stopped."""
     level = click.option(
         "--log-level",
         type=click.Choice(LOG_LEVELS),
@@ -59,9 +59,9 @@ def output_options(command: Command) -> Command:
         show_default=True,
         envvar="PORTWAY_LOG_LEVEL",
         show_envvar=True,
-        help="What goes to stderr beside the console.",
+        help="Minimum level of log messages on stderr.",
     )
-    return json_option("One event a line on stdout, as JSON; logs on stderr too.")(level(command))
+    return json_option("Print events to stdout as JSON, one per line; logs on stderr are JSON, too.")(level(command))
 
 
 def json_option(help: str) -> Callable[[Command], Command]:
@@ -70,7 +70,7 @@ def json_option(help: str) -> Callable[[Command], Command]:
 
 
 def agent_options(command: Command) -> Command:
-    """Add what every command that joins a server takes."""
+    """Add the options of every command that connects to a server."""
     options = (
         click.option(
             "--join-file",
@@ -78,7 +78,7 @@ def agent_options(command: Command) -> Command:
             type=click.Path(path_type=Path, allow_dash=True),
             envvar="PORTWAY_JOIN_FILE",
             show_envvar=True,
-            help="A file with the join string, - for stdin. Else PORTWAY_JOIN, else what `portway join` kept.",
+            help="File that contains the join string; - reads stdin.  [default: PORTWAY_JOIN, then the one saved by `portway join`]",
         ),
         server_option,
         agent_data_option,
@@ -89,24 +89,24 @@ def agent_options(command: Command) -> Command:
 
 
 def server_option(command: Command) -> Command:
-    """Add `--server`, the user's own name for one of several servers."""
+    """Add `--server`, the user's name for one of several servers."""
     return click.option(
         "--server",
         metavar="NAME",
         default="",
         envvar="PORTWAY_SERVER",
         show_envvar=True,
-        help="Which of several servers: the name under which `portway join --server NAME` kept its join string.",
+        help="Use the join string that is saved as NAME; `portway join` saves it as NAME.",
     )(command)
 
 
 def agent_data_option(command: Command) -> Command:
-    """Add `--data`, the agent's directory."""
+    """Add `--data`, the agent's data directory."""
     return click.option(
         "--data",
         metavar="DIR",
         type=click.Path(path_type=Path),
         envvar="PORTWAY_DATA",
         show_envvar=True,
-        help="Where the join string and this agent's identity are kept.",
+        help="Store the join string and this agent's identity in DIR.",
     )(command)

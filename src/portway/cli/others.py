@@ -1,4 +1,4 @@
-"""Programs of Portway that `portway status` cannot ask: of other users, or with another runtime directory (Linux)."""
+"""Finds Portway processes that `portway status` cannot query: of other users, or with another runtime directory (Linux)."""
 
 import os
 import pwd
@@ -7,33 +7,33 @@ from pathlib import Path
 
 PROC = Path("/proc")
 RUNNING = frozenset({"server", "http", "tcp", "demo"})
-"""Commands that run until they are stopped."""
+"""Commands that run until stopped."""
 
 
-def programs_of_others(proc: Path = PROC) -> Iterator[tuple[int, str, str]]:
-    """Yield process id, user and command of each; nothing where the system hides them."""
-    for folder, owner, command in _programs(proc):
+def processes_of_other_users(proc: Path = PROC) -> Iterator[tuple[int, str, str]]:
+    """Yield process id, user and command of each Portway process of another user; nothing if the system hides them."""
+    for folder, owner, command in _processes(proc):
         if owner != os.getuid():
             yield int(folder.name), _user(owner), command
 
 
-def programs_elsewhere(shown: Container[int], proc: Path = PROC) -> Iterator[tuple[int, str, str | None]]:
-    """Yield process id, command and XDG_RUNTIME_DIR of each program of this user whose directory is not this process's.
+def processes_with_other_runtime_dir(shown: Container[int], proc: Path = PROC) -> Iterator[tuple[int, str, str | None]]:
+    """Yield process id, command and XDG_RUNTIME_DIR of each process of this user that has a different XDG_RUNTIME_DIR.
 
-    `shown` are process ids that are known already. The directory is None where the kernel hides it, as it does for a
-    service that has been given capabilities.
+    `shown` are process ids to skip. The directory is None if the kernel hides it, as it does for a service with
+    capabilities.
     """
     own = os.environ.get("XDG_RUNTIME_DIR", "")
-    for folder, owner, command in _programs(proc):
-        if owner != os.getuid() or int(folder.name) in shown or command == "demo":  # a demo's own programs are listed one by one
+    for folder, owner, command in _processes(proc):
+        if owner != os.getuid() or int(folder.name) in shown or command == "demo":  # a demo's server and agent are listed themselves
             continue
         theirs = _runtime_dir(folder)
         if theirs != own:
             yield int(folder.name), command, theirs
 
 
-def _programs(proc: Path) -> Iterator[tuple[Path, int, str]]:
-    """Yield folder in `proc`, owner and command of each program that runs."""
+def _processes(proc: Path) -> Iterator[tuple[Path, int, str]]:
+    """Yield the folder in `proc`, owner and command of each running Portway process."""
     for folder in proc.iterdir() if proc.is_dir() else ():
         if not folder.name.isdigit():
             continue
@@ -57,7 +57,7 @@ def _runtime_dir(folder: Path) -> str | None:
 
 
 def _command(words: list[str]) -> str:
-    """Return the subcommand when a command line is Portway's: `portway server`, `python -m portway server`."""
+    """Return the subcommand of a Portway command line (`portway server`, `python -m portway server`), else ""."""
     for at, word in enumerate(words[:3]):
         if word == "portway" or word.endswith("/portway"):
             return words[at + 1] if at + 1 < len(words) else ""

@@ -1,4 +1,4 @@
-"""Takes a secret that is pasted into a terminal: not shown, and whole, however many lines it was wrapped into."""
+"""Reads a secret that is pasted into a terminal: without echo, and complete even if it is wrapped into several lines."""
 
 import os
 import select
@@ -8,23 +8,23 @@ import termios
 import click
 
 MORE_S = 0.3
-"""How long after a line break more of the same paste may come: a terminal passes it on in one go, a slow network in pieces."""
+"""Wait for TIME after a line break for the rest of a paste: a terminal sends it at once, a slow network in pieces."""
 
 PASTE_BYTES_MAX = 64 * 1024
-"""A join string has 200."""
+"""A join string has about 200."""
 
 _ERASE, _CLEAR, _END = b"\x7f\x08", b"\x15", b"\x04"
 _BRACKETS = (b"\x1b[200~", b"\x1b[201~")
-"""What some terminals put around what is pasted."""
+"""Bracketed paste: some terminals enclose pasted text in these."""
 
 
-def ask_pasted(question: str) -> str:
-    """Ask on stderr, and return what is typed or pasted on stdin, a terminal, up to the last line break.
+def prompt_for_paste(question: str) -> str:
+    """Prompt on stderr, and return the text typed or pasted on stdin, a terminal, up to its last line break.
 
-    `input` and its kin return the first line; the rest of a wrapped secret would be taken for commands by the shell afterwards.
+    `input` and `getpass` return the first line only; the shell would then run the rest of a wrapped secret as commands.
 
     Raises:
-        click.Abort: nothing came before the end of the input.
+        click.Abort: the input ended before any text.
     """
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
@@ -35,7 +35,7 @@ def ask_pasted(question: str) -> str:
         click.echo(f"{question}: ", nl=False, err=True)
         pasted = _read(terminal)
     finally:
-        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)  # what comes too late must not reach the shell
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)  # late input must not reach the shell
         click.echo(err=True)
     for bracket in _BRACKETS:
         pasted = pasted.replace(bracket, b"")
@@ -43,21 +43,21 @@ def ask_pasted(question: str) -> str:
 
 
 def _read(terminal: int) -> bytes:
-    taken = bytearray()
-    while len(taken) < PASTE_BYTES_MAX:
-        if taken.endswith((b"\n", b"\r")) and taken.strip() and not select.select([terminal], [], [], MORE_S)[0]:
+    received = bytearray()
+    while len(received) < PASTE_BYTES_MAX:
+        if received.endswith((b"\n", b"\r")) and received.strip() and not select.select([terminal], [], [], MORE_S)[0]:
             break
         piece = os.read(terminal, 4096)
         for number in piece or _END:
             key = bytes((number,))
             if key in _ERASE:
-                del taken[-1:]
+                del received[-1:]
             elif key == _CLEAR:
-                taken.clear()
+                received.clear()
             elif key == _END:
-                if not taken.strip():
+                if not received.strip():
                     raise click.Abort
-                return bytes(taken)
+                return bytes(received)
             else:
-                taken += key
-    return bytes(taken)
+                received += key
+    return bytes(received)

@@ -1,4 +1,4 @@
-"""The options of `portway http` that change heads on their way: the host that the origin is asked for, and single fields."""
+"""Options of `portway http` that change heads: the Host sent to the origin, and single header fields."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _REMOVAL = re.compile(r"-(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z][!#$%&'*+\-.^_`|~0-9A
 
 
 def _help(message: str) -> str:
-    return f"Set a {message} field ('Name: value'; Name=env:VARIABLE and Name=file:PATH for secrets), or remove it (-Name). Repeatable."
+    return f"Set FIELD in {message}s ('Name: value'; Name=env:VARIABLE or Name=file:PATH for secrets), or remove it (-Name). Repeatable."
 
 
 _OPTIONS = (
@@ -30,7 +30,7 @@ _OPTIONS = (
         default="",
         envvar="PORTWAY_HOST_HEADER",
         show_envvar=True,
-        help="Host that the service is asked for: 'rewrite' for its own address, or a name. For services that check it (Vite, Django, Jupyter).",
+        help="Set the Host field of requests to HOST, or to the service's own address with 'rewrite'. For services that check it (Vite, Django, Jupyter).",
     ),
     click.option("--request-header", "request_headers", metavar="FIELD", multiple=True, help=_help("request")),
     click.option("--response-header", "response_headers", metavar="FIELD", multiple=True, help=_help("response")),
@@ -45,10 +45,10 @@ def rewriting_options(command: Command) -> Command:
 
 
 def read_rewriting(target: Target, options: Mapping[str, Any]) -> HeadRewrite | None:
-    """Return what the options of `rewriting_options` ask for; None where they change nothing.
+    """Return the changes that the options of `rewriting_options` define; None if there are none.
 
     Raises:
-        ConfigError: an option cannot be read, or the server would refuse it.
+        ConfigError: an option is invalid, or the server would refuse it.
     """
     from portway.protocol.http1.head_changes import check_rewrite
 
@@ -71,7 +71,7 @@ def read_rewriting(target: Target, options: Mapping[str, Any]) -> HeadRewrite | 
 
 
 def own_authority(target: Target) -> str:
-    """Return the Host value of somebody who opens the target in a browser on its own machine."""
+    """Return the Host value that a browser on the target's own machine would send."""
     if target.path:
         return "localhost"
     host = "localhost" if target.host in ("127.0.0.1", "::1") else f"[{target.host}]" if ":" in target.host else target.host
@@ -80,7 +80,7 @@ def own_authority(target: Target) -> str:
 
 def _changes(flag: str, texts: Sequence[str]) -> list[FieldChange]:
     if len(texts) > FIELD_CHANGES_MAX:
-        raise ConfigError(f"{flag}: {len(texts)} fields, at most {FIELD_CHANGES_MAX} can be changed")
+        raise ConfigError(f"{flag}: too many fields: expected at most {FIELD_CHANGES_MAX}, got {len(texts)}")
     return [_change(flag, text) for text in texts]
 
 
@@ -90,12 +90,12 @@ def _change(flag: str, text: str) -> FieldChange:
         return removal["name"], None
     found = _CHANGE.fullmatch(text)
     if found is None:
-        raise ConfigError(f"{flag}: {text[:80]!r} cannot be read: expected {FORMS}")
+        raise ConfigError(f"{flag}: invalid field {text[:80]!r}: expected {FORMS}")
     if found["source"] is None:
         value = found["value"].rstrip(" \t")
     elif found["source"] == "env":
         if found["place"] not in os.environ:
-            raise ConfigError(f"{flag}: {found['name']}: the environment variable {found['place']} is not set")
+            raise ConfigError(f"{flag}: {found['name']}: environment variable {found['place']} is not set")
         value = os.environ[found["place"]]
     else:
         try:
@@ -103,5 +103,5 @@ def _change(flag: str, text: str) -> FieldChange:
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"{flag}: {found['name']}: cannot read {found['place']}: {exc}") from exc
     if len(value) > FIELD_CHARS_MAX:
-        raise ConfigError(f"{flag}: {found['name']}: {len(value)} characters, at most {FIELD_CHARS_MAX} fit")
+        raise ConfigError(f"{flag}: {found['name']}: value too long: expected at most {FIELD_CHARS_MAX} characters, got {len(value)}")
     return found["name"], value

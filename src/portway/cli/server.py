@@ -1,4 +1,4 @@
-"""`portway server`: settings from everywhere, then the server until it is stopped."""
+"""`portway server`: loads the settings and runs the server until stopped."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,8 @@ from portway.cli.options import config_option, output_options, settings_options
 from portway.server.settings import ServerSettings
 
 EXAMPLES = examples(
-    ("portway server", "a server for this machine alone, to try it"),
-    ("portway server --domain tunnel.example.org", "public, at port 80, and 4443 for agents"),
+    ("portway server", "a server for this machine only, to try it"),
+    ("portway server --domain tunnel.example.org", "a public server: port 80 for visitors, 4443 for agents"),
     ("portway server --domain tunnel.example.org --http 127.0.0.1:8080 --trusted-proxies 127.0.0.1", "behind nginx or Caddy"),
     ("portway server --config /etc/portway/portway.toml --workers 4", "settings from a file, four processes"),
 )
@@ -22,9 +22,9 @@ EXAMPLES = examples(
 @settings_options(ServerSettings)
 @output_options
 def server(config: Path | None, as_json: bool, log_level: str, **flags: object) -> int:
-    """Take visitors in and hand them to agents, on a machine with a public address.
+    """Run the server on a machine with a public address. It accepts visitors and forwards them to agents.
 
-    Without options it serves this machine alone: names below localhost, at port 8080.
+    Without options it serves only this machine: names under localhost, port 8080.
     """
     from portway.config.sources import load_settings
     from portway.server.settings import defaults_for
@@ -44,10 +44,10 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
 
     with open_output(as_json=as_json, log_level=log_level) as output:
         console = json_console(output.out.write, wall) if as_json else Console(output.out.write, Style.of(STDOUT))
-        board = ServerStatusTracker(wall)
+        status = ServerStatusTracker(wall)
 
         def on_event(event: ServerEvent) -> None:
-            board(event)
+            status(event)
             console(event)
 
         async def work() -> int:
@@ -60,4 +60,4 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
                 await serve(settings, on_event=on_event, report_relays=as_json)
             return 0
 
-        return run_until_stopped(lambda: with_status("server", board.to_json, work))
+        return run_until_stopped(lambda: with_status("server", status.to_json, work))

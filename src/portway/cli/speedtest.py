@@ -1,4 +1,4 @@
-"""`portway bench`: how fast the way to the server is, and what limits it."""
+"""`portway speedtest`: measures the connection to the server and reports the bottleneck."""
 
 import os
 from pathlib import Path
@@ -13,16 +13,15 @@ from portway.cli.options import agent_options, output_options
 from portway.errors import ConfigError
 
 STOPPED_EARLY = 1
-"""A test that was stopped has not done what it was asked for."""
-
+"""Exit code of a test that was stopped before its end."""
 
 EXAMPLES = examples(
-    ("portway bench", "measure the network path to the server, for half a minute"),
-    ("portway bench --seconds 2 --streams 32 --json", "shorter, with more streams, for programs"),
+    ("portway speedtest", "measure the connection to the server, for half a minute"),
+    ("portway speedtest --seconds 2 --streams 32 --json", "shorter, with more streams, events as JSON"),
 )
 
 
-@click.command("bench", epilog=EXAMPLES)
+@click.command("speedtest", epilog=EXAMPLES)
 @click.option(
     "--seconds",
     metavar="S",
@@ -31,7 +30,7 @@ EXAMPLES = examples(
     show_default=True,
     envvar="PORTWAY_SECONDS",
     show_envvar=True,
-    help="Length of each of the four measurements.",
+    help="Run each of the four measurements for S seconds.",
 )
 @click.option(
     "--streams",
@@ -41,14 +40,14 @@ EXAMPLES = examples(
     show_default=True,
     envvar="PORTWAY_STREAMS",
     show_envvar=True,
-    help="How many streams are many.",
+    help="Number of streams in the multi-stream measurements.",
 )
 @plaintext_option
 @links_option
 @ca_option
 @agent_options
 @output_options
-def bench(
+def speedtest(
     seconds: float,
     streams: int,
     plaintext_links: bool,
@@ -60,9 +59,10 @@ def bench(
     as_json: bool,
     log_level: str,
 ) -> int:
-    """Measure the way to the server, over the links that tunnels use, and name what limits it.
+    """Test the connection to the server and report the bottleneck.
 
-    Round trips, one stream and many, both ways. It needs no tunnel, and takes all that the line gives for half a minute.
+    Measures round trips, and throughput in both directions with one stream and with many, over the links that tunnels use. Needs no tunnel. Uses all
+    available bandwidth for about half a minute.
     """
     from portway.agent.join_store import agent_folder, load_join_string
     from portway.telemetry.logs import secrets_mask
@@ -71,12 +71,12 @@ def bench(
     join = load_join_string(join_file, os.environ, folder, server)
     secrets_mask.hide(join.secret)
     if ca_file is not None and (join.pin is not None or join.plaintext):
-        raise ConfigError("--ca-file: the join string says how to know the server already; a CA is not asked")
+        raise ConfigError("--ca-file: cannot be used: this join string already defines how the server is verified")
     settings = AgentSettings(join=join, tunnels=(), data_dir=folder, plaintext_links=plaintext_links, links_max=max_links, ca_file=ca_file)
     return _run(settings, SpeedTestOptions(seconds=seconds, streams=streams), as_json, log_level)
 
 
-def _run(settings: AgentSettings, wishes: SpeedTestOptions, as_json: bool, log_level: str) -> int:
+def _run(settings: AgentSettings, options: SpeedTestOptions, as_json: bool, log_level: str) -> int:
     from portway.agent.speed.console import Console, Tell, json_console
     from portway.agent.speed.runner import run
     from portway.cli.lifecycle import STDOUT, open_output, run_until_stopped
@@ -94,11 +94,11 @@ def _run(settings: AgentSettings, wishes: SpeedTestOptions, as_json: bool, log_l
 
         async def work() -> int:
             nonlocal finished
-            await run(settings, wishes, on_event=console)
+            await run(settings, options, on_event=console)
             finished = True
             return 0
 
         code = run_until_stopped(work)
         if not finished:
-            click.echo("portway: stopped; what was measured so far stands above", err=True)
+            click.echo("portway: stopped; the results so far are above", err=True)
         return code if finished else STOPPED_EARLY

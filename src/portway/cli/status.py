@@ -1,4 +1,4 @@
-"""`portway status`: asks every program of this user on this machine how it is."""
+"""`portway status`: queries every Portway process of this user on this machine."""
 
 from pathlib import Path
 
@@ -13,54 +13,53 @@ from portway.server.reporting.status import ServerStatus
 
 Status = AgentStatus | ServerStatus
 
-
 EXAMPLES = examples(
-    ("portway status", "every server and agent of yours on this machine"),
-    ("portway status --json", "the same for programs"),
-    ("sudo -u portway XDG_RUNTIME_DIR=/run portway status", "the server that runs as a systemd service"),
+    ("portway status", "all your servers and agents on this machine"),
+    ("portway status --json", "the same as JSON"),
+    ("sudo -u portway XDG_RUNTIME_DIR=/run portway status", "a server that runs as a systemd service"),
 )
 
 
 @click.command("status", epilog=EXAMPLES)
-@json_option("A JSON array on stdout, one object for each program.")
+@json_option("Print a JSON array to stdout, one object per process.")
 def status(as_json: bool) -> int:
-    """Tell what of Portway runs here for you, and how it is. Exit code 1 when a program does not answer."""
+    """Show the status of your running Portway processes. Exit code 1 if one does not reply."""
     from portway.clock import wall
     from portway.config.paths import runtime_dir
 
-    found, silent = _ask_all(runtime_dir(make=False))
+    found, errors = _query_all(runtime_dir(make=False))
     if as_json:
         click.echo(msgspec.json.encode(found))
-    elif not found and not silent:
-        click.echo("No Portway program of yours was found on this machine.")
+    elif not found and not errors:
+        click.echo("No Portway processes of yours are running.")
     else:
         click.echo("\n".join(line for one in found for line in _lines(one, wall())))
     if not as_json:
-        _name_others({one.pid for one in found})
-    for complaint in silent:
-        click.echo(f"portway: {complaint}", err=True)
-    return 1 if silent else 0
+        _report_hidden({one.pid for one in found})
+    for error in errors:
+        click.echo(f"portway: {error}", err=True)
+    return 1 if errors else 0
 
 
-def _name_others(shown: set[int]) -> None:
-    """Say what runs here and was not asked: programs of other users, and those whose sockets are in another directory."""
-    from portway.cli.others import programs_elsewhere, programs_of_others
+def _report_hidden(shown: set[int]) -> None:
+    """Print which processes were not queried: those of other users, and those with another runtime directory."""
+    from portway.cli.others import processes_of_other_users, processes_with_other_runtime_dir
     from portway.telemetry.terminal import escape
 
-    for pid, command, folder in programs_elsewhere(shown):
-        where = "the one of its service" if folder is None else escape(folder) or "none"
-        click.echo(f"Not shown: {command} {pid}. Run `portway status` with its XDG_RUNTIME_DIR: {where}.", err=True)
-    others = [f"{command} {pid} of user {user}" for pid, user, command in programs_of_others()]
+    for pid, command, folder in processes_with_other_runtime_dir(shown):
+        value = "that of its service" if folder is None else escape(folder) or "unset"
+        click.echo(f"Not shown: {command} {pid}. Run `portway status` with its XDG_RUNTIME_DIR ({value}).", err=True)
+    others = [f"{command} {pid} of user {user}" for pid, user, command in processes_of_other_users()]
     if others:
         click.echo(f"Not shown: {', '.join(others)}. Run `portway status` as that user.", err=True)
 
 
-def _ask_all(folder: Path) -> tuple[list[Status], list[PortwayError]]:
-    """Return what the programs say, servers first, and why some said nothing; sockets of dead programs are removed."""
+def _query_all(folder: Path) -> tuple[list[Status], list[PortwayError]]:
+    """Return the status of each process, servers first, and the errors of others; remove sockets of dead processes."""
     from portway.telemetry.status_socket import ask_status
 
     found: list[Status] = []
-    silent: list[PortwayError] = []
+    errors: list[PortwayError] = []
     for path in sorted(folder.glob("*.sock"), reverse=True):
         try:
             document = ask_status(path)
@@ -69,10 +68,10 @@ def _ask_all(folder: Path) -> tuple[list[Status], list[PortwayError]]:
             else:
                 found.append(msgspec.json.decode(document, type=Status))
         except msgspec.DecodeError as exc:
-            silent.append(UnavailableError(f"{path}: says what this version does not understand: {exc}"))
+            errors.append(UnavailableError(f"{path}: unexpected reply; it may be a different version of Portway: {exc}"))
         except UnavailableError as exc:
-            silent.append(exc)
-    return found, silent
+            errors.append(exc)
+    return found, errors
 
 
 def _lines(one: Status, now: float) -> list[str]:
@@ -91,12 +90,12 @@ def _server_lines(one: ServerStatus, now: float) -> list[str]:
     if one.visitors_turned_away:
         lines.append(f"  {format_count(one.visitors_turned_away, 'visitor')} rejected at capacity")
     if one.connections_shed:
-        lines.append(f"  {format_count(one.connections_shed, 'idle or slow connection')} closed to admit newcomers")
+        lines.append(f"  {format_count(one.connections_shed, 'idle or slow connection')} closed to admit new ones")
     if one.logins_refused or one.handshakes_failed:
-        refused, strange = format_count(one.logins_refused, "login"), format_count(one.handshakes_failed, "connection")
-        lines.append(f"  {refused} refused, {strange} of no agent")
+        refused, failed = format_count(one.logins_refused, "login"), format_count(one.handshakes_failed, "connection")
+        lines.append(f"  {refused} refused, {failed} closed before login")
     tokens = {session.session: session.token for session in one.sessions}
-    rows = [(escape(lease.url), f"agent {escape(tokens.get(lease.session, 'away'))}") for lease in one.tunnels]
+    rows = [(escape(lease.url), f"agent {escape(tokens.get(lease.session, 'offline'))}") for lease in one.tunnels]
     return lines + table(rows, indent="  ")
 
 
@@ -106,19 +105,19 @@ def _agent_lines(one: AgentStatus, now: float) -> list[str]:
 
     away = f", {format_duration(one.rtt_s)} away" if one.rtt_s is not None else ""
     links = f", {_links(one)}" if one.links > 1 else ""
-    why = f": {escape(one.problem)}" if one.problem else ""
+    problem = f": {escape(one.problem)}" if one.problem else ""
     since = format_duration(max(0.0, now - one.since))
-    lines = [f"agent {one.pid}  {one.state} for {since}  server {escape(one.server)}{away}{links}{why}"]
+    lines = [f"agent {one.pid}  {one.state} for {since}  server {escape(one.server)}{away}{links}{problem}"]
     rows = []
     for tunnel in one.tunnels:
-        said = [format_count(tunnel.requests, "request")] if tunnel.requests else []
+        counts = [format_count(tunnel.requests, "request")] if tunnel.requests else []
         if tunnel.relays:
-            said.append(format_count(tunnel.relays, "relay"))
+            counts.append(format_count(tunnel.relays, "relay"))
         if tunnel.bytes_in or tunnel.bytes_out:
-            said.append(f"{format_size(tunnel.bytes_in)} in, {format_size(tunnel.bytes_out)} out")
-        rows.append((escape(tunnel.url), escape(tunnel.target), ", ".join(said) or "no visitors yet"))
+            counts.append(f"{format_size(tunnel.bytes_in)} in, {format_size(tunnel.bytes_out)} out")
+        rows.append((escape(tunnel.url), escape(tunnel.target), ", ".join(counts) or "no visitors yet"))
     return lines + table(rows, indent="  ")
 
 
 def _links(one: AgentStatus) -> str:
-    return f"{one.links} links" + (f" of which {one.links_draining} drain" if one.links_draining else "")
+    return f"{one.links} links" + (f", {one.links_draining} draining" if one.links_draining else "")

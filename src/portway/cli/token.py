@@ -1,4 +1,4 @@
-"""`portway token`: makes, lists and revokes tokens in a server's data directory, while it runs or not."""
+"""`portway token`: creates, lists and revokes tokens in a server's data directory, whether the server runs or not."""
 
 import dataclasses
 import os
@@ -27,38 +27,43 @@ if TYPE_CHECKING:
 GROUP_EXAMPLES = examples(
     ("portway token create laptop", "a token for any name and port"),
     ("portway token list", "tokens with their grants"),
-    ("portway token revoke laptop", "ends its sessions within a second"),
+    ("portway token revoke laptop", "revoke it; its sessions end within a second"),
 )
 CREATE_EXAMPLES = examples(
-    ("portway token create laptop --out laptop.join", "the join string in a file of mode 0600"),
+    ("portway token create laptop --out laptop.join", "with the join string in a file of mode 0600"),
     ("portway token create ci --hosts 'ci-*' --protocols http --expires 30d", "for names that begin with ci-, for a month"),
     ("portway token create guest --bandwidth 5mb --max-tunnels 2", "with limits"),
 )
-LIST_EXAMPLES = examples(("portway token list --json", "for programs"))
+LIST_EXAMPLES = examples(("portway token list --json", "as JSON"))
 REVOKE_EXAMPLES = examples(("portway token revoke laptop", "by name or by id"))
 
 
 @click.group("token", epilog=GROUP_EXAMPLES)
 def token() -> None:
-    """Decide who may join this server."""
+    """Manage the tokens that agents log in with."""
 
 
 @token.command("create", epilog=CREATE_EXAMPLES)
 @click.argument("name")
 @click.option(
-    "--hosts", metavar="PATTERNS", multiple=True, help="Names it may use: app, dev-*, *.example.org.  [default: any below the domain]"
+    "--hosts",
+    metavar="PATTERNS",
+    multiple=True,
+    help="Allow names that match PATTERNS, like app, dev-* or *.example.org.  [default: any name under the domain]",
 )
-@click.option("--ports", metavar="RANGES", multiple=True, help="Public tcp ports it may use: 22000, 21000-21999.  [default: all]")
-@click.option("--protocols", metavar="LIST", multiple=True, help="http, tcp.  [default: both]")
-@click.option("--expires", metavar="TIME", help="How long it lives: 12h, 30d.  [default: until it is revoked]")
-@click.option("--max-tunnels", metavar="N", type=int, help="Names and ports held at once.  [default: 64]")
+@click.option(
+    "--ports", metavar="RANGES", multiple=True, help="Allow public TCP ports in RANGES, like 22000 or 21000-21999.  [default: all]"
+)
+@click.option("--protocols", metavar="LIST", multiple=True, help="Allow the protocols in LIST: http, tcp.  [default: both]")
+@click.option("--expires", metavar="TIME", help="Expire after TIME, like 12h or 30d.  [default: never]")
+@click.option("--max-tunnels", metavar="N", type=int, help="Allow at most N names and ports at the same time.  [default: 64]")
 @click.option(
     "--out",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write the join string to a new file with mode 0600, instead of to stdout.",
+    help="Write the join string to the new file FILE with mode 0600, instead of to stdout.",
 )
-@click.option("--init", is_flag=True, help="Make what is missing in the data directory: before its server's first start, or to begin anew.")
+@click.option("--init", is_flag=True, help="Create missing files in the data directory, before the server's first start or to start over.")
 @limits_options()
 @settings_options(ServerSettings, "data", "advertise")
 @config_option
@@ -74,13 +79,12 @@ def create(
     config: Path | None,
     **flags: object,
 ) -> None:
-    """Make a token and print its join string, alone, on stdout. It is never shown again.
+    """Create a token and print only its join string on stdout. It cannot be shown again.
 
-    Run it as the server's user, with the server's data directory.
+    Run this as the server's user, with the server's data directory.
 
-    PATTERNS, RANGES and LIST are separated by commas; the options may also come several times.
-    SIZE is 100mb, 10MiB or 4096 (bytes), TIME 90s, 1h30m or 500ms. Limits hold for its tcp connections,
-    WebSockets and HTTP requests.
+    PATTERNS, RANGES and LIST are separated by commas; these options are repeatable. SIZE is like 100mb, 10MiB or 4096 (bytes),
+    TIME like 90s, 1h30m or 500ms. Limits apply to the TCP connections, WebSockets and HTTP requests of the token's tunnels.
     """
     from portway.clock import wall
     from portway.protocol.scram import make_verifier
@@ -110,17 +114,17 @@ def create(
             store.create_token(record)
             click.echo(str(join))
         else:
-            _hand_out(out, join, lambda: store.create_token(record))
-    where = "" if out is None else f" Its join string is in {out}."
-    click.echo(f"Token {name}: {_allowed(grants)}.{where} On the agent's machine: portway join", err=True)
+            _write_join_string(out, join, lambda: store.create_token(record))
+    saved = "" if out is None else f" Join string saved to {out}."
+    click.echo(f"Token {name} created: {_describe_grants(grants)}.{saved} Next, on the agent's machine: portway join", err=True)
 
 
 @token.command("list", epilog=LIST_EXAMPLES)
 @settings_options(ServerSettings, "data")
 @config_option
-@json_option("A JSON array on stdout.")
+@json_option("Print a JSON array to stdout.")
 def list_tokens(config: Path | None, as_json: bool, **flags: object) -> None:
-    """Show all tokens and what they allow, never their secrets."""
+    """List all tokens with their grants; secrets are never shown."""
     from portway.clock import wall
     from portway.server.storage.data_directory import open_store
     from portway.telemetry.event_lines import timestamp
@@ -135,12 +139,12 @@ def list_tokens(config: Path | None, as_json: bool, **flags: object) -> None:
         click.echo(msgspec.json.encode([_as_json(one, now) for one in tokens]))
         return
     if not tokens:
-        click.echo("No tokens yet; `portway token create NAME` makes one.", err=True)
+        click.echo("No tokens yet; create one with `portway token create NAME`.", err=True)
         return
-    rows = [("NAME", "ID", "STATE", "CREATED", "ALLOWS")]
+    rows = [("NAME", "ID", "STATE", "CREATED", "GRANTS")]
     for one in tokens:
         grants = one.grants
-        rows.append((one.name, one.id, _state(one, now), timestamp(one.created_at)[:10], _allowed(grants)))
+        rows.append((one.name, one.id, _state(one, now), timestamp(one.created_at)[:10], _describe_grants(grants)))
     click.echo("\n".join(table(rows)))
 
 
@@ -149,12 +153,12 @@ def list_tokens(config: Path | None, as_json: bool, **flags: object) -> None:
 @settings_options(ServerSettings, "data")
 @config_option
 def revoke(name: str, config: Path | None, **flags: object) -> None:
-    """End a token; its sessions on a running server end within a second."""
+    """Revoke a token by its NAME or id. Its sessions on a running server end within a second."""
     from portway.clock import wall
 
     with _store(_settings(config, flags)) as store:
         ended = store.revoke(name, wall())
-    click.echo(f"Token {ended.name} ({ended.id}) is revoked.", err=True)
+    click.echo(f"Token {ended.name} ({ended.id}) revoked.", err=True)
 
 
 def _settings(config: Path | None, flags: dict[str, object]) -> ServerSettings:
@@ -165,18 +169,18 @@ def _settings(config: Path | None, flags: dict[str, object]) -> ServerSettings:
 
 
 def _store(settings: ServerSettings, *, init: bool = False) -> "Store":
-    """Open the tokens for a change; without `init` they are there already."""
+    """Open the tokens for a change; with `init`, create what is missing."""
     from portway.server.storage.data_directory import open_state, open_store
 
     return open_state(settings, init=True).store if init else open_store(settings.data, "write")
 
 
-def _hand_out(file: Path, join: "JoinString", create: Callable[[], None]) -> None:
-    """Write the join string to a new file, and then make the token; neither stays without the other."""
+def _write_join_string(file: Path, join: "JoinString", create: Callable[[], None]) -> None:
+    """Write the join string to a new file, then create the token; remove the file if that fails."""
     from portway.config.files import write_secret
 
     if not write_secret(file, f"{join}\n".encode(), replace=False, own_folder=False):
-        raise ConfigError(f"--out: {file} exists already; remove it or choose another file")
+        raise ConfigError(f"--out: {file} already exists; remove it or choose another file")
     try:
         create()
     except BaseException:
@@ -185,7 +189,7 @@ def _hand_out(file: Path, join: "JoinString", create: Callable[[], None]) -> Non
 
 
 def _join_string(settings: ServerSettings, token_id: str, secret: str) -> "JoinString":
-    """Return the join string for the server that runs, or ran last, on this data directory."""
+    """Return the join string for the server that uses this data directory, or used it last."""
     from portway.protocol.join_string import JoinString
     from portway.server.identity import Advertised, identity_of, read_advertised
 
@@ -195,7 +199,7 @@ def _join_string(settings: ServerSettings, token_id: str, secret: str) -> "JoinS
         address = settings.advertised
         advertised = Advertised(address.host, address.port, pin.hex() if pin else "", settings.plaintext_links)
         if settings.advertise is None:
-            click.echo(f"No server ran on {settings.data} yet; the join string says that it will be at {address}.", err=True)
+            click.echo(f"No server has run on {settings.data} yet; the join string uses the address {address}.", err=True)
     elif settings.advertise is not None:
         advertised = Advertised(settings.advertise.host, settings.advertise.port, advertised.pin, advertised.plaintext)
     pin = bytes.fromhex(advertised.pin) if advertised.pin else None
@@ -203,7 +207,7 @@ def _join_string(settings: ServerSettings, token_id: str, secret: str) -> "JoinS
 
 
 def _read(flag: str, parse: Callable[[str], Value], text: str) -> Value:
-    """Return the value of an option; an error names the option."""
+    """Return the parsed value of an option; errors name the option."""
     try:
         return parse(text)
     except ConfigError as exc:
@@ -211,17 +215,17 @@ def _read(flag: str, parse: Callable[[str], Value], text: str) -> Value:
 
 
 def _split(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the single words of options that take lists."""
-    words = tuple(word.strip(" ") for value in values for word in value.split(","))
-    if "" in words:
-        raise ConfigError(f"expected words separated by single commas, got {','.join(values)!r}")
-    return words
+    """Return the items of options that take comma-separated lists."""
+    items = tuple(item.strip(" ") for value in values for item in value.split(","))
+    if "" in items:
+        raise ConfigError(f"expected a list separated by single commas, got {','.join(values)!r}")
+    return items
 
 
-def _allowed(grants: "Grants") -> str:
-    """Return what grants allow, in words."""
-    words = {"http": f"http as {', '.join(grants.hosts)}", "tcp": f"tcp on {', '.join(map(str, grants.ports)) or 'any port'}"}
-    return "; ".join([*(words[protocol] for protocol in grants.protocols), *filter(None, [describe_policy(grants.policy)])])
+def _describe_grants(grants: "Grants") -> str:
+    """Return grants as text."""
+    protocols = {"http": f"http as {', '.join(grants.hosts)}", "tcp": f"tcp on {', '.join(map(str, grants.ports)) or 'any port'}"}
+    return "; ".join([*(protocols[protocol] for protocol in grants.protocols), *filter(None, [describe_policy(grants.policy)])])
 
 
 def _state(one: "TokenRecord", now: float) -> str:

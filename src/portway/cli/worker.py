@@ -1,4 +1,4 @@
-"""What `portway server --workers N` starts N times: one worker. `python -m portway.cli.worker LEVEL FORM DESCRIPTOR`; nobody else calls it."""
+"""Entry point of a worker process, for `portway server --workers N` only: `python -m portway.cli.worker LEVEL FORM DESCRIPTOR`."""
 
 import signal
 import socket
@@ -8,19 +8,19 @@ from pathlib import Path
 
 
 def worker_command(log_level: str, *, as_json: bool) -> list[str]:
-    """Return how a worker is started; the number of its line to the supervisor is still to be appended.
+    """Return the command line of a worker; the caller appends the descriptor of its supervisor channel.
 
-    It trusts the folders that this process trusts: `-m` alone would look for modules in the current one first.
+    The worker searches the same folders for modules as this process: plain `-m` would search the current one first.
     """
     safe = [] if sys.path[:1] == [str(Path.cwd())] else ["-P"]
     return [sys.executable, *safe, "-m", "portway.cli.worker", log_level, "json" if as_json else "human"]
 
 
-def main(words: Sequence[str]) -> int:
-    """Serve until the supervisor says to stop; return the exit code.
+def main(args: Sequence[str]) -> int:
+    """Serve until the supervisor sends the order to stop; return the exit code.
 
-    Ctrl-C and a closed terminal reach the whole group of processes; they are the supervisor's to act on. SIGTERM ends
-    one worker properly, and it is replaced.
+    SIGINT and SIGHUP reach the whole process group and are handled by the supervisor. SIGTERM stops this worker
+    gracefully, and the supervisor replaces it.
     """
     from portway.cli.lifecycle import STDERR, run_until_stopped
     from portway.server.workers.worker import receive_config, run_worker
@@ -29,18 +29,18 @@ def main(words: Sequence[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    log_level, form, descriptor = words
-    line = socket.socket(fileno=int(descriptor))
-    line.set_inheritable(False)
+    log_level, form, descriptor = args
+    channel = socket.socket(fileno=int(descriptor))
+    channel.set_inheritable(False)
 
     async def serve() -> int:
-        await run_worker(orders, line)
+        await run_worker(config, channel)
         return 0
 
     errors = LineWriter(STDERR)
     try:
         with LogSink(errors, log_level, form="json" if form == "json" else "human"):
-            orders = receive_config(line)
+            config = receive_config(channel)
             return run_until_stopped(serve)
     finally:
         errors.close()

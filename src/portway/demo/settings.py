@@ -1,4 +1,4 @@
-"""What steers `portway demo`."""
+"""Settings of `portway demo`."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,14 @@ def _read_name(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSettings:
-    """Everything that the demo can be told; it needs nothing."""
+    """Settings of the demo; all are optional."""
 
-    name: str = setting("", read=_read_name, metavar="NAME", help="The tunnel's name.", shown="demo; demo-XXXX beside another server")
-    """Empty lets the demo choose."""
+    name: str = setting(
+        "", read=_read_name, metavar="NAME", help="Publish the site as NAME.", shown="demo, or demo-XXXX if another server runs"
+    )
+    """Empty: the demo chooses."""
 
     duration_s: float | None = setting(
-        None, read=parse_duration_s, metavar="TIME", key="duration", help="Stop by itself after this time.", shown="until Ctrl-C"
+        None, read=parse_duration_s, metavar="TIME", key="duration", help="Stop after TIME.", shown="run until Ctrl-C"
     )
-    """Seconds from the moment that the URL was told; None runs until a signal comes."""
+    """Seconds since the URL was printed; None: run until a signal."""

@@ -21,14 +21,15 @@ CLOSE_S_MAX = 1.0
 """How long the end of a program waits for a reader that does not read."""
 
 
-def _left_out(count: int) -> str:
-    return f"... {count} lines left out: whoever reads this was too slow"
+def lines_dropped(count: int) -> str:
+    """Return the line that stands for `count` dropped ones."""
+    return f"... {count} lines dropped: the reader was too slow"
 
 
 class LineWriter:
     """A bounded way out for lines of text; `write` never blocks and never raises."""
 
-    def __init__(self, descriptor: int, *, lines_max: int = LINES_MAX, dropped_line: Callable[[int], str] = _left_out) -> None:
+    def __init__(self, descriptor: int, *, lines_max: int = LINES_MAX, dropped_line: Callable[[int], str] = lines_dropped) -> None:
         """Write to `descriptor`, which stays the caller's; `dropped_line` says how many lines are missing."""
         self._descriptor = descriptor
         self._lines_max = lines_max

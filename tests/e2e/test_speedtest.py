@@ -1,4 +1,4 @@
-"""`portway bench` as a person runs it: over a line whose figures are known, refused, stopped, and with a server that dies."""
+"""`portway speedtest` as a user runs it: over a network path with known figures, refused, stopped, and with a server that dies."""
 
 import json
 import os
@@ -45,9 +45,9 @@ def tls_world() -> Iterator[World]:
         yield world
 
 
-def bench(world: World, join: JoinString, *flags: str, as_json: bool = True) -> Program:
+def speedtest(world: World, join: JoinString, *flags: str, as_json: bool = True) -> Program:
     plain = ["--plaintext-links"] if join.plaintext else []
-    return world.agent(join, "bench", *plain, *flags, as_json=as_json)
+    return world.agent(join, "speedtest", *plain, *flags, as_json=as_json)
 
 
 def told(ended: Finished, name: str) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def test_a_line_of_10_megabits_is_found_and_named(world: World) -> None:
     server = world.start_server()
     join = world.token()
     with line(world) as port:
-        ended = bench(world, replace(join, port=port), "--seconds", "2", "--streams", "4").wait(60)
+        ended = speedtest(world, replace(join, port=port), "--seconds", "2", "--streams", "4").wait(60)
     measured, verdicts = told(ended, "measurement"), told(ended, "verdict")
 
     assert ended.code == 0, ended
@@ -69,13 +69,13 @@ def test_a_line_of_10_megabits_is_found_and_named(world: World) -> None:
         assert 0.2 * LINE_MBIT < one["bytes_per_s"] / 125_000 < 1.15 * LINE_MBIT, one  # 0.2: the machine may be busy
         assert one["rtt_s"] >= RTT_S
     assert [(one["direction"], one["limit"]) for one in verdicts] == [("down", "line"), ("up", "line")]
-    assert "the line itself gives" in verdicts[0]["next_step"]
+    assert "the network provides" in verdicts[0]["next_step"]
     assert len(list(events(server, "speed_tested"))) >= 4
 
 
 def test_a_person_reads_rows_and_sentences_that_fit_a_terminal(tls_world: World) -> None:
     tls_world.start_server()
-    ended = bench(tls_world, tls_world.token(), "--seconds", "0.5", "--streams", "2", "--max-links", "1", as_json=False).wait(60)
+    ended = speedtest(tls_world, tls_world.token(), "--seconds", "0.5", "--streams", "2", "--max-links", "1", as_json=False).wait(60)
 
     assert ended.code == 0, ended
     assert ended.out.startswith(f"Speed test with 127.0.0.1:{tls_world.agents_port}, Portway ")
@@ -88,7 +88,7 @@ def test_a_person_reads_rows_and_sentences_that_fit_a_terminal(tls_world: World)
 
 def test_a_server_that_allows_none_says_so(tls_world: World) -> None:
     tls_world.start_server("--no-speed-test")
-    ended = bench(tls_world, tls_world.token(), as_json=False).wait()
+    ended = speedtest(tls_world, tls_world.token(), as_json=False).wait()
 
     assert ended.code == 3, ended
     assert ended.err.splitlines()[-1].startswith("portway: this server allows no speed tests (speed_test_off). ")
@@ -96,7 +96,7 @@ def test_a_server_that_allows_none_says_so(tls_world: World) -> None:
 
 def test_a_server_killed_in_the_middle_ends_the_test_with_an_error(tls_world: World) -> None:
     server = tls_world.start_server()
-    program = bench(tls_world, tls_world.token(), "--seconds", "20", as_json=False)
+    program = speedtest(tls_world, tls_world.token(), "--seconds", "20", as_json=False)
     program.expect("round trip at rest")
     time.sleep(1.5)  # the first measurement begins after 0.3 s, and takes 20
     server.kill()
@@ -108,7 +108,7 @@ def test_a_server_killed_in_the_middle_ends_the_test_with_an_error(tls_world: Wo
 
 def test_ctrl_c_ends_a_test_at_once_and_the_server_hears_of_it(tls_world: World) -> None:
     server = tls_world.start_server()
-    program = bench(tls_world, tls_world.token(), "--seconds", "20", as_json=False)
+    program = speedtest(tls_world, tls_world.token(), "--seconds", "20", as_json=False)
     program.expect("round trip at rest")
     time.sleep(1.5)  # the first measurement begins after 0.3 s, and takes 20
     program.signal(signal.SIGINT)
@@ -125,7 +125,7 @@ def test_memory_does_not_grow_with_what_goes_through(tls_world: World) -> None:
     server = tls_world.start_server()
     join = tls_world.token()
     before = server.rss_bytes()
-    program = bench(tls_world, join, "--seconds", "1.5", "--streams", "64")
+    program = speedtest(tls_world, join, "--seconds", "1.5", "--streams", "64")
     peak_here = program.peak_rss_bytes_to_its_end(60)
     ended = program.wait()
     moved = sum(one["bytes"] for one in events(server, "speed_tested"))
@@ -142,7 +142,7 @@ def test_on_a_terminal_the_rows_are_drawn_while_they_are_measured(tls_world: Wor
     file.touch(mode=0o600)
     file.write_text(f"{tls_world.token()}\n")
     words = [
-        "bench",
+        "speedtest",
         "--join-file",
         str(file),
         "--data",
