@@ -18,7 +18,7 @@ from portway.errors import PeerError
 from portway.protocol.control.framing import POST_LOGIN_BYTES_MAX, PRE_LOGIN_BYTES_MAX, MessageReader
 from portway.protocol.control.messages import Claim, decode_message, encode_message
 from portway.protocol.http1.chunked import OVERHEAD_BYTES_FREE, ChunkDecoder, encode_chunk
-from portway.protocol.http1.fields import ANSWER_LIMITS, REQUEST_LIMITS, HeadBuffer
+from portway.protocol.http1.fields import REQUEST_LIMITS, RESPONSE_LIMITS, HeadBuffer
 from portway.protocol.http1.rewriting import HeadRewriter
 from portway.protocol.names import normalise_host
 from portway.protocol.proxy_header import decode
@@ -175,8 +175,8 @@ def heads() -> Iterator[Case]:
     yield request("a value of spaces", _fill(get + b"x: a", b" ", size))
     yield Case("request head in pieces", "16 bytes at a time", b"GET / HTTP/1.1\r\n" + b"x" * 30_000, _buffer_head)
 
-    ok, size = b"HTTP/1.1 200 OK\r\n", ANSWER_LIMITS.bytes_max
-    fields = ANSWER_LIMITS.fields_max - 2
+    ok, size = b"HTTP/1.1 200 OK\r\n", RESPONSE_LIMITS.bytes_max
+    fields = RESPONSE_LIMITS.fields_max - 2
 
     def answer(words: str, data: bytes, *, small: bool = False) -> Case:
         return Case("answer head", words, data, _understand_answer, message=True, small=small)
@@ -299,7 +299,7 @@ def records() -> Iterator[Case]:
         feed = RecordFeed(bio)
         feed.put(memoryview(data))
         while feed.waiting:
-            feed.put_kept()
+            feed.put_waiting()
 
     yield Case("TLS records, counted", "the smallest", _repeat(b"\x17\x03\x03\x00\x11" + b"x" * 17), cut)
 

@@ -12,8 +12,8 @@ import click
 import pytest
 
 from portway.cli.main import portway as command_line
-from portway.protocol.control.codes import WORDS
-from portway.protocol.http1.error_responses import ANSWERS
+from portway.protocol.control.codes import DESCRIPTIONS
+from portway.protocol.http1.error_responses import ERROR_RESPONSES
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "src" / "portway"
@@ -231,8 +231,8 @@ def test_every_flag_and_code_is_explained_in_the_documents() -> None:
 
     assert len(flags) > 50
     assert sorted(flag for flag in flags if not re.search(rf"(?<![\w-]){flag}(?![\w-])", documents)) == []
-    assert sorted(code for code in ANSWERS if f"`{code}`" not in trouble) == []
-    assert sorted(code for code in WORDS if f"`{code}`" not in wire) == []
+    assert sorted(code for code in ERROR_RESPONSES if f"`{code}`" not in trouble) == []
+    assert sorted(code for code in DESCRIPTIONS if f"`{code}`" not in wire) == []
 
 
 def requirements(name: str) -> dict[str, str]:

@@ -56,7 +56,7 @@ def test_a_broken_one_is_named_by_its_source_and_never_repeated(text: str, tmp_p
     (tmp_path / "f").touch(0o600)
     (tmp_path / "f").write_text(text)
 
-    with pytest.raises(ConfigError, match=r"--join-file .*/f: this is no join string") as found:
+    with pytest.raises(ConfigError, match=r"--join-file .*/f: invalid join string") as found:
         explicit_join_string(tmp_path / "f", {})
     assert SECRET not in str(found.value)
 

@@ -111,13 +111,13 @@ def test_an_upgraded_stream_ends_one_way_first(scene: Scene, late: bool) -> None
     scene.ask()
     scene.send_status()
     if not late:
-        scene.pair.far.say_switched()
+        scene.pair.far.send_switched()
         scene.engine.settle()
     scene.origin.shutdown(socket.SHUT_WR)
     scene.over()
     assert scene.pair.far.untouched == late
     if late:
-        scene.pair.far.say_switched()
+        scene.pair.far.send_switched()
     scene.server.feed(b"more", end=True)
     scene.engine.settle()
     assert read_exactly(scene.origin, 4) == b"more"

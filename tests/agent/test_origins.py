@@ -203,7 +203,7 @@ def test_an_origin_that_is_not_there_is_told_in_one_byte(engine: EngineLoop, new
     assert stage.hear(stage.open(visitor()), 1) == bytes((StreamStatus.REFUSED,))
     (done,) = stage.events
     assert isinstance(done, RelayDone)
-    assert done.reason == StreamStatus.REFUSED.words
+    assert done.reason == StreamStatus.REFUSED.description
     assert (done.relay, done.forward) == (b"u".hex(), None)
 
 

@@ -13,12 +13,12 @@ def retrying() -> Retrying:
     return Retrying(lambda: 0.0)
 
 
-@pytest.mark.parametrize("code", [*sorted(codes.WORDS), "a_code_of_the_future"])
+@pytest.mark.parametrize("code", [*sorted(codes.DESCRIPTIONS), "a_code_of_the_future"])
 def test_whoever_was_never_online_is_told_at_once_whatever_is_wrong(code: str) -> None:
     assert retrying().is_final(code, lived_s=0.0, had_tunnels=False)
 
 
-@pytest.mark.parametrize("code", [*sorted(codes.WORDS), "a_code_of_the_future"])
+@pytest.mark.parametrize("code", [*sorted(codes.DESCRIPTIONS), "a_code_of_the_future"])
 def test_who_was_online_goes_on_through_all_that_an_operator_may_put_right(code: str) -> None:
     one = retrying()
     one.delay_s(lived_s=60.0)

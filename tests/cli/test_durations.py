@@ -38,7 +38,7 @@ def test_the_default_applies_without_the_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"), [("10", "expected something like 90s"), ("", "expected something"), ("2h", "expected at most 3600 s")]
+    ("text", "problem"), [("10", "expected a value like 90s"), ("", "expected a value"), ("2h", "expected at most 3600 s")]
 )
 def test_an_error_names_the_flag_or_the_variable(text: str, problem: str) -> None:
     for arguments, environment, source in ((["--drain", text], {}, "--drain: "), ([], {"PORTWAY_DRAIN": text}, "PORTWAY_DRAIN: ")):

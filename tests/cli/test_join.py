@@ -88,7 +88,7 @@ def test_an_invalid_join_string_is_not_saved(portway: Portway, data: Path) -> No
     done = portway("join", input="hello\n")
 
     assert done.exit_code == 2
-    assert "this is no join string" in done.stderr
+    assert "invalid join string" in done.stderr
     assert not data.exists()
 
 

@@ -38,12 +38,12 @@ def test_missing_options_do_not_limit() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"max_rate": "fast"}, "--max-rate: 'fast' is no size"),
-        ({"idle_timeout": "10"}, "--idle-timeout: '10' is no duration"),
-        ({"max_lifetime": "0s"}, "--max-lifetime: expected more than nothing, got 0"),
-        ({"max_total_payload": "0"}, "--max-total-payload: expected more than nothing, got 0"),
-        ({"bandwidth": "x", "min_rate": "y"}, "--min-rate: 'y' is no size.*\n--bandwidth: 'x' is no size"),
-        ({"min_rate": "6kb", "max_rate": "100b"}, "--min-rate: 6000 bytes a minute are not less"),
+        ({"max_rate": "fast"}, "--max-rate: invalid size 'fast'"),
+        ({"idle_timeout": "10"}, "--idle-timeout: invalid duration '10'"),
+        ({"max_lifetime": "0s"}, "--max-lifetime: invalid limit 0: expected more than 0"),
+        ({"max_total_payload": "0"}, "--max-total-payload: invalid limit 0: expected more than 0"),
+        ({"bandwidth": "x", "min_rate": "y"}, "--min-rate: invalid size 'y'.*\n--bandwidth: invalid size 'x'"),
+        ({"min_rate": "6kb", "max_rate": "100b"}, "--min-rate: invalid minimum of 6000 bytes per minute"),
     ],
 )
 def test_errors_name_the_flag_and_what_was_expected(given: dict[str, object], message: str) -> None:
@@ -61,4 +61,4 @@ def test_tunnels_and_tokens_have_all_limit_options(portway: Portway) -> None:
 def test_a_limit_from_the_environment_is_checked_the_same_way(portway: Portway) -> None:
     done = portway("tcp", "5432", env={"PORTWAY_MAX_RATE": "soon"})
     assert done.exit_code == 2
-    assert "PORTWAY_MAX_RATE: 'soon' is no size" in done.stderr
+    assert "PORTWAY_MAX_RATE: invalid size 'soon'" in done.stderr

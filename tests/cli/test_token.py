@@ -105,7 +105,7 @@ def test_grants_are_saved_and_shown(portway: Portway, home: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--expires", "30", "--expires: '30' is no duration"),
+        ("--expires", "30", "--expires: invalid duration '30'"),
         ("--ports", "22000,99999", "--ports: expected ports from 1 to 65535"),
         ("--ports", "x", "--ports: expected ports like"),
         ("--hosts", "Foo_*", "--hosts: expected patterns like"),

@@ -120,7 +120,7 @@ def test_a_join_string_is_never_repeated_wherever_it_was_put(world: World) -> No
         world.run("join", stdin=broken),
     ):
         assert ended.code == 2
-        assert "join string with an option 'pin' that is unknown, broken or given twice, expected portway://ID.SECRET@HOST" in ended.err
+        assert "join string: unknown, invalid or repeated option 'pin': expected portway://ID.SECRET@HOST" in ended.err
 
     kept = world.run("join", stdin=text + "\n", env={"PORTWAY_DATA": str(world.home / "kept")})
     assert (kept.code, kept.out) == (0, "")

@@ -74,5 +74,5 @@ def test_an_engine_that_nobody_knows_is_refused_in_words() -> None:
     with portway("server", "--http", "127.0.0.1:0", env={"PORTWAY_ENGINE": "warp"}) as program:
         ended = program.wait()
     assert ended.code == 2
-    assert "PORTWAY_ENGINE: 'warp' is no engine; expected 'epoll' or 'portable'" in ended.err
+    assert "PORTWAY_ENGINE: unknown engine 'warp': expected 'epoll' or 'portable'" in ended.err
     assert "Traceback" not in ended.err

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, ExitStack
 import msgspec
 import pytest
 
-from portway.links.backoff import LIVED_S_MIN
+from portway.links.backoff import STABLE_S_MIN
 from tests.e2e.silence import SilentPath, can_make_networks, network_path, relay_path, unix_origin
 from tests.e2e.world import Tell, World, altered, event, events, moment, refusal
 from tests.kit.bad_network_proxy import ImpairedRelay
@@ -197,7 +197,7 @@ def test_a_hundred_cut_links_are_back_in_less_than_300_ms_in_the_mean(world: Wor
 
         rested, crowding = [], Crowding()
         for turn in range(102, 105):
-            wait_until_old(event(agent, "online", turn - 1), LIVED_S_MIN + 0.1)
+            wait_until_old(event(agent, "online", turn - 1), STABLE_S_MIN + 0.1)
             one, _ = cut_and_visit(world, relay, 1, crowding)
             rested += one
             event(agent, "tunnel_up", turn)

@@ -76,7 +76,7 @@ def test_long_turns_do_not_earn_more_time_than_short_ones() -> None:
 
 def test_many_links_of_a_tenant_get_one_tenants_share() -> None:
     machine = Machine()
-    greedy, modest = machine.root.child(party=True), machine.root.child(party=True)
+    greedy, modest = machine.root.child(tenant=True), machine.root.child(tenant=True)
     for number in range(24):
         machine.keep_busy(greedy.child(), f"greedy {number}", 0.0005)
     machine.keep_busy(modest.child(), "modest", 0.0002)
@@ -95,17 +95,17 @@ def test_who_is_alone_gets_everything() -> None:
 def test_a_share_is_in_proportion_to_the_weight() -> None:
     machine = Machine()
     machine.keep_busy(machine.root.child(weight=8.0), "members", 0.0003)
-    strangers = machine.root.child()
+    unauthenticated = machine.root.child()
     for number in range(5):
-        machine.keep_busy(strangers.child(party=True), f"stranger {number}", 0.0007)
+        machine.keep_busy(unauthenticated.child(tenant=True), f"stranger {number}", 0.0007)
     machine.run(5.0)
     assert shares(machine, ["members"]) == pytest.approx([8 / 9], abs=0.01)
 
 
 def test_who_comes_after_a_pause_is_served_next_and_has_saved_nothing() -> None:
     machine = Machine()
-    busy = [machine.root.child(party=True) for _ in range(3)]
-    late = machine.root.child(party=True)
+    busy = [machine.root.child(tenant=True) for _ in range(3)]
+    late = machine.root.child(tenant=True)
     machine.once(late, "late")
     machine.run()
     for number, account in enumerate(busy):
@@ -137,11 +137,11 @@ def test_one_long_turn_is_paid_for() -> None:
 )
 def test_parties_that_always_want_more_get_the_same(tree: list[list[float]], pauses: list[int]) -> None:
     machine = Machine()
-    parties = [machine.root.child(party=True) for _ in tree]
-    for number, (party, costs) in enumerate(zip(parties, tree, strict=True)):
+    tenants = [machine.root.child(tenant=True) for _ in tree]
+    for number, (tenant, costs) in enumerate(zip(tenants, tree, strict=True)):
         for cost in costs:
-            machine.keep_busy(party.child(), str(number), cost)
-    guest = machine.root.child(party=True)
+            machine.keep_busy(tenant.child(), str(number), cost)
+    guest = machine.root.child(tenant=True)
     for _ in pauses:
         machine.run(0.01)
         machine.once(guest, "guest", 0.0001)
@@ -152,7 +152,7 @@ def test_parties_that_always_want_more_get_the_same(tree: list[list[float]], pau
 
 def test_an_account_that_waits_for_nothing_lives_as_long_as_somebody_has_it() -> None:
     machine = Machine()
-    tenant = machine.root.child(party=True)
+    tenant = machine.root.child(tenant=True)
     link = tenant.child()
     machine.once(link, "turn")
     machine.run()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from portway.engine.bucket import BURST_S, DEBT_S_MAX, GRANT_BYTES_MAX, LAPSE_S, Bucket, Share
+from portway.engine.bucket import BURST_S, GRANT_BYTES_MAX, LATE_S_MAX, UNUSED_S_MAX, Bucket, Share
 from tests.kit.fake_scheduler import Scheduler
 
 RATES = [100, 2_000, 64_000, 1_000_000, 50_000_000, 1_000_000_000]
@@ -11,8 +11,8 @@ RATES = [100, 2_000, 64_000, 1_000_000, 50_000_000, 1_000_000_000]
 class Sender:
     """Somebody who always has more to send, or has so much at a time."""
 
-    def __init__(self, clock: Scheduler, *buckets: Bucket, piece_bytes: int = 1 << 30) -> None:
-        self.clock = clock
+    def __init__(self, scheduler: Scheduler, *buckets: Bucket, piece_bytes: int = 1 << 30) -> None:
+        self.scheduler = scheduler
         self.shares = [Share(bucket, self.run) for bucket in buckets]
         self.piece_bytes = piece_bytes
         self.sent = 0
@@ -25,7 +25,7 @@ class Sender:
         while helping:
             room = min(helping, self.piece_bytes)
             for share in self.shares:
-                credit = share.credit or share.ask()
+                credit = share.credit or share.request()
                 if not credit:
                     return
                 room = min(room, credit)
@@ -33,12 +33,12 @@ class Sender:
                 share.credit -= room
             self.sent += room
             helping -= room
-        self.clock.call_soon(self.run)
+        self.scheduler.call_soon(self.run)
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Go away."""
         for share in self.shares:
-            share.leave()
+            share.release()
 
 
 def fairness(parts: list[int]) -> float:
@@ -49,60 +49,60 @@ def fairness(parts: list[int]) -> float:
 @pytest.mark.parametrize("late_s", [0.0, 0.08])
 @pytest.mark.parametrize("rate_bps", RATES)
 def test_a_rate_is_kept_within_five_per_cent_over_some_seconds_also_when_wake_ups_come_late(rate_bps: int, late_s: float) -> None:
-    clock = Scheduler(late_s)
-    sender = Sender(clock, Bucket(clock, rate_bps))
+    scheduler = Scheduler(late_s)
+    sender = Sender(scheduler, Bucket(scheduler, rate_bps))
     sender.run()
     seconds = 4
-    clock.pass_time(seconds)
+    scheduler.pass_time(seconds)
     assert 0.95 * rate_bps * seconds <= sender.sent <= 1.05 * rate_bps * seconds
-    assert clock.fired <= (20 + 1 / LAPSE_S) * seconds + 1, "nobody wakes up more often than the wheel turns"
+    assert scheduler.fired <= (20 + 1 / UNUSED_S_MAX) * seconds + 1, "nobody wakes up more often than the wheel turns"
 
 
 @pytest.mark.parametrize("rate_bps", RATES)
 @pytest.mark.parametrize("count", [2, 8, 50])
 def test_all_who_want_more_than_their_part_get_the_same(rate_bps: int, count: int) -> None:
-    clock = Scheduler(0.02)
-    bucket = Bucket(clock, rate_bps)
-    senders = [Sender(clock, bucket) for _ in range(count)]
+    scheduler = Scheduler(0.02)
+    bucket = Bucket(scheduler, rate_bps)
+    senders = [Sender(scheduler, bucket) for _ in range(count)]
     for sender in senders:
         sender.run()
     seconds = max(4.0, 40 * count * max(1, min(1024, rate_bps // 20)) / rate_bps)
-    clock.pass_time(seconds)
+    scheduler.pass_time(seconds)
     sent = [sender.sent for sender in senders]
     assert 0.95 <= sum(sent) / (rate_bps * seconds) <= 1.05
     assert fairness(sent) > 0.99, sent
 
 
 def test_who_wants_less_than_a_part_gets_it_and_the_others_share_the_rest() -> None:
-    clock = Scheduler()
-    bucket = Bucket(clock, 1_000_000)
-    greedy = [Sender(clock, bucket) for _ in range(4)]
-    modest = Sender(clock, bucket, piece_bytes=1000)
+    scheduler = Scheduler()
+    bucket = Bucket(scheduler, 1_000_000)
+    greedy = [Sender(scheduler, bucket) for _ in range(4)]
+    modest = Sender(scheduler, bucket, piece_bytes=1000)
     wanted = 0
     for sender in greedy:
         sender.run()
     for _ in range(50):
-        clock.pass_time(0.1)
+        scheduler.pass_time(0.1)
         wanted += 1000  # 10 kB/s, a hundredth of what there is
         share = modest.shares[0]
-        while modest.sent + 1000 <= wanted and (share.credit or share.ask()) >= 1000:
+        while modest.sent + 1000 <= wanted and (share.credit or share.request()) >= 1000:
             share.credit -= 1000
             modest.sent += 1000
-    clock.pass_time(1.0)
+    scheduler.pass_time(1.0)
     assert modest.sent >= 45_000
     assert fairness([sender.sent for sender in greedy]) > 0.99
     assert sum(sender.sent for sender in greedy) + modest.sent >= 0.95 * 6_000_000
 
 
 def test_a_relay_of_two_buckets_is_served_by_both_and_starves_in_neither() -> None:
-    clock = Scheduler(0.02)
-    whole = Bucket(clock, 1_000_000)
-    narrow = Bucket(clock, 300_000)
-    inside = [Sender(clock, narrow, whole) for _ in range(3)]
-    outside = [Sender(clock, whole) for _ in range(2)]
+    scheduler = Scheduler(0.02)
+    whole = Bucket(scheduler, 1_000_000)
+    narrow = Bucket(scheduler, 300_000)
+    inside = [Sender(scheduler, narrow, whole) for _ in range(3)]
+    outside = [Sender(scheduler, whole) for _ in range(2)]
     for sender in [*inside, *outside]:
         sender.run()
-    clock.pass_time(10.0)
+    scheduler.pass_time(10.0)
     assert 0.95 * 3_000_000 <= sum(sender.sent for sender in inside) <= 1.05 * 3_000_000
     assert 0.95 * 10_000_000 <= sum(sender.sent for sender in [*inside, *outside]) <= 1.05 * 10_000_000
     assert fairness([sender.sent for sender in inside]) > 0.99
@@ -110,101 +110,101 @@ def test_a_relay_of_two_buckets_is_served_by_both_and_starves_in_neither() -> No
 
 
 def test_a_pause_saves_up_a_tenth_of_a_second_and_no_more() -> None:
-    clock = Scheduler()
-    bucket = Bucket(clock, 1_000_000)
-    clock.pass_time(3600.0)
-    sender = Sender(clock, bucket)
+    scheduler = Scheduler()
+    bucket = Bucket(scheduler, 1_000_000)
+    scheduler.pass_time(3600.0)
+    sender = Sender(scheduler, bucket)
     sender.run()
-    clock.settle()
+    scheduler.settle()
     assert sender.sent == BURST_S * 1_000_000
 
 
 def test_a_process_that_stood_still_owes_a_second_at_most() -> None:
-    clock = Scheduler()
-    bucket = Bucket(clock, 1_000_000)
-    sender = Sender(clock, bucket)
+    scheduler = Scheduler()
+    bucket = Bucket(scheduler, 1_000_000)
+    sender = Sender(scheduler, bucket)
     sender.run()
-    clock.settle()
+    scheduler.settle()
     before = sender.sent
-    clock.now += 3600.0
-    clock.pass_time(0.0)
-    assert sender.sent - before <= DEBT_S_MAX * 1_000_000
+    scheduler.now += 3600.0
+    scheduler.pass_time(0.0)
+    assert sender.sent - before <= LATE_S_MAX * 1_000_000
 
 
 def test_who_leaves_frees_his_place_and_what_he_did_not_use() -> None:
-    clock = Scheduler()
-    bucket = Bucket(clock, 100_000)
-    first, second = Sender(clock, bucket), Share(bucket, lambda: None)
-    assert second.ask() == 2500
+    scheduler = Scheduler()
+    bucket = Bucket(scheduler, 100_000)
+    first, second = Sender(scheduler, bucket), Share(bucket, lambda: None)
+    assert second.request() == 2500
     first.run()
-    clock.settle()
+    scheduler.settle()
     assert bucket.waiting == 1
-    first.leave()
+    first.release()
     assert bucket.waiting == 0
-    second.leave()
-    second.leave()
-    assert clock.next_deadline is None, "no timer for nobody"
+    second.release()
+    second.release()
+    assert scheduler.next_deadline is None, "no timer for nobody"
     third = Share(bucket, lambda: None)
-    assert third.ask() == 2500, "what was not used is there for others, once"
+    assert third.request() == 2500, "what was not used is there for others, once"
 
 
 def test_a_bucket_that_nobody_waits_for_has_no_timer_once_nobody_has_credit() -> None:
-    clock = Scheduler()
-    share = Share(Bucket(clock, 10_000_000), lambda: None)
-    assert 0 < share.ask() <= GRANT_BYTES_MAX
-    clock.pass_time(3 * LAPSE_S)
+    scheduler = Scheduler()
+    share = Share(Bucket(scheduler, 10_000_000), lambda: None)
+    assert 0 < share.request() <= GRANT_BYTES_MAX
+    scheduler.pass_time(3 * UNUSED_S_MAX)
     assert share.credit == 0
-    assert clock.next_deadline is None
-    assert share.ask() > 0
+    assert scheduler.next_deadline is None
+    assert share.request() > 0
 
 
 def test_those_who_sent_a_little_long_ago_may_not_all_begin_with_what_was_left() -> None:
-    clock = Scheduler(0.02)
-    bucket = Bucket(clock, 1_000_000)
-    crowd = [Sender(clock, bucket) for _ in range(200)]
+    scheduler = Scheduler(0.02)
+    bucket = Bucket(scheduler, 1_000_000)
+    crowd = [Sender(scheduler, bucket) for _ in range(200)]
     for sender in crowd:
         (share,) = sender.shares
-        while not (share.credit or share.ask()):
-            clock.pass_time(0.05)
+        while not (share.credit or share.request()):
+            scheduler.pass_time(0.05)
         share.credit -= 1
-        clock.pass_time(0.05)
-    clock.pass_time(3 * LAPSE_S)
+        scheduler.pass_time(0.05)
+    scheduler.pass_time(3 * UNUSED_S_MAX)
     for sender in crowd:
         sender.run()
-    clock.pass_time(2.0)
+    scheduler.pass_time(2.0)
     assert 0.95 * 2_000_000 <= sum(sender.sent for sender in crowd) <= 1_000_000 * (2.0 + BURST_S)
 
 
 def test_who_used_his_credit_up_and_waited_for_more_keeps_none_of_what_he_does_not_use() -> None:
-    clock = Scheduler()
-    bucket = Bucket(clock, 1_000_000)
-    greedy = Sender(clock, bucket)
+    scheduler = Scheduler()
+    bucket = Bucket(scheduler, 1_000_000)
+    greedy = Sender(scheduler, bucket)
     share = Share(bucket, lambda: None)
-    assert share.ask() == 25_000
+    assert share.request() == 25_000
     share.credit -= 10
-    clock.pass_time(1.5 * LAPSE_S)
+    scheduler.pass_time(1.5 * UNUSED_S_MAX)
     assert share.credit == 20, "twice what he used"
     greedy.run()
-    clock.settle()
+    scheduler.settle()
     share.credit = 0
-    assert share.ask() == 0
-    clock.pass_time(0.2)
+    assert share.request() == 0
+    scheduler.pass_time(0.2)
     assert share.credit > 0
-    clock.pass_time(3 * LAPSE_S)
+    scheduler.pass_time(3 * UNUSED_S_MAX)
     assert share.credit == 0
 
 
 def test_credit_that_is_used_now_and_then_does_not_keep_others_from_theirs() -> None:
-    clock = Scheduler()
-    bucket = Bucket(clock, 1_000_000)
-    greedy = Sender(clock, bucket)
+    scheduler = Scheduler()
+    bucket = Bucket(scheduler, 1_000_000)
+    greedy = Sender(scheduler, bucket)
     chatty = [Share(bucket, lambda: None) for _ in range(20)]
     greedy.run()
     said = 0
     for _ in range(100):
-        clock.pass_time(0.1)
+        scheduler.pass_time(0.1)
         for share in chatty:
-            if share.credit or share.ask():
+            if share.credit or share.request():
                 share.credit -= 10
                 said += 10
     assert said >= 0.9 * 100 * 20 * 10
@@ -212,13 +212,13 @@ def test_credit_that_is_used_now_and_then_does_not_keep_others_from_theirs() -> 
 
 
 def test_ten_thousand_who_wait_cost_one_timer_and_come_in_turn() -> None:
-    clock = Scheduler()
-    bucket = Bucket(clock, 1_000_000)
-    senders = [Sender(clock, bucket) for _ in range(10_000)]
+    scheduler = Scheduler()
+    bucket = Bucket(scheduler, 1_000_000)
+    senders = [Sender(scheduler, bucket) for _ in range(10_000)]
     for sender in senders:
         sender.run()
-    clock.settle()
+    scheduler.settle()
     assert bucket.waiting >= 9_900
-    clock.pass_time(12.0)
+    scheduler.pass_time(12.0)
     assert max(sender.runs for sender in senders) - min(sender.runs for sender in senders) <= 2
-    assert clock.fired <= (20 + 1 / LAPSE_S) * 12 + 1
+    assert scheduler.fired <= (20 + 1 / UNUSED_S_MAX) * 12 + 1

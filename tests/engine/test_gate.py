@@ -1,6 +1,6 @@
 """A gate keeps the promises of the channel behind it, and lets no more through than it may."""
 
-from portway.engine.bucket import LAPSE_S, Bucket
+from portway.engine.bucket import UNUSED_S_MAX, Bucket
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.gate import Gate, Quota
 from portway.engine.memory_channel import memory_pair
@@ -15,8 +15,8 @@ def never() -> None:
 
 def test_it_shows_the_smallest_of_all_rooms(engine: EngineLoop) -> None:
     sink, _ = memory_pair(engine.reactor, 500)
-    clock = Scheduler()
-    slow, fast = Bucket(clock, 4000), Bucket(clock, 10**9)
+    scheduler = Scheduler()
+    slow, fast = Bucket(scheduler, 4000), Bucket(scheduler, 10**9)
     assert Gate(sink, (), None).room() == 500
     assert Gate(sink, (), Quota(300, never)).room() == 300
     assert Gate(sink, (fast,), None).room() == 500
@@ -56,10 +56,10 @@ def test_a_used_up_quota_shows_room_for_the_one_byte_that_ends_it(engine: Engine
 
 def test_what_was_kept_since_there_was_more_credit_has_to_wait_as_well(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
-    clock = Scheduler()
-    gate = Gate(sink, (Bucket(clock, 1000),), None)
+    scheduler = Scheduler()
+    gate = Gate(sink, (Bucket(scheduler, 1000),), None)
     assert gate.room() == 50
-    clock.pass_time(3 * LAPSE_S)
+    scheduler.pass_time(3 * UNUSED_S_MAX)
     assert gate.send(bytes(500)) == gate.send_headroom(memoryview(bytes(500)), 488) == 0, "the credit was taken back meanwhile"
     sent = 0
     while gate.room():
@@ -69,16 +69,16 @@ def test_what_was_kept_since_there_was_more_credit_has_to_wait_as_well(engine: E
 
 def test_credit_that_comes_is_told_as_the_sinks_own_room(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
-    clock = Scheduler()
-    gate = Gate(sink, (Bucket(clock, 1000),), None)
+    scheduler = Scheduler()
+    gate = Gate(sink, (Bucket(scheduler, 1000),), None)
     told: list[float] = []
-    sink.on_writable = lambda: told.append(clock.now)
+    sink.on_writable = lambda: told.append(scheduler.now)
     sent = 0
     while room := gate.room():
         sent += gate.send(bytes(room))
-    clock.settle()
+    scheduler.settle()
     assert told == []
-    clock.pass_time(0.2)
+    scheduler.pass_time(0.2)
     assert len(told) == 1
     assert gate.room() > 0
     assert len(read_now(reader)) == sent == 50
@@ -86,8 +86,8 @@ def test_credit_that_comes_is_told_as_the_sinks_own_room(engine: EngineLoop) -> 
 
 def test_a_shut_gate_waits_for_nothing_and_wakes_nobody(engine: EngineLoop) -> None:
     sink, _ = memory_pair(engine.reactor)
-    clock = Scheduler()
-    bucket = Bucket(clock, 1000)
+    scheduler = Scheduler()
+    bucket = Bucket(scheduler, 1000)
     gate = Gate(sink, (bucket,), None)
     sink.on_writable = never
     while room := gate.room():
@@ -96,7 +96,7 @@ def test_a_shut_gate_waits_for_nothing_and_wakes_nobody(engine: EngineLoop) -> N
     gate.shut()
     gate.shut()
     assert bucket.waiting == 0
-    clock.pass_time(1.0)
+    scheduler.pass_time(1.0)
 
 
 def test_an_end_passes_whatever_the_limits_say(engine: EngineLoop) -> None:

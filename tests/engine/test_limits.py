@@ -13,7 +13,7 @@ import pytest
 
 from portway.engine import limits as limits_module
 from portway.engine import policy as policy_module
-from portway.engine.bucket import BURST_S, DEBT_S_MAX, Share
+from portway.engine.bucket import BURST_S, LATE_S_MAX, Share
 from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
 from portway.engine.gate import Gate
 from portway.engine.limits import LimitEnforcer, Scope, Scopes, scopes_of
@@ -69,7 +69,7 @@ class Stage:
 
 @pytest.fixture(autouse=True)
 def short_farewells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits_module, "FAREWELL_S", 0.1)
+    monkeypatch.setattr(limits_module, "PAYLOAD_QUIET_S", 0.1)
 
 
 @pytest.fixture(params=COMBINATIONS)
@@ -285,7 +285,7 @@ def test_a_reader_that_takes_nothing_is_given_up(
 def test_a_slow_reader_behind_a_link_gets_all_of_the_payload_too(
     engine: EngineLoop, identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits_module, "FAREWELL_S", 0.8)
+    monkeypatch.setattr(limits_module, "PAYLOAD_QUIET_S", 0.8)
     with ExitStack() as stack:
         joined = Stage(stack, engine, identity, "tcp:mux-tls-opened").join(Policy(max_total_payload=500_000))
         far = joined.right.far
@@ -340,7 +340,7 @@ def test_a_shaped_relay_keeps_its_rate_each_way_and_loses_nothing(stage: Stage) 
         return visitor.ended
 
     stage.engine.run_until(all_there, deadline_s=10)
-    assert due_bytes() <= 2 * len(down) + rate_bps * DEBT_S_MAX
+    assert due_bytes() <= 2 * len(down) + rate_bps * LATE_S_MAX
     stage.engine.run_until(lambda: bool(joined.done))
     assert (bytes(origin.received), bytes(visitor.received)) == (up, down)
     assert joined.relay.tally.clean

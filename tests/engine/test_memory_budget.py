@@ -19,7 +19,7 @@ class Store:
         change, self.bytes = count - self.bytes, count
         self.budget.count(self, change)
 
-    def give_up(self) -> None:
+    def evict(self) -> None:
         self.gave_up += 1
         self.set(0)
 

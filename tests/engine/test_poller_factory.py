@@ -82,7 +82,7 @@ def test_an_engine_is_chosen_by_its_name(wish: str, kind: type) -> None:
 def test_the_environment_chooses_for_a_reactor(each_engine: str) -> None:
     loop = asyncio.new_event_loop()
     reactor = Reactor(loop)
-    assert (reactor.level is None) == (each_engine == "epoll")
+    assert (reactor.level_poller is None) == (each_engine == "epoll")
     reactor.close()
     loop.close()
 

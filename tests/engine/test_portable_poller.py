@@ -69,8 +69,8 @@ def test_a_reader_that_asks_again_is_told_of_what_is_still_there(nested: EngineL
     ear.far.sendall(b"some bytes")
     nested.settle()
     told = len(ear.masks)
-    assert nested.reactor.level is not None
-    nested.reactor.level.want_read(ear.fd)
+    assert nested.reactor.level_poller is not None
+    nested.reactor.level_poller.want_read(ear.fd)
     nested.settle()
     assert ear.masks[told:] == [READABLE]
     ear.close(nested)
@@ -83,8 +83,8 @@ def test_a_writer_is_told_of_room_only_when_it_asked(nested: EngineLoop) -> None
         while True:
             ear.near.send(bytes(65536))
     ear.masks.clear()
-    assert nested.reactor.level is not None
-    nested.reactor.level.want_write(ear.fd)
+    assert nested.reactor.level_poller is not None
+    nested.reactor.level_poller.want_write(ear.fd)
     nested.settle()
     assert ear.masks == []
     while not ear.masks:

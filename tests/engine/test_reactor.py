@@ -259,7 +259,7 @@ def test_a_descriptor_handed_to_another_handler_tells_what_is_already_there(engi
     engine.settle()
     assert masks
     assert masks[0] & READABLE
-    assert masks[0] & PEER_ENDED or engine.reactor.level is not None, "a level tells of an end as of bytes"
+    assert masks[0] & PEER_ENDED or engine.reactor.level_poller is not None, "a level tells of an end as of bytes"
     engine.reactor.discard(near)
     engine.settle()
 
@@ -369,7 +369,7 @@ def test_charged_turns_take_a_millisecond_before_everybody_else_comes_again(engi
         if len(heard) < 60:
             reactor.call_soon(cheap)
 
-    account = reactor.members.child(party=True)
+    account = reactor.authenticated.child(tenant=True)
     for _ in range(10):
         reactor.call_soon_charged(account, expensive)
     reactor.call_soon(cheap)
@@ -449,7 +449,7 @@ def test_a_timer_that_is_due_and_waits_can_still_be_cancelled(engine: EngineLoop
 
 def test_what_events_have_to_say_is_flushed_before_charged_turns(engine: EngineLoop) -> None:
     heard: list[str] = []
-    account = engine.reactor.members.child(party=True)
+    account = engine.reactor.authenticated.child(tenant=True)
 
     def event() -> None:
         engine.reactor.at_batch_end(lambda: heard.append("flush of the event"))
@@ -466,7 +466,7 @@ def test_what_events_have_to_say_is_flushed_before_charged_turns(engine: EngineL
 
 def test_charged_turns_have_all_the_time_when_nobody_else_wants_any(engine: EngineLoop) -> None:
     turns: list[int] = []
-    account = engine.reactor.strangers.child(party=True)
+    account = engine.reactor.unauthenticated.child(tenant=True)
 
     def turn() -> None:
         turns.append(len(turns))
@@ -489,7 +489,7 @@ def test_a_charged_turn_that_fails_costs_its_owner_and_no_other(engine: EngineLo
         def abort(self) -> None:
             heard.append("aborted")
 
-    account = engine.reactor.members.child(party=True)
+    account = engine.reactor.authenticated.child(tenant=True)
     engine.reactor.call_soon_charged(account, Broken().turn)
     engine.reactor.call_soon_charged(account, lambda: heard.append("next"))
     engine.reactor.call_soon_charged(engine.reactor.unassigned, lambda: heard.append("another account"))
@@ -500,7 +500,7 @@ def test_a_charged_turn_that_fails_costs_its_owner_and_no_other(engine: EngineLo
 
 def test_of_the_events_of_one_party_one_sizeable_turn_a_round_runs_at_once(engine: EngineLoop) -> None:
     reactor = engine.reactor
-    tenant = reactor.members.child(party=True)
+    tenant = reactor.authenticated.child(tenant=True)
     heard: list[str] = []
 
     def turn(name: str, work: int) -> None:
@@ -530,7 +530,7 @@ def test_of_the_events_of_one_party_one_sizeable_turn_a_round_runs_at_once(engin
 
 def test_a_sizeable_turn_runs_without_queueing_once_a_round_and_never_before_queued_ones(engine: EngineLoop) -> None:
     reactor, ran = engine.reactor, list[str]()
-    tenant, other = (reactor.members.child(party=True) for _ in range(2))
+    tenant, other = (reactor.authenticated.child(tenant=True) for _ in range(2))
     first, second = tenant.child(), tenant.child()
 
     def turn(name: str, work: int = 2 * SIZEABLE_WORK) -> None:
@@ -543,8 +543,8 @@ def test_a_sizeable_turn_runs_without_queueing_once_a_round_and_never_before_que
     def round_one() -> None:
         offer(first, "small", 0)
         offer(first, "sizeable")
-        offer(second, "same party")
-        offer(other, "other party")
+        offer(second, "same tenant")
+        offer(other, "other tenant")
         reactor.call_soon(round_two)
 
     def round_two() -> None:
@@ -554,4 +554,4 @@ def test_a_sizeable_turn_runs_without_queueing_once_a_round_and_never_before_que
 
     reactor.call_soon(round_one)
     engine.settle()
-    assert ran == ["small", "sizeable", "same party queued", "other party", "next round", "behind a queued turn queued", "waited"]
+    assert ran == ["small", "sizeable", "same tenant queued", "other tenant", "next round", "behind a queued turn queued", "waited"]

@@ -56,7 +56,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_news_wake_the_loop(waiter: Waiter, pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
     waiter.selector.register(near, selectors.EVENT_READ)
-    waiter.thread.renew()
+    waiter.thread.update()
     far.sendall(b"x")
     waiter.run()
     assert [key.fd for key, _ in waiter.selector.select(0)] == [near.fileno()]
@@ -64,16 +64,16 @@ def test_news_wake_the_loop(waiter: Waiter, pair: tuple[socket.socket, socket.so
 
 def test_room_wakes_the_loop(waiter: Waiter, pair: tuple[socket.socket, socket.socket]) -> None:
     waiter.selector.register(pair[0], selectors.EVENT_WRITE)
-    waiter.thread.renew()
+    waiter.thread.update()
     waiter.run()
 
 
 def test_a_wish_that_comes_while_it_waits_is_not_lost(waiter: Waiter, pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
-    waiter.thread.renew()
+    waiter.thread.update()
     waiter.loop.run_until_complete(asyncio.sleep(0))
     waiter.selector.register(near, selectors.EVENT_READ)
-    waiter.thread.renew()
+    waiter.thread.update()
     waiter.run()  # the wait was cut short
     assert not waiter.selector.select(0)
     far.sendall(b"x")
@@ -86,11 +86,11 @@ def test_a_descriptor_that_was_closed_does_not_end_the_thread(waiter: Waiter, pa
     waiter.selector.register(gone, selectors.EVENT_READ)
     gone.close()
     other.close()
-    waiter.thread.renew()
+    waiter.thread.update()
     waiter.run()
     waiter.selector.unregister(gone)
     waiter.selector.register(pair[0], selectors.EVENT_READ)
-    waiter.thread.renew()
+    waiter.thread.update()
     pair[1].sendall(b"x")
     while not waiter.selector.select(0):
         waiter.run()
@@ -99,7 +99,7 @@ def test_a_descriptor_that_was_closed_does_not_end_the_thread(waiter: Waiter, pa
 def test_closing_ends_the_thread_and_wakes_nobody() -> None:
     before = threading.active_count()
     waiter = Waiter()
-    waiter.thread.renew()
+    waiter.thread.update()
     waiter.loop.run_until_complete(asyncio.sleep(0))
     waiter.close()
     assert threading.active_count() == before

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from portway.engine.socket_channel import SocketChannel
+from portway.engine.socket_channel import SocketChannel, kernel_unsent_bytes
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
-from tests.kit.sockets import read_to_end, tcp_pair
+from tests.kit.sockets import read_exactly, read_to_end, tcp_pair
 
 KILLED_IN_MID_ANSWER = """
 import asyncio, os, signal, socket, sys
@@ -77,13 +77,13 @@ def test_a_socket_that_is_handed_over_is_let_go_of_and_lives_on(engine: EngineLo
         given.append(sock)
         return True
 
-    assert channel.hand_over(take)
+    assert channel.detach(take)
     left.sendall(b"for somebody else")
     engine.settle()
     assert given == [right]
     assert calls == []
     channel.close()
-    assert not channel.hand_over(lambda sock: True)
+    assert not channel.detach(lambda sock: True)
     engine.settle()
     assert right.recv(99) == b"for somebody else"
     left.close()
@@ -102,9 +102,36 @@ def test_a_channel_whose_socket_nobody_takes_goes_on(engine: EngineLoop) -> None
 
     channel.on_readable = read
     engine.settle()
-    assert not channel.hand_over(lambda sock: False)
+    assert not channel.detach(lambda sock: False)
     left.sendall(b"still mine")
     engine.run_until(lambda: heard == [b"still mine"])
     channel.close()
     left.close()
     engine.settle()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not report it")
+def test_unsent_bytes_are_counted_until_the_peer_has_read_them() -> None:
+    near, far = tcp_pair(16 * 1024)
+    near.setblocking(False)
+    sent = 0
+    try:
+        while True:
+            sent += near.send(bytes(64 * 1024))
+    except BlockingIOError:
+        pass
+    unsent = kernel_unsent_bytes(near)
+    assert unsent is not None
+    assert 0 < unsent <= sent
+    assert len(read_exactly(far, sent)) == sent
+    assert kernel_unsent_bytes(near) == 0
+    near.close()
+    far.close()
+
+
+def test_unsent_bytes_of_a_closed_socket_raise_an_error() -> None:
+    near, far = tcp_pair()
+    near.close()
+    far.close()
+    with pytest.raises(ValueError, match="file descriptor"):
+        kernel_unsent_bytes(near)

@@ -4,14 +4,14 @@ import ssl
 
 import pytest
 
-from portway.engine.tls_errors import words_of
+from portway.engine.tls_errors import describe_tls_error
 
 
 def test_an_end_without_close_notify_is_named() -> None:
     before_3_11_4 = ssl.SSLError()
     before_3_11_4.reason = "UNEXPECTED_EOF_WHILE_READING"
     for exc in (ssl.SSLEOFError(), before_3_11_4):
-        assert words_of(exc) == "the connection ended without close_notify"
+        assert describe_tls_error(exc) == "the connection ended without close_notify"
 
 
 def test_a_reason_is_told_in_words_and_without_its_source_line() -> None:
@@ -20,4 +20,4 @@ def test_a_reason_is_told_in_words_and_without_its_source_line() -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
     with pytest.raises(ssl.SSLError) as raised:
         tls.do_handshake()
-    assert words_of(raised.value) == "http request"
+    assert describe_tls_error(raised.value) == "http request"

@@ -41,7 +41,7 @@ def test_all_bytes_pass_in_order_and_few_records_at_a_time(sizes: list[int], cut
             check(before)
             if not feed.waiting:
                 break
-            feed.put_kept()
+            feed.put_waiting()
     assert fed == wire
     assert feed.without_data == len(sizes)
 
@@ -55,7 +55,7 @@ def test_what_is_kept_is_a_copy() -> None:
     shared[:] = bytes(len(shared))
     fed = drain(bio)
     assert len(fed) == RECORDS_A_FEED * 6
-    feed.put_kept()
+    feed.put_waiting()
     assert fed + drain(bio) == wire
     assert not feed.waiting
 
@@ -66,6 +66,6 @@ def test_noise_is_passed_on_for_openssl_to_refuse() -> None:
     feed.put(memoryview(b"\xff" * 100_000))
     fed = drain(bio)
     while feed.waiting:
-        feed.put_kept()
+        feed.put_waiting()
         fed += drain(bio)
     assert fed == b"\xff" * 100_000

@@ -18,7 +18,7 @@ from portway.links.tls import ALPN, AgentTls, agent_tls
 from tests.kit.certificates import Identity
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import DEADLINE_S, open_descriptors, reset
-from tests.links.door import REQUEST, broke, context_of, heard_by, open_door, pinned, says
+from tests.links.kit import REQUEST, broke, context_of, open_listener, pinned, received_by, says
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 """A record of 512 bytes that begins with a ClientHello: more has to follow."""
@@ -45,36 +45,36 @@ def client_handshake(engine: EngineLoop, port: int, tls: AgentTls) -> tuple[TlsC
 
 
 def test_an_encrypted_link_comes_with_its_peers_address_and_carries_both_ways(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity)) as door:
-        link = door.dial(pinned(identity))
+    with open_listener(engine, context_of(identity)) as listener:
+        link = listener.dial(pinned(identity))
         assert isinstance(link, TlsChannel)
-        assert isinstance(door.links[0], TlsChannel)
-        assert (link.alpn, door.links[0].alpn) == (ALPN, ALPN)
-        assert door.peers == [link._sock.getsockname()]
-        assert door.links[0]._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES_MAX
-        assert says(engine, link, door.links[0], random.Random(1).randbytes(20_000))
-        assert says(engine, door.links[0], link, random.Random(2).randbytes(20_000))
-        assert not door.failures
+        assert isinstance(listener.links[0], TlsChannel)
+        assert (link.alpn, listener.links[0].alpn) == (ALPN, ALPN)
+        assert listener.peers == [link._sock.getsockname()]
+        assert listener.links[0]._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES_MAX
+        assert says(engine, link, listener.links[0], random.Random(1).randbytes(20_000))
+        assert says(engine, listener.links[0], link, random.Random(2).randbytes(20_000))
+        assert not listener.failures
         link.close()
 
 
 def test_a_plain_link_is_a_link_at_once(engine: EngineLoop) -> None:
-    with open_door(engine, None) as door:
-        link = door.dial(None)
+    with open_listener(engine, None) as listener:
+        link = listener.dial(None)
         assert isinstance(link, SocketChannel)
-        assert isinstance(door.links[0], SocketChannel)
-        assert says(engine, link, door.links[0], b"hello")
-        assert says(engine, door.links[0], link, b"hello yourself")
+        assert isinstance(listener.links[0], SocketChannel)
+        assert says(engine, link, listener.links[0], b"hello")
+        assert says(engine, listener.links[0], link, b"hello yourself")
         link.close()
 
 
 @pytest.mark.parametrize("protocols", [(), ("h2", "http/1.1"), ("portway/2",)])
 def test_who_does_not_offer_the_links_protocol_is_no_agent(engine: EngineLoop, identity: Identity, protocols: tuple[str, ...]) -> None:
-    with open_door(engine, context_of(identity)) as door:
-        link, failure = client_handshake(engine, door.port, offering(identity, *protocols))
+    with open_listener(engine, context_of(identity)) as listener:
+        link, failure = client_handshake(engine, listener.port, offering(identity, *protocols))
         assert not failure
-        assert door.why() == "ALPN None instead of 'portway/1': not an agent"
-        assert not door.links
+        assert listener.why() == "ALPN None instead of 'portway/1': not an agent"
+        assert not listener.links
         assert "reset" in broke(engine, link)
         link.close()
 
@@ -86,32 +86,32 @@ def test_old_tls_is_refused_with_a_reason_on_both_ends(engine: EngineLoop, ident
         tls.context.minimum_version = ssl.TLSVersion.TLSv1
         tls.context.maximum_version = ssl.TLSVersion.TLSv1_1
     tls.context.set_ciphers("ALL:@SECLEVEL=0")
-    with open_door(engine, context_of(identity)) as door:
-        link, failure = client_handshake(engine, door.port, tls)
+    with open_listener(engine, context_of(identity)) as listener:
+        link, failure = client_handshake(engine, listener.port, tls)
         assert failure == "TLS handshake failed: tlsv1 alert protocol version"
-        assert door.why() == "TLS handshake failed: unsupported protocol"
-        assert not door.links
+        assert listener.why() == "TLS handshake failed: unsupported protocol"
+        assert not listener.links
         link.close()
 
 
 def test_tls_1_2_is_good_enough(engine: EngineLoop, identity: Identity) -> None:
     tls = pinned(identity)
     tls.context.maximum_version = ssl.TLSVersion.TLSv1_2
-    with open_door(engine, context_of(identity)) as door:
-        link = door.dial(tls)
-        assert says(engine, link, door.links[0], b"hello")
+    with open_listener(engine, context_of(identity)) as listener:
+        link = listener.dial(tls)
+        assert says(engine, link, listener.links[0], b"hello")
         link.close()
 
 
 def test_the_door_hears_why_an_agent_does_not_trust_it(engine: EngineLoop, identity: Identity, tmp_path: object) -> None:
     tls = agent_tls("example.org", None, str(identity.cert_file))
-    with open_door(engine, context_of(identity)) as door:
-        link, failure = client_handshake(engine, door.port, tls)
+    with open_listener(engine, context_of(identity)) as listener:
+        link, failure = client_handshake(engine, listener.port, tls)
         link.abort()
         assert "example.org" in failure
-        assert "alert" in door.why()
-        assert "certificate" in door.why()
-        assert not door.links
+        assert "alert" in listener.why()
+        assert "certificate" in listener.why()
+        assert not listener.links
 
 
 @pytest.mark.parametrize(
@@ -129,151 +129,153 @@ def test_the_door_hears_why_an_agent_does_not_trust_it(engine: EngineLoop, ident
 )
 def test_what_is_no_client_hello_is_refused_at_once_and_named(engine: EngineLoop, identity: Identity, greeting: bytes, reason: str) -> None:
     before = open_descriptors()
-    with open_door(engine, context_of(identity)) as door:
-        stranger = door.knock(greeting)
-        assert reason in door.why(deadline_s=1)
-        assert door.blamed == [stranger.getsockname()]
+    with open_listener(engine, context_of(identity)) as listener:
+        stranger = listener.knock(greeting)
+        assert reason in listener.why(deadline_s=1)
+        assert listener.blamed == [stranger.getsockname()]
         engine.settle()
-        answer = heard_by(stranger)
+        answer = received_by(stranger)
         assert answer is None or len(answer) <= 7, "an alert at most"
-        link = door.dial(pinned(identity))
+        link = listener.dial(pinned(identity))
         link.close()
-        assert len(door.links) == 1
-        assert len(door.failures) == 1
+        assert len(listener.links) == 1
+        assert len(listener.failures) == 1
     assert open_descriptors() == before
 
 
 def test_someone_who_speaks_http_hears_the_end_and_no_reset(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity)) as door:
-        assert heard_by(door.knock(REQUEST)) is not None
+    with open_listener(engine, context_of(identity)) as listener:
+        assert received_by(listener.knock(REQUEST)) is not None
 
 
 @pytest.mark.parametrize("said", [b"", HELLO[:1], HELLO, HELLO.ljust(300, b"\0")])
 @pytest.mark.parametrize("rudely", [False, True])
 def test_who_leaves_within_the_handshake_is_let_go(engine: EngineLoop, identity: Identity, said: bytes, rudely: bool) -> None:
     before = open_descriptors()
-    with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=1)) as door:
-        stranger = door.knock(said)
-        assert not door.failures
+    with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=1)) as listener:
+        stranger = listener.knock(said)
+        assert not listener.failures
         if rudely:
             reset(stranger)
         else:
             stranger.close()
-        assert door.why(deadline_s=1)
-        link = door.dial(pinned(identity))  # his place is free again
+        assert listener.why(deadline_s=1)
+        link = listener.dial(pinned(identity))  # his place is free again
         link.close()
     assert open_descriptors() == before
 
 
 def test_a_peer_who_says_nothing_delays_nobody_and_is_cut_in_time(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity), HandshakeLimits(seconds_max=0.4)) as door:
+    with open_listener(engine, context_of(identity), HandshakeLimits(seconds_max=0.4)) as listener:
         began = time.monotonic()
-        silent = door.knock()
-        halfway = door.knock(HELLO)
-        link = door.dial(pinned(identity))
-        assert says(engine, link, door.links[0], b"nobody is in my way")
-        assert not door.failures, "the others were still at it meanwhile"
-        assert door.why(2) == "no TLS handshake within 0.4 s"
+        silent = listener.knock()
+        halfway = listener.knock(HELLO)
+        link = listener.dial(pinned(identity))
+        assert says(engine, link, listener.links[0], b"nobody is in my way")
+        assert not listener.failures, "the others were still at it meanwhile"
+        assert listener.why(2) == "no TLS handshake within 0.4 s"
         assert 0.4 <= time.monotonic() - began < 2
         engine.settle()
-        assert heard_by(silent) is None
-        assert heard_by(halfway) is None
-        assert says(engine, link, door.links[0], b"and I am still there")
+        assert received_by(silent) is None
+        assert received_by(halfway) is None
+        assert says(engine, link, listener.links[0], b"and I am still there")
         link.close()
 
 
 def test_one_byte_at_a_time_does_not_move_the_deadline(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity), HandshakeLimits(seconds_max=0.5)) as door:
-        stranger = door.knock()
+    with open_listener(engine, context_of(identity), HandshakeLimits(seconds_max=0.5)) as listener:
+        stranger = listener.knock()
         hello = iter(HELLO.ljust(517, b"\0"))
         began = time.monotonic()
         sent = 0
 
         def drip() -> None:
             nonlocal sent
-            if not door.failures:
+            if not listener.failures:
                 sent += stranger.send(bytes([next(hello)]))
                 engine.reactor.call_later(0.02, drip)
 
         drip()
-        assert "within 0.5 s" in door.why()
+        assert "within 0.5 s" in listener.why()
         assert time.monotonic() - began < 2
         assert 1 < sent < 100
 
 
 def test_places_for_handshakes_are_bounded_and_come_free(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=3, seconds_max=0.5)) as door:
-        waiting = [door.knock(HELLO) for _ in range(3)]
-        late = [door.knock(), door.knock(REQUEST)]
-        assert door.failures == ["too many handshakes are under way: all 3 places are taken, 3 of them by 127.0.0.1"] * 2
-        assert door.blamed == [stranger.getsockname() for stranger in late]
-        assert not heard_by(late[0])
+    with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=3, seconds_max=0.5)) as listener:
+        waiting = [listener.knock(HELLO) for _ in range(3)]
+        late = [listener.knock(), listener.knock(REQUEST)]
+        assert listener.failures == ["too many handshakes are under way: all 3 places are taken, 3 of them by 127.0.0.1"] * 2
+        assert listener.blamed == [stranger.getsockname() for stranger in late]
+        assert not received_by(late[0])
         waiting[0].close()
-        door.why(3)
-        link = door.dial(pinned(identity))
+        listener.why(3)
+        link = listener.dial(pinned(identity))
         link.close()
-        again = door.dial(pinned(identity))  # a place is given back after success too
+        again = listener.dial(pinned(identity))  # a place is given back after success too
         again.close()
-        door.why(5)
-        assert door.failures[3:] == ["no TLS handshake within 0.5 s"] * 2
+        listener.why(5)
+        assert listener.failures[3:] == ["no TLS handshake within 0.5 s"] * 2
 
 
 @pytest.mark.parametrize("said", [b"", HELLO], ids=["nothing", "half a ClientHello"])
 def test_sources_that_hold_all_places_keep_no_agent_out(engine: EngineLoop, identity: Identity, said: bytes) -> None:
-    with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=20)) as door:
-        crowd = [door.knock(said, f"127.0.0.{2 + number % 5}") for number in range(30)]
-        assert len(door.failures) == 10, "nobody may hold more than all"
-        link = door.dial(pinned(identity))
-        assert says(engine, link, door.links[0], b"in at the first try")
-        assert door.failures[10:] == ["its place was needed for another source"]
-        assert heard_by(next(stranger for stranger in crowd if stranger.getsockname() == door.blamed[10])) is None
+    with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=20)) as listener:
+        crowd = [listener.knock(said, f"127.0.0.{2 + number % 5}") for number in range(30)]
+        assert len(listener.failures) == 10, "nobody may hold more than all"
+        link = listener.dial(pinned(identity))
+        assert says(engine, link, listener.links[0], b"in at the first try")
+        assert listener.failures[10:] == ["its place was needed for another source"]
+        assert received_by(next(stranger for stranger in crowd if stranger.getsockname() == listener.blamed[10])) is None
         link.close()
 
 
 def test_handshakes_begin_one_source_after_the_other(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity)) as door:
-        strangers = [socket.create_connection(door.listener.address, DEADLINE_S, (f"127.0.0.{source}", 0)) for source in [2] * 40 + [3] * 3]
+    with open_listener(engine, context_of(identity)) as listener:
+        strangers = [
+            socket.create_connection(listener.listener.address, DEADLINE_S, (f"127.0.0.{source}", 0)) for source in [2] * 40 + [3] * 3
+        ]
         for stranger in strangers:
             stranger.sendall(REQUEST)
-        door.why(43)
-        places = [number for number, (host, _) in enumerate(door.blamed) if host == "127.0.0.3"]
+        listener.why(43)
+        places = [number for number, (host, _) in enumerate(listener.blamed) if host == "127.0.0.3"]
         assert max(places) < 20, "not behind all of the other one's"
         for stranger in strangers:
             stranger.close()
 
 
 def test_a_source_from_which_somebody_logged_in_before_gets_more_of_the_core(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity)) as door:
-        door.sources.logged_in("127.0.0.2", engine.reactor.refresh_now())
-        weights = {source: door.listener.account_of(source).weight for source in ("127.0.0.2", "127.0.0.3")}
+    with open_listener(engine, context_of(identity)) as listener:
+        listener.sources.logged_in("127.0.0.2", engine.reactor.refresh_now())
+        weights = {source: listener.listener.account_of(source).weight for source in ("127.0.0.2", "127.0.0.3")}
         assert weights == {"127.0.0.2": KNOWN_WEIGHT, "127.0.0.3": 1.0}
 
 
 def test_nothing_is_remembered_of_who_has_gone(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity), HandshakeLimits(under_way_max=2)) as door:
+    with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=2)) as listener:
         for number in range(2, 6):
-            door.knock(source=f"127.0.0.{number}").close()
-            door.knock(REQUEST, source=f"127.0.1.{number}")
-        door.why(8)
-        link = door.dial(pinned(identity))
+            listener.knock(source=f"127.0.0.{number}").close()
+            listener.knock(REQUEST, source=f"127.0.1.{number}")
+        listener.why(8)
+        link = listener.dial(pinned(identity))
         link.close()
-        assert not door.listener._handshakes._shares
-        assert not door.listener._under_way
-        assert set(door.listener._accounts) <= {"127.0.0.1"}, "the one of the link that is still held here"
+        assert not listener.listener._handshakes._shares
+        assert not listener.listener._under_way
+        assert set(listener.listener._accounts) <= {"127.0.0.1"}, "the one of the link that is still held here"
 
 
 def test_closing_the_door_breaks_off_handshakes_and_leaves_links_alone(engine: EngineLoop, identity: Identity) -> None:
     before = open_descriptors()
-    with open_door(engine, context_of(identity)) as door:
-        link = door.dial(pinned(identity))
-        strangers = [door.knock(), door.knock(HELLO)]
-        door.listener.close()
+    with open_listener(engine, context_of(identity)) as listener:
+        link = listener.dial(pinned(identity))
+        strangers = [listener.knock(), listener.knock(HELLO)]
+        listener.listener.close()
         engine.settle()
-        assert door.failures == ["broken off"] * 2
-        assert [heard_by(stranger) for stranger in strangers] == [None, None]
-        assert says(engine, link, door.links[0], b"still there")
-        assert says(engine, door.links[0], link, b"still here")
-        door.listener.close()
+        assert listener.failures == ["broken off"] * 2
+        assert [received_by(stranger) for stranger in strangers] == [None, None]
+        assert says(engine, link, listener.links[0], b"still there")
+        assert says(engine, listener.links[0], link, b"still here")
+        listener.listener.close()
         link.close()
     assert open_descriptors() == before
 
@@ -287,29 +289,29 @@ def test_a_bug_behind_one_link_costs_that_link_and_no_other(engine: EngineLoop, 
         if len(taken) == 1:
             raise RuntimeError("a bug")
 
-    door = LinkListener(engine.reactor, listen("127.0.0.1", 0), context_of(identity), moody)
-    first, failure = client_handshake(engine, door.address[1], pinned(identity))
+    listener = LinkListener(engine.reactor, listen("127.0.0.1", 0), context_of(identity), moody)
+    first, failure = client_handshake(engine, listener.address[1], pinned(identity))
     assert not failure
     assert "reset" in broke(engine, first)
-    second, _ = client_handshake(engine, door.address[1], pinned(identity))
+    second, _ = client_handshake(engine, listener.address[1], pinned(identity))
     engine.run_until(lambda: len(taken) == 2)
     assert says(engine, second, taken[1], b"hello")
     assert engine.complaints == 1
     for channel in (first, second, *taken):
         channel.close()
-    door.close()
+    listener.close()
     engine.settle()
 
 
 def test_a_burst_of_agents_gets_in(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity)) as door:
+    with open_listener(engine, context_of(identity)) as listener:
         agents = []
         for _ in range(60):
-            sock = socket.create_connection(("127.0.0.1", door.port))
+            sock = socket.create_connection(("127.0.0.1", listener.port))
             sock.setblocking(False)
             agents.append(TlsChannel(engine.reactor, sock, pinned(identity).context, server_side=False))
             agents[-1].handshake(lambda failure: None)
-        engine.run_until(lambda: len(door.links) == 60, deadline_s=20)
-        assert not door.failures
+        engine.run_until(lambda: len(listener.links) == 60, deadline_s=20)
+        assert not listener.failures
         for agent in agents:
             agent.close()

@@ -6,7 +6,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway.links.backoff import DELAY_S_MAX, LIVED_S_MIN, YOUNG_MAX, Backoff
+from portway.links.backoff import DELAY_S_MAX, SHORT_SESSIONS_MAX, STABLE_S_MIN, Backoff
 
 
 def test_the_first_retry_is_at_once_and_the_next_ones_ever_later() -> None:
@@ -22,7 +22,7 @@ def test_a_session_that_lived_is_worth_a_retry_at_once() -> None:
     backoff = Backoff(random.Random(1).random)
     for _ in range(5):
         backoff.next_delay_s()
-    backoff.lived(60.0)
+    backoff.session_ended(60.0)
     assert backoff.next_delay_s() == 0
 
 
@@ -30,7 +30,7 @@ def test_a_session_that_died_young_is_no_way_around_the_waiting() -> None:
     backoff = Backoff(random.Random(1).random)
     delays = []
     for _ in range(20):
-        backoff.lived(0.1)
+        backoff.session_ended(0.1)
         delays.append(backoff.next_delay_s())
     assert min(delays) >= 0.05
     assert max(delays) <= 0.1, "a network that flaps is put up with for a while"
@@ -41,14 +41,14 @@ def test_sessions_that_always_die_young_are_not_retried_fast_for_ever() -> None:
     waited_s = 0.0
     tries = 0
     while waited_s < 3600:
-        backoff.lived(4.9)
+        backoff.session_ended(4.9)
         waited_s += backoff.next_delay_s()
         tries += 1
-    assert tries < YOUNG_MAX + 3600 / (DELAY_S_MAX / 2) + 10
-    backoff.lived(LIVED_S_MIN)
+    assert tries < SHORT_SESSIONS_MAX + 3600 / (DELAY_S_MAX / 2) + 10
+    backoff.session_ended(STABLE_S_MIN)
     assert backoff.next_delay_s() == 0
     for _ in range(5):
-        backoff.lived(0.1)
+        backoff.session_ended(0.1)
         assert backoff.next_delay_s() <= 0.1, "one that lived makes up for all before"
 
 
@@ -66,7 +66,7 @@ def test_no_delay_is_ever_longer_than_half_a_minute(steps: list[float | None], c
     backoff = Backoff(lambda: chance)
     for lived_s in steps:
         if lived_s is not None:
-            backoff.lived(lived_s)
+            backoff.session_ended(lived_s)
         assert 0 <= backoff.next_delay_s() <= DELAY_S_MAX
 
 

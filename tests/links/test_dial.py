@@ -20,7 +20,7 @@ from portway.links.tls import ALPN, AgentTls, agent_tls
 from tests.kit.certificates import Identity, make_identity
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import free_port, open_descriptors, reset
-from tests.links.door import context_of, in_a_thread, moments, open_door, pinned, says
+from tests.links.kit import context_of, in_a_thread, moments, open_listener, pinned, says
 
 
 def refusal_of(engine: EngineLoop, port: int, tls: AgentTls | None, *, host: str = "127.0.0.1", timeout_s: float = 5.0) -> str:
@@ -71,19 +71,19 @@ def refusing() -> NumericAddress:
 def test_the_pinned_server_is_known_again(engine: EngineLoop, identity: Identity, version: ssl.TLSVersion) -> None:
     tls = pinned(identity)
     tls.context.maximum_version = version
-    with open_door(engine, context_of(identity)) as door:
-        link = door.dial(tls)
+    with open_listener(engine, context_of(identity)) as listener:
+        link = listener.dial(tls)
         assert isinstance(link, TlsChannel)
         assert link.peer_certificate_der() == identity.der
         assert link._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES_MAX
-        assert says(engine, link, door.links[0], b"hello")
+        assert says(engine, link, listener.links[0], b"hello")
         link.close()
 
 
 def test_a_pin_needs_neither_a_name_nor_a_date(engine: EngineLoop, tmp_path: Path) -> None:
     expired = make_identity(tmp_path, "another.example.org", days=0)
-    with open_door(engine, context_of(expired)) as door:
-        door.dial(pinned(expired)).close()
+    with open_listener(engine, context_of(expired)) as listener:
+        listener.dial(pinned(expired)).close()
 
 
 def test_a_man_in_the_middle_with_his_own_certificate_gets_not_a_byte(engine: EngineLoop, identity: Identity, tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ def test_a_man_in_the_middle_with_his_own_certificate_gets_not_a_byte(engine: En
 def test_a_server_that_the_ca_vouches_for_is_taken(engine: EngineLoop, tmp_path: Path, names: tuple[str, ...]) -> None:
     authority = make_identity(tmp_path, "Test CA", authority=True)
     server = make_identity(tmp_path, *names, signed_by=authority)
-    with open_door(engine, context_of(server)) as door:
-        link = door.dial(agent_tls(names[0], None, str(authority.cert_file)))
-        assert says(engine, link, door.links[0], b"hello")
+    with open_listener(engine, context_of(server)) as listener:
+        link = listener.dial(agent_tls(names[0], None, str(authority.cert_file)))
+        assert says(engine, link, listener.links[0], b"hello")
         link.close()
 
 
@@ -149,27 +149,27 @@ def test_a_certificate_that_the_ca_does_not_vouch_for_is_refused_and_the_server_
         case _:
             trusted = make_identity(tmp_path, "no authority.example.org")
             server = make_identity(tmp_path, "localhost", signed_by=trusted)
-    with open_door(engine, context_of(server)) as door:
-        refused = not_this_one(engine, door.port, agent_tls("localhost", None, str(trusted.cert_file)))
+    with open_listener(engine, context_of(server)) as listener:
+        refused = not_this_one(engine, listener.port, agent_tls("localhost", None, str(trusted.cert_file)))
         assert reason in refused.reason
         assert "--ca-file" in refused.next_step
-        assert alert in door.why()
-        assert not door.links
+        assert alert in listener.why()
+        assert not listener.links
 
 
 def test_the_systems_authorities_do_not_know_a_self_made_certificate(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity)) as door:
-        assert "certificate not accepted" in not_this_one(engine, door.port, agent_tls("localhost", None)).reason
+    with open_listener(engine, context_of(identity)) as listener:
+        assert "certificate not accepted" in not_this_one(engine, listener.port, agent_tls("localhost", None)).reason
 
 
 # Who is no server.
 
 
 def test_a_web_server_with_the_right_certificate_is_no_portway_server(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, identity.server_context()) as door:
-        reason = refusal_of(engine, door.port, pinned(identity))
+    with open_listener(engine, identity.server_context()) as listener:
+        reason = refusal_of(engine, listener.port, pinned(identity))
         assert reason == f"what answers there is not a Portway server (ALPN None, expected {ALPN!r})"
-        assert door.why() == f"ALPN None instead of {ALPN!r}: not an agent"
+        assert listener.why() == f"ALPN None instead of {ALPN!r}: not an agent"
 
 
 @pytest.mark.parametrize(
@@ -229,27 +229,27 @@ def test_an_ipv6_address_stands_in_brackets(engine: EngineLoop) -> None:
 
 
 def test_links_over_ipv6_stand_too(engine: EngineLoop, identity: Identity) -> None:
-    with open_door(engine, context_of(identity), host="::1") as door:
-        link = engine.run(dial(engine.reactor, "::1", door.port, pinned(identity)))
-        engine.run_until(lambda: len(door.links) == 1)
-        assert door.peers[0][0] == "::1"
+    with open_listener(engine, context_of(identity), host="::1") as listener:
+        link = engine.run(dial(engine.reactor, "::1", listener.port, pinned(identity)))
+        engine.run_until(lambda: len(listener.links) == 1)
+        assert listener.peers[0][0] == "::1"
         link.close()
 
 
 def test_the_next_address_is_tried_when_one_refuses(engine: EngineLoop) -> None:
-    with open_door(engine, None) as door:
-        addresses = [refusing(), (socket.AF_INET6, ("::1", door.port)), (socket.AF_INET, ("127.0.0.1", door.port))]
+    with open_listener(engine, None) as listener:
+        addresses = [refusing(), (socket.AF_INET6, ("::1", listener.port)), (socket.AF_INET, ("127.0.0.1", listener.port))]
         sock = engine.run(connect_first(engine.reactor, addresses, 5))
-        assert sock.getpeername() == ("127.0.0.1", door.port)
+        assert sock.getpeername() == ("127.0.0.1", listener.port)
         engine.reactor.discard(sock)
 
 
 def test_an_address_that_does_not_answer_takes_no_more_than_its_share_of_the_time(engine: EngineLoop) -> None:
-    with open_door(engine, None) as door, deaf() as dead:
+    with open_listener(engine, None) as listener, deaf() as dead:
         before = open_descriptors()
-        sock = engine.run(connect_first(engine.reactor, [dead, (socket.AF_INET, ("127.0.0.1", door.port))], 1.0), deadline_s=1.0)
-        assert sock.getpeername() == ("127.0.0.1", door.port)
-        engine.run_until(lambda: bool(door.links))
+        sock = engine.run(connect_first(engine.reactor, [dead, (socket.AF_INET, ("127.0.0.1", listener.port))], 1.0), deadline_s=1.0)
+        assert sock.getpeername() == ("127.0.0.1", listener.port)
+        engine.run_until(lambda: bool(listener.links))
         engine.reactor.discard(sock)
         engine.settle()
         assert open_descriptors() == before + 1, "what is left is the door's end"
@@ -305,19 +305,19 @@ def test_a_dial_cancelled_at_any_moment_leaves_nothing_behind(engine: EngineLoop
         await asyncio.wait({task})
         return None if task.cancelled() else task.result()
 
-    with open_door(engine, context_of(identity) if encrypted else None) as door:
+    with open_listener(engine, context_of(identity) if encrypted else None) as listener:
         for after in range(60):
             before, watched = open_descriptors(), len(engine.reactor._handlers)
-            link = engine.run(change_ones_mind(door.port, after))
+            link = engine.run(change_ones_mind(listener.port, after))
             if link is None:
                 cancelled += 1
             else:
                 link.abort()
             engine.settle()
-            for end in door.links:
+            for end in listener.links:
                 end.abort()
             engine.settle()
-            assert not door.listener._handshakes
+            assert not listener.listener._handshakes
             assert open_descriptors() <= before + 1, f"cancelled after {after} moments"  # a resolver's thread may have started
             assert len(engine.reactor._handlers) == watched, f"cancelled after {after} moments"
     assert 0 < cancelled < 60, "both must have happened"

@@ -11,7 +11,7 @@ from portway.errors import UnavailableError
 from portway.links.happy_eyeballs import NEXT_AFTER_S, NumericAddress, alternating, connect_first
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import open_descriptors
-from tests.links.door import open_door
+from tests.links.kit import open_listener
 from tests.links.test_dial import deaf, refusing
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
@@ -39,13 +39,13 @@ def test_families_are_tried_in_turn_beginning_with_the_resolvers_choice(given: l
 
 
 def test_several_silent_addresses_cost_a_moment_each_and_leave_nothing_behind(engine: EngineLoop) -> None:
-    with open_door(engine, None) as door, deaf() as one, deaf() as two:
+    with open_listener(engine, None) as listener, deaf() as one, deaf() as two:
         before = open_descriptors()
         begun = time.monotonic()
-        sock = engine.run(connect_first(engine.reactor, [one, two, (FOUR, ("127.0.0.1", door.port))], 60.0))
+        sock = engine.run(connect_first(engine.reactor, [one, two, (FOUR, ("127.0.0.1", listener.port))], 60.0))
         assert time.monotonic() - begun >= 2 * NEXT_AFTER_S * 0.9, "each was alone for a while"
-        assert sock.getpeername() == ("127.0.0.1", door.port)
-        engine.run_until(lambda: bool(door.links))
+        assert sock.getpeername() == ("127.0.0.1", listener.port)
+        engine.run_until(lambda: bool(listener.links))
         engine.reactor.discard(sock)
         engine.settle()
         assert open_descriptors() == before + 1, "what is left is the door's end"

@@ -2,14 +2,14 @@
 
 import socket
 
-from portway.links.sockets import UNSENT_BYTES_MAX, prepare
+from portway.links.sockets import UNSENT_BYTES_MAX, configure_link_socket
 from tests.kit.sockets import tcp_pair
 
 
 def test_a_link_does_not_wait_and_keeps_little_unsent_in_the_kernel() -> None:
     near, far = tcp_pair()
     near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
-    prepare(near)
+    configure_link_socket(near)
     assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert near.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES_MAX

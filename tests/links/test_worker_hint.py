@@ -12,7 +12,7 @@ from portway.protocol.control.messages import Attach, Hello, encode_message
 def client_hello(hint: str) -> bytes:
     """Return what an agent sends first."""
     tls = agent_tls("127.0.0.1", b"p" * 32)
-    tls.offer(hint)
+    tls.set_alpn(hint)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = tls.context.wrap_bio(incoming, outgoing)
     with pytest.raises(ssl.SSLWantReadError):

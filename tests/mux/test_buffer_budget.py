@@ -12,59 +12,59 @@ class Reader:
     def __init__(self) -> None:
         self.given_up = 0
 
-    def give_up(self) -> None:
+    def fail(self) -> None:
         self.given_up += 1
 
 
 def test_the_longest_stalled_goes_first() -> None:
-    kept = SessionBufferBudget(100)
+    buffers = SessionBufferBudget(100)
     first, second, third = Reader(), Reader(), Reader()
-    kept.keep(first, 40)
-    kept.keep(second, 40)
-    kept.keep(first, 10)
-    kept.keep(third, 20)
+    buffers.add(first, 40)
+    buffers.add(second, 40)
+    buffers.add(first, 10)
+    buffers.add(third, 20)
     assert (first.given_up, second.given_up, third.given_up) == (1, 0, 0)
-    assert kept.bytes == 60
+    assert buffers.bytes == 60
 
 
 def test_whoever_read_everything_is_young_again() -> None:
-    kept = SessionBufferBudget(100)
+    buffers = SessionBufferBudget(100)
     first, second = Reader(), Reader()
-    kept.keep(first, 40)
-    kept.keep(second, 40)
-    kept.consume(first, 40)
-    kept.keep(first, 40)
-    kept.keep(first, 10)
-    kept.keep(first, 50)
+    buffers.add(first, 40)
+    buffers.add(second, 40)
+    buffers.consume(first, 40)
+    buffers.add(first, 40)
+    buffers.add(first, 10)
+    buffers.add(first, 50)
     assert (first.given_up, second.given_up) == (0, 1)
 
 
 def test_a_slow_reader_is_not_a_stalled_one() -> None:
-    kept = SessionBufferBudget(100)
+    buffers = SessionBufferBudget(100)
     slow, stalled = Reader(), Reader()
-    kept.keep(slow, 60)
-    kept.keep(stalled, 40)
-    kept.consume(slow, 1)
-    kept.keep(slow, 2)
+    buffers.add(slow, 60)
+    buffers.add(stalled, 40)
+    buffers.consume(slow, 1)
+    buffers.add(slow, 2)
     assert (slow.given_up, stalled.given_up) == (0, 1)
-    assert kept.bytes == 61
+    assert buffers.bytes == 61
 
 
 def test_one_that_is_too_much_alone_goes_itself() -> None:
-    kept = SessionBufferBudget(100)
+    buffers = SessionBufferBudget(100)
     only = Reader()
-    kept.keep(only, 101)
+    buffers.add(only, 101)
     assert only.given_up == 1
-    assert kept.bytes == 0
+    assert buffers.bytes == 0
 
 
 def test_of_all_links_the_one_that_keeps_most_pays() -> None:
     total = ProcessBufferBudget(100)
     modest, greedy = SessionBufferBudget(90, total), SessionBufferBudget(90, total)
     old, first, second = Reader(), Reader(), Reader()
-    modest.keep(old, 30)
-    greedy.keep(first, 40)
-    greedy.keep(second, 31)
+    modest.add(old, 30)
+    greedy.add(first, 40)
+    greedy.add(second, 31)
     assert (old.given_up, first.given_up, second.given_up) == (0, 1, 0)
     assert (modest.bytes, greedy.bytes, total.bytes) == (30, 31, 61)
     greedy.release(second)
@@ -76,19 +76,19 @@ def test_of_all_links_the_one_that_keeps_most_pays() -> None:
 @given(st.lists(st.tuples(st.sampled_from(["keep", "consume", "release"]), st.integers(0, 5), st.integers(1, 60)), max_size=200))
 def test_the_sum_is_always_right(steps: list[tuple[str, int, int]]) -> None:
     total = ProcessBufferBudget(180)
-    kept, readers, held = SessionBufferBudget(200, total), [Reader() for _ in range(6)], [0] * 6
+    buffers, readers, held = SessionBufferBudget(200, total), [Reader() for _ in range(6)], [0] * 6
     for what, number, count in steps:
         if what == "keep":
             held[number] += count
-            kept.keep(readers[number], count)
+            buffers.add(readers[number], count)
         elif what == "consume" and held[number]:
             taken = min(count, held[number])
             held[number] -= taken
-            kept.consume(readers[number], taken)
+            buffers.consume(readers[number], taken)
         elif what == "release":
             held[number] = 0
-            kept.release(readers[number])
+            buffers.release(readers[number])
         for other, reader in enumerate(readers):
             if reader.given_up:
                 held[other], reader.given_up = 0, 0
-        assert kept.bytes == total.bytes == sum(held) <= 180
+        assert buffers.bytes == total.bytes == sum(held) <= 180

@@ -150,7 +150,7 @@ def test_our_go_away_stops_their_opens_and_leaves_streams_alone(engine: EngineLo
 def test_their_go_away_stops_our_opens_and_leaves_streams_alone(engine: EngineLoop, go: GoPeer) -> None:
     probe = Probe(opened_here(engine, go))
     go.do("goaway")
-    engine.run_until(lambda: go.mux.session.going_away)
+    engine.run_until(lambda: go.mux.yamux.going_away)
     with pytest.raises(UnavailableError, match="going away"):
         go.mux.open()
     probe.feed(b"still here")
@@ -178,10 +178,10 @@ def test_the_end_of_our_session_breaks_theirs(engine: EngineLoop, go: GoPeer) ->
 def test_a_stalled_reader_here_stops_the_writer_there_until_it_reads(engine: EngineLoop, go: GoPeer) -> None:
     probe = Probe(opened_there(engine, go))
     pouring = go.start(f"pour a {2 * MIB}")
-    engine.run_until(lambda: go.mux.kept.bytes == 256 * KIB)
+    engine.run_until(lambda: go.mux.buffers.bytes == 256 * KIB)
     assert go.do("ping"), "the link is alive meanwhile"
     engine.settle()
-    assert go.mux.kept.bytes == 256 * KIB
+    assert go.mux.buffers.bytes == 256 * KIB
     assert not pouring.done
     probe.read()
     digest = go.finish(pouring)
@@ -234,7 +234,7 @@ def test_an_opener_that_counts_waits_for_answers_instead(engine: EngineLoop, mak
     with pytest.raises(UnavailableError, match="unanswered"):
         go.mux.open()
     go.do("accept a")
-    engine.run_until(lambda: len(go.mux.session._unacknowledged) == 255)
+    engine.run_until(lambda: len(go.mux.yamux._unacknowledged) == 255)
     assert go.mux.open().stream_id
 
 

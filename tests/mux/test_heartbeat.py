@@ -16,10 +16,10 @@ def test_the_first_ping_goes_at_once_and_then_every_four_seconds() -> None:
 
 def test_a_peer_is_lost_after_twelve_silent_seconds_and_not_before() -> None:
     beat = Heartbeat(SETTINGS, 100.0)
-    assert not beat.lost(111.9)
-    assert beat.lost(112.0)
-    beat.heard_at = 111.0
-    assert not beat.lost(122.9)
+    assert not beat.is_lost(111.9)
+    assert beat.is_lost(112.0)
+    beat.received_at = 111.0
+    assert not beat.is_lost(122.9)
     assert beat.silent_for_s(115.0) == 4.0
 
 
@@ -27,7 +27,7 @@ def test_both_ends_notice_within_fifteen_seconds() -> None:
     for phase in range(10):
         start = 100.0 + phase / 10
         beat = Heartbeat(SETTINGS, start)
-        noticed = next(now for now in range(100, 200) if beat.lost(float(now)))
+        noticed = next(now for now in range(100, 200) if beat.is_lost(float(now)))
         assert noticed - start <= 15
 
 
@@ -35,33 +35,33 @@ def test_the_round_trip_is_the_lowest_of_the_last_thirty_seconds() -> None:
     beat = Heartbeat(SETTINGS, 0.0)
     assert beat.rtt_s(0.0) is None
     for now, trip in ((0.0, 0.5), (4.0, 0.1), (8.0, 0.3)):
-        assert beat.answered(beat.ask(now), now + trip) is not None
+        assert beat.on_pong(beat.ping(now), now + trip) is not None
     assert abs((beat.rtt_s(9.0) or 0) - 0.1) < 1e-9
     assert abs((beat.rtt_s(4.1 + RTT_WINDOW_S + 0.1) or 0) - 0.3) < 1e-9
 
 
 def test_the_last_round_trip_known_is_kept_however_old() -> None:
     beat = Heartbeat(SETTINGS, 0.0)
-    beat.answered(beat.ask(0.0), 0.2)
+    beat.on_pong(beat.ping(0.0), 0.2)
     assert beat.rtt_s(10_000.0) == 0.2
 
 
 def test_an_answer_to_no_question_is_no_sample() -> None:
     beat = Heartbeat(SETTINGS, 0.0)
-    value = beat.ask(0.0)
-    assert beat.answered(value + 1, 0.1) is None
-    assert beat.answered(value, 0.1) == 0.1
-    assert beat.answered(value, 0.2) is None
+    value = beat.ping(0.0)
+    assert beat.on_pong(value + 1, 0.1) is None
+    assert beat.on_pong(value, 0.1) == 0.1
+    assert beat.on_pong(value, 0.2) is None
 
 
 def test_own_sleep_is_forgiven_and_ordinary_delay_is_not() -> None:
     beat = Heartbeat(SETTINGS, 100.0)
-    beat.overslept(60.0)
-    assert not beat.lost(160.0 + 11.9)
-    assert beat.lost(160.0 + 12.0)
-    beat.overslept(0.9)
-    beat.overslept(-5.0)
-    assert beat.heard_at == 160.0
+    beat.exclude_pause(60.0)
+    assert not beat.is_lost(160.0 + 11.9)
+    assert beat.is_lost(160.0 + 12.0)
+    beat.exclude_pause(0.9)
+    beat.exclude_pause(-5.0)
+    assert beat.received_at == 160.0
 
 
 @given(st.lists(st.floats(0.01, 5), max_size=300))
@@ -70,4 +70,4 @@ def test_questions_without_answers_do_not_pile_up(pauses: list[float]) -> None:
     for pause in pauses:
         now += pause
         beat.next_ping(now)
-        assert len(beat._asked) <= 4 + 1
+        assert len(beat._sent_at) <= 4 + 1

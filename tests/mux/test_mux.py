@@ -293,14 +293,14 @@ def test_our_go_away_resets_what_is_opened_afterwards(peer: RawPeer) -> None:
 
 def test_links_of_a_session_share_their_budgets(engine: EngineLoop, peer: RawPeer) -> None:
     other = RawPeer(engine, mux_is_client=False)
-    other.mux.share(peer.mux)
-    assert other.mux.kept is peer.mux.kept
-    assert other.mux.session.growth is peer.mux.session.growth
+    other.mux.share_budgets(peer.mux)
+    assert other.mux.buffers is peer.mux.buffers
+    assert other.mux.yamux.growth is peer.mux.yamux.growth
     other.say(data(1, b"kept by nobody's reader", SYN))
     engine.run_until(lambda: bool(other.accepted))
-    assert peer.mux.kept.bytes == 23
+    assert peer.mux.buffers.bytes == 23
     other.close()
-    assert peer.mux.kept.bytes == 0
+    assert peer.mux.buffers.bytes == 0
 
 
 def test_closing_says_go_away_and_tells_once(engine: EngineLoop, peer: RawPeer) -> None:
@@ -371,15 +371,15 @@ def test_a_slow_stream_holds_up_no_other(engine: EngineLoop, peer: RawPeer) -> N
         peer.say(data(4, noise(64 * KIB)))
         peer.heard()
     assert live.received_bytes == 4 * MIB
-    assert peer.mux.kept.bytes == INITIAL_WINDOW
+    assert peer.mux.buffers.bytes == INITIAL_WINDOW
     stalled.read()
     engine.settle()
     assert stalled.received_bytes == INITIAL_WINDOW
-    assert peer.mux.kept.bytes == 0
+    assert peer.mux.buffers.bytes == 0
 
 
 def test_too_many_stalled_readers_cost_the_longest_stalled_its_stream(engine: EngineLoop) -> None:
-    peer = RawPeer(engine, mux_is_client=True, settings=MuxSettings(kept_bytes_max=MIB))
+    peer = RawPeer(engine, mux_is_client=True, settings=MuxSettings(buffered_bytes_max=MIB))
     for number in range(2, 14, 2):
         peer.say(update(number, flags=SYN))
     readers = [Probe(stream) for stream in peer.accepted]
@@ -387,7 +387,7 @@ def test_too_many_stalled_readers_cost_the_longest_stalled_its_stream(engine: En
     for number in range(2, 14, 2):
         peer.say(data(number, bytes(200 * KIB)))
     assert peer.heard() == [data(2, b"", RST)]
-    assert peer.mux.kept.bytes <= MIB
+    assert peer.mux.buffers.bytes <= MIB
     assert readers[0].told_broken, "its owner must hear of it: a relay would wait for ever"
     readers[0].read()
     assert readers[0].broken is not None
@@ -398,7 +398,7 @@ def test_too_many_stalled_readers_cost_the_longest_stalled_its_stream(engine: En
 @pytest.mark.parametrize("finished_here", [False, True])
 def test_stalled_readers_of_streams_that_have_ended_are_bounded_too(engine: EngineLoop, finished_here: bool) -> None:
     """The whole answer and its FIN have come: such a stream is half closed, or gone from the session, and still keeps."""
-    peer = RawPeer(engine, mux_is_client=True, settings=MuxSettings(kept_bytes_max=MIB))
+    peer = RawPeer(engine, mux_is_client=True, settings=MuxSettings(buffered_bytes_max=MIB))
     streams = [peer.mux.open() for _ in range(12)]
     readers = [Probe(stream) for stream in streams]
     peer.heard()
@@ -406,14 +406,14 @@ def test_stalled_readers_of_streams_that_have_ended_are_bounded_too(engine: Engi
         peer.say(data(stream.stream_id, bytes(200 * KIB), FIN))
         if finished_here:
             stream.shutdown_write()
-    assert sum(len(stream._kept or b"") for stream in streams) <= MIB
+    assert sum(len(stream._buffered or b"") for stream in streams) <= MIB
     assert [bool(reader.told_broken) for reader in readers] == [True] * 7 + [False] * 5
     for reader in readers:
         reader.read()
     assert readers[0].broken is not None
     assert not readers[0].ended, "what was thrown away must not look complete"
     assert readers[-1].ended
-    assert peer.mux.kept.bytes == 0
+    assert peer.mux.buffers.bytes == 0
     peer.close()
 
 
@@ -483,7 +483,7 @@ def test_a_reset_after_the_peers_own_end_is_told_to_whoever_only_waits(
     engine: EngineLoop, peer: RawPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relay whose visitor says nothing more would stay for ever: nothing makes it try to send."""
-    monkeypatch.setattr(mux_channel, "FAREWELL_S", 0.1)
+    monkeypatch.setattr(mux_channel, "RESET_NOTICE_S", 0.1)
     peer.say(update(2, flags=SYN), update(4, flags=SYN))
     prompt, slow = Probe(peer.accepted[0]).read(), Probe(peer.accepted[1])
     peer.say(data(2, b"the whole", FIN), data(4, b"answer", FIN))
@@ -521,7 +521,7 @@ def test_a_reset_with_unread_bytes_is_a_break_at_once(engine: EngineLoop, peer: 
     reader.read()
     assert reader.broken is not None
     assert not reader.ended
-    assert peer.mux.kept.bytes == 0
+    assert peer.mux.buffers.bytes == 0
 
 
 def test_ten_thousand_streams_one_after_the_other_leave_nothing(engine: EngineLoop, peer: RawPeer) -> None:
@@ -535,7 +535,7 @@ def test_ten_thousand_streams_one_after_the_other_leave_nothing(engine: EngineLo
             stream.close()
         assert peer.mux.streams_open == 0, start
         peer.heard()
-    assert not peer.mux.kept._stalled
+    assert not peer.mux.buffers._buffered
     assert not peer.mux._waiting
 
 
@@ -594,7 +594,7 @@ def test_a_syn_flood_is_bounded_in_streams_and_output(engine: EngineLoop) -> Non
     assert peer.mux.streams_open == 100
     peer.heard()
     flood(peer, b"".join(update(number, flags=SYN).wire for number in range(200_000, 1_000_000, 2)), 1)
-    assert len(peer.mux.session.out) <= OUT_BYTES_MAX + 2 * 256 * KIB
+    assert len(peer.mux.yamux.out) <= OUT_BYTES_MAX + 2 * 256 * KIB
     assert not peer.lost
     peer.close()
 
@@ -605,7 +605,7 @@ def test_a_peer_that_asks_and_never_reads_is_not_read_any_more(engine: EngineLoo
     peer = RawPeer(engine, mux_is_client=True, settings=settings, buffer_bytes=64 * KIB)
     taken = flood(peer, ping(1).wire * 20_000, 100)
     assert taken < 8 * MIB
-    assert len(peer.mux.session.out) <= OUT_BYTES_MAX + 2 * 256 * KIB
+    assert len(peer.mux.yamux.out) <= OUT_BYTES_MAX + 2 * 256 * KIB
     assert not peer.lost
     answers = 0
     while answers * 12 < taken - 200 * KIB:
@@ -626,7 +626,7 @@ def test_a_reset_flood_leaves_nothing(engine: EngineLoop) -> None:
         peer.heard()
     assert len(peer.accepted) == 40_000
     assert peer.mux.streams_open == 0
-    assert peer.mux.kept.bytes == 0
+    assert peer.mux.buffers.bytes == 0
     peer.close()
 
 
@@ -795,20 +795,20 @@ def test_a_window_that_grew_is_used(engine: EngineLoop) -> None:
 
 
 def test_links_of_a_session_share_what_stalled_readers_may_keep(engine: EngineLoop) -> None:
-    kept = SessionBufferBudget(300 * KIB)
+    buffers = SessionBufferBudget(300 * KIB)
     ends = []
     for _ in range(2):
         near, far = memory_pair(engine.reactor, MIB)
         arrived: list[MuxChannel] = []
         client = Mux(engine.reactor, near, client=True, on_stream=arrived.append, on_lost=lambda reason: None)
-        server = Mux(engine.reactor, far, client=False, on_stream=arrived.append, on_lost=lambda reason: None, kept=kept)
+        server = Mux(engine.reactor, far, client=False, on_stream=arrived.append, on_lost=lambda reason: None, buffers=buffers)
         writer = Probe(client.open())
         engine.settle()
         reader = Probe(arrived[0])
         writer.feed(noise(200 * KIB))
         engine.settle()
         ends.append((client, server, writer, reader))
-    assert kept.bytes <= 300 * KIB
+    assert buffers.bytes <= 300 * KIB
     assert ends[0][3].told_broken
     assert not ends[1][3].told_broken
     assert ends[0][2].told_broken, "the sender hears of it too"
@@ -818,34 +818,34 @@ def test_links_of_a_session_share_what_stalled_readers_may_keep(engine: EngineLo
 
 
 def test_what_the_stalled_readers_of_all_links_keep_is_bounded_and_the_greediest_link_pays(engine: EngineLoop) -> None:
-    settings = MuxSettings(kept_total=ProcessBufferBudget(MIB))
+    settings = MuxSettings(process_budget=ProcessBufferBudget(MIB))
     modest, greedy = (RawPeer(engine, mux_is_client=True, settings=settings) for _ in range(2))
     modest.say(data(2, bytes(200 * KIB), SYN))
     bystander = Probe(modest.accepted[0])
     for number in range(2, 20, 2):
         greedy.say(data(number, bytes(200 * KIB), SYN))
-    assert modest.mux.kept.bytes == 200 * KIB
-    assert greedy.mux.kept.bytes <= 824 * KIB
+    assert modest.mux.buffers.bytes == 200 * KIB
+    assert greedy.mux.buffers.bytes <= 824 * KIB
     assert not bystander.told_broken
     greedy.mux.abort("gone")
-    assert settings.kept_total is not None
-    assert settings.kept_total.bytes == 200 * KIB
+    assert settings.process_budget is not None
+    assert settings.process_budget.bytes == 200 * KIB
     modest.close()
     greedy.close()
-    assert settings.kept_total.bytes == 0
+    assert settings.process_budget.bytes == 0
 
 
 def test_a_link_that_joins_brings_along_what_its_streams_keep_already(engine: EngineLoop) -> None:
     """An agent may have said more on its control stream than was heard: left behind, it would count for ever."""
     total = ProcessBufferBudget()
-    first, joining = (RawPeer(engine, mux_is_client=True, settings=MuxSettings(kept_total=total)) for _ in range(2))
+    first, joining = (RawPeer(engine, mux_is_client=True, settings=MuxSettings(process_budget=total)) for _ in range(2))
     joining.say(data(2, bytes(100 * KIB), SYN))
     reader = Probe(joining.accepted[0])
-    joining.mux.share(first.mux)
-    assert first.mux.kept.bytes == total.bytes == 100 * KIB
+    joining.mux.share_budgets(first.mux)
+    assert first.mux.buffers.bytes == total.bytes == 100 * KIB
     reader.read()
     assert reader.received_bytes == 100 * KIB
-    assert first.mux.kept.bytes == total.bytes == 0
+    assert first.mux.buffers.bytes == total.bytes == 0
     joining.close()
     first.close()
 

@@ -137,9 +137,9 @@ class Play:
                 end.close()
         for mux in self.muxes:
             assert mux.streams_open == 0
-            assert mux.kept.bytes == 0
+            assert mux.buffers.bytes == 0
             assert not mux._waiting
-            assert mux.session.growth.left_bytes == mux.session.limits.growth_bytes_max
+            assert mux.yamux.growth.left_bytes == mux.yamux.limits.growth_bytes_max
 
     def run(self) -> None:
         for _ in range(self.dice.choice([20, 150])):

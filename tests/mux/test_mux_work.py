@@ -10,7 +10,7 @@ from portway.engine.memory_channel import memory_pair
 from portway.mux.mux import Mux
 from portway.mux.settings import MuxSettings
 from portway.mux.waiting import STREAMS_A_TURN
-from portway.protocol.work import READ_WORK, TURN_WORK, VAIN_RECORD_WORK
+from portway.protocol.work import EMPTY_RECORD_WORK, READ_WORK, TURN_WORK
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 from tests.kit.yamux_peer import RawPeer
@@ -42,7 +42,7 @@ def test_who_is_admitted_may_say_more(stranger: RawPeer) -> None:
     engine = stranger.engine
     stream = Probe(stranger.mux.open()).read()
     stranger.say(data(1, bytes(500)))
-    account = engine.reactor.members.child(party=True)
+    account = engine.reactor.authenticated.child(tenant=True)
     stranger.mux.admit(account)
     stranger.say(*[data(1, bytes(500))] * 100)
     assert stream.received_bytes == 101 * 500
@@ -77,7 +77,7 @@ class Stingy(Channel):
 
     def recv_into(self, buffer: memoryview) -> int:
         self.reads += 1
-        self._engine.reactor.work.done += 63 * VAIN_RECORD_WORK
+        self._engine.reactor.work.done += 63 * EMPTY_RECORD_WORK
         frame = update(9, 1).wire
         buffer[: len(frame)] = frame
         return len(frame)
@@ -113,7 +113,7 @@ def test_records_without_data_end_a_turn_though_there_is_some_in_between(engine:
 
 def test_reads_that_bring_next_to_nothing_end_a_turn(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     link = Stingy(engine)
-    monkeypatch.setattr("tests.mux.test_mux_work.VAIN_RECORD_WORK", 0)
+    monkeypatch.setattr("tests.mux.test_mux_work.EMPTY_RECORD_WORK", 0)
     mux = Mux(engine.reactor, link, client=False, on_stream=lambda stream: None, on_lost=lambda why: None)
     before = engine.reactor.work.done
     mux._decode_turn()

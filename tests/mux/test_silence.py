@@ -10,7 +10,7 @@ from tests.kit.yamux_peer import RawPeer
 def test_a_link_is_silent_once_a_ping_is_unanswered_and_when_it_is_lost(engine: EngineLoop) -> None:
     peer = RawPeer(engine, mux_is_client=True)
     mux: Mux = peer.mux
-    now = mux.heard_at
+    now = mux.received_at
     assert not is_silent(mux, now + SILENT_S - 0.1)
     assert is_silent(mux, now + SILENT_S + 0.1)
     mux.abort()

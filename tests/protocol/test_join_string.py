@@ -52,13 +52,13 @@ def test_it_is_read_as_documented(text: str, expected: JoinString) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no join string"),
-        ("https://example.org", "no join string"),
-        (BASE.replace("portway", "PORTWAY"), "no join string"),
-        (BASE.replace(":4443", ""), "no join string"),
-        (BASE.replace(":4443", ":"), "no join string"),
-        (BASE.replace(":4443", ":\uff14\uff14\uff14\uff13"), "no join string"),
-        (BASE.replace("laptop.", ""), "no join string"),
+        ("", "invalid join string"),
+        ("https://example.org", "invalid join string"),
+        (BASE.replace("portway", "PORTWAY"), "invalid join string"),
+        (BASE.replace(":4443", ""), "invalid join string"),
+        (BASE.replace(":4443", ":"), "invalid join string"),
+        (BASE.replace(":4443", ":\uff14\uff14\uff14\uff13"), "invalid join string"),
+        (BASE.replace("laptop.", ""), "invalid join string"),
         (BASE.replace(":4443", ":0"), "port 0"),
         (BASE.replace(":4443", ":65536"), "port 65536"),
         (BASE.replace("laptop", "lap top"), "token id"),
@@ -74,7 +74,7 @@ def test_it_is_read_as_documented(text: str, expected: JoinString) -> None:
         (f"{BASE}?links=plaintext&pin=sha256:{PIN.hex()}", "no certificate to pin"),
         (f"{BASE}?links=tls", "'links'"),
         (f"{BASE}?insecure=1", "'insecure'"),
-        (f"{BASE}\nportway://", "no join string"),
+        (f"{BASE}\nportway://", "invalid join string"),
     ],
 )
 def test_a_broken_one_is_refused_with_a_reason_and_without_its_secret(text: str, words: str) -> None:

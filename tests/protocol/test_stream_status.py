@@ -28,4 +28,4 @@ def test_a_byte_is_a_status_or_the_peers_fault(byte: int) -> None:
 
 
 def test_every_status_has_words_of_its_own() -> None:
-    assert len({status.words for status in StreamStatus}) == len(StreamStatus)
+    assert len({status.description for status in StreamStatus}) == len(StreamStatus)

@@ -50,7 +50,7 @@ def test_a_duration_is_read(text: str, seconds: float) -> None:
     ],
 )
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ConfigError, match="expected something like 90s, 1h30m or 500ms"):
+    with pytest.raises(ConfigError, match="expected a value like 90s, 1h30m or 500ms"):
         parse_duration_s(text)
 
 
@@ -79,7 +79,7 @@ def test_a_size_is_read_to_the_byte(text: str, size: int) -> None:
     "text", ["", "mb", "-1mb", "+1", "1_000", "1e6", "10  MiB", "10m", "10MiBs", "1PB", "0x10", "1.b", "٣mb", "1mb\n", "10 \u212aB"]
 )
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ConfigError, match="expected something like 100mb, 10MiB or 4096"):
+    with pytest.raises(ConfigError, match="expected a value like 100mb, 10MiB or 4096"):
         parse_size_bytes(text)
 
 

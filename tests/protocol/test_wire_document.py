@@ -24,7 +24,7 @@ def test_every_message_has_a_row_with_its_fields_in_order(message: type[FromAgen
     assert [name for name in told if name in message.__struct_fields__] == list(message.__struct_fields__)
 
 
-@pytest.mark.parametrize("code", sorted(codes.WORDS))
+@pytest.mark.parametrize("code", sorted(codes.DESCRIPTIONS))
 def test_every_code_is_in_the_table(code: str) -> None:
     assert re.search(rf"^\| .*`{code}`.* \| ", PAGE, re.MULTILINE)
 

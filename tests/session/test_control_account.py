@@ -28,7 +28,7 @@ class Listener:
         self.peer = RawPeer(engine, mux_is_client=True)
         self.peer.say(update(STREAM, flags=SYN))
         self.channel: MuxChannel = self.peer.accepted[0]
-        self.account = self.channel.kept_store = ControlAccount()
+        self.account = self.channel.buffer_account = ControlAccount()
         self.stream = ControlStream(self.channel, engine.reactor, self.account)
 
     def join(self, budget: MemoryBudget) -> "Listener":

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from portway.protocol.control.codes import WORDS
+from portway.protocol.control.codes import DESCRIPTIONS
 from portway.protocol.control.messages import (
     Activity,
     AskTicket,
@@ -85,13 +85,13 @@ def main() -> None:
 
 
 def _codes() -> Json:
-    return {"about": "Codes of Refused and Ended, with their meaning.", "codes": dict(WORDS)}
+    return {"about": "Codes of Refused and Ended, with their meaning.", "codes": dict(DESCRIPTIONS)}
 
 
 def _statuses() -> Json:
     return {
         "about": "The first byte from agent to server on a visitor's stream.",
-        "statuses": [{"name": status.name, "byte": f"{status:02x}", "words": status.words} for status in StreamStatus],
+        "statuses": [{"name": status.name, "byte": f"{status:02x}", "words": status.description} for status in StreamStatus],
     }
 
 

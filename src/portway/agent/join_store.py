@@ -132,6 +132,6 @@ def _parse(data: bytes, where: str) -> JoinString:
     try:
         return parse(data.decode("ascii"))
     except UnicodeDecodeError as exc:
-        raise ConfigError(f"{where}: this is no join string; they have no characters beyond ASCII") from exc
+        raise ConfigError(f"{where}: invalid join string: it contains non-ASCII characters") from exc
     except ConfigError as exc:
         raise ConfigError(f"{where}: {exc}") from exc

@@ -21,7 +21,7 @@ class Budgets:
     def __init__(self, needs: SessionContext) -> None:
         """Start with nothing spent."""
         self.growth = GrowthBudget(needs.mux.limits.growth_bytes_max)
-        self.kept = SessionBufferBudget(needs.mux.kept_bytes_max, needs.mux.kept_total)
+        self.buffers = SessionBufferBudget(needs.mux.buffered_bytes_max, needs.mux.process_budget)
 
 
 class AgentLink:
@@ -47,7 +47,7 @@ class AgentLink:
             on_stream=self._accept,
             on_lost=self._note_loss,
             growth=budgets.growth,
-            kept=budgets.kept,
+            buffers=budgets.buffers,
         )
         self.stream = ControlStream(self.mux.open(), needs.reactor)
 
@@ -78,7 +78,7 @@ class AgentLink:
     @property
     def load(self) -> LinkLoad:
         """What the link carries, for the policy."""
-        return LinkLoad(self.number, self.mux.bytes_in + self.mux.bytes_out, self.visitors, self.mux.session.expiring)
+        return LinkLoad(self.number, self.mux.bytes_in + self.mux.bytes_out, self.visitors, self.mux.yamux.expiring)
 
     def welcomed(self) -> None:
         """Take streams from now on, those included that came right behind the Welcome."""
@@ -90,7 +90,7 @@ class AgentLink:
     def drain(self) -> None:
         """Ask the server for no new visitors here. Those that it sent before it heard so are served."""
         self.draining = True
-        self.mux.session.drain()
+        self.mux.yamux.drain()
         self.mux.ping(self._note_drained)  # it answers in order: what comes before its pong was all
 
     def explained(self, error: PortwayError, reason: str = "") -> PortwayError:

@@ -25,14 +25,14 @@ class OriginRelay(Relay):
     def pump_ends(self, pump: Pump) -> None:
         """Write nothing more to an origin that ended in quiet."""
         if pump is self._backward and self._untouched:
-            self.left.say_untouched()
+            self.left.mark_untouched()
             self._forward.queued = True  # holds it
             self.left.on_readable = self._look_behind_the_end
             self.right.on_writable = _nothing
 
     def _right_broke(self) -> None:
         if self._untouched:
-            self.left.say_untouched()
+            self.left.mark_untouched()
         super()._right_broke()
 
     def _left_broke(self) -> None:

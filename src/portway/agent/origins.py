@@ -155,7 +155,7 @@ class _VisitorStream:
             self._channel.on_broken = nothing
             self._origins.visits.discard(self)
             send_status(self._channel, outcome)
-            self._report(why or outcome.words, None)
+            self._report(why or outcome.description, None)
         else:
             self._origin = outcome
             self._channel.on_writable = self._begin

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from portway.links.backoff import LIVED_S_MIN, Backoff
+from portway.links.backoff import STABLE_S_MIN, Backoff
 from portway.protocol.control import codes
 
 REFUSED_S = 30.0
@@ -39,8 +39,8 @@ class Retrying:
         """Return how many seconds to wait before the next try, after a session that lasted `lived_s` and ended with the code `refusal`."""
         if lived_s:
             self._logged_in = True
-            self._backoff.lived(lived_s)
-        if lived_s >= LIVED_S_MIN:
+            self._backoff.session_ended(lived_s)
+        if lived_s >= STABLE_S_MIN:
             self._refusals = 0
         if not refusal or refusal == codes.WRONG_CERTIFICATE:
             return self._backoff.next_delay_s()

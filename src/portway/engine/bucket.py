@@ -1,4 +1,4 @@
-"""A token bucket that many relays draw from in equal parts, with two timers for all of them, and none while nobody sends."""
+"""A token bucket that many relays share equally, with two timers for all of them and none while nothing is sent."""
 
 import heapq
 from collections.abc import Callable
@@ -7,28 +7,27 @@ from typing import Protocol
 from portway.engine.timers import Timer
 
 BURST_S = 0.1
-"""What a rate may make up for after a pause, in seconds of itself. While somebody waits nothing is lost: a wake-up that comes late
-brings all that was due meanwhile."""
-DEBT_S_MAX = 1.0
-"""How far a wake-up may be late without loss: a process that stood still does not owe minutes to its visitors."""
+"""Burst after a pause, in seconds of the rate. While shares wait, nothing is lost: a late wake-up brings all that was due meanwhile."""
+LATE_S_MAX = 1.0
+"""Credit that a late wake-up may bring, in seconds of the rate: after a suspended process resumes, the bound prevents a long burst."""
 GRANT_BYTES_MAX = 64 * 1024
-"""What is granted at a time, at most: enough for a large read, little enough that the others come soon."""
+"""Largest grant: enough for a large read, and small enough that other shares are served soon."""
 GRANT_BYTES_MIN = 1024
-"""Below this a system call carries too little, unless the rate itself is lower than twenty times as much a second."""
+"""Smallest grant, because a system call should carry more; rates below twenty times this per second get smaller ones."""
 GRANT_S = 0.025
-"""What is granted at a time, in seconds of the rate, between these bounds."""
-LAPSE_S = 0.25
-"""How long a grant may lie unused: else everybody who ever sent a little would keep some for a day when all of them send."""
-ARREARS_GRANTS = 4
-"""How far a relay that was busy elsewhere (in another bucket, with a slow peer) may catch up with the others, in grants."""
+"""Size of a grant in seconds of the rate, between these bounds."""
+UNUSED_S_MAX = 0.25
+"""How long a grant may stay unused: otherwise shares that send little could save up credit and later use it all at once."""
+CATCH_UP_GRANTS = 4
+"""How far a relay that was limited elsewhere (by another bucket, or a slow peer) may catch up with the others, in grants."""
 SLICES = 4
-"""Into how many parts a round is cut, so that who is behind gets more of them."""
-SLICES_A_TURN = 1024
-"""Then the reactor's others get their turn."""
+"""Parts of a round, so that shares that are behind get more of them."""
+SLICES_PER_TURN = 1024
+"""Slices served before other work of the reactor gets its turn."""
 
 
 class Scheduler(Protocol):
-    """What a bucket needs of the reactor."""
+    """The part of the reactor that a bucket uses."""
 
     @property
     def now(self) -> float:
@@ -42,96 +41,96 @@ class Scheduler(Protocol):
 
 
 class Share:
-    """One relay's part in a bucket, for one direction."""
+    """One relay's share of a bucket, for one direction."""
 
-    __slots__ = ("bucket", "credit", "granted_at", "tag", "waiting", "wake")
+    __slots__ = ("bucket", "credit", "granted_at", "start_tag", "waiting", "wake")
 
     def __init__(self, bucket: "Bucket", wake: Callable[[], None]) -> None:
-        """`wake` is called from the ready queue when there is credit again, after `ask` gave none."""
+        """`wake` is called from the ready queue when there is credit again, after `request` returned 0."""
         self.bucket = bucket
         self.credit = 0
-        """Bytes that may pass; whoever passes them takes them off. Taken from the bucket already."""
-        self.tag = bucket.tag
-        """How far it was served, in bytes on the bucket's own scale: the lowest comes first."""
+        """Bytes that may pass, already taken from the bucket; the caller that passes them subtracts them."""
+        self.start_tag = bucket.virtual_time
+        """Start tag in bytes of the bucket's virtual time; the lowest is served first."""
         self.granted_at = 0.0
-        """When it was granted something the last time."""
+        """Time of the last grant."""
         self.waiting = False
         self.wake = wake
 
-    def ask(self) -> int:
-        """Return the credit, after asking for more when there is none; 0 is a promise to call `wake`."""
+    def request(self) -> int:
+        """Return the credit, requesting more when there is none; 0 guarantees a later call of `wake`."""
         if not self.credit:
             self.credit = self.bucket.grant(self)
         return self.credit
 
-    def leave(self) -> None:
-        """Wait no more, and give back what was not used."""
-        self.bucket.forget(self)
+    def release(self) -> None:
+        """Stop waiting and return unused credit."""
+        self.bucket.remove(self)
         self.credit = 0
 
 
 class Bucket:
-    """So many bytes a second, for all shares in it.
+    """A rate in bytes per second, divided among its shares.
 
-    Who finds the bucket empty waits, and is served by start-time fair queueing (Goyal, Vin, Cheng 1996): each share has a tag that
-    grows with what it was granted, and the lowest tag comes first. So relays that want more than their part get equal parts, those
-    that want less get what they want, and whoever was held up by another bucket catches up, within bounds. A grant stays with
-    its share until it is used, or taken back after a while.
+    Shares that find the bucket empty wait and are served by start-time fair queueing (Goyal, Vin, Cheng 1996): the start tag of a share
+    grows with its grants, and the lowest tag is served first. So relays with more traffic than their share get equal parts, those with
+    less get all they need, and a relay delayed by another bucket catches up, within bounds. A grant stays with its share until it is
+    used, or reclaimed after a while.
     """
 
     __slots__ = (
-        *("_arrears", "_at", "_clock", "_grant", "_grant_min", "_lapse", "_lent", "_level", "_number", "_queue", "_timer"),
-        *("rate_bps", "tag", "waiting"),
+        *("_at", "_catch_up_bytes", "_grant_bytes", "_grant_bytes_min", "_level", "_outstanding", "_queue", "_reclaim_timer"),
+        *("_scheduler", "_sequence", "_timer", "rate_bps", "virtual_time", "waiting"),
     )
 
-    def __init__(self, clock: Scheduler, rate_bps: int) -> None:
-        """Let `rate_bps` bytes a second through, from now on."""
+    def __init__(self, scheduler: Scheduler, rate_bps: int) -> None:
+        """Start to grant `rate_bps` bytes per second."""
         self.rate_bps = rate_bps
-        self.tag = 0
-        """Where the share stood that was served last."""
+        self.virtual_time = 0
+        """Start tag of the share that was served last."""
         self.waiting = 0
-        """How many shares wait."""
-        self._clock = clock
-        self._grant_min = max(1, min(GRANT_BYTES_MIN, rate_bps // 20))
-        self._grant = max(self._grant_min, min(GRANT_BYTES_MAX, int(rate_bps * GRANT_S)))
-        self._arrears = ARREARS_GRANTS * self._grant
-        self._level = max(float(self._grant_min), rate_bps * BURST_S / 2)
-        self._at = clock.now
+        """Number of waiting shares."""
+        self._scheduler = scheduler
+        self._grant_bytes_min = max(1, min(GRANT_BYTES_MIN, rate_bps // 20))
+        self._grant_bytes = max(self._grant_bytes_min, min(GRANT_BYTES_MAX, int(rate_bps * GRANT_S)))
+        self._catch_up_bytes = CATCH_UP_GRANTS * self._grant_bytes
+        self._level = max(float(self._grant_bytes_min), rate_bps * BURST_S / 2)
+        self._at = scheduler.now
         self._queue: list[tuple[int, int, Share]] = []
-        """A heap by tag, then by order of arrival; with shares that wait no more, for a while."""
-        self._number = 0
+        """A heap by start tag, then by order of arrival; it may contain shares that no longer wait."""
+        self._sequence = 0
         self._timer: Timer | None = None
-        self._lent: dict[Share, int] = {}
-        """Who was granted something lately, with its credit when it was last looked at and what it was granted since."""
-        self._lapse: Timer | None = None
+        self._outstanding: dict[Share, int] = {}
+        """Shares with recent grants: their credit at the last check plus what they were granted since."""
+        self._reclaim_timer: Timer | None = None
 
     def grant(self, share: Share) -> int:
-        """Return bytes for `share`, or 0 and let it wait."""
+        """Return bytes for `share`, or queue it and return 0."""
         if share.waiting:
             return 0
-        share.tag = max(share.tag, self.tag - self._arrears)
+        share.start_tag = max(share.start_tag, self.virtual_time - self._catch_up_bytes)
         if not self.waiting:
             self._fill()
-            if self._level >= self._grant_min:
-                granted = min(int(self._level), self._grant)
+            if self._level >= self._grant_bytes_min:
+                granted = min(int(self._level), self._grant_bytes)
                 self._level -= granted
-                self.tag = share.tag
-                share.tag += granted
-                self._note(share, granted)
+                self.virtual_time = share.start_tag
+                share.start_tag += granted
+                self._record_grant(share, granted)
                 return granted
         share.waiting = True
         self.waiting += 1
         self._push(share)
-        self._sleep()
+        self._set_timer()
         return 0
 
-    def forget(self, share: Share) -> None:
-        """Let `share` wait no more, and take its unused credit back."""
+    def remove(self, share: Share) -> None:
+        """Remove `share` from the waiting ones and take back its unused credit."""
         self._level += share.credit
-        self._lent.pop(share, None)
-        if not self._lent and self._lapse is not None:
-            self._lapse.cancel()
-            self._lapse = None
+        self._outstanding.pop(share, None)
+        if not self._outstanding and self._reclaim_timer is not None:
+            self._reclaim_timer.cancel()
+            self._reclaim_timer = None
         if share.waiting:
             share.waiting = False
             self.waiting -= 1
@@ -142,77 +141,77 @@ class Bucket:
                     self._timer = None
 
     def _push(self, share: Share) -> None:
-        self._number += 1
-        heapq.heappush(self._queue, (share.tag, self._number, share))
+        self._sequence += 1
+        heapq.heappush(self._queue, (share.start_tag, self._sequence, share))
 
-    def _note(self, share: Share, granted: int) -> None:
-        """See later what becomes of what is granted now, to a share without credit."""
+    def _record_grant(self, share: Share, granted: int) -> None:
+        """Record a grant to a share without credit, so that the unused part is reclaimed later."""
         share.granted_at = self._at
-        self._lent[share] = self._lent.get(share, 0) + granted
-        if self._lapse is None:
-            self._lapse = self._clock.call_later(LAPSE_S, self._take_back)
+        self._outstanding[share] = self._outstanding.get(share, 0) + granted
+        if self._reclaim_timer is None:
+            self._reclaim_timer = self._scheduler.call_later(UNUSED_S_MAX, self._reclaim)
 
-    def _take_back(self) -> None:
-        """Take back what was granted and is not used: of each credit more than twice what it was used for meanwhile."""
-        self._lapse = None
+    def _reclaim(self) -> None:
+        """Reclaim unused credit: what exceeds twice the amount that the share used meanwhile."""
+        self._reclaim_timer = None
         self._fill()
         unused = 0
-        for share, lent in list(self._lent.items()):
-            if self._at - share.granted_at >= LAPSE_S:
-                kept = min(share.credit, 2 * (lent - share.credit))
-                unused += share.credit - kept
-                share.tag -= share.credit - kept
-                share.credit = self._lent[share] = kept
-                if not kept:
-                    del self._lent[share]
+        for share, granted in list(self._outstanding.items()):
+            if self._at - share.granted_at >= UNUSED_S_MAX:
+                left = min(share.credit, 2 * (granted - share.credit))
+                unused += share.credit - left
+                share.start_tag -= share.credit - left
+                share.credit = self._outstanding[share] = left
+                if not left:
+                    del self._outstanding[share]
         self._level = max(self._level, min(self._full, self._level + unused))
-        if self._lent:
-            self._lapse = self._clock.call_later(LAPSE_S, self._take_back)
+        if self._outstanding:
+            self._reclaim_timer = self._scheduler.call_later(UNUSED_S_MAX, self._reclaim)
 
     @property
     def _full(self) -> float:
-        return max(self.rate_bps * (DEBT_S_MAX if self.waiting else BURST_S), self._grant_min)
+        return max(self.rate_bps * (LATE_S_MAX if self.waiting else BURST_S), self._grant_bytes_min)
 
     def _fill(self) -> None:
-        """Add what came due since the last time."""
-        now = self._clock.now
+        """Add what became due since the last call."""
+        now = self._scheduler.now
         passed_s, self._at = now - self._at, now
         full = self._full
         if self._level < full and passed_s > 0:
             self._level = min(full, self._level + passed_s * self.rate_bps)
 
-    def _sleep(self) -> None:
+    def _set_timer(self) -> None:
         if self._timer is None:
-            self._timer = self._clock.call_later((self._grant_min - self._level) / self.rate_bps, self._serve)
+            self._timer = self._scheduler.call_later((self._grant_bytes_min - self._level) / self.rate_bps, self._serve)
 
     def _serve(self) -> None:
-        """Give out what there is, slice by slice, each to whoever is furthest behind; then wake those who got some."""
+        """Grant the available bytes slice by slice, each to the share that is furthest behind; then wake the shares that got some."""
         self._timer = None
         self._fill()
         if not self.waiting:
             return
         queue = self._queue
-        piece = max(self._grant_min, min(int(self._level) // (SLICES * self.waiting), self._grant))
+        piece = max(self._grant_bytes_min, min(int(self._level) // (SLICES * self.waiting), self._grant_bytes))
         served: list[Share] = []
-        for _ in range(SLICES_A_TURN):
+        for _ in range(SLICES_PER_TURN):
             if not queue or self._level < piece:
                 break
             _, _, share = heapq.heappop(queue)
             if share.waiting:
                 self._level -= piece
-                self.tag = share.tag
-                share.tag += piece
+                self.virtual_time = share.start_tag
+                share.start_tag += piece
                 if not share.credit:
                     served.append(share)
                 share.credit += piece
-                if share.credit < self._grant:
+                if share.credit < self._grant_bytes:
                     self._push(share)
         for share in served:
-            self._note(share, share.credit)
+            self._record_grant(share, share.credit)
             share.waiting = False
-            self._clock.call_soon(share.wake)
+            self._scheduler.call_soon(share.wake)
         self.waiting -= len(served)
         self._queue = [entry for entry in queue if entry[2].waiting]
         heapq.heapify(self._queue)
         if self.waiting:
-            self._sleep()
+            self._set_timer()

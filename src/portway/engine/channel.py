@@ -1,4 +1,4 @@
-"""The contract of a channel: a non-blocking two-way byte path that a relay can join to another."""
+"""The contract of a channel: a non-blocking bidirectional byte path that a relay can join to another."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -6,67 +6,67 @@ from collections.abc import Callable
 from portway.engine.accounts import Account
 
 BLOCKED = -1
-"""What `recv_into` returns when nothing is there yet: `on_readable` will be called."""
+"""Returned by `recv_into` when no data is available yet: `on_readable` will be called."""
 
 HEADROOM_BYTES = 12
 """Free bytes that a pump leaves in front of what it reads, for channels with `wants_headroom` (a yamux header)."""
 
 
 CHANNEL_SLOTS = ("on_broken", "on_readable", "on_writable", "readable")
-"""The attributes of every channel; each kind has them in its own `__slots__`, so that it may have another base too."""
+"""The attributes of every channel; each kind lists them in its own `__slots__`, so that it can have a second base class."""
 
 
 def nothing() -> None:
-    """Stand in for a callback that nobody has set yet."""
+    """Do nothing: the default of callbacks that are not set."""
 
 
 class Channel(ABC):
-    """A two-way byte path that never blocks and never queues without a bound.
+    """A bidirectional byte path that never blocks and never queues without a bound.
 
-    The rules that every kind keeps, and that the contract suite checks:
+    The rules that every kind follows, and that the contract suite checks:
 
     * Callbacks are hints, called from the reactor only, never from inside a call on the same channel. A callback may
-      come without a reason, and whoever sets one tries once at once, because the event may have been before.
+      be spurious. After setting one, try once immediately: the event may have happened before.
     * A receiver reads until `recv_into` returns `BLOCKED` (or `readable` is False), or queues itself with
-      `Reactor.call_soon`: the next `on_readable` comes only for news.
-    * `room()` returning 0 is a promise to call `on_writable` as soon as there is room again. A `send` that took less than
-      it was offered is none: whoever wants to wait asks `room()`.
-    * `recv_into` returns 0 only for the peer's own, proper end. Anything else that ends the bytes raises
+      `Reactor.call_soon`: `on_readable` is called again only for new events.
+    * `room()` returning 0 guarantees a later `on_writable`. A `send` that accepted only a part guarantees nothing:
+      call `room()` to wait.
+    * `recv_into` returns 0 only for the peer's own, proper end. Any other end of the bytes raises
       `BrokenChannel`, so that a truncated stream can never look complete.
-    * `shutdown_write` ends one way after all bytes taken by `send` have gone out; the other way lives on.
-    * `abort` tells the peer that something broke (RST). `close` gives the channel back; both may be called twice.
-      After either, no callback comes any more.
+    * `shutdown_write` ends one direction after all bytes accepted by `send` were sent; the other direction continues.
+    * `abort` signals a failure to the peer (RST). `close` releases the channel; both may be called twice.
+      No callback follows either of them.
     """
 
     __slots__ = ()
 
     can_peek: bool = False
-    """True when received bytes may be looked at in place with `peek` and `consume` (a mux stream, memory)."""
+    """True when received bytes can be read in place with `peek` and `consume` (a mux stream, memory)."""
 
     wants_headroom: bool = False
     """True when `send_headroom` saves a copy for large payloads."""
 
     send_window: int = 0
-    """What the peer still takes, where the kind counts it (a mux stream); grows while it reads."""
+    """Bytes that the peer still accepts, where the kind counts them (a mux stream); grows while the peer reads."""
 
     account: Account | None = None
-    """Who is charged for turns on this channel's behalf, where the kind knows it (a mux stream, a link)."""
+    """The account charged for turns on behalf of this channel, if it has one (a mux stream, a link)."""
 
     untouched: bool = False
-    """True once the peer, an agent, has ended the channel and said that nothing was written to its origin since that spoke last."""
+    """True once the peer, an agent, has ended the channel and reported that nothing was written to the origin since the origin's last byte."""
 
     switched: bool = False
-    """True once the peer, a server, has said that the channel carries no HTTP any more."""
+    """True once the peer, a server, has reported that the channel no longer carries HTTP."""
 
     readable: bool
-    """False when `recv_into` would surely return `BLOCKED`. Kept by the channel; a plain attribute, as pumps ask often."""
+    """False when `recv_into` would certainly return `BLOCKED`. Set by the channel; a plain attribute, because pumps read it often."""
 
     on_readable: Callable[[], None]
-    """Bytes, the end, or a break may be there to receive."""
+    """Called when bytes, the end or a break may be available."""
     on_writable: Callable[[], None]
-    """There may be room again after `room()` was 0."""
+    """Called when there may be room again after `room()` returned 0."""
     on_broken: Callable[[], None]
-    """The channel broke while nobody was reading it; the next `recv_into` or `send` raises."""
+    """Called when the channel broke while it was not being read; the next `recv_into` or `send` raises."""
 
     @abstractmethod
     def recv_into(self, buffer: memoryview) -> int:
@@ -78,11 +78,11 @@ class Channel(ABC):
 
     @abstractmethod
     def room(self) -> int:
-        """Return how many bytes `send` surely considers now; 0 arms `on_writable`."""
+        """Return how many bytes `send` would consider now (it may accept fewer). Returning 0 guarantees a later `on_writable`."""
 
     @abstractmethod
     def send(self, data: memoryview | bytes | bytearray) -> int:
-        """Take bytes from the front of `data`; return how many (0: no room now). Never keeps a view of `data`.
+        """Accept bytes from the front of `data`; return how many (0: no room now). Never keeps a view of `data`.
 
         Raises:
             BrokenChannel: the peer is gone.
@@ -90,34 +90,34 @@ class Channel(ABC):
 
     @abstractmethod
     def shutdown_write(self) -> None:
-        """Say that no more bytes follow, after those already taken."""
+        """Send the end, after the bytes already accepted."""
 
     @abstractmethod
     def abort(self) -> None:
-        """End both ways at once, visibly as an error to the peer."""
+        """End both directions at once; the peer sees an error."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give the channel back. Bytes already taken by `send` still go out where the kind can do so."""
+        """Release the channel. Bytes already accepted by `send` are still sent where the kind can do so."""
 
-    def say_untouched(self) -> None:  # noqa: B027 - most kinds have no way to say so, and need none
-        """Say `untouched` to the peer with the end or the abort that follows, where the kind can."""
+    def mark_untouched(self) -> None:  # noqa: B027 - most kinds cannot signal this, and need not
+        """Signal `untouched` to the peer with the end or the abort that follows, where the kind can."""
 
-    def say_switched(self) -> None:  # noqa: B027
-        """Say `switched` to the peer, where the kind can."""
+    def send_switched(self) -> None:  # noqa: B027
+        """Signal `switched` to the peer, where the kind can."""
 
     def unsent_bytes(self) -> int | None:
-        """Return how many bytes that `send` took the peer's system has not got yet; None where that cannot be known."""
+        """Return the bytes accepted by `send` that the peer's system has not acknowledged yet; None where that is unknown."""
         return None
 
     def waiting_bytes(self) -> int:
-        """Return how many bytes that `send` took this process still keeps, where the kind does so (TLS: as ciphertext)."""
+        """Return the bytes accepted by `send` that are still buffered in this process (TLS: as ciphertext)."""
         return 0
 
     def peek(self) -> memoryview | None:
         """Return the bytes received and not yet consumed, or None; valid until `consume`. Only where `can_peek`.
 
-        After None, `ended` tells whether more can come.
+        After None, `ended` shows whether more can come.
 
         Raises:
             BrokenChannel: nothing is left and the bytes ended without a proper end.
@@ -125,7 +125,7 @@ class Channel(ABC):
         raise NotImplementedError
 
     def consume(self, count: int) -> None:
-        """Drop `count` bytes of the last `peek` (0 is fine) and let go of its view. Only where `can_peek`."""
+        """Drop `count` bytes of the last `peek` (0 is allowed) and release its view. Only where `can_peek`."""
         raise NotImplementedError
 
     @property
@@ -134,8 +134,8 @@ class Channel(ABC):
         raise NotImplementedError
 
     def send_headroom(self, buffer: memoryview, count: int) -> int:
-        """Send `buffer[HEADROOM_BYTES : HEADROOM_BYTES + count]`, free to overwrite what is before it.
+        """Send `buffer[HEADROOM_BYTES : HEADROOM_BYTES + count]`; the headroom may be overwritten.
 
-        Only where `wants_headroom`. Takes all of it when `count <= room()`; returns the count taken.
+        Only where `wants_headroom`. Accepts all of it when `count <= room()`; returns the count accepted.
         """
         return self.send(buffer[HEADROOM_BYTES : HEADROOM_BYTES + count])

@@ -1,4 +1,4 @@
-"""Connecting a socket in the reactor, without a coroutine."""
+"""Connects sockets in the reactor, without a coroutine."""
 
 import errno
 import os
@@ -11,28 +11,28 @@ from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
 
 SocketAddress = tuple[str, int] | str
-"""What `socket.connect` takes: numeric host and port, or the path of a unix socket."""
+"""Argument of `socket.connect`: numeric host and port, or the path of a unix socket."""
 
 Done = Callable[[socket.socket | OSError], None]
 
 _STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
-"""Where the system makes non-blocking sockets, they cost no call of their own to become so."""
+"""Created non-blocking where the system supports it, which saves a system call."""
 
 _UNDER_WAY = {errno.EINPROGRESS, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS)}
-"""What a connect that has begun says; Windows has its own word. (EAGAIN elsewhere: a unix listener's backlog is full.)"""
+"""Codes of a connect that has started; Windows has its own. (EAGAIN on others: the backlog of a unix listener is full.)"""
 
 
 def _ignore(_outcome: socket.socket | OSError) -> None:
-    """Stand in for whoever gave up."""
+    """Ignore the outcome of a cancelled attempt."""
 
 
 class Attempt:
-    """One connect under way; calls back once, with a connected socket or with why not."""
+    """A pending connect; calls back once, with a connected socket or an error."""
 
     __slots__ = ("_on_done", "_reactor", "_sock", "_timer")
 
     def __init__(self, reactor: Reactor, sock: socket.socket, timeout_s: float | None, on_done: Done) -> None:
-        """Wait for `sock`, which is connecting already."""
+        """Wait for `sock`, which is already connecting."""
         self._reactor = reactor
         self._sock: socket.socket | None = sock
         self._on_done = on_done
@@ -40,14 +40,14 @@ class Attempt:
         reactor.watch(sock.fileno(), self._on_events)
 
     def cancel(self) -> None:
-        """Give up without calling back, and let go of whoever waits: it has this attempt, as a rule."""
+        """Stop without calling back, and drop the callback, which usually refers back to this attempt."""
         self._on_done = _ignore
         sock = self._take()
         if sock is not None:
             self._reactor.discard(sock)
 
     def abort(self) -> None:
-        """Give up, as the reactor asks after a failed callback."""
+        """Cancel; called by the reactor after a failed callback."""
         self.cancel()
 
     def _take(self) -> socket.socket | None:
@@ -60,8 +60,8 @@ class Attempt:
         sock = self._take()
         if sock is None:
             return
-        # A poller that sees edges tells of a failure in the mask; another's word has to be checked.
-        sure = mask & WRITABLE and not mask & GONE and self._reactor.level is None
+        # An edge-triggered poller reports a failure in the mask; with a level-triggered one the socket has to be asked.
+        sure = mask & WRITABLE and not mask & GONE and self._reactor.level_poller is None
         code = 0 if sure else sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._reactor.discard(sock)
@@ -79,8 +79,8 @@ class Attempt:
 def connect(reactor: Reactor, family: int, address: SocketAddress, timeout_s: float | None, on_done: Done) -> Attempt | None:
     """Connect to a numeric address or a unix path; `on_done` gets the socket or an OSError, always from the reactor.
 
-    Without `timeout_s` the caller has a deadline of its own. The socket is non-blocking, with TCP_NODELAY and keep-alive, and still
-    watched: hand it to a channel. Returns None when it was decided at once (the callback is queued then).
+    Without `timeout_s` the caller needs its own deadline. The socket is non-blocking, with TCP_NODELAY and keep-alive, and still
+    watched: pass it to a channel. Returns None when the connect failed at once (the callback is queued then).
     """
     try:
         sock = socket.socket(family, _STREAM)

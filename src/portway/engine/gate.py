@@ -1,4 +1,4 @@
-"""Stands before a channel and lets no more bytes into it than a relay's limits allow."""
+"""Limits what a pump may send to a channel, by rates and by a payload quota."""
 
 from collections.abc import Callable
 
@@ -7,39 +7,39 @@ from portway.engine.channel import Channel
 
 
 class Quota:
-    """Bytes that may still pass, shared by both directions of a relay."""
+    """Remaining bytes of a payload limit, shared by both directions of a relay."""
 
     __slots__ = ("left", "on_spent")
 
     def __init__(self, total_bytes: int, on_spent: Callable[[], None]) -> None:
-        """`on_spent` is called when there is one byte more than that."""
+        """`on_spent` is called when one byte more than that arrives."""
         self.left = total_bytes
         self.on_spent = on_spent
 
 
 class Gate:
-    """What a pump sends to instead of the sink itself: the same promises, fewer bytes.
+    """A sink that wraps a channel: the same contract, with fewer bytes.
 
-    A rate is kept by `room`, so that what has to wait is not even read, and the source feels it. When the buckets have
-    credit again, the sink's own `on_writable` is called, as if the sink had got room.
+    `room` enforces rates, so bytes over the rate are not even read, and back-pressure reaches the source. When the buckets have
+    credit again, the sink's own `on_writable` is called.
 
-    A used-up quota still shows room for one byte: an end that follows is a proper end, a byte is one too many.
+    A used-up quota still reports room for one byte: the end may still follow, and another byte exceeds the limit.
     """
 
     __slots__ = ("_quota", "_shares", "_shut", "_sink", "bytes", "wants_headroom")
 
     def __init__(self, sink: Channel, buckets: tuple[Bucket, ...], quota: Quota | None) -> None:
-        """Stand before `sink`."""
+        """Wrap `sink`."""
         self._sink = sink
         self._shares = tuple(Share(bucket, self._wake) for bucket in buckets)
         self._quota = quota
         self._shut = False
         self.wants_headroom = sink.wants_headroom
         self.bytes = 0
-        """Bytes that the sink has taken."""
+        """Bytes that the sink has accepted."""
 
     def room(self) -> int:
-        """Return what sink and limits allow; 0 is a promise to call the sink's `on_writable`."""
+        """Return what sink and limits allow; 0 guarantees a later `on_writable` of the sink."""
         if self._shut:
             return 0
         room = self._sink.room()
@@ -51,7 +51,7 @@ class Gate:
             if not room:
                 return 1
         for share in self._shares:
-            credit = share.credit or share.ask()
+            credit = share.credit or share.request()
             if not credit:
                 return 0
             if credit < room:
@@ -59,38 +59,38 @@ class Gate:
         return room
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
-        """Pass on what may pass; never more than `room` said."""
+        """Send what the limits allow, never more than `room` returned."""
         count = self._passing(len(data))
         return self._passed(self._sink.send(data if count == len(data) else memoryview(data)[:count])) if count else 0
 
     def send_headroom(self, buffer: memoryview, count: int) -> int:
-        """Do the same for payload behind its headroom."""
+        """Like `send`, for payload behind its headroom."""
         count = self._passing(count)
         return self._passed(self._sink.send_headroom(buffer, count)) if count else 0
 
     def shutdown_write(self) -> None:
-        """Pass on the end."""
+        """Send the end to the sink."""
         self._sink.shutdown_write()
 
     def shut(self) -> None:
-        """Let nothing pass any more, and free what is shared."""
+        """Accept nothing from now on, and release the shares."""
         if not self._shut:
             self._shut = True
             for share in self._shares:
-                share.leave()
+                share.release()
 
-    def let_go(self) -> None:
-        """Shut, and hold nobody: the count alone stays."""
+    def release(self) -> None:
+        """Shut, and drop all references; only the byte count remains."""
         self.shut()
         self._shares = ()
         self._quota = None
 
     def abort(self) -> None:
-        """Break the sink, as the reactor asks after a failed callback; the relay hears of it there."""
+        """Report the sink as broken, which ends the relay; called by the reactor after a failed callback."""
         self._sink.on_broken()
 
     def _passing(self, count: int) -> int:
-        """Return how many of `count` bytes may pass: what there was room for may be used up, by the other direction, or taken back."""
+        """Return how many of `count` bytes may pass; the other direction may have used the room since, or the bucket may have reclaimed it."""
         quota = self._quota
         if quota is not None and quota.left < count and not self._shut:
             count = quota.left

@@ -1,16 +1,16 @@
-"""TCP keep-alive: the kernel notices a peer that vanished without a word."""
+"""TCP keep-alive: the kernel detects peers that vanished."""
 
 import socket
 
 KEEPALIVE = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 4}
-"""Quiet seconds before the kernel asks whether the peer is still there, seconds between questions, and their number: four
-minutes in all, instead of over two hours. A peer that vanished (power loss, a moved container, a NAT that forgot it) sends
-nothing more, and without this its connection keeps a descriptor, a stream and a visitor for as long as anybody waits for it."""
+"""Idle seconds before the first probe, seconds between probes, and their number: four minutes in total instead of over two hours. A
+peer that vanished (power loss, a moved container, an expired NAT entry) sends nothing more, and without probes its connection would
+occupy a descriptor, a stream and a visitor without end."""
 
 
 def keep_alive(sock: socket.socket) -> None:
-    """Switch keep-alive on for a TCP socket; those accepted from a listening socket inherit it. Costs 1.3 µs."""
+    """Enable keep-alive on a TCP socket; accepted sockets inherit it from the listening one. Costs 1.3 µs."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE.items():
-        if hasattr(socket, option):  # not every system lets a program choose
+        if hasattr(socket, option):  # not configurable on every system
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -1,4 +1,4 @@
-"""Holds one relay to the policies that it is under: a look now and then, a gate before each sink where bytes count."""
+"""Enforces the policies of one relay: periodic checks for time limits, a gate before each sink for byte limits (ADR 0012)."""
 
 from typing import Protocol
 
@@ -9,99 +9,99 @@ from portway.engine.policy import Policy, PolicyMonitor, strictest
 from portway.engine.tally import ABORTED, PAYLOAD, Flow
 from portway.engine.timers import Timer
 
-FAREWELL_S = 2.0
-"""How long nothing may have moved before a relay that used up its payload breaks, where nobody can tell what the peer has. A mux stream
-tells of a quarter of its window at a time: 64 KiB, 256 KiB in full flow. So whoever reads that in two seconds gets all of it."""
+PAYLOAD_QUIET_S = 2.0
+"""How long nothing may move before a relay at its payload limit is reset, where delivery to the peer cannot be observed. A mux stream
+reports a quarter of its window at a time: 64 KiB, 256 KiB in full flow. So a peer that reads that much in two seconds gets all of it."""
 STUCK_S = 10.0
-"""How long it waits for a peer that takes nothing of what is on its way to it."""
-FAREWELL_S_MAX = 60.0
-"""And for one that takes it in crumbs."""
+"""How long it waits for a peer that accepts none of the remaining bytes."""
+PAYLOAD_END_S_MAX = 60.0
+"""Upper bound for a peer that accepts them in small pieces."""
 CHECK_S = 0.05
 
-PHASES = 64
-"""Relays that come in a crowd are not looked at in one: their first looks are spread over half of the time until then."""
+STAGGER_STEPS = 64
+"""Staggers the first check of relays that start together over half of the interval."""
 
 
 class Scope:
-    """The policy of one tunnel or token at work, with the bandwidth that its relays share."""
+    """The policy of one tunnel or token in use, with the bandwidth that its relays share."""
 
     __slots__ = ("__weakref__", "backward", "forward", "joined", "policy")
 
-    def __init__(self, clock: Scheduler, policy: Policy) -> None:
-        """Begin with a full bandwidth."""
+    def __init__(self, scheduler: Scheduler, policy: Policy) -> None:
+        """Start with the full bandwidth."""
         self.policy = policy
         self.joined = 0
-        """Relays that came so far."""
+        """Relays started so far."""
         self.forward: tuple[Bucket, ...] = ()
         self.backward: tuple[Bucket, ...] = ()
         if policy.bandwidth_bps is not None:
-            self.forward = (Bucket(clock, policy.bandwidth_bps),)
-            self.backward = (Bucket(clock, policy.bandwidth_bps),)
+            self.forward = (Bucket(scheduler, policy.bandwidth_bps),)
+            self.backward = (Bucket(scheduler, policy.bandwidth_bps),)
 
 
 Scopes = tuple[Scope, ...]
-"""Everything that a relay is under: its tunnel's scope, its token's. Empty: no limits, and no cost."""
+"""All scopes that apply to a relay: those of its tunnel and of its token. Empty: no limits, and no cost."""
 
 
-def scopes_of(clock: Scheduler, policy: Policy) -> Scopes:
-    """Return the scope of a policy, or nothing when it limits nothing."""
-    return () if policy.limits_nothing else (Scope(clock, policy),)
+def scopes_of(scheduler: Scheduler, policy: Policy) -> Scopes:
+    """Return the scope of a policy, or none when the policy is unlimited."""
+    return () if policy.is_unlimited else (Scope(scheduler, policy),)
 
 
-def buckets_of(clock: Scheduler, scopes: Scopes, policy: Policy) -> tuple[tuple[Bucket, ...], tuple[Bucket, ...]]:
-    """Return what bytes have to pass forward and backward: the shared bandwidths, and a rate of one's own (`policy` is the strictest)."""
+def buckets_of(scheduler: Scheduler, scopes: Scopes, policy: Policy) -> tuple[tuple[Bucket, ...], tuple[Bucket, ...]]:
+    """Return the buckets of both directions: the shared bandwidths, and the relay's own rate (`policy` is the strictest)."""
     forward = [bucket for scope in scopes for bucket in scope.forward]
     backward = [bucket for scope in scopes for bucket in scope.backward]
     if policy.max_rate_bps is not None:
-        forward.append(Bucket(clock, policy.max_rate_bps))
-        backward.append(Bucket(clock, policy.max_rate_bps))
+        forward.append(Bucket(scheduler, policy.max_rate_bps))
+        backward.append(Bucket(scheduler, policy.max_rate_bps))
     return tuple(forward), tuple(backward)
 
 
 class Limited(Protocol):
-    """A relay, or an HTTP exchange, as its limits see it."""
+    """A relay or an HTTP exchange, as seen by its limits."""
 
     @property
     def moved_bytes(self) -> int:
-        """Bytes that went either way so far."""
+        """Bytes moved so far, both directions combined."""
 
     def outgoing_channels(self) -> tuple[Channel, ...]:
-        """Return the channels on which bytes may still be on their way."""
+        """Return the channels that may still have undelivered bytes."""
 
     def stop(self, reason: str) -> None:
-        """Read nothing more, either way; both channels live on."""
+        """Stop reading in both directions; both channels stay open."""
 
     def end(self, reason: str) -> None:
-        """Break both sides."""
+        """Reset both sides."""
 
 
 class LimitEnforcer:
-    """What a relay with limits has more than one without: one timer in the wheel, and two gates where bytes count."""
+    """Enforces the limits of one relay: one timer in the wheel, and two gates if bytes are limited."""
 
-    __slots__ = ("_began_at", "_clock", "_gates", "_relay", "_scopes", "_stuck_since", "_timer", "_unread", "_watch", "policy")
+    __slots__ = ("_ending_since", "_gates", "_monitor", "_relay", "_scheduler", "_scopes", "_stuck_since", "_timer", "_unread", "policy")
 
-    def __init__(self, clock: Scheduler, relay: Limited, scopes: Scopes) -> None:
-        """Begin to look; the gates come into being with `gates`."""
-        self._clock = clock
+    def __init__(self, scheduler: Scheduler, relay: Limited, scopes: Scopes) -> None:
+        """Start the periodic checks; `gates` creates the gates."""
+        self._scheduler = scheduler
         self._relay: Limited | None = relay
         self._scopes = scopes
         self.policy = strictest(scope.policy for scope in scopes)
-        """Of each limit the strictest."""
+        """The strictest value of each limit."""
         self._gates: tuple[Gate, ...] = ()
         self._timer: Timer | None = None
-        self._began_at = self._stuck_since = 0.0
+        self._ending_since = self._stuck_since = 0.0
         self._unread: tuple[object, ...] = ()
-        self._watch: PolicyMonitor | None = None
-        if self.policy.times:
-            self._watch = PolicyMonitor(self.policy, clock.now)
-            _, look_at = self._watch.look(clock.now, 0)
+        self._monitor: PolicyMonitor | None = None
+        if self.policy.has_time_limits:
+            self._monitor = PolicyMonitor(self.policy, scheduler.now)
+            _, check_at = self._monitor.check(scheduler.now, 0)
             scopes[0].joined += 1
-            early = scopes[0].joined % PHASES / (2 * PHASES)
-            self._timer = clock.call_later((look_at - clock.now) * (1 - early), self._look)
+            early = scopes[0].joined % STAGGER_STEPS / (2 * STAGGER_STEPS)
+            self._timer = scheduler.call_later((check_at - scheduler.now) * (1 - early), self._check)
 
     def gates(self, left: Channel, right: Channel) -> tuple[Channel | Gate, Channel | Gate]:
-        """Return what the forward and the backward pump shall send to: the channels themselves where bytes do not count."""
-        forward, backward = buckets_of(self._clock, self._scopes, self.policy)
+        """Return the sinks of the forward and the backward pump: the channels themselves if bytes are not limited."""
+        forward, backward = buckets_of(self._scheduler, self._scopes, self.policy)
         quota = self.quota()
         if quota is None and not forward:
             return right, left
@@ -110,11 +110,11 @@ class LimitEnforcer:
         return to_right, to_left
 
     def quota(self) -> Quota | None:
-        """Return what may still pass, both ways together, or None where that is not limited."""
+        """Return the payload quota of both directions combined, or None without such a limit."""
         return None if self.policy.max_total_payload is None else Quota(self.policy.max_total_payload, self._spent)
 
-    def counted(self, forward: Flow, backward: Flow) -> tuple[Flow, Flow]:
-        """Return both flows with the bytes that were let through, where those were counted."""
+    def passed_flows(self, forward: Flow, backward: Flow) -> tuple[Flow, Flow]:
+        """Return both flows with the bytes that passed the gates, if there are gates."""
         if not self._gates:
             return forward, backward
         there, back = (
@@ -123,59 +123,59 @@ class LimitEnforcer:
         )
         return there, back
 
-    def over(self) -> None:
-        """Let go of a relay that has ended, and of whatever leads back to it."""
+    def close(self) -> None:
+        """Release a relay that has ended, and everything that refers to it."""
         self._cancel()
         self._relay = None
         for gate in self._gates:
-            gate.let_go()
+            gate.release()
 
     def abort(self) -> None:
-        """End the relay, as the reactor asks after a failed callback."""
+        """End the relay; called by the reactor after a failed callback."""
         if self._relay is not None:
             self._relay.end(ABORTED)
 
-    def _look(self) -> None:
-        """Judge, and come back when the watch says so."""
+    def _check(self) -> None:
+        """Check the relay, and schedule the next check."""
         self._timer = None
-        watch, relay = self._watch, self._relay
-        if watch is None or relay is None:
+        monitor, relay = self._monitor, self._relay
+        if monitor is None or relay is None:
             return
-        now = self._clock.now
-        reason, again_at = watch.look(now, relay.moved_bytes)
+        now = self._scheduler.now
+        reason, again_at = monitor.check(now, relay.moved_bytes)
         if reason:
             relay.end(reason)
         else:
-            self._timer = self._clock.call_later(again_at - now, self._look)
+            self._timer = self._scheduler.call_later(again_at - now, self._check)
 
     def _spent(self) -> None:
-        """Stop at the last byte that may go, and break both sides as soon as it has arrived: a reset overtakes what is on its way."""
+        """Stop at the last allowed byte, and reset both sides once it was delivered, because a reset overtakes undelivered data."""
         if self._relay is None:
             return
         for gate in self._gates:
             gate.shut()
         self._relay.stop(PAYLOAD)
         self._cancel()
-        self._began_at = self._stuck_since = self._clock.now
-        self._timer = self._clock.call_later(CHECK_S, self._end_when_delivered)
+        self._ending_since = self._stuck_since = self._scheduler.now
+        self._timer = self._scheduler.call_later(CHECK_S, self._end_when_delivered)
 
     def _end_when_delivered(self) -> None:
         self._timer = None
         relay = self._relay
         if relay is None:
             return
-        now = self._clock.now
+        now = self._scheduler.now
         ways = relay.outgoing_channels()
         unsent = [channel.unsent_bytes() for channel in ways]
         unread = (*unsent, *(channel.send_window for channel in ways))
         if unread != self._unread:
             self._unread, self._stuck_since = unread, now
         known = sum(count for count in unsent if count is not None)
-        arrived = not known and (None not in unsent or now - self._stuck_since >= FAREWELL_S)
-        if arrived or now - self._stuck_since >= STUCK_S or now - self._began_at >= FAREWELL_S_MAX:
+        arrived = not known and (None not in unsent or now - self._stuck_since >= PAYLOAD_QUIET_S)
+        if arrived or now - self._stuck_since >= STUCK_S or now - self._ending_since >= PAYLOAD_END_S_MAX:
             relay.end(PAYLOAD)
         else:
-            self._timer = self._clock.call_later(CHECK_S, self._end_when_delivered)
+            self._timer = self._scheduler.call_later(CHECK_S, self._end_when_delivered)
 
     def _cancel(self) -> None:
         if self._timer is not None:

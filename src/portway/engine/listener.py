@@ -1,4 +1,4 @@
-"""A listening socket: accepts in the reactor, and goes on after every error of accept."""
+"""A listening socket: accepts in the reactor, and continues after every accept error."""
 
 import errno
 import logging
@@ -12,28 +12,28 @@ from portway.engine.socket_channel import RESET_ON_CLOSE, set_close_mode
 from portway.engine.timers import Timer
 
 ACCEPTS_A_TURN = 32
-"""Accepts before others get their turn, 20 to 30 µs each; the rest waits in the kernel's backlog."""
+"""Accepts per turn, 20 to 30 µs each; further connections wait in the kernel's backlog."""
 PAUSE_S = 0.2
-"""How long to wait for descriptors to come free after EMFILE (threats X6: a listener must survive it), and after any error
-that says nothing about a single connection."""
+"""How long to wait for free descriptors after EMFILE (threats X6: a listener must survive it), and after any error
+that does not concern a single connection."""
 FAILURES_MAX = ACCEPTS_A_TURN
-"""Errors of single connections in a row before a pause: one that repeats without end must not take the whole core."""
+"""Consecutive errors of single connections before a pause: an endlessly repeated error must not use a whole core."""
 LOG_EVERY_S = 10.0
-"""How often a listener that cannot accept says so; every pause would be five lines a second for as long as it lasts."""
+"""Interval between log lines of a listener that cannot accept; one per pause would be five lines per second."""
 BACKLOG = 1024
-"""Connections that the kernel may hold for us; a burst of that size is accepted in a few milliseconds."""
+"""Connections that may wait in the kernel; a burst of that size is accepted in a few milliseconds."""
 
 RESETS_INHERITED = sys.platform == "linux"
-"""Whether what `listen` sets for the case of close is known to be so for accepted connections, too: a call less for each."""
+"""Whether accepted sockets inherit the close mode that `listen` sets, which saves a system call for each."""
 
 _NAMES = (
     *("EINTR", "ECONNABORTED", "EPERM"),
     *("ENETDOWN", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH"),
 )
 _OF_ONE_CONNECTION = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
-"""The error belongs to the connection that was to be accepted, and the next one may be fine. Those of the second line are
-pending network errors that Linux reports on the new socket; accept(2), "Error handling": treat them like EAGAIN by retrying.
-EPERM: a firewall rule forbids this one connection. Not every system has all of them."""
+"""Errors of the connection being accepted; the next one may succeed. The second line lists pending network errors that Linux reports on
+the new socket; accept(2), "Error handling": treat them like EAGAIN by retrying. EPERM: a firewall rule forbids this connection. Not
+every system defines all of them."""
 
 log = logging.getLogger("portway.engine")
 
@@ -42,10 +42,10 @@ Address = tuple[str, int]
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket whose connections get TCP_NODELAY, keep-alive and a reset on close from it.
+    """Return a listening TCP socket whose connections inherit TCP_NODELAY, keep-alive and a reset on close.
 
     Raises:
-        OSError: the address is in use, not ours, or not permitted.
+        OSError: the address is in use, not local, or not permitted.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -70,11 +70,11 @@ OnAccept = Callable[[socket.socket, Address], None]
 
 
 def _ignore(_sock: socket.socket, _address: Address) -> None:
-    """Stand in for whoever takes nobody any more."""
+    """Ignore a connection: the callback of a closed listener."""
 
 
 class Listener:
-    """Hands every accepted, non-blocking socket and its peer's address to `on_accept`."""
+    """Accepts connections and passes each non-blocking socket with its peer's address to `on_accept`."""
 
     def __init__(self, reactor: Reactor, sock: socket.socket, on_accept: OnAccept) -> None:
         """Accept on `sock` (see `listen`) from the next batch on."""
@@ -86,23 +86,23 @@ class Listener:
         self._queued = False
         self._closed = False
         self._failures = 0
-        """Errors in a row."""
+        """Consecutive errors."""
         self._log_at = 0.0
-        """When the next error may be logged."""
+        """Time from which the next error may be logged."""
         self._unlogged = 0
         sock.setblocking(False)
         reactor.watch(sock.fileno(), self._on_events)
 
     @property
     def address(self) -> Address:
-        """The address that is listened on, with the real port where 0 was asked for."""
+        """The listening address, with the assigned port if 0 was requested."""
         return self._address
 
     def close(self) -> None:
         """Stop listening; connections in the kernel's backlog are reset, unless another process has the socket, too."""
         if not self._closed:
             self._closed = True
-            self._on_accept = _ignore  # it has this listener, as a rule
+            self._on_accept = _ignore  # it usually refers back to this listener
             if self._pause is not None:
                 self._pause.cancel()
             self._reactor.unwatch(self._sock.fileno())  # another process's copy would keep it in the poller
@@ -125,8 +125,8 @@ class Listener:
             try:
                 sock, address = self._sock.accept()
             except BlockingIOError:
-                if self._reactor.level is not None:
-                    self._reactor.level.want_read(self._sock.fileno())
+                if self._reactor.level_poller is not None:
+                    self._reactor.level_poller.want_read(self._sock.fileno())
                 return
             except OSError as exc:
                 self._failures += 1
@@ -139,14 +139,14 @@ class Listener:
                 sock.setblocking(False)
                 self._on_accept(sock, address[:2])
             except Exception:
-                # A bug met by one visitor: the edge for the others behind him will not come again.
-                log.exception("a visitor could not be taken in: %r", self._on_accept)
+                # A bug that concerns one visitor: continue, because no further edge is reported for the others in the backlog.
+                log.exception("visitor accept failed: %r", self._on_accept)
                 self._reactor.discard(sock)
         self._queued = True
         self._reactor.call_soon(self._accept_some)
 
     def _wait_after(self, error: OSError) -> None:
-        """Try again a moment later, whatever went wrong: the edge that was told for what waits in the backlog comes only once."""
+        """Retry a moment later, whatever went wrong: the edge for connections in the backlog is reported only once."""
         self._failures = 0
         self._pause = self._reactor.call_later(PAUSE_S, self._resume)
         now = self._reactor.now
@@ -154,7 +154,7 @@ class Listener:
             self._unlogged += 1
             return
         host, port = self._address
-        more = f", {self._unlogged} times more since the last message" if self._unlogged else ""
+        more = f", {self._unlogged} more since the last message" if self._unlogged else ""
         log.warning("accept on %s port %s failed: %s%s; next attempt in %.1f s", host, port, error.strerror or error, more, PAUSE_S)
         self._log_at = now + LOG_EVERY_S
         self._unlogged = 0

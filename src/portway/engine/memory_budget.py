@@ -1,35 +1,35 @@
-"""Bounds what many holders keep in memory together; when it is too much, the largest of them gives some up."""
+"""Bounds the memory that many holders use together; above the bound, the largest holder is made to free some."""
 
 from typing import Protocol
 
 
 class Holder(Protocol):
-    """Keeps bytes: a link's slow readers, a control stream, or a budget that is a part of another one."""
+    """Uses memory: the slow readers of a link, a control stream, or a budget below another one."""
 
     bytes: int
-    """What it keeps now."""
+    """Bytes used now."""
 
-    def give_up(self) -> None:
-        """Free some of it, at least a byte, and count that at its budget before returning."""
+    def evict(self) -> None:
+        """Free at least one byte, and report that to the budget before returning."""
 
 
 class MemoryBudget:
-    """A bound shared by several holders. Budgets form a tree: a byte counts in its own, in that one's parent, and so on.
+    """A memory bound shared by several holders. Budgets form a tree: a byte counts in its own budget and in all above it.
 
-    The largest holder pays, so that whoever keeps little is never ended for whoever keeps much. In a tree that holds at
-    each level: of all tokens the largest, of its links the largest. Finding it takes as long as there are holders with
-    anything at all, and happens only while the bound is exceeded.
+    The largest holder is evicted from, so that small ones never pay for large ones. This applies at each level of a tree: the
+    largest token, and of that its largest link. The search is linear in the number of holders with any bytes, and happens
+    only while the bound is exceeded.
     """
 
     def __init__(self, bytes_max: int, parent: "MemoryBudget | None" = None) -> None:
-        """Keep at most `bytes_max`, and no more than what is left of `parent`."""
+        """Allow at most `bytes_max`, and no more than the rest of `parent`."""
         self.bytes_max = bytes_max
         self.bytes = 0
         self._parent = parent
         self._holders: set[Holder] = set()
 
     def count(self, holder: Holder, change: int) -> None:
-        """Note that `holder` keeps `change` bytes more (or less) than before; bring the sum down while it is too much."""
+        """Record that `holder` uses `change` bytes more (or less) than before; evict while the sum exceeds the bound."""
         self.bytes += change
         if holder.bytes:
             self._holders.add(holder)
@@ -38,11 +38,11 @@ class MemoryBudget:
         if self._parent is not None:
             self._parent.count(self, change)
         while self.bytes > self.bytes_max:
-            self.give_up()
+            self.evict()
 
-    def give_up(self) -> None:
-        """Let the largest holder give some up."""
-        max(self._holders, key=_size_of).give_up()
+    def evict(self) -> None:
+        """Evict from the largest holder."""
+        max(self._holders, key=_size_of).evict()
 
 
 def _size_of(holder: Holder) -> int:

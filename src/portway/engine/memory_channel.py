@@ -1,4 +1,4 @@
-"""Two channels joined in memory, for tests and for programs that talk to themselves."""
+"""A pair of channels joined in memory, for tests and for connections within one process."""
 
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
 from portway.engine.reactor import Reactor
@@ -6,14 +6,14 @@ from portway.errors import BrokenChannel
 
 
 class MemoryChannel(Channel):
-    """One end of a pair; what is sent here is received there, at most `capacity_bytes` at a time."""
+    """One end of a pair; bytes sent at one end are received at the other, with at most `capacity_bytes` buffered."""
 
     __slots__ = (*CHANNEL_SLOTS, "_broken", "_capacity_bytes", "_closed", "_ended", "_lent", "_peer", "_reactor", "_received", "_starved")
 
     can_peek = True
 
     def __init__(self, reactor: Reactor, capacity_bytes: int) -> None:
-        """Make an end without a peer; use `memory_pair`."""
+        """Create an end without a peer; use `memory_pair`."""
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = True
         self._reactor = reactor
@@ -28,7 +28,7 @@ class MemoryChannel(Channel):
 
     @property
     def ended(self) -> bool:
-        """True when everything was received and the peer has shut down."""
+        """True when everything was received and the peer has sent its end."""
         return self._ended and not self._received
 
     def recv_into(self, buffer: memoryview) -> int:
@@ -42,19 +42,19 @@ class MemoryChannel(Channel):
         return count
 
     def peek(self) -> memoryview | None:
-        """Lend what was received."""
+        """Return a view of the received bytes."""
         if self._closed:
             raise BrokenChannel("this end is closed")
         if not self._received:
             if self._broken:
-                raise BrokenChannel("the other end is gone")
+                raise BrokenChannel("the other end has closed")
             self.readable = False
             return None
         self._lent = memoryview(self._received)
         return self._lent
 
     def consume(self, count: int) -> None:
-        """Drop the front; the peer may send again."""
+        """Drop the front, and let the peer send again."""
         if self._lent is not None:
             self._lent.release()
             self._lent = None
@@ -65,7 +65,7 @@ class MemoryChannel(Channel):
             self._reactor.call_soon(peer._writable)
 
     def room(self) -> int:
-        """Return what still fits into the peer's buffer."""
+        """Return the free space of the peer's buffer."""
         peer = self._peer
         room = 1 if peer is None or peer._broken else self._capacity_bytes - len(peer._received)
         self._starved = room <= 0
@@ -77,7 +77,7 @@ class MemoryChannel(Channel):
         if self._closed:
             raise BrokenChannel("this end is closed")
         if self._broken or peer is None:
-            raise BrokenChannel("the other end is gone")
+            raise BrokenChannel("the other end has closed")
         count = min(self.room(), len(data))
         if count < len(data):
             self._starved = True
@@ -87,7 +87,7 @@ class MemoryChannel(Channel):
         return count
 
     def shutdown_write(self) -> None:
-        """Let the peer see the end after what it has to receive."""
+        """Let the peer see the end after the bytes it still has to receive."""
         peer = self._peer
         if peer is not None and not self._closed and not peer._ended:
             peer._ended = True
@@ -100,25 +100,25 @@ class MemoryChannel(Channel):
         if peer is not None:
             peer._received = bytearray()
             peer._ended = False
-            self._leave(peer)
+            self._detach_peer(peer)
 
     def close(self) -> None:
-        """Leave; a peer that was not told of the end sees a break after its bytes."""
+        """Close; a peer that has not received the end sees a break after its bytes."""
         self._retire()
         peer = self._peer
         if peer is not None:
-            self._leave(peer)
+            self._detach_peer(peer)
 
     def _retire(self) -> None:
         self.readable = False
         self._closed = True
 
-    def _leave(self, peer: "MemoryChannel") -> None:
+    def _detach_peer(self, peer: "MemoryChannel") -> None:
         self._peer = None
         if not peer._closed:
             peer._peer = None if peer._peer is self else peer._peer
             peer._broken = not peer._ended
-            self._reactor.call_soon(peer._hear_of_break)
+            self._reactor.call_soon(peer._on_peer_gone)
 
     def _readable(self) -> None:
         if not self._closed:
@@ -129,14 +129,14 @@ class MemoryChannel(Channel):
         if not self._closed:
             self.on_writable()
 
-    def _hear_of_break(self) -> None:
+    def _on_peer_gone(self) -> None:
         self._readable()
         if not self._closed:
-            self.on_broken()  # after a proper end too: a writer that waits for room would wait for ever
+            self.on_broken()  # after a proper end too: otherwise a writer would wait for room without end
 
 
 def memory_pair(reactor: Reactor, capacity_bytes: int = 65536) -> tuple[MemoryChannel, MemoryChannel]:
-    """Return two joined channels, each way holding at most `capacity_bytes`."""
+    """Return two joined channels that buffer at most `capacity_bytes` per direction."""
     left, right = MemoryChannel(reactor, capacity_bytes), MemoryChannel(reactor, capacity_bytes)
     left._peer, right._peer = right, left
     return left, right

@@ -1,4 +1,4 @@
-"""What a reactor asks of a poller, and the words that pollers and channels share for readiness."""
+"""The interface of pollers, and the event bits that pollers and channels share."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,49 +12,49 @@ WRITABLE = 0x004
 BROKEN = 0x008
 HUNG_UP = 0x010
 PEER_ENDED = 0x2000
-"""Bits of an event's mask: the numbers that epoll has for them (EPOLLIN, PRI, OUT, ERR, HUP, RDHUP), so that nothing is
-translated where it comes from epoll, and there to import where the `select` module has no epoll."""
+"""Bits of an event mask, with the values of epoll (EPOLLIN, PRI, OUT, ERR, HUP, RDHUP): events of epoll need no translation, and the
+names exist where the `select` module has no epoll."""
 
 GONE = PEER_ENDED | HUNG_UP | BROKEN
-"""What the peer does once: after that, everything is read to its end."""
+"""The peer has ended or broken the connection: everything is read to the end from then on."""
 MAY_WRITE = WRITABLE | HUNG_UP | BROKEN
-"""A reason to try to send again, be it only to hear why not."""
+"""Reasons to try to send again, if only to get the error."""
 
 Wake = Callable[[], None]
 CallLater = Callable[[float, Callable[[], None]], Timer]
 
 
 class Poller(Protocol):
-    """Tells a reactor which descriptors have news, each piece of news once: edge-triggered, or made to look so."""
+    """Reports descriptors with events, each event once: edge-triggered, natively or by emulation."""
 
     @property
-    def level(self) -> "LevelPoller | None":
-        """What channels must tell of running dry and of blocking; None where the system sees edges by itself."""
+    def level_poller(self) -> "LevelPoller | None":
+        """Receives notice when channels are drained or blocked; None where the system reports edges."""
 
     def start(self, loop: asyncio.AbstractEventLoop, wake: Wake, call_later: CallLater) -> None:
-        """Nest in `loop`: `wake` is called on its thread whenever `poll` may have news."""
+        """Nest in `loop`: `wake` is called on its thread whenever `poll` may return events."""
 
     def poll(self, timeout_s: float, events_max: int, /) -> list[tuple[int, int]]:
-        """Return descriptors and masks that have news; the reactor never waits here (0 s)."""
+        """Return descriptors with events, and their masks; the reactor passes a timeout of 0 s."""
 
     def watch(self, fd: int, known: bool) -> None:
-        """Tell what is there on `fd`, and from then on what is new; `known` when it is watched already."""
+        """Report the readiness of `fd`, then new events; `known` when it is already watched."""
 
     def unwatch(self, fd: int) -> None:
-        """Tell nothing more of `fd`, which is still open."""
+        """Stop reporting `fd`, which is still open."""
 
     def close(self) -> None:
-        """Leave the loop and give back what the poller holds."""
+        """Detach from the loop and release all resources."""
 
 
 class LevelPoller(Protocol):
-    """What a channel says to a level-triggered poller, which cannot know by itself when news has been used up."""
+    """Notice from channels to a level-triggered poller, which cannot detect by itself that an event was handled."""
 
     def want_read(self, fd: int) -> None:
-        """Tell of bytes again: those that were there have been read."""
+        """Report bytes again: the channel has read what was available."""
 
     def want_write(self, fd: int) -> None:
-        """Tell of room again: a send was not taken whole."""
+        """Report room again: a send was accepted only in part."""
 
     def unwatch(self, fd: int) -> None:
-        """Forget `fd` before it is closed."""
+        """Remove `fd` before it is closed."""

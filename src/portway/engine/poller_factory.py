@@ -1,4 +1,4 @@
-"""Which poller a reactor gets: epoll where there is one, unless the environment asks for the portable one."""
+"""Chooses the poller of a reactor: epoll if available, unless the environment requests the portable one."""
 
 import select
 
@@ -11,17 +11,17 @@ VARIABLE = "PORTWAY_ENGINE"
 EPOLL, PORTABLE = "epoll", "portable"
 
 
-def make_poller(wish: str = "") -> Poller:
-    """Return the poller called `wish`; the system's best for an empty one.
+def make_poller(name: str = "") -> Poller:
+    """Return the poller called `name`; the best one of the system if it is empty.
 
     Raises:
-        ConfigError: there is no such poller, or not on this system.
+        ConfigError: the poller is unknown, or not available on this system.
     """
     has_epoll = hasattr(select, "epoll")
-    if wish == PORTABLE or (not wish and not has_epoll):
+    if name == PORTABLE or (not name and not has_epoll):
         return PortablePoller()
-    if wish not in ("", EPOLL):
-        raise ConfigError(f"{VARIABLE}: {wish!r} is no engine; expected {EPOLL!r} or {PORTABLE!r}, or leave it unset")
+    if name not in ("", EPOLL):
+        raise ConfigError(f"{VARIABLE}: unknown engine {name!r}: expected {EPOLL!r} or {PORTABLE!r}, or leave it unset")
     if not has_epoll:
-        raise ConfigError(f"{VARIABLE}: this system has no epoll; expected {PORTABLE!r}, or leave it unset")
+        raise ConfigError(f"{VARIABLE}: epoll is not available on this system: expected {PORTABLE!r}, or leave it unset")
     return EpollPoller()

@@ -1,4 +1,4 @@
-"""Pumps: each moves bytes one way, from a source channel to a sink channel, one helping a turn."""
+"""Pumps: each moves bytes in one direction, from a source channel to a sink channel, at most `TURN_BYTES` per turn."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,53 +11,53 @@ from portway.errors import BrokenChannel
 from portway.protocol.work import READ_WORK
 
 LARGE_READ_BYTES = 16 * 1024
-"""From here on a read goes out behind its headroom, uncopied; below, copying is cheaper than a system call of its own
+"""Reads of this size or more are sent behind their headroom, uncopied; for smaller ones a copy is cheaper than a separate system call
 (ADR 0004)."""
 
 
 class Sink(Protocol):
-    """What a pump asks of where it sends to: a channel, or a gate in front of one. See `Channel` for the rules."""
+    """The destination of a pump: a channel, or a gate in front of one. See `Channel` for the rules."""
 
     @property
     def wants_headroom(self) -> bool:
         """True when `send_headroom` saves a copy for large payloads."""
 
     def room(self) -> int:
-        """Return how many bytes `send` surely considers now; 0 is a promise to call."""
+        """Return how many bytes `send` would consider now; 0 guarantees a later call."""
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
-        """Take bytes from the front of `data`; return how many."""
+        """Accept bytes from the front of `data`; return how many."""
 
     def send_headroom(self, buffer: memoryview, count: int) -> int:
         """Send `count` bytes behind the headroom of `buffer`."""
 
     def shutdown_write(self) -> None:
-        """Say that no more bytes follow."""
+        """Send the end."""
 
 
 class PumpOwner(Protocol):
-    """What a pump tells: a relay."""
+    """Receives the events of a pump: a relay."""
 
     def pump_ends(self, pump: "Pump") -> None:
-        """Called when the source has ended, before the sink is told."""
+        """Called when the source has ended, before the end goes to the sink."""
 
     @property
     def account(self) -> Account:
-        """Return who is charged for the pump's turns."""
+        """The account charged for the pump's turns."""
 
     def pump_ended(self) -> None:
-        """Hear that the source has ended and the sink was told."""
+        """Called when the source has ended and the end went to the sink."""
 
     def pump_broke(self) -> None:
-        """Hear that source or sink broke; the pump's reason says which."""
+        """Called when source or sink broke; the pump's `reason` names which."""
 
 
 class Pump:
-    """What both kinds share: state, turns, the end, the break.
+    """Base of both kinds: state, turns, the end, the break.
 
-    `run` is the source's `on_readable` and the sink's `on_writable`, and may be called at any time. Who stands in the
-    ready queue already is not served out of turn: an event for every new segment would earn it a second place there,
-    then a third, until one fast sender has most of the turns of a round.
+    `run` is the source's `on_readable` and the sink's `on_writable`, and may be called at any time. A pump that is already
+    queued ignores further events. Otherwise each new segment would queue it again, and one fast sender would get most
+    turns of a round.
     """
 
     __slots__ = ("_owner", "_reactor", "_sink", "_source", "bytes", "ended_at", "events", "opposite", "queued", "reason", "sent_at_event")
@@ -65,7 +65,7 @@ class Pump:
     run: Callable[[], None]
 
     def __init__(self, reactor: Reactor, source: Channel, sink: Sink, owner: PumpOwner) -> None:
-        """Stand ready; nothing moves before `run`."""
+        """Create the pump; nothing moves before `run`."""
         self._reactor = reactor
         self._source = source
         self._sink = sink
@@ -73,36 +73,36 @@ class Pump:
         self.queued = False
         self.bytes = 0
         self.events = 0
-        """Reads that brought bytes."""
-        self.opposite: Pump | _Nobody = _NOBODY
-        """The pump of the other way."""
+        """Reads that returned bytes."""
+        self.opposite: Pump | _NoOwner = _NO_OWNER
+        """The pump of the other direction."""
         self.sent_at_event = -1
-        """How many `events` the opposite pump had when this one sent last; -1: nothing was sent."""
+        """The `events` count of the opposite pump at this one's last send; -1: nothing was sent."""
         self.reason = ""
         self.ended_at = 0.0
-        """When `reason` was set, by the reactor's `now`."""
+        """Time at which `reason` was set, from the reactor's `now`."""
 
     def flow(self, started_at: float) -> Flow:
-        """Return what this pump has moved since then."""
+        """Return the counts of this pump; `started_at` is the relay's start."""
         return Flow(self.bytes, self.events, self.reason, (self.ended_at if self.reason else self._reactor.now) - started_at)
 
     def stop(self, reason: str) -> None:
-        """Move nothing more, for `reason`, unless there was one before. The owner is told nothing."""
+        """Move nothing more, for `reason`, unless there already is one. The owner is not notified."""
         if not self.reason:
             self.reason = reason
             self.ended_at = self._reactor.now
 
-    def let_go(self) -> None:
-        """Forget the owner, which is over, and the other pump."""
-        self._owner = self.opposite = _NOBODY
+    def release(self) -> None:
+        """Drop the references to the owner, which has ended, and to the other pump."""
+        self._owner = self.opposite = _NO_OWNER
 
     def drain(self) -> None:
-        """Read on, soon, also where no event has told of anything: what came before a break may lie there."""
+        """Queue a read even without an event: bytes from before a break may be available."""
         self._source.readable = True  # type: ignore[misc]  # each kind has it in its own slots
         self._queue()
 
     def abort(self) -> None:
-        """End the relay, as the reactor asks after a failed callback."""
+        """End the relay; called by the reactor after a failed callback."""
         self._break(ABORTED)
 
     def _queue(self) -> None:
@@ -126,48 +126,48 @@ class Pump:
         self._owner.pump_ended()
 
 
-class _Nobody:
-    """The owner of a pump whose relay is over, and the opposite of one that has none."""
+class _NoOwner:
+    """The owner of a pump whose relay has ended, and the default opposite pump."""
 
     events = 0
 
     def pump_ends(self, pump: Pump) -> None:
-        """Hear nothing."""
+        """Do nothing."""
 
     account = Account()
 
     def pump_ended(self) -> None:
-        """Hear nothing."""
+        """Do nothing."""
 
     def pump_broke(self) -> None:
-        """Hear nothing."""
+        """Do nothing."""
 
 
-_NOBODY = _Nobody()
+_NO_OWNER = _NoOwner()
 
 
 class CopyPump(Pump):
     """Reads into the reactor's scratch buffer and sends from there.
 
-    Only bytes that the sink did not take get a buffer of their own, at most one read's worth.
+    Only bytes that the sink did not accept are copied to a separate buffer, at most one read.
     """
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_unsent",)
 
     def __init__(self, reactor: Reactor, source: Channel, sink: Sink, owner: PumpOwner) -> None:
-        """Keep nothing yet."""
+        """Create the pump without a buffer."""
         super().__init__(reactor, source, sink, owner)
-        self._kept: memoryview | None = None
+        self._unsent: memoryview | None = None
 
     def run(self) -> None:
-        """Move a helping, or until source or sink has to wait."""
+        """Move at most one turn's bytes, or until source or sink has to wait."""
         if self.queued or self.reason:
             return
         source, sink, reactor = self._source, self._sink, self._reactor
         doing = WRITE_BROKE
         moved = 0
         try:
-            if self._kept is not None and not self._send_kept():
+            if self._unsent is not None and not self._send_unsent():
                 return
             while source.readable:
                 room = sink.room()
@@ -188,8 +188,8 @@ class CopyPump(Pump):
                     sent = sink.send(reactor.scratch_body[:count])
                 moved += count + READ_WORK
                 if sent < count:
-                    self._kept = memoryview(bytes(reactor.scratch_body[sent:count]))
-                    if not self._send_kept():
+                    self._unsent = memoryview(bytes(reactor.scratch_body[sent:count]))
+                    if not self._send_unsent():
                         return
                 if moved >= TURN_BYTES:
                     reactor.work.done += moved
@@ -198,24 +198,24 @@ class CopyPump(Pump):
         except BrokenChannel:
             self._break(doing)
 
-    def _send_kept(self) -> bool:
-        """Send what was kept until nothing is left; False once the sink has promised to call, as only `room` makes it do."""
+    def _send_unsent(self) -> bool:
+        """Send the buffered bytes; False if some remain, after `room` returned 0, which guarantees a later call."""
         sink = self._sink
-        while self._kept is not None:
+        while self._unsent is not None:
             if not sink.room():
                 return False
-            sent = sink.send(self._kept)
-            self._kept = self._kept[sent:] if sent < len(self._kept) else None
+            sent = sink.send(self._unsent)
+            self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
         return True
 
 
 class PeekPump(Pump):
-    """Sends what the source lends; what the sink does not take stays in the source, bounded by its window."""
+    """Sends from the source's own buffer; bytes that the sink does not accept stay there, bounded by the source's window."""
 
     __slots__ = ()
 
     def run(self) -> None:
-        """Move a helping, or until source or sink has to wait."""
+        """Move at most one turn's bytes, or until source or sink has to wait."""
         if self.queued or self.reason:
             return
         source, sink = self._source, self._sink
@@ -252,9 +252,8 @@ class PeekPump(Pump):
 
 
 def choose_pump(source: Channel) -> type[CopyPump] | type[PeekPump]:
-    """Pick the pump by what the source can do: the one place where channels are told apart.
+    """Choose the pump by the abilities of the source: the only place that distinguishes kinds of channels.
 
-    Two plain sockets without TLS (a forward proxy's) are where a third pump will have its place, which lets the kernel
-    splice: by a flag of the channel that lends its descriptor, as `can_peek` does for bytes, and asked of both ends.
+    A future third kind could splice between two plain sockets in the kernel, chosen by a flag of both channels like `can_peek`.
     """
     return PeekPump if source.can_peek else CopyPump

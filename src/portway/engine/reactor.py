@@ -17,29 +17,29 @@ from portway.engine.timers import Timer, TimerWheel
 from portway.protocol.work import SIZEABLE_WORK, TURN_WORK, Work
 
 EVENTS_MAX = 512
-"""Socket events a batch; more gain nothing and make the first of them wait."""
+"""Socket events per round; more gain nothing and delay the first of them."""
 BATCH_S_MAX = 0.005
-"""How long a batch may work its ready queue before coroutines get their turn."""
+"""Duration of a batch, after which coroutines get their turn."""
 BATCH_WORK_MAX = 4 * 1024 * 1024
-"""The same in work: about what 5 ms of copying come to."""
+"""The same in units of work: about 5 ms of copying."""
 CHARGED_S_MAX = 0.001
-"""How long a round may run charged turns: so long everybody else waits (ADR 0018). A turn takes less."""
+"""Time for charged turns per round, in which everything else waits (ADR 0018). A single turn takes less."""
 READY_S_MAX = 0.0025
-"""The same for ready callbacks and for timers: new visitors, mostly, who should come in batches."""
-CHARGED_PART = 4
-"""Charged turns may take this part of what the round took before them, if that is more: while events alone would keep the
-core busy, bulk transfers still get a fifth of it."""
-MEMBERS_WEIGHT = 8.0
-"""The share of members beside that of strangers, which is 1: handshakes and logins get a ninth of the charged time while
-members want all of it, 150 a second on the machine where one costs 0.7 ms."""
-CALLS_BETWEEN_LOOKS = 8
-"""Ready callbacks and timers that run before the clock is read again."""
+"""The same for ready callbacks and for timers: mostly new visitors, which should be handled in batches."""
+CHARGED_RATIO = 4
+"""Charged turns may instead take a quarter of the time that the round took before them, if that is more: when events alone would use
+the whole core, bulk transfers still get a fifth of it."""
+AUTHENTICATED_WEIGHT = 8.0
+"""Weight of authenticated peers; that of unauthenticated ones is 1. Under full load handshakes and logins get a ninth of the charged
+time, 150 per second on a machine where one costs 0.7 ms."""
+CALLS_PER_CLOCK_READ = 8
+"""Ready callbacks and timers per reading of the clock."""
 TURN_BYTES = TURN_WORK
-"""What one source may move in one turn; then it goes to the back of a queue (ADR 0002)."""
+"""Bytes that one source may move per turn, before it goes to the back of a queue (ADR 0002)."""
 TLS_TURN_BYTES = 16 * (16 * 1024 + 22)
 """The same in TLS records of 16 KiB: header, type and tag take 22 bytes of each (RFC 8446 section 5.2)."""
 
-FAILED = "a callback failed; its connection is aborted: %r"
+FAILED = "callback failed, connection aborted: %r"
 
 log = logging.getLogger("portway.engine")
 
@@ -48,52 +48,52 @@ EventHandler = Callable[[int], None]
 
 
 class Reactor:
-    """Runs channels: one poller (edge-triggered, or as good as that) and a ready queue, nested in an asyncio loop.
+    """Runs channels: one poller (edge-triggered, natively or emulated) and a ready queue, nested in an asyncio loop.
 
-    A batch is one round or more, for at most 5 ms or 4 MiB. A round is: due timers, up to 512 socket events, the ready
-    queue, the flushes that were asked for, charged turns and their flushes, then the real closing of descriptors (no number is used
-    again while an old event for it may still be in hand). What is left over is asked for again: coroutines come in between.
+    A batch is one or more rounds, for at most 5 ms or 4 MiB. A round is: due timers, up to 512 socket events, the ready
+    queue, the requested flushes, charged turns and their flushes, then the actual closing of descriptors (so that no number is
+    reused while an old event for it may still be pending). The rest is scheduled as another batch, and coroutines run in between.
 
-    An event is served at once, within TURN_WORK. What is more than that queues as a charged turn: those share what time is
-    left by `accounts`, 1 ms of it a round. So a small request waits for a millisecond, however many others want more.
+    An event is served at once, within TURN_WORK. Work beyond that queues as a charged turn; those share the remaining time
+    by `accounts`, 1 ms per round. So a small request waits for a millisecond at most, however much work others queue.
 
-    Everything runs on the loop's thread; nothing here may be called from another one.
+    Everything runs on the loop's thread; no method may be called from another one.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock = monotonic, poller: Poller | None = None) -> None:
-        """Nest in `loop`, which must be the running loop's thread's own. PORTWAY_ENGINE chooses the poller if none is given.
+        """Nest in `loop`, which must belong to the current thread. PORTWAY_ENGINE selects the poller if none is given.
 
         Raises:
-            ConfigError: PORTWAY_ENGINE names no poller of this system.
+            ConfigError: PORTWAY_ENGINE names a poller that is unknown or not available.
         """
         self._poller = make_poller(os.environ.get(VARIABLE, "")) if poller is None else poller
-        self.level = self._poller.level
-        """Whom channels tell that they ran dry or blocked; None where the poller sees edges by itself."""
+        self.level_poller = self._poller.level_poller
+        """Receives notice when channels are drained or blocked; None if the poller reports edges."""
         self._loop = loop
         self._clock = clock
         self.now = clock()
-        """Seconds (monotonic) at the start of this round; good enough for deadlines."""
+        """Monotonic seconds at the start of this round, precise enough for deadlines."""
         self.scratch = memoryview(bytearray(HEADROOM_BYTES + TURN_BYTES))
-        """A read buffer that all pumps share, valid only within one callback. The first bytes are headroom."""
+        """A read buffer shared by all pumps, valid only within one callback. The first bytes are headroom."""
         self.scratch_body = self.scratch[HEADROOM_BYTES:]
         """`scratch` without the headroom."""
         self.link_scratch = memoryview(bytearray(TURN_BYTES))
-        """What a link's plaintext is decoded from: apart from `scratch`, because its streams are pumped meanwhile."""
+        """Buffer for the plaintext of a link; not `scratch`, because pumps of its streams run during decoding."""
         self.tls_scratch = memoryview(bytearray(TLS_TURN_BYTES))
-        """Ciphertext between the socket and a BIO; used up before the call that filled it returns."""
+        """Buffer for ciphertext between socket and BIO; consumed before the call that filled it returns."""
         self.work = Work()
-        """What was done; whatever takes time adds to it."""
+        """Work done so far; every costly operation adds to it."""
         self.round = 0
         """The number of this round."""
         self.accounts = Account()
         """The root of all accounts."""
         self._charged = self.accounts.heap
-        self.members = self.accounts.child(MEMBERS_WEIGHT)
-        """Accounts of everybody who has proved who he is, and of visitors of a tunnel."""
-        self.strangers = self.accounts.child()
-        """Accounts of everybody else."""
-        self.unassigned = self.members.child(party=True)
-        """The account of what is nobody's in particular."""
+        self.authenticated = self.accounts.child(AUTHENTICATED_WEIGHT)
+        """Accounts of authenticated peers, and of the visitors of tunnels."""
+        self.unauthenticated = self.accounts.child()
+        """Accounts of all other peers."""
+        self.unassigned = self.authenticated.child(tenant=True)
+        """The account of work without an owner."""
         self._poll = self._poller.poll
         self._handlers: dict[int, EventHandler] = {}
         self._ready: deque[Callback] = deque()
@@ -104,19 +104,19 @@ class Reactor:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = float("inf")
         self._in_batch = False
-        self._asked = False
+        self._scheduled = False
         self._closed = False
         self._poller.start(loop, self._batch, self.call_later)
 
     def refresh_now(self) -> float:
-        """Read the clock into `now` and return it: for coroutines, which run between batches."""
+        """Read the clock into `now` and return it; for coroutines, which run between batches."""
         self.now = self._clock()
         return self.now
 
     def watch(self, fd: int, handler: EventHandler) -> None:
-        """Call `handler` with a mask (see `poller`) at every edge on `fd`, or hand an `fd` watched already to a new handler.
+        """Call `handler` with a mask (see `poller`) at every edge on `fd`, or replace the handler of a watched `fd`.
 
-        A new handler is told what is already there: the edges before were another's, and a FIN among them would be lost.
+        A new handler gets the current readiness as an event: earlier edges went to the old one, and a FIN would be lost.
         """
         known = fd in self._handlers
         self._handlers[fd] = handler
@@ -128,65 +128,65 @@ class Reactor:
             self._poller.unwatch(fd)
 
     def discard(self, sock: socket.socket) -> None:
-        """Close `sock` at the end of the batch; no callback for it comes from now on."""
+        """Close `sock` at the end of the round; no callback for it follows."""
         fd = sock.fileno()
-        if self._handlers.pop(fd, None) is not None and self.level is not None:
-            self.level.unwatch(fd)
+        if self._handlers.pop(fd, None) is not None and self.level_poller is not None:
+            self.level_poller.unwatch(fd)
         if self._closed:
-            sock.close()  # no batch comes any more
+            sock.close()  # no batch will run any more
             return
         self._closing.append(sock)
         if not self._in_batch:
-            self._ask()
+            self._schedule_batch()
 
     @property
     def closing(self) -> int:
-        """How many descriptors will be closed at the end of this round."""
+        """Number of descriptors to be closed at the end of this round."""
         return len(self._closing)
 
     def call_soon(self, callback: Callback) -> None:
         """Call back from the end of the ready queue."""
         self._ready.append(callback)
         if not self._in_batch:
-            self._ask()
+            self._schedule_batch()
 
     def call_soon_charged(self, account: Account, turn: Callback) -> None:
-        """Call back when it is the turn of `account`, which is charged for the time that it takes."""
+        """Call back when it is the turn of `account`, which is charged for the CPU time used."""
         account.add(turn)
         if not self._in_batch:
-            self._ask()
+            self._schedule_batch()
 
     def run_or_queue(self, account: Account, turn: Callback, queue: Callback) -> None:
-        """Run a turn now, or call `queue` if turns of the same party wait already, or a sizeable one ran in this round.
+        """Run a turn now, or call `queue` if turns of the same tenant already wait, or a sizeable one ran in this round.
 
-        For turns that events ask for and that may be long: without this, whoever has many connections would get a turn for
-        each of them before anybody's queued turn.
+        For turns caused by events that may be long: otherwise a tenant with many connections would get one turn for
+        each of them before all queued turns.
         """
-        party = account.party or account
-        if party.waiting or party.party_round == self.round:
+        tenant = account.tenant or account
+        if tenant.waiting or tenant.tenant_round == self.round:
             queue()
             return
         before = self.work.done
         turn()
         if self.work.done - before >= SIZEABLE_WORK:
-            party.party_round = self.round
+            tenant.tenant_round = self.round
 
     def at_batch_end(self, flush: Callback) -> None:
-        """Call `flush` once, at the end of this round (or of the next, when none runs)."""
+        """Call `flush` once, at the end of this round (or of the next one, if none is running)."""
         self._flushes.append(flush)
         if not self._in_batch:
-            self._ask()
+            self._schedule_batch()
 
     def call_later(self, delay_s: float, callback: Callback) -> Timer:
         """Call back about `delay_s` seconds from now (never earlier, up to 0.1 s later)."""
-        if self._in_batch:  # which sets the alarm at its end
+        if self._in_batch:  # the batch sets the alarm at its end
             return self._timers.set(self.now, delay_s, callback)
         timer = self._timers.set(self._clock(), delay_s, callback)
         self._set_alarm()
         return timer
 
     def close(self) -> None:
-        """Leave the loop and close the poller. Channels must have been closed before."""
+        """Detach from the loop and close the poller. Close all channels first."""
         if self._closed:
             return
         self._closed = True
@@ -195,9 +195,9 @@ class Reactor:
         self._close_discarded()
         self._poller.close()
 
-    def _ask(self) -> None:
-        if not self._asked and not self._closed:
-            self._asked = True
+    def _schedule_batch(self) -> None:
+        if not self._scheduled and not self._closed:
+            self._scheduled = True
             self._loop.call_soon(self._batch)
 
     def _set_alarm(self) -> None:
@@ -217,23 +217,23 @@ class Reactor:
     def _batch(self) -> None:
         if self._closed:
             return
-        self._asked = False
+        self._scheduled = False
         self._in_batch = True
         started = self._clock()
-        enough = self.work.done + BATCH_WORK_MAX
+        work_max = self.work.done + BATCH_WORK_MAX
         while True:
             self.now = self._clock()
             self._round()
-            # Another round only while somebody stands in a queue; else the kernel wakes us when there is news.
-            if not (self._ready or self._charged or self._due) or self.work.done > enough or self._clock() - started > BATCH_S_MAX:
+            # Another round only while a queue is not empty; otherwise the poller wakes the loop at the next event.
+            if not (self._ready or self._charged or self._due) or self.work.done > work_max or self._clock() - started > BATCH_S_MAX:
                 break
         self._in_batch = False
         self._set_alarm()
         if self._ready or self._charged or self._due or self._flushes or self._closing:
-            self._ask()
+            self._schedule_batch()
 
     def _round(self) -> None:
-        """Fire timers, take new events, work in the queues for a bounded time, flush, close."""
+        """Fire timers, handle new events, work through the queues for a bounded time, flush, close."""
         self.round += 1
         due = self._timers.due(self.now)
         if due or self._due:
@@ -251,7 +251,7 @@ class Reactor:
         if self._ready:
             self._run_some(self._ready, len(self._ready))
         if self._charged:
-            self._flush()  # what events had to say does not wait for a millisecond of others' work
+            self._flush()  # output caused by events must not wait for a millisecond of charged turns
             self._run_charged()
         if self._flushes:
             self._flush()
@@ -259,8 +259,8 @@ class Reactor:
             self._close_discarded()
 
     def _run_some(self, queue: deque[Callback], count: int) -> None:
-        """Give each of the first `count` one turn, in bounded time."""
-        enough = self.work.done + BATCH_WORK_MAX
+        """Run the first `count` callbacks, in bounded time."""
+        work_max = self.work.done + BATCH_WORK_MAX
         until = 0.0
         for number in range(count):
             callback = queue.popleft()
@@ -269,9 +269,9 @@ class Reactor:
             except Exception:
                 log.exception(FAILED, callback)
                 self._contain(callback)
-            if self.work.done > enough:
+            if self.work.done > work_max:
                 break
-            if number % CALLS_BETWEEN_LOOKS == CALLS_BETWEEN_LOOKS - 1:
+            if number % CALLS_PER_CLOCK_READ == CALLS_PER_CLOCK_READ - 1:
                 now = self._clock()
                 until = until or now + READY_S_MAX
                 if now >= until:
@@ -281,7 +281,7 @@ class Reactor:
         """Run charged turns, in bounded time and at least one, and charge the CPU time that each took."""
         clock, accounts = self._clock, self.accounts
         began = clock()
-        until = began + max(CHARGED_S_MAX, (began - self.now) / CHARGED_PART)
+        until = began + max(CHARGED_S_MAX, (began - self.now) / CHARGED_RATIO)
         used = cpu()
         while self._charged:
             account, turn = accounts.take()
@@ -305,9 +305,9 @@ class Reactor:
                 self._contain(flush)
 
     def _contain(self, callback: Callback | EventHandler) -> None:
-        """Turn a bug in one callback into the end of one connection: abort what the callback belongs to.
+        """Limit a bug in one callback to one connection: abort the owner of the callback.
 
-        Whoever listens to an aborted channel is told, as its other half (the other channel of a relay) has to go too.
+        The owner's `on_broken` is called as well, because the other channel of a relay has to be closed too.
         """
         while isinstance(callback, partial):
             callback = callback.func
@@ -315,12 +315,12 @@ class Reactor:
         if isinstance(owner, Timer):
             self._contain(owner.callback)
             return
-        for step in (getattr(owner, "abort", None), getattr(owner, "on_broken", None)):  # abort takes its callbacks off
+        for step in (getattr(owner, "abort", None), getattr(owner, "on_broken", None)):  # taken first: `abort` clears it
             if step is not None:
                 try:
                     step()
                 except Exception:
-                    log.exception("abort after a failed callback failed too: %r", callback)
+                    log.exception("abort after failed callback failed: %r", callback)
 
     def _close_discarded(self) -> None:
         discarded, self._closing = self._closing, []

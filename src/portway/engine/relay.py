@@ -1,4 +1,4 @@
-"""A relay joins two channels until both ways are done."""
+"""Joins two channels until both directions have ended."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,19 +13,19 @@ from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE, Tally
 
 
 class Relay:
-    """Two channels and a pump each way.
+    """Two channels and one pump per direction.
 
-    The end of one side, once everything before it is delivered, becomes the end of the other, and the opposite way
-    lives on. A break of one side is a break of the other, never an end: whoever sits there must be able to tell
-    truncation from completion. When both ways have ended, both channels are closed and `on_done` is called, once.
+    The end of one side, once everything before it is delivered, becomes the end of the other, and the opposite direction
+    continues. A break of one side becomes a break of the other, never an end: the peer must be able to distinguish
+    truncation from completion. When both directions have ended, both channels are closed and `on_done` is called, once.
 
-    A side that takes no more bytes may have said why, and hung up: what it sent before is read to its end and delivered
-    before both break.
+    A side that accepts no more bytes may have sent an explanation before it closed: what it sent is read to its end and
+    delivered before both sides are reset.
     """
 
     __slots__ = (
         "_backward",
-        "_delivers",
+        "_delivery",
         "_done",
         "_ended_at",
         "_forward",
@@ -39,7 +39,7 @@ class Relay:
     )
 
     def __init__(self, reactor: Reactor, left: Channel, right: Channel, on_done: "Callable[[Relay], None]", scopes: Scopes = ()) -> None:
-        """Join `left` and `right`, within the limits of all `scopes`; nothing moves before a `start…`."""
+        """Join `left` and `right` under the limits of all `scopes`; nothing moves before `start`."""
         self._reactor = reactor
         self.left = left
         self.right = right
@@ -57,77 +57,77 @@ class Relay:
         self._forward = choose_pump(left)(reactor, left, to_right, self)
         self._backward = choose_pump(right)(reactor, right, to_left, self)
         self._forward.opposite, self._backward.opposite = self._backward, self._forward
-        self._delivers: Delivery | None = None
+        self._delivery: Delivery | None = None
 
     @property
     def tally(self) -> Tally:
-        """What has gone through so far."""
+        """The counts so far."""
         forward, backward = self._forward.flow(self.started_at), self._backward.flow(self.started_at)
         if self._limits is not None:
-            forward, backward = self._limits.counted(forward, backward)
+            forward, backward = self._limits.passed_flows(forward, backward)
         return Tally(forward, backward, self.started_at, self._ended_at, self._why)
 
     @property
     def moved_bytes(self) -> int:
-        """Bytes that were received from either side."""
+        """Bytes received from both sides."""
         return self._forward.bytes + self._backward.bytes
 
     @property
     def account(self) -> Account:
-        """Who is charged for its turns: whoever one of the channels belongs to."""
+        """The account charged for its turns: that of the first channel that has one."""
         for channel in (self.left, self.right):
             if channel.account is not None:
                 return channel.account
         return self._reactor.unassigned
 
     def outgoing_channels(self) -> tuple[Channel, Channel]:
-        """Return both channels: on either, bytes may still be on their way."""
+        """Return both channels: each may still have undelivered bytes."""
         return self.left, self.right
 
     def start(self) -> None:
-        """Move bytes both ways from now on."""
+        """Start both directions."""
         self.start_forward()
         if not self._done:
             self.start_backward()
 
     def start_forward(self) -> None:
-        """Move bytes from left to right."""
+        """Start to move bytes from left to right."""
         self.left.on_readable = self.right.on_writable = self._forward.run
         self.left.on_broken = self._left_broke
         self._forward.run()
 
     def start_backward(self) -> None:
-        """Move bytes from right to left."""
+        """Start to move bytes from right to left."""
         self.right.on_readable = self.left.on_writable = self._backward.run
         self.right.on_broken = self._right_broke
         self._backward.run()
 
     def abort(self, why: str = "internal error") -> None:
-        """Break both sides, for `why`, in words."""
+        """Reset both sides; `why` is the reason as text."""
         if not self._done:
             self._why = why
             self.end(ABORTED)
 
     def stop(self, reason: str) -> None:
-        """Move nothing more either way, for one of tally.REASONS; a way that ended before keeps its own."""
+        """Stop both directions with one of tally.REASONS; a direction that has already ended keeps its own reason."""
         self._forward.stop(reason)
         self._backward.stop(reason)
 
     def end(self, reason: str) -> None:
-        """Stop, and break both sides."""
+        """Stop, and reset both sides."""
         if not self._done:
             self.stop(reason)
-            if self._delivers is not None:
-                self._delivers.cancel()
+            if self._delivery is not None:
+                self._delivery.cancel()
             self.left.abort()
             self.right.abort()
             self._end()
 
     def pump_ends(self, pump: Pump) -> None:
-        """Nothing is to be done before the end goes on."""
+        """Do nothing before the end goes to the sink."""
 
     def pump_ended(self) -> None:
-        """Note that one way has ended; close when both have, break when the other broke."""
+        """Handle the end of one direction: close when both have ended, reset when the other broke."""
         forward, backward = self._forward.reason, self._backward.reason
         if self._done or not (forward and backward):
             return
@@ -139,7 +139,7 @@ class Relay:
             self._end()
 
     def pump_broke(self) -> None:
-        """Break both sides, because one broke; first deliver what one that only takes no more bytes had sent."""
+        """Reset both sides, because one broke; if that side only accepts no more bytes, first deliver what it sent."""
         forward, backward = self._forward, self._backward
         if ABORTED in (forward.reason, backward.reason):
             self.abort()
@@ -161,12 +161,12 @@ class Relay:
         self._broke(self._backward, self._forward)
 
     def _broke(self, from_it: Pump, to_it: Pump) -> None:
-        """Break both sides after one has broken: `from_it` reads from that one, `to_it` writes to it."""
+        """Reset both sides after one broke: `from_it` reads from that side, `to_it` writes to it."""
         if self._done:
             return
         drained = to_it.reason == WRITE_BROKE
         if not from_it.reason:
-            from_it.run()  # what came before the break goes first, as far as the other side takes it
+            from_it.run()  # bytes from before the break go first, as far as the other side accepts them
             if from_it.queued:
                 self._reactor.call_soon(partial(self._broke, from_it, to_it))
             if from_it.queued or (drained and not from_it.ended_at):
@@ -179,15 +179,15 @@ class Relay:
             self.end(WRITE_BROKE)
 
     def _break_after_delivery(self) -> None:
-        """Break both sides; the one that still takes bytes as soon as it has them, because a reset overtakes them."""
-        if self._done or self._delivers is not None:
+        """Reset both sides; the one that still accepts bytes only after delivery, because a reset overtakes them."""
+        if self._done or self._delivery is not None:
             return
         to_left = self._forward.reason == WRITE_BROKE
         if to_left and self._backward.reason == WRITE_BROKE:
             self.end(WRITE_BROKE)
             return
         (self.right if to_left else self.left).abort()
-        self._delivers = Delivery(self._reactor, self.left if to_left else self.right, self._delivered)
+        self._delivery = Delivery(self._reactor, self.left if to_left else self.right, self._delivered)
 
     def _delivered(self) -> None:
         self.end(WRITE_BROKE)
@@ -196,13 +196,13 @@ class Relay:
         self._done = True
         self._ended_at = self._reactor.now
         if self._limits is not None:
-            self._limits.over()
-        # Whoever was told lets go of the relay, and its pumps of it: what is over must not wait for the cycle collector.
-        on_done, self._on_done = self._on_done, _told
-        self._forward.let_go()
-        self._backward.let_go()
+            self._limits.close()
+        # Drop all references in cycles: an ended relay must not wait for the cycle collector.
+        on_done, self._on_done = self._on_done, _ignore
+        self._forward.release()
+        self._backward.release()
         on_done(self)
 
 
-def _told(_relay: Relay) -> None:
-    """Stand in for who has been told already."""
+def _ignore(_relay: Relay) -> None:
+    """Do nothing: `on_done` was already called."""

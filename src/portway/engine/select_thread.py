@@ -1,4 +1,4 @@
-"""A thread that waits in `select` for a loop that can not: where neither poller nor loop has a descriptor to wait on."""
+"""Waits in `select` on a thread, for systems where neither selector nor loop has a descriptor to wait on."""
 
 import asyncio
 import queue
@@ -12,83 +12,83 @@ Wanted = tuple[list[int], list[int]]
 """Descriptors to wait for: readable ones, writable ones."""
 
 JOIN_S = 1.0
-"""How long closing waits for the thread, which has only to return from `select`."""
+"""How long `close` waits for the thread, which only has to return from `select`."""
 
 
 class SelectThread:
-    """Wakes the loop when a selector would have news. The thread gets copies of numbers, and calls nothing but `select`.
+    """Wakes the loop when a selector would have events. The thread gets copies of descriptor numbers and calls only `select`.
 
-    At most one wait is under way. When it is over, the loop's thread runs `wake` and hands over what to wait for next; when
-    that changes meanwhile, the wait is cut short by a byte and begun anew.
+    At most one wait is pending. When it ends, the loop's thread runs `wake` and submits the next one; when the descriptors
+    change meanwhile, the wait is interrupted by a byte and restarted.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None], selector: selectors.BaseSelector) -> None:
-        """Start the thread; it waits for nothing yet."""
+        """Start the thread, without a wait."""
         self._loop = loop
         self._wake = wake
         self._selector = selector
-        self._bell, self._button = socket.socketpair()
-        self._bell.setblocking(False)
-        self._button.setblocking(False)
-        self._orders: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._requests: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
         self._waiting = False
-        self._stale = False
-        self._asked = False
+        self._outdated = False
+        self._scheduled = False
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="portway poller", daemon=True)
         self._thread.start()
 
-    def renew(self) -> None:
-        """Wait for what the selector now holds, from the loop's next turn on."""
-        self._stale = True
-        if not self._asked and not self._closed:
-            self._asked = True
-            self._loop.call_soon(self._hand_over)
+    def update(self) -> None:
+        """Wait for the descriptors that the selector now contains, from the next iteration of the loop on."""
+        self._outdated = True
+        if not self._scheduled and not self._closed:
+            self._scheduled = True
+            self._loop.call_soon(self._submit)
 
     def close(self) -> None:
         """End the thread."""
         self._closed = True
-        self._orders.put(None)
-        self._ring()
+        self._requests.put(None)
+        self._interrupt()
         self._thread.join(JOIN_S)
-        self._bell.close()
-        self._button.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
 
-    def _hand_over(self) -> None:
-        self._asked = False
+    def _submit(self) -> None:
+        self._scheduled = False
         if self._closed:
             return
         if not self._waiting:
-            self._waiting, self._stale = True, False
+            self._waiting, self._outdated = True, False
             keys = self._selector.get_map().values()
             readers = [key.fd for key in keys if key.events & selectors.EVENT_READ]
-            self._orders.put((readers, [key.fd for key in keys if key.events & selectors.EVENT_WRITE]))
-        elif self._stale:
-            self._stale = False
-            self._ring()
+            self._requests.put((readers, [key.fd for key in keys if key.events & selectors.EVENT_WRITE]))
+        elif self._outdated:
+            self._outdated = False
+            self._interrupt()
 
-    def _over(self) -> None:
+    def _on_ready(self) -> None:
         self._waiting = False
         if not self._closed:
             self._wake()
-            self._hand_over()
+            self._submit()
 
-    def _ring(self) -> None:
+    def _interrupt(self) -> None:
         try:
-            self._button.send(b"\0")
+            self._wake_writer.send(b"\0")
         except BlockingIOError:
-            pass  # it rings already
+            pass  # already interrupted
 
     def _run(self) -> None:
-        while (wanted := self._orders.get()) is not None:
+        while (wanted := self._requests.get()) is not None:
             readers, writers = wanted
             try:
-                # Windows tells a failed connect as exceptional, and only there.
-                select.select([self._bell.fileno(), *readers], writers, writers)
-                self._bell.recv(4096)
+                # Windows reports a failed connect only as an exceptional condition.
+                select.select([self._wake_reader.fileno(), *readers], writers, writers)
+                self._wake_reader.recv(4096)
             except (OSError, ValueError):
-                pass  # nobody rang; or a descriptor was closed meanwhile, and the loop's thread has new orders
+                pass  # not interrupted; or a descriptor was closed meanwhile, and the loop's thread has submitted a new request
             try:
-                self._loop.call_soon_threadsafe(self._over)
+                self._loop.call_soon_threadsafe(self._on_ready)
             except RuntimeError:
                 return  # the loop is closed

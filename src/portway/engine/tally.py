@@ -1,4 +1,4 @@
-"""What went through a relay, each way, and why it ended."""
+"""Byte counts of a relay per direction, and why it ended."""
 
 from dataclasses import dataclass
 
@@ -12,32 +12,32 @@ PAYLOAD = "payload"
 ABORTED = "aborted"
 
 REASONS = {
-    ENDED: "the source came to its proper end, and the sink was told",
+    ENDED: "the source ended properly, and the end was sent to the sink",
     READ_BROKE: "the source broke: reset, cut off, or its link was lost",
     WRITE_BROKE: "the sink broke",
-    IDLE: "nothing went either way for the policy's idle_timeout",
-    TOO_SLOW: "fewer bytes went through in a minute than the policy's min_rate_bpm, both ways together",
-    LIFETIME: "the policy's max_lifetime was over",
-    PAYLOAD: "the policy's max_total_payload was used up, and more came",
-    ABORTED: "this program ended it; Tally.why says what for",
+    IDLE: "no data in either direction for the policy's idle_timeout",
+    TOO_SLOW: "fewer bytes per minute than the policy's min_rate_bpm, both directions combined",
+    LIFETIME: "the policy's max_lifetime was reached",
+    PAYLOAD: "the policy's max_total_payload was exceeded",
+    ABORTED: "ended by this program; Tally.why is the reason",
 }
-"""Why one way of a relay ended. The words are stable; readers of JSON lines count on them."""
+"""Why one direction of a relay ended. The keys are stable: they appear in JSON lines."""
 
 BY_POLICY = frozenset({IDLE, TOO_SLOW, LIFETIME, PAYLOAD})
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One direction of a relay. The names are those of its JSON line."""
+    """One direction of a relay. The field names appear in JSON lines."""
 
     total_bytes: int
-    """Payload bytes received from its source; with limits that count bytes, those that its sink took."""
+    """Payload bytes received from its source; with byte limits, those accepted by its sink."""
     event_count: int
-    """Reads that brought bytes."""
+    """Reads that returned bytes."""
     shutdown_reason: str
-    """One of REASONS; empty while it runs."""
+    """One of REASONS; empty while it is running."""
     duration: float = 0.0
-    """Seconds from the relay's start to the end of this way, or to now."""
+    """Seconds from the relay's start to the end of this direction, or to now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,16 @@ class Tally:
     started_at: float
     """Monotonic seconds."""
     ended_at: float | None
-    """Monotonic seconds, None while it runs."""
+    """Monotonic seconds, None while it is running."""
     why: str = ""
-    """In words, what an aborted relay was aborted for."""
+    """Why an aborted relay was aborted, as text."""
 
     @property
     def clean(self) -> bool:
-        """True when both sides came to their own, proper end."""
+        """True when both sides ended properly."""
         return self.forward.shutdown_reason == self.backward.shutdown_reason == ENDED
 
     @property
     def limit(self) -> str:
-        """Return the reason of the policy's that ended the relay, or nothing."""
+        """The policy limit that ended the relay, or empty."""
         return next((flow.shutdown_reason for flow in (self.forward, self.backward) if flow.shutdown_reason in BY_POLICY), "")

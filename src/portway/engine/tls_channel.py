@@ -11,17 +11,17 @@ from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE
 from portway.engine.reactor import TURN_BYTES, Reactor
 from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE, set_close_mode
 from portway.engine.timers import Timer
-from portway.engine.tls_errors import words_of
+from portway.engine.tls_errors import describe_tls_error
 from portway.engine.tls_records import EMPTY_RECORDS_MAX, FEED_VISITOR_BYTES, FEEDS_A_CALL, RecordFeed
 from portway.errors import BrokenChannel
 
-ANSWERS_BYTES_MAX = 16 * 1024
-"""What OpenSSL itself answers (to key updates, say) and the peer does not read; more is an attack."""
+REPLY_BYTES_MAX = 16 * 1024
+"""Replies of OpenSSL itself (to key updates, for example) that the peer has not read; more is an attack."""
 LINGER_S = 10.0
-"""How long `close` keeps trying to send ciphertext that the kernel did not take yet."""
+"""How long `close` tries to send ciphertext that the kernel has not accepted yet."""
 
-_CUT_IS_END: int = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-"""Every context of CPython before 3.11.4 takes a TCP end without close_notify for a proper one (gh-95494)."""
+_EOF_IS_END: int = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+"""Set in every context by CPython before 3.11.4, which accepts a TCP end without close_notify as a proper end (gh-95494)."""
 
 _READ = READABLE | GONE
 
@@ -29,19 +29,19 @@ HandshakeDone = Callable[[BrokenChannel | None], None]
 
 
 class TlsChannel(Channel):
-    """Takes over a connected, non-blocking socket; call `handshake` first.
+    """A TLS channel on a connected, non-blocking socket, which it owns; call `handshake` first.
 
-    `shutdown_write` sends close_notify and the other way lives on. A TCP end without close_notify is a break. The
-    SSLContext is kept for the life of the channel (CPython's sni_callback use-after-free, CVE-2026-19445).
+    `shutdown_write` sends close_notify, and the other direction continues. A TCP end without close_notify is a break. The
+    SSLContext is referenced as long as the channel exists (CPython's sni_callback use-after-free, CVE-2026-19445).
 
-    Buffers: ciphertext that the kernel did not take (what one `send` made, the only one until it is gone), ciphertext in
-    hand, and plaintext taken out of the way of close_notify (one feed each). `close` and `abort` free OpenSSL's own.
+    Buffers: ciphertext that the kernel has not accepted (of one `send`; no other is accepted until it is gone), received
+    ciphertext, and plaintext that was read ahead of close_notify (one feed each). `close` and `abort` free OpenSSL's buffers.
     """
 
     __slots__ = (
         *CHANNEL_SLOTS,
-        *("_blocked", "_cipher", "_closed", "_coming", "_context", "_dry", "_ended", "_failure", "_hung_up"),
-        *("_incoming", "_kept_plain", "_level", "_linger", "_on_handshake", "_outgoing", "_reactor", "_records"),
+        *("_blocked", "_cipher", "_closed", "_scheduled", "_context", "_drained", "_ended", "_failure", "_hung_up"),
+        *("_incoming", "_buffered_plain", "_level_poller", "_linger", "_on_handshake", "_outgoing", "_reactor", "_records"),
         *("_shut", "_sock", "_tls", "account", "feed_bytes"),
     )
 
@@ -53,20 +53,20 @@ class TlsChannel(Channel):
         self.readable = True
         self.account: Account | None = None
         self._reactor = reactor
-        self._level = reactor.level
+        self._level_poller = reactor.level_poller
         self._sock = sock
         self._context = context
-        context.options &= ~_CUT_IS_END
+        context.options &= ~_EOF_IS_END
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordFeed(self._incoming)
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname)
-        self.feed_bytes = FEED_VISITOR_BYTES  # up to TLS_HELPING_BYTES, for a link whose other end has proved who it is
+        self.feed_bytes = FEED_VISITOR_BYTES  # up to TLS_TURN_BYTES, for a link whose peer is verified
         self._cipher: memoryview | None = None
-        self._kept_plain = bytearray()
+        self._buffered_plain = bytearray()
         self._on_handshake: HandshakeDone | None = None
         self._linger: Timer | None = None
-        self._coming = self._dry = self._blocked = self._hung_up = self._ended = False
-        self._failure = ""  # why it has ended, if not properly: OpenSSL says so once, with the record in hand
+        self._scheduled = self._drained = self._blocked = self._hung_up = self._ended = False
+        self._failure = ""  # why it ended, if not properly: OpenSSL reports it only once
         self._shut = self._closed = False
         reactor.watch(sock.fileno(), self._on_events)
 
@@ -85,9 +85,9 @@ class TlsChannel(Channel):
         return self._tls.getpeercert(binary_form=True)
 
     def handshake(self, on_done: HandshakeDone) -> None:
-        """Shake hands; `on_done` is called once, from the reactor, with None or what went wrong.
+        """Start the handshake; `on_done` is called once, from the reactor, with None or the error.
 
-        There is no deadline here: whoever starts it sets one and calls `abort`.
+        There is no deadline: the caller sets one and calls `abort`.
         """
         self._on_handshake = on_done
         self._reschedule()
@@ -96,8 +96,8 @@ class TlsChannel(Channel):
         """Decrypt into `buffer`, reading ciphertext from the socket as needed, record after record, for a bounded time."""
         if self._closed:
             raise BrokenChannel("this end is closed")
-        if self._kept_plain:
-            return self._take_kept(buffer)
+        if self._buffered_plain:
+            return self._take_buffered(buffer)
         filled = feeds = 0
         try:
             while not self._ended:
@@ -126,15 +126,15 @@ class TlsChannel(Channel):
         return filled
 
     def waiting_bytes(self) -> int:
-        """Return how much ciphertext the kernel has not taken yet."""
+        """Return the bytes of ciphertext that the kernel has not accepted yet."""
         return 0 if self._cipher is None else len(self._cipher)
 
     def room(self) -> int:
-        """Return a helping, or 0 while ciphertext waits for the kernel."""
+        """Return one turn's bytes, or 0 while ciphertext waits for the kernel."""
         return 0 if self._blocked else TURN_BYTES
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
-        """Encrypt all of `data` and send what the kernel takes; the rest follows before anything else is taken."""
+        """Encrypt all of `data` and send what the kernel accepts; the rest is sent before further data is accepted."""
         if self._closed:
             raise BrokenChannel("this end is closed")
         if self._blocked:
@@ -144,28 +144,28 @@ class TlsChannel(Channel):
         done = 0
         try:
             while done < size:
-                with view[done:] as piece:  # the library's frame keeps what it was given, too
+                with view[done:] as piece:  # the frame of the ssl module keeps a reference, too
                     done += self._tls.write(piece)
         except ssl.SSLError as exc:
-            raise BrokenChannel(f"TLS broke: {words_of(exc)}") from exc
+            raise BrokenChannel(f"TLS broke: {describe_tls_error(exc)}") from exc
         finally:
-            view.release()  # an error keeps this frame alive, and with a view of it the owner's bytearray could not grow
+            view.release()  # an error keeps this frame alive, and the owner's bytearray cannot grow while a view exists
         self._send_cipher()
         return done
 
     def shutdown_write(self) -> None:
-        """Send close_notify; receiving goes on."""
+        """Send close_notify; receiving continues."""
         if self._shut or self._closed:
             return
         self._shut = True
         try:
-            # OpenSSL fails for good when it finds the peer's data where it looks for close_notify: take it out first.
+            # OpenSSL fails permanently when it finds data where it expects close_notify: read that data first.
             self._drain()
             self._tls.unwrap()
         except ssl.SSLWantReadError:
-            pass  # the peer has not ended yet, as usual
+            pass  # the usual case: the peer has not ended yet
         except ssl.SSLError:
-            self.readable = True  # the reader finds out what is wrong
+            self.readable = True  # the reader gets the error
         try:
             self._send_cipher()
         except BrokenChannel:
@@ -181,7 +181,7 @@ class TlsChannel(Channel):
         self._discard()
 
     def close(self) -> None:
-        """Close the socket, once ciphertext in hand has gone out (10 s at most)."""
+        """Close the socket once all ciphertext was sent (after 10 s at most)."""
         if self._closed:
             return
         self._retire()
@@ -196,7 +196,7 @@ class TlsChannel(Channel):
         self.readable = False
         self._closed = True
         self._on_handshake = None
-        self._kept_plain = bytearray()
+        self._buffered_plain = bytearray()
         del self._tls, self._incoming, self._records
 
     def _discard(self) -> None:
@@ -209,10 +209,10 @@ class TlsChannel(Channel):
         self._reactor.discard(self._sock)
 
     def _decrypt(self, buffer: memoryview, at: int) -> int:
-        """Fill `buffer` from `at` with the records in hand, and notice the end or a failure; return how far it is filled then."""
+        """Decrypt available records into `buffer` from `at`, and detect the end or a failure; return the position reached."""
         size, tls, incoming, records = len(buffer), self._tls, self._incoming, self._records
         try:
-            # Asked when it has nothing, OpenSSL answers with an exception, which costs more than a small record.
+            # Without data OpenSSL raises an exception, which costs more than a small record.
             while at < size and (incoming.pending or incoming.eof or tls.pending()):
                 count: int = tls.read(size - at, buffer[at:])  # type: ignore[assignment]
                 records.without_data = 0
@@ -224,62 +224,62 @@ class TlsChannel(Channel):
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            self._ended = True  # close_notify as CPython tells it once this end has sent its own
+            self._ended = True  # CPython reports close_notify this way once this end has sent its own
         except ssl.SSLError as exc:
-            self._ended, self._failure = True, words_of(exc)  # what came before is whole, and goes first
+            self._ended, self._failure = True, describe_tls_error(exc)  # the data before it is complete, and is delivered first
         return at
 
     def _feed(self) -> bool:
-        """Give OpenSSL more ciphertext, some records of it; return whether there is anything new."""
+        """Pass more ciphertext to OpenSSL, a bounded number of records; return whether there was any."""
         records = self._records
-        if self._dry and not records.waiting:
+        if self._drained and not records.waiting:
             return False
         if records.without_data > EMPTY_RECORDS_MAX:
-            raise BrokenChannel("TLS broke: the peer sends records without any data in them")
+            raise BrokenChannel("TLS broke: too many records without data from the peer")
         if self._outgoing.pending:
-            self._answer()
+            self._send_replies()
         if records.waiting:
-            records.put_kept()
+            records.put_waiting()
             return True
         feed = self._reactor.tls_scratch[: self.feed_bytes]
         try:
             count = self._sock.recv_into(feed)
         except (BlockingIOError, InterruptedError):
-            self._run_dry()
+            self._mark_drained()
             return False
         except OSError as exc:
             raise BrokenChannel(f"cannot read: {exc.strerror or exc}") from exc
         if not count:
-            # OpenSSL now reports an end without close_notify as the error that it is.
-            self._dry = True
+            # OpenSSL now reports an end without close_notify as an error.
+            self._drained = True
             self._incoming.write_eof()
             return True
         if count < len(feed) and not self._hung_up:
-            self._run_dry()
+            self._mark_drained()
         records.put(feed[:count])
         return True
 
-    def _run_dry(self) -> None:
-        self._dry = True
-        if self._level is not None:
-            self._level.want_read(self._sock.fileno())
+    def _mark_drained(self) -> None:
+        self._drained = True
+        if self._level_poller is not None:
+            self._level_poller.want_read(self._sock.fileno())
 
-    def _answer(self) -> None:
-        """Send what OpenSSL has to say by itself while nobody sends here."""
-        if self._outgoing.pending > ANSWERS_BYTES_MAX:
-            raise BrokenChannel("TLS broke: the peer asks for answers and does not read them")
+    def _send_replies(self) -> None:
+        """Send output that OpenSSL produced by itself, when nothing else is being sent."""
+        if self._outgoing.pending > REPLY_BYTES_MAX:
+            raise BrokenChannel("TLS broke: the peer requests replies and does not read them")
         if not self._blocked:
-            with suppress(BrokenChannel):  # what the peer sent before it left is still worth reading
+            with suppress(BrokenChannel):  # what the peer sent before it closed can still be read
                 self._send_cipher()
 
     def _reschedule(self) -> None:
-        """Go on later, at the expense of `account`: there may be more, and no event will say so."""
-        if not self._coming:
-            self._coming = True
-            self._reactor.call_soon_charged(self.account or self._reactor.unassigned, self._go_on)
+        """Continue later, charged to `account`: there may be more, and no event will report it."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._reactor.call_soon_charged(self.account or self._reactor.unassigned, self._resume)
 
-    def _go_on(self) -> None:
-        self._coming = False
+    def _resume(self) -> None:
+        self._scheduled = False
         if self._on_handshake is not None:
             self._step_handshake()
         elif not self._closed:
@@ -287,25 +287,25 @@ class TlsChannel(Channel):
             self.on_readable()
 
     def _drain(self) -> None:
-        """Take the plaintext that is in hand out of OpenSSL, without reading from the socket."""
+        """Read the available plaintext from OpenSSL, without reading from the socket."""
         try:
             while True:
                 piece = self._tls.read(FEED_VISITOR_BYTES)
                 if not piece:
                     self._ended = True
                     return
-                self._kept_plain += piece
+                self._buffered_plain += piece
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
             self._ended = True
         finally:
-            self.readable = self.readable or bool(self._kept_plain) or self._ended
+            self.readable = self.readable or bool(self._buffered_plain) or self._ended
 
-    def _take_kept(self, buffer: memoryview) -> int:
-        piece = self._kept_plain[: len(buffer)]
+    def _take_buffered(self, buffer: memoryview) -> int:
+        piece = self._buffered_plain[: len(buffer)]
         buffer[: len(piece)] = piece
-        del self._kept_plain[: len(piece)]
+        del self._buffered_plain[: len(piece)]
         return len(piece)
 
     def _send_cipher(self) -> None:
@@ -325,16 +325,16 @@ class TlsChannel(Channel):
             raise BrokenChannel(f"cannot write: {exc.strerror or exc}") from exc
         self._blocked = sent < len(cipher)
         self._cipher = cipher[sent:] if self._blocked else None
-        if self._blocked and self._level is not None:
-            self._level.want_write(self._sock.fileno())
+        if self._blocked and self._level_poller is not None:
+            self._level_poller.want_write(self._sock.fileno())
 
     def _on_events(self, mask: int) -> None:
         if mask & _READ:
             if mask & GONE:
                 self._hung_up = True
-            self._dry = False
+            self._drained = False
             if self._on_handshake is not None:
-                self._reschedule()  # half a millisecond of computing: never at once, whoever asks
+                self._reschedule()  # half a millisecond of CPU time: never run directly from an event
             elif not self._closed:
                 self.readable = True
                 self.on_readable()
@@ -382,9 +382,9 @@ class TlsChannel(Channel):
                     feeds += 1
             self._send_cipher()
         except ssl.SSLError as exc:
-            failure = BrokenChannel(f"TLS handshake failed: {words_of(exc)}")
-            failure.__cause__ = exc.with_traceback(None)  # which has this frame, and that has `failure`: a cycle
-            with suppress(BrokenChannel):  # the alert is a courtesy
+            failure = BrokenChannel(f"TLS handshake failed: {describe_tls_error(exc)}")
+            failure.__cause__ = exc.with_traceback(None)  # the traceback refers to this frame, which refers to `failure`: a cycle
+            with suppress(BrokenChannel):  # the alert is optional
                 self._send_cipher()
         except BrokenChannel as exc:
             failure = BrokenChannel(str(exc))  # without its traceback, for the same reason

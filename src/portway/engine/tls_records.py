@@ -1,68 +1,68 @@
-"""Ciphertext on its way into OpenSSL: a bounded number of records at a time, as OpenSSL takes all that it is given."""
+"""Feeds ciphertext to OpenSSL: a bounded number of records at a time, because OpenSSL processes all that it is given."""
 
 import ssl
 
-from portway.protocol.work import RECORD_WORK, VAIN_RECORD_WORK
+from portway.protocol.work import EMPTY_RECORD_WORK, RECORD_WORK
 
 FEED_VISITOR_BYTES = 16 * 1024
-"""Ciphertext fed to a visitor's BIO at a time: BIOs never shrink (ADR 0003: 17 to 19 kB idle)."""
+"""Ciphertext per feed of a visitor's BIO: BIOs never shrink (ADR 0003: 17 to 19 kB idle)."""
 FEEDS_A_CALL = 2
-"""Feeds in one call, each of a bounded number of records. A record of 16 KiB may lie across two of a visitor's."""
+"""Feeds per call, each of a bounded number of records. A record of 16 KiB may span two feeds of a visitor."""
 EMPTY_RECORDS_MAX = 512
-"""Records in a row without a byte of plaintext: what does nothing but keep OpenSSL busy is an attack."""
+"""Consecutive records without plaintext; more are an attack that only uses CPU time."""
 RECORDS_A_FEED = 32
-"""Records given to OpenSSL at a time. A full read of the smallest would be 10,000: key updates cost it 15 µs each and
-yield nothing, so that nobody else would be served for as long as one peer sends them."""
+"""Records per feed. A full read could contain 10,000 of the smallest: key updates cost 15 µs each and yield no data, so one peer
+that sends them would block all others."""
 
 _HEADER_BYTES = 5
 """type, version, version, length, length (RFC 8446 §5.1; the same in TLS 1.2)."""
 
 
 class RecordFeed:
-    """Feeds a BIO, and keeps what is more than a feed until the next one; at most what one `put` was given."""
+    """Feeds a BIO, and buffers what exceeds one feed for the next one; at most the data of one `put`."""
 
-    __slots__ = ("_bio", "_kept", "_left", "_split", "fed", "reads", "without_data")
+    __slots__ = ("_bio", "_left", "_split", "_waiting", "fed", "reads", "without_data")
 
     def __init__(self, bio: ssl.MemoryBIO) -> None:
-        """Feed `bio`, from the beginning of a connection on."""
+        """Feed `bio`, starting at the beginning of a connection."""
         self.without_data = 0
-        """Records fed since the last one that gave plaintext; set to 0 by the caller that decrypts."""
+        """Records fed since the last one with plaintext; set to 0 by the caller that decrypts."""
         self.fed = self.reads = 0
-        """Records fed, and reads that gave plaintext (counted by the caller), since `take_work`."""
+        """Records fed, and reads that returned plaintext (counted by the caller), since the last `take_work`."""
         self._bio = bio
-        self._kept: memoryview | None = None
+        self._waiting: memoryview | None = None
         self._left = 0
         self._split = b""
 
     @property
     def waiting(self) -> bool:
-        """True while something is kept: nothing may be `put` then."""
-        return self._kept is not None
+        """True while data is buffered: `put` must not be called then."""
+        return self._waiting is not None
 
     def take_work(self) -> int:
-        """Return the work of the records fed since the last time, beside the copying."""
-        vain = self.fed - self.reads
-        work = self.reads * RECORD_WORK + (vain * VAIN_RECORD_WORK if vain > 0 else 0)
+        """Return the work of the records fed since the last call, without the copying."""
+        empty = self.fed - self.reads
+        work = self.reads * RECORD_WORK + (empty * EMPTY_RECORD_WORK if empty > 0 else 0)
         self.fed = self.reads = 0
         return work
 
     def put(self, data: memoryview) -> None:
-        """Feed the first records of `data`, cut anywhere, and keep a copy of the others."""
+        """Feed the first records of `data`, which may be cut anywhere, and buffer a copy of the others."""
         size = self._cut(data)
         if size < len(data):
-            self._kept = memoryview(bytes(data[size:]))
+            self._waiting = memoryview(bytes(data[size:]))
         self._bio.write(data[:size])
 
-    def put_kept(self) -> None:
-        """Feed the next records of what is kept."""
-        kept = self._kept
-        if kept is not None:
-            size = self._cut(kept)
-            self._kept = kept[size:] if size < len(kept) else None
-            self._bio.write(kept[:size])
+    def put_waiting(self) -> None:
+        """Feed the next buffered records."""
+        waiting = self._waiting
+        if waiting is not None:
+            size = self._cut(waiting)
+            self._waiting = waiting[size:] if size < len(waiting) else None
+            self._bio.write(waiting[:size])
 
     def _cut(self, data: memoryview) -> int:
-        """Return how much of `data` is one feed, up to the beginning of the first record too many, and count its records."""
+        """Return how much of `data` is one feed, up to the beginning of the first excess record, and count its records."""
         end = len(data)
         at = self._left
         if self._split:

@@ -16,8 +16,8 @@ from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel, MisuseError, UnavailableError
-from portway.links.fair_places import FairPlaces
-from portway.links.sockets import prepare
+from portway.links.fair_slots import FairSlots
+from portway.links.sockets import configure_link_socket
 from portway.links.sources import Sources
 from portway.links.tls import ALPN
 from portway.protocol.source_key import source_key
@@ -72,7 +72,7 @@ class LinkListener:
         self._on_link = on_link
         self._on_failure = on_failure
         self._sources = sources or Sources()
-        self._handshakes: FairPlaces[_Handshake] = FairPlaces(limits.under_way_max, self._sources, random.random)
+        self._handshakes: FairSlots[_Handshake] = FairSlots(limits.under_way_max, self._sources, random.random)
         self._under_way: set[_Handshake] = set()
         self._accounts: WeakValueDictionary[str, Account] = WeakValueDictionary()
         self._listener = None if sock is None else Listener(reactor, sock, self.take)
@@ -93,13 +93,13 @@ class LinkListener:
 
     def take(self, sock: socket.socket, address: Address) -> None:
         """Shake hands on a connected, non-blocking socket."""
-        prepare(sock)
+        configure_link_socket(sock)
         if self.context is None:
             self._on_link(SocketChannel(self.reactor, sock), address)
             return
         handshake = _Handshake(self, sock, address)
         try:
-            loser = self._handshakes.enter(handshake.source, handshake, self.reactor.now)
+            loser = self._handshakes.acquire(handshake.source, handshake, self.reactor.now)
         except UnavailableError as exc:
             self.reactor.discard(sock)
             self._on_failure(address, f"too many handshakes are under way: {exc}")
@@ -116,7 +116,7 @@ class LinkListener:
         account = self._accounts.get(source)
         if account is None:
             weight = KNOWN_WEIGHT if self._sources.is_known(source, self.reactor.now) else 1.0
-            account = self._accounts[source] = self.reactor.strangers.child(weight, party=True)
+            account = self._accounts[source] = self.reactor.unauthenticated.child(weight, tenant=True)
         return account
 
     def finished(self, handshake: "_Handshake", link: TlsChannel | None, failure: str = "") -> None:
@@ -124,7 +124,7 @@ class LinkListener:
         if handshake not in self._under_way:
             return
         self._under_way.discard(handshake)
-        self._handshakes.leave(handshake.source, handshake)
+        self._handshakes.release(handshake.source, handshake)
         if link is not None:
             self._on_link(link, handshake.address)
         else:

@@ -9,7 +9,7 @@ from portway.engine.socket_channel import SocketChannel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel, UnavailableError
 from portway.links.happy_eyeballs import NumericAddress, connect_first
-from portway.links.sockets import prepare
+from portway.links.sockets import configure_link_socket
 from portway.links.tls import ALPN, AgentTls, WrongServerError
 
 DIAL_S_MAX = 10.0
@@ -48,7 +48,7 @@ async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, tim
             except UnavailableError as exc:
                 raise DialError(f"cannot connect to {_named(host, port)} ({exc})", NOBODY, connected=False) from exc
             connected = True
-            prepare(sock)
+            configure_link_socket(sock)
             return SocketChannel(reactor, sock) if tls is None else await _encrypt(reactor, sock, tls, hint)
     except TimeoutError:
         next_step = _SILENT if connected else NOBODY
@@ -69,7 +69,7 @@ def _named(host: str, port: int) -> str:
 
 
 async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: str) -> TlsChannel:
-    tls.offer(hint)  # OpenSSL copies it into the connection; nobody can come in between
+    tls.set_alpn(hint)  # OpenSSL copies it into the connection; nobody can come in between
     link = TlsChannel(reactor, sock, tls.context, server_side=False, server_hostname=tls.server_name or None)
     done: asyncio.Future[BrokenChannel | None] = asyncio.get_running_loop().create_future()
 
@@ -81,7 +81,7 @@ async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: s
     try:
         failure = await done
         if failure is not None:
-            raise tls.explained(failure) from failure
+            raise tls.to_error(failure) from failure
         if link.alpn != ALPN:  # before the pin: a captive portal is no man in the middle, and is gone again by and by
             raise WrongServerError(f"what answers there is not a Portway server (ALPN {link.alpn!r}, expected {ALPN!r})")
         tls.check(link.peer_certificate_der())

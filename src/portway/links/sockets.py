@@ -9,7 +9,7 @@ _UNSENT_MAX: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 """None where the system does not have it: it is an optimisation."""
 
 
-def prepare(sock: socket.socket) -> None:
+def configure_link_socket(sock: socket.socket) -> None:
     """Make `sock` a link's: no delay, keep-alive, little unsent data in the kernel."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

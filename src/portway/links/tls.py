@@ -26,7 +26,7 @@ class AgentTls:
     server_name: str = field(default="")
     """The name that the CA has to vouch for, empty with a pin."""
 
-    def offer(self, hint: str = "") -> None:
+    def set_alpn(self, hint: str = "") -> None:
         """Show `hint`, or nothing but that it is a link, in the ClientHello of connections that are made from now on."""
         self.context.set_alpn_protocols([ALPN, hint] if hint else [ALPN])
 
@@ -46,7 +46,7 @@ class AgentTls:
                 "Someone may be in the middle, or the server has a new identity: ask its operator for a new join string",
             )
 
-    def explained(self, failure: BrokenChannel) -> PortwayError:
+    def to_error(self, failure: BrokenChannel) -> PortwayError:
         """Return what a failed handshake means to who dialled: a refusal when it was the certificate, else that nobody is there."""
         cause = failure.__cause__
         if not isinstance(cause, ssl.SSLCertVerificationError):

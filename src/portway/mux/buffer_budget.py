@@ -4,38 +4,38 @@ from typing import Protocol
 
 from portway.engine.memory_budget import MemoryBudget
 
-KEPT_BYTES_MAX = 256 * 1024 * 1024
+SESSION_BYTES_MAX = 256 * 1024 * 1024
 """A thousand stalled readers of 256 KiB, the least that yamux can grant each; above it the longest stalled one goes."""
-TOTAL_BYTES_MAX = 512 * 1024 * 1024
+PROCESS_BYTES_MAX = 512 * 1024 * 1024
 """The same for all links of a process: whoever has a token may have many sessions, and a machine has one memory."""
 
 
 class BufferingStream(Protocol):
     """A stream that keeps bytes its reader did not take."""
 
-    def give_up(self) -> None:
+    def fail(self) -> None:
         """Drop what the stream keeps, whatever state it is in, and let both its ends find the break."""
 
 
 class ProcessBufferBudget(MemoryBudget):
     """Bounds what all links of a process keep together."""
 
-    def __init__(self, bytes_max: int = TOTAL_BYTES_MAX) -> None:
+    def __init__(self, bytes_max: int = PROCESS_BYTES_MAX) -> None:
         """Keep at most `bytes_max`."""
         super().__init__(bytes_max)
 
 
-class KeptStore(Protocol):
+class BufferAccount(Protocol):
     """Where a stream counts what it keeps: its link's `SessionBufferBudget`, or an account of its own."""
 
-    def keep(self, keeper: BufferingStream, count: int, /) -> None:
-        """Count `count` more bytes of `keeper`."""
+    def add(self, stream: BufferingStream, count: int, /) -> None:
+        """Count `count` more bytes of `stream`."""
 
-    def consume(self, keeper: BufferingStream, count: int, /) -> None:
-        """Count `count` bytes of `keeper` as read."""
+    def consume(self, stream: BufferingStream, count: int, /) -> None:
+        """Count `count` bytes of `stream` as read."""
 
-    def release(self, keeper: BufferingStream, /) -> None:
-        """Forget `keeper`: it keeps nothing any more."""
+    def release(self, stream: BufferingStream, /) -> None:
+        """Forget `stream`: it keeps nothing any more."""
 
 
 class SessionBufferBudget:
@@ -46,44 +46,44 @@ class SessionBufferBudget:
     keeps the order in which readers last moved.
     """
 
-    def __init__(self, bytes_max: int = KEPT_BYTES_MAX, total: MemoryBudget | None = None) -> None:
+    def __init__(self, bytes_max: int = SESSION_BYTES_MAX, total: MemoryBudget | None = None) -> None:
         """Keep at most `bytes_max`, and no more than what is left of `total`."""
         self.bytes_max = bytes_max
         self.bytes = 0
         self._total = total
-        self._stalled: dict[BufferingStream, int] = {}
+        self._buffered: dict[BufferingStream, int] = {}
 
-    def keep(self, keeper: BufferingStream, count: int) -> None:
-        """Count `count` more bytes of `keeper`; reset the longest stalled streams while there are too many."""
-        self._stalled[keeper] = self._stalled.get(keeper, 0) + count
+    def add(self, stream: BufferingStream, count: int) -> None:
+        """Count `count` more bytes of `stream`; reset the longest stalled streams while there are too many."""
+        self._buffered[stream] = self._buffered.get(stream, 0) + count
         self._count(count)
         while self.bytes > self.bytes_max:
-            self.give_up()
+            self.evict()
 
-    def consume(self, keeper: BufferingStream, count: int) -> None:
-        """Count `count` bytes of `keeper` as read. A slow reader is not a stalled one: it goes to the back."""
-        kept = self._stalled.pop(keeper, 0)
+    def consume(self, stream: BufferingStream, count: int) -> None:
+        """Count `count` bytes of `stream` as read. A slow reader is not a stalled one: it goes to the back."""
+        kept = self._buffered.pop(stream, 0)
         taken = min(count, kept)
         if taken < kept:
-            self._stalled[keeper] = kept - taken
+            self._buffered[stream] = kept - taken
         self._count(-taken)
 
-    def release(self, keeper: BufferingStream) -> None:
-        """Forget `keeper`: it keeps nothing any more."""
-        self._count(-self._stalled.pop(keeper, 0))
+    def release(self, stream: BufferingStream) -> None:
+        """Forget `stream`: it keeps nothing any more."""
+        self._count(-self._buffered.pop(stream, 0))
 
-    def hand_over(self, other: "SessionBufferBudget") -> None:
+    def transfer_to(self, other: "SessionBufferBudget") -> None:
         """Let `other` count everything that is kept here."""
-        stalled, self._stalled = self._stalled, {}
+        stalled, self._buffered = self._buffered, {}
         self._count(-self.bytes)
-        for keeper, count in stalled.items():
-            other.keep(keeper, count)
+        for stream, count in stalled.items():
+            other.add(stream, count)
 
-    def give_up(self) -> None:
+    def evict(self) -> None:
         """Let go of the stream that has been stalled longest."""
-        longest = next(iter(self._stalled))
+        longest = next(iter(self._buffered))
         self.release(longest)
-        longest.give_up()
+        longest.fail()
 
     def _count(self, change: int) -> None:
         self.bytes += change

@@ -29,40 +29,40 @@ class Heartbeat:
     def __init__(self, settings: HeartbeatSettings, now: float) -> None:
         """Start at `now` (monotonic seconds), with the benefit of the doubt."""
         self._settings = settings
-        self.heard_at = now
+        self.received_at = now
         self._ping_at = now
-        self._asked: dict[int, float] = {}
+        self._sent_at: dict[int, float] = {}
         self._callbacks: dict[int, Callable[[float], None]] = {}
         self._next_value = 1
         self._samples: deque[tuple[float, float]] = deque(maxlen=64)
 
     def next_ping(self, now: float) -> int | None:
         """Return the value to ping with if it is time to."""
-        return self.ask(now) if now >= self._ping_at else None
+        return self.ping(now) if now >= self._ping_at else None
 
-    def ask(self, now: float, on_pong: Callable[[float], None] | None = None) -> int:
+    def ping(self, now: float, on_pong: Callable[[float], None] | None = None) -> int:
         """Return the value of a ping that is sent now; `on_pong` is called with the round trip in seconds, if it is answered."""
         self._ping_at = now + self._settings.ping_every_s
         value = self._next_value
         self._next_value = value % 0xFFFFFFFF + 1
-        self._asked[value] = now
-        for old in [known for known, asked_at in self._asked.items() if now - asked_at > self._settings.silence_s_max]:
-            del self._asked[old]
+        self._sent_at[value] = now
+        for old in [known for known, sent_at in self._sent_at.items() if now - sent_at > self._settings.silence_s_max]:
+            del self._sent_at[old]
             self._callbacks.pop(old, None)
         if on_pong is not None and len(self._callbacks) < CALLBACKS_MAX:
             self._callbacks[value] = on_pong
         return value
 
-    def answered(self, value: int, now: float) -> float | None:
+    def on_pong(self, value: int, now: float) -> float | None:
         """Return the round trip in seconds of the ping `value`, or None if it was never asked."""
-        asked_at = self._asked.pop(value, None)
-        if asked_at is None:
+        sent_at = self._sent_at.pop(value, None)
+        if sent_at is None:
             return None
-        self._samples.append((now, now - asked_at))
+        self._samples.append((now, now - sent_at))
         on_pong = self._callbacks.pop(value, None)
         if on_pong is not None:
-            on_pong(now - asked_at)
-        return now - asked_at
+            on_pong(now - sent_at)
+        return now - sent_at
 
     def forget_callbacks(self) -> None:
         """Call nobody any more: the link is lost."""
@@ -76,13 +76,13 @@ class Heartbeat:
 
     def silent_for_s(self, now: float) -> float:
         """Return how long nothing has been heard."""
-        return now - self.heard_at
+        return now - self.received_at
 
-    def overslept(self, seconds: float) -> None:
+    def exclude_pause(self, seconds: float) -> None:
         """Forgive the peer `seconds` in which nobody here could have heard it; less than a second is ordinary delay."""
         if seconds >= 1.0:
-            self.heard_at += seconds
+            self.received_at += seconds
 
-    def lost(self, now: float) -> bool:
+    def is_lost(self, now: float) -> bool:
         """Return whether the link must be given up."""
-        return now - self.heard_at >= self._settings.silence_s_max
+        return now - self.received_at >= self._settings.silence_s_max

@@ -54,26 +54,26 @@ class Mux:
         on_stream: Callable[[MuxChannel], None],
         on_lost: Callable[[str], None],
         growth: GrowthBudget | None = None,
-        kept: SessionBufferBudget | None = None,
+        buffers: SessionBufferBudget | None = None,
         account: Account | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        """Take over `link`. `growth` and `kept` are shared by the links of a session; `account` is charged for the link's work."""
+        """Take over `link`. `growth` and `buffers` are shared by the links of a session; `account` is charged for the link's work."""
         settings = settings or MuxSettings()
         self._reactor = reactor
         self._link = link
-        self.account = account or link.account or reactor.members.child(party=True)
+        self.account = account or link.account or reactor.authenticated.child(tenant=True)
         self._on_stream = on_stream
         self._on_lost = on_lost
         self.precise_now = clock
         self.call_later = reactor.call_later
-        self.kept = kept or SessionBufferBudget(settings.kept_bytes_max, settings.kept_total)
-        self.session = Session(
+        self.buffers = buffers or SessionBufferBudget(settings.buffered_bytes_max, settings.process_budget)
+        self.yamux = Session(
             client=client,
             limits=settings.limits,
             make_stream=self._make_stream,
             on_accept=self._accept,
-            on_pong=self._answered,
+            on_pong=self._on_pong,
             on_output=self._ask_for_flush,
             growth=growth,
         )
@@ -95,7 +95,7 @@ class Mux:
         self._waiting = WaitingStreams()
         self._bulk_sender: MuxChannel | None = None
         self._shared_until = 0.0
-        self._pulse = Pulse(reactor, self.session, settings.heartbeat, clock, self._fail)
+        self._pulse = Pulse(reactor, self.yamux, settings.heartbeat, clock, self._fail)
         self._heartbeat = self._pulse.heartbeat
         link.on_readable = self._read
         link.on_writable = self._unblock
@@ -103,27 +103,27 @@ class Mux:
         reactor.call_soon(self._start)
 
     def __repr__(self) -> str:
-        return f"<Mux of {self._link!r} streams={len(self.session.streams)}{' lost' if self.lost else ''}>"
+        return f"<Mux of {self._link!r} streams={len(self.yamux.streams)}{' lost' if self.lost else ''}>"
 
     @property
     def streams_open(self) -> int:
         """Streams open now, whoever opened them."""
-        return len(self.session.streams)
+        return len(self.yamux.streams)
 
     @property
     def rtt_s(self) -> float | None:
         """The lowest round trip of the last 30 s in seconds, None before the first answer."""
-        return self.session.rtt_s
+        return self.yamux.rtt_s
 
     @property
-    def heard_at(self) -> float:
+    def received_at(self) -> float:
         """When the peer was heard last, in monotonic seconds."""
-        return self._heartbeat.heard_at
+        return self._heartbeat.received_at
 
     @property
     def waiting_bytes(self) -> int:
         """What waits here for the link to take it, encrypted or not."""
-        return len(self.session.out) + (0 if self._unsent is None else len(self._unsent)) + self._link.waiting_bytes()
+        return len(self.yamux.out) + (0 if self._unsent is None else len(self._unsent)) + self._link.waiting_bytes()
 
     def open(self, first: bytes = b"") -> MuxChannel:
         """Open a stream; SYN goes out with `first` (at most 16 KiB), at the end of the batch.
@@ -133,7 +133,7 @@ class Mux:
         """
         if self.lost:
             raise UnavailableError("the link is lost")
-        stream = cast("MuxChannel", self.session.open())  # `_make_stream` makes no others
+        stream = cast("MuxChannel", self.yamux.open())  # `_make_stream` makes no others
         if first:
             stream.write(first)
         else:
@@ -149,20 +149,20 @@ class Mux:
         self.account = account
         self._bytes_in_max = BYTES_IN_MAX
 
-    def share(self, first: "Mux") -> None:
+    def share_budgets(self, first: "Mux") -> None:
         """Keep out of the budget of another link of the session, and grow out of its budget from the next stream on."""
-        own, self.kept = self.kept, first.kept
-        own.hand_over(first.kept)
-        self.session.growth = first.session.growth
+        own, self.buffers = self.buffers, first.buffers
+        own.transfer_to(first.buffers)
+        self.yamux.growth = first.yamux.growth
 
     def go_away(self) -> None:
         """Ask the peer to open nothing more; what is open goes on."""
-        self.session.go_away()
+        self.yamux.go_away()
 
     def close(self, reason: str) -> None:
         """Say GoAway, break all streams, send what is owed if the link takes it, and close the link."""
         if not self.lost:
-            self.session.go_away()
+            self.yamux.go_away()
             self._end(reason)
 
     def abort(self, reason: str = "internal error") -> None:
@@ -175,7 +175,7 @@ class Mux:
 
     def has_room_for_small(self) -> bool:
         """Return whether a small frame may gather behind the busy link."""
-        return len(self.session.out) < SMALL_OUT_BYTES_MAX
+        return len(self.yamux.out) < SMALL_OUT_BYTES_MAX
 
     def wait(self, stream: MuxChannel) -> None:
         """Call `on_writable` of `stream` in its turn, once the link takes bytes again."""
@@ -183,7 +183,7 @@ class Mux:
 
     def small_frame_sent(self, stream: MuxChannel) -> None:
         """Flush when some have gathered, and shorten bulk frames: somebody else than their sender would wait for them."""
-        if len(self.session.out) > EARLY_FLUSH_BYTES and not self.blocked:
+        if len(self.yamux.out) > EARLY_FLUSH_BYTES and not self.blocked:
             try:
                 self._send_out()
             except BrokenChannel as exc:
@@ -192,7 +192,7 @@ class Mux:
             self._shared_until = self._reactor.now + SHARED_FOR_S
             self.frame_bytes = FRAME_BYTES_SHARED
 
-    def note_bulk(self, stream: MuxChannel) -> None:
+    def bulk_frame_sent(self, stream: MuxChannel) -> None:
         """Let bulk frames be long again when nobody has sent small ones for a while."""
         self._bulk_sender = stream
         if self.frame_bytes == FRAME_BYTES_SHARED and self._reactor.now > self._shared_until:
@@ -200,7 +200,7 @@ class Mux:
 
     def send_frame(self, frame: memoryview) -> None:
         """Send a large frame at once, behind the small ones that were first. The link is not blocked."""
-        out = self.session.out
+        out = self.yamux.out
         try:
             if out and not self._send_out():
                 out += frame
@@ -223,38 +223,38 @@ class Mux:
         self._read()
 
     def _read(self) -> None:
-        """Take a turn at the link, unless one is coming anyway; queue for it while others of this party wait."""
+        """Decode for one turn, unless one is already queued; queue it while other turns of this tenant wait."""
         if self.lost or self._queued:
             return
         self._reactor.run_or_queue(self.account, self._decode_turn, self._queue_turn)
 
     def _decode_turn(self) -> None:
-        """Read and decode for a turn, or until the link has nothing more or everything must wait for its output."""
-        link, session, scratch, work = self._link, self.session, self._reactor.link_scratch, self._reactor.work
-        enough = work.done + TURN_WORK
+        """Read and decode for one turn, or until the link has no more data or must wait for its output."""
+        link, yamux, scratch, work = self._link, self.yamux, self._reactor.link_scratch, self._reactor.work
+        work_max = work.done + TURN_WORK
         try:
-            while work.done < enough:
+            while work.done < work_max:
                 if not link.readable and self._undecoded is None:
                     return
-                if self.blocked and len(session.out) > OUT_BYTES_MAX:
+                if self.blocked and len(yamux.out) > OUT_BYTES_MAX:
                     self._reading_paused = True
                     return
                 data, self._undecoded = self._undecoded, None
                 if data is None:
-                    count = link.recv_into(scratch if session.body_left < LARGE_BYTES else scratch[: session.body_left])
+                    count = link.recv_into(scratch if yamux.body_left < LARGE_BYTES else scratch[: yamux.body_left])
                     if count <= 0:
                         if count == 0:
                             self._fail("the other end closed the link")
                         return
                     work.done += READ_WORK
                     self.bytes_in += count
-                    self._heartbeat.heard_at = self._reactor.now
+                    self._heartbeat.received_at = self._reactor.now
                     data = scratch[:count]
-                taken = session.receive(data, self._reactor.now, work, enough)
+                taken = yamux.receive(data, self._reactor.now, work, work_max)
                 if self.lost:
                     return
                 if self.bytes_in > self._bytes_in_max:
-                    raise PeerError(f"{self.bytes_in} bytes before the login, at most {self._bytes_in_max} are taken")
+                    raise PeerError(f"{self.bytes_in} bytes before the login, at most {self._bytes_in_max} are accepted")
                 work.done += taken
                 if taken < len(data):
                     rest = data[taken:]
@@ -262,7 +262,7 @@ class Mux:
                     break
         except PeerError as exc:
             self.offended = True
-            self.session.protocol_error()
+            self.yamux.protocol_error()
             self._end(str(exc))
         except BrokenChannel as exc:
             self._fail(f"the link broke: {exc}")
@@ -293,7 +293,7 @@ class Mux:
         for _ in range(min(turns, STREAMS_A_TURN)):
             if not self._waiting or self.blocked:
                 return
-            self._waiting.next().tell_writable()
+            self._waiting.next().resume_writer()
         if turns > STREAMS_A_TURN:
             self._reactor.call_soon_charged(self.account, self._unblock)
 
@@ -318,7 +318,7 @@ class Mux:
                 self.blocked = True
                 return False
             self._unsent = None
-        out = self.session.out
+        out = self.yamux.out
         if out:
             sent = link.send(out)
             self.bytes_out += sent
@@ -333,8 +333,8 @@ class Mux:
 
     # Streams and liveness.
 
-    def _answered(self, value: int) -> None:
-        self._pulse.answered(value)
+    def _on_pong(self, value: int) -> None:
+        self._pulse.on_pong(value)
 
     def _make_stream(self, _session: Session, stream_id: int) -> Stream:
         return MuxChannel(self, stream_id)
@@ -345,7 +345,7 @@ class Mux:
             self._on_stream(channel)
         except Exception:
             log.exception(FAILED, channel)
-            channel.give_up()
+            channel.fail()
 
     def _fail_soon(self, why: BrokenChannel) -> None:
         """End the link from within a stream's `send`: no stream may hear of it before that has returned."""
@@ -365,9 +365,9 @@ class Mux:
         self._undecoded = None
         self._bulk_sender = None
         self._waiting.clear()
-        self.session.lose()
+        self.yamux.lose()
         self._send_go_away()
-        self._unsent, self.session.out = None, bytearray()  # large, and this mux may be held for a while yet
+        self._unsent, self.yamux.out = None, bytearray()  # large, and this mux may be held for a while yet
         on_lost, self._on_lost, self._on_stream = self._on_lost, ignore, ignore
         on_lost(reason)
 

@@ -8,7 +8,7 @@ from portway.engine.accounts import Account
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, HEADROOM_BYTES, Channel, nothing
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel
-from portway.mux.buffer_budget import KeptStore
+from portway.mux.buffer_budget import BufferAccount
 from portway.protocol.yamux.stream import Stream
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SMALL_FRAME_BYTES_MAX = 16 * 1024 - 1
 """Larger data goes to the link in a frame of its own, uncopied; smaller joins the coalesced output."""
-FAREWELL_S = 60.0
+RESET_NOTICE_S = 60.0
 """How long the owner of a stream that the peer has ended and then reset may deliver what came, before it is told."""
 FAILED = "a callback failed; its stream is reset: %r"
 
@@ -36,13 +36,13 @@ class MuxChannel(Stream, Channel):
         "_broken",
         "_bulk",
         "_closed",
-        "_cut_off",
-        "_farewell",
-        "_kept",
+        "_reset_after_fin",
+        "_notice_timer",
+        "_buffered",
         "_lent",
         "_starved",
         "_view",
-        "kept_store",
+        "buffer_account",
         "mux",
     )
 
@@ -51,25 +51,25 @@ class MuxChannel(Stream, Channel):
 
     def __init__(self, mux: "Mux", stream_id: int) -> None:
         """Stand in `mux`; made by its session only."""
-        Stream.__init__(self, mux.session, stream_id)
+        Stream.__init__(self, mux.yamux, stream_id)
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = False
         self.mux = mux
-        self.kept_store: KeptStore | None = None
+        self.buffer_account: BufferAccount | None = None
         """Where this stream counts what it keeps, if not with all others of its link."""
-        self._kept: bytearray | None = None
+        self._buffered: bytearray | None = None
         self._lent: memoryview | None = None
         self._view: memoryview | None = None
         self._broken = False
         self._closed = False
-        self._cut_off = False
-        self._farewell: Timer | None = None
+        self._reset_after_fin = False
+        self._notice_timer: Timer | None = None
         self._starved = False
         self._bulk = False
 
     def __repr__(self) -> str:
         state = "broken" if self._broken else "closed" if self._closed else "gone" if self.gone else "open"
-        return f"<MuxChannel {self.stream_id} {state} send_window={self.send_window} kept={len(self._kept or b'')}>"
+        return f"<MuxChannel {self.stream_id} {state} send_window={self.send_window} kept={len(self._buffered or b'')}>"
 
     @property
     def account(self) -> Account:  # type: ignore[override]
@@ -79,22 +79,22 @@ class MuxChannel(Stream, Channel):
     @property
     def ended(self) -> bool:
         """True when everything was consumed and the peer has sent FIN."""
-        return self.peer_ended and not self._kept and not self._lent and not self._broken
+        return self.peer_ended and not self._buffered and not self._lent and not self._broken
 
     def peek(self) -> memoryview | None:
         """Lend the frame in hand, or what was kept."""
         if self._lent is not None:
             return self._lent
-        if self._kept:
-            self._view = memoryview(self._kept)
+        if self._buffered:
+            self._view = memoryview(self._buffered)
             return self._view
         if self._broken:
             raise BrokenChannel("the stream was reset")
         if self._closed:
             raise BrokenChannel("this end is closed")
         self.readable = False
-        if self._cut_off:
-            self._begin_farewell()
+        if self._reset_after_fin:
+            self._start_reset_notice()
         return None
 
     def consume(self, count: int) -> None:
@@ -105,12 +105,12 @@ class MuxChannel(Stream, Channel):
         elif self._view is not None:
             self._view.release()
             self._view = None
-            if self._kept is not None:
-                if count >= len(self._kept):
-                    self._kept = None
+            if self._buffered is not None:
+                if count >= len(self._buffered):
+                    self._buffered = None
                 else:
-                    del self._kept[:count]
-                (self.kept_store or self.mux.kept).consume(self, count)
+                    del self._buffered[:count]
+                (self.buffer_account or self.mux.buffers).consume(self, count)
         if count and self.receive_window.consumed(count):
             self.grant(self.mux.precise_now())
 
@@ -171,7 +171,7 @@ class MuxChannel(Stream, Channel):
             return self.send(buffer[HEADROOM_BYTES : HEADROOM_BYTES + count])
         self._bulk = True
         buffer[:HEADROOM_BYTES] = self.data_header(count)
-        self.mux.note_bulk(self)
+        self.mux.bulk_frame_sent(self)
         self.mux.send_frame(buffer[: HEADROOM_BYTES + count])
         return count
 
@@ -183,14 +183,14 @@ class MuxChannel(Stream, Channel):
         """Send RST."""
         if not self._closed:
             self._closed = True
-            self._leave()
+            self._detach()
             self.reset()
 
     def close(self) -> None:
         """Leave: silently when both ends have finished, with RST otherwise."""
         self.abort()
 
-    def give_up(self) -> None:
+    def fail(self) -> None:
         """Reset the stream from within: peer and owner both find the break, also where all has come and is not read."""
         self.reset()
         self._break()
@@ -199,10 +199,10 @@ class MuxChannel(Stream, Channel):
         """Lend `view` to the reader; keep what it leaves."""
         if self._closed:
             return
-        if self._kept is not None:
-            self._keep(view)
+        if self._buffered is not None:
+            self._buffer(view)
             self.readable = True
-            self._tell(self.on_readable)
+            self._notify(self.on_readable)
             return
         self._lent = view
         self.readable = True
@@ -210,26 +210,26 @@ class MuxChannel(Stream, Channel):
             self.on_readable()
         except Exception:
             log.exception(FAILED, self)
-            self.give_up()
+            self.fail()
         left = self._lent
         if left is not None:
             self._lent = None
-            self._keep(left)
+            self._buffer(left)
 
     def on_credit(self) -> None:
         """Let the writer go on."""
         if self._starved:
             self._starved = False
-            self._tell(self.on_writable)
+            self._notify(self.on_writable)
 
-    def tell_writable(self) -> None:
+    def resume_writer(self) -> None:
         """Let the writer go on: the link takes bytes again."""
-        self._tell(self.on_writable)
+        self._notify(self.on_writable)
 
     def on_peer_fin(self) -> None:
         """Let the reader find the end."""
         self.readable = True
-        self._tell(self.on_readable)
+        self._notify(self.on_readable)
 
     def on_reset(self) -> None:
         """Let reader and writer find the break; what was kept is lost with the stream, unless the peer had ended before."""
@@ -237,60 +237,60 @@ class MuxChannel(Stream, Channel):
             self._break()
         elif not self._closed:
             # All that the peer had to say is here, properly ended: only the way to it is broken.
-            self._cut_off = True
-            self._tell(self.on_writable)
+            self._reset_after_fin = True
+            self._notify(self.on_writable)
             if not self.readable:
-                self._begin_farewell()
+                self._start_reset_notice()
 
-    def _begin_farewell(self) -> None:
+    def _start_reset_notice(self) -> None:
         """Tell of the break a while after the reader has seen the end, as nothing else may ever make the writer look.
 
         Not at once: who sits behind the reader may still be on the way of getting all of it.
         """
-        if self._cut_off and self._farewell is None and not self._closed:
-            self._farewell = self.mux.call_later(FAREWELL_S, self._say_broken)
+        if self._reset_after_fin and self._notice_timer is None and not self._closed:
+            self._notice_timer = self.mux.call_later(RESET_NOTICE_S, self._report_broken)
 
-    def _say_broken(self) -> None:
-        self._tell(self.on_broken)
+    def _report_broken(self) -> None:
+        self._notify(self.on_broken)
 
     def _break(self) -> None:
         if self._closed or self._broken:
             return
         self._broken = True
-        self._drop_kept()
+        self._drop_buffered()
         self.readable = True
-        self._tell(self.on_readable)
-        self._tell(self.on_broken)
+        self._notify(self.on_readable)
+        self._notify(self.on_broken)
 
-    def _tell(self, callback: Callable[[], None]) -> None:
+    def _notify(self, callback: Callable[[], None]) -> None:
         """Call back; a bug there ends this stream, not the link that is being decoded."""
         try:
             callback()
         except Exception:
             log.exception(FAILED, self)
-            self.give_up()
+            self.fail()
 
-    def _keep(self, view: memoryview) -> None:
+    def _buffer(self, view: memoryview) -> None:
         if self._closed or self._broken:
             return
-        if self._kept is None:
-            self._kept = bytearray(view)
+        if self._buffered is None:
+            self._buffered = bytearray(view)
         else:
-            self._kept += view
-        (self.kept_store or self.mux.kept).keep(self, len(view))
+            self._buffered += view
+        (self.buffer_account or self.mux.buffers).add(self, len(view))
 
-    def _drop_kept(self) -> None:
+    def _drop_buffered(self) -> None:
         self._lent = None
         if self._view is not None:
             self._view.release()
             self._view = None
-        if self._kept is not None:
-            self._kept = None
-            (self.kept_store or self.mux.kept).release(self)
+        if self._buffered is not None:
+            self._buffered = None
+            (self.buffer_account or self.mux.buffers).release(self)
 
-    def _leave(self) -> None:
+    def _detach(self) -> None:
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = False
-        self._drop_kept()
-        if self._farewell is not None:
-            self._farewell.cancel()
+        self._drop_buffered()
+        if self._notice_timer is not None:
+            self._notice_timer.cancel()

@@ -18,7 +18,7 @@ class Pulse:
     def __init__(
         self, reactor: Reactor, session: Session, settings: HeartbeatSettings, clock: Clock, on_silence: Callable[[str], None]
     ) -> None:
-        """Ping through `session`, which has to pass pongs on to `answered`."""
+        """Ping through `session`, which has to pass pongs on to `on_pong`."""
         self.heartbeat = Heartbeat(settings, clock())
         self._reactor = reactor
         self._session = session
@@ -31,12 +31,12 @@ class Pulse:
     def ping(self, on_pong: Callable[[float], None]) -> None:
         """Ping now; `on_pong` gets the round trip in seconds when the peer answers, else nothing."""
         if not self._stopped:
-            self._session.ping(self.heartbeat.ask(self._clock(), on_pong))
+            self._session.ping(self.heartbeat.ping(self._clock(), on_pong))
 
-    def answered(self, value: int) -> None:
+    def on_pong(self, value: int) -> None:
         """Take a pong."""
         now = self._clock()
-        self.heartbeat.answered(value, now)
+        self.heartbeat.on_pong(value, now)
         self._session.rtt_s = self.heartbeat.rtt_s(now)
 
     def beat(self) -> None:
@@ -45,9 +45,9 @@ class Pulse:
             return
         now = self._clock()
         # What passed while this process itself stood still (SIGSTOP, a laptop's sleep) is not the peer's silence.
-        self.heartbeat.overslept(now - self._beat_at - CHECK_EVERY_S)
+        self.heartbeat.exclude_pause(now - self._beat_at - CHECK_EVERY_S)
         self._beat_at = now
-        if self.heartbeat.lost(now):
+        if self.heartbeat.is_lost(now):
             self._on_silence(f"nothing heard from the other end for {self.heartbeat.silent_for_s(now):.0f} s")
             return
         value = self.heartbeat.next_ping(now)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from portway.engine.channel import HEADROOM_BYTES
 from portway.engine.memory_budget import MemoryBudget
-from portway.mux.buffer_budget import KEPT_BYTES_MAX
+from portway.mux.buffer_budget import SESSION_BYTES_MAX
 from portway.mux.heartbeat import HeartbeatSettings
 from portway.protocol.yamux.limits import YamuxLimits
 
@@ -29,9 +29,9 @@ class MuxSettings:
     """What the peer may ask. Portway's own ends answer every open at once, so as many as fit may be unanswered."""
     heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
     """How fast a silent link is noticed."""
-    kept_bytes_max: int = KEPT_BYTES_MAX
+    buffered_bytes_max: int = SESSION_BYTES_MAX
     """What stalled readers of the link may keep in memory together."""
     bytes_before_login: int = 0
     """What is read of a peer before `Mux.admit`; 0: as much as it sends. No limit of frames needs to stand beside it."""
-    kept_total: MemoryBudget | None = None
+    process_budget: MemoryBudget | None = None
     """What those of all links may; shared by the links of a process."""

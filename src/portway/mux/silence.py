@@ -12,4 +12,4 @@ def is_silent(mux: Mux, now: float) -> bool:
 
     `now` is monotonic seconds.
     """
-    return mux.lost or now - mux.heard_at > SILENT_S
+    return mux.lost or now - mux.received_at > SILENT_S

@@ -1,8 +1,8 @@
-"""The join string: all that an agent needs to find its server, to know it again, and to be let in.
+"""The join string: all that an agent needs to connect to its server, to verify it, and to log in.
 
 portway://ID.SECRET@HOST:PORT?pin=sha256:HEX      verified by the server's own certificate (64 hex digits)
 portway://ID.SECRET@HOST:PORT                     verified by a certificate authority
-portway://ID.SECRET@HOST:PORT?links=plaintext     no TLS: only in a network that is already private
+portway://ID.SECRET@HOST:PORT?links=plaintext     no TLS: for private networks only
 """
 
 import re
@@ -17,14 +17,14 @@ _SHAPE = re.compile(
     r"portway://(?P<id>[^.@/?]+)\.(?P<secret>[^@/?]+)@(?P<host>\[[^\]@]+\]|[^:/?@]+):(?P<port>[0-9]{1,5})/?(?:\?(?P<options>.*))?"
 )
 _LINE_BREAK = re.compile(r"[ \t]*[\r\n]+[ \t]*")
-"""A narrow terminal or a mail has wrapped it: what stands behind, perhaps the pin, must not be lost."""
+"""Line breaks from a narrow terminal or a mail; the part behind them, perhaps the pin, must not be lost."""
 _PIN = re.compile(r"pin=sha256:(?P<hex>[0-9A-Fa-f]{64})")
 _EXPECTED = "expected portway://ID.SECRET@HOST:PORT?pin=sha256:HEX, as `portway token create` prints it"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class JoinString:
-    """str() gives the whole string with its secret; repr() hides it."""
+    """The parts of a join string. str() returns it with its secret; repr() hides the secret."""
 
     token_id: str
     secret: str
@@ -32,22 +32,24 @@ class JoinString:
     """Name or address; IPv6 without brackets."""
     port: int
     pin: bytes | None = None
-    """SHA-256 of the server's certificate (DER); None = its certificate comes from an authority, or there is none."""
+    """SHA-256 of the server's certificate (DER); None: verified by an authority, or no certificate."""
     plaintext: bool = False
     """The server's links have no TLS."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError if a part cannot stand in a join string; the text never holds the secret."""
+        """Raise ConfigError if a part is invalid; the text never contains the secret."""
         if not _TOKEN_ID.fullmatch(self.token_id):
-            raise ConfigError(f"join string with token id {self.token_id!a}, expected 1 to 64 letters, digits, '-' or '_'")
+            raise ConfigError(f"join string: invalid token id {self.token_id!a}: expected 1 to 64 letters, digits, '-' or '_'")
         if not _SECRET.fullmatch(self.secret):
-            raise ConfigError(f"join string with a secret of {len(self.secret)} characters, expected 22 to 128 letters, digits, '-' or '_'")
+            raise ConfigError(
+                f"join string: invalid secret of {len(self.secret)} characters: expected 22 to 128 letters, digits, '-' or '_'"
+            )
         if not 0 < self.port <= 65535:
-            raise ConfigError(f"join string with port {self.port}, expected 1 to 65535")
+            raise ConfigError(f"join string: invalid port {self.port}: expected 1 to 65535")
         if self.pin is not None and len(self.pin) != 32:
-            raise ConfigError(f"join string with a pin of {len(self.pin)} bytes, expected 32 (SHA-256)")
+            raise ConfigError(f"join string: invalid pin of {len(self.pin)} bytes: expected 32 (SHA-256)")
         if self.pin is not None and self.plaintext:
-            raise ConfigError("join string with a pin and links=plaintext: a link without TLS has no certificate to pin")
+            raise ConfigError("join string: pin and links=plaintext cannot be combined: a link without TLS has no certificate to pin")
         object.__setattr__(self, "host", _checked_host(self.host))
 
     def __str__(self) -> str:
@@ -63,14 +65,14 @@ class JoinString:
 
 
 def parse(text: str) -> JoinString:
-    """Return the parts of a join string. White space around it, and line breaks in it, as pasting leaves them, are ignored.
+    """Return the parts of a join string. White space around it and line breaks in it, as left by pasting, are ignored.
 
     Raises:
-        ConfigError: it is none, or one of its parts cannot be; the message never holds the secret.
+        ConfigError: invalid join string, or an invalid part; the message never contains the secret.
     """
     match = _SHAPE.fullmatch(_LINE_BREAK.sub("", text).strip(" \t"))
     if match is None:
-        raise ConfigError(f"this is no join string, {_EXPECTED}")
+        raise ConfigError(f"invalid join string: {_EXPECTED}")
     pin, plaintext = _parsed_options(match["options"])
     return JoinString(match["id"], match["secret"], match["host"], int(match["port"]), pin, plaintext)
 
@@ -83,10 +85,8 @@ def _parsed_options(options: str | None) -> tuple[bytes | None, bool]:
         elif option == "links=plaintext" and not plaintext:
             plaintext = True
         else:
-            # Only the key is told: a secret pasted into the wrong place shall not be repeated.
-            raise ConfigError(
-                f"join string with an option {option.partition('=')[0][:20]!a} that is unknown, broken or given twice, {_EXPECTED}"
-            )
+            # Only the key: the value may be a secret pasted into the wrong place.
+            raise ConfigError(f"join string: unknown, invalid or repeated option {option.partition('=')[0][:20]!a}: {_EXPECTED}")
     return pin, plaintext
 
 
@@ -94,5 +94,5 @@ def _checked_host(host: str) -> str:
     try:
         normal = normalise_host(f"[{host}]" if ":" in host and not host.startswith("[") else host)
     except PeerError:
-        raise ConfigError(f"join string with host {host[:80]!a}, expected a name, an IPv4 address or [IPv6]") from None
+        raise ConfigError(f"join string: invalid host {host[:80]!a}: expected a name, an IPv4 address or [IPv6]") from None
     return normal.strip("[]")

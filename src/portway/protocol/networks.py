@@ -1,4 +1,4 @@
-"""Networks of addresses, as operators write them, and whether an address is in one of them."""
+"""Sets of IP networks, as written in settings, and membership tests."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -7,17 +7,17 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from portway.errors import ConfigError
 
 NETWORKS_MAX = 256
-"""Every new address is compared with each; a CDN has some twenty."""
+"""Each new address is compared with all of them; a CDN has about twenty."""
 
 
 class Networks:
-    """A set of networks. `in` takes numeric hosts, as sockets and proxies tell them; what is none is in no network."""
+    """A set of networks. `in` accepts numeric hosts, as sockets and proxies report them; anything else is not a member."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        """Read networks as `read_networks` returns them."""
+        """Create the set from networks as `read_networks` returns them."""
         self._networks = tuple(ip_network(network) for network in networks)
         self._known = lru_cache(maxsize=4096)(self._contains)
-        """The same few proxies come again and again."""
+        """Cached, because the same few proxies connect repeatedly."""
 
     def __contains__(self, host: object) -> bool:
         return isinstance(host, str) and self._known(host)
@@ -31,7 +31,7 @@ class Networks:
 
 
 def plain_address(host: str) -> IPv4Address | IPv6Address | None:
-    """Return a numeric host as an address, without zone, and of IPv4 where it came in IPv6 form; None if it is none."""
+    """Return a numeric host as an address, without zone and with IPv4-mapped IPv6 as IPv4; None if it is not numeric."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -41,18 +41,18 @@ def plain_address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def read_networks(text: str) -> tuple[str, ...]:
-    """Return the networks that a list names: `10.0.0.0/8, 192.0.2.7, 2001:db8::/32`.
+    """Return the networks of a comma-separated list: `10.0.0.0/8, 192.0.2.7, 2001:db8::/32`.
 
     Raises:
-        ConfigError: one of them is no network, or there are too many.
+        ConfigError: an invalid network, or too many.
     """
     found = []
     for item in text.split(","):
         try:
             network: IPv4Network | IPv6Network = ip_network(item.strip())
         except ValueError as exc:
-            raise ConfigError(f"expected networks like 10.0.0.0/8 or 192.0.2.7, got {item.strip()!r}: {exc}") from exc
+            raise ConfigError(f"invalid network {item.strip()!r} ({exc}): expected networks like 10.0.0.0/8 or 192.0.2.7") from exc
         found.append(str(network))
     if len(found) > NETWORKS_MAX:
-        raise ConfigError(f"expected at most {NETWORKS_MAX} networks, got {len(found)}")
+        raise ConfigError(f"too many networks ({len(found)}): expected at most {NETWORKS_MAX}")
     return tuple(found)

@@ -209,10 +209,10 @@ def _tlvs(whole: bytes, offset: int) -> tuple[tuple[int, bytes], ...]:
 
 
 def _check_crc(whole: bytes, start: int, length: int) -> None:
-    told = whole[start : start + length]
-    counted = crc32c(whole[:start] + b"\0" * length + whole[start + length :]).to_bytes(4, "big")
-    if told != counted:
-        raise PeerError(f"PROXY header with checksum {told.hex()}, its bytes make {counted.hex()}")
+    sent = whole[start : start + length]
+    computed = crc32c(whole[:start] + b"\0" * length + whole[start + length :]).to_bytes(4, "big")
+    if sent != computed:
+        raise PeerError(f"PROXY header with checksum {sent.hex()}, its bytes make {computed.hex()}")
 
 
 def _assembled(command: int, family: int, addresses: bytes, tlvs: bytes) -> bytes:

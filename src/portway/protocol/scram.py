@@ -181,7 +181,7 @@ class ScramServer:
         if match["gs2"] + ",," != self._gs2:
             raise RefusedError(
                 BAD_CREDENTIALS,
-                f"the agent's login is for {_link_words(match['gs2'])}, but this is {_link_words(self._gs2)}",
+                f"the agent's login is for {_describe_link(match['gs2'])}, but this is {_describe_link(self._gs2)}",
                 "Something between the two ends TLS. Let agents reach the server's own port.",
             )
         self._verifier = verifier
@@ -242,7 +242,7 @@ def _gs2_header(binding: bytes | None) -> str:
     return f"p={_BINDING_NAME},,"
 
 
-def _link_words(gs2: str) -> str:
+def _describe_link(gs2: str) -> str:
     return "a plain link" if gs2.startswith("n") else "a TLS link"
 
 

@@ -1,22 +1,22 @@
-"""What counts as one source of connections, wherever they are counted or slowed down."""
+"""The key by which connections are counted and limited per source."""
 
 import ipaddress
 from functools import lru_cache
 
-KNOWN_MAX = 4096
-"""IPv6 addresses whose source is remembered, about 1 MB: working one out takes 8 µs."""
+CACHED_MAX = 4096
+"""Cached keys of IPv6 addresses, about 1 MB: computing one takes 8 µs."""
 
 
 def source_key(host: str) -> str:
-    """Return what counts as one source: an IPv4 address, or the /64 that one IPv6 customer has for himself.
+    """Return the source of a host: an IPv4 address, or the /64 network that belongs to one IPv6 customer.
 
-    `host` is numeric, as a socket tells it; anything else is a source of its own.
+    `host` is numeric, as reported by a socket; any other text is returned unchanged.
     """
-    return _source_of(host) if ":" in host else host
+    return _ipv6_source(host) if ":" in host else host
 
 
-@lru_cache(KNOWN_MAX)
-def _source_of(host: str) -> str:
+@lru_cache(CACHED_MAX)
+def _ipv6_source(host: str) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

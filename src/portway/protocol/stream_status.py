@@ -27,9 +27,9 @@ class StreamStatus(IntEnum):
     """The agent is out of descriptors, memory or connections."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What happened, as half a sentence for logs, pages and terminals."""
-        return _WORDS[self]
+        return _DESCRIPTIONS[self]
 
     @classmethod
     def of(cls, byte: int) -> "StreamStatus":
@@ -38,15 +38,15 @@ class StreamStatus(IntEnum):
         Raises:
             PeerError: the byte is none of the table.
         """
-        if byte < len(_ALL):
-            return _ALL[byte]
+        if byte < len(_BY_NUMBER):
+            return _BY_NUMBER[byte]
         raise PeerError(f"stream status {byte} is unknown, expected 0 to {max(cls):d}: the agent speaks another version of the protocol")
 
 
-_ALL = tuple(StreamStatus)
+_BY_NUMBER = tuple(StreamStatus)
 """By their numbers; the enumeration's own way from a number costs a visitor ten times as much."""
 
-_WORDS = {
+_DESCRIPTIONS = {
     StreamStatus.CONNECTED: "connected to the origin",
     StreamStatus.REFUSED: "the origin refused the connection",
     StreamStatus.TIMED_OUT: "the origin did not answer in time",

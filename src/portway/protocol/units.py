@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: "1h30m", "500ms", "10MiB", "100mb"."""
+"""Reads and formats durations and sizes: "1h30m", "500ms", "10MiB", "100mb"."""
 
 import re
 
@@ -7,7 +7,7 @@ from portway.errors import ConfigError
 _NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
 _DURATION_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile("".join(f"(?:({_NUMBER}){unit})?" for unit in _DURATION_S))
-"""Each unit at most once, the larger first: "30m1h" is more often a slip than a wish."""
+"""Each unit at most once, the larger first: "30m1h" is more likely a typing error."""
 
 _SIZE_BYTES: dict[str, int] = {"b": 1} | {
     f"{prefix}{suffix}": int(base**power)
@@ -21,18 +21,18 @@ def parse_duration_s(text: str) -> float:
     """Return seconds.
 
     Raises:
-        ConfigError: not numbers with the units d, h, m, s, ms. A number alone is one too: nobody could tell of what.
+        ConfigError: not numbers with the units d, h, m, s, ms; a number without a unit is ambiguous.
     """
     match = _DURATION.fullmatch(text)
     if match is None or not text:
-        raise ConfigError(f"{text[:40]!a} is no duration, expected something like 90s, 1h30m or 500ms (units d, h, m, s, ms)")
+        raise ConfigError(f"invalid duration {text[:40]!a}: expected a value like 90s, 1h30m or 500ms (units d, h, m, s, ms)")
     return sum(float(number) * unit_s for number, unit_s in zip(match.groups(), _DURATION_S.values(), strict=True) if number)
 
 
 def parse_size_bytes(text: str) -> int:
-    """Return bytes: "100mb" are 100,000,000, "100MiB" 104,857,600, "4096" 4,096.
+    """Return bytes: 100,000,000 for "100mb", 104,857,600 for "100MiB", 4,096 for "4096".
 
-    Case does not matter; a part of a byte is dropped.
+    Case is ignored; fractions of a byte are dropped.
 
     Raises:
         ConfigError: not a number with one of the units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB.
@@ -41,15 +41,15 @@ def parse_size_bytes(text: str) -> int:
     unit_bytes = _SIZE_BYTES.get((match[2] or "b").lower()) if match else None
     if match is None or unit_bytes is None:
         raise ConfigError(
-            f"{text[:40]!a} is no size, expected something like 100mb, 10MiB or 4096 (units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)"
+            f"invalid size {text[:40]!a}: expected a value like 100mb, 10MiB or 4096 (units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)"
         )
     whole, _, fraction = match[1].partition(".")
-    # In integers: a float would be off by bytes from 9 PB on, and by a surprise before.
+    # In integers: a float is inexact from 9 PB on, and for some fractions below.
     return int(whole + fraction) * unit_bytes // int(10 ** len(fraction))
 
 
 def format_duration(seconds: float) -> str:
-    """Return it for people, in the two largest units that matter: "12ms", "1.25s", "1h30m"."""
+    """Return a duration as text, in its two largest units: "12ms", "1.25s", "1h30m"."""
     if seconds < 0.01:
         return f"{_trimmed(seconds * 1000, 2)}ms"
     if seconds < 0.9995:
@@ -65,7 +65,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(size_bytes: float) -> str:
-    """Return it for people, in units of 1024 and about three digits: "512 B", "1.5 MiB"."""
+    """Return a size as text, in units of 1024 and with about three digits: "512 B", "1.5 MiB"."""
     value, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1023.5 and len(units) > 1:
         value /= 1024
@@ -75,7 +75,7 @@ def format_size(size_bytes: float) -> str:
 
 
 def format_count(count: int, thing: str) -> str:
-    """Return it for people: "1 request", "2 requests", "1,234 requests"."""
+    """Return a count with its noun: "1 request", "2 requests", "1,234 requests"."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 

@@ -10,7 +10,7 @@ from portway.config.paths import data_dir
 from portway.config.values import ListenAddress, PortRange, parse_yes_or_no
 from portway.errors import ConfigError, PortwayError
 from portway.protocol.http1.field_rules import read_trusted_headers
-from portway.protocol.http1.fields import ANSWER_LIMITS, FIELDS_MAX, REQUEST_LIMITS
+from portway.protocol.http1.fields import FIELDS_MAX, REQUEST_LIMITS, RESPONSE_LIMITS
 from portway.protocol.http1.trusted_proxies import Family
 from portway.protocol.names import normalise_host, split_authority
 from portway.protocol.networks import read_networks
@@ -248,7 +248,7 @@ class ServerSettings:
     """Bytes, HEAD_BYTES_LEAST to REQUEST_HEAD_BYTES_MOST."""
 
     max_answer_head: int = setting(
-        ANSWER_LIMITS.bytes_max,
+        RESPONSE_LIMITS.bytes_max,
         read=parse_size_bytes,
         metavar="SIZE",
         help="Accept response heads, and interim responses to one request, of at most SIZE.",

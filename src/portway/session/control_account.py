@@ -31,7 +31,7 @@ class ControlAccount:
         self._budget = budget
         budget.count(self, self.bytes)
 
-    def keep(self, _channel: object, count: int) -> None:
+    def add(self, _channel: object, count: int) -> None:
         """Count `count` more bytes that the channel keeps."""
         self._unread += count
         self._count()
@@ -52,7 +52,7 @@ class ControlAccount:
             self._own = count
             self._count()
 
-    def give_up(self) -> None:
+    def evict(self) -> None:
         """End the stream: it keeps more than any other of the budget that is exceeded."""
         budget = self._budget
         if budget is not None:

@@ -167,7 +167,7 @@ class ControlStream:
 
     def _count(self) -> None:
         if self._account is not None:
-            self._account.set_own(self._inbox_bytes + self._reader.held_bytes + len(self._outbox))
+            self._account.set_own(self._inbox_bytes + self._reader.buffered_bytes + len(self._outbox))
 
     def _has_room(self) -> bool:
         return len(self._inbox) < INBOX_MAX and self._inbox_bytes < INBOX_BYTES_MAX
@@ -216,8 +216,8 @@ class ControlStream:
             self._wake()
 
     def _finish_properly(self) -> None:
-        if self._reader.held_bytes:
-            self._finish_with(PeerError, f"the control stream ended {self._reader.held_bytes} bytes into a message")
+        if self._reader.buffered_bytes:
+            self._finish_with(PeerError, f"the control stream ended {self._reader.buffered_bytes} bytes into a message")
         else:
             self._finish_with(_PeerEndedError, "the peer ended the conversation")
 

@@ -164,7 +164,7 @@ def error_of(message: Refused | Ended) -> RefusedError | UnavailableError:
     """Return what a refusal means for the agent: stop, or (the server is busy or shutting down) come back later."""
     if message.code in codes.RETRYABLE:
         return UnavailableError(f"{message.reason} ({message.code})")
-    return RefusedError(message.code, message.reason or codes.WORDS.get(message.code, "no reason was given"), message.next_step)
+    return RefusedError(message.code, message.reason or codes.DESCRIPTIONS.get(message.code, "no reason was given"), message.next_step)
 
 
 async def _check(

@@ -61,7 +61,7 @@ class Tickets:
             RefusedError: `bad_ticket`: unknown, used, or too old. Which one is not said. `misdirected`: another process's.
         """
         if self._worker and ticket[:WORKER_BYTES] != self._prefix:
-            raise RefusedError(codes.MISDIRECTED, codes.WORDS[codes.MISDIRECTED], "Dial again, with a new ticket and its hint.")
+            raise RefusedError(codes.MISDIRECTED, codes.DESCRIPTIONS[codes.MISDIRECTED], "Dial again, with a new ticket and its hint.")
         key = _key(ticket)
         session_id, good_until = self._unused.pop(key, ("", 0.0))
         if session_id:
@@ -88,7 +88,7 @@ def check_proof(session_key: bytes, ticket: bytes, proof: bytes) -> None:
 
 def bad_ticket() -> RefusedError:
     """Return the refusal for any ticket that does not count."""
-    return RefusedError(codes.BAD_TICKET, codes.WORDS[codes.BAD_TICKET], "Ask for a new ticket on the session's first link.")
+    return RefusedError(codes.BAD_TICKET, codes.DESCRIPTIONS[codes.BAD_TICKET], "Ask for a new ticket on the session's first link.")
 
 
 def _key(ticket: bytes) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from portway.errors import PeerError
 from portway.protocol.http1.chunked import ChunkDecoder
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import ANSWER_LIMITS, REQUEST_LIMITS, HeadBuffer, HeadLimits, cut_head
+from portway.protocol.http1.fields import REQUEST_LIMITS, RESPONSE_LIMITS, HeadBuffer, HeadLimits, cut_head
 from portway.protocol.http1.request import RequestHead, parse_request_head
 from portway.protocol.http1.response import parse_response_head
 from portway.protocol.http1.serialise import request_lines, response_bytes
@@ -97,13 +97,13 @@ def check_request(data: bytes) -> None:
 
 def parse_response(data: bytes) -> object:
     """Read an answer's head."""
-    head = head_of(data, ANSWER_LIMITS)
+    head = head_of(data, RESPONSE_LIMITS)
     return None if head is None else parse_response_head(head, b"GET")
 
 
 def check_response(data: bytes) -> None:
     """Written anew, an answer means the same, and h11 understands it as we do."""
-    head = _same_head_however_cut(data, ANSWER_LIMITS)
+    head = _same_head_however_cut(data, RESPONSE_LIMITS)
     if head is None:
         return
     for method in (b"GET", b"HEAD"):

@@ -114,7 +114,7 @@ def read_messages(pieces: list[bytes], bytes_max: int) -> list[object]:
     reader, found = MessageReader(bytes_max), list[object]()
     for piece in pieces:
         found += [_message_or_error(body) for body in reader.feed(piece)]
-        assert reader.held_bytes <= bytes_max + 4
+        assert reader.buffered_bytes <= bytes_max + 4
     return found
 
 
@@ -264,7 +264,7 @@ def check_status(first: bytes) -> None:
     """Each byte is a status with words, or refused."""
     for byte in first[:300]:
         found = outcome(lambda byte=byte: StreamStatus.of(byte), PeerError)  # type: ignore[misc]
-        assert found is PeerError or (isinstance(found, StreamStatus) and found.words)
+        assert found is PeerError or (isinstance(found, StreamStatus) and found.description)
 
 
 add(
@@ -287,7 +287,7 @@ def feed_records(pieces: list[bytes]) -> bytes:
         feed.put(memoryview(piece))
         out += bio.read()
         while feed.waiting:
-            feed.put_kept()
+            feed.put_waiting()
             out += bio.read()
     return bytes(out)
 

@@ -5,7 +5,7 @@ from portway.protocol.control import codes
 
 def test_every_code_has_a_meaning_and_every_meaning_a_code() -> None:
     constants = {value for name, value in vars(codes).items() if name.isupper() and isinstance(value, str)}
-    assert constants == set(codes.WORDS)
+    assert constants == set(codes.DESCRIPTIONS)
 
 
 def test_a_constant_is_called_as_its_code() -> None:
@@ -20,4 +20,4 @@ def test_the_codes_stay_what_other_peoples_programs_know() -> None:
     host_not_allowed port_not_allowed protocol_not_allowed too_many_tunnels port_taken no_free_port bad_ticket misdirected replaced draining
     bad_message not_logged_in too_many_logins speed_test_off speed_test_busy speed_test_too_large
     """
-    assert set(codes.WORDS) == set(known.split())
+    assert set(codes.DESCRIPTIONS) == set(known.split())

@@ -18,7 +18,7 @@ def test_messages_survive_any_cut(sent: list[bytes], data: st.DataObject) -> Non
     for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
         received += reader.feed(memoryview(wire)[start:end])
     assert received == sent
-    assert reader.held_bytes == 0
+    assert reader.buffered_bytes == 0
 
 
 def test_messages_survive_a_byte_at_a_time() -> None:
@@ -35,8 +35,8 @@ def test_noise_is_messages_or_the_peers_fault_and_never_held_beyond_the_bound(no
         received = reader.feed(noise)
     except PeerError:
         return
-    assert b"".join(encode(body) for body in received) == noise[: len(noise) - reader.held_bytes]
-    assert reader.held_bytes < 4 + 64
+    assert b"".join(encode(body) for body in received) == noise[: len(noise) - reader.buffered_bytes]
+    assert reader.buffered_bytes < 4 + 64
 
 
 @pytest.mark.parametrize("length", [0, PRE_LOGIN_BYTES_MAX + 1, 2**31 - 1, 2**31, 2**32 - 1])

@@ -196,12 +196,14 @@ def test_too_much_framing_is_refused_at_the_same_chunk(monkeypatch: pytest.Monke
 
 
 DATA = st.one_of(st.binary(min_size=1, max_size=20), st.text("1\r\n;0f", min_size=1, max_size=18).map(str.encode))
-WORDS = st.tuples(st.sampled_from([b"%x", b"%X", b"%04x", b"%x;e", b"%x;aa", b"%016x;", b"%x;" + b"e" * 40]), DATA, st.integers(1, 60))
+DESCRIPTIONS = st.tuples(
+    st.sampled_from([b"%x", b"%X", b"%04x", b"%x;e", b"%x;aa", b"%016x;", b"%x;" + b"e" * 40]), DATA, st.integers(1, 60)
+)
 """A chunk, and how often it comes."""
 
 
 @given(
-    words=st.lists(WORDS, max_size=5),
+    words=st.lists(DESCRIPTIONS, max_size=5),
     end=st.sampled_from([b"", LAST_CHUNK, b"0\r\nA: b\r\n\r\nGET", b"0;x\r\n\r\n", b"1\r\n", b"g", b"5\r\nab"]),
     damage=st.lists(st.tuples(st.integers(0, 5000), st.sampled_from([b"", b"\r", b"\n", b"0", b"1", b"f", b";", b"x"])), max_size=2),
     cuts=st.lists(st.integers(0, 5000), max_size=6),

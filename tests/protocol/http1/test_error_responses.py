@@ -8,7 +8,7 @@ import re
 import h11
 import pytest
 
-from portway.protocol.http1.error_responses import ANSWERS, DEFAULT_FORMAT, RETRY_AFTER_S, ResponseFormat, render_error
+from portway.protocol.http1.error_responses import DEFAULT_FORMAT, ERROR_RESPONSES, RETRY_AFTER_S, ResponseFormat, render_error
 
 BROWSER = ResponseFormat(accept=b"text/html,application/xhtml+xml,*/*;q=0.8")
 
@@ -27,11 +27,11 @@ def read(wire: bytes, method: str = "GET") -> tuple[h11.Response, bytes]:
     return response, bytes(body)
 
 
-@pytest.mark.parametrize("code", ANSWERS)
+@pytest.mark.parametrize("code", ERROR_RESPONSES)
 def test_every_answer_says_its_code_what_happened_and_the_next_step(code: str) -> None:
     response, body = read(render_error(code, "shop.localhost", "a detail"))
     facts, headers = json.loads(body), dict(response.headers)
-    assert response.status_code == ANSWERS[code].status == facts["status"]
+    assert response.status_code == ERROR_RESPONSES[code].status == facts["status"]
     assert headers[b"portway-error"].decode() == code == facts["error"]
     assert facts["message"]
     assert facts["next_step"]
@@ -42,13 +42,13 @@ def test_every_answer_says_its_code_what_happened_and_the_next_step(code: str) -
     assert headers[b"vary"] == b"Accept"
 
 
-@pytest.mark.parametrize("code", ANSWERS)
+@pytest.mark.parametrize("code", ERROR_RESPONSES)
 def test_a_browser_gets_a_page_that_fetches_nothing(code: str) -> None:
     response, body = read(render_error(code, "shop.localhost", "a detail", BROWSER))
     page = body.decode()
     assert dict(response.headers)[b"content-type"] == b"text/html; charset=utf-8"
     assert page.startswith("<!doctype html>")
-    assert ANSWERS[code].title in page
+    assert ERROR_RESPONSES[code].title in page
     assert code in page
     assert not re.search(r"<script|<img|<link|url\(|https?://|@import", page)
 
@@ -72,10 +72,10 @@ def test_what_a_visitor_sent_is_escaped() -> None:
 
 
 def test_an_answer_that_may_change_soon_says_when_to_come_back() -> None:
-    for code, answer in ANSWERS.items():
+    for code, answer in ERROR_RESPONSES.items():
         said = dict(read(render_error(code))[0].headers).get(b"retry-after")
         assert said == (b"%d" % RETRY_AFTER_S if answer.retry else None)
-    assert ANSWERS["agent_offline"].retry
+    assert ERROR_RESPONSES["agent_offline"].retry
 
 
 def test_method_not_allowed_says_what_is_allowed() -> None:

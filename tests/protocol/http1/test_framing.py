@@ -3,7 +3,7 @@
 import pytest
 
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.framing import CHUNKED, NO_BODY, UNTIL_END, body_for_visitor, parse_length, request_body, response_body, shown
+from portway.protocol.http1.framing import CHUNKED, NO_BODY, UNTIL_END, body_for_visitor, parse_length, quoted, request_body, response_body
 
 
 def test_a_request_without_framing_has_no_body() -> None:
@@ -51,5 +51,5 @@ def test_a_visitor_gets_the_best_framing_that_its_version_knows(body: int, versi
 
 
 def test_wire_bytes_are_shown_short_and_escaped() -> None:
-    assert shown(b"a\x00\n") == "'a\\x00\\n'"
-    assert len(shown(b"x" * 1000)) < 50
+    assert quoted(b"a\x00\n") == "'a\\x00\\n'"
+    assert len(quoted(b"x" * 1000)) < 50

@@ -274,7 +274,7 @@ def test_it_is_said_with_what_ends_the_stream() -> None:
     one, other = shell.open(), shell.open()
     shell.said()
     for stream in (one, other):
-        stream.say_untouched()
+        stream.mark_untouched()
         stream.write(b"x")
     one.end()
     other.reset()
@@ -285,10 +285,10 @@ def test_a_server_says_that_a_stream_carries_no_http_any_more() -> None:
     shell = Shell()
     stream = shell.open()
     shell.said()
-    stream.say_switched()
+    stream.send_switched()
     assert shell.said() == [update(1, 0, SWITCHED)]
     stream.reset()
-    stream.say_switched()
+    stream.send_switched()
     assert shell.said() == [data(1, b"", RST)]
     shell.hear(update(2, flags=SYN), update(2, 5, SWITCHED))
     assert shell.accepted[0].switched
@@ -538,8 +538,8 @@ def test_ids_that_run_out_are_announced_before_and_streams_that_run_live_on(monk
     server.hear(*said[1:])
     assert server.session.expiring, "whoever accepts them sees it by itself"
     client.open()
-    assert client.session.used_up
-    assert not client.session.has_place
+    assert client.session.ids_exhausted
+    assert not client.session.can_open
     with pytest.raises(UnavailableError, match="used up its stream ids"):
         client.session.open()
     server.hear(*client.said())
@@ -559,22 +559,22 @@ def test_an_end_that_drains_takes_what_was_opened_before_it_was_heard() -> None:
     assert shell.said() == [go_away(0)]
     shell.hear(data(2, b"on its way", SYN))
     assert shell.accepted[0].received == b"on its way"
-    assert shell.session.has_place, "only the peer was asked to stop"
+    assert shell.session.can_open, "only the peer was asked to stop"
     shell.session.go_away()
     shell.session.drain()
     assert shell.said()[-1] == go_away(0)
-    assert not shell.session.has_place
+    assert not shell.session.can_open
 
 
 def test_a_session_has_a_place_exactly_when_a_stream_can_be_opened() -> None:
     full, unanswered, told = Shell(limits=YamuxLimits(streams_max=1)), Shell(limits=YamuxLimits(unacknowledged_max=1)), Shell()
-    assert full.session.has_place
-    assert unanswered.session.has_place
+    assert full.session.can_open
+    assert unanswered.session.can_open
     full.open()
     unanswered.open()
     told.hear(go_away(0))
     for shell in (full, unanswered, told):
-        assert not shell.session.has_place
+        assert not shell.session.can_open
         with pytest.raises(UnavailableError):
             shell.session.open()
 

@@ -124,10 +124,10 @@ def test_a_visitor_after_a_long_pause_meets_fresh_samples(engine: EngineLoop, se
 
 def test_a_link_that_drains_or_is_lost_or_full_gets_no_visitors(engine: EngineLoop, session: Session) -> None:
     draining, lost, full, fine = [Far(engine, session) for _ in range(4)]
-    draining.mux.session.drain()
+    draining.mux.yamux.drain()
     engine.settle()
     lost.link.mux.abort("cut")
-    full.link.mux.session.limits = YamuxLimits(streams_max=1)
+    full.link.mux.yamux.limits = YamuxLimits(streams_max=1)
     for _ in range(5):
         session.open(1, HEADER, lambda _: None)
     engine.settle()
@@ -171,7 +171,7 @@ def test_a_link_without_ids_and_visitors_is_closed_at_once_unless_its_agent_drai
         for _ in range(4):
             session.open(1, HEADER, lambda _: None).abort()
         if drains:
-            far.mux.session.drain()
+            far.mux.yamux.drain()
         engine.settle()
         with pytest.raises(UnavailableError):
             session.open(1, HEADER, lambda _: None)
@@ -184,8 +184,8 @@ def test_a_link_without_ids_and_visitors_is_closed_at_once_unless_its_agent_drai
 
 def test_links_of_a_session_share_what_they_may_keep_and_grow_by(engine: EngineLoop, session: Session) -> None:
     first, second = Far(engine, session), Far(engine, session)
-    assert second.link.mux.kept is first.link.mux.kept
-    assert second.link.mux.session.growth is first.link.mux.session.growth
+    assert second.link.mux.buffers is first.link.mux.buffers
+    assert second.link.mux.yamux.growth is first.link.mux.yamux.growth
 
 
 def later(engine: EngineLoop, seconds: float) -> None:

@@ -436,12 +436,12 @@ def test_a_link_that_said_go_away_makes_room_for_another_but_not_without_end(tmp
         links = [first]
         for number in range(7):
             if len(links) >= 4:
-                links[number - 3].mux.session.drain()
+                links[number - 3].mux.yamux.drain()
                 await until_it_heard(links[number - 3])
             ticket = await links[-1].ask(AskTicket(id=number + 1), Ticket)
             links.append(await raw_agent(reactor, join))
             await links[-1].attach(ticket.ticket, key)
-        links[5].mux.session.drain()
+        links[5].mux.yamux.drain()
         await until_it_heard(links[5])
         assert (await links[-1].ask(AskTicket(id=99), Refused)).code == "bad_ticket"
         assert [told.links for told in server.events.of(LinksChanged)] == list(range(2, 9))
@@ -594,7 +594,7 @@ def test_all_sessions_of_a_token_are_one_party_and_their_links_belong_to_it(tmp_
 
     class NotingGuest(IncomingLink):
         def join(self, session: Session, link: SessionLink) -> None:
-            assert self.mux.account.party is None  # of its source
+            assert self.mux.account.tenant is None  # of its source
             super().join(session, link)
             joined.append(self)
 
@@ -605,13 +605,13 @@ def test_all_sessions_of_a_token_are_one_party_and_their_links_belong_to_it(tmp_
         for number, owner in enumerate((join, join, other)):
             agent = await raw_agent(reactor, owner)
             await agent.log_in(owner, identity=bytes([number]) * 32)
-        parties = [guest.mux.account.party for guest in joined]
-        assert parties[0] is not None
-        assert parties[0] is parties[1]
-        assert parties[0] is not parties[2]
-        for guest, party in zip(joined, parties, strict=True):
+        tenants = [guest.mux.account.tenant for guest in joined]
+        assert tenants[0] is not None
+        assert tenants[0] is tenants[1]
+        assert tenants[0] is not tenants[2]
+        for guest, tenant in zip(joined, tenants, strict=True):
             assert guest.session is not None
-            assert guest.session.account is party
+            assert guest.session.account is tenant
 
     play(tmp_path, scene)
 
@@ -715,7 +715,7 @@ def stuff(number: int, count: int) -> bytes:
 async def flood(agent: RawAgent, wire: bytes) -> None:
     """Send bytes on the control stream, as far as its window lets them go."""
     view = memoryview(wire)
-    channel = agent.mux.session.streams[2]
+    channel = agent.mux.yamux.streams[2]
     assert isinstance(channel, MuxChannel)
     with contextlib.suppress(BrokenChannel):
         while view and channel.send_window:

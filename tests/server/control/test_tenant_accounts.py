@@ -12,11 +12,11 @@ def test_a_token_has_one_account_as_long_as_anybody_refers_to_it(engine: EngineL
     assert tenants.of("one") is account
     assert tenants.of("another") is not account
     link = account.child()
-    assert link.party is account
+    assert link.tenant is account
     gc.disable()
     try:
         del account
-        assert tenants.of("one") is link.party, "a link still belongs to it"
+        assert tenants.of("one") is link.tenant, "a link still belongs to it"
         del link
         assert not tenants._accounts
     finally:

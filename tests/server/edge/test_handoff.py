@@ -52,7 +52,7 @@ class Passing:
     def _pass_on(self, lease: Lease, channel: Channel, journey: HandoffState) -> bool:
         if self.willing:
             assert isinstance(channel, SocketChannel)
-            assert channel.hand_over(self._keep)
+            assert channel.detach(self._keep)
             self.passed.append((lease, journey))
         return self.willing
 

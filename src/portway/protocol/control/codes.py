@@ -31,7 +31,7 @@ SPEED_TEST_OFF: Final = "speed_test_off"
 SPEED_TEST_BUSY: Final = "speed_test_busy"
 SPEED_TEST_TOO_LARGE: Final = "speed_test_too_large"
 
-WORDS: Final = MappingProxyType(
+DESCRIPTIONS: Final = MappingProxyType(
     {
         # Who you are: one code for a wrong secret, an unknown token and a wrong binding, so that a guesser learns nothing.
         BAD_CREDENTIALS: "the token, its secret or the connection that it was used on is not the right one",

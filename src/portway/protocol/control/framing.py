@@ -32,12 +32,12 @@ class MessageReader:
     def __init__(self, bytes_max: int = PRE_LOGIN_BYTES_MAX) -> None:
         """`bytes_max` is the largest body accepted; raise it to MEMBER_BYTES_MAX once the login is through."""
         self.bytes_max = bytes_max
-        self._held = bytearray()
+        self._buffer = bytearray()
 
     @property
-    def held_bytes(self) -> int:
+    def buffered_bytes(self) -> int:
         """Bytes of a message that is not complete yet; 0 means that the stream may end here."""
-        return len(self._held)
+        return len(self._buffer)
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
         """Return the bodies that `data` completes, in order.
@@ -45,22 +45,22 @@ class MessageReader:
         Raises:
             PeerError: a length of 0 or above `bytes_max`; close the link, the reader is of no more use.
         """
-        held = self._held
-        held += data
+        buffer = self._buffer
+        buffer += data
         bodies: list[bytes] = []
         start = 0
-        while len(held) - start >= _LENGTH.size:
+        while len(buffer) - start >= _LENGTH.size:
             # The length is judged before its bytes are waited for: nobody makes us buffer what we will refuse.
             end = start + _LENGTH.size + self._length_at(start)
-            if len(held) < end:
+            if len(buffer) < end:
                 break
-            bodies.append(bytes(held[start + _LENGTH.size : end]))
+            bodies.append(bytes(buffer[start + _LENGTH.size : end]))
             start = end
-        del held[:start]
+        del buffer[:start]
         return bodies
 
     def _length_at(self, start: int) -> int:
-        length: int = _LENGTH.unpack_from(self._held, start)[0]
+        length: int = _LENGTH.unpack_from(self._buffer, start)[0]
         if length == 0:
             raise PeerError("control message of 0 bytes, expected at least 1")
         if length > self.bytes_max:

@@ -1,4 +1,4 @@
-"""The page that a browser shows for an answer of the edge's own: small, self-contained, no script, nothing fetched."""
+"""The HTML page of an error response: small and self-contained, without scripts or external resources."""
 
 import base64
 import hashlib
@@ -29,18 +29,18 @@ code{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 """
 
 STYLE_HASH = b"sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode("utf-8")).digest())
-"""Names the page's only style sheet to Content-Security-Policy, so that no other one can get in."""
+"""Hash of the page's only style sheet for Content-Security-Policy, which blocks all others."""
 
 _STATIONS = ("you", "server", "agent", "service")
 _AGENT, _SERVICE = 2, 3
 _NOT_REACHED = dict.fromkeys(
     ("origin_unreachable", "origin_timeout", "origin_closed", "origin_invalid", "origin_head_too_large", "loop_detected"), _SERVICE
 )
-"""The first station that a request did not reach, or that did not do its part; the agent where nothing is said."""
+"""The first station that the request did not reach, or that failed; the agent for all other codes."""
 
 
 def render_page(status: int, title: str, text: str, next_step: str, code: str) -> bytes:
-    """Return the page; every text is escaped here."""
+    """Return the page; all texts are escaped here."""
     reached = _NOT_REACHED.get(code, _AGENT)
     path = "".join(
         f'<li class="bad"><i></i>{name}</li>' if at >= reached else f"<li><i></i>{name}</li>" for at, name in enumerate(_STATIONS)
@@ -49,7 +49,7 @@ def render_page(status: int, title: str, text: str, next_step: str, code: str) -
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="robots" content="noindex">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f'<ol class="path" aria-label="how far the request came">{path}</ol>\n'
+        f'<ol class="path" aria-label="how far the request got">{path}</ol>\n'
         f'<h1>{escape(title)}</h1>\n<p>{escape(text)}</p>\n<p class="next">{escape(next_step)}</p>\n'
         f"<footer><span>Portway</span><code>{status} {escape(code)}</code></footer>\n</main>\n</body>\n</html>\n"
     ).encode()

@@ -7,7 +7,7 @@ from portway.errors import ConfigError
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.field_table import DROPPED, KEPT, Group
 from portway.protocol.http1.fields import REQUEST_LIMITS, HeadLimits
-from portway.protocol.http1.framing import shown
+from portway.protocol.http1.framing import quoted
 from portway.protocol.http1.trusted_proxies import TrustedProxies
 
 _UPPER, _LOWER = bytes(range(0x41, 0x5B)), bytes(range(0x61, 0x7B))
@@ -126,7 +126,7 @@ class FieldRules:
             if not decision or plain == name.lower():
                 return decision
             if plain in _SMUGGLING:
-                raise MessageError(f"field name {shown(name)}, which may be taken for {plain.decode('ascii')}")
+                raise MessageError(f"field name {quoted(name)}, which may be taken for {plain.decode('ascii')}")
             return DROP
         starts = _DROPPED_STARTS.get(plain[:3])
         return DROP if starts is not None and plain.startswith(starts) else None

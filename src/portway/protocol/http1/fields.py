@@ -27,7 +27,7 @@ FIELDS_MAX = 500
 """Fields a head; browsers send about 15, and a large set of cookies is 180. Reading 500 takes 0.5 ms: that is what bounds them."""
 REQUEST_LIMITS = HeadLimits(96 * 1024, FIELDS_MAX, "--max-request-head")
 """The largest Kerberos ticket that Windows makes is 48,000 bytes, so 64,000 in Negotiate's base64; a third is for the rest."""
-ANSWER_LIMITS = HeadLimits(128 * 1024, FIELDS_MAX, "--max-answer-head")
+RESPONSE_LIMITS = HeadLimits(128 * 1024, FIELDS_MAX, "--max-answer-head")
 """Chrome takes 256 KiB, Node 16 KiB, Go 10 MB. 120 cookies of a kilobyte fit."""
 
 CRLF = b"\r\n"

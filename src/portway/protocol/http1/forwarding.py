@@ -18,7 +18,7 @@ def forwarded_fields(addresses: Sequence[str], host: bytes, scheme: str, port: b
     `scheme` is `http` or `https`.
     """
     nodes = [visitor_address(address) for address in addresses]
-    shown = host.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    quoted = host.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     first, *others = [f'for="[{node}]"' if ":" in node else f"for={node}" for node in nodes]
     fields = [
         (b"X-Forwarded-For", ", ".join(nodes).encode("ascii")),
@@ -27,7 +27,7 @@ def forwarded_fields(addresses: Sequence[str], host: bytes, scheme: str, port: b
     ]
     if port:
         fields.append((b"X-Forwarded-Port", port))
-    told = b'%b;host="%b";proto=%b' % (first.encode("ascii"), shown, scheme.encode("ascii"))
+    told = b'%b;host="%b";proto=%b' % (first.encode("ascii"), quoted, scheme.encode("ascii"))
     fields.append((b"Forwarded", b", ".join([told, *(node.encode("ascii") for node in others)])))
     return fields
 

@@ -32,7 +32,7 @@ def request_body(length: bytes | None, coding: bytes | None, version: int) -> Bo
     if version == 10:
         raise MessageError("Transfer-Encoding in HTTP/1.0, which has none")
     if coding.lower() != b"chunked":
-        raise MessageError(f"Transfer-Encoding {shown(coding)}, expected one field that says chunked")
+        raise MessageError(f"Transfer-Encoding {quoted(coding)}, expected one field that says chunked")
     return CHUNKED
 
 
@@ -57,7 +57,7 @@ def parse_length(value: bytes) -> int:
         MessageError: anything but 1 to 19 ASCII digits (no sign, no white space, no list).
     """
     if _LENGTH.fullmatch(value) is None:
-        raise MessageError(f"Content-Length {shown(value)}, expected one field of 1 to 19 digits")
+        raise MessageError(f"Content-Length {quoted(value)}, expected one field of 1 to 19 digits")
     return int(value)
 
 
@@ -68,7 +68,7 @@ def body_for_visitor(body: Body, version: int) -> Body:
     return CHUNKED if version == 11 else UNTIL_END
 
 
-def shown(value: bytes) -> str:
+def quoted(value: bytes) -> str:
     """Return wire bytes as a short quoted text for messages."""
     text = repr(value[:40])[1:]
     return text + "…" if len(value) > 40 else text

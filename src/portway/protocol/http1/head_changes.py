@@ -65,16 +65,16 @@ def rewriter_of(address: str, domain: str, rewrite: HeadRewrite | None) -> HeadR
 
 
 def _check(name: str, value: str | None, forbidden: frozenset[str], what: str) -> None:
-    shown = ascii(name[:80])
+    quoted = ascii(name[:80])
     if _NAME.fullmatch(name) is None:
-        raise RefusedError(INVALID_FIELD, f"invalid {what} field name {shown}", "Use letters, digits and hyphens, without a colon.")
+        raise RefusedError(INVALID_FIELD, f"invalid {what} field name {quoted}", "Use letters, digits and hyphens, without a colon.")
     if name.lower() in forbidden:
         raise RefusedError(
-            INVALID_FIELD, f"the {what} field {shown} is written by the server itself", "Leave it out; --host-header changes Host."
+            INVALID_FIELD, f"the {what} field {quoted} is written by the server itself", "Leave it out; --host-header changes Host."
         )
     if value is not None and (_VALUE.fullmatch(value) is None or value != value.strip(" \t")):
         raise RefusedError(
-            INVALID_FIELD, f"invalid value of {what} field {shown}", "Use printable characters of Latin-1, and no line break."
+            INVALID_FIELD, f"invalid value of {what} field {quoted}", "Use printable characters of Latin-1, and no line break."
         )
 
 

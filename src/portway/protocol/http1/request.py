@@ -9,7 +9,7 @@ from portway.protocol.http1.connection import connection_options, keeps_alive, w
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.field_rules import DROP, UNTRUSTED, FieldRules
 from portway.protocol.http1.fields import Field, parse_fields
-from portway.protocol.http1.framing import NO_BODY, Body, request_body, shown
+from portway.protocol.http1.framing import NO_BODY, Body, quoted, request_body
 from portway.protocol.http1.trailers import accepts_trailers, allowed_trailer_names
 from portway.protocol.http1.trusted_proxies import Hops
 from portway.protocol.http1.upgrade import allowed_protocols
@@ -78,7 +78,7 @@ def parse_request_head(head: bytes, rules: FieldRules = UNTRUSTED) -> RequestHea
     options = connection_options(taken.get(b"connection"))
     expect = taken.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
-        raise MessageError(f"Expect {shown(expect)}, only 100-continue can be met", "expectation_failed")
+        raise MessageError(f"Expect {quoted(expect)}, only 100-continue can be met", "expectation_failed")
     return RequestHead(
         method,
         target,
@@ -126,7 +126,7 @@ def _other_form(method: bytes, target: bytes, host: bytes | None, version: int) 
         return target, host
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
-        raise MessageError(f"request target {shown(target)}, expected a path that starts with /")
+        raise MessageError(f"request target {quoted(target)}, expected a path that starts with /")
     authority, rest = absolute.groups()
     if host is None and version == 11:
         return target, None

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from portway.protocol.http1.connection import connection_options, keeps_alive, without_nominated
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import ANSWER_LIMITS, Field, HeadLimits, parse_fields
+from portway.protocol.http1.fields import RESPONSE_LIMITS, Field, HeadLimits, parse_fields
 from portway.protocol.http1.framing import Body, parse_length, response_body
 from portway.protocol.http1.trailers import allowed_trailer_names
 
@@ -42,7 +42,7 @@ _TAKEN_OUT = frozenset(
 )
 
 
-def parse_response_head(head: bytes, method: bytes, limits: HeadLimits = ANSWER_LIMITS) -> ResponseHead:
+def parse_response_head(head: bytes, method: bytes, limits: HeadLimits = RESPONSE_LIMITS) -> ResponseHead:
     """Return what a whole head (with its last empty line) answers to a request by `method`.
 
     Raises:

@@ -3,7 +3,7 @@
 import re
 
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.framing import shown
+from portway.protocol.http1.framing import quoted
 from portway.protocol.http1.lists import members
 
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?")
@@ -38,6 +38,6 @@ def check_switch(asked: bytes | None, chosen: bytes | None, *, whole: bool) -> N
         raise MessageError("101 without both Connection: Upgrade and an Upgrade that says to what")
     switched_to = members(chosen.lower())
     if not switched_to or not set(switched_to) <= set(members(asked.lower())):
-        raise MessageError(f"101 with Upgrade {shown(chosen)}, asked for was {shown(asked)}")
+        raise MessageError(f"101 with Upgrade {quoted(chosen)}, asked for was {quoted(asked)}")
     if not whole:
         raise MessageError("101 before it had the whole request")

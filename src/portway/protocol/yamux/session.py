@@ -87,7 +87,7 @@ class Session:
         self._peer_id = 0
         self._accepted = 0
         self._unacknowledged: set[int] = set()
-        self._leaving = False
+        self._go_away_sent = False
         self._opens = Meter("streams opened", limits.opens_per_s_max)
         self._resets = Meter("resets", limits.resets_per_s_max)
         self._pings = Meter("pings", limits.pings_per_s_max)
@@ -102,17 +102,17 @@ class Session:
         self._work = Work()
 
     @property
-    def has_place(self) -> bool:
+    def can_open(self) -> bool:
         """True while `open` would succeed."""
         return (
-            not (self.going_away or self._leaving)
+            not (self.going_away or self._go_away_sent)
             and len(self.streams) < self.limits.streams_max
             and len(self._unacknowledged) < self.limits.unacknowledged_max
-            and not self.used_up
+            and not self.ids_exhausted
         )
 
     @property
-    def used_up(self) -> bool:
+    def ids_exhausted(self) -> bool:
         """True once there is no id left to open a stream with."""
         return self._next_id > STREAM_ID_LAST
 
@@ -172,7 +172,7 @@ class Session:
         Raises:
             UnavailableError: the session goes away, is full, or the peer leaves too many opens unanswered.
         """
-        if self.going_away or self._leaving:
+        if self.going_away or self._go_away_sent:
             raise UnavailableError("the link is going away")
         if len(self.streams) >= self.limits.streams_max:
             raise UnavailableError(f"the link carries {self.limits.streams_max} streams already")
@@ -188,7 +188,7 @@ class Session:
         return stream
 
     def _pass_id_mark(self) -> None:
-        if self.used_up:
+        if self.ids_exhausted:
             raise UnavailableError("the link has used up its stream ids")
         self._id_mark = STREAM_ID_LAST
         self.drain()
@@ -199,18 +199,18 @@ class Session:
 
     def go_away(self, code: int = GO_AWAY_NORMAL) -> None:
         """Tell the peer to open nothing more; what it opens from now on is reset."""
-        if not self._leaving:
-            self._leaving = True
+        if not self._go_away_sent:
+            self._go_away_sent = True
             self._send(GO_AWAY, 0, 0, code)
 
     def drain(self) -> None:
         """Tell the peer to open nothing more, but take what it opens until it has heard so: no open is lost on the way."""
-        if not self._leaving:
+        if not self._go_away_sent:
             self._send(GO_AWAY, 0, 0, GO_AWAY_NORMAL)
 
     def protocol_error(self) -> None:
         """Tell the peer that it broke the protocol, before the link is closed."""
-        self._leaving = False
+        self._go_away_sent = False
         self.go_away(GO_AWAY_PROTOCOL_ERROR)
 
     def forget(self, stream: Stream) -> None:
@@ -225,7 +225,7 @@ class Session:
 
     def lose(self) -> None:
         """Break all streams and let go of the shell: there is no link any more."""
-        self.going_away = self._leaving = True
+        self.going_away = self._go_away_sent = True
         self._body_stream = None
         self._make_stream, self._on_accept, self._on_pong, self.on_output = Stream, ignore, ignore, ignore
         for stream in list(self.streams.values()):
@@ -300,7 +300,7 @@ class Session:
             raise PeerError(f"yamux: stream {stream_id} is open already")
         if body_bytes > INITIAL_WINDOW_BYTES:
             raise PeerError(f"yamux: {body_bytes} bytes sent into a window of {INITIAL_WINDOW_BYTES}")
-        if self._leaving or self._accepted >= self.limits.accepts_max or len(self.streams) >= self.limits.streams_max:
+        if self._go_away_sent or self._accepted >= self.limits.accepts_max or len(self.streams) >= self.limits.streams_max:
             self._send(WINDOW_UPDATE, RST, stream_id, 0)
             return None
         stream = self._make_stream(self, stream_id)

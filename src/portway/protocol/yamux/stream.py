@@ -100,11 +100,11 @@ class Stream:
             self._send(DATA, RST | self._last_flags, 0)
             self.session.forget(self)
 
-    def say_untouched(self) -> None:
+    def mark_untouched(self) -> None:
         """Say UNTOUCHED with the end or the reset that follows."""
         self._last_flags = UNTOUCHED
 
-    def say_switched(self) -> None:
+    def send_switched(self) -> None:
         """Say SWITCHED."""
         if not self.gone:
             self._send(WINDOW_UPDATE, SWITCHED, 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from portway.errors import RefusedError, UnavailableError
-from portway.links.fair_places import FairPlaces
+from portway.links.fair_slots import FairSlots
 from portway.links.sources import KNOWN_FOR_S, Sources
 from portway.protocol.control import codes
 from portway.protocol.source_key import source_key
@@ -69,7 +69,7 @@ class LoginThrottle:
         `strangers_max` is for a server that cannot have STRANGERS_MAX.
         """
         self._sources = sources
-        self._places: FairPlaces[UnauthenticatedPeer] = FairPlaces(
+        self._slots: FairSlots[UnauthenticatedPeer] = FairSlots(
             UNAUTHENTICATED_MAX if strangers_max is None else min(strangers_max, UNAUTHENTICATED_MAX), sources, random
         )
         self._failed: dict[str, _Failures] = {}
@@ -80,7 +80,7 @@ class LoginThrottle:
     @property
     def strangers(self) -> int:
         """Links that have not logged in yet."""
-        return len(self._places)
+        return len(self._slots)
 
     def enter(self, host: str, stranger: UnauthenticatedPeer, now: float) -> Callable[[], None]:
         """Let a stranger from `host` try, and return what to call when the try is over; another one may have to give way.
@@ -92,12 +92,12 @@ class LoginThrottle:
         if not self._sources.is_known(source, now):
             self._check_wait(source, source, now)
         try:
-            loser = self._places.enter(source, stranger, now)
+            loser = self._slots.acquire(source, stranger, now)
         except UnavailableError as exc:
             raise _later(f"too many links are logging in: {exc}", "Try again in some seconds.") from None
         if loser is not None:
             loser.give_way()
-        return lambda: self._places.leave(source, stranger)
+        return lambda: self._slots.release(source, stranger)
 
     def check(self, host: str, token: str, now: float) -> None:
         """Make sure that `token` may be tried from `host` now.

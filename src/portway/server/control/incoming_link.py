@@ -25,11 +25,11 @@ messages may be (which is told to it). As 5,461 frames without a body it is 6 ms
 once: more counts as a failed login of its source."""
 
 
-def link_settings(kept_total: MemoryBudget) -> MuxSettings:
-    """Return how agents' links behave; what their readers keep comes out of `kept_total`."""
+def link_settings(process_budget: MemoryBudget) -> MuxSettings:
+    """Return how agents' links behave; what their readers keep comes out of `process_budget`."""
     return MuxSettings(
         limits=YamuxLimits(streams_max=STREAMS_MAX, accepts_max=1, unacknowledged_max=4096),
-        kept_total=kept_total,
+        process_budget=process_budget,
         bytes_before_login=BYTES_BEFORE_LOGIN,
     )
 
@@ -105,7 +105,7 @@ class IncomingLink:
             return
         self.spoke = True
         self._timer.cancel()  # the login itself has a deadline of its own
-        account = channel.kept_store = ControlAccount()
+        account = channel.buffer_account = ControlAccount()
         self._door.on_control_stream(self, ControlStream(channel, self._reactor, account))
 
     def _on_lost(self, reason: str) -> None:

@@ -19,7 +19,7 @@ class LimitScopes:
 
     def of(self, token: TokenRecord) -> Scopes:
         """Return what limits a token's relays; nothing when its policy does not."""
-        if token.grants.policy.limits_nothing:
+        if token.grants.policy.is_unlimited:
             return ()
         scope = self._scopes.get(token.id)
         if scope is None:

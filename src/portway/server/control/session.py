@@ -118,9 +118,9 @@ class Session:
         self.peer = ""
         """`host:port` of the first link's other end."""
         self._memory = TokenBudgets().of(token.id) if memory is None else memory
-        self._kept = SessionBufferBudget(total=self._memory.all)
+        self._buffers = SessionBufferBudget(total=self._memory.all)
         self.started_at = reactor.now
-        self.account = reactor.members.child(party=True)
+        self.account = reactor.authenticated.child(tenant=True)
         """Who is charged for what is done for its tunnels and on its links; sessions of one token share it."""
         self.links: list[SessionLink] = []
         """Live links, oldest first."""
@@ -172,8 +172,8 @@ class Session:
     def _relieve(self) -> None:
         """Have those visitors give way who do least with their streams, while more than three quarters of all are taken."""
         self._relieving = False
-        taking = [link.mux for link in self.links if not link.mux.session.going_away]
-        most = sum(mux.session.limits.streams_max for mux in taking)
+        taking = [link.mux for link in self.links if not link.mux.yamux.going_away]
+        most = sum(mux.yamux.limits.streams_max for mux in taking)
         taken = sum(mux.streams_open for mux in taking)
         if 4 * taken < 3 * most or self._admission is None:
             return
@@ -190,9 +190,9 @@ class Session:
         link.stream.count_in(self._memory.control)
         link.output = OutputAccount(self._memory.all, partial(_end_soon, self._reactor, link.mux))
         if link is self.links[0]:
-            link.mux.kept = self._kept  # nothing was kept before: the server opens streams, and has opened none
+            link.mux.buffers = self._buffers  # nothing was kept before: the server opens streams, and has opened none
         else:
-            link.mux.share(self.links[0].mux)
+            link.mux.share_budgets(self.links[0].mux)
             if not self._sampling:
                 self._sampling = True
                 self._reactor.call_later(BUSY_S, self._keep_sampling)
@@ -200,7 +200,7 @@ class Session:
     @property
     def links_full(self) -> bool:
         """True while no further link may join."""
-        taking = sum(not link.mux.session.going_away for link in self.links)
+        taking = sum(not link.mux.yamux.going_away for link in self.links)
         return taking >= LINKS_MAX or len(self.links) >= 2 * LINKS_MAX
 
     def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
@@ -233,7 +233,7 @@ class Session:
                 await heard
         except TimeoutError:
             # A pong may be stuck behind a bulk transfer; bytes of that are a sign of life as well.
-            return any(link.mux.heard_at > asked_at for link in self.links)
+            return any(link.mux.received_at > asked_at for link in self.links)
         return True
 
     def end(self) -> None:
@@ -276,7 +276,7 @@ class Session:
             self._sample(now)
         best, steps, streams = None, 0, 0
         for link in self.links:
-            if link.mux.session.has_place:  # neither lost nor going away nor full
+            if link.mux.yamux.can_open:  # neither lost nor going away nor full
                 here = link.mux.streams_open
                 if best is None or link.steps < steps or (link.steps == steps and here < streams):
                     best, steps, streams = link, link.steps, here
@@ -285,8 +285,8 @@ class Session:
     def _end_used_up(self) -> None:
         """Close links that have no stream ids left, once their visitors have left: an agent that replaces them drains them before."""
         for link in self.links:
-            session = link.mux.session
-            if session.used_up and not session.going_away and not link.ending:
+            session = link.mux.yamux
+            if session.ids_exhausted and not session.going_away and not link.ending:
                 link.ending = True
                 close = partial(link.mux.close, "the link has used up its stream ids")
                 if link.mux.streams_open > 1:  # more than the control stream

@@ -11,12 +11,12 @@ class TenantAccounts:
 
     def __init__(self, reactor: Reactor) -> None:
         """Start with none."""
-        self._members = reactor.members
+        self._authenticated = reactor.authenticated
         self._accounts: WeakValueDictionary[str, Account] = WeakValueDictionary()
 
     def of(self, token_id: str) -> Account:
         """Return the account of a token."""
         account = self._accounts.get(token_id)
         if account is None:
-            account = self._accounts[token_id] = self._members.child(party=True)
+            account = self._accounts[token_id] = self._authenticated.child(tenant=True)
         return account

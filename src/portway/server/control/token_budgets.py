@@ -55,7 +55,7 @@ class OutputAccount:
         if change:
             self._budget.count(self, change)
 
-    def give_up(self) -> None:
+    def evict(self) -> None:
         """End the link: its agent reads too little of what it is sent."""
         reason = f"{self.bytes} bytes wait for the agent to read them; all links of its token may keep {self._budget.bytes_max} together"
         self.update(0)

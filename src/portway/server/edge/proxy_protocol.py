@@ -116,8 +116,8 @@ class _PendingHeader:
         try:
             peeked = self._sock.recv(V2_BYTES_MAX, socket.MSG_PEEK)
         except BlockingIOError:
-            if reactor.level is not None:
-                reactor.level.want_read(self._sock.fileno())
+            if reactor.level_poller is not None:
+                reactor.level_poller.want_read(self._sock.fileno())
             return False
         if not peeked:
             if not self._data:

@@ -294,7 +294,7 @@ class _TcpVisitor:
             except BrokenChannel:
                 relay.abort("the stream broke")
         else:
-            relay.abort("the agent's link broke" if status is None else status.words)
+            relay.abort("the agent's link broke" if status is None else status.description)
 
     def _done(self, relay: Relay) -> None:
         self._leave()

@@ -322,7 +322,7 @@ class _GrantsText(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
 
 def _grants_to_text(grants: Grants) -> str:
     ports = tuple(str(ports) for ports in grants.ports)
-    limits = None if grants.policy.limits_nothing else _LimitsText(**asdict(grants.policy))
+    limits = None if grants.policy.is_unlimited else _LimitsText(**asdict(grants.policy))
     text = _GrantsText(grants.hosts, ports, grants.protocols, grants.tunnels_max, grants.expires_at, limits)
     return msgspec.json.encode(text).decode()
 

@@ -9,7 +9,7 @@ from portway.engine.listener import Address, Listener
 from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
 from portway.errors import UnavailableError
-from portway.links.fair_places import FairPlaces
+from portway.links.fair_slots import FairSlots
 from portway.links.sources import Sources
 from portway.links.worker_hint import FIRST_BYTES_MAX, hint_complete, worker_from
 from portway.protocol.source_key import source_key
@@ -40,7 +40,7 @@ class AgentBalancer:
         self._deal = assign
         self._looks: set[_HintPeek] = set()
         looks_max = min(PEEKS_MAX, descriptor_limit() // NEWCOMERS_PART)
-        self._places: FairPlaces[_HintPeek] = FairPlaces(looks_max, Sources(), random.random)
+        self._slots: FairSlots[_HintPeek] = FairSlots(looks_max, Sources(), random.random)
         self._lately: deque[tuple[float, int]] = deque()
         self._listener = Listener(reactor, sock, self._accept)
 
@@ -58,7 +58,7 @@ class AgentBalancer:
     def _accept(self, sock: socket.socket, address: Address) -> None:
         look = _HintPeek(self, sock, address)
         try:
-            loser = self._places.enter(look.source, look, self.reactor.now)
+            loser = self._slots.acquire(look.source, look, self.reactor.now)
         except UnavailableError:
             self.assign(sock, address, 0)
             return
@@ -75,7 +75,7 @@ class AgentBalancer:
     def left(self, look: "_HintPeek") -> None:
         """Forget a connection that is not looked at any more."""
         self._looks.discard(look)
-        self._places.leave(look.source, look)
+        self._slots.release(look.source, look)
 
     def assign(self, sock: socket.socket, address: Address, worker: int) -> None:
         """Give a connection to `worker`, if there is such, else to whoever has the least; without anybody close it."""
@@ -125,16 +125,16 @@ class _HintPeek:
         try:
             first = self.sock.recv(FIRST_BYTES_MAX, socket.MSG_PEEK)
         except BlockingIOError:
-            if self._dealer.reactor.level is not None:
-                self._dealer.reactor.level.want_read(self.sock.fileno())
+            if self._dealer.reactor.level_poller is not None:
+                self._dealer.reactor.level_poller.want_read(self.sock.fileno())
             return
         except OSError:
             self.close()
             return
         if not first or hint_complete(first):
             self._go(worker_from(first))
-        elif self._dealer.reactor.level is not None:
-            self._dealer.reactor.level.want_read(self.sock.fileno())
+        elif self._dealer.reactor.level_poller is not None:
+            self._dealer.reactor.level_poller.want_read(self.sock.fileno())
 
     def give_up(self) -> None:
         """Let the connection go on by load."""

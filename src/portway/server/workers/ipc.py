@@ -182,8 +182,8 @@ class IpcChannel:
         try:
             count, ancillary, flags, _ = self._sock.recvmsg_into([self._buffer], _SPACE, _FLAGS)
         except (BlockingIOError, InterruptedError):
-            if self._reactor.level is not None:
-                self._reactor.level.want_read(self._sock.fileno())
+            if self._reactor.level_poller is not None:
+                self._reactor.level_poller.want_read(self._sock.fileno())
             return False
         except OSError as exc:
             log.debug("a way between processes broke", why=exc)
@@ -224,15 +224,15 @@ class IpcChannel:
             self._reactor.discard(sock)
 
     def _want_write(self) -> None:
-        if self._reactor.level is not None:
-            self._reactor.level.want_write(self._sock.fileno())
+        if self._reactor.level_poller is not None:
+            self._reactor.level_poller.want_write(self._sock.fileno())
 
 
 def _sockets(ancillary: list[tuple[int, int, bytes]], make_socket: MakeSocket = any_socket) -> list[socket.socket]:
     """Return the sockets of all descriptors that came along."""
     found: list[socket.socket] = []
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+    for level_poller, kind, data in ancillary:
+        if level_poller == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             numbers = array.array("i")
             numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
             found += [make_socket(number) for number in numbers]

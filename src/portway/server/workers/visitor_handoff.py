@@ -84,7 +84,7 @@ class HandoffRouter:
             return False
         host, port = journey.address
         message = encode(VisitorHandedOff(lease.key.kind, lease.address, host, port, journey.read, journey.hops, journey.scheme))
-        return channel.hand_over(lambda sock: way.send(message, [sock]))
+        return channel.detach(lambda sock: way.send(message, [sock]))
 
     def close(self) -> None:
         """Pass nobody on and take nobody in any more."""

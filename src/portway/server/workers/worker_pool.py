@@ -11,7 +11,7 @@ from typing import Protocol
 
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
-from portway.links.backoff import LIVED_S_MIN, Backoff
+from portway.links.backoff import STABLE_S_MIN, Backoff
 from portway.server.workers.ipc import IpcChannel, ipc_pair
 from portway.server.workers.messages import (
     Configure,
@@ -167,8 +167,8 @@ class WorkerPool:
             if not called:
                 raise UnavailableError(f"a worker did not start ({how}); what it says itself stands above")
             lived_s = self._reactor.refresh_now() - began
-            if lived_s >= LIVED_S_MIN:
-                backoff.lived(lived_s)
+            if lived_s >= STABLE_S_MIN:
+                backoff.session_ended(lived_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(backoff.next_delay_s()):
                     await self._stopping.wait()

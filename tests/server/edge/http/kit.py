@@ -229,7 +229,7 @@ class Agent:
         self.port = port
         self._kind = kind
         self.session_id = session_id
-        self.account = engine.reactor.members.child(party=True)
+        self.account = engine.reactor.authenticated.child(tenant=True)
         self.opened = 0
         self.status = StreamStatus.CONNECTED
         """What streams are answered."""
@@ -284,7 +284,7 @@ class Agent:
             self.hangs_up -= 1
             send_status(channel, StreamStatus.CONNECTED)
             if self.tells:
-                channel.say_untouched()
+                channel.mark_untouched()
             channel.shutdown_write()
             channel.close()
         elif not self.silent:

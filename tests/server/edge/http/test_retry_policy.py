@@ -2,7 +2,7 @@
 
 import pytest
 
-from portway.protocol.http1.error_responses import ANSWERS
+from portway.protocol.http1.error_responses import ERROR_RESPONSES
 from portway.protocol.http1.request import parse_request_head
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.retry_policy import error_code_for, is_repeatable, is_shareable
@@ -33,5 +33,5 @@ def test_methods_and_bodies_decide(method: bytes, fields: bytes, repeatable: boo
 
 
 def test_every_refusal_of_an_agent_has_an_answer() -> None:
-    assert all(error_code_for(status) in ANSWERS for status in StreamStatus)
+    assert all(error_code_for(status) in ERROR_RESPONSES for status in StreamStatus)
     assert error_code_for(StreamStatus.TIMED_OUT) == "origin_timeout"

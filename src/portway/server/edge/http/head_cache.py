@@ -7,7 +7,7 @@ from typing import NamedTuple
 from portway.protocol.http1.authentication import authenticates_connection, continues_on_connection
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.field_rules import UNTRUSTED, FieldRules
-from portway.protocol.http1.fields import ANSWER_LIMITS, Field, HeadLimits
+from portway.protocol.http1.fields import RESPONSE_LIMITS, Field, HeadLimits
 from portway.protocol.http1.framing import NO_BODY, UNTIL_END, body_for_visitor
 from portway.protocol.http1.query_mask import mask_query
 from portway.protocol.http1.request import RequestHead, is_origin_form, parse_request_head
@@ -231,7 +231,7 @@ class ResponseHeadCache:
 
     __slots__ = ("_known", "_rewriter", "_work", "limits")
 
-    def __init__(self, rewriter: HeadRewriter, limits: HeadLimits = ANSWER_LIMITS, work: Work | None = None) -> None:
+    def __init__(self, rewriter: HeadRewriter, limits: HeadLimits = RESPONSE_LIMITS, work: Work | None = None) -> None:
         """Remember nothing yet; heads have to keep within `limits`, and go on as `rewriter` makes them. What is
         read anew counts as `work`.
         """

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from math import inf
 
 from portway.errors import ConfigError
-from portway.protocol.http1.fields import ANSWER_LIMITS, FIELDS_MAX, REQUEST_LIMITS, HeadLimits
+from portway.protocol.http1.fields import FIELDS_MAX, REQUEST_LIMITS, RESPONSE_LIMITS, HeadLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class HttpEdgeSettings:
     request_head_bytes_max: int = REQUEST_LIMITS.bytes_max
     """Largest head of a request."""
 
-    answer_head_bytes_max: int = ANSWER_LIMITS.bytes_max
+    answer_head_bytes_max: int = RESPONSE_LIMITS.bytes_max
     """Largest head of an answer, and the most that all interim answers to one request may have."""
 
     fields_max: int = FIELDS_MAX
@@ -100,7 +100,7 @@ class HttpEdgeSettings:
     @property
     def answer_limits(self) -> HeadLimits:
         """How large an answer's head may be."""
-        return ANSWER_LIMITS._replace(bytes_max=self.answer_head_bytes_max, fields_max=self.fields_max)
+        return RESPONSE_LIMITS._replace(bytes_max=self.answer_head_bytes_max, fields_max=self.fields_max)
 
     def __post_init__(self) -> None:
         """Refuse what could never work."""

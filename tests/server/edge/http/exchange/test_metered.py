@@ -194,7 +194,7 @@ FRAMINGS = [say, coded, until_end]
 def test_exactly_the_payload_arrives_and_then_the_break(
     stage: Stage, told: list[RequestDone], framing: Callable[[bytes], bytes], total: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits_module, "FAREWELL_S", 0.1)
+    monkeypatch.setattr(limits_module, "PAYLOAD_QUIET_S", 0.1)
     body = b"".join(blocks(300_000))[:300_000]
 
     def answer(_request: Request, sock: socket.socket) -> bytes | None:
@@ -409,13 +409,13 @@ def test_an_answer_that_the_rate_holds_up_is_no_stalled_visitor(stage_with: Call
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[Bucket]:
     """Each time that somebody finds a bucket empty."""
     found: list[Bucket] = []
-    sleep = Bucket._sleep
+    sleep = Bucket._set_timer
 
     def noted(bucket: Bucket) -> None:
         found.append(bucket)
         sleep(bucket)
 
-    monkeypatch.setattr(Bucket, "_sleep", noted)
+    monkeypatch.setattr(Bucket, "_set_timer", noted)
     return found
 
 

@@ -303,7 +303,7 @@ class Exchange(ExchangeBase):
             self._stream = None
             stream.user = None
             self._pool.gone(stream)
-            stream.channel.say_switched()
+            stream.channel.send_switched()
             self._visitor.switched(stream)
 
     # ------------------------------------------------------------------------------------------------ turns and time

@@ -167,10 +167,10 @@ class MeteredExchange(Exchange):
         """Let go of what limits it, and give the stream back its own way out."""
         limits, self._limits = self._limits, None
         if limits is not None:
-            limits.over()
+            limits.close()
         gate, self._gate = self._gate, None
         if gate is not None:
-            gate.let_go()
+            gate.release()
             if self._stream is not None:
                 self._stream.outlet.channel = self._stream.channel
 

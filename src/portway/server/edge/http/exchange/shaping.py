@@ -44,7 +44,7 @@ class ConnectionShaper:
     def let_go(self) -> None:
         """Hold nobody any more."""
         if self._gate is not None:
-            self._gate.let_go()
+            self._gate.release()
 
 
 def shaper_for(

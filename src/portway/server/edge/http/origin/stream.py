@@ -91,7 +91,7 @@ class OriginStream:
     @property
     def leaving(self) -> bool:
         """True when its link takes no new streams any more: it drains, and waits for this one too."""
-        return isinstance(self.channel, MuxChannel) and self.channel.mux.session.going_away
+        return isinstance(self.channel, MuxChannel) and self.channel.mux.yamux.going_away
 
     @property
     def agent_away(self) -> bool:

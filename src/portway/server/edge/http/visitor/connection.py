@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from portway.engine.channel import Channel
 from portway.errors import BrokenChannel, PeerError, UnavailableError
-from portway.protocol.http1.error_responses import ANSWERS, DEFAULT_FORMAT, ResponseFormat, render_error
+from portway.protocol.http1.error_responses import DEFAULT_FORMAT, ERROR_RESPONSES, ResponseFormat, render_error
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import CRLF, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
@@ -244,7 +244,7 @@ class VisitorConnection(HeadReading):
             reader = ResponseFormat(asked.accept, request.method != b"HEAD", keep_alive, request.version)
             if asked.long is not None:
                 asked.long.forget()
-        self._note(ANSWERS[code].status)
+        self._note(ERROR_RESPONSES[code].status)
         try:
             self.outlet.write(render_error(code, self._host, detail, reader))
         except BrokenChannel:

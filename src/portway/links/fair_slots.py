@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from portway.errors import UnavailableError
 from portway.links.sources import Sources
 
-KNOWN_PLACES = 128
+KNOWN_SLOTS = 128
 """Places of a source from which somebody has logged in before that do not count: an office behind one NAT that comes back."""
 
 SLOW_S = 2.0
@@ -30,19 +30,19 @@ class _Share(Generic[T]):
     @property
     def load(self) -> int:
         """What it holds, compared with others."""
-        return len(self.entries) - KNOWN_PLACES * self.known
+        return len(self.entries) - KNOWN_SLOTS * self.known
 
 
-class FairPlaces(Generic[T]):
+class FairSlots(Generic[T]):
     """While there is room anybody may take a place. When all are taken, the source that holds most gives one up to others.
 
     So whoever holds few always gets in, and nothing is kept free for nobody. Every method is synchronous, so each call is atomic,
     and takes some microseconds however many sources there are.
     """
 
-    def __init__(self, places_max: int, sources: Sources, random: Callable[[], float]) -> None:
+    def __init__(self, slots_max: int, sources: Sources, random: Callable[[], float]) -> None:
         """`random` returns numbers in [0, 1), as `random.random` does."""
-        self.places_max = places_max
+        self.slots_max = slots_max
         self._sources = sources
         self._random = random
         self._shares: dict[str, _Share[T]] = {}
@@ -53,8 +53,8 @@ class FairPlaces(Generic[T]):
     def __len__(self) -> int:
         return self._count
 
-    def enter(self, source: str, who: T, now: float) -> T | None:
-        """Take a place for `who`; return who has lost its own for that, if anybody.
+    def acquire(self, source: str, holder: T, now: float) -> T | None:
+        """Take a place for `holder`; return who has lost its own for that, if anybody.
 
         Raises:
             UnavailableError: all are taken, and nobody holds more than this source does.
@@ -62,19 +62,19 @@ class FairPlaces(Generic[T]):
         share = self._shares.get(source) or _Share()
         known = self._sources.is_known(source, now)
         victim = None
-        if self._count >= self.places_max:
-            loser, victim = self._victim(source, len(share.entries) + 1 - KNOWN_PLACES * known, now)
-            self.leave(loser, victim)
+        if self._count >= self.slots_max:
+            loser, victim = self._choose_victim(source, len(share.entries) + 1 - KNOWN_SLOTS * known, now)
+            self.release(loser, victim)
         self._shares[source] = share
-        self._move(source, share, known, lambda entries: entries.update({who: now}))
+        self._move(source, share, known, lambda entries: entries.update({holder: now}))
         self._count += 1
         return victim
 
-    def leave(self, source: str, who: T) -> None:
+    def release(self, source: str, holder: T) -> None:
         """Give a place back; may be called twice."""
         share = self._shares.get(source)
-        if share is not None and who in share.entries:
-            self._move(source, share, share.known, lambda entries: entries.pop(who))
+        if share is not None and holder in share.entries:
+            self._move(source, share, share.known, lambda entries: entries.pop(holder))
             self._count -= 1
 
     def _move(self, source: str, share: _Share[T], known: bool, change: Callable[[dict[T, float]], object]) -> None:
@@ -91,7 +91,7 @@ class FairPlaces(Generic[T]):
         else:
             del self._shares[source]
 
-    def _victim(self, newcomer: str, load: int, now: float) -> tuple[str, T]:
+    def _choose_victim(self, newcomer: str, load: int, now: float) -> tuple[str, T]:
         """Return whose place a newcomer gets, whose source will have this load: one of the source with the greatest, its oldest."""
         heaviest = max(self._by_load)
         if heaviest >= load:
@@ -105,4 +105,4 @@ class FairPlaces(Generic[T]):
             if now - since < SLOW_S:
                 break
             return newcomer, oldest
-        raise UnavailableError(f"all {self.places_max} places are taken, {len(own)} of them by {newcomer}")
+        raise UnavailableError(f"all {self.slots_max} places are taken, {len(own)} of them by {newcomer}")

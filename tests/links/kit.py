@@ -31,7 +31,7 @@ def pinned(identity: Identity) -> AgentTls:
     return agent_tls("127.0.0.1", bytes.fromhex(identity.pin))
 
 
-class Door:
+class RecordingListener:
     """A LinkListener on a free port, and what it told."""
 
     def __init__(
@@ -91,15 +91,15 @@ class Door:
 
 
 @contextmanager
-def open_door(
+def open_listener(
     engine: EngineLoop, context: ssl.SSLContext | None, limits: HandshakeLimits = DEFAULT_LIMITS, *, host: str = "127.0.0.1"
-) -> Iterator[Door]:
+) -> Iterator[RecordingListener]:
     """Keep a door open within the block."""
-    door = Door(engine, context, limits, host=host)
+    listener = RecordingListener(engine, context, limits, host=host)
     try:
-        yield door
+        yield listener
     finally:
-        door.leave()
+        listener.leave()
 
 
 def says(engine: EngineLoop, sender: Channel, receiver: Channel, data: bytes) -> bool:
@@ -135,7 +135,7 @@ def broke(engine: EngineLoop, link: Channel) -> str:
     return reasons[0]
 
 
-def heard_by(stranger: socket.socket) -> bytes | None:
+def received_by(stranger: socket.socket) -> bytes | None:
     """Return what a stranger hears until the end, or None when he is reset."""
     heard = bytearray()
     with suppress(ConnectionResetError):

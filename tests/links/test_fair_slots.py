@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portway.errors import UnavailableError
-from portway.links.fair_places import KNOWN_PLACES, SLOW_S, FairPlaces
+from portway.links.fair_slots import KNOWN_SLOTS, SLOW_S, FairSlots
 from portway.links.sources import Sources
 
 
 class Crowd:
     """Places, and who holds them, by numbers that tell who came when."""
 
-    def __init__(self, places_max: int, *known: str) -> None:
+    def __init__(self, slots_max: int, *known: str) -> None:
         self.sources = Sources()
         for source in known:
             self.sources.logged_in(source, 0.0)
-        self.places: FairPlaces[int] = FairPlaces(places_max, self.sources, random.Random(1).random)
+        self.places: FairSlots[int] = FairSlots(slots_max, self.sources, random.Random(1).random)
         self.numbers = count(1)
         self.inside: dict[int, str] = {}
 
@@ -29,7 +29,7 @@ class Crowd:
         lost = []
         for _ in range(times):
             number = next(self.numbers)
-            loser = self.places.enter(source, number, now)
+            loser = self.places.acquire(source, number, now)
             self.inside[number] = source
             if loser is not None:
                 lost.append(loser)
@@ -86,15 +86,15 @@ def test_who_holds_most_already_waits_until_its_own_are_slow() -> None:
 
 
 def test_a_source_that_logged_in_before_is_not_the_first_to_give_way_and_has_no_end_of_that() -> None:
-    crowd = Crowd(KNOWN_PLACES + 20, "office")
-    crowd.come("office", KNOWN_PLACES)
+    crowd = Crowd(KNOWN_SLOTS + 20, "office")
+    crowd.come("office", KNOWN_SLOTS)
     crowd.come("strange", 20)
     lost = crowd.come("honest", 10)
-    assert crowd.held == {"office": KNOWN_PLACES, "strange": 10, "honest": 10}
-    assert lost == list(range(KNOWN_PLACES + 1, KNOWN_PLACES + 11))
+    assert crowd.held == {"office": KNOWN_SLOTS, "strange": 10, "honest": 10}
+    assert lost == list(range(KNOWN_SLOTS + 1, KNOWN_SLOTS + 11))
 
-    hostile = Crowd(KNOWN_PLACES * 4, "member")
-    hostile.come("member", KNOWN_PLACES * 4)
+    hostile = Crowd(KNOWN_SLOTS * 4, "member")
+    hostile.come("member", KNOWN_SLOTS * 4)
     hostile.come("honest", 10)
     assert hostile.held["honest"] == 10, "a login is no right to everything"
 
@@ -103,28 +103,28 @@ def test_places_are_given_back_once() -> None:
     crowd = Crowd(2)
     crowd.come("a", 2)
     for _ in range(2):
-        crowd.places.leave("a", 1)
+        crowd.places.release("a", 1)
     assert len(crowd.places) == 1
-    crowd.places.leave("a", 2)
-    crowd.places.leave("b", 2)
+    crowd.places.release("a", 2)
+    crowd.places.release("b", 2)
     assert len(crowd.places) == 0
     assert not crowd.places._shares, "nothing is remembered of who has gone"
 
 
 @given(st.integers(1, 6), st.lists(st.tuples(st.sampled_from("abcd"), st.booleans(), st.floats(0, 5)), max_size=100))
-def test_whoever_holds_least_always_gets_in(places_max: int, steps: list[tuple[str, bool, float]]) -> None:
-    crowd, now = Crowd(places_max, "d"), 0.0
+def test_whoever_holds_least_always_gets_in(slots_max: int, steps: list[tuple[str, bool, float]]) -> None:
+    crowd, now = Crowd(slots_max, "d"), 0.0
     for source, leaves, passed_s in steps:
         now += passed_s
         if leaves and crowd.inside:
             number, where = crowd.inside.popitem()
-            crowd.places.leave(where, number)
+            crowd.places.release(where, number)
             continue
         held = crowd.held
         own, most_of_others = held[source], max([held[other] for other in held if other != source], default=0)
         try:
             crowd.come(source, now=now)
         except UnavailableError:
-            assert len(crowd.places) == places_max
+            assert len(crowd.places) == slots_max
             assert own >= most_of_others or "d" in held, "only who holds most is refused"
-        assert len(crowd.places) == len(crowd.inside) <= places_max
+        assert len(crowd.places) == len(crowd.inside) <= slots_max
