@@ -34,7 +34,7 @@ def test_a_stranger_may_say_so_much_and_no_more(stranger: RawPeer, frame: Frame)
     stranger.say(*[frame] * allowed)
     assert not stranger.mux.lost
     stranger.say(frame)
-    assert stranger.lost == [f"{(allowed + 1) * len(frame.wire)} bytes before the login, at most {LIMIT} are taken"]
+    assert stranger.lost == [f"{(allowed + 1) * len(frame.wire)} bytes before the login, at most {LIMIT} are accepted"]
     assert stranger.mux.offended
 
 
