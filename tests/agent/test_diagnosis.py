@@ -23,7 +23,7 @@ def found(port: int, error: PortwayError) -> str:
     return asyncio.run(wrong_server(join_at(port), error))
 
 
-BROKE = UnavailableError("no encrypted link: the connection ended without close_notify")
+BROKE = UnavailableError("cannot establish TLS: the connection ended without close_notify")
 
 
 def test_an_address_is_written_as_people_do() -> None:
@@ -62,7 +62,7 @@ def test_nothing_is_claimed_of_a_server_that_may_be_there_later() -> None:
 
 def test_where_nobody_took_the_connection_nobody_is_asked() -> None:
     with HttpOrigin() as origin:
-        assert found(origin.port, DialError("the name cannot be resolved", "do this", connected=False)) == ""
+        assert found(origin.port, DialError("cannot resolve the name", "do this", connected=False)) == ""
         assert not origin.requests
 
 

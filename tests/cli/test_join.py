@@ -174,7 +174,7 @@ def test_a_join_string_of_an_unreachable_server_is_saved_with_a_warning(portway:
     done = portway("join", input=NOWHERE)
 
     assert done.exit_code == 0
-    assert "the name portway.invalid cannot be resolved" in done.stderr
+    assert "cannot resolve the name portway.invalid" in done.stderr
     assert "saved anyway" in done.stderr
     assert str(load_join_string(None, {}, data)) == NOWHERE
 

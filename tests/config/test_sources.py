@@ -1,5 +1,6 @@
 """Flag before environment before file before default; faults name their source."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as found:
         load({"tcp_ports": "z"}, file=file)
 
-    assert [line.split(": ")[-2].split(" ")[-1] for line in str(found.value).splitlines()] == [
+    assert re.findall(r"^(?:[^$]*: )?(\$\.[\w.]+|--[\w-]+): ", str(found.value), re.MULTILINE) == [
         "$.server.http",
         "$.server.hold",
         "--tcp-ports",
@@ -159,7 +160,7 @@ def test_a_list_comes_from_flags_that_come_several_times_and_from_commas() -> No
     assert load({"trusted_proxies": ("10.0.0.0/8,::1", "192.0.2.7")}).trusted_proxies == expected
     assert load(environ={"PORTWAY_TRUSTED_PROXIES": "10.0.0.0/8, ::1, 192.0.2.7"}).trusted_proxies == expected
     assert load({"trusted_proxies": ()}, {"PORTWAY_TRUSTED_PROXIES": "::1"}).trusted_proxies == ("::1/128",)
-    with pytest.raises(ConfigError, match=r"^--trusted-proxies: expected networks"):
+    with pytest.raises(ConfigError, match=r"^--trusted-proxies: invalid network 'x'"):
         load({"trusted_proxies": ("10.0.0.0/8", "x")})
 
 

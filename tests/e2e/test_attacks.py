@@ -39,7 +39,7 @@ def test_a_man_in_the_middle_with_another_certificate_gets_nothing_to_read(world
     middle = make_identity(tmp_path, "portway.invalid")
     with Tap((world.agents_host, world.agents_port), shows=_links_of(middle)) as tap:
         ended = world.agent(altered(join, port=tap.port), *web(), as_json=False).wait()
-        assert_refused(ended, "wrong_pin", middle.pin, "Someone may be in the middle")
+        assert_refused(ended, "wrong_pin", middle.pin, "The connection may be intercepted")
         assert bytes(tap.up) == b"", "the agent spoke to somebody it had not verified"
     assert not list(events(server, "session_up"))
 

@@ -64,9 +64,9 @@ def test_the_last_words_say_what_is_wrong(world: World, join: JoinString, https_
             (lambda one: altered(one, port=world.http_port), "is where this Portway server takes HTTP visitors; agents dial another port"),
             (lambda one: altered(one, port=web_server.port), "who answers there is a web server; check host and port"),
             (lambda one: altered(one, port=1), "connection refused). Check that the server runs"),
-            (lambda one: altered(one, host="no-such-host.invalid"), "cannot be resolved"),
+            (lambda one: altered(one, host="no-such-host.invalid"), "cannot resolve the name"),
             (lambda one: altered(one, port=silent.port), f"127.0.0.1:{silent.port}"),
-            (lambda one: altered(one, port=rude.port), "may be no Portway server" if join.plaintext else "no encrypted link"),
+            (lambda one: altered(one, port=rude.port), "may be no Portway server" if join.plaintext else "cannot establish TLS"),
         ]
         if not join.plaintext:
             cases.append((lambda one: altered(one, port=https_port), "who answers there is no Portway server"))

@@ -101,7 +101,7 @@ def test_wrong_secrets_unknown_tokens_and_wrong_pins_are_refused_for_what_they_a
 
     pin = world.agent(altered(join, pin=b"\x11" * 32), *web(), as_json=False).wait()
     assert join.pin is not None
-    assert_refused(pin, "wrong_pin", join.pin.hex(), "11" * 32, "Someone may be in the middle", "new join string")
+    assert_refused(pin, "wrong_pin", join.pin.hex(), "11" * 32, "The connection may be intercepted", "new join string")
 
     told = refusal(world.agent(altered(join, secret=guess), *web()).wait())
     assert (told["code"], bool(told["reason"]), bool(told["next_step"])) == ("bad_credentials", True, True)
@@ -199,15 +199,15 @@ def test_an_agent_says_what_is_wrong_with_an_address_where_no_portway_server_is(
     ):
         foreign = r"What answers there may be no Portway server, or have links of another kind \(--plaintext-links\)"
         cases: list[tuple[JoinString, str]] = [
-            (altered(pinned, port=http.port), r"no encrypted link: .*(wrong version number|not TLS)"),
+            (altered(pinned, port=http.port), r"cannot establish TLS: .*(wrong version number|not TLS)"),
             (altered(pinned, port=https.port), r"not a Portway server \(ALPN None, expected 'portway/1'\)"),
-            (altered(pinned, port=door.port), r"no encrypted link: "),
+            (altered(pinned, port=door.port), r"cannot establish TLS: "),
             # A web server waits for the end of a line, and a login's random bytes have one now and then: it answers with "<html>" then.
             (altered(plain, port=http.port), rf"(did not finish the login within 10 s|yamux: version [0-9]+, expected 0)\. {foreign}"),
             (altered(plain, port=silent.port), rf"did not finish the login within 10 s\. {foreign}"),
             (altered(plain, port=parrot.port), rf"yamux: .*\. {foreign}"),
             (altered(plain, port=door.port), rf"(closed the link|link broke).*\. {foreign}"),
-            (altered(pinned, port=silent.port), r"did not answer within 10 s"),
+            (altered(pinned, port=silent.port), r"did not respond within 10 s"),
         ]
         agents = [
             world.agent(join, *web(), *(["--plaintext-links"] if join.plaintext else []), data=f"agent-{number}", as_json=False)
@@ -254,7 +254,7 @@ def test_plain_links_must_be_wanted_by_both_ends(world: World) -> None:
     server.stop()
     world.start_server("--plaintext-links")
     lied = world.agent(join, *web(), as_json=False)
-    lied.expect("portway: offline: no encrypted link: TLS handshake failed: wrong version number", stream="err")
+    lied.expect("portway: offline: cannot establish TLS: TLS handshake failed: wrong version number", stream="err")
     assert lied.stop().out == ""
 
 

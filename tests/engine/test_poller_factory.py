@@ -50,7 +50,7 @@ async def greet():
 
     door = listener.Listener(reactor, listener.listen("127.0.0.1", 0), accepted)
     connect.connect(reactor, socket.AF_INET, door.address, 5, connected)
-    print(type(reactor.level).__name__, (await asyncio.wait_for(heard, 10)).decode())
+    print(type(reactor.level_poller).__name__, (await asyncio.wait_for(heard, 10)).decode())
     for channel in met:
         channel.close()
     door.close()
@@ -95,7 +95,7 @@ def test_an_unknown_engine_is_refused_with_the_known_ones(wish: str) -> None:
 
 def test_asking_for_epoll_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(select, "epoll")
-    with pytest.raises(ConfigError, match="no epoll; expected 'portable'"):
+    with pytest.raises(ConfigError, match="epoll is not available on this system: expected 'portable'"):
         make_poller("epoll")
     made = make_poller("")
     assert isinstance(made, PortablePoller)

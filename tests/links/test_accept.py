@@ -205,7 +205,7 @@ def test_places_for_handshakes_are_bounded_and_come_free(engine: EngineLoop, ide
     with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=3, seconds_max=0.5)) as listener:
         waiting = [listener.knock(HELLO) for _ in range(3)]
         late = [listener.knock(), listener.knock(REQUEST)]
-        assert listener.failures == ["too many handshakes are under way: all 3 places are taken, 3 of them by 127.0.0.1"] * 2
+        assert listener.failures == ["too many pending handshakes: all 3 slots are in use, 3 of them by 127.0.0.1"] * 2
         assert listener.blamed == [stranger.getsockname() for stranger in late]
         assert not received_by(late[0])
         waiting[0].close()
@@ -225,7 +225,7 @@ def test_sources_that_hold_all_places_keep_no_agent_out(engine: EngineLoop, iden
         assert len(listener.failures) == 10, "nobody may hold more than all"
         link = listener.dial(pinned(identity))
         assert says(engine, link, listener.links[0], b"in at the first try")
-        assert listener.failures[10:] == ["its place was needed for another source"]
+        assert listener.failures[10:] == ["replaced by a handshake from another source"]
         assert received_by(next(stranger for stranger in crowd if stranger.getsockname() == listener.blamed[10])) is None
         link.close()
 
@@ -271,7 +271,7 @@ def test_closing_the_door_breaks_off_handshakes_and_leaves_links_alone(engine: E
         strangers = [listener.knock(), listener.knock(HELLO)]
         listener.listener.close()
         engine.settle()
-        assert listener.failures == ["broken off"] * 2
+        assert listener.failures == ["aborted"] * 2
         assert [received_by(stranger) for stranger in strangers] == [None, None]
         assert says(engine, link, listener.links[0], b"still there")
         assert says(engine, listener.links[0], link, b"still here")

@@ -168,7 +168,7 @@ def test_the_systems_authorities_do_not_know_a_self_made_certificate(engine: Eng
 def test_a_web_server_with_the_right_certificate_is_no_portway_server(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, identity.server_context()) as listener:
         reason = refusal_of(engine, listener.port, pinned(identity))
-        assert reason == f"what answers there is not a Portway server (ALPN None, expected {ALPN!r})"
+        assert reason == f"the peer is not a Portway server (ALPN None, expected {ALPN!r})"
         assert listener.why() == f"ALPN None instead of {ALPN!r}: not an agent"
 
 
@@ -191,7 +191,7 @@ def test_what_answers_without_tls_is_named(engine: EngineLoop, identity: Identit
 
     with in_a_thread(speak) as port:
         said = refusal_of(engine, port, pinned(identity))
-    assert said.startswith("no encrypted link: ")
+    assert said.startswith("cannot establish TLS: ")
     assert reason in said
 
 
@@ -201,19 +201,19 @@ def test_a_server_that_resets_within_the_handshake_is_named(engine: EngineLoop, 
         reset(sock)
 
     with in_a_thread(hang_up) as port:
-        assert "no encrypted link" in refusal_of(engine, port, pinned(identity))
+        assert "cannot establish TLS" in refusal_of(engine, port, pinned(identity))
 
 
 # Names, addresses, time.
 
 
 def test_an_unknown_name_is_told(engine: EngineLoop) -> None:
-    assert refusal_of(engine, 1, None, host="no-such-host.invalid").startswith("the name no-such-host.invalid cannot be resolved: ")
+    assert refusal_of(engine, 1, None, host="no-such-host.invalid").startswith("cannot resolve the name no-such-host.invalid: ")
 
 
 @pytest.mark.parametrize("host", ["a..example.org", "a" * 64 + ".example.org"])
 def test_a_name_that_no_resolver_can_be_asked_for_is_told_too(engine: EngineLoop, host: str) -> None:
-    assert refusal_of(engine, 1, None, host=host).startswith(f"the name {host} cannot be resolved: ")
+    assert refusal_of(engine, 1, None, host=host).startswith(f"cannot resolve the name {host}: ")
 
 
 def test_a_port_where_nobody_listens_is_told(engine: EngineLoop, identity: Identity) -> None:
@@ -268,7 +268,7 @@ def test_a_network_that_swallows_everything_costs_the_timeout_and_no_more(engine
     with deaf() as (_, (host, port)):
         before = open_descriptors()
         reason = refusal_of(engine, port, pinned(identity), host=host, timeout_s=0.3)
-        assert "did not answer within 0.3 s" in reason or "timed out" in reason
+        assert "did not respond within 0.3 s" in reason or "timed out" in reason
         assert open_descriptors() <= before + 1
 
 
@@ -287,7 +287,7 @@ def test_a_server_that_stops_within_the_handshake_costs_the_timeout_and_no_more(
             ended.append(b"reset")
 
     with in_a_thread(stop) as port:
-        assert refusal_of(engine, port, pinned(identity), timeout_s=0.3) == f"127.0.0.1:{port} did not answer within 0.3 s"
+        assert refusal_of(engine, port, pinned(identity), timeout_s=0.3) == f"127.0.0.1:{port} did not respond within 0.3 s"
     assert ended == [b"reset"]
 
 

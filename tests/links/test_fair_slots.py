@@ -79,7 +79,7 @@ def test_among_sources_that_hold_the_same_chance_decides() -> None:
 def test_who_holds_most_already_waits_until_its_own_are_slow() -> None:
     crowd = Crowd(4)
     crowd.come("office", 4, now=10.0)
-    with pytest.raises(UnavailableError, match="all 4 places are taken, 4 of them by office"):
+    with pytest.raises(UnavailableError, match="all 4 slots are in use, 4 of them by office"):
         crowd.come("office", 1, now=10.0 + SLOW_S / 2)
     assert crowd.come("office", 1, now=10.0 + SLOW_S) == [1]
     assert crowd.come("other", 1, now=10.0 + SLOW_S) == [2], "others need not wait"

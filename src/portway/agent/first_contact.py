@@ -9,7 +9,7 @@ from portway.agent.events import AgentEvent, Notice, Online
 from portway.agent.settings import AgentSettings
 from portway.clock import Clock, monotonic
 from portway.errors import PortwayError, UnavailableError
-from portway.links.dial import NOBODY, DialError
+from portway.links.dial import NOT_REACHABLE, DialError
 
 TELL_AFTER_S = 10.0
 """As long as one dial may take. An agent that was never online has a wrong address more often than a server that is away for a
@@ -30,7 +30,7 @@ class FirstContact:
         self._clock = clock
         self._online = asyncio.Event()
         self._failed = asyncio.Event()
-        self._error: PortwayError = DialError(f"{address_of(settings.join)} has not answered yet", NOBODY, connected=True)
+        self._error: PortwayError = DialError(f"{address_of(settings.join)} has not answered yet", NOT_REACHABLE, connected=True)
 
     def __call__(self, event: AgentEvent) -> None:
         """Take one event in."""

@@ -1,4 +1,4 @@
-"""Accepting links: handshakes run in the reactor, each with a deadline, a bounded number at a time, shared fairly by sources."""
+"""Accepts links: handshakes run in the reactor, each with a deadline, a bounded number at a time, shared fairly among sources."""
 
 import random
 import socket
@@ -23,35 +23,35 @@ from portway.links.tls import ALPN
 from portway.protocol.source_key import source_key
 
 KNOWN_WEIGHT = 8.0
-"""How much more of the core handshakes from a source get from which somebody has logged in before: an office that comes back while
-eight other sources do nothing but handshakes still gets half of what is there for strangers."""
+"""Weight of handshakes from sources with an earlier login: an office that reconnects while eight other sources only make handshakes
+still gets half of the time for unauthenticated peers."""
 
 OnLink = Callable[[Channel, Address], None]
 OnFailure = Callable[[Address, str], None]
 
 
 def _ignore(_address: Address, _why: str) -> None:
-    """Stand in for nobody who wants to hear of failures."""
+    """Do nothing: the default failure callback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandshakeLimits:
-    """What strangers may cost before they have said a word."""
+    """Limits of handshakes with unauthenticated peers."""
 
     seconds_max: float = 10.0
-    """From accept to the end of the handshake; longer is a slow attacker or a dead path. Peers allow 5 to 120 s."""
+    """From accept to the end of the handshake; longer ones are attacks or dead paths. Peers allow 5 to 120 s."""
     under_way_max: int = 512
-    """Handshakes at a time; after a restart so many agents of one office may come at once. One that has begun holds 43 kB, or
-    190 kB once a ClientHello claims to be long: 96 MB at the very most. One that says nothing holds 1 kB."""
+    """Concurrent handshakes; after a restart as many agents of one office may reconnect at once. A started one uses 43 kB, or
+    190 kB if its ClientHello claims to be long: at most 96 MB in total. One without data uses 1 kB."""
 
 
 DEFAULT_LIMITS = HandshakeLimits()
 
 
 class LinkListener:
-    """Hands each established link and its peer's address to `on_link`; a slow peer delays nobody else."""
+    """Passes each established link with its peer's address to `on_link`; slow peers do not delay others."""
 
-    def __init__(  # noqa: PLR0913 - where links come from, where they go, and what holds meanwhile
+    def __init__(  # noqa: PLR0913 - a socket, callbacks, and limits
         self,
         reactor: Reactor,
         sock: socket.socket | None,
@@ -62,9 +62,9 @@ class LinkListener:
         limits: HandshakeLimits = DEFAULT_LIMITS,
         sources: Sources | None = None,
     ) -> None:
-        """Accept on `sock`, or only `take`; with `context` None links are plain. `on_failure` hears of bad handshakes.
+        """Accept on `sock`, or only connections passed to `take`; with `context` None links are plain. `on_failure` gets failed handshakes.
 
-        `sources` is shared with whoever notes logins.
+        `sources` is shared with the code that records logins.
         """
         self.reactor = reactor
         self.limits = limits
@@ -79,20 +79,20 @@ class LinkListener:
 
     @property
     def address(self) -> Address:
-        """Where it listens, if it does."""
+        """The listening address."""
         if self._listener is None:
-            raise MisuseError("this one listens nowhere")
+            raise MisuseError("this listener has no socket")
         return self._listener.address
 
     def close(self) -> None:
-        """Stop listening and break off handshakes under way."""
+        """Stop listening and abort pending handshakes."""
         if self._listener is not None:
             self._listener.close()
         for handshake in list(self._under_way):
-            handshake.fail("broken off")
+            handshake.fail("aborted")
 
     def take(self, sock: socket.socket, address: Address) -> None:
-        """Shake hands on a connected, non-blocking socket."""
+        """Start the handshake on a connected, non-blocking socket."""
         configure_link_socket(sock)
         if self.context is None:
             self._on_link(SocketChannel(self.reactor, sock), address)
@@ -102,16 +102,16 @@ class LinkListener:
             loser = self._handshakes.acquire(handshake.source, handshake, self.reactor.now)
         except UnavailableError as exc:
             self.reactor.discard(sock)
-            self._on_failure(address, f"too many handshakes are under way: {exc}")
+            self._on_failure(address, f"too many pending handshakes: {exc}")
             return
         self._under_way.add(handshake)
         handshake.start()
         if loser is not None:
-            loser.fail("its place was needed for another source")
+            loser.fail("replaced by a handshake from another source")
 
     def account_of(self, source: str) -> Account:
-        """Return who is charged for handshakes and unknown links from a source: each gets the same of what is there for strangers,
-        and those from which somebody has logged in before get more.
+        """Return the account charged for handshakes and unauthenticated links of a source: all sources get equal shares of the time for
+        unauthenticated peers, and those with an earlier login get more.
         """
         account = self._accounts.get(source)
         if account is None:
@@ -120,7 +120,7 @@ class LinkListener:
         return account
 
     def finished(self, handshake: "_Handshake", link: TlsChannel | None, failure: str = "") -> None:
-        """Take the outcome of one handshake: a link, or why there is none."""
+        """Handle the outcome of one handshake: a link, or the reason of the failure."""
         if handshake not in self._under_way:
             return
         self._under_way.discard(handshake)
@@ -132,7 +132,7 @@ class LinkListener:
 
 
 class _Handshake:
-    """One handshake and its deadline. What OpenSSL needs for it is made only when the peer has said something."""
+    """One handshake with its deadline. OpenSSL objects are created only once the peer has sent data."""
 
     def __init__(self, listener: LinkListener, sock: socket.socket, address: Address) -> None:
         self.address = address
@@ -142,7 +142,7 @@ class _Handshake:
         self._sock = sock
         self._channel: TlsChannel | None = None
         self._waiting = True
-        self._over = False
+        self._ended = False
         self._timer: Timer
 
     def start(self) -> None:
@@ -152,18 +152,18 @@ class _Handshake:
         reactor.watch(self._sock.fileno(), self._on_events)
 
     def begin(self) -> None:
-        """Shake hands, unless it was given up meanwhile."""
+        """Start the TLS handshake, unless it was aborted meanwhile."""
         listener = self._listener
         context = listener.context
-        if context is None or self._over:
+        if context is None or self._ended:
             return
         self._channel = TlsChannel(listener.reactor, self._sock, context, server_side=True)
         self._channel.account = self._account
         self._channel.handshake(self._done)
 
     def fail(self, why: str) -> None:
-        """Break it off."""
-        self._over = True
+        """Abort the handshake."""
+        self._ended = True
         self._timer.cancel()
         if self._channel is None:
             self._listener.reactor.discard(self._sock)
@@ -172,8 +172,8 @@ class _Handshake:
         self._listener.finished(self, None, why)
 
     def abort(self) -> None:
-        """Give up, as the reactor asks after a failed callback."""
-        self.fail("broken off")
+        """Abort; called by the reactor after a failed callback."""
+        self.fail("aborted")
 
     def _on_events(self, mask: int) -> None:
         if self._waiting and mask & (READABLE | GONE):
@@ -189,7 +189,7 @@ class _Handshake:
             return
         if failure is not None:
             self._timer.cancel()
-            # Not abort: a RST could overtake the TLS alert that tells the peer what is wrong.
+            # Not abort: a RST could overtake the TLS alert that reports the error to the peer.
             channel.close()
             self._listener.finished(self, None, str(failure))
         elif channel.alpn != ALPN:

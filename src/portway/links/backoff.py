@@ -1,20 +1,20 @@
-"""When to dial again: at once the first time, then ever later, with jitter. No clock, no chance of its own."""
+"""Exponential back-off with jitter for dials; the first retry is immediate. Pure: it reads no clock, and randomness is an argument."""
 
 from collections.abc import Callable
 
 FIRST_S = 0.1
-"""The second try; the first is made at once."""
+"""Delay of the second retry; the first one is immediate."""
 DELAY_S_MAX = 30.0
-"""Never further apart: an outage of ten minutes must not cost ten more."""
+"""Upper bound, so that an outage of ten minutes does not cost ten more."""
 STABLE_S_MIN = 5.0
-"""A session that lived so long is worth a retry at once, and with it all is forgotten."""
+"""A session of at least this length resets the back-off."""
 SHORT_SESSIONS_MAX = 120
-"""Sessions in a row that died younger and are still retried soon, 10 seconds in all: a network that flaps is worth that. A
-server, or something before it, that ends every session right after the login is not, and it is asked ever more slowly."""
+"""Consecutive shorter sessions that are still retried soon, 10 seconds in total, for unstable networks. A server or a proxy that ends
+every session right after the login is retried ever more slowly."""
 
 
 class Backoff:
-    """Delays 0, ~0.1, ~0.2, ~0.4 … ~30 s, each spread over the upper half, so that many agents do not come back at once."""
+    """Delays of 0, ~0.1, ~0.2, ~0.4 … ~30 s, each random within its upper half, so that many agents do not reconnect at once."""
 
     def __init__(self, random: Callable[[], float]) -> None:
         """`random` returns numbers in [0, 1), as `random.random` does."""
@@ -23,7 +23,7 @@ class Backoff:
         self._short_sessions = 0
 
     def next_delay_s(self) -> float:
-        """Return how long to wait before the next try."""
+        """Return the delay before the next attempt."""
         self._failures += 1
         if self._failures == 1:
             return 0.0
@@ -31,7 +31,7 @@ class Backoff:
         return ceiling * (0.5 + self._random() / 2)
 
     def session_ended(self, seconds: float) -> None:
-        """Note that a session was logged in for `seconds` before it was lost."""
+        """Record that a session was lost `seconds` after its login."""
         if seconds >= STABLE_S_MIN:
             self._failures = self._short_sessions = 0
         elif self._short_sessions < SHORT_SESSIONS_MAX:

@@ -1,4 +1,4 @@
-"""Dialling a link: resolve, connect, shake hands, verify; all before anybody else sees it."""
+"""Dials a link: resolves, connects, makes the handshake and verifies the server."""
 
 import asyncio
 import socket
@@ -13,29 +13,29 @@ from portway.links.sockets import configure_link_socket
 from portway.links.tls import ALPN, AgentTls, WrongServerError
 
 DIAL_S_MAX = 10.0
-"""For all of it; a server that needs longer is as good as away, and the next try comes by itself."""
+"""Deadline of all steps together; a slower server counts as unreachable, and the dial is retried later."""
 
 
 _UNKNOWN = "Check the name in the join string, and whether this machine can resolve other names"
-NOBODY = "Check that the server runs, that this is the address that agents dial, and that no firewall is in between"
-_SILENT = "It takes connections and says nothing: check that this is the port that agents dial (usually 4443), and not another program's"
+NOT_REACHABLE = "Check that the server is running, that this is its address for agents, and that no firewall blocks the connection"
+_SILENT = "It accepts connections but sends nothing: check that this is the port for agents (usually 4443), not that of another program"
 
 
 class DialError(UnavailableError):
-    """There is no connection, or nothing answered on it."""
+    """No connection, or no reply on it."""
 
     def __init__(self, reason: str, next_step: str, *, connected: bool) -> None:
-        """`next_step` says what to do; `connected`, whether there was a TCP connection."""
+        """`next_step` is advice for the user; `connected` is true if there was a TCP connection."""
         super().__init__(reason)
         self.next_step = next_step
         self.connected = connected
 
 
 async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, timeout_s: float = DIAL_S_MAX, *, hint: str = "") -> Channel:
-    """Return a link to the server, verified when `tls` is given, a plain one otherwise. `hint` is shown by the former (see `hint`).
+    """Return a link to the server, verified if `tls` is given, a plain one otherwise. A verified one sends `hint` (see `worker_hint`).
 
     Raises:
-        DialError: the name is unknown, nothing listens, or it takes too long.
+        DialError: the name cannot be resolved, the connection fails, or the deadline has passed.
         UnavailableError: the handshake fails.
         RefusedError: the certificate is not the pinned one (code `wrong_pin`), or no CA vouches for it (`wrong_certificate`).
     """
@@ -46,21 +46,21 @@ async def dial(reactor: Reactor, host: str, port: int, tls: AgentTls | None, tim
             try:
                 sock = await connect_first(reactor, addresses, timeout_s)
             except UnavailableError as exc:
-                raise DialError(f"cannot connect to {_named(host, port)} ({exc})", NOBODY, connected=False) from exc
+                raise DialError(f"cannot connect to {_named(host, port)} ({exc})", NOT_REACHABLE, connected=False) from exc
             connected = True
             configure_link_socket(sock)
             return SocketChannel(reactor, sock) if tls is None else await _encrypt(reactor, sock, tls, hint)
     except TimeoutError:
-        next_step = _SILENT if connected else NOBODY
-        raise DialError(f"{_named(host, port)} did not answer within {timeout_s:g} s", next_step, connected=connected) from None
+        next_step = _SILENT if connected else NOT_REACHABLE
+        raise DialError(f"{_named(host, port)} did not respond within {timeout_s:g} s", next_step, connected=connected) from None
 
 
 async def _resolve(host: str, port: int) -> list[NumericAddress]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:  # the latter from a label that is empty or too long
+    except (OSError, UnicodeError) as exc:  # UnicodeError for a label that is empty or too long
         why = exc.strerror if isinstance(exc, OSError) else None
-        raise DialError(f"the name {host} cannot be resolved: {why or exc}", _UNKNOWN, connected=False) from exc
+        raise DialError(f"cannot resolve the name {host}: {why or exc}", _UNKNOWN, connected=False) from exc
     return [(family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found]
 
 
@@ -69,7 +69,7 @@ def _named(host: str, port: int) -> str:
 
 
 async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: str) -> TlsChannel:
-    tls.set_alpn(hint)  # OpenSSL copies it into the connection; nobody can come in between
+    tls.set_alpn(hint)  # OpenSSL copies it into the connection, and no other coroutine runs in between
     link = TlsChannel(reactor, sock, tls.context, server_side=False, server_hostname=tls.server_name or None)
     done: asyncio.Future[BrokenChannel | None] = asyncio.get_running_loop().create_future()
 
@@ -82,8 +82,8 @@ async def _encrypt(reactor: Reactor, sock: socket.socket, tls: AgentTls, hint: s
         failure = await done
         if failure is not None:
             raise tls.to_error(failure) from failure
-        if link.alpn != ALPN:  # before the pin: a captive portal is no man in the middle, and is gone again by and by
-            raise WrongServerError(f"what answers there is not a Portway server (ALPN {link.alpn!r}, expected {ALPN!r})")
+        if link.alpn != ALPN:  # before the pin: a captive portal is not an attack, and usually temporary
+            raise WrongServerError(f"the peer is not a Portway server (ALPN {link.alpn!r}, expected {ALPN!r})")
         tls.check(link.peer_certificate_der())
     except BaseException:
         link.abort()

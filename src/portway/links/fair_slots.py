@@ -1,4 +1,4 @@
-"""A bounded number of places that strangers share by their source. Pure: time and chance come in."""
+"""A bounded number of slots that unauthenticated peers share fairly by source. Pure: time and randomness are arguments."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -8,17 +8,17 @@ from portway.errors import UnavailableError
 from portway.links.sources import Sources
 
 KNOWN_SLOTS = 128
-"""Places of a source from which somebody has logged in before that do not count: an office behind one NAT that comes back."""
+"""Uncounted slots of a source with an earlier login: many agents behind one NAT may reconnect at once."""
 
 SLOW_S = 2.0
-"""A source that holds most loses its oldest one only after so long. Its newer ones may be agents in the middle of a login; were
-each pushed out by the next, none would ever be through."""
+"""Age at which the largest source loses its oldest slot to a further one of its own. Newer ones may be agents during a login; if each
+was replaced by the next, none would ever complete."""
 
 T = TypeVar("T")
 
 
 class _Share(Generic[T]):
-    """The places of one source."""
+    """The slots of one source."""
 
     __slots__ = ("entries", "known")
 
@@ -29,15 +29,15 @@ class _Share(Generic[T]):
 
     @property
     def load(self) -> int:
-        """What it holds, compared with others."""
+        """Number of counted slots, compared with other sources."""
         return len(self.entries) - KNOWN_SLOTS * self.known
 
 
 class FairSlots(Generic[T]):
-    """While there is room anybody may take a place. When all are taken, the source that holds most gives one up to others.
+    """A bounded number of slots. When all are in use, the source with the most slots loses one to a newcomer.
 
-    So whoever holds few always gets in, and nothing is kept free for nobody. Every method is synchronous, so each call is atomic,
-    and takes some microseconds however many sources there are.
+    So sources with few slots are always admitted, without any reserve. All methods are synchronous, so each call is atomic, and
+    take some microseconds for any number of sources.
     """
 
     def __init__(self, slots_max: int, sources: Sources, random: Callable[[], float]) -> None:
@@ -47,17 +47,17 @@ class FairSlots(Generic[T]):
         self._random = random
         self._shares: dict[str, _Share[T]] = {}
         self._by_load: dict[int, dict[str, None]] = {}
-        """Sources by their load; few loads differ, as all places together are few."""
+        """Sources by load; there are few different loads, because the number of slots is bounded."""
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def acquire(self, source: str, holder: T, now: float) -> T | None:
-        """Take a place for `holder`; return who has lost its own for that, if anybody.
+        """Take a slot for `holder`; return the holder that lost its slot for it, if any.
 
         Raises:
-            UnavailableError: all are taken, and nobody holds more than this source does.
+            UnavailableError: all slots are in use, and no source has more than this one.
         """
         share = self._shares.get(source) or _Share()
         known = self._sources.is_known(source, now)
@@ -71,14 +71,14 @@ class FairSlots(Generic[T]):
         return victim
 
     def release(self, source: str, holder: T) -> None:
-        """Give a place back; may be called twice."""
+        """Free the slot of `holder`; may be called twice."""
         share = self._shares.get(source)
         if share is not None and holder in share.entries:
             self._move(source, share, share.known, lambda entries: entries.pop(holder))
             self._count -= 1
 
     def _move(self, source: str, share: _Share[T], known: bool, change: Callable[[dict[T, float]], object]) -> None:
-        """Change what a source holds, and keep it among those of its load."""
+        """Change the slots of a source, and update the index by load."""
         before = self._by_load.get(share.load)
         if before is not None:
             before.pop(source, None)
@@ -92,11 +92,11 @@ class FairSlots(Generic[T]):
             del self._shares[source]
 
     def _choose_victim(self, newcomer: str, load: int, now: float) -> tuple[str, T]:
-        """Return whose place a newcomer gets, whose source will have this load: one of the source with the greatest, its oldest."""
+        """Return the holder that loses its slot to a newcomer, whose source will have `load`: the oldest one of the source with the most."""
         heaviest = max(self._by_load)
         if heaviest >= load:
-            # By chance among equals: with one connection from each of very many sources, the oldest one would always be
-            # the honest one, which takes a round trip longer than the next of the others.
+            # Random among equals: in an attack with one connection from each of very many sources, the oldest would always be
+            # an honest one, which needs a round trip longer than the attacker's next connection.
             equals = self._by_load[heaviest]
             loser = next(islice(equals, int(self._random() * len(equals)), None))
             return loser, next(iter(self._shares[loser].entries))
@@ -105,4 +105,4 @@ class FairSlots(Generic[T]):
             if now - since < SLOW_S:
                 break
             return newcomer, oldest
-        raise UnavailableError(f"all {self.slots_max} places are taken, {len(own)} of them by {newcomer}")
+        raise UnavailableError(f"all {self.slots_max} slots are in use, {len(own)} of them by {newcomer}")

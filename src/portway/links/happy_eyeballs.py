@@ -1,4 +1,4 @@
-"""Connecting to whichever of several addresses answers first, without waiting long for one that does not (RFC 8305)."""
+"""Happy Eyeballs (RFC 8305): connects to the first of several addresses that responds."""
 
 import asyncio
 import socket
@@ -13,17 +13,17 @@ from portway.engine.timers import Timer
 from portway.errors import UnavailableError
 
 NEXT_AFTER_S = 0.25
-"""How long an address is alone before the next one is tried beside it (RFC 8305 section 5 recommends this)."""
+"""Delay before the next address is tried in parallel (recommended by RFC 8305 section 5)."""
 
 NumericAddress = tuple[int, tuple[str, int]]
 """Address family, numeric host and port."""
 
 
 async def connect_first(reactor: Reactor, addresses: Sequence[NumericAddress], timeout_s: float) -> socket.socket:
-    """Connect to the first of `addresses` that answers; each has `timeout_s` seconds from when it is tried.
+    """Connect to the first of `addresses` that responds; each attempt has `timeout_s` seconds.
 
     Raises:
-        UnavailableError: none does; says why, one by one.
+        UnavailableError: all attempts failed; the text lists the reasons.
     """
     race = _Race(reactor, alternating(addresses), timeout_s)
     try:
@@ -31,7 +31,7 @@ async def connect_first(reactor: Reactor, addresses: Sequence[NumericAddress], t
     except asyncio.CancelledError:
         winner = race.winner
         if winner.done() and not winner.cancelled() and isinstance(outcome := winner.result(), socket.socket):
-            reactor.discard(outcome)  # it connected in the very moment in which we were told to stop
+            reactor.discard(outcome)  # it connected at the moment of the cancellation
         raise
     finally:
         race.stop()
@@ -41,17 +41,17 @@ async def connect_first(reactor: Reactor, addresses: Sequence[NumericAddress], t
 
 
 def alternating(addresses: Sequence[NumericAddress]) -> list[NumericAddress]:
-    """Return the addresses with families in turn, the first one's first (RFC 8305 section 4): one of them may be a dead end."""
+    """Return the addresses with alternating families, starting with that of the first (RFC 8305 section 4): one family may not work."""
     one = [address for address in addresses if address[0] == addresses[0][0]]
     other = [address for address in addresses if address[0] != addresses[0][0]]
     return [address for address in chain.from_iterable(zip_longest(one, other)) if address is not None]
 
 
 class _Race:
-    """All attempts on the way to one connection; the first that stands stops the others. `winner` is a socket, or why there is none."""
+    """The attempts for one connection; the first success stops the others. `winner` is a socket, or the reason of the failure."""
 
     def __init__(self, reactor: Reactor, addresses: Sequence[NumericAddress], timeout_s: float) -> None:
-        """Start with the first address at once."""
+        """Start with the first address."""
         self.winner: asyncio.Future[socket.socket | str] = asyncio.get_running_loop().create_future()
         self._reactor = reactor
         self._timeout_s = timeout_s
@@ -63,7 +63,7 @@ class _Race:
         self._next()
 
     def stop(self) -> None:
-        """Give up all that is under way; may be called twice."""
+        """Cancel all pending attempts; may be called twice."""
         self._left.clear()
         if self._timer is not None:
             self._timer.cancel()

@@ -1,28 +1,28 @@
-"""What is known of the addresses that links come from: whether anybody has logged in from there. Pure."""
+"""Remembers from which addresses agents have logged in. Pure."""
 
 KNOWN_FOR_S = 86_400.0
-"""How long a source is known after a login: an agent that was online yesterday is no stranger."""
+"""How long a source stays known after a login: an agent that was online yesterday is known."""
 
 SOURCES_MAX = 10_000
-"""Sources remembered, about 1 MB; the one that was seen least lately makes room."""
+"""Maximum of sources, about 1 MB; the one with the oldest login is dropped."""
 
 
 class Sources:
-    """Sources (see `source_key`) of one process. Every method is synchronous, so each call is atomic."""
+    """The sources (see `source_key`) of one process. All methods are synchronous, so each call is atomic."""
 
     def __init__(self) -> None:
-        """Know nobody."""
+        """Start empty."""
         self._logged_in: dict[str, float] = {}
-        """When the last login was, least lately first."""
+        """Time of the last login, oldest first."""
 
     def logged_in(self, source: str, now: float) -> None:
-        """Note a login; `now` is monotonic seconds."""
+        """Record a login; `now` is monotonic seconds."""
         self._logged_in.pop(source, None)
         self._logged_in[source] = now
         if len(self._logged_in) > SOURCES_MAX:
             del self._logged_in[next(iter(self._logged_in))]
 
     def is_known(self, source: str, now: float) -> bool:
-        """Return whether somebody has logged in from there lately."""
+        """Return whether there was a recent login from this source."""
         at = self._logged_in.get(source)
         return at is not None and now - at < KNOWN_FOR_S

@@ -1,7 +1,7 @@
-"""A word in the clear that says which process of a server a link belongs to, so that it can be handed on unread. Pure.
+"""An unencrypted routing hint that names the worker of a link, so that links can be assigned without decrypting them. Pure.
 
-Only a word: whoever lies gets his link to another process, which knows nothing of his ticket. A TLS link shows it as an ALPN
-protocol behind `portway/1`, a plain one within its `Attach`; both stand whole in the first packet.
+Not authenticated: a wrong hint only routes the link to a worker that does not know its ticket. A TLS link sends it as an ALPN
+protocol after `portway/1`, a plain one in its `Attach`; both are complete within the first packet.
 """
 
 import re
@@ -9,7 +9,7 @@ import re
 HINT_PREFIX = "portway-hint/"
 
 FIRST_BYTES_MAX = 4096
-"""How much of a link's first bytes is looked at. A ClientHello has 300 bytes, 1,700 with post-quantum key shares."""
+"""How much of a link's first bytes is searched. A ClientHello has 300 bytes, 1,700 with post-quantum key shares."""
 
 _HINT = re.compile(rb"portway-hint/([0-9]{1,9})(?![0-9])")
 _TLS_HANDSHAKE = 0x16
@@ -18,24 +18,24 @@ _YAMUX_HEADER_BYTES = 12
 
 
 def hint_for(worker: int) -> str:
-    """Return the hint to a worker; empty for a server of one process, which needs none."""
+    """Return the hint for a worker; empty for worker 0, the only process of its server."""
     return f"{HINT_PREFIX}{worker}" if worker else ""
 
 
 def is_hint(text: str) -> bool:
-    """Return whether a server's hint is one that may be shown."""
+    """Return whether a hint from the server is valid."""
     return _HINT.fullmatch(text.encode("utf-8", "replace")) is not None
 
 
 def worker_from(first: bytes) -> int:
-    """Return the worker that a link's first bytes name, or 0."""
+    """Return the worker named in a link's first bytes, or 0."""
     found = _HINT.search(first, 0, FIRST_BYTES_MAX)
     return int(found[1]) if found else 0
 
 
 def hint_complete(first: bytes) -> bool:
-    """Return whether a link's first bytes hold all that a hint could stand in: one TLS record (RFC 8446 section 5.1), or one
-    yamux frame. What is neither is whole too: there is nothing to wait for.
+    """Return whether a link's first bytes are enough to find a hint: one TLS record (RFC 8446 section 5.1), or one yamux frame.
+    Anything else is complete, too, because waiting is useless.
     """
     if len(first) >= FIRST_BYTES_MAX:
         return True

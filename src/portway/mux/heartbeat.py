@@ -1,33 +1,33 @@
-"""Is the other end of a link still there, and how far away is it? Pings that race a deadline; no I/O, no clock."""
+"""Detects lost links and measures round trips with pings. Pure: no I/O, no clock."""
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 RTT_WINDOW_S = 30.0
-"""The lowest round trip is that of the last 30 s: paths change, queues come and go."""
+"""Period of the lowest round trip: paths and queues change."""
 CALLBACKS_MAX = 64
-"""Pings whose answer is waited for by somebody else than this heartbeat: probes of claims, speed tests. A few at a time."""
+"""Pings with a callback, for probes of claims and for speed tests; a few at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatSettings:
-    """How fast a silent link is noticed."""
+    """Timing of the detection of silent links."""
 
     silence_s_max: float = 12.0
-    """A link that was silent for so long is lost. With checks every second, both ends know within 15 s."""
+    """A link that was silent for this time is lost. With checks every second, both ends detect it within 15 s."""
     ping_every_s: float = 4.0
-    """Three pings have to stay unanswered; also how often the round trip is measured."""
+    """Three pings must stay unanswered; also the interval of round-trip measurements."""
 
 
 class Heartbeat:
     """Decides when to ping, what the round trip is, and when the link is lost.
 
-    Any byte heard is a sign of life, so a link busy with a bulk transfer is not lost because its pongs are late.
+    Any received byte counts as a sign of life, so a link busy with a bulk transfer is not lost because of late pongs.
     """
 
     def __init__(self, settings: HeartbeatSettings, now: float) -> None:
-        """Start at `now` (monotonic seconds), with the benefit of the doubt."""
+        """Start at `now` (monotonic seconds), as if data had just been received."""
         self._settings = settings
         self.received_at = now
         self._ping_at = now
@@ -37,11 +37,11 @@ class Heartbeat:
         self._samples: deque[tuple[float, float]] = deque(maxlen=64)
 
     def next_ping(self, now: float) -> int | None:
-        """Return the value to ping with if it is time to."""
+        """Return the value of the next ping if one is due."""
         return self.ping(now) if now >= self._ping_at else None
 
     def ping(self, now: float, on_pong: Callable[[float], None] | None = None) -> int:
-        """Return the value of a ping that is sent now; `on_pong` is called with the round trip in seconds, if it is answered."""
+        """Return the value of a ping to be sent now; `on_pong` is called with the round trip in seconds when the pong arrives."""
         self._ping_at = now + self._settings.ping_every_s
         value = self._next_value
         self._next_value = value % 0xFFFFFFFF + 1
@@ -54,18 +54,18 @@ class Heartbeat:
         return value
 
     def on_pong(self, value: int, now: float) -> float | None:
-        """Return the round trip in seconds of the ping `value`, or None if it was never asked."""
+        """Return the round trip in seconds of the ping `value`, or None if it was never sent."""
         sent_at = self._sent_at.pop(value, None)
         if sent_at is None:
             return None
         self._samples.append((now, now - sent_at))
-        on_pong = self._callbacks.pop(value, None)
-        if on_pong is not None:
-            on_pong(now - sent_at)
+        callback = self._callbacks.pop(value, None)
+        if callback is not None:
+            callback(now - sent_at)
         return now - sent_at
 
     def forget_callbacks(self) -> None:
-        """Call nobody any more: the link is lost."""
+        """Drop all callbacks: the link is lost."""
         self._callbacks.clear()
 
     def rtt_s(self, now: float) -> float | None:
@@ -75,14 +75,14 @@ class Heartbeat:
         return min((sample for _, sample in self._samples), default=None)
 
     def silent_for_s(self, now: float) -> float:
-        """Return how long nothing has been heard."""
+        """Return how long nothing was received."""
         return now - self.received_at
 
     def exclude_pause(self, seconds: float) -> None:
-        """Forgive the peer `seconds` in which nobody here could have heard it; less than a second is ordinary delay."""
+        """Exclude `seconds` during which this process was suspended from the silence; less than a second is ordinary delay."""
         if seconds >= 1.0:
             self.received_at += seconds
 
     def is_lost(self, now: float) -> bool:
-        """Return whether the link must be given up."""
+        """Return whether the link is lost."""
         return now - self.received_at >= self._settings.silence_s_max

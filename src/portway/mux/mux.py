@@ -1,4 +1,4 @@
-"""A yamux session on a link: decodes in place, coalesces what is sent, and watches that the peer is alive."""
+"""A yamux session on a link: decodes in place, coalesces output, and checks that the peer is alive."""
 
 import logging
 from collections.abc import Callable
@@ -27,11 +27,11 @@ from portway.protocol.yamux.stream import Stream
 from portway.protocol.yamux.window import GrowthBudget
 
 OUT_BYTES_MAX = 1024 * 1024
-"""Output beyond which the link is not read any more: every frame read may owe the peer an answer (threats Y1)."""
+"""Output beyond which the link is not read: every received frame may cause a reply (threats Y1)."""
 LARGE_BYTES = 16 * 1024
-"""What is left of a frame and gets a read of its own: then the next frame is not cut, and its sink gets one send, not two."""
+"""Remainder of a frame that is read separately, so that the next frame is not cut and its sink gets one send instead of two."""
 BYTES_IN_MAX = 2**62
-"""As many as there are, of a peer who has logged in."""
+"""No limit, for peers that have logged in."""
 
 log = logging.getLogger("portway.mux")
 
@@ -39,12 +39,12 @@ log = logging.getLogger("portway.mux")
 class Mux:
     """Streams over one link, until the link is lost.
 
-    `on_stream` gets each stream that the peer opens; `on_lost` is called once, after all streams broke, with the reason
-    in words. All output of a batch leaves in one `send` at its end: `flush` is registered with the reactor when the
-    first byte of output appears.
+    `on_stream` gets each stream that the peer opens; `on_lost` is called once, after all streams broke, with the reason as
+    text. All output of a round is sent with one `send` at its end: a flush is registered with the reactor when the first
+    byte of output appears.
     """
 
-    def __init__(  # noqa: PLR0913 - a link, its role, who hears of it, and what a session's links share
+    def __init__(  # noqa: PLR0913 - a link, its role, callbacks, and what a session's links share
         self,
         reactor: Reactor,
         link: Channel,
@@ -58,7 +58,7 @@ class Mux:
         account: Account | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        """Take over `link`. `growth` and `buffers` are shared by the links of a session; `account` is charged for the link's work."""
+        """Own `link` from now on. `growth` and `buffers` are shared by the links of a session; `account` is charged for the link's work."""
         settings = settings or MuxSettings()
         self._reactor = reactor
         self._link = link
@@ -78,12 +78,12 @@ class Mux:
             growth=growth,
         )
         self.blocked = False
-        """True while the link takes nothing; streams wait or gather small frames."""
+        """True while the link accepts nothing; streams wait, or small frames are queued."""
         self.frame_bytes = FRAME_BYTES_ALONE
-        """The longest bulk frame right now."""
+        """The current maximum of a bulk frame."""
         self.lost = False
         self.offended = False
-        """True once the peer broke the protocol or a limit."""
+        """True once the peer violated the protocol or a limit."""
         self.bytes_in = 0
         """Plaintext bytes received on the link, headers included."""
         self.bytes_out = 0
@@ -107,26 +107,26 @@ class Mux:
 
     @property
     def streams_open(self) -> int:
-        """Streams open now, whoever opened them."""
+        """Number of open streams, opened by either end."""
         return len(self.yamux.streams)
 
     @property
     def rtt_s(self) -> float | None:
-        """The lowest round trip of the last 30 s in seconds, None before the first answer."""
+        """The lowest round trip of the last 30 s in seconds, None before the first pong."""
         return self.yamux.rtt_s
 
     @property
     def received_at(self) -> float:
-        """When the peer was heard last, in monotonic seconds."""
+        """Time of the last byte from the peer, in monotonic seconds."""
         return self._heartbeat.received_at
 
     @property
     def waiting_bytes(self) -> int:
-        """What waits here for the link to take it, encrypted or not."""
+        """Bytes waiting to be sent on the link, encrypted or not."""
         return len(self.yamux.out) + (0 if self._unsent is None else len(self._unsent)) + self._link.waiting_bytes()
 
     def open(self, first: bytes = b"") -> MuxChannel:
-        """Open a stream; SYN goes out with `first` (at most 16 KiB), at the end of the batch.
+        """Open a stream; SYN is sent with `first` (at most 16 KiB), at the end of the round.
 
         Raises:
             UnavailableError: the link is lost, going away or full.
@@ -141,26 +141,26 @@ class Mux:
         return stream
 
     def ping(self, on_pong: Callable[[float], None]) -> None:
-        """Ping now; `on_pong` gets the round trip in seconds when the peer answers, else nothing."""
+        """Send a ping; `on_pong` gets the round trip in seconds if the peer replies."""
         self._pulse.ping(on_pong)
 
     def admit(self, account: Account) -> None:
-        """Lift the limit for peers who have not logged in, and charge `account` from now on."""
+        """Lift the limit for peers that have not logged in, and charge `account` from now on."""
         self.account = account
         self._bytes_in_max = BYTES_IN_MAX
 
     def share_budgets(self, first: "Mux") -> None:
-        """Keep out of the budget of another link of the session, and grow out of its budget from the next stream on."""
+        """Use the buffer budget of another link of the session, and its growth budget from the next stream on."""
         own, self.buffers = self.buffers, first.buffers
         own.transfer_to(first.buffers)
         self.yamux.growth = first.yamux.growth
 
     def go_away(self) -> None:
-        """Ask the peer to open nothing more; what is open goes on."""
+        """Ask the peer to open no more streams; open ones continue."""
         self.yamux.go_away()
 
     def close(self, reason: str) -> None:
-        """Say GoAway, break all streams, send what is owed if the link takes it, and close the link."""
+        """Send GoAway and pending output if the link accepts it, break all streams, and close the link."""
         if not self.lost:
             self.yamux.go_away()
             self._end(reason)
@@ -171,18 +171,18 @@ class Mux:
             self._link.abort()
             self._end(reason)
 
-    # What streams ask of their link.
+    # Called by streams.
 
     def has_room_for_small(self) -> bool:
-        """Return whether a small frame may gather behind the busy link."""
+        """Return whether a small frame may be queued while the link is blocked."""
         return len(self.yamux.out) < SMALL_OUT_BYTES_MAX
 
     def wait(self, stream: MuxChannel) -> None:
-        """Call `on_writable` of `stream` in its turn, once the link takes bytes again."""
+        """Queue `stream` for `on_writable`, once the link accepts bytes again."""
         self._waiting.add(stream)
 
     def small_frame_sent(self, stream: MuxChannel) -> None:
-        """Flush when some have gathered, and shorten bulk frames: somebody else than their sender would wait for them."""
+        """Flush if enough small frames are queued, and shorten the bulk frames of other streams, which delay small ones."""
         if len(self.yamux.out) > EARLY_FLUSH_BYTES and not self.blocked:
             try:
                 self._send_out()
@@ -193,13 +193,13 @@ class Mux:
             self.frame_bytes = FRAME_BYTES_SHARED
 
     def bulk_frame_sent(self, stream: MuxChannel) -> None:
-        """Let bulk frames be long again when nobody has sent small ones for a while."""
+        """Make bulk frames long again if no other stream has sent small ones for a while."""
         self._bulk_sender = stream
         if self.frame_bytes == FRAME_BYTES_SHARED and self._reactor.now > self._shared_until:
             self.frame_bytes = FRAME_BYTES_ALONE
 
     def send_frame(self, frame: memoryview) -> None:
-        """Send a large frame at once, behind the small ones that were first. The link is not blocked."""
+        """Send a large frame at once, after the queued small ones. The link must not be blocked."""
         out = self.yamux.out
         try:
             if out and not self._send_out():
@@ -216,7 +216,7 @@ class Mux:
         elif not self._link.room():
             self.blocked = True
 
-    # The link's events.
+    # Events of the link.
 
     def _start(self) -> None:
         self._pulse.beat()
@@ -309,7 +309,7 @@ class Mux:
             self._fail(f"the link broke: {exc}")
 
     def _send_out(self) -> bool:
-        """Send the rest of a frame first, then all that has gathered; return whether all of it went."""
+        """Send the rest of a frame, then the queued output; return whether all of it was sent."""
         link = self._link
         if self._unsent is not None:
             sent = link.send(self._unsent)
@@ -348,8 +348,8 @@ class Mux:
             channel.fail()
 
     def _fail_soon(self, why: BrokenChannel) -> None:
-        """End the link from within a stream's `send`: no stream may hear of it before that has returned."""
-        reason = f"the link broke: {why}"  # in words: the error would keep its frames alive
+        """End the link from within a stream's `send`: callbacks must not run before that has returned."""
+        reason = f"the link broke: {why}"  # as text: the exception would keep its frames alive
         self._reactor.call_soon(lambda: self._fail(reason))
 
     def _fail(self, reason: str) -> None:
@@ -358,7 +358,7 @@ class Mux:
             self._end(reason)
 
     def _end(self, reason: str) -> None:
-        if self.lost:  # by a callback from within the decoder, which then met an offence in what was left
+        if self.lost:  # a callback during decoding ended the link, and the rest of the data was invalid
             return
         self.lost = True
         self._pulse.stop()
@@ -367,16 +367,16 @@ class Mux:
         self._waiting.clear()
         self.yamux.lose()
         self._send_go_away()
-        self._unsent, self.yamux.out = None, bytearray()  # large, and this mux may be held for a while yet
+        self._unsent, self.yamux.out = None, bytearray()  # free the memory: this mux may be referenced for some time
         on_lost, self._on_lost, self._on_stream = self._on_lost, ignore, ignore
         on_lost(reason)
 
     def _send_go_away(self) -> None:
-        """Send GoAway and whatever else is owed, as far as the link takes it at once, then its end."""
+        """Send GoAway and other pending output, as far as the link accepts it at once, then the end."""
         try:
             if not self.blocked:
                 self._send_out()
             self._link.shutdown_write()
         except BrokenChannel:
-            pass  # it is being closed anyway
+            pass  # closed below anyway
         self._link.close()

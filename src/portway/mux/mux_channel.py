@@ -2,33 +2,65 @@
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from portway.clock import Clock
 from portway.engine.accounts import Account
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, HEADROOM_BYTES, Channel, nothing
+from portway.engine.poller import CallLater
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel
-from portway.mux.buffer_budget import BufferAccount
+from portway.mux.buffer_budget import BufferAccount, SessionBufferBudget
+from portway.protocol.yamux.session import Session
 from portway.protocol.yamux.stream import Stream
 
-if TYPE_CHECKING:
-    from portway.mux.mux import Mux
-
 SMALL_FRAME_BYTES_MAX = 16 * 1024 - 1
-"""Larger data goes to the link in a frame of its own, uncopied; smaller joins the coalesced output."""
+"""Larger data is sent as a separate frame, uncopied; smaller data joins the coalesced output."""
 RESET_NOTICE_S = 60.0
-"""How long the owner of a stream that the peer has ended and then reset may deliver what came, before it is told."""
-FAILED = "a callback failed; its stream is reset: %r"
+"""How long the owner of a stream that the peer ended and then reset may deliver the data, before it is notified."""
+FAILED = "callback failed, stream reset: %r"
 
 log = logging.getLogger("portway.mux")
 
 
-class MuxChannel(Stream, Channel):
-    """Lends what the link has just decrypted, in place; only what its reader leaves is kept, bounded by the window.
+class StreamLink(Protocol):
+    """The link of a stream: the part of `Mux` that its streams use."""
 
-    Sending: small data is copied behind its header into the link's output, which goes out once a batch; large data goes
-    out at once behind its headroom. A stream that sends bulk waits while the link is busy, a quiet one may still add
-    small frames, which overtake other streams' bulk.
+    account: Account
+    blocked: bool
+    buffers: SessionBufferBudget
+    call_later: CallLater
+    frame_bytes: int
+    lost: bool
+    precise_now: Clock
+    yamux: Session
+
+    @property
+    def received_at(self) -> float:
+        """Time of the last byte from the peer, in monotonic seconds."""
+
+    def has_room_for_small(self) -> bool:
+        """Return whether a small frame may be queued while the link is blocked."""
+
+    def wait(self, stream: "MuxChannel", /) -> None:
+        """Queue `stream` for `on_writable`, once the link accepts bytes again."""
+
+    def small_frame_sent(self, stream: "MuxChannel", /) -> None:
+        """Called after a small frame was queued."""
+
+    def bulk_frame_sent(self, stream: "MuxChannel", /) -> None:
+        """Called before a bulk frame is sent."""
+
+    def send_frame(self, frame: memoryview, /) -> None:
+        """Send a large frame at once."""
+
+
+class MuxChannel(Stream, Channel):
+    """A stream of a `Mux`. Data that the link has just decrypted is read in place; only unread data is buffered, bounded by the window.
+
+    Sending: small data is copied behind its header into the link's output, which is sent once per round; large data is
+    sent at once behind its headroom. A stream with bulk data waits while the link is blocked; others may still add
+    small frames, which overtake the bulk data.
     """
 
     __slots__ = (
@@ -49,14 +81,14 @@ class MuxChannel(Stream, Channel):
     can_peek = True
     wants_headroom = True
 
-    def __init__(self, mux: "Mux", stream_id: int) -> None:
-        """Stand in `mux`; made by its session only."""
+    def __init__(self, mux: StreamLink, stream_id: int) -> None:
+        """Create a stream of `mux`; only its yamux session does so."""
         Stream.__init__(self, mux.yamux, stream_id)
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = False
         self.mux = mux
         self.buffer_account: BufferAccount | None = None
-        """Where this stream counts what it keeps, if not with all others of its link."""
+        """The account of buffered bytes, if not that of the link."""
         self._buffered: bytearray | None = None
         self._lent: memoryview | None = None
         self._view: memoryview | None = None
@@ -73,7 +105,7 @@ class MuxChannel(Stream, Channel):
 
     @property
     def account(self) -> Account:  # type: ignore[override]
-        """Its link's."""
+        """The account of its link."""
         return self.mux.account
 
     @property
@@ -82,7 +114,7 @@ class MuxChannel(Stream, Channel):
         return self.peer_ended and not self._buffered and not self._lent and not self._broken
 
     def peek(self) -> memoryview | None:
-        """Lend the frame in hand, or what was kept."""
+        """Return the current frame, or the buffered bytes."""
         if self._lent is not None:
             return self._lent
         if self._buffered:
@@ -98,7 +130,7 @@ class MuxChannel(Stream, Channel):
         return None
 
     def consume(self, count: int) -> None:
-        """Drop the front, and grant the peer as much again once a quarter of the window is due."""
+        """Drop the front, and grant the peer new credit once a quarter of the window is due."""
         lent = self._lent
         if lent is not None:
             self._lent = lent[count:] if count < len(lent) else None
@@ -115,7 +147,7 @@ class MuxChannel(Stream, Channel):
             self.grant(self.mux.precise_now())
 
     def recv_into(self, buffer: memoryview) -> int:
-        """Copy out of the frame in hand, or of what was kept."""
+        """Copy from the current frame, or from the buffered bytes."""
         view = self.peek()
         if view is None:
             return 0 if self.ended else BLOCKED
@@ -125,11 +157,11 @@ class MuxChannel(Stream, Channel):
         return count
 
     def room(self) -> int:
-        """Return what window and link allow; a link in full flow still allows small data of quiet streams."""
+        """Return what window and link allow; a blocked link still accepts small data of streams without bulk data."""
         window = self.send_window
         if not window:
             if self.gone:
-                return 1  # no window will come: `send` tells
+                return 1  # no credit will arrive: `send` raises
             self._starved = True
             return 0
         mux = self.mux
@@ -143,7 +175,7 @@ class MuxChannel(Stream, Channel):
         return window if window < limit else limit
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
-        """Copy `data`, as much as there is room for, into the link's output."""
+        """Copy `data` into the link's output, as far as there is room."""
         if self._broken or self._closed or self.gone:
             raise BrokenChannel("the stream is gone")
         count = min(len(data), self.room())
@@ -151,7 +183,7 @@ class MuxChannel(Stream, Channel):
             was_bulk, self._bulk = self._bulk, count > SMALL_FRAME_BYTES_MAX // 2
             if count:
                 self.write(data if count == len(data) else memoryview(data)[:count])
-                if not (was_bulk or self._bulk):  # a transfer's crumbs are no request
+                if not (was_bulk or self._bulk):  # the small rest of a transfer is not a request
                     self.mux.small_frame_sent(self)
             return count
         frame = memoryview(bytearray(HEADROOM_BYTES + count))
@@ -159,7 +191,7 @@ class MuxChannel(Stream, Channel):
         return self.send_headroom(frame, count)
 
     def send_headroom(self, buffer: memoryview, count: int) -> int:
-        """Put the header in front of the payload and hand both to the link in one piece."""
+        """Write the header in front of the payload, and send both in one piece."""
         if self._broken or self._closed or self.gone:
             raise BrokenChannel("the stream is gone")
         room = self.room()
@@ -176,7 +208,7 @@ class MuxChannel(Stream, Channel):
         return count
 
     def shutdown_write(self) -> None:
-        """Send FIN behind everything taken."""
+        """Send FIN after all accepted data."""
         self.end()
 
     def abort(self) -> None:
@@ -187,16 +219,16 @@ class MuxChannel(Stream, Channel):
             self.reset()
 
     def close(self) -> None:
-        """Leave: silently when both ends have finished, with RST otherwise."""
+        """Close: silently when both ends have finished, with RST otherwise."""
         self.abort()
 
     def fail(self) -> None:
-        """Reset the stream from within: peer and owner both find the break, also where all has come and is not read."""
+        """Reset the stream: peer and owner both see a break, even if all data has arrived and is unread."""
         self.reset()
         self._break()
 
     def deliver(self, view: memoryview) -> None:
-        """Lend `view` to the reader; keep what it leaves."""
+        """Let the reader consume `view`; buffer the rest."""
         if self._closed:
             return
         if self._buffered is not None:
@@ -217,35 +249,35 @@ class MuxChannel(Stream, Channel):
             self._buffer(left)
 
     def on_credit(self) -> None:
-        """Let the writer go on."""
+        """Resume the writer."""
         if self._starved:
             self._starved = False
             self._notify(self.on_writable)
 
     def resume_writer(self) -> None:
-        """Let the writer go on: the link takes bytes again."""
+        """Resume the writer: the link accepts bytes again."""
         self._notify(self.on_writable)
 
     def on_peer_fin(self) -> None:
-        """Let the reader find the end."""
+        """Let the reader see the end."""
         self.readable = True
         self._notify(self.on_readable)
 
     def on_reset(self) -> None:
-        """Let reader and writer find the break; what was kept is lost with the stream, unless the peer had ended before."""
+        """Let reader and writer see the break; buffered bytes are dropped, unless the peer had sent its end before."""
         if not self.peer_ended:
             self._break()
         elif not self._closed:
-            # All that the peer had to say is here, properly ended: only the way to it is broken.
+            # All data of the peer has arrived, properly ended: only the direction to it is broken.
             self._reset_after_fin = True
             self._notify(self.on_writable)
             if not self.readable:
                 self._start_reset_notice()
 
     def _start_reset_notice(self) -> None:
-        """Tell of the break a while after the reader has seen the end, as nothing else may ever make the writer look.
+        """Report the break some time after the reader has seen the end, because nothing else may ever wake the writer.
 
-        Not at once: who sits behind the reader may still be on the way of getting all of it.
+        Not at once: the data may still be on its way to the final recipient.
         """
         if self._reset_after_fin and self._notice_timer is None and not self._closed:
             self._notice_timer = self.mux.call_later(RESET_NOTICE_S, self._report_broken)
@@ -263,7 +295,7 @@ class MuxChannel(Stream, Channel):
         self._notify(self.on_broken)
 
     def _notify(self, callback: Callable[[], None]) -> None:
-        """Call back; a bug there ends this stream, not the link that is being decoded."""
+        """Call back; a bug in the callback ends this stream, not the link that is being decoded."""
         try:
             callback()
         except Exception:

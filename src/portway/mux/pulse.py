@@ -1,4 +1,4 @@
-"""Keeps the heartbeat of one link going: asks it every second, sends its pings, and says when the peer is silent."""
+"""Runs the heartbeat of one link: checks it every second, sends its pings, and reports a silent peer."""
 
 from collections.abc import Callable
 
@@ -9,16 +9,16 @@ from portway.mux.heartbeat import Heartbeat, HeartbeatSettings
 from portway.protocol.yamux.session import Session
 
 CHECK_EVERY_S = 1.0
-"""How often the heartbeat is asked."""
+"""Interval of the checks."""
 
 
 class Pulse:
-    """Runs from `beat` until `stop`, or until the link is silent for too long: `on_silence` is called then, with the reason."""
+    """Runs from `beat` until `stop`, or until the link was silent for too long: then `on_silence` is called with the reason."""
 
     def __init__(
         self, reactor: Reactor, session: Session, settings: HeartbeatSettings, clock: Clock, on_silence: Callable[[str], None]
     ) -> None:
-        """Ping through `session`, which has to pass pongs on to `on_pong`."""
+        """Send pings with `session`, whose pongs must go to `on_pong`."""
         self.heartbeat = Heartbeat(settings, clock())
         self._reactor = reactor
         self._session = session
@@ -29,26 +29,26 @@ class Pulse:
         self._beat_at = clock()
 
     def ping(self, on_pong: Callable[[float], None]) -> None:
-        """Ping now; `on_pong` gets the round trip in seconds when the peer answers, else nothing."""
+        """Send a ping; `on_pong` gets the round trip in seconds if the peer replies."""
         if not self._stopped:
             self._session.ping(self.heartbeat.ping(self._clock(), on_pong))
 
     def on_pong(self, value: int) -> None:
-        """Take a pong."""
+        """Handle a pong."""
         now = self._clock()
         self.heartbeat.on_pong(value, now)
         self._session.rtt_s = self.heartbeat.rtt_s(now)
 
     def beat(self) -> None:
-        """Look whether the peer is silent or a ping is due, now and every second from now on."""
+        """Check whether the peer is silent or a ping is due, now and every second from now on."""
         if self._stopped:
             return
         now = self._clock()
-        # What passed while this process itself stood still (SIGSTOP, a laptop's sleep) is not the peer's silence.
+        # Time in which this process was suspended (SIGSTOP, a sleeping laptop) does not count as silence of the peer.
         self.heartbeat.exclude_pause(now - self._beat_at - CHECK_EVERY_S)
         self._beat_at = now
         if self.heartbeat.is_lost(now):
-            self._on_silence(f"nothing heard from the other end for {self.heartbeat.silent_for_s(now):.0f} s")
+            self._on_silence(f"nothing received from the other end for {self.heartbeat.silent_for_s(now):.0f} s")
             return
         value = self.heartbeat.next_ping(now)
         if value is not None:
@@ -56,7 +56,7 @@ class Pulse:
         self._timer = self._reactor.call_later(CHECK_EVERY_S, self.beat)
 
     def stop(self) -> None:
-        """Let go of everybody: the link is lost."""
+        """Stop, and drop all callbacks: the link is lost."""
         self._stopped = True
         self._on_silence = _ignore
         if self._timer is not None:
@@ -65,4 +65,4 @@ class Pulse:
 
 
 def _ignore(_reason: str) -> None:
-    """Stand in for the owner of a link that is lost."""
+    """Do nothing: the callback after `stop`."""

@@ -1,15 +1,15 @@
-"""Tells a link on which nobody answers from one that is well, before it is given up."""
+"""Detects links whose peer does not reply, before they count as lost."""
 
-from portway.mux.mux import Mux
+from portway.mux.mux_channel import StreamLink
 
 SILENT_S = 7.0
-"""A link that is well is heard every 4 s, when a ping is answered, or 5 with the second between two looks at the clock. One that was
-silent for 12 is lost (`heartbeat`)."""
+"""A working link receives a pong every 4 s, or 5 with the second between two checks. One that was silent for 12 s is lost
+(`heartbeat`)."""
 
 
-def is_silent(mux: Mux, now: float) -> bool:
-    """Return whether a link is lost, or its peer has not answered the last ping: nothing that is sent now is sure to arrive.
+def is_silent(link: StreamLink, now: float) -> bool:
+    """Return whether a link is lost, or its peer has not replied to the last ping, so that data sent now may never arrive.
 
     `now` is monotonic seconds.
     """
-    return mux.lost or now - mux.received_at > SILENT_S
+    return link.lost or now - link.received_at > SILENT_S

@@ -1,15 +1,15 @@
-"""Streams that wait until their link takes bytes again."""
+"""Streams that wait until their link accepts bytes again."""
 
 from collections import deque
 
 from portway.mux.mux_channel import MuxChannel
 
 STREAMS_A_TURN = 64
-"""Streams that go on before others get their turn; each sends a frame or more."""
+"""Streams that resume before other work gets its turn; each sends at least one frame."""
 
 
 class WaitingStreams:
-    """Each once, and those that waited longest first; one that has to wait again goes to the back."""
+    """A queue without duplicates: the longest-waiting stream is first; one that has to wait again goes to the back."""
 
     __slots__ = ("_queue", "_set")
 
@@ -22,18 +22,18 @@ class WaitingStreams:
         return len(self._queue)
 
     def add(self, stream: MuxChannel) -> None:
-        """Wait at the end of the queue, unless it waits already."""
+        """Add `stream` at the end, unless it is already queued."""
         if stream not in self._set:
             self._set.add(stream)
             self._queue.append(stream)
 
     def next(self) -> MuxChannel:
-        """Take out the first one."""
+        """Remove and return the first one."""
         stream = self._queue.popleft()
         self._set.discard(stream)
         return stream
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all."""
         self._queue.clear()
         self._set.clear()

@@ -10,7 +10,7 @@ def test_as_many_as_allowed_pass_and_the_next_does_not() -> None:
     meter = Meter("pings", 3)
     for _ in range(3):
         meter.count(10.2)
-    with pytest.raises(PeerError, match="more than 3 pings a second"):
+    with pytest.raises(PeerError, match="more than 3 pings per second"):
         meter.count(10.9)
 
 

@@ -624,7 +624,7 @@ def test_strangers_beyond_the_limit_are_told_to_come_back(tmp_path: Path, monkey
         join = server.token()
         waiting = [await raw_agent(reactor, join) for _ in range(3)]
         turned_away = await raw_agent(reactor, join)
-        with pytest.raises(UnavailableError, match=r"all 3 places are taken, 3 of them by 127\.0\.0\.1"):
+        with pytest.raises(UnavailableError, match=r"all 3 slots are in use, 3 of them by 127\.0\.0\.1"):
             await turned_away.log_in(join)
         more = [await raw_agent(reactor, join) for _ in range(3)]
         await more[-1].until_lost()  # explaining has a bound too

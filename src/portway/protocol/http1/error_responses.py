@@ -76,7 +76,7 @@ ERROR_RESPONSES: dict[str, ErrorResponse] = {
         b"Bad Gateway",
         "The service closed the connection",
         "The service behind {host} closed the connection before it sent a response.",
-        "Try again. If the service is yours, check its log: it may have crashed on this request, or expect HTTPS (portway http https://HOST:PORT).",
+        "Try again. If the service is yours, check its log: it may have crashed on this request, or expect HTTPS: then give the agent an HTTPS target.",
     ),
     "origin_invalid": ErrorResponse(
         502,

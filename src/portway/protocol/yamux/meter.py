@@ -1,22 +1,22 @@
-"""A meter for frames that cost the sender nothing: more than so many a second is an attack or a bug."""
+"""Rate limits for frames that cost the sender nothing: a higher rate is an attack or a bug."""
 
 from portway.errors import PeerError
 
 
 class Meter:
-    """Counts events in seconds of their own; a burst across the border of two seconds may be twice the limit."""
+    """Counts events per clock second; a burst across two seconds may be twice the limit."""
 
     __slots__ = ("_count", "_name", "_per_s_max", "_second")
 
     def __init__(self, name: str, per_s_max: int) -> None:
-        """Allow `per_s_max` of `name` a second."""
+        """Allow `per_s_max` of `name` per second."""
         self._name = name
         self._per_s_max = per_s_max
         self._second = -1
         self._count = 0
 
     def count(self, now: float) -> None:
-        """Count one at `now` (monotonic seconds).
+        """Count one event at `now` (monotonic seconds).
 
         Raises:
             PeerError: there were too many in this second.
@@ -27,4 +27,4 @@ class Meter:
             self._count = 0
         self._count += 1
         if self._count > self._per_s_max:
-            raise PeerError(f"yamux: more than {self._per_s_max} {self._name} a second")
+            raise PeerError(f"yamux: more than {self._per_s_max} {self._name} per second")

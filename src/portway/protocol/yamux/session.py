@@ -1,6 +1,6 @@
 """A yamux session without I/O: bytes in, calls on streams, bytes out.
 
-Source: hashicorp/yamux spec.md; what peers really do is in its session.go and in rust-yamux.
+Source: hashicorp/yamux spec.md; the actual behaviour of peers is in its session.go and in rust-yamux.
 """
 
 from collections.abc import Callable
@@ -31,28 +31,28 @@ from portway.protocol.yamux.stream import Stream
 from portway.protocol.yamux.window import WINDOW_BYTES_MAX, GrowthBudget
 
 TINY_BYTES = 64
-"""Data frames up to here are joined with those of the same stream behind them: a system call costs more than all else."""
+"""Data frames up to this size are joined with the following ones of the same stream, because a system call dominates their cost."""
 WORK_MAX = 2**62
-"""As much as there is."""
+"""No limit."""
 STREAM_ID_LAST = 2**32 - 3
-"""Ids are never used again; a link that has come so far has to be replaced."""
+"""The last id; ids are never reused, so a link that has used it up must be replaced."""
 SPARE_IDS = 2**28
-"""So many ids before the last one the peer is told, by GoAway 0, that the session has to be replaced: 134 million streams are
-45 minutes at the greatest rate that is accepted, time for many a dial that fails."""
+"""Number of ids before the last one at which the peer is asked, by GoAway 0, to replace the session: 134 million streams take 45
+minutes at the highest accepted rate, enough for several failed dials."""
 
 
 def ignore(*_news: object) -> None:
-    """Stand in for a shell that is gone."""
+    """Do nothing: the callback of a lost session."""
 
 
 class Session:
     """Both roles of yamux.
 
-    `receive` gives frames to streams as it meets them; what is owed to the peer gathers in `out`, which the shell
-    sends and empties. `on_output` is called when `out` is about to get its first byte.
+    `receive` passes frames to streams as it decodes them; output for the peer is appended to `out`, which the owner
+    sends and clears. `on_output` is called before `out` gets its first byte.
     """
 
-    def __init__(  # noqa: PLR0913 - the role, the limits, and the four things that a shell hears
+    def __init__(  # noqa: PLR0913 - the role, the limits, and four callbacks
         self,
         *,
         client: bool,
@@ -65,8 +65,8 @@ class Session:
     ) -> None:
         """Start as yamux client (odd ids) or server (even ids).
 
-        `make_stream` makes streams of the shell's kind, `on_accept` gets those that the peer opens (refuse with
-        `reset`), `on_pong` the value of each answered ping.
+        `make_stream` creates streams of the owner's class, `on_accept` gets those that the peer opens (refuse with
+        `reset`), `on_pong` the value of each pong.
         """
         self.limits = limits
         self.streams: dict[int, Stream] = {}
@@ -74,16 +74,16 @@ class Session:
         self.on_output = on_output
         self.growth = growth or GrowthBudget(limits.growth_bytes_max)
         self.rtt_s: float | None = None
-        """Lowest recent round trip, told by the shell; windows are sized by it."""
+        """Lowest recent round trip, set by the owner; determines window sizes."""
         self.going_away = False
-        """True once the peer has said GoAway, or the session is lost: nothing new is opened."""
+        """True once the peer has sent GoAway, or the session is lost: no stream can be opened."""
         self._make_stream = make_stream
         self._on_accept = on_accept
         self._on_pong = on_pong
         self._parity = 1 if client else 0
         self._next_id = 1 if client else 2
         self._id_mark = STREAM_ID_LAST - SPARE_IDS
-        """The id behind which something happens: GoAway first, at the last one the end."""
+        """The id after which GoAway is sent, then the last id."""
         self._peer_id = 0
         self._accepted = 0
         self._unacknowledged: set[int] = set()
@@ -95,7 +95,7 @@ class Session:
         self._strays = Meter("frames of unknown streams", limits.strays_per_s_max)
         self._partial = bytearray()
         self.body_left = 0
-        """Bytes of the frame in hand that have not come yet."""
+        """Bytes of the current frame that have not arrived yet."""
         self._body_stream: Stream | None = None
         self._body_flags = 0
         self._now = 0.0
@@ -113,21 +113,21 @@ class Session:
 
     @property
     def ids_exhausted(self) -> bool:
-        """True once there is no id left to open a stream with."""
+        """True once no id is left for a new stream."""
         return self._next_id > STREAM_ID_LAST
 
     @property
     def expiring(self) -> bool:
-        """True once few ids are left to either end, or the peer has said GoAway: the session has to be replaced."""
+        """True once few ids are left for either end, or the peer has sent GoAway: the session must be replaced."""
         return self.going_away or max(self._next_id, self._peer_id) > STREAM_ID_LAST - SPARE_IDS
 
     def receive(self, data: memoryview, now: float, work: Work | None = None, work_max: int = WORK_MAX) -> int:
-        """Take bytes from the peer, cut anywhere, and return how many: all, unless `work` reaches `work_max` first.
+        """Process bytes from the peer, cut anywhere, and return how many: all, unless `work` reaches `work_max` first.
 
-        What frames cost is added to `work`, by this session and by whoever is called. `now` is monotonic seconds.
+        The cost of frames is added to `work`, by this session and by its callbacks. `now` is monotonic seconds.
 
         Raises:
-            PeerError: the peer broke the protocol; the session is over, tell it with `protocol_error`.
+            PeerError: the peer violated the protocol; report it with `protocol_error`, and close the link.
         """
         self._now = now
         if work is None:
@@ -144,13 +144,13 @@ class Session:
             at += HEADER_BYTES
             version, kind, flags, stream_id, length = header
             stop = at + length
-            # The frame of nearly all bytes: plain Data of a known stream, whole. Everything else takes the long way.
+            # Fast path for nearly all bytes: complete plain Data of a known stream. `_frame` handles everything else.
             if not (version or kind or flags) and length and stop <= end and (stream := streams.get(stream_id)) is not None:
                 if stream.peer_ended:
                     raise PeerError(f"yamux: data on stream {stream_id} after its end")
                 work.done += DATA_FRAME_WORK
                 if length <= TINY_BYTES:
-                    if stream is tiny:  # two in a row: more may follow
+                    if stream is tiny:  # the second one in a row: more may follow
                         at = self._join(stream, length, data, at, work_max)
                         continue
                     tiny = stream
@@ -167,17 +167,17 @@ class Session:
         return end
 
     def open(self) -> Stream:
-        """Return a new stream; SYN goes with its first frame (`announce` sends one without data).
+        """Return a new stream; SYN is sent with its first frame (`announce` sends one without data).
 
         Raises:
-            UnavailableError: the session goes away, is full, or the peer leaves too many opens unanswered.
+            UnavailableError: the session is going away or full, or too many opened streams are unacknowledged.
         """
         if self.going_away or self._go_away_sent:
             raise UnavailableError("the link is going away")
         if len(self.streams) >= self.limits.streams_max:
-            raise UnavailableError(f"the link carries {self.limits.streams_max} streams already")
+            raise UnavailableError(f"the link already carries {self.limits.streams_max} streams")
         if len(self._unacknowledged) >= self.limits.unacknowledged_max:
-            raise UnavailableError(f"{self.limits.unacknowledged_max} opened streams are still unanswered")
+            raise UnavailableError(f"{self.limits.unacknowledged_max} opened streams are not acknowledged yet")
         if self._next_id > self._id_mark:
             self._pass_id_mark()
         stream = self._make_stream(self, self._next_id)
@@ -189,32 +189,32 @@ class Session:
 
     def _pass_id_mark(self) -> None:
         if self.ids_exhausted:
-            raise UnavailableError("the link has used up its stream ids")
+            raise UnavailableError("the link has no stream ids left")
         self._id_mark = STREAM_ID_LAST
         self.drain()
 
     def ping(self, value: int) -> None:
-        """Ask the peer to echo `value` (u32)."""
+        """Send a ping with `value` (u32)."""
         self._send(PING, SYN, 0, value)
 
     def go_away(self, code: int = GO_AWAY_NORMAL) -> None:
-        """Tell the peer to open nothing more; what it opens from now on is reset."""
+        """Send GoAway: further streams from the peer are reset."""
         if not self._go_away_sent:
             self._go_away_sent = True
             self._send(GO_AWAY, 0, 0, code)
 
     def drain(self) -> None:
-        """Tell the peer to open nothing more, but take what it opens until it has heard so: no open is lost on the way."""
+        """Send GoAway, but accept the streams that the peer opens before it receives that."""
         if not self._go_away_sent:
             self._send(GO_AWAY, 0, 0, GO_AWAY_NORMAL)
 
     def protocol_error(self) -> None:
-        """Tell the peer that it broke the protocol, before the link is closed."""
+        """Report a protocol error to the peer, before the link is closed."""
         self._go_away_sent = False
         self.go_away(GO_AWAY_PROTOCOL_ERROR)
 
     def forget(self, stream: Stream) -> None:
-        """Drop a stream that is over; called by the stream itself."""
+        """Remove a stream that has ended; called by the stream itself."""
         if self.streams.pop(stream.stream_id, None) is None:
             raise MisuseError(f"stream {stream.stream_id} is not of this session")
         stream.gone = True
@@ -224,7 +224,7 @@ class Session:
             self._accepted -= 1
 
     def lose(self) -> None:
-        """Break all streams and let go of the shell: there is no link any more."""
+        """Reset all streams and drop all callbacks: the link is lost."""
         self.going_away = self._go_away_sent = True
         self._body_stream = None
         self._make_stream, self._on_accept, self._on_pong, self.on_output = Stream, ignore, ignore, ignore
@@ -234,8 +234,8 @@ class Session:
                 stream.on_reset()
 
     def _join(self, stream: Stream, length: int, data: memoryview, at: int, work_max: int) -> int:
-        """Deliver a tiny frame, whose `length` bytes begin at `at`, and the tiny ones of the same stream right behind it in one
-        piece; return where the next frame starts.
+        """Deliver a tiny frame, whose `length` bytes begin at `at`, in one piece with the following tiny ones of the same stream;
+        return where the next frame starts.
         """
         work, end, unpack = self._work, len(data), HEADER.unpack_from
         pieces = [data[at : at + length]]
@@ -254,13 +254,13 @@ class Session:
         return at
 
     def _frame(self, header: tuple[int, int, int, int, int], data: memoryview, at: int) -> int:
-        """Take one frame whose header ends at `at`; return where the next one starts."""
+        """Process one frame whose header ends at `at`; return where the next one starts."""
         version, kind, flags, stream_id, length = header
         if version:
             raise PeerError(f"yamux: version {version}, expected 0")
         if kind == DATA or kind == WINDOW_UPDATE:
             if not stream_id:
-                raise PeerError(f"yamux: type {kind} on stream 0, which is the session's")
+                raise PeerError(f"yamux: type {kind} on stream 0, which is reserved for the session")
             stream = self._stream_of(kind, flags, stream_id, length)
             if kind == DATA:
                 return self._start_body(stream, flags, length, data, at)
@@ -284,7 +284,7 @@ class Session:
             return self._accept(stream_id, length if kind == DATA else 0)
         stream = self.streams.get(stream_id)
         if stream is None:
-            # Late frames of a stream that was reset here are fine; floods of them are not.
+            # Late frames of a stream that was reset here are allowed, up to a rate.
             self._strays.count(self._now)
         elif flags & ACK:
             self._unacknowledged.discard(stream_id)
@@ -295,7 +295,7 @@ class Session:
     def _accept(self, stream_id: int, body_bytes: int) -> Stream | None:
         self._opens.count(self._now)
         if stream_id % 2 == self._parity:
-            raise PeerError(f"yamux: the peer opened stream {stream_id}, an id of this side")
+            raise PeerError(f"yamux: the peer opened stream {stream_id}, an id of this end")
         if stream_id in self.streams:
             raise PeerError(f"yamux: stream {stream_id} is open already")
         if body_bytes > INITIAL_WINDOW_BYTES:
@@ -307,7 +307,7 @@ class Session:
         self.streams[stream_id] = stream
         self._accepted += 1
         self._peer_id = stream_id
-        # At once, whatever the application does: hashicorp/yamux gives up the session after 75 s without it.
+        # At once, independent of the application: hashicorp/yamux closes the session after 75 s without it.
         stream.announce(opened_here=False)
         self._on_accept(stream)
         return None if stream.gone else stream
@@ -332,7 +332,7 @@ class Session:
         return at
 
     def _resume(self, data: memoryview) -> int:
-        """Complete what came in part before, as far as `data` goes: a body, or a header and its frame; return where the next starts."""
+        """Continue a frame that was received in part: its body, or its header and body; return where the next one starts."""
         at = self._continue_body(data, 0) if self.body_left else 0
         if not self._partial:
             return at
@@ -385,8 +385,8 @@ class Session:
     def _take_go_away(self, code: int) -> None:
         self.going_away = True
         if code != GO_AWAY_NORMAL:
-            words = "a protocol error" if code == GO_AWAY_PROTOCOL_ERROR else f"an internal error (code {code})"
-            raise PeerError(f"yamux: the peer ended the session because of {words}")
+            reason = "a protocol error" if code == GO_AWAY_PROTOCOL_ERROR else f"an internal error (code {code})"
+            raise PeerError(f"yamux: the peer ended the session because of {reason}")
 
     def _send(self, kind: int, flags: int, stream_id: int, length: int) -> None:
         if not self.out:

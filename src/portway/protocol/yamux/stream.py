@@ -1,6 +1,7 @@
 """One stream's state in a yamux session, and the frames it sends."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
 from portway.errors import MisuseError, PeerError
 from portway.protocol.yamux.frame import (
@@ -16,10 +17,7 @@ from portway.protocol.yamux.frame import (
     WINDOW_UPDATE,
     encode,
 )
-from portway.protocol.yamux.window import ReceiveWindow
-
-if TYPE_CHECKING:
-    from portway.protocol.yamux.session import Session
+from portway.protocol.yamux.window import GrowthBudget, ReceiveWindow
 
 STREAM_SLOTS = (
     "_first_flags",
@@ -36,16 +34,28 @@ STREAM_SLOTS = (
 )
 
 
-class Stream:
-    """A stream as both ends see it; the shell's stream derives from it and answers the four `…` calls at the end.
+class StreamSession(Protocol):
+    """The part of a `Session` that its streams use."""
 
-    The session calls it directly for Data: an event object costs three times as much (docs/engine.md).
+    growth: GrowthBudget
+    on_output: Callable[[], None]
+    out: bytearray
+    rtt_s: float | None
+
+    def forget(self, stream: "Stream", /) -> None:
+        """Remove a stream that has ended."""
+
+
+class Stream:
+    """The state of a stream; subclasses implement the four callbacks at the end.
+
+    The session calls them directly: an event object per Data frame costs three times as much (docs/engine.md).
     """
 
     __slots__ = STREAM_SLOTS
 
-    def __init__(self, session: "Session", stream_id: int) -> None:
-        """Stand in `session` as `stream_id`; made by the session's `make_stream` only."""
+    def __init__(self, session: StreamSession, stream_id: int) -> None:
+        """Create stream `stream_id` of `session`; only `make_stream` of the session does so."""
         self.session = session
         self.stream_id = stream_id
         self.send_window = INITIAL_WINDOW_BYTES
@@ -54,21 +64,21 @@ class Stream:
         self.local_ended = False
         """True once FIN was sent."""
         self.peer_ended = False
-        """True once the peer's FIN has come."""
+        """True once the peer's FIN was received."""
         self.gone = False
-        """True once the session has forgotten the stream: both ends finished, or a reset."""
+        """True once the session has removed the stream: both ends finished, or it was reset."""
         self.untouched = False
-        """True once the peer has ended or reset the stream and said UNTOUCHED."""
+        """True once the peer has ended or reset the stream with UNTOUCHED."""
         self.switched = False
-        """True once the peer has said SWITCHED."""
+        """True once the peer has sent SWITCHED."""
         self._first_flags = 0
         self._last_flags = 0
 
     def data_header(self, count: int) -> bytes:
-        """Return the header for `count` bytes of Data and spend the window for it.
+        """Return the header for `count` bytes of Data, and subtract them from the window.
 
         Raises:
-            MisuseError: the window is smaller than that, or FIN was sent.
+            MisuseError: the window is smaller, or FIN was sent.
         """
         if count > self.send_window or self.local_ended:
             raise MisuseError(f"{count} bytes to send, window {self.send_window}, ended {self.local_ended}")
@@ -78,7 +88,7 @@ class Stream:
         return encode(0, DATA, flags, self.stream_id, count)
 
     def write(self, data: memoryview | bytes | bytearray) -> None:
-        """Put `data` behind its header into the session's output, copied."""
+        """Copy `data` behind its header into the session's output."""
         header = self.data_header(len(data))
         session = self.session
         if not session.out:
@@ -95,17 +105,17 @@ class Stream:
                 self.session.forget(self)
 
     def reset(self) -> None:
-        """Send RST: both directions are dead."""
+        """Send RST, which ends both directions."""
         if not self.gone:
             self._send(DATA, RST | self._last_flags, 0)
             self.session.forget(self)
 
     def mark_untouched(self) -> None:
-        """Say UNTOUCHED with the end or the reset that follows."""
+        """Send UNTOUCHED with the end or the reset that follows."""
         self._last_flags = UNTOUCHED
 
     def send_switched(self) -> None:
-        """Say SWITCHED."""
+        """Send SWITCHED."""
         if not self.gone:
             self._send(WINDOW_UPDATE, SWITCHED, 0)
 
@@ -115,7 +125,7 @@ class Stream:
             self._send(WINDOW_UPDATE, 0, self.receive_window.grant(now, self.session.rtt_s))
 
     def announce(self, *, opened_here: bool) -> None:
-        """Send the first frame if it has not gone with data: SYN of a stream opened here, ACK of one accepted."""
+        """Send the first frame: SYN of a stream opened here, unless sent with data; ACK of an accepted one."""
         if opened_here:
             if self._first_flags:
                 self._send(WINDOW_UPDATE, 0, 0)
@@ -123,18 +133,18 @@ class Stream:
             self._send(WINDOW_UPDATE, ACK, 0)
 
     def mark_new(self) -> None:
-        """Make the next frame carry SYN."""
+        """Send SYN with the next frame."""
         self._first_flags = SYN
 
     def credit(self, count: int) -> None:
-        """Take a window update from the peer.
+        """Apply a window update from the peer.
 
         Raises:
-            PeerError: the window would pass 2^32 - 1.
+            PeerError: the window would exceed 2^32 - 1.
         """
         if count:
             if self.send_window + count > LENGTH_MAX:
-                raise PeerError(f"yamux: window update of {count} on top of {self.send_window} passes 2^32 - 1")
+                raise PeerError(f"yamux: window update of {count} on top of {self.send_window} exceeds 2^32 - 1")
             was_empty = not self.send_window
             self.send_window += count
             if was_empty:
@@ -148,17 +158,17 @@ class Stream:
         self._first_flags = 0
 
     def deliver(self, view: memoryview) -> None:
-        """Take received bytes; `view` is valid only during the call."""
+        """Called with received bytes; `view` is valid only during the call."""
         raise NotImplementedError
 
     def on_credit(self) -> None:
-        """Hear that the window is open again after it was empty."""
+        """Called when the window is open again after it was empty."""
         raise NotImplementedError
 
     def on_peer_fin(self) -> None:
-        """Hear the peer's FIN; everything before it was delivered."""
+        """Called at the peer's FIN; all bytes before it were delivered."""
         raise NotImplementedError
 
     def on_reset(self) -> None:
-        """Hear that the stream is dead: the peer's RST, or the loss of the whole session."""
+        """Called when the stream was reset by the peer, or the session was lost."""
         raise NotImplementedError

@@ -1,24 +1,24 @@
-"""The receive window of one stream: what the peer may still send, and how much more to grant."""
+"""The receive window of a stream: what the peer may still send, and how much to grant."""
 
 from portway.errors import PeerError
 from portway.protocol.yamux.frame import INITIAL_WINDOW_BYTES
 
 PROVEN_BYTES = 1024 * 1024
-"""A stream that has moved this much gets a window of as much (ADR 0004: measured best beside small requests)."""
+"""A stream that has moved this many bytes gets a window of the same size (ADR 0004: best measured next to small requests)."""
 WINDOW_BYTES_MAX = 16 * 1024 * 1024
-"""No stream's window grows beyond: 16 MiB fill 1.3 Gbit/s at 100 ms."""
+"""Largest window of a stream: 16 MiB are enough for 1.3 Gbit/s at 100 ms."""
 
 CREDIT_PARTS = 4
-"""Credit goes back when this part of the window was read."""
+"""Credit is granted when a quarter of the window was read."""
 
 
 class GrowthBudget:
-    """Bytes by which the windows of a session may exceed their first 256 KiB, all together."""
+    """Total by which the windows of a session may exceed their initial 256 KiB."""
 
     __slots__ = ("left_bytes",)
 
     def __init__(self, bytes_max: int) -> None:
-        """Lend at most `bytes_max` at a time."""
+        """Allow at most `bytes_max` in total."""
         self.left_bytes = bytes_max
 
     def take(self, wanted: int) -> int:
@@ -28,56 +28,56 @@ class GrowthBudget:
         return granted
 
     def give_back(self, count: int) -> None:
-        """Return what a stream had grown by, when it is gone."""
+        """Return the growth of a stream that has ended."""
         self.left_bytes += count
 
 
 class ReceiveWindow:
     """Flow control of one direction of one stream.
 
-    Invariant: `left + unread + owed == size`, where unread is what arrived and was not consumed. So a reader that stops
-    pins at most `size` bytes.
+    Invariant: `left + unread + owed == size`, where unread are the bytes that arrived and were not consumed. So a stalled
+    reader pins at most `size` bytes.
     """
 
     __slots__ = ("_budget", "_epoch_at", "_epoch_bytes", "left", "moved", "owed", "size")
 
     def __init__(self, budget: GrowthBudget) -> None:
-        """Start with the 256 KiB that yamux prescribes; growth comes out of `budget`."""
+        """Start with the 256 KiB that yamux prescribes; growth is taken from `budget`."""
         self._budget = budget
         self.size = INITIAL_WINDOW_BYTES
         self.left = INITIAL_WINDOW_BYTES
         """Bytes that the peer may still send."""
         self.owed = 0
-        """Bytes consumed and not yet granted again."""
+        """Bytes consumed and not granted again yet."""
         self.moved = 0
-        """Bytes consumed in all."""
+        """Total bytes consumed."""
         self._epoch_at = -1.0
         self._epoch_bytes = 0
 
     def arrived(self, count: int) -> None:
-        """Note a frame of `count` bytes.
+        """Record the arrival of `count` bytes.
 
         Raises:
-            PeerError: the peer sends more than it was granted.
+            PeerError: the peer sent more than it was granted.
         """
         if count > self.left:
             raise PeerError(f"yamux: {count} bytes sent into a window of {self.left}")
         self.left -= count
 
     def consumed(self, count: int) -> bool:
-        """Note that the reader took `count` bytes; return whether it is time to `grant`.
+        """Record that the reader consumed `count` bytes; return whether it is time to `grant`.
 
-        A quarter of the window per update. With half of it, as others do, the other half may lie here unreturned for
-        ever: then twice what is consumed in a round trip is just the window, and it stops growing (a simulated path of
-        80 ms and 125 MB/s gave 16 MB/s on average over its first 5 s, with a quarter 102; loopback gains a quarter too).
+        A quarter of the window per update. With half of it, as in other implementations, the other half may never be granted
+        again: then twice the bytes per round trip equal the window, and it stops growing (a simulated path of 80 ms and
+        125 MB/s averaged 16 MB/s over its first 5 s, with a quarter 102; loopback gains a quarter, too).
         """
         self.owed += count
         return self.owed * CREDIT_PARTS >= self.size
 
     def grant(self, now: float, rtt_s: float | None) -> int:
-        """Return the credit to send to the peer: what is owed, and growth where the path asks for it.
+        """Return the credit to send to the peer: consumed bytes, plus growth if the path needs it.
 
-        The size wanted is 1 MiB once the stream has moved 1 MiB, or twice what its reader consumed in one lowest round
+        The target size is 1 MiB once the stream has moved 1 MiB, or twice what its reader consumed in one lowest round
         trip if that is more; it never shrinks. `now` is monotonic seconds, `rtt_s` the lowest recent round trip.
         """
         credit = self.owed
@@ -92,7 +92,7 @@ class ReceiveWindow:
         return credit
 
     def release(self) -> None:
-        """Give growth back to the session's budget: the stream is gone."""
+        """Return the growth to the session's budget: the stream has ended."""
         self._budget.give_back(self.size - INITIAL_WINDOW_BYTES)
         self.size = INITIAL_WINDOW_BYTES
 
