@@ -159,7 +159,7 @@ def test_too_few_bytes_for_the_addresses_are_refused(family: int, length: int) -
 
 @pytest.mark.parametrize("length", [HEADER_BYTES_MAX - 15, 1000, 65535])
 def test_a_header_above_the_bound_is_refused_before_its_bytes_are_waited_for(length: int) -> None:
-    with pytest.raises(PeerError, match=f"{length + 16} bytes, at most 512"):
+    with pytest.raises(PeerError, match=f"{length + 16} bytes: expected at most 512"):
         decode(raw(body=b"", length=length))
     assert decode(raw(body=b"", length=length), bytes_max=70_000) is None
 

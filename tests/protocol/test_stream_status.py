@@ -23,7 +23,7 @@ def test_a_byte_is_a_status_or_the_peers_fault(byte: int) -> None:
     if byte < len(StreamStatus):
         assert StreamStatus.of(byte) == byte
     else:
-        with pytest.raises(PeerError, match=f"status {byte} is unknown, expected 0 to 6"):
+        with pytest.raises(PeerError, match=f"unknown stream status {byte}: expected 0 to 6"):
             StreamStatus.of(byte)
 
 

@@ -1,1 +1,1 @@
-"""What bytes mean: codecs and state machines without I/O, clocks or randomness of their own."""
+"""Codecs and protocol state machines. Pure: no I/O, no clock, no randomness."""

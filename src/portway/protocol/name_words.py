@@ -1,4 +1,4 @@
-"""The words of random names: short, friendly, easy to say on the telephone, and harmless in every pair."""
+"""The words of random names: short, friendly, easy to spell out, and harmless in every pair."""
 
 _ADJECTIVES = """
     able agile airy alert amber apt autumn azure bold brave breezy bright brisk calm candid cheery clear clever cobalt copper

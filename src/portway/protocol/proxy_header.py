@@ -1,7 +1,7 @@
-"""PROXY protocol version 2: who the visitor is, in front of his bytes.
+"""PROXY protocol version 2: the addresses of a visitor, sent before its bytes.
 
 Wire: signature 12 bytes | version and command u8 | family u8 | length u16 | addresses | TLVs (type u8 | length u16 | value)
-Spec: HAProxy doc/proxy-protocol.txt, section 2.2. Version 1, which proxies in front may speak, is `proxy_line`'s.
+Spec: HAProxy doc/proxy-protocol.txt, section 2.2. Version 1, from proxies in front, is in `proxy_inbound`.
 """
 
 import struct
@@ -17,7 +17,7 @@ Address: TypeAlias = tuple[str, int]
 """Host and port. IPv6 without brackets; a unix socket is ("unix:/path", 0), an abstract one ("unix:@name", 0)."""
 
 HEADER_BYTES_MAX = 512
-"""Ours need at most about 430 (IPv6, a 253 byte SNI, a unique id), and a preamble shall not become a place to park bytes."""
+"""Portway's own need at most about 430 (IPv6, a 253 byte SNI, a unique id); more would only fill buffers."""
 
 TLV_ALPN = 0x01
 TLV_AUTHORITY = 0x02
@@ -25,11 +25,11 @@ TLV_CRC32C = 0x03
 TLV_UNIQUE_ID = 0x05
 TLV_SSL = 0x20
 TLV_TUNNEL_ID = 0xE0
-"""Ours, from the range that the spec leaves to applications: u32, the tunnel that this stream is for."""
+"""Portway's own, from the range for applications: u32, the tunnel of this stream."""
 TLV_UNTOUCHED = 0xE1
-"""Ours: one byte, 1: the server understands UNTOUCHED (yamux/frame.py), and the stream carries HTTP, one request after the other."""
+"""Portway's own: one byte, 1: the server supports UNTOUCHED (yamux/frame.py), and the stream carries consecutive HTTP requests."""
 UNIQUE_ID_BYTES = 16
-"""Of TLV_UNIQUE_ID; random, so that it correlates what both ends tell of one stream and says nothing else."""
+"""Bytes of TLV_UNIQUE_ID; random, so that it correlates the logs of both ends and reveals nothing else."""
 
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _HEAD = struct.Struct("!12sBBH")
@@ -49,15 +49,15 @@ _V4_MAPPED = b"\0" * 10 + b"\xff\xff"
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """One header. `local`: the sender speaks for itself (a pooled stream, a health check), nobody is behind it."""
+    """One header. `local`: the connection is the sender's own (a pooled stream, a health check), without a visitor."""
 
     local: bool
     source: Address | None = None
     """The visitor; None when local or unspecified."""
     destination: Address | None = None
-    """The public address that he connected to."""
+    """The public address that it connected to."""
     tlvs: tuple[tuple[int, bytes], ...] = ()
-    """In order, unknown ones included."""
+    """In order, including unknown ones."""
     datagram: bool = False
     """UDP or a unix datagram socket instead of a stream."""
 
@@ -67,32 +67,32 @@ class ProxyHeader:
 
     @property
     def tunnel_id(self) -> int | None:
-        """The tunnel that the stream is for; None if the header does not say exactly one."""
+        """The tunnel of the stream; None unless the header has exactly one."""
         values = [value for kind, value in self.tlvs if kind == TLV_TUNNEL_ID]
         return int.from_bytes(values[0], "big") if len(values) == 1 and len(values[0]) == 4 else None
 
     @property
     def encrypted(self) -> bool:
-        """Whether the visitor came to the sender over TLS, as its PP2_TYPE_SSL says (section 2.2.6)."""
+        """Whether the visitor connected to the sender over TLS, according to PP2_TYPE_SSL (section 2.2.6)."""
         value = self.tlv(TLV_SSL)
         return value is not None and value[:1] != b"" and bool(value[0] & _SSL_CLIENT)
 
     @property
     def wants_untouched(self) -> bool:
-        """Whether the server wants to hear when an origin has ended before it got a byte of a request."""
+        """Whether the server requests UNTOUCHED, for origins that end before they get a byte of a request."""
         return self.tlv(TLV_UNTOUCHED) == b"\1"
 
     @property
     def unique_id(self) -> bytes | None:
-        """Correlates the logs of both ends; says nothing about the visitor."""
+        """Correlates the logs of both ends; reveals nothing about the visitor."""
         return self.tlv(TLV_UNIQUE_ID)
 
 
 def encode(header: ProxyHeader) -> bytes:
-    """Return the header's bytes, to be sent before anything else and in one piece.
+    """Return the header's bytes, to be sent first and in one piece.
 
     Raises:
-        MisuseError: it does not fit into HEADER_BYTES_MAX, or an address cannot be expressed.
+        MisuseError: it exceeds HEADER_BYTES_MAX, or an address cannot be encoded.
     """
     tlvs = b"".join(_TLV.pack(kind, len(value)) + value for kind, value in header.tlvs)
     if header.local or header.source is None or header.destination is None:
@@ -104,10 +104,10 @@ def encode(header: ProxyHeader) -> bytes:
 
 
 def encode_visitor(source: Address, destination: Address, tunnel_id: int, unique_id: bytes, sni: str = "", alpn: str = "") -> bytes:
-    """Return the preamble of a visitor's stream: `encode` without the detour through a ProxyHeader.
+    """Return the preamble of a visitor's stream, like `encode` but without a ProxyHeader.
 
     Raises:
-        MisuseError: as `encode`; `sni` may have 253 bytes, `alpn` and `unique_id` 32 each without any risk of that.
+        MisuseError: like `encode`; up to 253 bytes of `sni` and 32 each of `alpn` and `unique_id` always fit.
     """
     tlvs = _TUNNEL_TLV.pack(TLV_TUNNEL_ID, 4, tunnel_id)
     for kind, value in ((TLV_UNIQUE_ID, unique_id), (TLV_AUTHORITY, sni.encode()), (TLV_ALPN, alpn.encode())):
@@ -118,7 +118,7 @@ def encode_visitor(source: Address, destination: Address, tunnel_id: int, unique
 
 
 def encode_local(tunnel_id: int, unique_id: bytes = b"", *, wants_untouched: bool = False) -> bytes:
-    """Return the preamble of a stream that is for a tunnel, but for no one visitor (the HTTP edge's pooled streams)."""
+    """Return the preamble of a stream for a tunnel without a particular visitor (the HTTP edge's pooled streams)."""
     tlvs = _TUNNEL_TLV.pack(TLV_TUNNEL_ID, 4, tunnel_id)
     if wants_untouched:
         tlvs += _UNTOUCHED_TLV
@@ -128,15 +128,15 @@ def encode_local(tunnel_id: int, unique_id: bytes = b"", *, wants_untouched: boo
 
 
 def decode(data: bytes | bytearray | memoryview, bytes_max: int = HEADER_BYTES_MAX) -> tuple[ProxyHeader, int] | None:
-    """Return the header and how many bytes it took, once `data` holds all of it, else None.
+    """Return the header and its length in bytes if `data` contains all of it, else None.
 
     Raises:
-        PeerError: no PROXY v2 header, or one that breaks the spec, or above `bytes_max`; as early as it can be known.
+        PeerError: not a PROXY v2 header, an invalid one, or one above `bytes_max`; as early as possible.
     """
     head = bytes(data[: _HEAD.size])
     if not head.startswith(_SIGNATURE[: len(head)]):
         what = "a PROXY v1 header" if head.startswith(b"PROXY") else f"{ascii(head)[1:]}"
-        raise PeerError(f"stream starts with {what}, expected a PROXY protocol v2 header")
+        raise PeerError(f"stream starts with {what}: expected a PROXY protocol v2 header")
     if len(head) < _HEAD.size:
         return None
     _, command, family, length = _HEAD.unpack(head)
@@ -154,16 +154,16 @@ def decode(data: bytes | bytearray | memoryview, bytes_max: int = HEADER_BYTES_M
 
 def _check_head(command: int, family: int, length: int, bytes_max: int) -> None:
     if command not in (_LOCAL, _PROXY):
-        raise PeerError(f"PROXY header with version and command 0x{command:02x}, expected 0x20 (LOCAL) or 0x21 (PROXY)")
+        raise PeerError(f"PROXY header with version and command 0x{command:02x}: expected 0x20 (LOCAL) or 0x21 (PROXY)")
     # "other values ... must be rejected as invalid"; but of a LOCAL header the family is to be ignored.
     if command == _PROXY and family not in _FAMILIES:
-        raise PeerError(f"PROXY header with family 0x{family:02x}, which the specification does not know")
+        raise PeerError(f"PROXY header with unknown family 0x{family:02x}")
     if _HEAD.size + length > bytes_max:
-        raise PeerError(f"PROXY header of {_HEAD.size + length} bytes, at most {bytes_max} are accepted")
+        raise PeerError(f"PROXY header of {_HEAD.size + length} bytes: expected at most {bytes_max}")
 
 
 def _local_tlvs(whole: bytes, family: int) -> tuple[tuple[int, bytes], ...]:
-    # A LOCAL header is valid whatever its block says; what can be read of it is read (the tunnel id).
+    # A LOCAL header is valid with any content; TLVs are read if possible (the tunnel id).
     try:
         return _tlvs(whole, _HEAD.size + 2 * _address_bytes(family))
     except PeerError:
@@ -181,7 +181,7 @@ def _addresses(whole: bytes, family: int) -> tuple[Address | None, Address | Non
     kind = family & 0xF0
     offset = _HEAD.size + 2 * _address_bytes(family)
     if len(whole) < offset:
-        raise PeerError(f"PROXY header with {len(whole) - _HEAD.size} bytes of addresses, expected {offset - _HEAD.size}")
+        raise PeerError(f"PROXY header with {len(whole) - _HEAD.size} bytes of addresses: expected {offset - _HEAD.size}")
     if family == _UNSPEC:
         return None, None, offset
     size = _ADDRESS_BYTES[kind]
@@ -212,13 +212,13 @@ def _check_crc(whole: bytes, start: int, length: int) -> None:
     sent = whole[start : start + length]
     computed = crc32c(whole[:start] + b"\0" * length + whole[start + length :]).to_bytes(4, "big")
     if sent != computed:
-        raise PeerError(f"PROXY header with checksum {sent.hex()}, its bytes make {computed.hex()}")
+        raise PeerError(f"PROXY header with invalid checksum {sent.hex()}: expected {computed.hex()}")
 
 
 def _assembled(command: int, family: int, addresses: bytes, tlvs: bytes) -> bytes:
     length = len(addresses) + len(tlvs)
     if _HEAD.size + length > HEADER_BYTES_MAX:
-        raise MisuseError(f"PROXY header of {_HEAD.size + length} bytes, at most {HEADER_BYTES_MAX} may be sent")
+        raise MisuseError(f"PROXY header of {_HEAD.size + length} bytes: at most {HEADER_BYTES_MAX} can be sent")
     return _HEAD.pack(_SIGNATURE, command, family, length) + addresses + tlvs
 
 
@@ -228,7 +228,7 @@ def _pair(source: Address, destination: Address) -> tuple[int, bytes]:
     if len(first) != len(second):
         if len(first) == 108 or len(second) == 108:
             raise MisuseError(f"PROXY header between a unix socket and an IP address: {source[0]!r}, {destination[0]!r}")
-        # One end of each kind cannot be in one header; IPv6 can name both.
+        # One header cannot contain both kinds; IPv6 can express both.
         first, second = (_V4_MAPPED + end if len(end) == 4 else end for end in (first, second))
     if len(first) == 108:
         return _UNIX, first + second
@@ -237,19 +237,19 @@ def _pair(source: Address, destination: Address) -> tuple[int, bytes]:
 
 @lru_cache(maxsize=4096)
 def _packed(host: str) -> bytes:
-    """Return 4, 16 or 108 bytes. Cached: the same visitors and listeners come again and again."""
+    """Return 4, 16 or 108 bytes. Cached, because the same visitors and listeners occur repeatedly."""
     if host.startswith("unix:"):
         path = host[5:].encode(errors="surrogateescape")
         path = b"\0" + path[1:] if path.startswith(b"@") else path
         if len(path) > 108:
-            raise MisuseError(f"unix socket path of {len(path)} bytes, at most 108 fit into a PROXY header")
+            raise MisuseError(f"unix socket path of {len(path)} bytes: at most 108 fit into a PROXY header")
         return path.ljust(108, b"\0")
     try:
         # An interface ("%eth0") means nothing to the other machine.
         address = ip_address(host.partition("%")[0])
     except ValueError:
-        raise MisuseError(f"PROXY header for {host!r}, expected an IP address or unix:/path") from None
-    # A listener on [::] reports IPv4 visitors in IPv6 form; they are told as what they are.
+        raise MisuseError(f"PROXY header for {host!r}: expected an IP address or unix:/path") from None
+    # A listener on [::] reports IPv4 visitors in IPv6 form; send them as IPv4.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return (mapped or address).packed
 

@@ -37,7 +37,7 @@ def decode_inbound(data: bytes) -> tuple[ProxyHeader, int] | None:
         return None
     line = _LINE.fullmatch(data[:end])
     if line is None:
-        raise PeerError(f"{ascii(data[: end - 2])[1:]} is no PROXY line, expected PROXY TCP4 or TCP6 with two addresses and two ports")
+        raise PeerError(f"invalid PROXY line {ascii(data[: end - 2])[1:]}: expected PROXY TCP4 or TCP6 with two addresses and two ports")
     kind, *ends = (part.decode("ascii") if part is not None else "" for part in line.groups())
     if not kind:
         return ProxyHeader(local=False), end
@@ -50,8 +50,8 @@ def _end(kind: str, host: str, port: str) -> Address:
     try:
         address = IPv4Address(host) if kind == "TCP4" else IPv6Address(host)
     except AddressValueError:
-        raise PeerError(f"PROXY line with {host!r}, which is no address of {kind}") from None
+        raise PeerError(f"PROXY line with {host!r}: invalid address for {kind}") from None
     if int(port) > _PORT_MAX:
-        raise PeerError(f"PROXY line with port {port}, expected 0 to {_PORT_MAX}")
+        raise PeerError(f"PROXY line with invalid port {port}: expected 0 to {_PORT_MAX}")
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address), int(port)

@@ -1,4 +1,4 @@
-"""SCRAM-SHA-256: both ends prove that they know a secret, which never travels and which the server does not keep.
+"""SCRAM-SHA-256: both ends prove that they know a secret, which is never sent and which the server does not store.
 
 RFC 5802 (messages), RFC 7677 (SHA-256), RFC 5929 section 4 (tls-server-end-point). Our profile is narrower: users and
 nonces are plain ASCII, no authorization identity, no extensions, and the binding is always SHA-256 of the certificate.
@@ -20,10 +20,10 @@ from portway.errors import MisuseError, PeerError, RefusedError
 from portway.protocol.control.codes import BAD_CREDENTIALS
 
 ITERATIONS = 4096
-"""The minimum of RFC 7677: secrets are 256 random bits, nothing that a guesser could be slowed down at."""
+"""The minimum of RFC 7677: secrets are 256 random bits, so more iterations add no protection against guessing."""
 
 ITERATIONS_MAX = 100_000
-"""What a server may make an agent compute (about 50 ms): a hostile one shall not stop it for minutes."""
+"""The most that a server can make an agent compute (about 50 ms): a hostile one must not block it for minutes."""
 
 KEY_BYTES = 32
 
@@ -38,7 +38,7 @@ _SERVER_FINAL = re.compile(r"v=(?P<signature>[A-Za-z0-9+/]{43}=)")
 
 @dataclass(frozen=True, slots=True)
 class ScramVerifier:
-    """What a server keeps instead of a secret: enough to check a proof, not enough to make one."""
+    """Stored by a server instead of the secret: enough to check a proof, not enough to create one."""
 
     salt: bytes
     iterations: int
@@ -53,9 +53,9 @@ def make_verifier(secret: str, salt: bytes, iterations: int = ITERATIONS) -> Scr
 
 
 def decoy_verifier(seed: bytes, user: str) -> ScramVerifier:
-    """Return a verifier that no secret fits, the same each time: an unknown user shall look like a wrong secret.
+    """Return a verifier that matches no secret, always the same: an unknown user must look like a wrong secret.
 
-    `seed` is random and the server's own; keep it across restarts, or the salts of unknown users change visibly.
+    `seed` is random and secret; keep it across restarts, or the salts of unknown users change visibly.
     """
 
     def part(label: bytes) -> bytes:
@@ -65,25 +65,25 @@ def decoy_verifier(seed: bytes, user: str) -> ScramVerifier:
 
 
 def fresh_nonce(random_bytes: Callable[[int], bytes]) -> str:
-    """Return 192 random bits as 32 characters that may stand in a SCRAM message."""
+    """Return 192 random bits as 32 characters that are valid in a SCRAM message."""
     return _encoded(random_bytes(24))
 
 
 def certificate_binding(certificate_der: bytes) -> bytes:
     """Return the channel binding of a TLS link: SHA-256 of the server's certificate.
 
-    RFC 5929 would take SHA-384 for a certificate signed with it; we always take SHA-256, so that nobody has to parse one.
+    RFC 5929 uses SHA-384 for a certificate signed with it; this profile always uses SHA-256, so that no certificate has to be parsed.
     """
     return hashlib.sha256(certificate_der).digest()
 
 
 class ScramClient:
-    """The agent's half: first(), respond(), verify(), each once and in this order."""
+    """The agent's half: call first(), respond() and verify() once each, in this order."""
 
     def __init__(self, user: str, secret: str, nonce: str, binding: bytes | None) -> None:
-        """`nonce` comes from fresh_nonce(); `binding` from certificate_binding(), None on a plain link."""
+        """`nonce` is from fresh_nonce(); `binding` from certificate_binding(), None on a plain link."""
         if not _USER.fullmatch(user) or not re.fullmatch(_NONCE, nonce):
-            raise MisuseError("SCRAM user or nonce with characters that cannot travel")
+            raise MisuseError("SCRAM user or nonce with invalid characters")
         self._secret = secret
         self._nonce = nonce
         self._gs2 = _gs2_header(binding)
@@ -98,19 +98,19 @@ class ScramClient:
         return self._gs2 + self._bare
 
     def respond(self, server_first: str) -> str:
-        """Return the client-final-message, the proof that we know the secret.
+        """Return the client-final-message, which proves knowledge of the secret.
 
         Raises:
-            PeerError: malformed, not about our nonce, or an iteration count out of bounds.
+            PeerError: malformed, for another nonce, or an iteration count out of bounds.
         """
         if self._signature:
-            raise MisuseError("a SCRAM nonce answers one challenge only")
+            raise MisuseError("a SCRAM nonce can be used for one challenge only")
         match = _matched(_SERVER_FIRST, server_first, "server-first")
         nonce, iterations = match["nonce"], int(match["iterations"])
         if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce):
-            raise PeerError("SCRAM server-first does not continue our nonce: a replay, or an answer to somebody else")
+            raise PeerError("SCRAM server-first does not continue the nonce: a replay, or a reply to another client")
         if not ITERATIONS <= iterations <= ITERATIONS_MAX:
-            raise PeerError(f"SCRAM server-first asks for {iterations} iterations, expected {ITERATIONS} to {ITERATIONS_MAX}")
+            raise PeerError(f"SCRAM server-first asks for {iterations} iterations: expected {ITERATIONS} to {ITERATIONS_MAX}")
         client_key, server_key = _keys(self._secret, _decoded(match["salt"]), iterations)
         unsigned = f"c={_encoded(self._gs2.encode() + self._binding)},r={nonce}"
         about = f"{self._bare},{server_first},{unsigned}".encode()
@@ -120,11 +120,11 @@ class ScramClient:
         return f"{unsigned},p={_encoded(proof)}"
 
     def verify(self, server_final: str) -> None:
-        """Make sure that the server knows the secret's verifier too.
+        """Check that the server knows the verifier of the secret.
 
         Raises:
             PeerError: malformed.
-            RefusedError: the server could not prove itself; nothing that it says may be believed.
+            RefusedError: the server could not prove itself; it must not be trusted.
         """
         if not self._signature:
             raise MisuseError("verify() before respond()")
@@ -133,25 +133,25 @@ class ScramClient:
             raise RefusedError(
                 BAD_CREDENTIALS,
                 "the server could not prove that it knows this token",
-                "Do not trust this address. Check the join string, and who answers there.",
+                "Do not trust this address. Check the join string, and which server has this address.",
             )
         self._proven = True
 
     @property
     def session_key(self) -> bytes:
-        """32 bytes that only the two ends know, once verify() is through."""
+        """32 bytes known only to the two ends, available after verify()."""
         if not self._proven:
-            raise MisuseError("the session key exists once the server has proven itself")
+            raise MisuseError("the session key is available only after verify()")
         return self._session_key
 
 
 class ScramServer:
-    """The server's half: challenge(), finish(), each once and in this order."""
+    """The server's half: call challenge() and finish() once each, in this order."""
 
     def __init__(self, nonce: str, binding: bytes | None) -> None:
-        """`nonce` comes from fresh_nonce(); `binding` from certificate_binding(), None on a plain link."""
+        """`nonce` is from fresh_nonce(); `binding` from certificate_binding(), None on a plain link."""
         if not re.fullmatch(_NONCE, nonce):
-            raise MisuseError("SCRAM nonce with characters that cannot travel")
+            raise MisuseError("SCRAM nonce with invalid characters")
         self._nonce = nonce
         self._gs2 = _gs2_header(binding)
         self._binding = binding or b""
@@ -161,7 +161,7 @@ class ScramServer:
 
     @staticmethod
     def user_of(client_first: str) -> str:
-        """Return the user that a client-first-message speaks of; nothing is proven yet.
+        """Return the user named in a client-first-message, which is not authenticated yet.
 
         Raises:
             PeerError: malformed.
@@ -169,20 +169,20 @@ class ScramServer:
         return _matched(_CLIENT_FIRST, client_first, "client-first")["user"]
 
     def challenge(self, client_first: str, verifier: ScramVerifier) -> str:
-        """Return the server-first-message. For an unknown user pass decoy_verifier(), so that he learns nothing.
+        """Return the server-first-message. For an unknown user pass decoy_verifier(), so that nothing is revealed.
 
         Raises:
             PeerError: malformed.
-            RefusedError: one end speaks of TLS and the other of a plain link.
+            RefusedError: only one of the ends uses TLS.
         """
         if self._so_far:
-            raise MisuseError("a SCRAM nonce makes one challenge only")
+            raise MisuseError("a SCRAM nonce can be used for one challenge only")
         match = _matched(_CLIENT_FIRST, client_first, "client-first")
         if match["gs2"] + ",," != self._gs2:
             raise RefusedError(
                 BAD_CREDENTIALS,
                 f"the agent's login is for {_describe_link(match['gs2'])}, but this is {_describe_link(self._gs2)}",
-                "Something between the two ends TLS. Let agents reach the server's own port.",
+                "A proxy between agent and server terminates TLS. Let agents connect to the server's own port.",
             )
         self._verifier = verifier
         self._nonce = match["nonce"] + self._nonce
@@ -191,15 +191,15 @@ class ScramServer:
         return server_first
 
     def finish(self, client_final: str) -> str:
-        """Return the server-final-message, once the client has proven that he knows the secret.
+        """Return the server-final-message if the client has proven knowledge of the secret.
 
         Raises:
             PeerError: malformed.
-            RefusedError: wrong secret, wrong binding or wrong nonce; one text for all of them.
+            RefusedError: wrong secret, binding or nonce, with the same text for all of them.
         """
         verifier, self._verifier = self._verifier, None
         if verifier is None:
-            raise MisuseError("finish() needs a challenge, and takes one answer to it")
+            raise MisuseError("finish() needs a challenge, and can be called once")
         match = _matched(_CLIENT_FINAL, client_final, "client-final")
         about = f"{self._so_far},{match['unsigned']}".encode()
         client_key = _xor(_decoded(match["proof"]), _hmac(verifier.stored_key, about))
@@ -210,16 +210,16 @@ class ScramServer:
             raise RefusedError(
                 BAD_CREDENTIALS,
                 "the server does not accept this token",
-                "Check the join string, or make a new one with `portway token create`.",
+                "Check the join string, or create a new one with `portway token create`.",
             )
         self._session_key = _derive_session_key(client_key, about)
         return f"v={_encoded(_hmac(verifier.server_key, about))}"
 
     @property
     def session_key(self) -> bytes:
-        """32 bytes that only the two ends know, once finish() is through."""
+        """32 bytes known only to the two ends, available after finish()."""
         if not self._session_key:
-            raise MisuseError("the session key exists once the client has proven himself")
+            raise MisuseError("the session key is available only after finish()")
         return self._session_key
 
 
@@ -230,7 +230,7 @@ def _keys(secret: str, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
 
 
 def _derive_session_key(client_key: bytes, about: bytes) -> bytes:
-    # The server sees ClientKey only inside this exchange (proof xor signature); its store cannot make this key.
+    # The server sees ClientKey only during this exchange (proof xor signature); this key cannot be derived from its store.
     return _hmac(client_key, b"portway session" + about)
 
 
@@ -260,7 +260,7 @@ def _decoded(text: str) -> bytes:
         data = b""
     # Canonical only: one value has one spelling.
     if _encoded(data) != text:
-        raise PeerError("SCRAM message with broken base64")
+        raise PeerError("SCRAM message with invalid base64")
     return data
 
 

@@ -1,4 +1,4 @@
-"""The one byte an agent answers on a visitor's stream: connected, or why not."""
+"""The status byte that an agent sends first on a visitor's stream: connected, or the reason of a failure."""
 
 from enum import IntEnum
 
@@ -6,45 +6,45 @@ from portway.errors import PeerError
 
 
 class StreamStatus(IntEnum):
-    """What became of a visitor's stream at the agent; the first byte from agent to server on it.
+    """The outcome of a visitor's stream at the agent; the first byte from agent to server.
 
-    A yamux reset carries no reason, and 502 against 504, retries and holds need one.
+    A yamux reset carries no reason, but retries, holds and the choice between 502 and 504 need one.
     """
 
     CONNECTED = 0
-    """The origin accepted; its bytes follow."""
+    """The origin accepted the connection; its bytes follow."""
     REFUSED = 1
-    """Nothing listens at the origin's address, or it reset the connection at once."""
+    """Nothing listens at the origin's address, or the connection was reset at once."""
     TIMED_OUT = 2
-    """The origin did not answer the connection in time."""
+    """Connecting to the origin took too long."""
     UNRESOLVABLE = 3
     """The origin's name has no address."""
     FORBIDDEN = 4
-    """The agent's own rules deny this visitor."""
+    """The agent's rules deny this visitor."""
     UNKNOWN_TUNNEL = 5
-    """This session exports no tunnel of that id."""
+    """This session has no tunnel with that id."""
     OVERLOADED = 6
     """The agent is out of descriptors, memory or connections."""
 
     @property
     def description(self) -> str:
-        """What happened, as half a sentence for logs, pages and terminals."""
+        """What happened, as a phrase for logs, pages and terminals."""
         return _DESCRIPTIONS[self]
 
     @classmethod
     def of(cls, byte: int) -> "StreamStatus":
-        """Return the status that `byte` stands for.
+        """Return the status for `byte`.
 
         Raises:
-            PeerError: the byte is none of the table.
+            PeerError: unknown status.
         """
         if byte < len(_BY_NUMBER):
             return _BY_NUMBER[byte]
-        raise PeerError(f"stream status {byte} is unknown, expected 0 to {max(cls):d}: the agent speaks another version of the protocol")
+        raise PeerError(f"unknown stream status {byte}: expected 0 to {max(cls):d}; the agent may have another version")
 
 
 _BY_NUMBER = tuple(StreamStatus)
-"""By their numbers; the enumeration's own way from a number costs a visitor ten times as much."""
+"""By number; a lookup in the enumeration takes ten times as long."""
 
 _DESCRIPTIONS = {
     StreamStatus.CONNECTED: "connected to the origin",

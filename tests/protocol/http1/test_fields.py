@@ -42,7 +42,7 @@ def test_a_head_may_be_as_long_as_the_bound_and_no_longer() -> None:
     with pytest.raises(MessageError) as caught:
         feed(head(REQUEST_LIMITS.bytes_max + 1))
     assert caught.value.code == "head_too_large"
-    assert str(caught.value) == "a head of more than 98,304 bytes, the most that is taken (--max-request-head)"
+    assert str(caught.value) == "a head of more than 98,304 bytes, the limit of this server (--max-request-head)"
 
 
 def test_a_head_may_have_as_many_fields_and_bytes_as_the_limits_say() -> None:
@@ -54,8 +54,8 @@ def test_a_head_may_have_as_many_fields_and_bytes_as_the_limits_say() -> None:
 
     assert len(parse_fields(head(10, 200), 2, limits)) == 10
     for many, large, complaint in (
-        (11, 100, "a head of 11 fields, at most 10 are taken (--fields)"),
-        (10, 201, "a head of more than 200 bytes, the most that is taken (--bytes)"),
+        (11, 100, "a head of 11 fields, at most 10 are accepted (--fields)"),
+        (10, 201, "a head of more than 200 bytes, the limit of this server (--bytes)"),
     ):
         with pytest.raises(MessageError) as caught:
             parse_fields(head(many, large), 2, limits)

@@ -48,10 +48,10 @@ def test_any_other_101_is_refused(chosen: bytes | None) -> None:
 
 
 def test_a_101_without_a_question_is_refused() -> None:
-    with pytest.raises(MessageError, match="nobody asked"):
+    with pytest.raises(MessageError, match="without a requested upgrade"):
         check_switch(None, b"websocket", whole=True)
 
 
 def test_a_101_before_the_whole_request_is_refused() -> None:
-    with pytest.raises(MessageError, match="whole request"):
+    with pytest.raises(MessageError, match="request was complete"):
         check_switch(b"tcp", b"tcp", whole=False)

@@ -1,1 +1,1 @@
-"""What agent and server say to each other on the control stream."""
+"""The messages of the control stream between agent and server."""

@@ -1,10 +1,10 @@
-"""Why the server says no: stable codes for machines, with their meaning in words."""
+"""Refusal codes: stable codes for programs, with their descriptions."""
 
 from types import MappingProxyType
 from typing import Final
 
 BAD_CREDENTIALS: Final = "bad_credentials"
-TOKEN_REVOKED: Final = "token_revoked"  # noqa: S105 - a word for a token, not a token
+TOKEN_REVOKED: Final = "token_revoked"  # noqa: S105 - a code, not a token
 TOKEN_EXPIRED: Final = "token_expired"  # noqa: S105 - see above
 WRONG_PIN: Final = "wrong_pin"
 WRONG_CERTIFICATE: Final = "wrong_certificate"
@@ -33,14 +33,14 @@ SPEED_TEST_TOO_LARGE: Final = "speed_test_too_large"
 
 DESCRIPTIONS: Final = MappingProxyType(
     {
-        # Who you are: one code for a wrong secret, an unknown token and a wrong binding, so that a guesser learns nothing.
+        # Authentication: one code for a wrong secret, an unknown token and a wrong binding, so that guessing reveals nothing.
         BAD_CREDENTIALS: "the token, its secret or the connection that it was used on is not the right one",
         TOKEN_REVOKED: "the token was revoked",
         TOKEN_EXPIRED: "the token has expired",
         WRONG_PIN: "the server's certificate is not the one that the join string names",
         WRONG_CERTIFICATE: "no authority that the agent trusts vouches for the server's certificate",
         VERSION_UNSUPPORTED: "the two programs share no version of the protocol",
-        # What you ask for.
+        # Claims.
         NAME_TAKEN: "the name belongs to somebody else",
         NAME_IN_USE: "another live session of the same identity holds the name",
         INVALID_NAME: "the name cannot be a host name",
@@ -52,7 +52,7 @@ DESCRIPTIONS: Final = MappingProxyType(
         TOO_MANY_TUNNELS: "the token holds as many tunnels as it may",
         PORT_TAKEN: "the port belongs to somebody else",
         NO_FREE_PORT: "every port of the server's range is in use",
-        # How the conversation goes.
+        # Protocol.
         BAD_TICKET: "the ticket is unknown, used, too old, or of another session",
         MISDIRECTED: "the link came to another process of the server than its session",
         REPLACED: "another session of the same identity took the name over",
@@ -66,11 +66,11 @@ DESCRIPTIONS: Final = MappingProxyType(
         SPEED_TEST_TOO_LARGE: "the speed test has more streams or takes longer than the server allows",
     }
 )
-"""Code → its meaning as half a sentence, for docs and for a peer that sent a code without a reason."""
+"""Code → description as a phrase, for peers that sent no reason. The texts are part of the golden vectors (codes.json)."""
 
 FINAL: Final = frozenset({TOKEN_REVOKED, TOKEN_EXPIRED, WRONG_PIN, REPLACED, NAME_IN_USE})
-"""Refusals that end an agent also after it was online: somebody decided so, or another agent of the same user has its place.
-Whatever else an agent is refused that was online with the same join string, its server's operator may put right."""
+"""Refusals that end an agent even after it was online: a deliberate decision, or another agent of the same user has the name.
+All other refusals of an agent that was online with the same join string may be resolved by the server's operator."""
 
 RETRYABLE: Final = frozenset({MISDIRECTED, DRAINING, TOO_MANY_LOGINS, SPEED_TEST_BUSY})
-"""Codes that say nothing about the agent: it tries again with its usual back-off. Every other code is final for one that was never online."""
+"""Codes that do not concern the agent: it retries with its usual back-off. All other codes are final for an agent that was never online."""

@@ -1,4 +1,4 @@
-"""Cuts the control stream into messages: a length, then a body.
+"""Splits the control stream into messages: a length, then a body.
 
 Wire: length u32 big-endian | body (`length` bytes of msgpack).
 """
@@ -10,47 +10,47 @@ from portway.errors import MisuseError, PeerError
 _LENGTH = struct.Struct("!I")
 
 PRE_LOGIN_BYTES_MAX = 4096
-"""Largest body before login; a Hello is about 300 bytes, and a stranger shall not make us hold more (threats Y4)."""
+"""Largest body before login: a Hello has about 300 bytes, and unauthenticated peers must not cause larger buffers (threats Y4)."""
 
 POST_LOGIN_BYTES_MAX = 65536
-"""Largest body after login; a full Activity is the largest message that we send, at most 60 KiB."""
+"""Largest body after login; a full Activity is the largest message sent, at most 60 KiB."""
 
 
 def encode(body: bytes) -> bytes:
-    """Return `body` with its length in front."""
+    """Return `body` with its length prefix."""
     if not 0 < len(body) <= POST_LOGIN_BYTES_MAX:
-        raise MisuseError(f"control message of {len(body)} bytes, may be 1 to {POST_LOGIN_BYTES_MAX}")
+        raise MisuseError(f"control message of {len(body)} bytes: expected 1 to {POST_LOGIN_BYTES_MAX}")
     return _LENGTH.pack(len(body)) + body
 
 
 class MessageReader:
-    """Collects bytes in any cut and returns whole message bodies.
+    """Reassembles messages from bytes that may be cut anywhere.
 
-    Holds at most one unfinished message, so at most `bytes_max` + 4 bytes between calls.
+    Buffers at most one incomplete message, so at most `bytes_max` + 4 bytes between calls.
     """
 
     def __init__(self, bytes_max: int = PRE_LOGIN_BYTES_MAX) -> None:
-        """`bytes_max` is the largest body accepted; raise it to MEMBER_BYTES_MAX once the login is through."""
+        """`bytes_max` is the largest accepted body; raise it to POST_LOGIN_BYTES_MAX after the login."""
         self.bytes_max = bytes_max
         self._buffer = bytearray()
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes of a message that is not complete yet; 0 means that the stream may end here."""
+        """Bytes of an incomplete message; 0 means that the stream may end here."""
         return len(self._buffer)
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
         """Return the bodies that `data` completes, in order.
 
         Raises:
-            PeerError: a length of 0 or above `bytes_max`; close the link, the reader is of no more use.
+            PeerError: a length of 0 or above `bytes_max`; close the link, the reader cannot continue.
         """
         buffer = self._buffer
         buffer += data
         bodies: list[bytes] = []
         start = 0
         while len(buffer) - start >= _LENGTH.size:
-            # The length is judged before its bytes are waited for: nobody makes us buffer what we will refuse.
+            # The length is checked before the body arrives, so that no refused body is buffered.
             end = start + _LENGTH.size + self._length_at(start)
             if len(buffer) < end:
                 break
@@ -62,7 +62,7 @@ class MessageReader:
     def _length_at(self, start: int) -> int:
         length: int = _LENGTH.unpack_from(self._buffer, start)[0]
         if length == 0:
-            raise PeerError("control message of 0 bytes, expected at least 1")
+            raise PeerError("control message of 0 bytes: expected at least 1")
         if length > self.bytes_max:
-            raise PeerError(f"control message of {length} bytes, at most {self.bytes_max} are allowed here")
+            raise PeerError(f"control message of {length} bytes: expected at most {self.bytes_max}")
         return length

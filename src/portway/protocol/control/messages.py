@@ -1,8 +1,8 @@
 """Every control message, as a typed value and as msgpack.
 
-Wire: a msgpack map with the message's name under "t" and its fields by name; fields at their default are left out.
-Unknown fields are ignored and unknown messages refused, so that two versions can differ by one.
-Integers are unsigned; a request carries an id from 1 up, and its answer the same id.
+Wire: a msgpack map with the message's name under "t" and its fields by name; fields at their default are omitted.
+Unknown fields are ignored and unknown messages refused, so that adjacent versions are compatible.
+Integers are unsigned; a request has an id from 1 up, and its reply the same id.
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -16,19 +16,19 @@ from portway.protocol.control import framing
 PROTOCOL_VERSION = 1
 
 REQUEST_LINES_MAX = 64
-"""Requests told by one Activity: with PATH_CHARS_MAX it stays below framing.MEMBER_BYTES_MAX in any script."""
+"""Request lines per Activity: with PATH_CHARS_MAX it stays below framing.POST_LOGIN_BYTES_MAX in any script."""
 
 SEED_BYTES_MAX = 32
-"""Of a claim's seed: as many as an identity has."""
+"""Bytes of a claim's seed, as many as of an identity."""
 
 PATH_CHARS_MAX = 200
 """Characters of a path in an Activity: more than a terminal line shows."""
 
 CUT_CHARS_MAX = 120
-"""Characters that say how an answer broke off."""
+"""Characters of the reason why a response was cut off."""
 
 FIELD_CHANGES_MAX = 32
-"""Fields that a tunnel may set or remove, each way."""
+"""Fields that a tunnel may set or remove, per direction."""
 FIELD_CHARS_MAX = 4096
 """Characters of a value: a long signed token fits."""
 
@@ -39,25 +39,25 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Secret32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
-# Generous, so that a name too long for DNS is refused with a reason (names.py) and not as a broken message.
+# Generous, so that a name too long for DNS is refused with a reason (names.py) and not as an invalid message.
 Text = Annotated[str, Meta(max_length=1024)]
 RequestLine: TypeAlias = tuple[
     Annotated[str, Meta(max_length=32)], Annotated[str, Meta(max_length=PATH_CHARS_MAX)], Annotated[int, Meta(ge=0, le=999)], Seconds
 ]
-"""method, path, status (0 = the visitor got no answer), seconds from head to end."""
+"""method, path, status (0: no response was sent), seconds from head to end."""
 
 
 class BadMessageError(PeerError):
-    """A body that is no message of ours: unknown name, missing field, wrong type, not msgpack."""
+    """An invalid message: unknown name, missing field, wrong type, not msgpack."""
 
     def __init__(self, text: str, request_id: int) -> None:
-        """`request_id` is the id in the body if one could be read, else 0: with an id, refusing that request is enough."""
+        """`request_id` is the id in the body if it can be read, else 0: with an id it is enough to refuse that request."""
         super().__init__(text)
         self.request_id = request_id
 
 
 class _Message(Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
-    """What all messages share: tagged, immutable, and silent about secrets when printed."""
+    """Base of all messages: tagged, immutable, and without secrets in its repr."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={self._shown(name)}' for name in self.__struct_fields__)})"
@@ -75,11 +75,11 @@ class Hello(_Message, frozen=True, kw_only=True):
     """First message of a session's first link."""
 
     version: U32
-    """Highest protocol version that the agent speaks."""
+    """Highest protocol version of the agent."""
     token: Text
     """Token id; the same as the user name in `scram`."""
     identity: Secret32
-    """256-bit secret that this agent keeps per token: names belong to it."""
+    """256-bit secret that this agent stores per token; names belong to it."""
     scram: Text
     """SCRAM client-first-message."""
     agent: Text
@@ -94,35 +94,35 @@ class Proof(_Message, frozen=True, kw_only=True):
 
 
 class Attach(_Message, frozen=True, kw_only=True):
-    """First message of a further link of a session; answered by Welcome or Refused."""
+    """First message of a further link of a session; the reply is Welcome or Refused."""
 
     ticket: Secret32
-    """From Ticket, at most 30 s old, good for one presentation."""
+    """From Ticket, at most 30 s old, valid once."""
     proof: Secret32
     """HMAC-SHA256(session key, ticket)."""
     hint: Text = ""
-    """The ticket's, on a plain link only: a TLS link shows it in its ClientHello."""
+    """The hint of the ticket, on a plain link only: a TLS link sends it in its ClientHello."""
 
 
 class AskTicket(_Message, frozen=True, kw_only=True):
-    """Asks for the right to attach one more link; answered by Ticket or Refused."""
+    """Requests a ticket for one more link; the reply is Ticket or Refused."""
 
     id: RequestId
 
 
 class ExchangeLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What each request of an http tunnel, or upgraded connection, is held to at the server, which alone can tell them apart; 0: no limit."""
+    """Limits of each request of an http tunnel, or upgraded connection, which only the server can distinguish; 0: no limit."""
 
     idle_timeout_s: Seconds = 0.0
     min_rate_bpm: U64 = 0
-    """Bytes a minute, both ways together."""
+    """Bytes per minute, both directions combined."""
     max_rate_bps: U64 = 0
-    """Bytes a second of one visitor's connection, each way."""
+    """Bytes per second of one visitor's connection, in each direction."""
     max_lifetime_s: Seconds = 0.0
     max_total_payload: U64 = 0
-    """Bytes of both bodies."""
+    """Bytes of both bodies together."""
     origin_timeout_s: Seconds = 0.0
-    """How long the origin may take to begin an answer, or to send an interim one."""
+    """How long the origin may take to start a response, or to send an interim one."""
 
 
 FieldChange: TypeAlias = tuple[Annotated[str, Meta(max_length=128)], Annotated[str, Meta(max_length=FIELD_CHARS_MAX)] | None]
@@ -130,12 +130,12 @@ FieldChange: TypeAlias = tuple[Annotated[str, Meta(max_length=128)], Annotated[s
 
 
 class HeadRewrite(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the server changes in the heads of an http tunnel."""
+    """Changes that the server makes to the heads of an http tunnel."""
 
     host: Text = ""
-    """Host value for the origin; empty keeps the visitor's."""
+    """Host value for the origin; empty: that of the visitor."""
     scheme: Literal["http", "https"] = "http"
-    """How the origin is reached directly: with `host`, its own origin in Origin, Referer and Location."""
+    """Scheme of the origin; with `host` the origin in Origin, Referer and Location."""
     request: Annotated[list[FieldChange], Meta(max_length=FIELD_CHANGES_MAX)] = []
     response: Annotated[list[FieldChange], Meta(max_length=FIELD_CHANGES_MAX)] = []
 
@@ -145,7 +145,7 @@ class HeadRewrite(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Claim(_Message, frozen=True, kw_only=True):
-    """Asks for a public address; answered by Granted or Refused. Asking again for what one holds is no error."""
+    """Requests a public address; the reply is Granted or Refused. Claiming an address again is not an error."""
 
     id: RequestId
     kind: Literal["http", "tcp"]
@@ -154,37 +154,37 @@ class Claim(_Message, frozen=True, kw_only=True):
     host: Text = ""
     """http: a whole host name instead of a label."""
     port: Port = 0
-    """tcp: the wished public port; 0 = any free one."""
+    """tcp: the requested public port; 0: any free one."""
     takeover: bool = False
-    """Take the name from another live session of the same identity."""
+    """Take over the name from another live session of the same identity."""
     seed: Annotated[bytes, Meta(max_length=SEED_BYTES_MAX)] = b""
-    """What the server chooses a name or port by, in place of chance: the same one again for the same seed. With it, a `name`, `host` or
-    `port` is the one that was granted last, and another one is as good."""
+    """Seed from which the server derives a name or port instead of a random one: the same seed yields the same one. With a seed, `name`,
+    `host` or `port` is the one that was granted last, and the server may grant another one."""
     limits: ExchangeLimits | None = None
     """http: in addition to the token's."""
     rewrite: HeadRewrite | None = None
-    """http: changes to heads. A server that does not know it ignores it; see `Granted.rewrites`."""
+    """http: changes to heads. Older servers ignore it; see `Granted.rewrites`."""
 
 
 class Release(_Message, frozen=True, kw_only=True):
-    """Gives a tunnel's address back at once, without grace; answered by Released or Refused."""
+    """Releases a tunnel's address at once, without grace; the reply is Released or Refused."""
 
     id: RequestId
     tunnel: U32
     keep: bool = False
-    """The agent may be back: nobody new comes, and the address is held for it, unless somebody else claims it. A server that does not
-    know this frees the address."""
+    """The agent may return: no new visitors are accepted, and the address is held for it, unless another agent claims it. Older servers
+    free the address."""
 
 
 class Measure(_Message, frozen=True, kw_only=True):
-    """Asks for a speed test on the session's links; answered by Measured when it is over, or by Refused.
+    """Requests a speed test on the session's links; the reply is Measured at its end, or Refused.
 
-    A server that does not know it refuses it under its id, and the session goes on.
+    Older servers refuse it by its id, and the session continues.
     """
 
     id: RequestId
     direction: Literal["down", "up"]
-    """down: the server sends and the agent counts; up: the other way round."""
+    """down: the server sends and the agent counts; up: the reverse."""
     streams: Count
     seconds: Seconds
 
@@ -193,57 +193,57 @@ class Measure(_Message, frozen=True, kw_only=True):
 
 
 class Challenge(_Message, frozen=True, kw_only=True):
-    """Answer to Hello."""
+    """Reply to Hello."""
 
     scram: Text
     """SCRAM server-first-message."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What a session may use."""
+    """Limits of a session."""
 
     links: Count
-    """Links of one session, the first included."""
+    """Links of one session, including the first."""
     tunnels: Count
-    """Tunnels of this token at one time."""
+    """Concurrent tunnels of this token."""
 
 
 class Welcome(_Message, frozen=True, kw_only=True):
-    """The link belongs to a session now; before it, nothing else happens on a link."""
+    """Confirms that the link belongs to a session; until then a link is used for nothing else."""
 
     scram: Text
-    """SCRAM server-final-message, which proves the server; empty as the answer to Attach."""
+    """SCRAM server-final-message, which authenticates the server; empty as the reply to Attach."""
     session: Text
     """The session's id, for logs."""
     server: Text
     """Version of the server's program."""
     region: Text
     grace_s: Seconds
-    """How long the server keeps the session's names after its last link is gone."""
+    """How long the server holds the session's names after its last link is lost."""
     limits: Limits
     version: U32 = 1
-    """The protocol version that both speak from now on: the lower of Hello's and the server's highest."""
+    """The protocol version of both ends from now on: the lower of Hello's and the server's highest."""
 
 
 class Ticket(_Message, frozen=True, kw_only=True):
-    """Answer to AskTicket."""
+    """Reply to AskTicket."""
 
     id: RequestId
     ticket: Secret32
     hint: Text = ""
-    """What to show in the clear when dialling with it, so that the link comes to the right process of the server; see links/worker_hint.py."""
+    """Routing hint to send unencrypted when dialling, so that the link reaches the right process of the server; see links/worker_hint.py."""
 
 
 class Granted(_Message, frozen=True, kw_only=True):
-    """Answer to Claim: the address is live when this arrives."""
+    """Reply to Claim: the address is live when this arrives."""
 
     id: RequestId
     tunnel: U32
-    """Comes with every visitor's stream (PROXY TLV 0xE0); never used twice in a session."""
+    """Sent with every visitor's stream (PROXY TLV 0xE0); never reused in a session."""
     epoch: U64
     """Grows with every change of holder; a message with a lower epoch is about a lease that was lost."""
     url: Text
-    """What to give to people: "http://app.localhost:8080", "tcp://127.0.0.1:20001"."""
+    """URL for users: "http://app.localhost:8080", "tcp://127.0.0.1:20001"."""
     port: Port = 0
     """tcp: the public port."""
     name: Text = ""
@@ -253,7 +253,7 @@ class Granted(_Message, frozen=True, kw_only=True):
 
 
 class Refused(_Message, frozen=True, kw_only=True):
-    """A request, or with id 0 the login, is denied; asking again unchanged gives the same answer."""
+    """A request, or with id 0 the login, is refused; repeating it unchanged has the same result."""
 
     id: U32 = 0
     code: Text
@@ -263,21 +263,21 @@ class Refused(_Message, frozen=True, kw_only=True):
 
 
 class Released(_Message, frozen=True, kw_only=True):
-    """Answer to Release."""
+    """Reply to Release."""
 
     id: RequestId
     kept: bool = False
-    """The address is held, as the agent asked, and what the server kept open for the tunnel and nobody uses is being closed."""
+    """The address is held, as requested, and the server closes its idle streams of the tunnel."""
 
 
 class Drain(_Message, frozen=True, kw_only=True):
-    """The server takes nothing new: what runs may end, new sessions should go elsewhere or come back later."""
+    """The server accepts nothing new: open streams may finish, new sessions should go elsewhere or retry later."""
 
     reason: Text
 
 
 class Ended(_Message, frozen=True, kw_only=True):
-    """The session is over for good (replaced, revoked): the agent stops and does not come back by itself."""
+    """The session has ended permanently (replaced, revoked): the agent stops and does not reconnect."""
 
     code: Text
     reason: Text
@@ -285,28 +285,28 @@ class Ended(_Message, frozen=True, kw_only=True):
 
 
 class Activity(_Message, frozen=True, kw_only=True):
-    """Requests that a tunnel served lately, for the agent's console; best effort."""
+    """Recent requests of a tunnel, for the agent's console; best effort."""
 
     tunnel: U32
     requests: Annotated[list[RequestLine], Meta(max_length=REQUEST_LINES_MAX)]
     missed: Count = 0
-    """Requests left out because there were too many to tell."""
+    """Number of omitted requests, when there were too many."""
     cuts: Annotated[list[tuple[Count, Annotated[str, Meta(max_length=CUT_CHARS_MAX)]]], Meta(max_length=REQUEST_LINES_MAX)] = []
-    """Of requests whose answer broke off: the place in `requests`, and how."""
+    """Requests whose response was cut off: the index in `requests`, and the reason."""
 
 
 class Measured(_Message, frozen=True, kw_only=True):
-    """Answer to Measure: what the server counted in the steady stretch of the test (session/speed.py)."""
+    """Reply to Measure: the server's counts in the steady interval of the test (session/speed.py)."""
 
     id: RequestId
     bytes: U64
     """Of all streams: sent with `down`, received with `up`."""
     seconds: Seconds
-    """How long the stretch was."""
+    """Length of the interval."""
     cpu_s: Seconds
-    """CPU time of the server's process in it."""
+    """CPU time of the server process in it."""
     wait_s: Seconds = 0.0
-    """How long that process was ready to run and waited for a core; 0 where the system does not tell."""
+    """Time in which that process was ready but waited for a core; 0 if unknown."""
 
 
 FromAgent: TypeAlias = Hello | Proof | Attach | AskTicket | Claim | Release | Measure
@@ -315,7 +315,7 @@ Message: TypeAlias = FromAgent | FromServer
 
 
 class _Request(Struct):
-    """As much of an unreadable message as is needed to refuse it."""
+    """The part of an invalid message that is needed to refuse it."""
 
     id: RequestId = 0
 
@@ -329,7 +329,7 @@ def encode_message(message: Message) -> bytes:
     """Return the message framed for the control stream.
 
     Raises:
-        MisuseError: it is larger than a control message may be.
+        MisuseError: it is too large.
     """
     return framing.encode(_encoder.encode(message))
 
@@ -338,17 +338,17 @@ def decode_message(body: bytes | memoryview) -> Message:
     """Return the message in `body` (one of MessageReader's).
 
     Raises:
-        BadMessageError: a PeerError; says what is wrong with it.
+        BadMessageError: invalid message.
     """
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # ascii() and the cut: msgspec repeats an unknown message's name, which is the peer's text.
+        # ascii() and the cut: msgspec repeats the name of an unknown message, which is text from the peer.
         raise BadMessageError(f"control message not understood: {ascii(str(error))[1:-1][:160]}", _request_id(body)) from None
 
 
 def request_line(method: str, path: str, status: int, seconds: float) -> RequestLine:
-    """Return one line of an Activity, cut to what may travel."""
+    """Return one line of an Activity, cut to the limits."""
     return method[:32], path if len(path) <= PATH_CHARS_MAX else path[: PATH_CHARS_MAX - 1] + "…", status, seconds
 
 

@@ -1,1 +1,1 @@
-"""Says what the bytes of HTTP/1.1 mean, strictly, and writes them in one form only."""
+"""Parses HTTP/1.1 strictly, and serialises it in one form only."""

@@ -1,4 +1,4 @@
-"""Authentication that belongs to a connection instead of a request (RFC 4559 section 6)."""
+"""Detects authentication of connections instead of requests (RFC 4559 section 6)."""
 
 import re
 
@@ -9,17 +9,17 @@ _OF_ONE_REQUEST = frozenset(
         # IANA's registry of HTTP authentication schemes, without Negotiate.
         *(b"basic", b"bearer", b"concealed", b"digest", b"dpop", b"gnap", b"hoba", b"mutual", b"oauth", b"privatetoken"),
         *(b"scram-sha-1", b"scram-sha-256", b"vapid"),
-        # Not registered, but common in APIs, and sent anew with each request.
+        # Not registered, but common in APIs, and sent with each request.
         *(b"apikey", b"api-key", b"aws4-hmac-sha256", b"hawk", b"sharedkey", b"token"),
     }
 )
-"""Schemes whose credentials say all by themselves. Of any other one it is not known: NTLM, Negotiate and Kerberos authenticate the
-connection, and what follows on it is the user's without any credentials."""
+"""Schemes that authenticate single requests. Others may not: NTLM, Negotiate and Kerberos authenticate the connection, and all further
+requests on it are the user's, without any credentials."""
 
 CHALLENGE_PARTS_MAX = 256
-"""Challenges and their parameters in one field that are looked at."""
+"""Challenges and parameters that are parsed per field."""
 _WITH_TOKEN = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) +[A-Za-z0-9\-._~+/]+=*")
-"""A challenge with data instead of parameters: the handshake goes on, on this connection."""
+"""A challenge with data instead of parameters: a handshake that continues on this connection."""
 
 
 def authenticates_connection(fields: list[Field]) -> bool:
@@ -31,7 +31,7 @@ def authenticates_connection(fields: list[Field]) -> bool:
 
 
 def continues_on_connection(fields: list[Field]) -> bool:
-    """Return whether an answer's authentication goes on with its connection: a handshake in the middle, or one that lasts."""
+    """Return whether a response binds its authentication to the connection: a pending handshake, or a persistent one."""
     for name, value in fields:
         size = len(name)
         if size == 15 and name.lower() == b"persistent-auth":
@@ -39,7 +39,7 @@ def continues_on_connection(fields: list[Field]) -> bool:
                 return True
         elif size == 16 and name.lower() == b"www-authenticate":
             if value.count(b",") > CHALLENGE_PARTS_MAX:
-                return True  # nobody sends so many, and what is not read may be anything
+                return True  # no real server sends so many, and the unread rest is unknown
             for item in value.split(b","):
                 challenge = _WITH_TOKEN.fullmatch(item.strip(b" \t"))
                 if challenge is not None and challenge[1].lower() not in _OF_ONE_REQUEST:

@@ -1,4 +1,4 @@
-"""The chunked coding, read strictly and written in one form (RFC 9112 section 7.1)."""
+"""The chunked coding: strict decoding, and encoding in one form (RFC 9112 section 7.1)."""
 
 import re
 from collections.abc import Sequence
@@ -10,35 +10,35 @@ from portway.protocol.http1.serialise import field_lines
 from portway.protocol.http1.trailers import is_allowed_trailer
 
 EXTENSION_BYTES_MAX = 256
-"""Behind a size, dropped: nobody uses them, and what is dropped must not be endless."""
+"""Bytes of extensions, which are dropped: they are practically unused, and must be bounded."""
 TRAILERS_BYTES_MAX = 16 * 1024
 TRAILERS_MAX = 100
-"""Trailers are kept until the body has ended: gRPC allows 16 KiB of them, and few have names of their own."""
+"""Trailers are buffered until the end of the body: gRPC allows 16 KiB, with few different names."""
 OVERHEAD_BYTES_FREE = 64 * 1024
 OVERHEAD_PER_BYTE = 8
-"""Framing that a body may have beyond the free part: `1 CR LF x CR LF` has 5 a byte. More is an attack on our CPU (threats S2)."""
+"""Framing bytes per payload byte beyond the free part: `1 CR LF x CR LF` has 5. More is a CPU attack (threats S2)."""
 
 WORK_PER_CHUNK = 512
-"""Work of decoding one chunk by itself, in bytes copied; measured 0.6 µs."""
+"""Work of decoding a single chunk, in bytes copied; measured 0.6 µs."""
 WORK_PER_TINY_BYTE = 16
 """Work of decoding a byte within a run of tiny chunks, in bytes copied; measured 26 ns."""
 WORK_MAX = 256 * 1024
-"""Work of one `feed`: at most 512 chunks, or 16 KiB of tiny ones, so about 0.5 ms whatever the peer sends."""
+"""Work of one `feed`: at most 512 chunks, or 16 KiB of tiny ones, so about 0.5 ms for any input."""
 
 LAST_CHUNK = b"0\r\n\r\n"
-"""What ends a body without trailers."""
+"""The end of a body without trailers."""
 
 _RUN_BYTES_LEAST = 64
-"""A shorter run costs more than its chunks one by one: the next ones are read one by one."""
+"""Shorter runs cost more than single chunks, so the next chunks are decoded one by one."""
 _CHUNKS_AT_A_TIME = 64
-"""Chunks read one by one before a run is looked for again, unless one is there."""
+"""Single chunks that are decoded before the next attempt to match a run."""
 _PLAIN_IN_A_ROW = 4
-"""Chunks with one digit, one after the other, that are worth looking for a run."""
+"""Consecutive chunks with one digit after which a run is tried."""
 _PLAIN_FRAMING = 5
-"""Bytes around the data of a chunk with one digit and no extension."""
+"""Framing bytes of a chunk with one digit and without extension."""
 _SIZES = {spelling: size for size in range(1, 256) for spelling in (b"%x" % size, b"%X" % size)}
 _COPY_BYTES_MAX = 1024
-"""Payload up to here is cheaper to copy than to refer to."""
+"""Payload up to this size is cheaper to copy than to reference."""
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]{0,%d})?\r\n" % EXTENSION_BYTES_MAX)
 _SIZE_LINE_SO_FAR = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]{0,%d})?\r?" % EXTENSION_BYTES_MAX)
@@ -49,19 +49,19 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _DONE = range(5)
 
 
 class ChunkDecoder:
-    """Takes a body apart, wherever it was cut. Keeps at most a line that is not complete, and trailers.
+    """Decodes a body that may be cut anywhere. Buffers at most one incomplete line, and trailers.
 
-    Extensions are dropped, and trailers that may not go on (`trailers.is_allowed_trailer`). Everything that is not exactly the grammar is an error: no white space, no bare
-    LF, no `0x`, no sign.
+    Extensions are dropped, and trailers that must not be forwarded (`trailers.is_allowed_trailer`). Any deviation from the
+    grammar is an error: no white space, no bare LF, no `0x`, no sign.
 
-    Whole chunks are decoded by a short loop, and runs of tiny ones by regular expressions. Both only ever accept: what
-    they leave (an incomplete chunk, the last one, an error) is read again by the state machine, which decides.
+    Complete chunks are decoded by a short loop, and runs of tiny ones by regular expressions. Both only accept valid input;
+    the rest (an incomplete chunk, the last one, an error) is left to the state machine.
     """
 
     __slots__ = ("_left", "_line", "_overhead", "_payload", "_state", "_trailer_bytes", "_trailer_count", "trailers", "work")
 
     def __init__(self) -> None:
-        """Stand before the first chunk."""
+        """Start before the first chunk."""
         self._state = _SIZE
         self._left = 0
         self._line = b""
@@ -70,23 +70,22 @@ class ChunkDecoder:
         self._trailer_bytes = 0
         self._trailer_count = 0
         self.trailers: list[Field] = []
-        """Those that go on, complete once `done`."""
+        """The forwarded trailers, complete once `done`."""
         self.work = 0
         """Work of the last `feed`, in bytes copied."""
 
     @property
     def done(self) -> bool:
-        """True once the last chunk and its empty line were read."""
+        """True once the last chunk and its empty line were decoded."""
         return self._state == _DONE
 
     def feed(self, data: bytes) -> tuple[list[bytes | memoryview], bytes]:
-        """Return the payload in `data`, and what was not decoded.
+        """Return the payload in `data`, and the bytes that were not decoded.
 
-        That is what follows the body's end when `done`; otherwise the call has used up WORK_MAX, and the rest is to be
-        fed again.
+        When `done`, these follow the body's end; otherwise the call has used up WORK_MAX, and the caller feeds them again.
 
         Raises:
-            MessageError: not the chunked coding, or too much framing for too little payload.
+            MessageError: invalid chunked coding, or too much framing for the payload.
         """
         if self._line:
             data = self._line + data
@@ -115,13 +114,13 @@ class ChunkDecoder:
             else:
                 at = self._trailer(data, at)
             if at < 0:
-                # An incomplete line: it waits for the next piece.
+                # An incomplete line: it is buffered for the next call.
                 self._line = data[before:]
                 return payload, b""
         return payload, data[at:]
 
     def _whole_chunks(self, data: bytes, at: int, payload: list[bytes | memoryview]) -> int:
-        """Decode whole chunks from `at` on, as long as there are some and work is left; return where the next one begins."""
+        """Decode complete chunks from `at` on, within the work limit; return where the next one begins."""
         while self.work < WORK_MAX:
             before = at
             at = self._tiny_chunks(plain_run, data, at, payload)
@@ -136,7 +135,7 @@ class ChunkDecoder:
         return at
 
     def _tiny_chunks(self, decode_run: DecodeRun, data: bytes, at: int, payload: list[bytes | memoryview]) -> int:
-        """Decode a run of tiny chunks, none of which can have too much framing before it; return where it ends."""
+        """Decode a run of tiny chunks, short enough that the framing limit cannot be exceeded; return where it ends."""
         spare = OVERHEAD_BYTES_FREE + OVERHEAD_PER_BYTE * self._payload - self._overhead
         pieces, end = decode_run(data, at, max(0, min(spare, (WORK_MAX - self.work) // WORK_PER_TINY_BYTE)))
         if end > at:
@@ -147,7 +146,7 @@ class ChunkDecoder:
         return end
 
     def _next_chunks(self, data: bytes, at: int, payload: list[bytes | memoryview]) -> int:
-        """Decode up to _CHUNKS_AT_A_TIME whole chunks of any size; return where the next one begins."""
+        """Decode up to _CHUNKS_AT_A_TIME complete chunks of any size; return where the next one begins."""
         match, size_of, first = _SIZE_LINE.match, _SIZES.get, len(payload)
         received, spare = self._payload, OVERHEAD_BYTES_FREE + OVERHEAD_PER_BYTE * self._payload - self._overhead
         plain = 0
@@ -176,14 +175,14 @@ class ChunkDecoder:
         return at
 
     def _size_line(self, data: bytes, at: int) -> int:
-        """Read a chunk's size; return where its data begins, or -1 when the line is incomplete."""
+        """Parse a chunk's size; return where its data begins, or -1 when the line is incomplete."""
         line = _SIZE_LINE.match(data, at)
         if line is None:
             if _SIZE_LINE_SO_FAR.fullmatch(data, at) is not None:
                 return -1
-            raise MessageError("not a chunk size: expected 1 to 16 hex digits and CR LF")
+            raise MessageError("invalid chunk size: expected 1 to 16 hex digits and CR LF")
         size = int(line[1], 16)
-        # Two bytes that end its data belong to a chunk too.
+        # Plus the CR LF after the data.
         self._overhead += line.end() - at + 2
         if self._overhead > OVERHEAD_BYTES_FREE + OVERHEAD_PER_BYTE * self._payload:
             raise MessageError(f"{self._overhead} bytes of chunk framing for {self._payload} bytes of payload")
@@ -192,7 +191,7 @@ class ChunkDecoder:
         return line.end()
 
     def _data_end(self, data: bytes, at: int) -> int:
-        """Step over the CR LF behind a chunk's data; return where the next size is, or -1 when it is incomplete."""
+        """Skip the CR LF after a chunk's data; return where the next size is, or -1 when it is incomplete."""
         ends = data[at : at + 2]
         if ends == b"\r\n":
             self._state = _SIZE
@@ -202,7 +201,7 @@ class ChunkDecoder:
         raise MessageError("a chunk's data is longer than its size says: expected CR LF")
 
     def _trailer(self, data: bytes, at: int) -> int:
-        """Read a trailer line, or the last empty one; return where the next is, or -1 when it is incomplete."""
+        """Parse a trailer line, or the final empty line; return where the next one is, or -1 when it is incomplete."""
         line = _TRAILER.match(data, at)
         length = (line.end() if line is not None else len(data)) - at
         if self._trailer_bytes + length > TRAILERS_BYTES_MAX:
@@ -210,7 +209,7 @@ class ChunkDecoder:
         if line is None:
             if _TRAILER_SO_FAR.fullmatch(data, at) is not None:
                 return -1
-            raise MessageError("not a trailer field")
+            raise MessageError("invalid trailer field")
         self._trailer_bytes += length
         if length == 2:
             self._state = _DONE
@@ -224,7 +223,7 @@ class ChunkDecoder:
 
 
 def encode_chunk(payload: Sequence[bytes | memoryview]) -> bytes:
-    """Return one chunk that holds all of `payload`, or nothing when that is empty (an empty chunk would end the body)."""
+    """Return one chunk with all of `payload`, or nothing when that is empty (an empty chunk would end the body)."""
     size = sum(map(len, payload))
     if not size:
         return b""
@@ -232,5 +231,5 @@ def encode_chunk(payload: Sequence[bytes | memoryview]) -> bytes:
 
 
 def encode_end(trailers: Sequence[Field] = ()) -> bytes:
-    """Return what ends a body: the last chunk, and trailers."""
+    """Return the end of a body: the last chunk, and trailers."""
     return b"0\r\n%b\r\n" % field_lines(trailers) if trailers else LAST_CHUNK

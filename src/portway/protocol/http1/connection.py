@@ -1,4 +1,4 @@
-"""The Connection field: options for this hop, and names of fields that end here (RFC 9110 section 7.6.1)."""
+"""The Connection field: options of this hop, and names of fields that are not forwarded (RFC 9110 section 7.6.1)."""
 
 import re
 
@@ -16,15 +16,15 @@ _COMMON = {
     b"upgrade": frozenset({b"upgrade"}),
     b"keep-alive, Upgrade": frozenset({b"keep-alive", b"upgrade"}),
 }
-"""What nearly every client says, understood already."""
+"""Parsed values of nearly all clients."""
 _OPTIONS = frozenset({b"keep-alive", b"close", b"upgrade"})
 
 
 def connection_options(value: bytes | None) -> frozenset[bytes]:
-    """Return the options and nominated names in lower case; several fields' values come joined by LF.
+    """Return the options and nominated names in lower case. Values of repeated fields are joined by LF.
 
     Raises:
-        MessageError: something in the list is not a token, or there is too much of it.
+        MessageError: a member is not a token, or there are too many.
     """
     if value is None:
         return _NOTHING
@@ -34,14 +34,14 @@ def connection_options(value: bytes | None) -> frozenset[bytes]:
     found = frozenset(members(value.lower()))
     for item in found:
         if _TOKEN.fullmatch(item) is None:
-            raise MessageError("Connection lists something that is no token")
+            raise MessageError("invalid Connection field: a member is not a token")
     return found
 
 
 def without_nominated(fields: list[Field], options: frozenset[bytes]) -> list[Field]:
     """Return `fields` without those that Connection names.
 
-    The edge's own fields are not among `fields` yet: nobody can nominate those away (threats H2).
+    The edge adds its own fields later, so they cannot be removed by nomination (threats H2).
     """
     if options <= _OPTIONS:
         return fields

@@ -1,12 +1,12 @@
-"""The one error of this room: a message that breaks HTTP/1.1's rules, or ours, which are stricter."""
+"""The error of this package: a message that violates HTTP/1.1, or the edge's stricter rules."""
 
 from portway.errors import PeerError
 
 
 class MessageError(PeerError):
-    """A request or response that is not forwarded; its connection closes after the answer that says so."""
+    """A request or response that is not forwarded; its connection is closed after the error response."""
 
     def __init__(self, reason: str, code: str = "bad_request") -> None:
-        """`code` is the edge answer for a visitor who sent such a request (see `answers`); `reason` says what came."""
+        """`code` is the error code for a visitor that sent such a request (see `error_responses`); `reason` describes the message."""
         super().__init__(reason)
         self.code = code

@@ -126,7 +126,7 @@ class FieldRules:
             if not decision or plain == name.lower():
                 return decision
             if plain in _SMUGGLING:
-                raise MessageError(f"field name {quoted(name)}, which may be taken for {plain.decode('ascii')}")
+                raise MessageError(f"invalid field name {quoted(name)}: it can be confused with {plain.decode('ascii')}")
             return DROP
         starts = _DROPPED_STARTS.get(plain[:3])
         return DROP if starts is not None and plain.startswith(starts) else None
@@ -142,9 +142,9 @@ def read_trusted_headers(text: str) -> tuple[str, ...]:
     for item in text.split(","):
         name = item.strip().lower()
         if _TRUSTED.fullmatch(name) is None:
-            raise ConfigError(f"expected header names like X-Auth-Request-User or Remote-*, got {item.strip()!r}")
+            raise ConfigError(f"invalid header name {item.strip()!r}: expected names like X-Auth-Request-User or Remote-*")
         if name.encode("ascii") in (*_SET_BY_EDGE, *_READ) or name.startswith("portway-"):
-            raise ConfigError(f"{item.strip()} cannot be passed: the server reads or writes it itself")
+            raise ConfigError(f"{item.strip()} cannot be forwarded: the server reads or writes it itself")
         names.append(name)
     return tuple(names)
 

@@ -1,17 +1,17 @@
-"""Where a body ends: decided here for both directions, from a head's fields alone (RFC 9112 section 6)."""
+"""Determines where a body ends, in both directions, from the fields of the head alone (RFC 9112 section 6)."""
 
 import re
 
 from portway.protocol.http1.errors import MessageError
 
 Body = int
-"""A length in bytes, or one of the two below."""
+"""A length in bytes, or CHUNKED or UNTIL_END."""
 
 NO_BODY = 0
 CHUNKED = -1
-"""The body tells its own end, as chunks."""
+"""The body is chunked, which marks its own end."""
 UNTIL_END = -2
-"""The body ends with the connection; only answers may."""
+"""The body ends with the connection; valid only for responses."""
 
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 
@@ -19,25 +19,25 @@ _LENGTH = re.compile(rb"[0-9]{1,19}")
 def request_body(length: bytes | None, coding: bytes | None, version: int) -> Body:
     """Return how a request's body is framed.
 
-    `length` and `coding` are the values of Content-Length and Transfer-Encoding, None where absent; of a field that
-    came twice both values, joined by LF, which no rule here lets pass. `version` is 10 or 11.
+    `length` and `coding` are the values of Content-Length and Transfer-Encoding, None if absent. Values of repeated fields are
+    joined by LF, which is always invalid here. `version` is 10 or 11.
 
     Raises:
-        MessageError: anything but one plain length or one plain `chunked`; both at once is how requests are smuggled.
+        MessageError: anything but one plain length or one plain `chunked`; both at once enable request smuggling.
     """
     if coding is None:
         return NO_BODY if length is None else parse_length(length)
     if length is not None:
-        raise MessageError("both Content-Length and Transfer-Encoding, expected one of them at most")
+        raise MessageError("both Content-Length and Transfer-Encoding: expected at most one of them")
     if version == 10:
-        raise MessageError("Transfer-Encoding in HTTP/1.0, which has none")
+        raise MessageError("Transfer-Encoding in HTTP/1.0, which does not define it")
     if coding.lower() != b"chunked":
-        raise MessageError(f"Transfer-Encoding {quoted(coding)}, expected one field that says chunked")
+        raise MessageError(f"invalid Transfer-Encoding {quoted(coding)}: expected one field with the value chunked")
     return CHUNKED
 
 
 def response_body(status: int, method: bytes, length: bytes | None, coding: bytes | None, version: int) -> Body:
-    """Return how the body of an answer to `method` is framed; arguments as for `request_body`.
+    """Return how the body of a response to `method` is framed; arguments as for `request_body`.
 
     Raises:
         MessageError: as for a request.
@@ -51,24 +51,24 @@ def response_body(status: int, method: bytes, length: bytes | None, coding: byte
 
 
 def parse_length(value: bytes) -> int:
-    """Return a Content-Length's number.
+    """Return the value of a Content-Length.
 
     Raises:
         MessageError: anything but 1 to 19 ASCII digits (no sign, no white space, no list).
     """
     if _LENGTH.fullmatch(value) is None:
-        raise MessageError(f"Content-Length {quoted(value)}, expected one field of 1 to 19 digits")
+        raise MessageError(f"invalid Content-Length {quoted(value)}: expected one field of 1 to 19 digits")
     return int(value)
 
 
 def body_for_visitor(body: Body, version: int) -> Body:
-    """Return how an answer's body goes on to a visitor of `version`: HTTP/1.0 knows no chunks, 1.1 needs no lost connection."""
+    """Return how a response body is framed for a visitor of `version`: HTTP/1.0 has no chunks, and 1.1 can keep the connection."""
     if body >= 0:
         return body
     return CHUNKED if version == 11 else UNTIL_END
 
 
 def quoted(value: bytes) -> str:
-    """Return wire bytes as a short quoted text for messages."""
+    """Return bytes as a short quoted text for messages."""
     text = repr(value[:40])[1:]
     return text + "…" if len(value) > 40 else text

@@ -1,4 +1,4 @@
-"""Checks the changes that an agent asks for in the heads of its tunnel, and makes the rewriter that carries them out."""
+"""Checks the head changes that an agent requests for its tunnel, and creates the rewriter for them."""
 
 import re
 
@@ -27,7 +27,7 @@ _OF_A_HOP = frozenset(
         "upgrade",
     ]
 )
-"""Framing, and what concerns one connection: each hop writes it."""
+"""Framing and hop-by-hop fields: each hop writes its own."""
 _NOT_IN_REQUESTS = _OF_A_HOP | frozenset(
     ["host", "cdn-loop", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-request-start"]
 )
@@ -35,10 +35,10 @@ _NOT_IN_RESPONSES = _OF_A_HOP | {"portway-error"}
 
 
 def check_rewrite(rewrite: HeadRewrite) -> None:
-    """Make sure that a rewrite can be carried out.
+    """Check that a rewrite is valid.
 
     Raises:
-        RefusedError: `invalid_field`; says which field or host, and what would be right.
+        RefusedError: `invalid_field`, with the field or host and the expected form.
     """
     if rewrite.host:
         try:
@@ -70,11 +70,11 @@ def _check(name: str, value: str | None, forbidden: frozenset[str], what: str) -
         raise RefusedError(INVALID_FIELD, f"invalid {what} field name {quoted}", "Use letters, digits and hyphens, without a colon.")
     if name.lower() in forbidden:
         raise RefusedError(
-            INVALID_FIELD, f"the {what} field {quoted} is written by the server itself", "Leave it out; --host-header changes Host."
+            INVALID_FIELD, f"the {what} field {quoted} is written by the server itself", "Omit it; --host-header changes Host."
         )
     if value is not None and (_VALUE.fullmatch(value) is None or value != value.strip(" \t")):
         raise RefusedError(
-            INVALID_FIELD, f"invalid value of {what} field {quoted}", "Use printable characters of Latin-1, and no line break."
+            INVALID_FIELD, f"invalid value of {what} field {quoted}", "Use printable Latin-1 characters, without line breaks."
         )
 
 

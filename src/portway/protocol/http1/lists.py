@@ -3,12 +3,12 @@
 from portway.protocol.http1.errors import MessageError
 
 MEMBERS_MAX = 256
-"""Members of a list, empty ones included: more than any sender has a use for, as 100 trailers and 500 fields are all that a message
-may have. Each costs half a microsecond or more, and a head has room for 50,000."""
+"""Members of a list, including empty ones: more than any sender needs, because a message has at most 100 trailers and 500 fields. Each
+costs half a microsecond or more, and a head could contain 50,000."""
 
 
 def members(value: bytes) -> list[bytes]:
-    """Return the members of a list that are not empty; the values of several fields come joined by LF.
+    """Return the non-empty members of a list. Values of repeated fields are joined by LF.
 
     Raises:
         MessageError: there are too many.

@@ -1,4 +1,4 @@
-"""Masks values in a query that may be secrets, before it is shown to anybody."""
+"""Masks possible secrets in a query before it is displayed."""
 
 import re
 
@@ -8,18 +8,18 @@ _SECRET = re.compile(
     rb"(?:key|code|sig|sid|otp|pin|hash|hmac|state|access|refresh)\]?$)",
     re.IGNORECASE,
 )
-"""Names of parameters whose value opens something: too many rather than too few."""
+"""Names of parameters that may contain a secret: rather too many than too few."""
 
 
 def mask_query(query: bytes) -> bytes:
-    """Return a query (without `?`) in which the values of parameters with such names are masked."""
+    """Return a query (without `?`) with the values of such parameters masked."""
     if _SECRET_ANYWHERE.search(query) is None:
         return query
     return b"&".join([_masked(pair) for pair in query.split(b"&")])
 
 
 _SECRET_ANYWHERE = re.compile(_SECRET.pattern.replace(rb"(?:^|[_.\-\[])", b"").replace(rb"\]?$", b""), re.IGNORECASE)
-"""Whether a query could have such a name at all: most have none, and are not split."""
+"""Matches queries that may have such a name; most do not, and need not be split."""
 
 
 def _masked(pair: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Request heads: bytes in, what to forward out."""
+"""Parses request heads into what is forwarded to origins."""
 
 import re
 from collections.abc import Iterator
@@ -17,27 +17,27 @@ from portway.protocol.names import split_authority
 
 
 class RequestHead(NamedTuple):
-    """A request that may be forwarded. Everything of this hop only, and all framing, is out of `fields` already."""
+    """A request that may be forwarded. Hop-by-hop and framing fields are not in `fields`."""
 
     method: bytes
     target: bytes
-    """In origin form (or `*`), untouched otherwise."""
+    """In origin form (or `*`), otherwise unchanged."""
     version: int
     """10 or 11."""
     host: bytes
-    """The host that is meant, as it was spelled; not normalised yet."""
+    """The requested host as spelled, not normalised."""
     fields: list[Field]
-    """What goes end to end, in order, without Host, and what this server adds about itself."""
+    """End-to-end fields in order, without Host, and the fields that identify this server."""
     body: Body
     """See `framing`."""
     keep_alive: bool
-    """Whether the visitor wants to keep the connection."""
+    """Whether the visitor allows further requests on the connection."""
     expects_continue: bool
     """Whether the visitor waits for 100 (Continue) before the body."""
     upgrade: bytes | None
-    """The protocols that the visitor asks to switch to, else None."""
+    """The requested protocols of an upgrade, else None."""
     accepts_trailers: bool = False
-    """Whether TE says that the visitor accepts trailers."""
+    """Whether the visitor accepts trailers, according to TE."""
     hops: Hops | None = None
     """What a trusted proxy reports about the request; None from any other peer."""
 
@@ -54,10 +54,10 @@ _ANY_VERSION = re.compile(rb"[^\r\n]* HTTP/([0-9](?:\.[0-9])?)\r\n")
 
 
 def parse_request_head(head: bytes, rules: FieldRules = UNTRUSTED) -> RequestHead:
-    """Return what a whole head (with its last empty line) asks for; `rules` say which of its fields go on.
+    """Return the request of a complete head (with its final empty line); `rules` decide which fields are forwarded.
 
     Raises:
-        MessageError: it breaks a rule; the message says which, its code says how to answer.
+        MessageError: it violates a rule; the code selects the error response.
     """
     if head[:2] == b"\r\n":
         head = head[2:]  # RFC 9112 section 2.2: an empty line before a request is to be ignored
@@ -68,17 +68,17 @@ def parse_request_head(head: bytes, rules: FieldRules = UNTRUSTED) -> RequestHea
     version = 11 if minor == b"1" else 10
     kept, taken = _sorted_out(head, start.end(), rules)
     if method == b"CONNECT":
-        raise MessageError("CONNECT, which only a forward proxy understands", "method_not_allowed")
+        raise MessageError("CONNECT, which only forward proxies support", "method_not_allowed")
     host = taken.get(b"host")
     if target[0] != 0x2F:
         target, host = _other_form(method, target, host, version)
     if host is None or b"\n" in host:
-        raise MessageError("no Host field, or several: expected exactly one")
+        raise MessageError("missing or repeated Host field: expected exactly one")
     body = request_body(taken.get(b"content-length"), taken.get(b"transfer-encoding"), version)
     options = connection_options(taken.get(b"connection"))
     expect = taken.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
-        raise MessageError(f"Expect {quoted(expect)}, only 100-continue can be met", "expectation_failed")
+        raise MessageError(f"unsupported Expect {quoted(expect)}: expected 100-continue", "expectation_failed")
     return RequestHead(
         method,
         target,
@@ -95,12 +95,12 @@ def parse_request_head(head: bytes, rules: FieldRules = UNTRUSTED) -> RequestHea
 
 
 def is_origin_form(target: bytes) -> bool:
-    """Return whether `target` is a path, perhaps with a query: what means the same whatever else a head says."""
+    """Return whether `target` is a path, with an optional query: its meaning does not depend on the rest of the head."""
     return _ORIGIN_FORM.fullmatch(target) is not None
 
 
 def _sorted_out(head: bytes, start: int, rules: FieldRules) -> tuple[list[Field], dict[bytes, bytes]]:
-    """Return the fields that go end to end, and the others by lower-case name; of a repeated one all values, joined by LF."""
+    """Return the end-to-end fields, and the others by lower-case name, with the values of repeated fields joined by LF."""
     known, decide = rules.known, rules.decide
     kept: list[Field] = []
     taken: dict[bytes, bytes] = {}
@@ -117,7 +117,7 @@ def _sorted_out(head: bytes, start: int, rules: FieldRules) -> tuple[list[Field]
 def _other_form(method: bytes, target: bytes, host: bytes | None, version: int) -> tuple[bytes, bytes | None]:
     """Return target and Host of a request that is not in origin form.
 
-    An absolute target says which host is meant, whatever Host says (RFC 9112 section 3.2.2); HTTP/1.1 still asks for one that is valid.
+    The host of an absolute target overrides Host (RFC 9112 section 3.2.2); HTTP/1.1 still requires a valid Host.
 
     Raises:
         MessageError: neither `*` nor absolute, or Host is missing or invalid.
@@ -126,7 +126,7 @@ def _other_form(method: bytes, target: bytes, host: bytes | None, version: int) 
         return target, host
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
-        raise MessageError(f"request target {quoted(target)}, expected a path that starts with /")
+        raise MessageError(f"invalid request target {quoted(target)}: expected a path that starts with /")
     authority, rest = absolute.groups()
     if host is None and version == 11:
         return target, None
@@ -143,7 +143,7 @@ def _other_form(method: bytes, target: bytes, host: bytes | None, version: int) 
 
 
 def _check_host(host: bytes) -> None:
-    """Raise MessageError unless it is a `host[:port]`."""
+    """Raise MessageError unless `host` is a `host[:port]`."""
     try:
         split_authority(host)
     except PeerError as exc:
@@ -162,15 +162,15 @@ def _own_fields(taken: dict[bytes, bytes], rules: FieldRules, version: int) -> I
     if rules.server_id:
         before = taken.get(b"cdn-loop", b"").replace(b"\n", b", ")
         if rules.server_id in before:
-            raise MessageError("it came back to this server", "loop_detected")
+            raise MessageError("the request returned to this server", "loop_detected")
         yield b"CDN-Loop", before + b", " + rules.server_id if before else rules.server_id
     if rules.via:
         yield b"Via", (b"1.1 " if version == 11 else b"1.0 ") + rules.via
 
 
 def _bad_start(head: bytes) -> MessageError:
-    """Say what is wrong with a start line that did not match."""
+    """Return the error for a start line that did not match."""
     version = _ANY_VERSION.match(head)
     if version is not None and version[1] not in (b"1.1", b"1.0"):
         return MessageError("a version that is neither HTTP/1.1 nor HTTP/1.0", "version_unsupported")
-    return MessageError("not a request line, expected METHOD SP TARGET SP HTTP/1.1")
+    return MessageError("invalid request line: expected METHOD SP TARGET SP HTTP/1.1")

@@ -1,4 +1,4 @@
-"""Response heads: an origin is an untrusted tenant, so they are read as strictly as requests (threats S6)."""
+"""Parses response heads as strictly as requests, because an origin is an untrusted tenant (threats S6)."""
 
 import re
 from typing import NamedTuple
@@ -11,19 +11,19 @@ from portway.protocol.http1.trailers import allowed_trailer_names
 
 
 class ResponseHead(NamedTuple):
-    """An answer that may be forwarded. Everything of this hop only, and all framing, is out of `fields` already."""
+    """A response that may be forwarded. Hop-by-hop and framing fields are not in `fields`."""
 
     status: int
     """100 to 599."""
     reason: bytes
     fields: list[Field]
-    """What goes end to end, in order."""
+    """End-to-end fields in order."""
     body: Body
     """See `framing`."""
     length: int | None
-    """Content-Length, which an answer to HEAD and a 304 say without having that body."""
+    """Content-Length; responses to HEAD and 304 have it without a body."""
     keep_alive: bool
-    """Whether the origin keeps the connection."""
+    """Whether the origin keeps the connection open."""
     trailer: bytes | None
     """The allowed names in Trailer."""
     upgrade: bytes | None
@@ -36,21 +36,21 @@ _TAKEN_OUT = frozenset(
     {
         *(b"content-length", b"transfer-encoding", b"connection", b"upgrade"),
         *(b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"te", b"trailer"),
-        # Says that the edge itself answered; CGI's habit makes the second one of it.
+        # Marks error responses of the edge; CGI programs spell it the second way.
         *(b"portway-error", b"portway_error"),
     }
 )
 
 
 def parse_response_head(head: bytes, method: bytes, limits: HeadLimits = RESPONSE_LIMITS) -> ResponseHead:
-    """Return what a whole head (with its last empty line) answers to a request by `method`.
+    """Return the response of a complete head (with its final empty line) to a request by `method`.
 
     Raises:
-        MessageError: it breaks a rule; the message says which.
+        MessageError: it violates a rule.
     """
     start = _STATUS_LINE.match(head)
     if start is None:
-        raise MessageError("not a status line, expected HTTP/1.1 SP STATUS SP REASON")
+        raise MessageError("invalid status line: expected HTTP/1.1 SP STATUS SP REASON")
     minor, digits, reason = start.groups()
     version, status = (11 if minor == b"1" else 10), int(digits)
     kept: list[Field] = []
@@ -69,7 +69,7 @@ def parse_response_head(head: bytes, method: bytes, limits: HeadLimits = RESPONS
         reason or b"",
         without_nominated(kept, options),
         body,
-        # A body's length was read already; HEAD and 304 have a length without a body.
+        # The length of a body was already parsed; HEAD and 304 have a length without a body.
         None if length is None or status < 200 or status == 204 else body or parse_length(length),
         keeps_alive(options, version),
         allowed_trailer_names(taken.get(b"trailer")) if version == 11 else None,

@@ -1,4 +1,4 @@
-"""Rewrites heads of one tunnel: the host that its origin expects, fields that its owner names, and cookies of the shared domain."""
+"""Rewrites the heads of one tunnel: the host expected by its origin, configured fields, and cookies of the shared domain."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ Change = tuple[bytes, bytes | None]
 """A field's name and its new value; None removes the field."""
 
 ATTRIBUTES_MAX = 64
-"""Attributes of a cookie; eight are known, and looking for a Domain takes 0.5 µs for each."""
+"""Attributes of a cookie; eight are defined, and the search for Domain takes 0.5 µs for each."""
 _SET_COOKIE = b"set-cookie"
 _DOMAIN = re.compile(rb";[ \t]*domain[ \t]*=[ \t]*([^;]*)", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
@@ -21,7 +21,7 @@ _DEFAULT_PORT = {b"http": b":80", b"https": b":443"}
 class HeadRewriter:
     """Rewrites the requests and responses of one tunnel.
 
-    Without any setting it changes one thing: a cookie that an origin sets for the domain that all tunnels share, or for a parent of
+    Without settings it changes only cookies: one that an origin sets for the shared domain of all tunnels, or for a parent of
     it, becomes a cookie of the tunnel's own host.
     """
 
@@ -62,7 +62,7 @@ class HeadRewriter:
         self._response_names = frozenset(name.lower() for name, _ in response)
         self._response_added: list[Field] = [(name, value) for name, value in response if value is not None]
         self.changes_requests = bool(host or request)
-        """Whether `request` returns anything but what it was given."""
+        """Whether `request` changes anything."""
 
     def request(self, lines: bytes, visitor_host: bytes) -> bytes:
         """Return a request's head, as `request_lines` wrote it, for the origin; `visitor_host` is the Host value in it."""
@@ -84,7 +84,7 @@ class HeadRewriter:
         return CRLF.join([*kept, self._added])
 
     def response(self, head: bytes, fields: list[Field]) -> list[Field]:
-        """Return the fields of a response for the visitor; `head` is what they were read from.
+        """Return the fields of a response for the visitor; `head` is the head they were parsed from.
 
         Raises:
             MessageError: a cookie with too many attributes.
@@ -96,9 +96,9 @@ class HeadRewriter:
         return fields
 
     def _from_own(self, url: bytes, visitor_host: bytes) -> bytes:
-        """Return an Origin or a Referer as the origin would see it directly, where it names the tunnel's own public origin.
+        """Return an Origin or a Referer as without the tunnel, if it names the tunnel's own public origin.
 
-        Others pass as they are: an origin must see a request of a foreign site as one (cross-site WebSockets).
+        Others are unchanged: an origin must be able to detect requests of other sites (cross-site WebSockets).
         """
         found = _ABSOLUTE.fullmatch(url)
         if found is None or found[2].lower() != visitor_host.lower():
@@ -106,7 +106,7 @@ class HeadRewriter:
         return self._origin + found[3]
 
     def _located(self, field: Field) -> Field:
-        """Return a Location that names the origin itself as a path, which is right for every visitor."""
+        """Return a Location that names the origin itself as a path, which is correct for every visitor."""
         name, value = field
         if not self._host or name.lower() not in (b"location", b"content-location"):
             return field
@@ -129,7 +129,7 @@ class HeadRewriter:
     def _reaches_beyond(self, domain: bytes) -> bool:
         name = domain.strip(b" \t").lower().strip(b".")
         if self._host and name == _bare(self._host, self._scheme).partition(b":")[0]:
-            return True  # the origin means itself
+            return True  # the origin's own name
         if name == self._own:
             return False
         return _is_below(self._own, self._domain) or _is_below(self._domain, name)

@@ -1,4 +1,4 @@
-"""The one place that writes heads; nothing goes out that it did not write."""
+"""Serialises heads; all heads that are sent are written here."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _FIELD_CHUNKED: Field = (b"Transfer-Encoding", b"chunked")
 _FIELD_CONTINUE: Field = (b"Expect", b"100-continue")
 _FIELD_CLOSE: Field = (b"Connection", b"close")
 CLOSE_LINE = b"Connection: close\r\n"
-"""What `request_lines` end with that ask the origin to close."""
+"""Last line of `request_lines` with `close`."""
 _FIELD_KEEP_ALIVE: Field = (b"Connection", b"keep-alive")
 _FIELD_TE: Field = (b"TE", b"trailers")
 _FIELD_UPGRADE: Field = (b"Connection", b"Upgrade")
@@ -22,10 +22,9 @@ _FIELD_UPGRADE_CLOSE: Field = (b"Connection", b"Upgrade, close")
 
 
 def request_lines(head: RequestHead, *, close: bool = False) -> bytes:
-    """Return a request head for the origin as far as it follows from `head`: the edge's own lines and an empty one are
-    still to come.
+    """Return the request head for the origin, as far as it depends on `head` only: without the edge's own lines and the empty line.
 
-    `close` asks the origin to close after its answer, for a connection that will not be used again.
+    `close` asks the origin to close after its response, for a connection that will not be reused.
     """
     fields = [(b"Host", head.host), *head.fields]
     if head.body > 0 or (head.body == 0 and head.method in _USUALLY_WITH_BODY):
@@ -48,12 +47,12 @@ def request_lines(head: RequestHead, *, close: bool = False) -> bytes:
 
 
 def field_lines(fields: Sequence[Field]) -> bytes:
-    """Return `fields` as lines, each with its end: part of a head."""
+    """Return `fields` as lines with line ends, as part of a head."""
     return _lines([*map(_COLON.join, fields)])
 
 
 _USUALLY_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
-"""Methods whose empty body is said in words: some origins answer 411 else (RFC 9110 section 8.6)."""
+"""Methods that send Content-Length: 0 for an empty body: otherwise some origins respond with 411 (RFC 9110 section 8.6)."""
 
 
 def response_bytes(head: ResponseHead, body: Body, *, keep_alive: bool, version: int = 11) -> bytes:
@@ -66,7 +65,7 @@ def response_bytes(head: ResponseHead, body: Body, *, keep_alive: bool, version:
     elif body == CHUNKED:
         fields.append(_FIELD_CHUNKED)
     required = allowed_protocols(head.upgrade) if head.status == 426 and version == 11 else None
-    if required is not None:  # RFC 9110 section 15.5.22: the answer says to what
+    if required is not None:  # RFC 9110 section 15.5.22: the response names the protocols
         fields += (_FIELD_UPGRADE if keep_alive else _FIELD_UPGRADE_CLOSE, (b"Upgrade", required))
     elif not keep_alive:
         fields.append(_FIELD_CLOSE)
@@ -76,26 +75,26 @@ def response_bytes(head: ResponseHead, body: Body, *, keep_alive: bool, version:
 
 
 def interim_bytes(head: ResponseHead) -> bytes:
-    """Return a 1xx head; of a 101 the one that switches to what the origin chose."""
+    """Return a 1xx head; a 101 includes the protocol that the origin chose."""
     switch = (_FIELD_UPGRADE, (b"Upgrade", head.upgrade)) if head.status == 101 and head.upgrade is not None else ()
     return _head(b"HTTP/1.1 %d %b" % (head.status, head.reason), [*head.fields, *switch])
 
 
 def own_response_bytes(status: int, reason: bytes, fields: Sequence[Field]) -> bytes:
-    """Return the head of an answer that the edge makes itself."""
+    """Return the head of the edge's own response."""
     return _head(b"HTTP/1.1 %d %b" % (status, reason), fields)
 
 
 def _head(start_line: bytes, fields: Sequence[Field]) -> bytes:
-    """Return a whole head."""
+    """Return a complete head."""
     return _lines([start_line, *map(_COLON.join, fields), b""])
 
 
 def _lines(lines: list[bytes]) -> bytes:
-    """Give each line its end.
+    """Join lines with line ends.
 
     Raises:
-        MisuseError: a line break or control byte got this far; it must not get further, whoever let it through.
+        MisuseError: a line break or control byte, which must never be sent.
     """
     text = CRLF.join([*lines, b""])
     if text.translate(None, VISIBLE) != CRLF * len(lines):

@@ -33,11 +33,11 @@ def check_switch(asked: bytes | None, chosen: bytes | None, *, whole: bool) -> N
         MessageError: no upgrade was requested, another protocol was chosen, or the request is incomplete.
     """
     if asked is None:
-        raise MessageError("101 Switching Protocols, which nobody asked for")
+        raise MessageError("101 Switching Protocols without a requested upgrade")
     if chosen is None:
-        raise MessageError("101 without both Connection: Upgrade and an Upgrade that says to what")
+        raise MessageError("101 without Connection: Upgrade or without an Upgrade field")
     switched_to = members(chosen.lower())
     if not switched_to or not set(switched_to) <= set(members(asked.lower())):
-        raise MessageError(f"101 with Upgrade {quoted(chosen)}, asked for was {quoted(asked)}")
+        raise MessageError(f"101 with Upgrade {quoted(chosen)}: requested was {quoted(asked)}")
     if not whole:
-        raise MessageError("101 before it had the whole request")
+        raise MessageError("101 before the request was complete")

@@ -1,1 +1,1 @@
-"""yamux: many streams on one connection, as hashicorp/yamux writes it on the wire."""
+"""yamux: many streams on one connection, in the wire format of hashicorp/yamux."""
