@@ -20,7 +20,7 @@ def test_a_tunnel_to_the_server_itself_says_so_after_one_round(stage: Stage, fie
         with stage.caller() as visitor:
             heard = visitor.get("/", "a.localhost", *fields)
             assert heard.status == 508
-            assert b"leads back to this server" in heard.body
+            assert b"sends the request back to this server" in heard.body
             assert heard.code == "", "the outer answer is the origin's, as the edge sees it"
         stage.eventually(lambda: stage.edge.visitors == 0)
 
