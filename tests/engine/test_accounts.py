@@ -85,7 +85,7 @@ def test_many_links_of_a_tenant_get_one_tenants_share() -> None:
     assert shares(machine, (f"greedy {number}" for number in range(24))) == pytest.approx([0.5 / 24] * 24, abs=0.002)
 
 
-def test_who_is_alone_gets_everything() -> None:
+def test_a_single_account_gets_all_the_time() -> None:
     machine = Machine()
     machine.keep_busy(machine.root.child(weight=0.1), "alone", 0.001)
     machine.run(1.0)
@@ -102,7 +102,7 @@ def test_a_share_is_in_proportion_to_the_weight() -> None:
     assert shares(machine, ["members"]) == pytest.approx([8 / 9], abs=0.01)
 
 
-def test_who_comes_after_a_pause_is_served_next_and_has_saved_nothing() -> None:
+def test_an_account_is_served_next_after_a_pause_without_saved_time() -> None:
     machine = Machine()
     busy = [machine.root.child(tenant=True) for _ in range(3)]
     late = machine.root.child(tenant=True)
@@ -135,7 +135,7 @@ def test_one_long_turn_is_paid_for() -> None:
     tree=st.lists(st.lists(st.floats(0.00001, 0.001), min_size=1, max_size=5), min_size=2, max_size=5),
     pauses=st.lists(st.integers(0, 4), max_size=10),
 )
-def test_parties_that_always_want_more_get_the_same(tree: list[list[float]], pauses: list[int]) -> None:
+def test_tenants_that_are_always_busy_get_equal_time(tree: list[list[float]], pauses: list[int]) -> None:
     machine = Machine()
     tenants = [machine.root.child(tenant=True) for _ in tree]
     for number, (tenant, costs) in enumerate(zip(tenants, tree, strict=True)):
@@ -150,7 +150,7 @@ def test_parties_that_always_want_more_get_the_same(tree: list[list[float]], pau
     assert max(got) - min(got) < 0.003
 
 
-def test_an_account_that_waits_for_nothing_lives_as_long_as_somebody_has_it() -> None:
+def test_an_idle_account_lives_as_long_as_it_is_referenced() -> None:
     machine = Machine()
     tenant = machine.root.child(tenant=True)
     link = tenant.child()

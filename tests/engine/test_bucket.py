@@ -48,7 +48,7 @@ def fairness(parts: list[int]) -> float:
 
 @pytest.mark.parametrize("late_s", [0.0, 0.08])
 @pytest.mark.parametrize("rate_bps", RATES)
-def test_a_rate_is_kept_within_five_per_cent_over_some_seconds_also_when_wake_ups_come_late(rate_bps: int, late_s: float) -> None:
+def test_a_rate_is_met_within_five_per_cent_even_with_late_wake_ups(rate_bps: int, late_s: float) -> None:
     scheduler = Scheduler(late_s)
     sender = Sender(scheduler, Bucket(scheduler, rate_bps))
     sender.run()
@@ -60,7 +60,7 @@ def test_a_rate_is_kept_within_five_per_cent_over_some_seconds_also_when_wake_up
 
 @pytest.mark.parametrize("rate_bps", RATES)
 @pytest.mark.parametrize("count", [2, 8, 50])
-def test_all_who_want_more_than_their_part_get_the_same(rate_bps: int, count: int) -> None:
+def test_shares_with_more_traffic_than_their_part_get_equal_parts(rate_bps: int, count: int) -> None:
     scheduler = Scheduler(0.02)
     bucket = Bucket(scheduler, rate_bps)
     senders = [Sender(scheduler, bucket) for _ in range(count)]
@@ -73,7 +73,7 @@ def test_all_who_want_more_than_their_part_get_the_same(rate_bps: int, count: in
     assert fairness(sent) > 0.99, sent
 
 
-def test_who_wants_less_than_a_part_gets_it_and_the_others_share_the_rest() -> None:
+def test_a_share_with_less_traffic_gets_it_and_the_others_divide_the_rest() -> None:
     scheduler = Scheduler()
     bucket = Bucket(scheduler, 1_000_000)
     greedy = [Sender(scheduler, bucket) for _ in range(4)]
@@ -119,7 +119,7 @@ def test_a_pause_saves_up_a_tenth_of_a_second_and_no_more() -> None:
     assert sender.sent == BURST_S * 1_000_000
 
 
-def test_a_process_that_stood_still_owes_a_second_at_most() -> None:
+def test_a_suspended_process_grants_at_most_a_second_of_the_rate_afterwards() -> None:
     scheduler = Scheduler()
     bucket = Bucket(scheduler, 1_000_000)
     sender = Sender(scheduler, bucket)
@@ -131,7 +131,7 @@ def test_a_process_that_stood_still_owes_a_second_at_most() -> None:
     assert sender.sent - before <= LATE_S_MAX * 1_000_000
 
 
-def test_who_leaves_frees_his_place_and_what_he_did_not_use() -> None:
+def test_a_released_share_returns_its_place_and_its_unused_credit() -> None:
     scheduler = Scheduler()
     bucket = Bucket(scheduler, 100_000)
     first, second = Sender(scheduler, bucket), Share(bucket, lambda: None)
@@ -148,7 +148,7 @@ def test_who_leaves_frees_his_place_and_what_he_did_not_use() -> None:
     assert third.request() == 2500, "what was not used is there for others, once"
 
 
-def test_a_bucket_that_nobody_waits_for_has_no_timer_once_nobody_has_credit() -> None:
+def test_a_bucket_without_waiting_shares_and_credit_has_no_timer() -> None:
     scheduler = Scheduler()
     share = Share(Bucket(scheduler, 10_000_000), lambda: None)
     assert 0 < share.request() <= GRANT_BYTES_MAX
@@ -158,7 +158,7 @@ def test_a_bucket_that_nobody_waits_for_has_no_timer_once_nobody_has_credit() ->
     assert share.request() > 0
 
 
-def test_those_who_sent_a_little_long_ago_may_not_all_begin_with_what_was_left() -> None:
+def test_unused_credit_is_reclaimed_from_idle_shares() -> None:
     scheduler = Scheduler(0.02)
     bucket = Bucket(scheduler, 1_000_000)
     crowd = [Sender(scheduler, bucket) for _ in range(200)]
@@ -175,7 +175,7 @@ def test_those_who_sent_a_little_long_ago_may_not_all_begin_with_what_was_left()
     assert 0.95 * 2_000_000 <= sum(sender.sent for sender in crowd) <= 1_000_000 * (2.0 + BURST_S)
 
 
-def test_who_used_his_credit_up_and_waited_for_more_keeps_none_of_what_he_does_not_use() -> None:
+def test_unused_credit_is_reclaimed_from_a_share_that_waited() -> None:
     scheduler = Scheduler()
     bucket = Bucket(scheduler, 1_000_000)
     greedy = Sender(scheduler, bucket)
@@ -194,7 +194,7 @@ def test_who_used_his_credit_up_and_waited_for_more_keeps_none_of_what_he_does_n
     assert share.credit == 0
 
 
-def test_credit_that_is_used_now_and_then_does_not_keep_others_from_theirs() -> None:
+def test_rarely_used_credit_does_not_reduce_the_parts_of_others() -> None:
     scheduler = Scheduler()
     bucket = Bucket(scheduler, 1_000_000)
     greedy = Sender(scheduler, bucket)
@@ -211,7 +211,7 @@ def test_credit_that_is_used_now_and_then_does_not_keep_others_from_theirs() -> 
     assert greedy.sent >= 0.9 * 10_000_000
 
 
-def test_ten_thousand_who_wait_cost_one_timer_and_come_in_turn() -> None:
+def test_ten_thousand_waiting_shares_use_one_timer_and_are_served_in_turn() -> None:
     scheduler = Scheduler()
     bucket = Bucket(scheduler, 1_000_000)
     senders = [Sender(scheduler, bucket) for _ in range(10_000)]

@@ -41,7 +41,7 @@ def probes(pair: Pair) -> tuple[Probe, Probe]:
     return Probe(pair.near), Probe(pair.far)
 
 
-def test_bytes_come_through_both_ways_at_once(engine: EngineLoop, pair: Pair) -> None:
+def test_bytes_pass_in_both_directions_at_once(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     there, back = noise(3 * MIB, 1), noise(3 * MIB, 2)
     near.read().feed(there, end=True)
@@ -54,7 +54,7 @@ def test_bytes_come_through_both_ways_at_once(engine: EngineLoop, pair: Pair) ->
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=15)
 @given(data=st.data())
-def test_any_cut_of_the_bytes_gives_the_same_bytes(kind: str, identity: Identity, data: st.DataObject) -> None:
+def test_the_same_bytes_arrive_for_any_cut(kind: str, identity: Identity, data: st.DataObject) -> None:
     engine = EngineLoop()
     with pair_of(kind, engine, identity) as pair:
         near, far = probes(pair)
@@ -74,14 +74,14 @@ def test_any_cut_of_the_bytes_gives_the_same_bytes(kind: str, identity: Identity
     engine.close()
 
 
-def test_a_first_try_without_bytes_says_blocked(engine: EngineLoop, pair: Pair) -> None:
+def test_a_first_read_without_bytes_returns_blocked(engine: EngineLoop, pair: Pair) -> None:
     engine.settle()
     assert pair.near.recv_into(memoryview(bytearray(10))) == BLOCKED
     assert not pair.near.readable
     assert pair.near.room() > 0
 
 
-def test_the_one_who_ends_first_still_hears_the_other(engine: EngineLoop, pair: Pair) -> None:
+def test_the_end_that_finishes_first_still_receives(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     near.read().feed(b"question", end=True)
     far.read()
@@ -95,7 +95,7 @@ def test_the_one_who_ends_first_still_hears_the_other(engine: EngineLoop, pair: 
     assert (near.broken, far.broken) == (None, None)
 
 
-def test_the_one_who_heard_the_end_first_may_go_on(engine: EngineLoop, pair: Pair) -> None:
+def test_the_end_that_received_the_fin_may_continue_to_send(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     far.feed(b"that is all from me", end=True)
     near.read()
@@ -195,7 +195,7 @@ def test_an_abort_is_a_break_and_never_an_end(engine: EngineLoop, pair: Pair) ->
     assert b"some bytes".startswith(far.received)
 
 
-def test_a_writer_hears_of_an_abort(engine: EngineLoop, pair: Pair) -> None:
+def test_a_writer_sees_an_abort(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     near.abort()
     engine.settle()
@@ -209,7 +209,7 @@ def test_a_writer_hears_of_an_abort(engine: EngineLoop, pair: Pair) -> None:
         go_on_sending()
 
 
-def test_a_paused_reader_is_told_of_a_break(engine: EngineLoop, pair: Pair) -> None:
+def test_a_paused_reader_is_notified_of_a_break(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     near.feed(b"not yet read")
     engine.settle()
@@ -224,7 +224,7 @@ def test_a_paused_reader_is_told_of_a_break(engine: EngineLoop, pair: Pair) -> N
     assert (far.broken is not None) == pair.tells_resets
 
 
-def test_a_stalled_writer_is_told_of_a_break(engine: EngineLoop, pair: Pair) -> None:
+def test_a_stalled_writer_is_notified_of_a_break(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     far.feed(noise(8 * MIB))
     engine.settle()
@@ -233,7 +233,7 @@ def test_a_stalled_writer_is_told_of_a_break(engine: EngineLoop, pair: Pair) -> 
     engine.run_until(lambda: far.broken is not None or far.told_broken > 0)
 
 
-def test_a_stalled_writer_is_told_when_the_reader_ends_and_leaves(engine: EngineLoop, pair: Pair) -> None:
+def test_a_stalled_writer_is_notified_when_the_reader_ends_and_closes(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     far.feed(noise(8 * MIB))
     near.end()
@@ -302,7 +302,7 @@ def test_a_cable_cut_inside_a_record_or_frame_is_a_break(engine: EngineLoop, pai
     assert noise(60_000).startswith(far.received)
 
 
-def test_a_full_path_says_so_and_calls_when_there_is_room_again(engine: EngineLoop, pair: Pair) -> None:
+def test_a_full_channel_calls_back_when_there_is_room_again(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     far.keep = False
     near.feed(noise(8 * MIB), end=True)
@@ -318,7 +318,7 @@ def test_a_full_path_says_so_and_calls_when_there_is_room_again(engine: EngineLo
     assert near.sent_bytes > stuck_at
 
 
-def test_what_nobody_reads_is_bounded(engine: EngineLoop, pair: Pair) -> None:
+def test_unread_bytes_are_bounded(engine: EngineLoop, pair: Pair) -> None:
     near, _far = probes(pair)
     near.feed(iter([noise(MIB)] * 64))
     engine.settle()
@@ -402,7 +402,7 @@ def test_aborting_inside_a_callback_is_safe(engine: EngineLoop, pair: Pair) -> N
 
 
 @only(LENDING)
-def test_lending_gives_the_same_bytes_as_copying(engine: EngineLoop, pair: Pair) -> None:
+def test_peek_returns_the_same_bytes_as_recv_into(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     far.read_bytes = 1000
     dice = random.Random(1)
@@ -418,7 +418,7 @@ def test_lending_gives_the_same_bytes_as_copying(engine: EngineLoop, pair: Pair)
 
 
 @only(LENDING)
-def test_consuming_nothing_keeps_everything(engine: EngineLoop, pair: Pair) -> None:
+def test_consuming_zero_bytes_drops_nothing(engine: EngineLoop, pair: Pair) -> None:
     pair.near.send(b"abcdef")
     engine.settle()
     for count, expected in ((0, b"abcdef"), (2, b"abcdef"), (0, b"cdef"), (4, b"cdef")):

@@ -26,7 +26,7 @@ def error_of(outcome: Outcome) -> OSError:
     return outcome
 
 
-def test_it_gives_a_connected_socket_that_neither_blocks_nor_delays_and_keeps_alive(engine: EngineLoop) -> None:
+def test_the_socket_is_connected_non_blocking_and_has_no_delay_and_keep_alive(engine: EngineLoop) -> None:
     outcomes: list[Outcome] = []
     with tcp_listener() as listener:
         connect(engine.reactor, socket.AF_INET, listener.getsockname(), 5, outcomes.append)
@@ -45,7 +45,7 @@ def test_it_gives_a_connected_socket_that_neither_blocks_nor_delays_and_keeps_al
         engine.settle()
 
 
-def test_a_refusal_is_told_as_such(engine: EngineLoop) -> None:
+def test_a_refused_connection_is_reported_as_such(engine: EngineLoop) -> None:
     outcomes: list[Outcome] = []
     before = open_descriptors()
     connect(engine.reactor, socket.AF_INET, ("127.0.0.1", free_port()), 5, outcomes.append)
@@ -131,7 +131,7 @@ def test_a_host_name_is_an_error_and_not_a_lookup(engine: EngineLoop) -> None:
     error_of(outcomes[0])
 
 
-def test_a_peer_that_speaks_and_leaves_before_we_look_is_heard_to_the_end(engine: EngineLoop) -> None:
+def test_a_peer_that_sends_and_closes_before_the_first_read_is_read_to_the_end(engine: EngineLoop) -> None:
     outcomes: list[Outcome] = []
     with tcp_listener() as listener:
         connect(engine.reactor, socket.AF_INET, listener.getsockname(), 5, outcomes.append)

@@ -99,7 +99,7 @@ def ends(request: pytest.FixtureRequest, engine: EngineLoop, identity: Identity)
 
 @pytest.mark.parametrize("how", ["ends", "just closes"])
 @pytest.mark.parametrize("swapped", [False, True], ids=["an origin", "a visitor"])
-def test_what_was_said_before_hanging_up_arrives(engine: EngineLoop, ends: Ends, how: str, swapped: bool) -> None:
+def test_data_sent_before_closing_arrives(engine: EngineLoop, ends: Ends, how: str, swapped: bool) -> None:
     scene = Scene(engine, ends, swapped=swapped)
     scene.ask(b"a long quest")
     scene.visitor.read()
@@ -142,7 +142,7 @@ def test_a_reset_that_a_write_met_first_is_no_end(engine: EngineLoop, ends: Ends
     assert ANSWER.startswith(scene.visitor.received)
 
 
-def test_what_an_origin_with_tls_said_arrives(engine: EngineLoop, identity: Identity) -> None:
+def test_data_of_a_tls_origin_arrives(engine: EngineLoop, identity: Identity) -> None:
     near, far = tls_ends(engine, identity)
     left, visitor_end = tcp_ends(engine)
     done: list[Relay] = []

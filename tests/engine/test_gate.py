@@ -54,7 +54,7 @@ def test_a_used_up_quota_shows_room_for_the_one_byte_that_ends_it(engine: Engine
     assert read_now(reader) == b"abcabc"
 
 
-def test_what_was_kept_since_there_was_more_credit_has_to_wait_as_well(engine: EngineLoop) -> None:
+def test_buffered_bytes_also_wait_for_credit(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
     scheduler = Scheduler()
     gate = Gate(sink, (Bucket(scheduler, 1000),), None)
@@ -67,7 +67,7 @@ def test_what_was_kept_since_there_was_more_credit_has_to_wait_as_well(engine: E
     assert sent == len(read_now(reader)) == 100
 
 
-def test_credit_that_comes_is_told_as_the_sinks_own_room(engine: EngineLoop) -> None:
+def test_new_credit_is_reported_as_room_of_the_sink(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
     scheduler = Scheduler()
     gate = Gate(sink, (Bucket(scheduler, 1000),), None)
@@ -84,7 +84,7 @@ def test_credit_that_comes_is_told_as_the_sinks_own_room(engine: EngineLoop) -> 
     assert len(read_now(reader)) == sent == 50
 
 
-def test_a_shut_gate_waits_for_nothing_and_wakes_nobody(engine: EngineLoop) -> None:
+def test_a_shut_gate_neither_waits_nor_wakes(engine: EngineLoop) -> None:
     sink, _ = memory_pair(engine.reactor)
     scheduler = Scheduler()
     bucket = Bucket(scheduler, 1000)
@@ -99,7 +99,7 @@ def test_a_shut_gate_waits_for_nothing_and_wakes_nobody(engine: EngineLoop) -> N
     scheduler.pass_time(1.0)
 
 
-def test_an_end_passes_whatever_the_limits_say(engine: EngineLoop) -> None:
+def test_an_end_passes_regardless_of_limits(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
     gate = Gate(sink, (), Quota(3, never))
     gate.send(b"abc")

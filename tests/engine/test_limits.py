@@ -125,7 +125,7 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize(("word", "policy", "happening", "reasons"), ENDINGS, ids=[row[0] for row in ENDINGS])
-def test_every_reason_is_told_by_its_word_and_only_an_end_looks_like_one(
+def test_every_reason_is_reported_and_only_an_end_looks_like_one(
     stage: Stage,
     word: str,
     policy: Policy,
@@ -148,7 +148,7 @@ def test_every_reason_is_told_by_its_word_and_only_an_end_looks_like_one(
     assert 0 <= tally.forward.duration <= tally.backward.duration + 1 < 10
 
 
-def test_the_table_of_reasons_is_whole() -> None:
+def test_the_table_of_reasons_is_complete() -> None:
     assert [row[0] for row in ENDINGS] == list(REASONS)
 
 
@@ -168,7 +168,7 @@ def wait(engine: EngineLoop, seconds: float) -> None:
     engine.run(asyncio.sleep(seconds))
 
 
-def test_idle_means_both_ways_quiet(engine: EngineLoop, identity: Identity) -> None:
+def test_idle_means_no_data_in_either_direction(engine: EngineLoop, identity: Identity) -> None:
     with ExitStack() as stack:
         joined = Stage(stack, engine, identity, "tcp:mux-tls-opened").join(Policy(idle_timeout_s=0.4))
         joined.visitor.read()
@@ -205,7 +205,7 @@ def test_exactly_the_payload_arrives_and_then_the_break(stage: Stage, total: int
     assert (flow.shutdown_reason, flow.total_bytes) == (PAYLOAD, total)
 
 
-def test_both_ways_share_the_payload(stage: Stage) -> None:
+def test_both_directions_share_the_payload(stage: Stage) -> None:
     joined = stage.join(Policy(max_total_payload=100_000))
     visitor, origin = joined.visitor.read(), joined.origin.read()
     joined.relay.start()
@@ -269,7 +269,7 @@ def test_a_slow_reader_gets_all_of_the_payload_too(engine: EngineLoop, plain: Ca
     assert joined.reasons == (PAYLOAD, PAYLOAD)
 
 
-def test_a_reader_that_takes_nothing_is_given_up(
+def test_a_reader_that_accepts_nothing_is_reset(
     engine: EngineLoop, plain: Callable[[int], Joined], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits_module, "STUCK_S", 0.3)
@@ -320,7 +320,7 @@ def test_a_break_ends_the_farewell_at_once(sockets: Stage) -> None:
 # Rates.
 
 
-def test_a_shaped_relay_keeps_its_rate_each_way_and_loses_nothing(stage: Stage) -> None:
+def test_a_shaped_relay_meets_its_rate_in_each_direction_and_loses_nothing(stage: Stage) -> None:
     """However busy the machine is, no more passes than was due by the clock; how much less, that is the machine's."""
     rate_bps = 1_000_000
     began_at = stage.engine.reactor.refresh_now()
@@ -384,7 +384,7 @@ def test_the_relays_of_one_scope_share_its_bandwidth_in_equal_parts(stage: Stage
 
 
 @pytest.mark.parametrize("policy", [Policy(bandwidth_bps=2_000_000), UNLIMITED], ids=["of a bandwidth", "without limits"])
-def test_one_who_pours_does_not_keep_the_others_waiting(stage: Stage, policy: Policy) -> None:
+def test_a_fast_sender_does_not_delay_the_others(stage: Stage, policy: Policy) -> None:
     """Who wants less than a part gets it at once: a hundred questions and answers beside somebody who takes all there is."""
     scopes = scopes_of(stage.engine.reactor, policy)
     greedy = stage.join(scopes)
@@ -414,7 +414,7 @@ def all_have(probes: list[Probe], count: int) -> bool:
     return all(probe.received_bytes >= count for probe in probes)
 
 
-def test_a_relay_that_ends_leaves_no_place_in_the_queue_behind(sockets: Stage) -> None:
+def test_a_relay_that_ends_leaves_nothing_in_the_queue(sockets: Stage) -> None:
     scopes = scopes_of(sockets.engine.reactor, Policy(bandwidth_bps=1000))
     crowd = [sockets.join(scopes) for _ in range(3)]
     for joined in crowd:

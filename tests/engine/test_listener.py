@@ -150,7 +150,7 @@ OF_THE_SYSTEM = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EIO", "EINVAL", "EFAU
 
 
 @pytest.mark.parametrize("name", [*OF_ONE_CONNECTION, *PENDING_ON_THE_NEW_SOCKET, *OF_THE_SYSTEM])
-def test_no_error_of_accept_keeps_the_visitors_behind_it_waiting(engine: EngineLoop, name: str) -> None:
+def test_no_accept_error_delays_the_next_visitors(engine: EngineLoop, name: str) -> None:
     accepted: Accepted = []
     sock = FailingSocket.listening(getattr(errno, name))
     visitors = [socket.create_connection(sock.getsockname(), 5) for _ in range(3)]  # one edge for all of them, and no other comes
@@ -177,7 +177,7 @@ def test_an_error_that_repeats_takes_neither_the_core_nor_the_log(engine: Engine
     hang_up(engine, listener, accepted, visitors)
 
 
-def test_a_handler_that_fails_once_does_not_keep_the_others_waiting(engine: EngineLoop) -> None:
+def test_a_failed_handler_does_not_delay_other_visitors(engine: EngineLoop) -> None:
     engine.tolerant = True
     accepted: Accepted = []
     calls = 0

@@ -47,7 +47,7 @@ def test_of_all_parts_the_largest_pays_with_its_largest_holder() -> None:
     assert (greedy.bytes, modest.bytes, total.bytes) == (60, 26, 86)
 
 
-def test_a_holder_that_keeps_nothing_is_not_remembered() -> None:
+def test_a_holder_without_bytes_is_not_referenced() -> None:
     total = MemoryBudget(100)
     part = MemoryBudget(100, total)
     store = Store(part)

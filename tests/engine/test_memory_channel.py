@@ -18,7 +18,7 @@ def received(channel: MemoryChannel, at_most: int = 100) -> bytes | None:
     return None if count == BLOCKED else bytes(buffer[:count])
 
 
-def test_each_way_holds_exactly_its_capacity(engine: EngineLoop) -> None:
+def test_each_direction_buffers_exactly_its_capacity(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor, 8)
     assert near.room() == 8
     assert near.send(b"0123456789") == 8
@@ -58,7 +58,7 @@ def test_a_writer_is_called_once_for_room_and_only_if_it_had_none(engine: Engine
     assert calls == [2]
 
 
-def test_a_writer_whose_bytes_were_taken_in_part_is_called_for_the_rest(engine: EngineLoop) -> None:
+def test_a_writer_is_called_for_the_rest_of_partly_accepted_bytes(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor, 4)
     calls: list[int] = []
     near.on_writable = lambda: calls.append(near.room())
@@ -148,7 +148,7 @@ def test_an_abort_takes_unread_bytes_along_even_after_the_end(engine: EngineLoop
 
 
 @pytest.mark.parametrize("way", ["close", "abort"])
-def test_who_writes_to_one_that_left_is_told(engine: EngineLoop, way: str) -> None:
+def test_a_send_to_a_closed_peer_fails(engine: EngineLoop, way: str) -> None:
     near, far = memory_pair(engine.reactor, 4)
     far.send(b"full")
     assert far.room() == 0
@@ -164,7 +164,7 @@ def test_who_writes_to_one_that_left_is_told(engine: EngineLoop, way: str) -> No
     far.close()
 
 
-def test_whoever_closed_sends_no_more_and_hears_no_more(engine: EngineLoop) -> None:
+def test_a_closed_channel_neither_sends_nor_receives(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor, 20)
     heard: list[str] = []
     near.on_readable = near.on_writable = near.on_broken = lambda: heard.append("called")
@@ -183,7 +183,7 @@ def test_whoever_closed_sends_no_more_and_hears_no_more(engine: EngineLoop) -> N
 
 
 @given(capacity=st.integers(1, 9), pieces=st.lists(st.integers(1, 20), max_size=60), read_bytes=st.integers(1, 9), lend=st.booleans())
-def test_any_capacity_and_any_cut_give_the_same_bytes(capacity: int, pieces: list[int], read_bytes: int, lend: bool) -> None:
+def test_the_same_bytes_arrive_for_any_capacity_and_cut(capacity: int, pieces: list[int], read_bytes: int, lend: bool) -> None:
     engine = EngineLoop()
     try:
         message = bytes(range(256)) * (sum(pieces) // 256 + 1)

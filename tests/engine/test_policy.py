@@ -48,7 +48,7 @@ def test_a_slow_relay_ends_after_the_minute_that_brought_too_little() -> None:
     assert followed(Policy(min_rate_bpm=500), [(0.0, 0)])[:2] == (TOO_SLOW, MINUTE_S)
 
 
-def test_a_pause_within_a_minute_is_forgiven() -> None:
+def test_a_pause_within_a_minute_is_allowed() -> None:
     bursts = [(minute * MINUTE_S + 59.0, 500 * (minute + 1)) for minute in range(20)]
     assert followed(Policy(min_rate_bpm=500), bursts, until=15 * MINUTE_S)[0] == ""
 
@@ -59,7 +59,7 @@ def test_a_lifetime_ends_the_busiest_relay() -> None:
     assert followed(Policy(max_lifetime_s=7.0, idle_timeout_s=1.0), busy)[:2] == (LIFETIME, 7.0)
 
 
-def test_without_limits_of_time_nobody_looks() -> None:
+def test_without_time_limits_there_are_no_checks() -> None:
     for policy in (UNLIMITED, Policy(max_rate_bps=5, bandwidth_bps=9, max_total_payload=7)):
         assert not policy.has_time_limits
         assert PolicyMonitor(policy, 0.0).check(0.0, 0) == ("", NEVER)
@@ -94,7 +94,7 @@ policies = st.builds(
 
 
 @given(st.lists(policies, min_size=1, max_size=4))
-def test_the_strictest_of_some_policies_keeps_them_all(found: list[Policy]) -> None:
+def test_the_strictest_of_some_policies_satisfies_them_all(found: list[Policy]) -> None:
     whole = strictest(found)
     for policy in found:
         for name in ("idle_timeout_s", "max_rate_bps", "max_lifetime_s", "max_total_payload"):

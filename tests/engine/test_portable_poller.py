@@ -52,7 +52,7 @@ class Ear:
         engine.settle()
 
 
-def test_bytes_that_nobody_reads_are_told_once(nested: EngineLoop) -> None:
+def test_unread_bytes_are_reported_once(nested: EngineLoop) -> None:
     ear = Ear(nested)
     nested.settle()
     assert ear.masks == [WRITABLE]
@@ -64,7 +64,7 @@ def test_bytes_that_nobody_reads_are_told_once(nested: EngineLoop) -> None:
     ear.close(nested)
 
 
-def test_a_reader_that_asks_again_is_told_of_what_is_still_there(nested: EngineLoop) -> None:
+def test_a_reader_that_rearms_gets_the_remaining_bytes_reported(nested: EngineLoop) -> None:
     ear = Ear(nested)
     ear.far.sendall(b"some bytes")
     nested.settle()
@@ -76,7 +76,7 @@ def test_a_reader_that_asks_again_is_told_of_what_is_still_there(nested: EngineL
     ear.close(nested)
 
 
-def test_a_writer_is_told_of_room_only_when_it_asked(nested: EngineLoop) -> None:
+def test_room_is_reported_only_to_a_writer_that_rearmed(nested: EngineLoop) -> None:
     ear = Ear(nested)
     nested.settle()
     with pytest.raises(BlockingIOError):
@@ -111,7 +111,7 @@ def test_a_paused_reader_costs_no_wake_ups(nested: EngineLoop) -> None:
     ear.close(nested)
 
 
-def test_a_reset_is_told_to_one_who_does_not_read(nested: EngineLoop) -> None:
+def test_a_reset_is_reported_to_a_paused_reader(nested: EngineLoop) -> None:
     ear = Ear(nested)
     ear.far.sendall(b"unread")
     nested.settle()
@@ -124,7 +124,7 @@ def test_a_reset_is_told_to_one_who_does_not_read(nested: EngineLoop) -> None:
     ear.close(nested)
 
 
-def test_a_reset_before_there_is_anything_to_read_is_told_without_delay(nested: EngineLoop) -> None:
+def test_a_reset_before_any_data_is_reported_without_delay(nested: EngineLoop) -> None:
     ear = Ear(nested)
     nested.settle()
     reset(ear.far)
@@ -147,7 +147,7 @@ def test_a_number_that_is_used_again_starts_afresh(nested: EngineLoop) -> None:
     second.close(nested)
 
 
-def test_what_a_coroutine_watches_is_heard_too(portable: EngineLoop) -> None:
+def test_descriptors_watched_by_a_coroutine_are_reported_too(portable: EngineLoop) -> None:
     near, far = unix_pair()
     near.setblocking(False)
     far.sendall(b"x")
@@ -162,7 +162,7 @@ def test_what_a_coroutine_watches_is_heard_too(portable: EngineLoop) -> None:
     portable.settle()
 
 
-def test_a_relay_passes_bulk_both_ways_and_ends(portable: EngineLoop, identity: Identity) -> None:
+def test_a_relay_passes_bulk_data_in_both_directions_and_ends(portable: EngineLoop, identity: Identity) -> None:
     with ExitStack() as stack:
         left = stack.enter_context(pair_of("tls-server", portable, identity))
         right = stack.enter_context(pair_of("tcp", portable, identity))

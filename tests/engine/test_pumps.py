@@ -140,7 +140,7 @@ class Measured(MemoryChannel):
 
 
 @both_kinds
-def test_one_turn_moves_one_helping_and_the_others_come_before_the_next(engine: EngineLoop, kind: Kind) -> None:
+def test_one_turn_moves_turn_bytes_and_others_run_before_the_next(engine: EngineLoop, kind: Kind) -> None:
     sink, reader = Measured(engine.reactor, 4 * MIB), Measured(engine.reactor, 4 * MIB)
     sink._peer, reader._peer = reader, sink
     writer, _, pump, _ = from_memory(engine, kind, sink)
@@ -166,7 +166,7 @@ def test_one_turn_moves_one_helping_and_the_others_come_before_the_next(engine: 
 
 
 @both_kinds
-def test_a_helping_counts_for_the_batch(engine: EngineLoop, kind: Kind) -> None:
+def test_the_bytes_of_a_turn_count_for_the_batch(engine: EngineLoop, kind: Kind) -> None:
     moving = line(engine, kind, source_bytes=MIB, sink_bytes=4 * MIB)
     moving.writer.send(noise(TURN_BYTES + 1))
     before = engine.reactor.work.done
@@ -231,7 +231,7 @@ def test_what_a_sink_did_not_take_after_all_goes_first_and_the_end_behind_it(eng
     engine.settle()
 
 
-def test_a_copying_pump_keeps_one_read_and_a_lending_one_nothing(engine: EngineLoop) -> None:
+def test_a_copy_pump_buffers_one_read_and_a_peek_pump_nothing(engine: EngineLoop) -> None:
     for kind in (CopyPump, PeekPump):
         sink, far, _ = full_socket(engine)
         writer, source, pump, _ = from_memory(engine, kind, sink)
@@ -307,7 +307,7 @@ def test_large_reads_go_out_behind_their_headroom_and_small_ones_do_not(engine: 
 
 
 @both_kinds
-def test_a_source_that_breaks_is_told_once_and_as_what_it_is(engine: EngineLoop, kind: Kind) -> None:
+def test_a_broken_source_is_reported_once_with_its_reason(engine: EngineLoop, kind: Kind) -> None:
     moving = line(engine, kind)
     moving.start()
     moving.writer.send(b"half of it")
@@ -337,7 +337,7 @@ def test_a_source_that_broke_behind_its_last_bytes_is_a_broken_source_too(engine
 
 
 @both_kinds
-def test_a_sink_that_breaks_is_told_once_and_as_what_it_is(engine: EngineLoop, kind: Kind) -> None:
+def test_a_broken_sink_is_reported_once_with_its_reason(engine: EngineLoop, kind: Kind) -> None:
     moving = line(engine, kind)
     moving.start()
     moving.reader.close()
@@ -348,7 +348,7 @@ def test_a_sink_that_breaks_is_told_once_and_as_what_it_is(engine: EngineLoop, k
 
 
 @both_kinds
-def test_a_sink_that_breaks_with_bytes_still_to_come_is_told_too(engine: EngineLoop, kind: Kind) -> None:
+def test_a_sink_that_breaks_with_buffered_bytes_is_reported(engine: EngineLoop, kind: Kind) -> None:
     sink, far, _ = full_socket(engine)
     writer, _, pump, owner = from_memory(engine, kind, sink)
     writer.send(noise(100_000))
@@ -363,7 +363,7 @@ def test_a_sink_that_breaks_with_bytes_still_to_come_is_told_too(engine: EngineL
 
 
 @both_kinds
-def test_an_aborted_pump_says_so_and_moves_nothing_more(engine: EngineLoop, kind: Kind) -> None:
+def test_an_aborted_pump_reports_it_and_moves_nothing_more(engine: EngineLoop, kind: Kind) -> None:
     moving = line(engine, kind)
     moving.start()
     moving.pump.abort()

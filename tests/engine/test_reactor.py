@@ -180,7 +180,7 @@ def test_a_failing_callback_ends_its_own_connection_and_no_other(engine: EngineL
 
 
 @pytest.mark.parametrize("way", ["timer", "ready", "flush"])
-def test_a_connection_ends_whose_timer_turn_or_flush_fails(engine: EngineLoop, way: str) -> None:
+def test_a_failed_timer_turn_or_flush_ends_its_connection(engine: EngineLoop, way: str) -> None:
     """A deadline that failed would never be asked for again, and what it guards would stay for ever."""
     engine.tolerant = True
 
@@ -247,7 +247,7 @@ def test_a_descriptor_number_is_not_used_again_while_old_events_are_in_hand(engi
         far.close()
 
 
-def test_a_descriptor_handed_to_another_handler_tells_what_is_already_there(engine: EngineLoop) -> None:
+def test_a_new_handler_of_a_descriptor_gets_its_current_readiness(engine: EngineLoop) -> None:
     near, far = tcp_pair()
     near.setblocking(False)
     masks: list[int] = []
@@ -281,7 +281,7 @@ def test_an_unwatched_descriptor_is_quiet_and_stays_open(engine: EngineLoop) -> 
     far.close()
 
 
-def test_more_events_than_fit_a_batch_are_all_heard(engine: EngineLoop) -> None:
+def test_more_events_than_fit_in_a_batch_are_all_handled(engine: EngineLoop) -> None:
     probes: list[Probe] = []
     fars: list[socket.socket] = []
     for _ in range(700):
@@ -447,7 +447,7 @@ def test_a_timer_that_is_due_and_waits_can_still_be_cancelled(engine: EngineLoop
     assert heard == list(range(100))
 
 
-def test_what_events_have_to_say_is_flushed_before_charged_turns(engine: EngineLoop) -> None:
+def test_output_of_events_is_flushed_before_charged_turns(engine: EngineLoop) -> None:
     heard: list[str] = []
     account = engine.reactor.authenticated.child(tenant=True)
 
@@ -464,7 +464,7 @@ def test_what_events_have_to_say_is_flushed_before_charged_turns(engine: EngineL
     assert heard == ["flush of the event", "turn", "flush of the turn"]
 
 
-def test_charged_turns_have_all_the_time_when_nobody_else_wants_any(engine: EngineLoop) -> None:
+def test_charged_turns_get_all_the_time_when_nothing_else_is_queued(engine: EngineLoop) -> None:
     turns: list[int] = []
     account = engine.reactor.unauthenticated.child(tenant=True)
 
@@ -498,7 +498,7 @@ def test_a_charged_turn_that_fails_costs_its_owner_and_no_other(engine: EngineLo
     assert engine.complaints == 1
 
 
-def test_of_the_events_of_one_party_one_sizeable_turn_a_round_runs_at_once(engine: EngineLoop) -> None:
+def test_one_sizeable_turn_per_tenant_and_round_runs_at_once(engine: EngineLoop) -> None:
     reactor = engine.reactor
     tenant = reactor.authenticated.child(tenant=True)
     heard: list[str] = []

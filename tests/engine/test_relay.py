@@ -73,7 +73,7 @@ def in_random_pieces(data: bytes, dice: random.Random) -> Iterator[bytes]:
         at += size
 
 
-def test_bytes_come_through_both_ways_whatever_the_pieces(engine: EngineLoop, joined: Joined) -> None:
+def test_bytes_pass_in_both_directions_for_any_cut(engine: EngineLoop, joined: Joined) -> None:
     dice = random.Random(11)
     up, down = noise(3 * MIB, 1), noise(3 * MIB, 2)
     visitor, origin = joined.visitor, joined.origin
@@ -94,7 +94,7 @@ def test_bytes_come_through_both_ways_whatever_the_pieces(engine: EngineLoop, jo
     assert tally.ended_at >= tally.started_at
 
 
-def test_a_visitor_who_ends_first_still_gets_the_whole_answer(engine: EngineLoop, joined: Joined) -> None:
+def test_a_visitor_that_ends_first_still_gets_the_whole_response(engine: EngineLoop, joined: Joined) -> None:
     visitor, origin = joined.visitor.read(), joined.origin.read()
     joined.relay.start()
     visitor.feed(b"question", end=True)
@@ -108,7 +108,7 @@ def test_a_visitor_who_ends_first_still_gets_the_whole_answer(engine: EngineLoop
     assert joined.relay.tally.clean
 
 
-def test_an_origin_that_ends_first_still_hears_the_visitor(engine: EngineLoop, joined: Joined) -> None:
+def test_an_origin_that_ends_first_still_receives_from_the_visitor(engine: EngineLoop, joined: Joined) -> None:
     visitor, origin = joined.visitor.read(), joined.origin.read()
     joined.relay.start()
     origin.feed(b"that is all from me", end=True)
@@ -211,7 +211,7 @@ def test_what_came_before_the_start_is_not_lost(engine: EngineLoop, joined: Join
     engine.run_until(lambda: joined.relay.tally.clean)
 
 
-def test_the_two_ways_can_be_started_one_by_one(engine: EngineLoop, sample: Joined) -> None:
+def test_the_two_directions_can_be_started_separately(engine: EngineLoop, sample: Joined) -> None:
     visitor, origin = sample.visitor.read(), sample.origin.read()
     visitor.feed(b"up")
     origin.feed(b"down")
@@ -224,7 +224,7 @@ def test_the_two_ways_can_be_started_one_by_one(engine: EngineLoop, sample: Join
     assert visitor.received == b"down"
 
 
-def test_an_abort_breaks_both_sides_and_says_why(engine: EngineLoop, sample: Joined) -> None:
+def test_an_abort_resets_both_sides_and_records_the_reason(engine: EngineLoop, sample: Joined) -> None:
     visitor, origin = sample.visitor.read(), sample.origin.read()
     sample.relay.start()
     visitor.feed(b"x")
@@ -238,7 +238,7 @@ def test_an_abort_breaks_both_sides_and_says_why(engine: EngineLoop, sample: Joi
     assert sample.done == [sample.relay]
 
 
-def test_a_bug_met_in_a_sockets_event_ends_the_whole_relay(engine: EngineLoop) -> None:
+def test_a_bug_during_a_socket_event_ends_the_whole_relay(engine: EngineLoop) -> None:
     """Its other half would wait for ever, with its stream, its descriptor and its place among the visitors."""
 
     class Buggy(SocketChannel):
@@ -264,7 +264,7 @@ def test_a_bug_met_in_a_sockets_event_ends_the_whole_relay(engine: EngineLoop) -
         end.close()
 
 
-def test_it_tells_once(engine: EngineLoop, sample: Joined) -> None:
+def test_on_done_is_called_once(engine: EngineLoop, sample: Joined) -> None:
     sample.relay.start()
     sample.visitor.feed(b"a", end=True).read()
     sample.origin.feed(b"b", end=True).read()
@@ -305,7 +305,7 @@ def test_lost_link_breaks_the_visitor(engine: EngineLoop, identity: Identity) ->
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
-def test_one_stalled_relay_delays_nobody_on_the_same_link(engine: EngineLoop, identity: Identity, over_tls: bool) -> None:
+def test_a_stalled_relay_does_not_delay_others_on_the_same_link(engine: EngineLoop, identity: Identity, over_tls: bool) -> None:
     from portway.mux.mux_channel import MuxChannel
 
     kind = "mux-tls-opened" if over_tls else "mux-socket-opened"

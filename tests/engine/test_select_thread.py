@@ -96,7 +96,7 @@ def test_a_descriptor_that_was_closed_does_not_end_the_thread(waiter: Waiter, pa
         waiter.run()
 
 
-def test_closing_ends_the_thread_and_wakes_nobody() -> None:
+def test_closing_ends_the_thread_without_a_wake_up() -> None:
     before = threading.active_count()
     waiter = Waiter()
     waiter.thread.update()

@@ -63,7 +63,7 @@ def test_bytes_behind_urgent_data_are_not_left_lying(engine: EngineLoop) -> None
     engine.settle()
 
 
-def test_a_socket_that_is_handed_over_is_let_go_of_and_lives_on(engine: EngineLoop) -> None:
+def test_a_detached_socket_is_released_and_stays_open(engine: EngineLoop) -> None:
     left, right = tcp_pair()
     right.setblocking(False)
     channel = SocketChannel(engine.reactor, right)
@@ -90,7 +90,7 @@ def test_a_socket_that_is_handed_over_is_let_go_of_and_lives_on(engine: EngineLo
     right.close()
 
 
-def test_a_channel_whose_socket_nobody_takes_goes_on(engine: EngineLoop) -> None:
+def test_a_channel_continues_when_its_socket_is_not_accepted(engine: EngineLoop) -> None:
     left, right = tcp_pair()
     right.setblocking(False)
     channel = SocketChannel(engine.reactor, right)

@@ -19,17 +19,17 @@ def test_clean_means_that_both_sides_came_to_their_own_end(forward: str, backwar
     assert tally(forward, backward).clean is clean
 
 
-def test_it_says_which_limit_ended_a_relay_of_which_one_way_had_ended_before() -> None:
+def test_the_limit_is_reported_when_one_direction_had_already_ended() -> None:
     assert tally(ENDED, IDLE).limit == IDLE
     assert tally(PAYLOAD, PAYLOAD).limit == PAYLOAD
     assert tally(ENDED, READ_BROKE).limit == ""
 
 
-def test_the_words_are_the_ones_that_readers_of_json_lines_know() -> None:
+def test_the_reasons_are_those_documented_for_json_lines() -> None:
     assert set(REASONS) == {"ended", "read_broke", "write_broke", "idle", "too_slow", "lifetime", "payload", "aborted"}
     assert set(REASONS) > BY_POLICY
 
 
-def test_every_word_is_explained_to_who_reads_the_lines() -> None:
+def test_every_reason_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
     assert [word for word in REASONS if f"`{word}`" not in text] == []

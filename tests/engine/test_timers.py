@@ -33,7 +33,7 @@ def test_a_timer_is_due_after_its_delay_and_once() -> None:
     assert wheel.next_deadline() is None
 
 
-def test_a_cancelled_timer_is_not_due_and_wakes_nobody() -> None:
+def test_a_cancelled_timer_is_not_due_and_causes_no_wake_up() -> None:
     wheel = TimerWheel()
     timer = wheel.set(100.0, 1.0, nothing)
     timer.cancel()
@@ -42,7 +42,7 @@ def test_a_cancelled_timer_is_not_due_and_wakes_nobody() -> None:
     assert wheel.due(1e9) == []
 
 
-def test_a_cancelled_timer_holds_nobody() -> None:
+def test_a_cancelled_timer_keeps_no_reference() -> None:
     class Waiter:
         def __init__(self) -> None:
             self.timer = wheel.set(100.0, 1.0, self.time_out)
@@ -77,7 +77,7 @@ def test_a_timer_cancelled_by_an_earlier_one_of_the_same_tick_does_not_fire() ->
     assert fired == ["first"]
 
 
-def test_a_timer_that_has_fired_holds_nobody() -> None:
+def test_a_fired_timer_keeps_no_reference() -> None:
     class Waiter:
         def __init__(self) -> None:
             self.timer = wheel.set(100.0, 1.0, self.time_out)
@@ -133,7 +133,7 @@ def test_a_bucket_that_was_full_once_is_small_again_when_it_is_empty() -> None:
     assert left_bytes < 10_000
 
 
-def test_a_far_timer_is_looked_at_a_few_times_only() -> None:
+def test_a_distant_timer_is_moved_only_a_few_times() -> None:
     wheel = TimerWheel()
     timer = wheel.set(100.0, LONGEST_S, nothing)
     looks = 0

@@ -51,7 +51,7 @@ def handshake_of(engine: EngineLoop, client_side: ssl.SSLContext, server_side: s
     return [outcomes["client"], outcomes.get("server")]
 
 
-def test_a_certificate_of_a_stranger_is_refused_in_words(engine: EngineLoop, identity: Identity, tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_refused_with_a_reason(engine: EngineLoop, identity: Identity, tmp_path: Path) -> None:
     stranger = make_identity(tmp_path, "localhost")
     client, _ = handshake_of(engine, client_context(identity), stranger.server_context(), "localhost")
     assert client is not None
@@ -90,7 +90,7 @@ def test_an_alert_arrives_although_the_socket_was_set_to_reset(engine: EngineLoo
     stranger.close()
 
 
-def test_the_handshake_tells_protocol_and_certificate(engine: EngineLoop, identity: Identity) -> None:
+def test_the_handshake_yields_protocol_and_certificate(engine: EngineLoop, identity: Identity) -> None:
     wire = Wire(engine.loop)
     at_client, at_server = client_context(identity), identity.server_context()
     at_client.set_alpn_protocols(["portway/1"])
@@ -142,7 +142,7 @@ def in_the_kernel(sock: socket.socket) -> int:
     return unread[0]
 
 
-def test_a_stranger_is_read_in_small_helpings(engine: EngineLoop, identity: Identity) -> None:
+def test_an_unverified_peer_is_read_in_small_feeds(engine: EngineLoop, identity: Identity) -> None:
     near, far = tcp_pair()
     near.setblocking(False)
     server = TlsChannel(engine.reactor, near, identity.server_context(), server_side=True)
@@ -156,7 +156,7 @@ def test_a_stranger_is_read_in_small_helpings(engine: EngineLoop, identity: Iden
     engine.settle()
 
 
-def test_a_link_is_read_in_large_helpings_once_it_is_trusted(engine: EngineLoop, identity: Identity) -> None:
+def test_a_verified_link_is_read_in_large_feeds(engine: EngineLoop, identity: Identity) -> None:
     client, server, wire = tls_ends(engine, identity, feed_bytes=256 * 1024)
     client.send(bytes(60_000))
     engine.settle()
@@ -322,7 +322,7 @@ def test_a_busy_close_delivers_what_was_taken_while_the_peer_reads_slowly(engine
     wire.close()
 
 
-def test_a_close_that_nobody_drains_gives_up_with_its_descriptor(
+def test_a_close_that_the_peer_never_reads_ends_by_its_deadline(
     engine: EngineLoop, identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portway.engine.tls_channel.LINGER_S", 0.05)
@@ -422,7 +422,7 @@ def test_records_without_data_are_taken_in_turns_and_a_flood_of_them_is_a_break(
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 5, 6, 1000])
-def test_a_handshake_in_crumbs_is_no_flood(engine: EngineLoop, identity: Identity, piece_bytes: int) -> None:
+def test_a_handshake_in_small_pieces_is_not_a_flood(engine: EngineLoop, identity: Identity, piece_bytes: int) -> None:
     wire = Wire(engine.loop)
     wire.rightward.piece_bytes = wire.leftward.piece_bytes = piece_bytes
     client = TlsChannel(engine.reactor, wire.left, client_context(identity), server_side=False, server_hostname="localhost")
@@ -477,7 +477,7 @@ def test_a_write_that_tls_refuses_leaves_the_senders_buffer_free_to_grow(engine:
     wire.close()
 
 
-def test_a_damaged_record_behind_a_whole_one_is_a_break_without_further_news(engine: EngineLoop, identity: Identity) -> None:
+def test_a_damaged_record_after_a_complete_one_is_a_break_without_further_events(engine: EngineLoop, identity: Identity) -> None:
     near, far, wire = tls_ends(engine, identity)
     probe = Probe(near).read()
     engine.settle()

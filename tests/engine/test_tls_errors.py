@@ -14,7 +14,7 @@ def test_an_end_without_close_notify_is_named() -> None:
         assert describe_tls_error(exc) == "the connection ended without close_notify"
 
 
-def test_a_reason_is_told_in_words_and_without_its_source_line() -> None:
+def test_a_reason_is_described_without_its_source_line() -> None:
     incoming = ssl.MemoryBIO()
     incoming.write(b"GET / HTTP/1.1\r\n\r\n")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)

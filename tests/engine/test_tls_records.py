@@ -46,7 +46,7 @@ def test_all_bytes_pass_in_order_and_few_records_at_a_time(sizes: list[int], cut
     assert feed.without_data == len(sizes)
 
 
-def test_what_is_kept_is_a_copy() -> None:
+def test_buffered_records_are_a_copy() -> None:
     bio = ssl.MemoryBIO()
     feed = RecordFeed(bio)
     shared = bytearray(b"".join(record(1, number) for number in range(RECORDS_A_FEED + 3)))

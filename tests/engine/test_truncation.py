@@ -32,7 +32,7 @@ def decided(reader: Probe) -> bool:
     "kind", ["tls-server", "tls-client", "mux-socket-accepted", "mux-socket-opened", "mux-tls-accepted", "mux-tls-opened"]
 )
 @pytest.mark.parametrize("torn", [False, True], ids=["FIN", "RST"])
-def test_an_answer_cut_anywhere_is_never_taken_for_a_whole_one(kind: str, torn: bool, identity: Identity) -> None:
+def test_a_response_cut_anywhere_never_looks_complete(kind: str, torn: bool, identity: Identity) -> None:
     dice = random.Random(f"{kind} {torn}")
     whole = 0
     for _ in range(CUTS):
@@ -66,7 +66,7 @@ def test_an_answer_cut_anywhere_is_never_taken_for_a_whole_one(kind: str, torn: 
     assert whole < CUTS / 2, "the cuts come too late to prove anything"
 
 
-def test_a_visitor_cut_anywhere_is_never_taken_for_a_whole_question(identity: Identity) -> None:
+def test_a_request_cut_anywhere_never_looks_complete(identity: Identity) -> None:
     """The other direction: what the origin is sent by a visitor who breaks off."""
     dice = random.Random(2)
     for _ in range(CUTS):

@@ -83,7 +83,7 @@ def test_news_of_a_source_that_waits_for_its_turn_earns_it_no_second_one(engine:
     assert {after - before for before, after in pairwise(turns)} == {helping}
 
 
-def test_a_source_that_comes_in_crumbs_has_a_short_turn(engine: EngineLoop) -> None:
+def test_a_source_of_small_pieces_has_a_short_turn(engine: EngineLoop) -> None:
     pump = CopyPump(engine.reactor, Endless(piece_bytes=1), Endless(), Owner(engine))
     pump.run()
     assert 0 < pump.bytes <= TURN_BYTES // READ_WORK

@@ -22,7 +22,7 @@ NAMES = sorted(all_targets())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_broke_a_parser_once_or_reached_its_corners_does_not_break_it(name: str) -> None:
+def test_the_corpus_does_not_break_any_parser(name: str) -> None:
     target = TARGETS[name]
     for data in (*target.seeds, *corpus_of(name)):
         target.check(data)
@@ -77,6 +77,6 @@ def test_mutations_depend_on_the_dice_alone() -> None:
     assert all(len(data) <= 40 for data in several(1))
 
 
-def test_a_name_is_given_once() -> None:
+def test_target_names_are_unique() -> None:
     with pytest.raises(AssertionError):
         add(TARGETS[NAMES[0]])

@@ -44,7 +44,7 @@ def client_handshake(engine: EngineLoop, port: int, tls: AgentTls) -> tuple[TlsC
     return channel, outcomes[0]
 
 
-def test_an_encrypted_link_comes_with_its_peers_address_and_carries_both_ways(engine: EngineLoop, identity: Identity) -> None:
+def test_an_encrypted_link_has_its_peers_address_and_carries_both_directions(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity)) as listener:
         link = listener.dial(pinned(identity))
         assert isinstance(link, TlsChannel)
@@ -69,7 +69,7 @@ def test_a_plain_link_is_a_link_at_once(engine: EngineLoop) -> None:
 
 
 @pytest.mark.parametrize("protocols", [(), ("h2", "http/1.1"), ("portway/2",)])
-def test_who_does_not_offer_the_links_protocol_is_no_agent(engine: EngineLoop, identity: Identity, protocols: tuple[str, ...]) -> None:
+def test_a_peer_without_the_links_alpn_is_not_an_agent(engine: EngineLoop, identity: Identity, protocols: tuple[str, ...]) -> None:
     with open_listener(engine, context_of(identity)) as listener:
         link, failure = client_handshake(engine, listener.port, offering(identity, *protocols))
         assert not failure
@@ -103,7 +103,7 @@ def test_tls_1_2_is_good_enough(engine: EngineLoop, identity: Identity) -> None:
         link.close()
 
 
-def test_the_door_hears_why_an_agent_does_not_trust_it(engine: EngineLoop, identity: Identity, tmp_path: object) -> None:
+def test_the_listener_gets_the_reason_why_an_agent_does_not_trust_it(engine: EngineLoop, identity: Identity, tmp_path: object) -> None:
     tls = agent_tls("example.org", None, str(identity.cert_file))
     with open_listener(engine, context_of(identity)) as listener:
         link, failure = client_handshake(engine, listener.port, tls)
@@ -143,14 +143,14 @@ def test_what_is_no_client_hello_is_refused_at_once_and_named(engine: EngineLoop
     assert open_descriptors() == before
 
 
-def test_someone_who_speaks_http_hears_the_end_and_no_reset(engine: EngineLoop, identity: Identity) -> None:
+def test_an_http_client_receives_an_end_and_not_a_reset(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity)) as listener:
         assert received_by(listener.knock(REQUEST)) is not None
 
 
 @pytest.mark.parametrize("said", [b"", HELLO[:1], HELLO, HELLO.ljust(300, b"\0")])
 @pytest.mark.parametrize("rudely", [False, True])
-def test_who_leaves_within_the_handshake_is_let_go(engine: EngineLoop, identity: Identity, said: bytes, rudely: bool) -> None:
+def test_a_peer_that_closes_during_the_handshake_is_released(engine: EngineLoop, identity: Identity, said: bytes, rudely: bool) -> None:
     before = open_descriptors()
     with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=1)) as listener:
         stranger = listener.knock(said)
@@ -165,7 +165,7 @@ def test_who_leaves_within_the_handshake_is_let_go(engine: EngineLoop, identity:
     assert open_descriptors() == before
 
 
-def test_a_peer_who_says_nothing_delays_nobody_and_is_cut_in_time(engine: EngineLoop, identity: Identity) -> None:
+def test_a_silent_peer_delays_no_other_and_is_closed_in_time(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity), HandshakeLimits(seconds_max=0.4)) as listener:
         began = time.monotonic()
         silent = listener.knock()
@@ -201,7 +201,7 @@ def test_one_byte_at_a_time_does_not_move_the_deadline(engine: EngineLoop, ident
         assert 1 < sent < 100
 
 
-def test_places_for_handshakes_are_bounded_and_come_free(engine: EngineLoop, identity: Identity) -> None:
+def test_handshakes_are_bounded_and_slots_become_free(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=3, seconds_max=0.5)) as listener:
         waiting = [listener.knock(HELLO) for _ in range(3)]
         late = [listener.knock(), listener.knock(REQUEST)]
@@ -219,7 +219,7 @@ def test_places_for_handshakes_are_bounded_and_come_free(engine: EngineLoop, ide
 
 
 @pytest.mark.parametrize("said", [b"", HELLO], ids=["nothing", "half a ClientHello"])
-def test_sources_that_hold_all_places_keep_no_agent_out(engine: EngineLoop, identity: Identity, said: bytes) -> None:
+def test_sources_that_hold_all_slots_exclude_no_agent(engine: EngineLoop, identity: Identity, said: bytes) -> None:
     with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=20)) as listener:
         crowd = [listener.knock(said, f"127.0.0.{2 + number % 5}") for number in range(30)]
         assert len(listener.failures) == 10, "nobody may hold more than all"
@@ -244,14 +244,14 @@ def test_handshakes_begin_one_source_after_the_other(engine: EngineLoop, identit
             stranger.close()
 
 
-def test_a_source_from_which_somebody_logged_in_before_gets_more_of_the_core(engine: EngineLoop, identity: Identity) -> None:
+def test_a_source_with_an_earlier_login_gets_more_cpu_time(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity)) as listener:
         listener.sources.logged_in("127.0.0.2", engine.reactor.refresh_now())
         weights = {source: listener.listener.account_of(source).weight for source in ("127.0.0.2", "127.0.0.3")}
         assert weights == {"127.0.0.2": KNOWN_WEIGHT, "127.0.0.3": 1.0}
 
 
-def test_nothing_is_remembered_of_who_has_gone(engine: EngineLoop, identity: Identity) -> None:
+def test_nothing_is_remembered_of_closed_peers(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=2)) as listener:
         for number in range(2, 6):
             listener.knock(source=f"127.0.0.{number}").close()

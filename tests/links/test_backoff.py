@@ -26,7 +26,7 @@ def test_a_session_that_lived_is_worth_a_retry_at_once() -> None:
     assert backoff.next_delay_s() == 0
 
 
-def test_a_session_that_died_young_is_no_way_around_the_waiting() -> None:
+def test_a_short_session_does_not_reset_the_back_off() -> None:
     backoff = Backoff(random.Random(1).random)
     delays = []
     for _ in range(20):
@@ -36,7 +36,7 @@ def test_a_session_that_died_young_is_no_way_around_the_waiting() -> None:
     assert max(delays) <= 0.1, "a network that flaps is put up with for a while"
 
 
-def test_sessions_that_always_die_young_are_not_retried_fast_for_ever() -> None:
+def test_short_sessions_are_not_retried_fast_for_ever() -> None:
     backoff = Backoff(lambda: 0.0)
     waited_s = 0.0
     tries = 0

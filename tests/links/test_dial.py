@@ -86,7 +86,7 @@ def test_a_pin_needs_neither_a_name_nor_a_date(engine: EngineLoop, tmp_path: Pat
         listener.dial(pinned(expired)).close()
 
 
-def test_a_man_in_the_middle_with_his_own_certificate_gets_not_a_byte(engine: EngineLoop, identity: Identity, tmp_path: Path) -> None:
+def test_a_man_in_the_middle_with_another_certificate_gets_no_data(engine: EngineLoop, identity: Identity, tmp_path: Path) -> None:
     middle = make_identity(tmp_path, "127.0.0.1")
     heard = bytearray()
     told: list[str] = []
@@ -132,7 +132,7 @@ def test_a_server_that_the_ca_vouches_for_is_taken(engine: EngineLoop, tmp_path:
         ("issued by a server", "certificate not accepted: invalid CA certificate", "alert"),
     ],
 )
-def test_a_certificate_that_the_ca_does_not_vouch_for_is_refused_and_the_server_hears_why(
+def test_a_certificate_that_the_ca_does_not_verify_is_refused_and_the_server_gets_the_reason(
     engine: EngineLoop, tmp_path: Path, fault: str, reason: str, alert: str
 ) -> None:
     authority = make_identity(tmp_path, "Test CA", authority=True)
@@ -165,7 +165,7 @@ def test_the_systems_authorities_do_not_know_a_self_made_certificate(engine: Eng
 # Who is no server.
 
 
-def test_a_web_server_with_the_right_certificate_is_no_portway_server(engine: EngineLoop, identity: Identity) -> None:
+def test_a_web_server_with_the_right_certificate_is_not_a_portway_server(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, identity.server_context()) as listener:
         reason = refusal_of(engine, listener.port, pinned(identity))
         assert reason == f"the peer is not a Portway server (ALPN None, expected {ALPN!r})"
@@ -207,16 +207,16 @@ def test_a_server_that_resets_within_the_handshake_is_named(engine: EngineLoop, 
 # Names, addresses, time.
 
 
-def test_an_unknown_name_is_told(engine: EngineLoop) -> None:
+def test_an_unknown_name_is_reported(engine: EngineLoop) -> None:
     assert refusal_of(engine, 1, None, host="no-such-host.invalid").startswith("cannot resolve the name no-such-host.invalid: ")
 
 
 @pytest.mark.parametrize("host", ["a..example.org", "a" * 64 + ".example.org"])
-def test_a_name_that_no_resolver_can_be_asked_for_is_told_too(engine: EngineLoop, host: str) -> None:
+def test_a_name_that_cannot_be_resolved_is_reported(engine: EngineLoop, host: str) -> None:
     assert refusal_of(engine, 1, None, host=host).startswith(f"cannot resolve the name {host}: ")
 
 
-def test_a_port_where_nobody_listens_is_told(engine: EngineLoop, identity: Identity) -> None:
+def test_a_port_without_a_listener_is_reported(engine: EngineLoop, identity: Identity) -> None:
     before = open_descriptors()
     _, (_, port) = refusing()
     assert refusal_of(engine, port, pinned(identity)) == f"cannot connect to 127.0.0.1:{port} (127.0.0.1: connection refused)"
@@ -255,7 +255,7 @@ def test_an_address_that_does_not_answer_takes_no_more_than_its_share_of_the_tim
         assert open_descriptors() == before + 1, "what is left is the door's end"
 
 
-def test_when_no_address_answers_each_ones_reason_is_told(engine: EngineLoop) -> None:
+def test_when_no_address_responds_each_reason_is_reported(engine: EngineLoop) -> None:
     with deaf() as dead:
         before = open_descriptors()
         with pytest.raises(UnavailableError, match=r"^127\.0\.0\.1: connection refused; 127\.0\.0\.1: connection timed out$"):
@@ -323,7 +323,7 @@ def test_a_dial_cancelled_at_any_moment_leaves_nothing_behind(engine: EngineLoop
     assert 0 < cancelled < 60, "both must have happened"
 
 
-def test_a_connection_that_comes_when_nobody_wants_it_any_more_is_dropped(engine: EngineLoop) -> None:
+def test_a_connection_that_succeeds_after_cancellation_is_dropped(engine: EngineLoop) -> None:
     cancelled = 0
 
     async def change_ones_mind(address: NumericAddress, after: int) -> socket.socket | None:

@@ -55,7 +55,7 @@ def test_the_oldest_of_the_source_with_the_most_goes_first() -> None:
     assert crowd.held == {"few": 2, "many": 3, "honest": 3}
 
 
-def test_five_sources_that_take_all_they_can_keep_nobody_out() -> None:
+def test_five_sources_that_take_all_they_can_exclude_no_other() -> None:
     crowd = Crowd(512)
     for number in range(5 * 128):
         crowd.come(f"attacker {number % 5}")
@@ -76,7 +76,7 @@ def test_among_sources_that_hold_the_same_chance_decides() -> None:
     assert sorted(lost) != list(range(1, 32)), "not always the oldest: it would be the one with the longest round trip"
 
 
-def test_who_holds_most_already_waits_until_its_own_are_slow() -> None:
+def test_the_largest_source_waits_until_its_own_slots_are_slow() -> None:
     crowd = Crowd(4)
     crowd.come("office", 4, now=10.0)
     with pytest.raises(UnavailableError, match="all 4 slots are in use, 4 of them by office"):
@@ -85,7 +85,7 @@ def test_who_holds_most_already_waits_until_its_own_are_slow() -> None:
     assert crowd.come("other", 1, now=10.0 + SLOW_S) == [2], "others need not wait"
 
 
-def test_a_source_that_logged_in_before_is_not_the_first_to_give_way_and_has_no_end_of_that() -> None:
+def test_a_source_with_an_earlier_login_is_preferred_within_bounds() -> None:
     crowd = Crowd(KNOWN_SLOTS + 20, "office")
     crowd.come("office", KNOWN_SLOTS)
     crowd.come("strange", 20)
@@ -99,7 +99,7 @@ def test_a_source_that_logged_in_before_is_not_the_first_to_give_way_and_has_no_
     assert hostile.held["honest"] == 10, "a login is no right to everything"
 
 
-def test_places_are_given_back_once() -> None:
+def test_slots_are_released_once() -> None:
     crowd = Crowd(2)
     crowd.come("a", 2)
     for _ in range(2):
@@ -112,7 +112,7 @@ def test_places_are_given_back_once() -> None:
 
 
 @given(st.integers(1, 6), st.lists(st.tuples(st.sampled_from("abcd"), st.booleans(), st.floats(0, 5)), max_size=100))
-def test_whoever_holds_least_always_gets_in(slots_max: int, steps: list[tuple[str, bool, float]]) -> None:
+def test_the_source_with_the_fewest_slots_is_always_admitted(slots_max: int, steps: list[tuple[str, bool, float]]) -> None:
     crowd, now = Crowd(slots_max, "d"), 0.0
     for source, leaves, passed_s in steps:
         now += passed_s

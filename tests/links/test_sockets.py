@@ -6,7 +6,7 @@ from portway.links.sockets import UNSENT_BYTES_MAX, configure_link_socket
 from tests.kit.sockets import tcp_pair
 
 
-def test_a_link_does_not_wait_and_keeps_little_unsent_in_the_kernel() -> None:
+def test_a_link_has_no_delay_and_little_unsent_data_in_the_kernel() -> None:
     near, far = tcp_pair()
     near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
     configure_link_socket(near)

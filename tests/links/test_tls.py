@@ -79,7 +79,7 @@ def test_an_encrypted_key_is_an_error_and_not_a_question(identity: Identity, tmp
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_link_leaves_no_session_that_somebody_could_take_up(identity: Identity) -> None:
+def test_a_link_leaves_no_tls_session_for_resumption(identity: Identity) -> None:
     tls = agent_tls("localhost", bytes.fromhex(identity.pin))
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = tls.context.wrap_bio(back, there)

@@ -27,7 +27,7 @@ def plain_start(hint: str) -> bytes:
 
 
 @pytest.mark.parametrize("start", [client_hello, plain_start])
-def test_a_hint_is_found_in_the_first_packet_once_that_is_whole(start: object) -> None:
+def test_a_hint_is_found_in_the_first_packet_once_that_is_complete(start: object) -> None:
     assert callable(start)
     first = start(hint_for(4711))
 
@@ -39,7 +39,7 @@ def test_a_hint_is_found_in_the_first_packet_once_that_is_whole(start: object) -
     assert hint_complete(start(""))
 
 
-def test_a_server_of_one_process_gives_no_hint() -> None:
+def test_a_server_of_one_process_has_no_hint() -> None:
     assert hint_for(0) == ""
     assert not is_hint("")
 
@@ -49,7 +49,7 @@ def test_what_is_no_hint_is_not_shown(text: str) -> None:
     assert not is_hint(text)
 
 
-def test_a_number_that_is_too_long_names_nobody() -> None:
+def test_a_number_that_is_too_long_names_no_worker() -> None:
     assert worker_from(b"portway-hint/12345678901") == 0
 
 

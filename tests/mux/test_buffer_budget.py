@@ -27,7 +27,7 @@ def test_the_longest_stalled_goes_first() -> None:
     assert buffers.bytes == 60
 
 
-def test_whoever_read_everything_is_young_again() -> None:
+def test_a_reader_that_consumed_everything_counts_as_new() -> None:
     buffers = SessionBufferBudget(100)
     first, second = Reader(), Reader()
     buffers.add(first, 40)
@@ -58,7 +58,7 @@ def test_one_that_is_too_much_alone_goes_itself() -> None:
     assert buffers.bytes == 0
 
 
-def test_of_all_links_the_one_that_keeps_most_pays() -> None:
+def test_the_link_with_the_most_buffered_bytes_is_evicted_from() -> None:
     total = ProcessBufferBudget(100)
     modest, greedy = SessionBufferBudget(90, total), SessionBufferBudget(90, total)
     old, first, second = Reader(), Reader(), Reader()
@@ -74,7 +74,7 @@ def test_of_all_links_the_one_that_keeps_most_pays() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["keep", "consume", "release"]), st.integers(0, 5), st.integers(1, 60)), max_size=200))
-def test_the_sum_is_always_right(steps: list[tuple[str, int, int]]) -> None:
+def test_the_sum_is_always_correct(steps: list[tuple[str, int, int]]) -> None:
     total = ProcessBufferBudget(180)
     buffers, readers, held = SessionBufferBudget(200, total), [Reader() for _ in range(6)], [0] * 6
     for what, number, count in steps:

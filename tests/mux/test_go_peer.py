@@ -71,7 +71,7 @@ StatusWaiter = Callable[[EngineLoop, GoPeer], MuxChannel]
 
 
 @OPENINGS
-def test_bytes_go_both_ways_whoever_opened(engine: EngineLoop, go: GoPeer, opened: StatusWaiter) -> None:
+def test_bytes_pass_in_both_directions_on_streams_of_either_end(engine: EngineLoop, go: GoPeer, opened: StatusWaiter) -> None:
     probe = Probe(opened(engine, go)).read()
     probe.feed(b"hello from here")
     assert go.do("recv a 15") == hash_of(b"hello from here")
@@ -127,7 +127,7 @@ def test_their_reset_is_a_break_here(engine: EngineLoop, make_peer: MakePeer) ->
     assert go.do("ping")
 
 
-def test_pings_are_answered_both_ways(engine: EngineLoop, go: GoPeer) -> None:
+def test_pings_are_answered_by_both_ends(engine: EngineLoop, go: GoPeer) -> None:
     trips: list[float] = []
     go.mux.ping(trips.append)
     engine.run_until(lambda: bool(trips))
@@ -136,7 +136,7 @@ def test_pings_are_answered_both_ways(engine: EngineLoop, go: GoPeer) -> None:
     assert go.mux.rtt_s is not None
 
 
-def test_our_go_away_stops_their_opens_and_leaves_streams_alone(engine: EngineLoop, go: GoPeer) -> None:
+def test_own_go_away_stops_their_opens_and_does_not_affect_streams(engine: EngineLoop, go: GoPeer) -> None:
     probe = Probe(opened_here(engine, go)).read()
     go.mux.go_away()
     engine.settle()
@@ -147,7 +147,7 @@ def test_our_go_away_stops_their_opens_and_leaves_streams_alone(engine: EngineLo
     assert not go.lost
 
 
-def test_their_go_away_stops_our_opens_and_leaves_streams_alone(engine: EngineLoop, go: GoPeer) -> None:
+def test_their_go_away_stops_own_opens_and_does_not_affect_streams(engine: EngineLoop, go: GoPeer) -> None:
     probe = Probe(opened_here(engine, go))
     go.do("goaway")
     engine.run_until(lambda: go.mux.yamux.going_away)
@@ -266,7 +266,7 @@ def test_five_hundred_short_streams_leave_nothing_on_either_side(engine: EngineL
 
 
 @pytest.mark.timeout(300)
-def test_a_gibibyte_each_way_at_once_arrives_as_it_left(engine: EngineLoop, go: GoPeer) -> None:
+def test_a_gibibyte_in_each_direction_at_once_arrives_unchanged(engine: EngineLoop, go: GoPeer) -> None:
     probe = Probe(opened_here(engine, go))
     digest = hashlib.sha256()
     probe.keep = False

@@ -40,7 +40,7 @@ def test_the_round_trip_is_the_lowest_of_the_last_thirty_seconds() -> None:
     assert abs((beat.rtt_s(4.1 + RTT_WINDOW_S + 0.1) or 0) - 0.3) < 1e-9
 
 
-def test_the_last_round_trip_known_is_kept_however_old() -> None:
+def test_the_last_known_round_trip_never_expires() -> None:
     beat = Heartbeat(SETTINGS, 0.0)
     beat.on_pong(beat.ping(0.0), 0.2)
     assert beat.rtt_s(10_000.0) == 0.2
@@ -54,7 +54,7 @@ def test_an_answer_to_no_question_is_no_sample() -> None:
     assert beat.on_pong(value, 0.2) is None
 
 
-def test_own_sleep_is_forgiven_and_ordinary_delay_is_not() -> None:
+def test_own_suspension_is_excluded_and_ordinary_delay_is_not() -> None:
     beat = Heartbeat(SETTINGS, 100.0)
     beat.exclude_pause(60.0)
     assert not beat.is_lost(160.0 + 11.9)

@@ -59,7 +59,7 @@ def start_reading(probe: Probe) -> None:
 # Frames -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_open_is_told_at_the_end_of_the_batch(engine: EngineLoop, peer: RawPeer) -> None:
+def test_an_open_is_sent_at_the_end_of_the_batch(engine: EngineLoop, peer: RawPeer) -> None:
     stream = peer.mux.open()
     assert stream.stream_id == 1
     assert peer.heard() == [update(1, flags=SYN)]
@@ -223,7 +223,7 @@ def test_a_long_frame_fills_tls_records() -> None:
     assert FRAME_BYTES_ALONE + HEADROOM_BYTES == TURN_BYTES
 
 
-def test_a_reader_that_is_set_in_on_stream_hears_data_of_the_same_batch(engine: EngineLoop, peer: RawPeer) -> None:
+def test_a_reader_set_in_on_stream_receives_data_of_the_same_batch(engine: EngineLoop, peer: RawPeer) -> None:
     readers: list[Probe] = []
     peer.mux._on_stream = lambda stream: readers.append(Probe(stream).read())
     peer.say(update(2, flags=SYN), data(2, b"at once", FIN))
@@ -243,7 +243,7 @@ def test_a_reader_that_is_set_in_on_stream_hears_data_of_the_same_batch(engine: 
         Frame(DATA, 0, 2, version=3),
     ],
 )
-def test_an_offence_is_answered_with_go_away_and_ends_every_stream(engine: EngineLoop, offence: Frame) -> None:
+def test_a_protocol_error_is_answered_with_go_away_and_ends_every_stream(engine: EngineLoop, offence: Frame) -> None:
     peer = RawPeer(engine, mux_is_client=True)
     peer.say(update(2, flags=SYN))
     reader = Probe(peer.accepted[0]).read()
@@ -275,7 +275,7 @@ def test_an_end_of_the_link_is_a_break_of_every_stream(engine: EngineLoop, peer:
         writer.channel.send(b"x")
 
 
-def test_a_go_away_stops_opens_and_leaves_streams_alone(engine: EngineLoop, peer: RawPeer) -> None:
+def test_a_go_away_stops_opens_and_does_not_affect_streams(engine: EngineLoop, peer: RawPeer) -> None:
     stream = Probe(peer.mux.open()).read()
     peer.say(go_away(0))
     with pytest.raises(UnavailableError, match="going away"):
@@ -285,7 +285,7 @@ def test_a_go_away_stops_opens_and_leaves_streams_alone(engine: EngineLoop, peer
     assert not peer.lost
 
 
-def test_our_go_away_resets_what_is_opened_afterwards(peer: RawPeer) -> None:
+def test_own_go_away_resets_streams_that_are_opened_afterwards(peer: RawPeer) -> None:
     peer.mux.go_away()
     peer.say(update(2, flags=SYN))
     assert peer.heard() == [go_away(0), update(2, flags=RST)]
@@ -303,7 +303,7 @@ def test_links_of_a_session_share_their_budgets(engine: EngineLoop, peer: RawPee
     assert peer.mux.buffers.bytes == 0
 
 
-def test_closing_says_go_away_and_tells_once(engine: EngineLoop, peer: RawPeer) -> None:
+def test_closing_sends_go_away_and_calls_on_lost_once(engine: EngineLoop, peer: RawPeer) -> None:
     stream = Probe(peer.mux.open()).read()
     peer.heard()
     peer.mux.close("revoked")
@@ -315,7 +315,7 @@ def test_closing_says_go_away_and_tells_once(engine: EngineLoop, peer: RawPeer) 
     assert stream.broken is not None
 
 
-def test_a_flood_of_crumbs_gives_everybody_else_their_turns(engine: EngineLoop, peer: RawPeer) -> None:
+def test_a_flood_of_tiny_frames_leaves_turns_to_others(engine: EngineLoop, peer: RawPeer) -> None:
     """One helping of one-byte frames is 20,000 calls of a stream: nobody may have to wait for all of them."""
     reader = Probe(peer.mux.open()).read()
     peer.heard()
@@ -435,7 +435,7 @@ def test_a_bug_in_one_streams_callback_ends_that_stream_and_not_the_link(engine:
     assert engine.complaints >= 1
 
 
-def test_a_bug_in_on_stream_refuses_that_stream_and_keeps_the_link(engine: EngineLoop, peer: RawPeer) -> None:
+def test_a_bug_in_on_stream_resets_that_stream_and_not_the_link(engine: EngineLoop, peer: RawPeer) -> None:
     engine.tolerant = True
 
     def fail(stream: MuxChannel) -> None:
@@ -453,7 +453,7 @@ def test_a_bug_in_on_stream_refuses_that_stream_and_keeps_the_link(engine: Engin
 # Ends of streams --------------------------------------------------------------------------------------------------
 
 
-def test_closing_a_stream_that_both_have_ended_says_nothing_more(engine: EngineLoop, peer: RawPeer) -> None:
+def test_closing_a_stream_that_both_have_ended_sends_nothing(engine: EngineLoop, peer: RawPeer) -> None:
     stream = peer.mux.open()
     peer.say(data(1, b"", ACK | FIN))
     stream.shutdown_write()
@@ -479,7 +479,7 @@ def test_a_reset_after_the_peers_own_end_takes_nothing_of_what_it_sent(engine: E
     assert reader.ended
 
 
-def test_a_reset_after_the_peers_own_end_is_told_to_whoever_only_waits(
+def test_a_reset_after_the_peers_own_end_is_reported_to_a_waiting_writer(
     engine: EngineLoop, peer: RawPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relay whose visitor says nothing more would stay for ever: nothing makes it try to send."""
@@ -667,7 +667,7 @@ def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick_checks")
-def test_a_silent_peer_is_given_up_in_time(engine: EngineLoop) -> None:
+def test_a_silent_peer_is_detected_in_time(engine: EngineLoop) -> None:
     peer = RawPeer(engine, mux_is_client=True, settings=QUICK)
     reader = Probe(peer.mux.open()).read()
     engine.run_until(lambda: bool(peer.lost), deadline_s=5)
@@ -735,7 +735,7 @@ def two(engine: EngineLoop, capacity_bytes: int = 65536) -> tuple[Mux, Mux, list
     return client, server, arrived, lost
 
 
-def test_sixty_four_streams_that_echo_both_ways_over_a_narrow_link_never_stand_still(engine: EngineLoop) -> None:
+def test_sixty_four_streams_that_echo_over_a_narrow_link_never_hang(engine: EngineLoop) -> None:
     """rust-yamux #102, hashicorp #142: both ends blocked on writing must still read (threats Y3)."""
     client, server, arrived, lost = two(engine, capacity_bytes=10_000)
     dice = random.Random(3)
@@ -794,7 +794,7 @@ def test_a_window_that_grew_is_used(engine: EngineLoop) -> None:
     engine.settle()
 
 
-def test_links_of_a_session_share_what_stalled_readers_may_keep(engine: EngineLoop) -> None:
+def test_links_of_a_session_share_the_budget_of_stalled_readers(engine: EngineLoop) -> None:
     buffers = SessionBufferBudget(300 * KIB)
     ends = []
     for _ in range(2):
@@ -817,7 +817,7 @@ def test_links_of_a_session_share_what_stalled_readers_may_keep(engine: EngineLo
     engine.settle()
 
 
-def test_what_the_stalled_readers_of_all_links_keep_is_bounded_and_the_greediest_link_pays(engine: EngineLoop) -> None:
+def test_stalled_readers_of_all_links_share_a_bound_and_the_largest_link_is_evicted_from(engine: EngineLoop) -> None:
     settings = MuxSettings(process_budget=ProcessBufferBudget(MIB))
     modest, greedy = (RawPeer(engine, mux_is_client=True, settings=settings) for _ in range(2))
     modest.say(data(2, bytes(200 * KIB), SYN))
@@ -835,7 +835,7 @@ def test_what_the_stalled_readers_of_all_links_keep_is_bounded_and_the_greediest
     assert settings.process_budget.bytes == 0
 
 
-def test_a_link_that_joins_brings_along_what_its_streams_keep_already(engine: EngineLoop) -> None:
+def test_a_link_that_joins_transfers_its_buffered_bytes(engine: EngineLoop) -> None:
     """An agent may have said more on its control stream than was heard: left behind, it would count for ever."""
     total = ProcessBufferBudget()
     first, joining = (RawPeer(engine, mux_is_client=True, settings=MuxSettings(process_budget=total)) for _ in range(2))
@@ -883,7 +883,7 @@ class Encrypted:
         self.wire.close()
 
 
-def test_a_link_whose_tls_breaks_under_a_bulk_frame_still_takes_resets_into_its_output(engine: EngineLoop, identity: Identity) -> None:
+def test_a_link_whose_tls_breaks_during_a_bulk_frame_still_queues_resets(engine: EngineLoop, identity: Identity) -> None:
     """Whoever handles the error resets streams; the error must not hold the link's output, which is to grow."""
     link = Encrypted(engine, identity)
     bulk, small = link.streams
@@ -907,7 +907,7 @@ def test_a_link_whose_tls_breaks_under_a_bulk_frame_still_takes_resets_into_its_
     link.close()
 
 
-def test_a_link_that_breaks_while_small_frames_leave_early_tells_its_streams_later(engine: EngineLoop, identity: Identity) -> None:
+def test_a_link_that_breaks_during_an_early_flush_notifies_its_streams_later(engine: EngineLoop, identity: Identity) -> None:
     """Who sends is in the middle of something, and so is everybody above him."""
     link = Encrypted(engine, identity)
     asked, innocent = link.streams

@@ -28,7 +28,7 @@ def stranger(engine: EngineLoop) -> Iterator[RawPeer]:
 
 
 @pytest.mark.parametrize("frame", [update(1, 1), data(9, b"x"), data(9, bytes(100)), ping(3)], ids=["updates", "strays", "bodies", "pings"])
-def test_a_stranger_may_say_so_much_and_no_more(stranger: RawPeer, frame: Frame) -> None:
+def test_bytes_before_login_are_bounded(stranger: RawPeer, frame: Frame) -> None:
     stranger.mux.open()
     allowed = LIMIT // len(frame.wire)
     stranger.say(*[frame] * allowed)
@@ -38,7 +38,7 @@ def test_a_stranger_may_say_so_much_and_no_more(stranger: RawPeer, frame: Frame)
     assert stranger.mux.offended
 
 
-def test_who_is_admitted_may_say_more(stranger: RawPeer) -> None:
+def test_an_admitted_peer_may_send_more(stranger: RawPeer) -> None:
     engine = stranger.engine
     stream = Probe(stranger.mux.open()).read()
     stranger.say(data(1, bytes(500)))
@@ -51,7 +51,7 @@ def test_who_is_admitted_may_say_more(stranger: RawPeer) -> None:
     assert not stranger.mux.offended
 
 
-def test_who_breaks_the_protocol_is_told_from_who_leaves(engine: EngineLoop) -> None:
+def test_a_protocol_error_is_distinguished_from_a_lost_link(engine: EngineLoop) -> None:
     for frame, offended in ((Frame(9, 0, 1), True), (data(1, b"x", SYN), True), (None, False)):
         peer = RawPeer(engine, mux_is_client=True)
         if frame is None:

@@ -19,6 +19,6 @@ def test_a_link_is_silent_once_a_ping_is_unanswered_and_when_it_is_lost(engine: 
     peer.sock.close()
 
 
-def test_a_link_that_is_well_is_never_called_silent_and_one_that_is_lost_always_is() -> None:
+def test_a_working_link_is_never_silent_and_a_lost_one_always_is() -> None:
     heartbeat = MuxSettings().heartbeat
     assert heartbeat.ping_every_s + 1 < SILENT_S < heartbeat.silence_s_max

@@ -16,5 +16,5 @@ from portway.protocol.crc32c import crc32c
         (bytes(range(31, -1, -1)), 0x113FDB5C),
     ],
 )
-def test_it_gives_the_published_check_values(data: bytes, expected: int) -> None:
+def test_the_published_check_values_are_computed(data: bytes, expected: int) -> None:
     assert crc32c(data) == expected

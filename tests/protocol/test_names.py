@@ -99,7 +99,7 @@ def test_one_host_has_one_spelling(raw: str | bytes, host: str, port: int | None
         "[]",
     ],
 )
-def test_what_is_no_host_is_the_peers_fault(raw: str) -> None:
+def test_an_invalid_host_is_a_peer_error(raw: str) -> None:
     with pytest.raises(PeerError):
         normalise_host(raw)
     if raw.isascii():
@@ -108,7 +108,7 @@ def test_what_is_no_host_is_the_peers_fault(raw: str) -> None:
 
 
 @pytest.mark.parametrize("byte", range(256))
-def test_each_byte_in_a_name_is_a_letter_digit_hyphen_dot_underscore_colon_or_a_fault(byte: int) -> None:
+def test_each_byte_of_a_name_is_valid_or_an_error(byte: int) -> None:
     raw = b"ab" + bytes([byte]) + b"1"
     if re.fullmatch(rb"[A-Za-z0-9_.:-]", bytes([byte])):
         assert normalise_host(raw) == ("ab" if byte == ord(":") else raw.decode().lower())
@@ -132,7 +132,7 @@ def test_a_normal_host_stays_as_it_is(raw: str | bytes) -> None:
     assert normalise_host(host) == host
 
 
-def test_a_fault_shows_what_came_without_control_characters() -> None:
+def test_an_error_shows_the_input_without_control_characters() -> None:
     with pytest.raises(PeerError, match=re.escape(r"invalid host name 'a\x1b[31m'")):
         normalise_host("a\x1b[31m")
     with pytest.raises(PeerError) as caught:
@@ -177,7 +177,7 @@ def test_a_reserved_name_is_refused_as_such(name: str) -> None:
     assert (caught.value.code, caught.value.next_step) == ("reserved_name", "Choose another name.")
 
 
-def test_every_reserved_name_is_a_name_that_somebody_could_have_wanted() -> None:
+def test_every_reserved_name_is_a_valid_name() -> None:
     assert {name for name in RESERVED if names._label_fault(name)} == set()
 
 

@@ -100,7 +100,7 @@ def test_haproxys_valid_header_is_read() -> None:
     assert encode(header) == HAPROXY_TCP4 + bytes.fromhex("02 0005 3132333435")
 
 
-def test_what_looks_like_a_tlv_behind_the_header_is_the_visitors() -> None:
+def test_bytes_after_the_header_that_look_like_a_tlv_belong_to_the_visitor() -> None:
     wire = HAPROXY_TCP4 + bytes.fromhex("02 0005 3132333435  02 0005 3534333231")
     result = decode(wire)
     assert result is not None
@@ -193,7 +193,7 @@ def test_a_right_checksum_is_accepted_and_a_wrong_one_refused() -> None:
         decode(raw(body=bytes(12) + b"\x03\0\x02\0\0"))
 
 
-def test_a_local_header_is_valid_whatever_it_says_and_its_tlvs_are_read_where_they_can_be() -> None:
+def test_a_local_header_is_always_valid_and_its_tlvs_are_read_if_possible() -> None:
     tunnel = b"\xe0\0\x04\0\0\0\x07"
     assert decoded(raw(0x20, 0x00, b"")) == ProxyHeader(local=True)
     assert decoded(raw(0x20, 0x00, tunnel)).tunnel_id == 7
@@ -202,7 +202,7 @@ def test_a_local_header_is_valid_whatever_it_says_and_its_tlvs_are_read_where_th
     assert decoded(raw(0x20, 0x00, b"\xff" * 20)) == ProxyHeader(local=True)
 
 
-def test_a_visitors_preamble_says_all_that_it_was_given() -> None:
+def test_a_visitors_preamble_contains_all_arguments() -> None:
     wire = encode_visitor(("2001:db8::1", 50000), ("2001:db8::2", 443), 7, b"0123456789abcdef", sni="app.example.org", alpn="h2")
     header = decoded(wire)
     assert (header.source, header.destination) == (("2001:db8::1", 50000), ("2001:db8::2", 443))
@@ -211,7 +211,7 @@ def test_a_visitors_preamble_says_all_that_it_was_given() -> None:
     assert encode(header) == wire
 
 
-def test_what_is_unknown_is_left_out() -> None:
+def test_unknown_values_are_omitted() -> None:
     header = decoded(encode_visitor(("192.0.2.1", 1), ("192.0.2.2", 2), 3, b""))
     assert header.tlvs == ((TLV_TUNNEL_ID, b"\0\0\0\x03"),)
     assert header.tlv(TLV_UNIQUE_ID) is None
@@ -222,7 +222,7 @@ def test_the_largest_preamble_fits() -> None:
     assert len(wire) <= HEADER_BYTES_MAX
 
 
-def test_the_preamble_of_a_pooled_stream_names_the_tunnel_and_nobody() -> None:
+def test_the_preamble_of_a_pooled_stream_names_the_tunnel_and_no_visitor() -> None:
     assert decoded(encode_local(9)) == ProxyHeader(local=True, tlvs=((TLV_TUNNEL_ID, b"\0\0\0\x09"),))
     assert decoded(encode_local(9)).tunnel_id == 9
     assert not decoded(encode_local(9)).wants_untouched
@@ -238,11 +238,11 @@ def test_the_preamble_of_a_pooled_stream_names_the_tunnel_and_nobody() -> None:
     [(), ((0xE0, b"\0\0\x07"),), ((0xE0, b"\0\0\0\0\x07"),), ((0xE0, b"\0\0\0\x07"), (0xE0, b"\0\0\0\x08"))],
     ids=["none", "short", "long", "two"],
 )
-def test_a_tunnel_id_is_said_exactly_once_or_not_at_all(tlvs: tuple[tuple[int, bytes], ...]) -> None:
+def test_a_tunnel_id_is_valid_only_exactly_once(tlvs: tuple[tuple[int, bytes], ...]) -> None:
     assert ProxyHeader(local=True, tlvs=tlvs).tunnel_id is None
 
 
-def test_an_ipv4_visitor_of_a_dual_stack_listener_is_told_as_ipv4() -> None:
+def test_an_ipv4_visitor_of_a_dual_stack_listener_is_sent_as_ipv4() -> None:
     header = decoded(encode_visitor(("::ffff:192.0.2.1", 1), ("::ffff:192.0.2.2", 2), 1, b""))
     assert (header.source, header.destination) == (("192.0.2.1", 1), ("192.0.2.2", 2))
     assert encode_visitor(("::ffff:192.0.2.1", 1), ("192.0.2.2", 2), 1, b"")[13] == 0x11
@@ -256,7 +256,7 @@ def test_ends_of_both_families_travel_as_ipv6(six: str) -> None:
     assert decoded(wire) == ProxyHeader(False, ("192.0.2.1", 1), (six, 2))
 
 
-def test_a_link_local_visitor_is_told_without_his_interface() -> None:
+def test_a_link_local_visitor_is_sent_without_its_interface() -> None:
     assert decoded(encode_visitor(("fe80::1%eth0", 1), ("fe80::2", 2), 1, b"")).source == ("fe80::1", 1)
 
 
@@ -271,6 +271,6 @@ def test_a_link_local_visitor_is_told_without_his_interface() -> None:
         ProxyHeader(local=True, tlvs=((4, bytes(500)),)),
     ],
 )
-def test_what_cannot_be_said_is_our_own_bug(header: ProxyHeader) -> None:
+def test_values_that_cannot_be_encoded_are_misuse(header: ProxyHeader) -> None:
     with pytest.raises(MisuseError):
         encode(header)

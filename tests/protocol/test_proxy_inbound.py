@@ -30,11 +30,11 @@ SENT_BY_A_LOAD_BALANCER = ProxyHeader(
     ],
 )
 @pytest.mark.parametrize("follows", [b"", b"GET / HTTP/1.1\r\n"])
-def test_a_line_says_who_it_is(wire: bytes, source: object, destination: object, follows: bytes) -> None:
+def test_a_line_contains_the_visitors_address(wire: bytes, source: object, destination: object, follows: bytes) -> None:
     assert decode_inbound(wire + follows) == (ProxyHeader(local=False, source=source, destination=destination), len(wire))  # type: ignore[arg-type]
 
 
-def test_both_versions_are_told_apart() -> None:
+def test_both_versions_are_distinguished() -> None:
     v2 = encode(SENT_BY_A_LOAD_BALANCER)
     assert decode_inbound(v2 + b"x") == (SENT_BY_A_LOAD_BALANCER, len(v2))
     assert SENT_BY_A_LOAD_BALANCER.encrypted

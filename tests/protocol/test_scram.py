@@ -94,7 +94,7 @@ def test_any_secret_and_nonce_get_through(secret: str, seed: bytes) -> None:
     assert agent.session_key == edge.session_key
 
 
-def test_the_server_says_whom_the_first_message_speaks_of() -> None:
+def test_the_server_names_the_user_of_the_first_message() -> None:
     assert ScramServer.user_of(client().first()) == "laptop"
     assert ScramServer.user_of(client(binding=None).first()) == "laptop"
 
@@ -123,12 +123,12 @@ def test_an_unknown_user_looks_exactly_like_a_wrong_secret() -> None:
     assert (decoy.iterations, len(decoy.salt)) == (VERIFIER.iterations, len(VERIFIER.salt))
 
 
-def test_an_unknown_user_has_the_same_salt_each_time_and_his_own() -> None:
+def test_an_unknown_user_always_has_the_same_salt_of_its_own() -> None:
     assert decoy_verifier(b"seed", "nobody") == decoy_verifier(b"seed", "nobody")
     assert len({decoy_verifier(seed, user).salt for seed in (b"1", b"2") for user in ("a", "b")}) == 4
 
 
-def test_a_recorded_answer_is_worth_nothing_against_a_new_nonce() -> None:
+def test_a_recorded_reply_is_useless_for_a_new_nonce() -> None:
     agent, edge = client(), server()
     recorded_first = agent.first()
     recorded_final = agent.respond(edge.challenge(recorded_first, VERIFIER))
@@ -151,7 +151,7 @@ def test_a_recorded_proof_under_the_new_nonce_is_worth_nothing_either() -> None:
         later.finish(recorded_final.replace("server-nonce", "another-nonce"))
 
 
-def test_one_challenge_takes_one_answer() -> None:
+def test_one_challenge_accepts_one_reply() -> None:
     agent, edge = client(), server()
     answer = agent.respond(edge.challenge(agent.first(), VERIFIER))
     edge.finish(answer)
@@ -159,7 +159,7 @@ def test_one_challenge_takes_one_answer() -> None:
         edge.finish(answer)
 
 
-def test_a_wrong_answer_burns_the_challenge() -> None:
+def test_a_wrong_reply_uses_up_the_challenge() -> None:
     agent, edge = client(), server()
     answer = agent.respond(edge.challenge(agent.first(), VERIFIER))
     with pytest.raises(RefusedError):
@@ -199,7 +199,7 @@ def test_a_right_proof_over_a_wrong_binding_is_refused() -> None:
         edge.finish(lying.respond(challenge))
 
 
-def test_an_impostor_who_does_not_know_the_verifier_is_found_out() -> None:
+def test_a_server_that_does_not_know_the_verifier_is_detected() -> None:
     agent, edge = client(), server()
     edge.finish(agent.respond(edge.challenge(agent.first(), VERIFIER)))
     with pytest.raises(RefusedError, match="could not prove"):
@@ -314,7 +314,7 @@ def test_noise_is_the_peers_fault_on_both_sides(noise: str) -> None:
 
 
 @given(data=st.data())
-def test_a_changed_character_anywhere_never_lets_anybody_in(data: st.DataObject) -> None:
+def test_no_changed_character_leads_to_a_login(data: st.DataObject) -> None:
     agent, edge = client(), server()
     final = agent.respond(edge.challenge(agent.first(), VERIFIER))
     place = data.draw(st.integers(0, len(final) - 1))

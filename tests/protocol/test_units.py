@@ -49,7 +49,7 @@ def test_a_duration_is_read(text: str, seconds: float) -> None:
         "1" * 13 + "s",
     ],
 )
-def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigError, match="expected a value like 90s, 1h30m or 500ms"):
         parse_duration_s(text)
 
@@ -78,7 +78,7 @@ def test_a_size_is_read_to_the_byte(text: str, size: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "mb", "-1mb", "+1", "1_000", "1e6", "10  MiB", "10m", "10MiBs", "1PB", "0x10", "1.b", "٣mb", "1mb\n", "10 \u212aB"]
 )
-def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigError, match="expected a value like 100mb, 10MiB or 4096"):
         parse_size_bytes(text)
 
@@ -124,12 +124,12 @@ def test_a_size_is_written_with_three_digits(size: int, text: str) -> None:
 
 
 @given(seconds=st.floats(0, 1e7))
-def test_what_we_write_of_a_duration_can_be_read_and_is_about_it(seconds: float) -> None:
+def test_a_formatted_duration_can_be_parsed_and_is_approximately_equal(seconds: float) -> None:
     assert parse_duration_s(format_duration(seconds)) == pytest.approx(seconds, rel=0.05, abs=0.00001)
 
 
 @given(size=st.integers(0, 10**15))
-def test_what_we_write_of_a_size_can_be_read_and_is_about_it(size: int) -> None:
+def test_a_formatted_size_can_be_parsed_and_is_approximately_equal(size: int) -> None:
     assert parse_size_bytes(format_size(size)) == pytest.approx(size, rel=0.006)
 
 

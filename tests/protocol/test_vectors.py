@@ -27,13 +27,13 @@ def load(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", sorted(make_all()))
-def test_the_file_is_what_the_code_makes(name: str) -> None:
+def test_each_file_equals_the_output_of_the_code(name: str) -> None:
     assert (FOLDER / name).read_text(encoding="ascii") == text_of(make_all()[name]), (
         "run `python -m tests.vectors.make`, and tell docs/wire.md"
     )
 
 
-def test_there_is_no_file_that_nobody_makes() -> None:
+def test_there_is_no_file_that_is_not_generated() -> None:
     assert {path.name for path in FOLDER.glob("*.json")} == set(make_all())
 
 
@@ -54,7 +54,7 @@ def test_unknown_fields_are_ignored_and_broken_bodies_refused() -> None:
             MessageReader().feed(bytes.fromhex(length))
 
 
-def test_the_logins_are_what_rfc_5802_says() -> None:
+def test_the_logins_follow_rfc_5802() -> None:
     """Computed here from the words of the RFC, without our own SCRAM."""
     vectors = load("scram.json")
     salted = hashlib.pbkdf2_hmac("sha256", vectors["secret"].encode(), bytes.fromhex(vectors["salt"]), vectors["iterations"])
@@ -140,7 +140,7 @@ def test_the_fatal_frames_end_a_session() -> None:
             session().receive(memoryview(bytes.fromhex(entry["wire"])), 0.0)
 
 
-def test_a_ping_is_answered_as_the_vectors_say() -> None:
+def test_a_ping_is_answered_as_in_the_vectors() -> None:
     ask, answer = (bytes.fromhex(entry["wire"]) for entry in load("yamux.json")["frames"] if entry["type"] == "Ping")
     peer = session()
     peer.receive(memoryview(ask), 0.0)

@@ -58,6 +58,6 @@ def test_the_bound_can_be_raised_after_login() -> None:
 
 
 @pytest.mark.parametrize("size", [0, POST_LOGIN_BYTES_MAX + 1])
-def test_we_never_send_what_nobody_may_accept(size: int) -> None:
+def test_messages_that_no_peer_accepts_are_never_sent(size: int) -> None:
     with pytest.raises(MisuseError):
         encode(bytes(size))

@@ -216,6 +216,6 @@ def test_a_path_is_cut_where_it_does_not_fit() -> None:
     assert request_line("GET", "/" * 500, 200, 0.5)[1] == "/" * (PATH_CHARS_MAX - 1) + "…"
 
 
-def test_a_hello_fits_into_what_a_stranger_may_send() -> None:
+def test_a_hello_fits_into_the_limit_before_login() -> None:
     longest = Hello(version=1, token="t" * 64, identity=bytes(32), scram="s" * 1024, agent="a" * 1024)
     assert len(encode_message(longest)) < PRE_LOGIN_BYTES_MAX

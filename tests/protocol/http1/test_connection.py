@@ -22,12 +22,12 @@ def test_options_are_a_list_of_tokens(value: bytes | None, options: set[bytes]) 
 
 
 @pytest.mark.parametrize("value", [b"a b", b"a;b", b'"a"', b"\xe4", b"a/b"])
-def test_what_is_no_token_is_refused(value: bytes) -> None:
+def test_a_member_that_is_not_a_token_is_refused(value: bytes) -> None:
     with pytest.raises(MessageError):
         connection_options(value)
 
 
-def test_nominated_fields_are_removed_whatever_their_case() -> None:
+def test_nominated_fields_are_removed_in_any_case() -> None:
     fields = [(b"X-A", b"1"), (b"x-a", b"2"), (b"B", b"3")]
     assert without_nominated(fields, frozenset({b"x-a", b"close"})) == [(b"B", b"3")]
     assert without_nominated(fields, frozenset({b"close", b"upgrade"})) == fields

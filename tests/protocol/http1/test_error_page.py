@@ -3,7 +3,7 @@
 from portway.protocol.http1.error_page import render_page
 
 
-def test_the_way_of_the_request_shows_where_it_ended() -> None:
+def test_the_path_of_the_request_shows_where_it_ended() -> None:
     def reached(code: str) -> int:
         page = render_page(502, "T", "x", "y", code).decode()
         return page.count("<li>")

@@ -28,7 +28,7 @@ def read(wire: bytes, method: str = "GET") -> tuple[h11.Response, bytes]:
 
 
 @pytest.mark.parametrize("code", ERROR_RESPONSES)
-def test_every_answer_says_its_code_what_happened_and_the_next_step(code: str) -> None:
+def test_every_error_response_has_code_message_and_next_step(code: str) -> None:
     response, body = read(render_error(code, "shop.localhost", "a detail"))
     facts, headers = json.loads(body), dict(response.headers)
     assert response.status_code == ERROR_RESPONSES[code].status == facts["status"]
@@ -62,7 +62,7 @@ def test_the_page_s_only_style_is_named_by_its_hash() -> None:
     assert policy.startswith(b"default-src 'none'")
 
 
-def test_what_a_visitor_sent_is_escaped() -> None:
+def test_text_from_a_visitor_is_escaped() -> None:
     evil = "<script>alert('{host}')</script>\""
     page = render_error("bad_request", evil, evil, BROWSER)
     assert b"<script" not in page
@@ -71,18 +71,18 @@ def test_what_a_visitor_sent_is_escaped() -> None:
     assert evil in json.loads(body)["message"]
 
 
-def test_an_answer_that_may_change_soon_says_when_to_come_back() -> None:
+def test_a_temporary_error_has_retry_after() -> None:
     for code, answer in ERROR_RESPONSES.items():
         said = dict(read(render_error(code))[0].headers).get(b"retry-after")
         assert said == (b"%d" % RETRY_AFTER_S if answer.retry else None)
     assert ERROR_RESPONSES["agent_offline"].retry
 
 
-def test_method_not_allowed_says_what_is_allowed() -> None:
+def test_method_not_allowed_lists_allowed_methods() -> None:
     assert b"\r\nAllow: GET, " in render_error("method_not_allowed")
 
 
-def test_head_gets_no_body_and_close_is_said_where_it_is_meant() -> None:
+def test_head_gets_no_body_and_close_is_sent_when_needed() -> None:
     whole = render_error("unknown_host", "a", "", ResponseFormat(wants_body=True, keep_alive=True))
     head = render_error("unknown_host", "a", "", ResponseFormat(wants_body=False, keep_alive=True))
     assert whole.startswith(head)

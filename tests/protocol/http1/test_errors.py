@@ -4,7 +4,7 @@ from portway.errors import PeerError
 from portway.protocol.http1.errors import MessageError
 
 
-def test_a_message_error_is_a_peer_s_fault_and_knows_its_answer() -> None:
+def test_a_message_error_is_a_peer_error_with_a_response_code() -> None:
     error = MessageError("a reason", "head_too_large")
     assert isinstance(error, PeerError)
     assert (str(error), error.code) == ("a reason", "head_too_large")

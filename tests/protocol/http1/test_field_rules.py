@@ -36,12 +36,12 @@ def spellings(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", DROPPED_NAMES)
-def test_a_visitor_may_not_say_in_any_spelling_who_it_is(name: str) -> None:
+def test_a_visitor_cannot_send_identity_fields_in_any_spelling(name: str) -> None:
     assert names_that_go_on(*spellings(name), "After") == ["After"]
 
 
 @pytest.mark.parametrize("name", KEPT_NAMES)
-def test_what_clients_say_by_themselves_goes_on(name: str) -> None:
+def test_fields_of_ordinary_clients_are_forwarded(name: str) -> None:
     sent = [name.replace("*", "Anything"), name.replace("*", "anything").title()]
     assert names_that_go_on(*sent) == sent
 
@@ -49,7 +49,7 @@ def test_what_clients_say_by_themselves_goes_on(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["api_key", "_", "__", "X_Custom", "my.field", "a~b", "X-Client-Data", "X-Client-Info", "Sec-Fetch-Site", "SM-Thing"]
 )
-def test_a_name_that_could_pass_for_nobody_goes_on_as_it_is(name: str) -> None:
+def test_a_name_without_special_meaning_is_forwarded_unchanged(name: str) -> None:
     assert names_that_go_on(name) == [name]
 
 
@@ -59,11 +59,11 @@ def test_a_second_spelling_of_a_request_s_framing_is_refused(name: str) -> None:
         names_that_go_on(name)
 
 
-def test_second_spellings_of_what_ends_here_end_here() -> None:
+def test_alternative_spellings_of_dropped_fields_are_dropped() -> None:
     assert names_that_go_on("Keep_Alive", "Proxy_Authorization", "HTTP2_Settings", "Proxy.Connection") == []
 
 
-def test_what_is_known_by_heart_is_what_would_be_decided() -> None:
+def test_known_decisions_equal_those_of_decide() -> None:
     assert UNTRUSTED.known[b"Host"] == b"host"
     assert UNTRUSTED.known[b"user-agent"] is None
     assert len(UNTRUSTED.known) > 80

@@ -45,7 +45,7 @@ def test_a_head_may_be_as_long_as_the_bound_and_no_longer() -> None:
     assert str(caught.value) == "a head of more than 98,304 bytes, the limit of this server (--max-request-head)"
 
 
-def test_a_head_may_have_as_many_fields_and_bytes_as_the_limits_say() -> None:
+def test_a_head_may_have_as_many_fields_and_bytes_as_the_limits_allow() -> None:
     limits = HeadLimits(200, 10, "--bytes", "--fields")
 
     def head(count: int, size: int) -> bytes:
@@ -69,7 +69,7 @@ def test_an_endless_start_line_is_a_target_too_long() -> None:
 
 
 @pytest.mark.parametrize("pieces", [[b"GET / HTTP/1.1\n"], [b"GET / HTTP/1.1\r\nA: b", b"\n"], [b"\x16\x03\x01"], [b"\x00"], [b"\n"]])
-def test_what_can_never_become_a_head_is_refused_at_once(pieces: list[bytes]) -> None:
+def test_bytes_that_cannot_become_a_head_are_refused_at_once(pieces: list[bytes]) -> None:
     buffer = HeadBuffer()
     with pytest.raises(MessageError):
         for piece in pieces:
@@ -90,7 +90,7 @@ def test_fields_are_read_as_they_were_written(fields: list[tuple[bytes, bytes]])
     assert parse_fields(head, 16) == fields
 
 
-def test_white_space_around_values_goes_and_inside_stays() -> None:
+def test_white_space_around_values_is_removed_and_inside_is_not() -> None:
     assert parse_fields(b"\r\nA:\t b c\t d \r\nB:\r\nC: \r\n\r\n", 2) == [(b"A", b"b c\t d"), (b"B", b""), (b"C", b"")]
 
 

@@ -24,7 +24,7 @@ def test_proxies_stand_behind_the_visitor() -> None:
     ]
 
 
-def test_the_start_is_told_in_whole_microseconds() -> None:
+def test_the_start_is_sent_in_whole_microseconds() -> None:
     assert request_start(1795259999.5000007) == b"X-Request-Start: t=1795259999500000\r\n"
 
 

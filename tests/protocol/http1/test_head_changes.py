@@ -16,7 +16,7 @@ from portway.protocol.http1.head_changes import check_rewrite, rewriter_of
         HeadRewrite(request=[("Authorization", "Bearer x"), ("Cookie", None)], response=[("X-Name", "Jörg")]),
     ],
 )
-def test_what_can_be_done_is_done(rewrite: HeadRewrite) -> None:
+def test_a_valid_rewrite_is_applied(rewrite: HeadRewrite) -> None:
     check_rewrite(rewrite)
     assert rewriter_of("a.localhost", "localhost", rewrite).changes_requests
 
@@ -39,7 +39,7 @@ def test_what_can_be_done_is_done(rewrite: HeadRewrite) -> None:
         HeadRewrite(response=[("Portway-Error", "x")]),
     ],
 )
-def test_what_the_server_writes_itself_or_no_head_can_carry_is_refused(rewrite: HeadRewrite) -> None:
+def test_fields_of_the_server_and_invalid_fields_are_refused(rewrite: HeadRewrite) -> None:
     with pytest.raises(RefusedError) as refused:
         check_rewrite(rewrite)
     assert refused.value.code == INVALID_FIELD

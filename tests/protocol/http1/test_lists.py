@@ -13,7 +13,7 @@ from portway.protocol.http1.trailers import accepts_trailers, allowed_trailer_na
 from portway.protocol.http1.upgrade import allowed_protocols
 
 
-def test_members_are_told_without_white_space_and_empty_ones() -> None:
+def test_members_are_returned_without_white_space_and_empty_ones() -> None:
     assert members(b"a, b,,\tc d ,\ne") == [b"a", b"b", b"c d", b"e"]
     assert members(b"") == []
 

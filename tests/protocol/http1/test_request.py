@@ -46,14 +46,14 @@ def test_a_hostile_head_is_refused_with_its_code_and_a_sound_one_passes(case: Ho
         assert head_of(case.wire) is not None
 
 
-def test_a_head_says_what_was_sent() -> None:
+def test_a_head_is_parsed_as_it_was_sent() -> None:
     head = parse_request_head(b"POST /a?b HTTP/1.1\r\nAccept: x\r\nHost: A:1\r\nContent-Length: 5\r\nX-Y:  z \r\nAccept: y\r\n\r\n")
     assert head == RequestHead(b"POST", b"/a?b", 11, b"A:1", [(b"Accept", b"x"), (b"X-Y", b"z"), (b"Accept", b"y")], 5, True, False, None)
     assert head.value(b"accept") == b"x, y"
     assert head.value(b"none") == b""
 
 
-def test_the_target_goes_on_untouched() -> None:
+def test_the_target_is_forwarded_unchanged() -> None:
     target = b'//a/..;/%2f%5c%00\\b?q={|}"<>^`[]&x=%zz'
     assert parse_request_head(b"GET " + target + b" HTTP/1.1\r\n" + H + b"\r\n").target == target
 
@@ -75,7 +75,7 @@ def test_an_absolute_target_becomes_origin_form(sent: bytes, forwarded: bytes) -
 @pytest.mark.parametrize(
     "rest", [b" HTTP/1.1\r\nHost: b.localhost\r\n", b" HTTP/1.1\r\nHost:\r\n", b" HTTP/1.0\r\n", b" HTTP/1.0\r\nHost: b\r\n"]
 )
-def test_an_absolute_target_says_which_host_is_meant(rest: bytes) -> None:
+def test_an_absolute_target_determines_the_host(rest: bytes) -> None:
     assert parse_request_head(b"GET http://A.localhost:81/" + rest + b"\r\n").host == b"A.localhost:81"
 
 
@@ -92,7 +92,7 @@ RULES = FieldRules(server_id="portway-0123", via="edge.example")
         (b"CDN_Loop: portway-0123\r\n", b"portway-0123"),
     ],
 )
-def test_each_request_says_that_it_has_been_here(sent: bytes, said: bytes) -> None:
+def test_each_request_records_that_it_passed_this_server(sent: bytes, said: bytes) -> None:
     head = parse_request_head(b"GET / HTTP/1.1\r\n" + H + sent + b"\r\n", RULES)
     assert head.fields == [(b"CDN-Loop", said), (b"Via", b"1.1 edge.example")]
 
@@ -104,7 +104,7 @@ def test_a_request_that_has_been_here_is_refused(sent: bytes) -> None:
     assert caught.value.code == "loop_detected"
 
 
-def test_via_goes_on_and_is_written_behind_what_came_only_if_there_is_a_name() -> None:
+def test_via_is_forwarded_and_extended_only_if_configured() -> None:
     head = b"GET / HTTP/1.0\r\n" + H + b"Via: 1.1 first\r\n\r\n"
     assert parse_request_head(head, RULES).fields[::2] == [(b"Via", b"1.1 first"), (b"Via", b"1.0 edge.example")]
     assert parse_request_head(head, FieldRules(server_id="x")).fields == [(b"Via", b"1.1 first"), (b"CDN-Loop", b"x")]
@@ -121,11 +121,11 @@ def test_via_goes_on_and_is_written_behind_what_came_only_if_there_is_a_name() -
         (b"1.0", b"Connection: Keep-Alive\r\n", True),
     ],
 )
-def test_a_connection_is_kept_as_version_and_connection_say(version: bytes, connection: bytes, keeps: bool) -> None:
+def test_a_connection_is_kept_according_to_version_and_connection(version: bytes, connection: bytes, keeps: bool) -> None:
     assert parse_request_head(b"GET / HTTP/" + version + b"\r\n" + H + connection + b"\r\n").keep_alive is keeps
 
 
-def test_fields_of_this_hop_and_the_edges_own_do_not_go_on() -> None:
+def test_fields_of_this_hop_and_of_the_edge_are_not_forwarded() -> None:
     names = [
         *(b"Keep-Alive", b"Proxy-Connection", b"Proxy-Authorization", b"Proxy-Authenticate", b"TE", b"HTTP2-Settings"),
         *(b"Forwarded", b"X-Forwarded-For", b"x-forwarded-PROTO", b"X-FORWARDED-HOST", b"X-Forwarded-User", b"X-Forwarded-"),
@@ -147,7 +147,7 @@ def test_expect_is_met_only_where_a_body_waits() -> None:
     assert not expects(b"Content-Length: 1\r\n", b"1.0")
 
 
-def test_an_upgrade_goes_on_as_the_connection_field_and_the_version_allow() -> None:
+def test_an_upgrade_is_forwarded_according_to_connection_and_version() -> None:
     def upgrade(fields: bytes, version: bytes = b"1.1") -> bytes | None:
         return parse_request_head(b"GET / HTTP/" + version + b"\r\n" + H + fields + b"\r\n").upgrade
 
@@ -214,7 +214,7 @@ def test_a_request_has_exactly_one_host(hosts: bytes) -> None:
     ("te", "wants"),
     [(b"trailers", True), (b"deflate, Trailers", True), (b"gzip\r\nTE: trailers", True), (b"trailers;q=0", False), (b"", False)],
 )
-def test_whether_trailers_are_read_is_said_anew(te: bytes, wants: bool) -> None:
+def test_te_is_rewritten(te: bytes, wants: bool) -> None:
     def head(version: bytes) -> RequestHead:
         return parse_request_head(b"GET / HTTP/" + version + b"\r\n" + H + b"TE: " + te + b"\r\n\r\n")
 

@@ -31,7 +31,7 @@ def final_head(wire: bytes, method: bytes) -> ResponseHead:
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=[case.name for case in CORPUS])
-def test_a_hostile_answer_is_refused_and_a_sound_one_passes(case: HostileResponse) -> None:
+def test_a_hostile_response_is_refused_and_a_valid_one_passes(case: HostileResponse) -> None:
     if case.outcome == "bad":
         with pytest.raises(MessageError):
             final_head(case.wire, case.method)
@@ -54,12 +54,14 @@ def test_a_hostile_answer_is_refused_and_a_sound_one_passes(case: HostileRespons
         (404, b"POST", b"", UNTIL_END, None),
     ],
 )
-def test_a_body_ends_where_status_method_and_fields_say(status: int, method: bytes, fields: bytes, body: int, length: int | None) -> None:
+def test_a_body_ends_according_to_status_method_and_fields(
+    status: int, method: bytes, fields: bytes, body: int, length: int | None
+) -> None:
     head = parse_response_head(b"HTTP/1.1 %d X\r\n%b\r\n" % (status, fields), method)
     assert (head.body, head.length) == (body, length)
 
 
-def test_what_only_the_edge_may_say_and_what_ends_here_is_taken_out() -> None:
+def test_fields_of_the_edge_and_of_this_hop_are_removed() -> None:
     head = parse_response_head(
         b"HTTP/1.1 200 OK\r\nPORTWAY-ERROR: x\r\nPortway_Error: y\r\nA: 1\r\nConnection: gone, keep-alive\r\nGone: 1\r\nKeep-Alive: 5\r\n"
         b"Upgrade: h2c\r\nTrailer: t, Set-Cookie\r\nTrailer: Server-Timing\r\nTE: x\r\nProxy-Authenticate: y\r\nB: 2\r\nContent-Length: 0\r\n\r\n",
@@ -73,7 +75,7 @@ def test_what_only_the_edge_may_say_and_what_ends_here_is_taken_out() -> None:
     ("start", "connection", "keeps"),
     [(b"1.1", b"", True), (b"1.1", b"Connection: close\r\n", False), (b"1.0", b"", False), (b"1.0", b"Connection: keep-alive\r\n", True)],
 )
-def test_an_origins_connection_is_kept_as_it_says(start: bytes, connection: bytes, keeps: bool) -> None:
+def test_an_origins_connection_is_kept_according_to_its_fields(start: bytes, connection: bytes, keeps: bool) -> None:
     assert parse_response_head(b"HTTP/" + start + b" 200 OK\r\nContent-Length: 0\r\n" + connection + b"\r\n", b"GET").keep_alive is keeps
 
 

@@ -61,7 +61,7 @@ def test_a_location_at_the_origin_becomes_a_path(value: bytes, sent: bytes) -> N
     assert answer(vite(), (b"Location", value)) == [(b"Location", sent)]
 
 
-def test_a_default_port_may_be_said_or_not() -> None:
+def test_a_default_port_is_optional() -> None:
     rewriter = HeadRewriter("app.localhost", "localhost", host=b"site.test", scheme=b"https")
     assert answer(rewriter, (b"Location", b"https://site.test:443/x")) == [(b"Location", b"/x")]
 
@@ -95,7 +95,7 @@ def test_a_cookie_for_the_origins_own_name_becomes_the_tunnels() -> None:
     assert answer(vite(), (b"Set-Cookie", b"a=1; Domain=localhost; Path=/")) == [(b"Set-Cookie", b"a=1; Path=/")]
 
 
-def test_fields_are_set_and_removed_whatever_their_case() -> None:
+def test_fields_are_set_and_removed_in_any_case() -> None:
     rewriter = HeadRewriter(
         "a.localhost", "localhost", request=[(b"X-Key", b"k"), (b"Cookie", None)], response=[(b"Server", None), (b"X-A", b"1")]
     )

@@ -38,13 +38,13 @@ def test_a_request_is_written_in_one_form() -> None:
         (b"PUT / HTTP/1.1", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: chunked"),
     ],
 )
-def test_a_request_says_its_framing_once(start: bytes, fields: bytes, said: bytes | None) -> None:
+def test_a_request_has_its_framing_once(start: bytes, fields: bytes, said: bytes | None) -> None:
     lines = forwarded(start + b"\r\nHost: a.localhost\r\n" + fields + b"\r\n").split(b"\r\n")
     found = [line for line in lines if line.lower().startswith((b"content-length", b"transfer-encoding"))]
     assert found == ([said] if said else [])
 
 
-def test_a_connection_that_is_not_used_again_says_close() -> None:
+def test_a_connection_that_is_not_reused_has_close() -> None:
     wire = b"DELETE / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 1\r\n\r\n"
     assert b"\r\nConnection: close\r\n" in forwarded(wire, close=True)
     assert b"Connection" not in forwarded(wire)
@@ -62,7 +62,7 @@ def test_expect_and_upgrade_are_written_anew() -> None:
     ("fields", "close", "connection"),
     [(b"", False, b"TE"), (b"", True, b"TE, close"), (b"Connection: Upgrade\r\nUpgrade: tcp\r\n", False, b"TE, Upgrade")],
 )
-def test_who_reads_trailers_says_so_to_the_next_hop(fields: bytes, close: bool, connection: bytes) -> None:
+def test_accepted_trailers_are_announced_to_the_next_hop(fields: bytes, close: bool, connection: bytes) -> None:
     lines = forwarded(b"GET / HTTP/1.1\r\nHost: a\r\nTE: gzip, trailers\r\n" + fields + b"\r\n", close=close).split(b"\r\n")
     assert [line for line in lines if line.startswith((b"TE:", b"Connection:"))] == [b"TE: trailers", b"Connection: " + connection]
 
@@ -72,7 +72,7 @@ def answer(wire: bytes, method: bytes = b"GET") -> bytes:
     return response_bytes(head, head.body, keep_alive=True)
 
 
-def test_an_answer_is_written_in_one_form() -> None:
+def test_a_response_is_written_in_one_form() -> None:
     sent = b"HTTP/1.0 404 Nothing here\r\nconnection: keep-alive, a\r\nA: 1\r\nserver: x\r\nContent-Length: 03\r\nPortway-Error: y\r\n\r\n"
     assert answer(sent) == b"HTTP/1.1 404 Nothing here\r\nserver: x\r\nContent-Length: 3\r\n\r\n"
 
@@ -85,17 +85,17 @@ def test_an_answer_is_written_in_one_form() -> None:
         (UNTIL_END, False, 10, b"Connection: close\r\n"),
     ],
 )
-def test_an_answer_of_unknown_length_says_how_it_ends(body: int, keep_alive: bool, version: int, added: bytes) -> None:
+def test_a_response_of_unknown_length_has_its_framing(body: int, keep_alive: bool, version: int, added: bytes) -> None:
     head = parse_response_head(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"GET")
     assert response_bytes(head, body, keep_alive=keep_alive, version=version) == b"HTTP/1.1 200 OK\r\n" + added + b"\r\n"
 
 
-def test_an_old_visitor_is_told_that_its_connection_stays() -> None:
+def test_an_http_1_0_visitor_gets_keep_alive() -> None:
     head = parse_response_head(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", b"GET")
     assert b"\r\nConnection: keep-alive\r\n" in response_bytes(head, 3, keep_alive=True, version=10)
 
 
-def test_an_answer_to_head_and_a_304_keep_their_length() -> None:
+def test_a_response_to_head_and_a_304_keep_their_length() -> None:
     assert b"\r\nContent-Length: 5\r\n" in answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"HEAD")
     assert b"\r\nContent-Length: 5\r\n" in answer(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n")
     assert (
@@ -104,7 +104,7 @@ def test_an_answer_to_head_and_a_304_keep_their_length() -> None:
     )
 
 
-def test_interim_answers_have_no_framing_and_a_switch_says_to_what() -> None:
+def test_interim_responses_have_no_framing_and_a_switch_names_its_protocol() -> None:
     early = parse_response_head(
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 4\r\nConnection: Link2\r\nLink2: x\r\n\r\n", b"GET"
     )
@@ -137,7 +137,7 @@ VALUES = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_
 
 
 @given(fields=st.lists(st.tuples(NAMES, VALUES), max_size=15), length=st.integers(0, 10**6))
-def test_what_was_written_reads_the_same_and_a_second_reader_agrees(fields: list[tuple[bytes, bytes]], length: int) -> None:
+def test_serialised_heads_parse_the_same_and_a_second_parser_agrees(fields: list[tuple[bytes, bytes]], length: int) -> None:
     wire = b"POST /a HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: %d\r\n%b\r\n" % (
         length,
         b"".join(b"%b: %b\r\n" % field for field in fields),
@@ -155,7 +155,7 @@ def test_what_was_written_reads_the_same_and_a_second_reader_agrees(fields: list
     ]
 
 
-def test_trailers_are_announced_to_who_can_get_them() -> None:
+def test_trailers_are_announced_to_visitors_that_can_receive_them() -> None:
     head = parse_response_head(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Cookie\r\n\r\n", b"GET")
     assert b"\r\nTrailer: X-Sum\r\n" in response_bytes(head, CHUNKED, keep_alive=True)
     assert b"Trailer" not in response_bytes(head, UNTIL_END, keep_alive=False, version=10)

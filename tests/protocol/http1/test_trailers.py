@@ -9,7 +9,7 @@ from portway.protocol.http1.trailers import accepts_trailers, allowed_trailer_na
 @pytest.mark.parametrize(
     "name", ["X-Checksum", "Server-Timing", "Digest", "Content-Digest", "ETag", "grpc-status", "Grpc-Message", "my_sum", "Content-MD5"]
 )
-def test_what_is_known_at_the_end_only_may_trail(name: str) -> None:
+def test_fields_known_only_at_the_end_are_allowed_trailers(name: str) -> None:
     assert is_allowed_trailer(name.encode())
 
 
@@ -33,12 +33,12 @@ def test_what_is_known_at_the_end_only_may_trail(name: str) -> None:
         *("Content-Encoding", "Content-Type", "Content-Range", "X-HTTP-Method-Override", "Portway-Error", "portway_error"),
     ],
 )
-def test_what_frames_routes_authenticates_or_controls_may_not(name: str) -> None:
+def test_framing_routing_authentication_and_control_fields_are_not_allowed_trailers(name: str) -> None:
     assert not is_allowed_trailer(name.encode())
 
 
 @pytest.mark.parametrize("name", [name.replace("*", "x") for group in DROPPED for name in group.names])
-def test_what_is_dropped_before_a_body_is_dropped_behind_it(name: str) -> None:
+def test_fields_dropped_from_the_head_are_dropped_from_trailers(name: str) -> None:
     assert not is_allowed_trailer(name.encode())
     assert not is_allowed_trailer(name.upper().replace("-", "_").encode())
 
@@ -53,7 +53,7 @@ def test_what_is_dropped_before_a_body_is_dropped_behind_it(name: str) -> None:
         (b" X-Sum ,, Cookie\nServer-Timing", b"X-Sum, Server-Timing"),
     ],
 )
-def test_an_announcement_names_what_goes_on(sent: bytes | None, goes_on: bytes | None) -> None:
+def test_trailer_names_only_forwarded_fields(sent: bytes | None, goes_on: bytes | None) -> None:
     assert allowed_trailer_names(sent) == goes_on
 
 
@@ -61,5 +61,5 @@ def test_an_announcement_names_what_goes_on(sent: bytes | None, goes_on: bytes |
     ("te", "wanted"),
     [(None, False), (b"", False), (b"gzip", False), (b"Trailers", True), (b"gzip;q=0.5 , trailers", True), (b"x\ntrailers", True)],
 )
-def test_trailers_are_wanted_by_who_says_so(te: bytes | None, wanted: bool) -> None:
+def test_trailers_are_accepted_according_to_te(te: bytes | None, wanted: bool) -> None:
     assert accepts_trailers(te) is wanted

@@ -93,7 +93,7 @@ def test_forwarded_is_read_from_its_end(sent: str, said: Hops) -> None:
 
 
 @pytest.mark.parametrize("junk", [",", ',a="', 'a="', '\\"', ",a=b", '"', ";", '="\\'])
-def test_whatever_stands_before_it_the_last_word_is_understood_in_no_time(junk: str) -> None:
+def test_the_last_entry_is_parsed_quickly_after_any_prefix(junk: str) -> None:
     for_all = f"{junk * (90_000 // len(junk))}, for=192.0.2.1".encode()
     assert F.parse({b"forwarded": for_all}).addresses == ("192.0.2.1",)
     assert X.parse({b"x-forwarded-for": for_all.replace(b"for=", b"")}).addresses == ("192.0.2.1",)
@@ -104,7 +104,7 @@ def test_whatever_stands_before_it_the_last_word_is_understood_in_no_time(junk: 
         st.sampled_from([b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"]), st.binary()
     )
 )
-def test_noise_says_nothing_that_could_not_be_said(said: Mapping[bytes, bytes]) -> None:
+def test_noise_yields_only_valid_values(said: Mapping[bytes, bytes]) -> None:
     for family in (X, F):
         hops = family.parse(said)
         assert hops.scheme in ("", "http", "https")
@@ -128,7 +128,7 @@ SENT = [
 ]
 
 
-def test_what_is_trusted_passes_from_proxies_alone_and_in_its_own_spelling() -> None:
+def test_trusted_headers_pass_only_from_proxies_and_in_their_own_spelling() -> None:
     head = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(f"{name}: 192.0.2.1\r\n".encode() for name in SENT) + b"\r\n"
     trusted, strange = parse_request_head(head, PROXY), parse_request_head(head, NOBODY)
     assert [name.decode() for name, _ in trusted.fields] == ["X-Auth-Request-User", "X-Forwarded-User", "Remote-User", "X-Mine", "X-Other"]

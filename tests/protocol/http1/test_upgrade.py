@@ -30,14 +30,14 @@ def test_every_protocol_may_be_asked_for(sent: bytes, goes_on: bytes) -> None:
         *(b"web socket", b'"websocket"', b"a/b/c", b"/1", b"a/", b"\xe4"),
     ],
 )
-def test_what_would_carry_http_past_the_edge_may_not_and_neither_what_is_no_name(sent: bytes | None) -> None:
+def test_protocols_that_carry_http_and_invalid_names_are_removed(sent: bytes | None) -> None:
     assert allowed_protocols(sent) is None
 
 
 @pytest.mark.parametrize(
     ("asked", "chosen"), [(b"websocket", b"WebSocket"), (b"SPDY/3.1", b"spdy/3.1"), (b"a, b", b"b"), (b"a, b", b"b, a"), (b"tcp", b"tcp,")]
 )
-def test_a_101_to_what_was_asked_for_switches(asked: bytes, chosen: bytes) -> None:
+def test_a_101_to_a_requested_protocol_is_accepted(asked: bytes, chosen: bytes) -> None:
     check_switch(asked, chosen, whole=True)
 
 
@@ -47,11 +47,11 @@ def test_any_other_101_is_refused(chosen: bytes | None) -> None:
         check_switch(b"websocket", chosen, whole=True)
 
 
-def test_a_101_without_a_question_is_refused() -> None:
+def test_a_101_without_a_requested_upgrade_is_refused() -> None:
     with pytest.raises(MessageError, match="without a requested upgrade"):
         check_switch(None, b"websocket", whole=True)
 
 
-def test_a_101_before_the_whole_request_is_refused() -> None:
+def test_a_101_before_the_complete_request_is_refused() -> None:
     with pytest.raises(MessageError, match="request was complete"):
         check_switch(b"tcp", b"tcp", whole=False)

@@ -31,7 +31,7 @@ def test_every_type_and_flag_has_its_bytes(kind: int, type_hex: str, flags: int,
         ("00 03 0000 00000000 00000001", Frame(f.GO_AWAY, 0, 0, 1)),
     ],
 )
-def test_golden_frames_mean_what_they_say(wire: str, meaning: Frame) -> None:
+def test_golden_frames_are_decoded_correctly(wire: str, meaning: Frame) -> None:
     raw = bytes.fromhex(wire)
     assert meaning.wire == raw
     assert read_frames(raw) == ([meaning], b"")

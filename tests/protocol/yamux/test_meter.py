@@ -6,7 +6,7 @@ from portway.errors import PeerError
 from portway.protocol.yamux.meter import Meter
 
 
-def test_as_many_as_allowed_pass_and_the_next_does_not() -> None:
+def test_events_up_to_the_limit_pass_and_the_next_fails() -> None:
     meter = Meter("pings", 3)
     for _ in range(3):
         meter.count(10.2)

@@ -42,13 +42,13 @@ def test_the_client_opens_odd_ids_and_the_server_even_ones() -> None:
     assert [server.open().stream_id for _ in range(3)] == [2, 4, 6]
 
 
-def test_an_open_says_syn_at_once_with_a_window_update() -> None:
+def test_an_open_sends_syn_at_once_with_a_window_update() -> None:
     shell = Shell()
     shell.open()
     assert shell.said() == [update(1, flags=SYN)]
 
 
-def test_an_open_with_data_says_syn_with_the_data_and_only_once() -> None:
+def test_an_open_with_data_sends_syn_with_the_data_and_only_once() -> None:
     shell = Shell()
     stream = shell.session.open()
     stream.write(b"hello")
@@ -57,13 +57,13 @@ def test_an_open_with_data_says_syn_with_the_data_and_only_once() -> None:
     assert shell.said() == [data(1, b"hello", SYN), data(1, b"again")]
 
 
-def test_an_open_that_ends_at_once_says_syn_and_fin_together() -> None:
+def test_an_open_that_ends_at_once_sends_syn_and_fin_together() -> None:
     shell = Shell()
     shell.session.open().end()
     assert shell.said() == [data(1, b"", SYN | FIN)]
 
 
-def test_an_accept_is_answered_at_once() -> None:
+def test_an_accepted_stream_is_acknowledged_at_once() -> None:
     shell = Shell()
     shell.hear(update(2, flags=SYN))
     assert [stream.stream_id for stream in shell.accepted] == [2]
@@ -177,7 +177,7 @@ def test_a_side_that_accepts_nothing_resets_everything() -> None:
     assert shell.said() == [update(2, flags=RST), update(4, flags=RST)]
 
 
-def test_unanswered_opens_are_bounded_and_an_answer_makes_room() -> None:
+def test_unacknowledged_opens_are_bounded() -> None:
     shell = Shell(limits=YamuxLimits(unacknowledged_max=256))
     for _ in range(256):
         shell.open()
@@ -262,14 +262,14 @@ def test_a_flood_for_streams_that_never_were_ends_the_session() -> None:
 
 
 @pytest.mark.parametrize("how", [FIN, RST])
-def test_an_end_may_say_that_the_origin_was_not_touched(how: int) -> None:
+def test_an_end_may_carry_untouched(how: int) -> None:
     shell = Shell()
     shell.hear(update(2, flags=SYN), update(4, flags=SYN), data(2, b"", how | UNTOUCHED), data(4, b"", how))
     assert [stream.untouched for stream in shell.accepted] == [True, False]
     assert [(stream.ended, stream.resets) for stream in shell.accepted] == [(how == FIN, how == RST)] * 2
 
 
-def test_it_is_said_with_what_ends_the_stream() -> None:
+def test_untouched_is_sent_with_the_frame_that_ends_the_stream() -> None:
     shell = Shell()
     one, other = shell.open(), shell.open()
     shell.said()
@@ -281,7 +281,7 @@ def test_it_is_said_with_what_ends_the_stream() -> None:
     assert shell.said()[2:] == [data(1, b"", FIN | UNTOUCHED), data(3, b"", RST | UNTOUCHED)]
 
 
-def test_a_server_says_that_a_stream_carries_no_http_any_more() -> None:
+def test_a_server_signals_that_a_stream_no_longer_carries_http() -> None:
     shell = Shell()
     stream = shell.open()
     shell.said()
@@ -304,7 +304,7 @@ def test_frames_with_nothing_but_unknown_flags_are_counted_as_empty() -> None:
 # Data and windows -------------------------------------------------------------------------------------------------
 
 
-def test_a_whole_window_in_one_frame_is_taken_and_one_byte_more_is_fatal() -> None:
+def test_a_whole_window_in_one_frame_is_accepted_and_one_byte_more_is_fatal() -> None:
     shell = Shell()
     shell.hear(update(2, flags=SYN), data(2, bytes(INITIAL_WINDOW)))
     assert shell.accepted[0].unread == INITIAL_WINDOW
@@ -372,7 +372,7 @@ def test_a_writer_is_called_only_when_its_window_was_empty() -> None:
     assert stream.credits == 0
 
 
-def test_credit_goes_out_when_a_quarter_of_the_window_was_read() -> None:
+def test_credit_is_sent_when_a_quarter_of_the_window_was_read() -> None:
     shell = Shell()
     shell.hear(data(2, bytes(INITIAL_WINDOW), SYN))
     shell.said()
@@ -407,7 +407,7 @@ def test_a_stream_that_is_over_is_held_by_nothing_of_its_session() -> None:
         assert stream not in gc.get_referents(shell.session)
 
 
-def test_each_way_ends_by_itself_and_the_stream_goes_with_the_second() -> None:
+def test_each_direction_ends_separately_and_the_stream_is_removed_with_the_second() -> None:
     shell = Shell()
     stream = shell.open()
     stream.end()
@@ -422,7 +422,7 @@ def test_each_way_ends_by_itself_and_the_stream_goes_with_the_second() -> None:
     assert not shell.session.streams
 
 
-def test_fin_is_said_once() -> None:
+def test_fin_is_sent_once() -> None:
     shell = Shell()
     stream = shell.open()
     shell.said()
@@ -443,7 +443,7 @@ def test_fin_may_ride_on_data_and_on_an_update() -> None:
     assert shell.accepted[1].send_window == INITIAL_WINDOW + 10
 
 
-def test_a_reset_kills_both_ways_and_is_said_once() -> None:
+def test_a_reset_ends_both_directions_and_is_sent_once() -> None:
     shell = Shell()
     stream = shell.open()
     shell.said()
@@ -456,7 +456,7 @@ def test_a_reset_kills_both_ways_and_is_said_once() -> None:
     assert stream.received == b""
 
 
-def test_a_reset_by_the_peer_is_heard_once_and_answered_with_nothing() -> None:
+def test_a_reset_by_the_peer_is_reported_once_and_not_answered() -> None:
     shell = Shell()
     stream = shell.open()
     shell.said()
@@ -488,7 +488,7 @@ def test_a_stream_reset_while_its_frame_arrives_swallows_the_rest() -> None:
 # The session itself -----------------------------------------------------------------------------------------------
 
 
-def test_a_ping_is_echoed_and_a_pong_is_told() -> None:
+def test_a_ping_is_echoed_and_a_pong_is_reported() -> None:
     shell = Shell()
     shell.hear(ping(0xDEADBEEF), ping(7, ACK))
     assert shell.said() == [ping(0xDEADBEEF, ACK)]
@@ -546,14 +546,14 @@ def test_ids_that_run_out_are_announced_before_and_streams_that_run_live_on(monk
     assert len(server.session.streams) == 5
 
 
-def test_a_peer_that_goes_away_wants_the_session_replaced() -> None:
+def test_a_session_must_be_replaced_after_a_go_away_of_the_peer() -> None:
     shell = Shell()
     before = shell.session.expiring
     shell.hear(go_away(0))
     assert (before, shell.session.expiring) == (False, True)
 
 
-def test_an_end_that_drains_takes_what_was_opened_before_it_was_heard() -> None:
+def test_a_draining_end_accepts_streams_opened_before_its_go_away_arrived() -> None:
     shell = Shell()
     shell.session.drain()
     assert shell.said() == [go_away(0)]
@@ -566,7 +566,7 @@ def test_an_end_that_drains_takes_what_was_opened_before_it_was_heard() -> None:
     assert not shell.session.can_open
 
 
-def test_a_session_has_a_place_exactly_when_a_stream_can_be_opened() -> None:
+def test_can_open_is_true_exactly_when_a_stream_can_be_opened() -> None:
     full, unanswered, told = Shell(limits=YamuxLimits(streams_max=1)), Shell(limits=YamuxLimits(unacknowledged_max=1)), Shell()
     assert full.session.can_open
     assert unanswered.session.can_open
@@ -579,7 +579,7 @@ def test_a_session_has_a_place_exactly_when_a_stream_can_be_opened() -> None:
             shell.session.open()
 
 
-def test_a_protocol_error_is_told_even_after_a_go_away() -> None:
+def test_a_protocol_error_is_sent_even_after_a_go_away() -> None:
     shell = Shell()
     shell.session.go_away()
     shell.session.protocol_error()
@@ -609,7 +609,7 @@ def test_the_shell_is_asked_to_send_once_per_filling() -> None:
     assert shell.output_calls == 2
 
 
-def test_growth_of_a_gone_stream_returns_to_the_budget() -> None:
+def test_growth_of_an_ended_stream_returns_to_the_budget() -> None:
     shell = Shell(limits=YamuxLimits(growth_bytes_max=1024 * 1024))
     shell.hear(update(2, flags=SYN))
     stream = shell.accepted[0]
@@ -635,7 +635,7 @@ def conversation() -> list[Frame]:
 
 
 @given(cuts=st.lists(st.integers(1, 4000), max_size=80), last=st.integers(1, 200))
-def test_any_cut_gives_the_same_conversation(cuts: list[int], last: int) -> None:
+def test_any_cut_leads_to_the_same_result(cuts: list[int], last: int) -> None:
     wire = b"".join(frame.wire for frame in conversation())
     whole, cut = Shell(), Shell()
     whole.hear_bytes(wire)

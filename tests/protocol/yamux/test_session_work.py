@@ -54,7 +54,7 @@ def test_tiny_frames_of_one_stream_are_delivered_in_one_piece_from_the_second_on
     assert shell.pieces(1) == [b"0", b"123456789" + b"0123456789" * 9]
 
 
-def test_they_are_not_joined_past_a_frame_that_is_not_tiny_or_says_more_than_data() -> None:
+def test_tiny_frames_are_not_joined_past_a_large_frame_or_one_with_flags() -> None:
     shell = CountingShell()
     large = b"x" * (TINY_BYTES + 1)
     shell.hear(
@@ -86,7 +86,7 @@ def test_joined_frames_count_in_the_window_one_by_one() -> None:
     frames=st.lists(st.tuples(st.sampled_from([1, 3, 5]), st.binary(min_size=0, max_size=TINY_BYTES + 3), st.integers(1, 6)), max_size=12),
     cuts=st.lists(st.integers(0, 2000), max_size=8),
 )
-def test_every_stream_gets_its_bytes_in_order_however_they_are_joined_or_cut(frames: list[tuple[int, bytes, int]], cuts: list[int]) -> None:
+def test_every_stream_gets_its_bytes_in_order_for_any_joins_and_cuts(frames: list[tuple[int, bytes, int]], cuts: list[int]) -> None:
     shell = CountingShell()
     wire = b"".join(data(stream_id, payload).wire * times for stream_id, payload, times in frames)
     expected = {1: b"", 3: b"", 5: b""}

@@ -24,7 +24,7 @@ def accepted(shell: Shell, *more: Frame) -> RecordingStream:
     return shell.stream(2)
 
 
-def test_it_starts_with_the_prescribed_windows_and_has_said_nothing() -> None:
+def test_a_stream_starts_with_the_prescribed_windows_and_no_output() -> None:
     shell = Shell()
     stream = opened(shell)
     assert (stream.send_window, stream.receive_window.left) == (INITIAL_WINDOW, INITIAL_WINDOW)
@@ -33,7 +33,7 @@ def test_it_starts_with_the_prescribed_windows_and_has_said_nothing() -> None:
 
 
 @pytest.mark.parametrize("first", ["data", "header", "announce", "grant", "end", "reset"])
-def test_the_first_frame_carries_syn_whatever_it_is_and_no_other_does(first: str) -> None:
+def test_only_the_first_frame_carries_syn(first: str) -> None:
     shell = Shell()
     stream = opened(shell)
     match first:
@@ -60,7 +60,7 @@ def test_the_first_frame_carries_syn_whatever_it_is_and_no_other_does(first: str
     assert {frame.stream_id for frame in frames} == {1}
 
 
-def test_an_accepted_stream_is_acknowledged_and_never_says_syn() -> None:
+def test_an_accepted_stream_is_acknowledged_and_never_sends_syn() -> None:
     shell = Shell()
     shell.hear(update(2, 0, SYN))
     assert shell.said() == [update(2, 0, ACK)]
@@ -81,7 +81,7 @@ def test_data_stands_behind_its_header_and_is_a_copy() -> None:
     assert stream.send_window == INITIAL_WINDOW - 5
 
 
-def test_a_header_for_data_that_goes_its_own_way_spends_the_window_and_says_nothing_by_itself() -> None:
+def test_a_separate_data_header_uses_the_window_and_sends_nothing() -> None:
     shell = Shell()
     stream = accepted(shell)
     assert stream.data_header(70_000) == data(2, bytes(70_000)).wire[:12]
@@ -113,7 +113,7 @@ def test_nothing_is_written_after_the_end() -> None:
     assert shell.said() == [data(2, b"", FIN)]
 
 
-def test_the_end_is_said_once_and_the_stream_goes_when_both_have_said_it() -> None:
+def test_the_end_is_sent_once_and_the_stream_is_removed_after_both_ends() -> None:
     shell = Shell()
     stream = accepted(shell)
     stream.end()
@@ -133,7 +133,7 @@ def test_the_end_is_said_once_and_the_stream_goes_when_both_have_said_it() -> No
     assert other.said() == [data(2, b"still talking"), data(2, b"", FIN)]
 
 
-def test_a_reset_is_said_once_and_ends_everything_else() -> None:
+def test_a_reset_is_sent_once_and_ends_everything_else() -> None:
     shell = Shell()
     stream = accepted(shell)
     stream.reset()
@@ -172,7 +172,7 @@ def test_credit_wakes_a_writer_only_when_he_had_none() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 @example(2**32 - 1 - INITIAL_WINDOW, 1)
-def test_credit_never_passes_what_a_window_can_be(first: int, second: int) -> None:
+def test_credit_never_exceeds_the_largest_window(first: int, second: int) -> None:
     stream = accepted(Shell())
     window = INITIAL_WINDOW
     for count in (first, second):
@@ -187,7 +187,7 @@ def test_credit_never_passes_what_a_window_can_be(first: int, second: int) -> No
 
 
 @given(st.lists(st.tuples(st.sampled_from(["write", "credit", "end", "reset", "grant", "announce"]), st.integers(0, 100_000)), max_size=40))
-def test_whatever_is_asked_the_peer_can_parse_it_and_is_never_sent_too_much(steps: list[tuple[str, int]]) -> None:
+def test_output_is_always_valid_and_within_the_window(steps: list[tuple[str, int]]) -> None:
     shell = Shell()
     stream = opened(shell)
     granted = INITIAL_WINDOW
@@ -233,7 +233,7 @@ def test_output_is_announced_before_its_first_byte_and_once() -> None:
     assert shell.output_calls == before + 2
 
 
-def test_a_bare_stream_asks_its_shell_to_say_what_happens() -> None:
+def test_callbacks_of_the_base_class_are_not_implemented() -> None:
     stream = Stream(Shell().session, 1)
     with pytest.raises(NotImplementedError):
         stream.deliver(memoryview(b"x"))

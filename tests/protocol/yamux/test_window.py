@@ -48,7 +48,7 @@ def test_a_stream_that_moved_a_mebibyte_gets_a_window_of_one() -> None:
     assert window.left == PROVEN_BYTES
 
 
-def test_a_long_path_gets_two_round_trips_of_what_its_reader_takes() -> None:
+def test_the_window_of_a_long_path_is_two_round_trips_of_its_reader() -> None:
     window = ReceiveWindow(GrowthBudget(64 * KIB * KIB))
     now, rtt_s = 0.0, 0.1
     for _ in range(200):  # the sender keeps the window full: one window a round trip
@@ -92,7 +92,7 @@ def test_growth_stops_at_the_budget_and_comes_back_to_it() -> None:
     budget_bytes=st.integers(0, 40 * KIB * KIB),
     rtt_s=st.none() | st.floats(0.0001, 0.5),
 )
-def test_nothing_is_lost_and_nobody_gets_more_than_the_window(
+def test_nothing_is_lost_and_the_window_is_never_exceeded(
     steps: list[tuple[float, float, float, bool]], budget_bytes: int, rtt_s: float | None
 ) -> None:
     budget = GrowthBudget(budget_bytes)
