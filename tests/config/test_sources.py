@@ -110,7 +110,7 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         ("[server]\ntrusted_proxies = []\n", r"\$\.server\.trusted_proxies: expected text in quotes, got \[\]"),
         ('[server]\nhttp = [":80"]\n', r"\$\.server\.http: expected text in quotes"),
         ('[server]\nforwarded_fields = "x"\n', r"\$\.server\.forwarded_fields: expected x-forwarded or forwarded, got 'x'"),
-        ('[server]\ntrusted_header = "X-Forwarded-For"\n', r"\$\.server\.trusted_header: X-Forwarded-For cannot be passed"),
+        ('[server]\ntrusted_header = "X-Forwarded-For"\n', r"\$\.server\.trusted_header: X-Forwarded-For cannot be forwarded"),
         ('[server]\ntrusted_header = "a b"\n', r"\$\.server\.trusted_header: invalid header name 'a b': expected names like"),
         ('[server]\nproxy_protocol = "udp"\n', r"\$\.server\.proxy_protocol: expected listeners, http or tcp, got 'udp'"),
         ('[server]\npublic_url = "tunnel.example.org"\n', r"\$\.server\.public_url: expected a URL like https://tunnel"),

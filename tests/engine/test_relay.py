@@ -306,7 +306,8 @@ def test_lost_link_breaks_the_visitor(engine: EngineLoop, identity: Identity) ->
 
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_a_stalled_relay_does_not_delay_others_on_the_same_link(engine: EngineLoop, identity: Identity, over_tls: bool) -> None:
-    from portway.mux.mux_channel import MuxChannel
+    from portway.mux.mux import Mux
+from portway.mux.mux_channel import MuxChannel
 
     kind = "mux-tls-opened" if over_tls else "mux-socket-opened"
     with ExitStack() as stack:
@@ -318,8 +319,11 @@ def test_a_stalled_relay_does_not_delay_others_on_the_same_link(engine: EngineLo
         arrived: list[MuxChannel] = []
         far_end = stalled.right.far
         assert isinstance(far_end, MuxChannel)
-        far_end.mux._on_stream = arrived.append
-        second = opener.mux.open()
+        near_mux, far_mux = opener.mux, far_end.mux
+        assert isinstance(near_mux, Mux)
+        assert isinstance(far_mux, Mux)
+        far_mux._on_stream = arrived.append
+        second = near_mux.open()
         engine.run_until(lambda: len(arrived) == 1)
         busy = Relay(engine.reactor, busy_left.near, second, relays.append)
         stalled.relay.start()
@@ -334,7 +338,7 @@ def test_a_stalled_relay_does_not_delay_others_on_the_same_link(engine: EngineLo
         assert visitor.received == noise(4 * MIB, 4)
         assert origin.received == noise(4 * MIB, 3)
         assert not stalled.done
-        opener.mux.close("test over")
+        near_mux.close("test over")
         engine.settle()
 
 

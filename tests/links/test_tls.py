@@ -23,7 +23,7 @@ def test_the_pinned_certificate_passes_and_any_other_is_refused_in_words(identit
     assert refusal.value.exit_code == 3
     assert other.pin in str(refusal.value)
     assert identity.pin in str(refusal.value)
-    assert "middle" in refusal.value.next_step
+    assert "intercepted" in refusal.value.next_step
 
 
 def test_no_certificate_at_all_is_not_the_pinned_one(identity: Identity) -> None:

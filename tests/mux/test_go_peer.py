@@ -231,7 +231,7 @@ def test_an_opener_that_counts_waits_for_answers_instead(engine: EngineLoop, mak
     go = make_peer(settings=MuxSettings(limits=YamuxLimits(unacknowledged_max=256)))
     for _ in range(256):
         go.mux.open()
-    with pytest.raises(UnavailableError, match="unanswered"):
+    with pytest.raises(UnavailableError, match="not acknowledged"):
         go.mux.open()
     go.do("accept a")
     engine.run_until(lambda: len(go.mux.yamux._unacknowledged) == 255)

@@ -7,6 +7,7 @@ from typing import cast
 from portway.clock import Clock, monotonic
 from portway.engine.accounts import Account
 from portway.engine.channel import Channel
+from portway.engine.poller import CallLater
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel, PeerError, UnavailableError
 from portway.mux.buffer_budget import SessionBufferBudget
@@ -66,7 +67,7 @@ class Mux:
         self._on_stream = on_stream
         self._on_lost = on_lost
         self.precise_now = clock
-        self.call_later = reactor.call_later
+        self.call_later: CallLater = reactor.call_later
         self.buffers = buffers or SessionBufferBudget(settings.buffered_bytes_max, settings.process_budget)
         self.yamux = Session(
             client=client,

@@ -197,7 +197,7 @@ def test_ids_are_not_used_again_when_they_run_out() -> None:
     shell = Shell()
     shell.session._next_id = 2**32 - 3
     assert shell.open().stream_id == 2**32 - 3
-    with pytest.raises(UnavailableError, match="used up"):
+    with pytest.raises(UnavailableError, match="no stream ids left"):
         shell.session.open()
 
 

@@ -177,7 +177,7 @@ def test_credit_never_exceeds_the_largest_window(first: int, second: int) -> Non
     window = INITIAL_WINDOW
     for count in (first, second):
         if window + count > 2**32 - 1:
-            with pytest.raises(PeerError, match=r"passes 2\^32 - 1"):
+            with pytest.raises(PeerError, match=r"exceeds 2\^32 - 1"):
                 stream.credit(count)
             assert stream.send_window == window, "a refused update changes nothing"
             return
