@@ -307,7 +307,7 @@ def test_lost_link_breaks_the_visitor(engine: EngineLoop, identity: Identity) ->
 @pytest.mark.parametrize("over_tls", [False, True])
 def test_a_stalled_relay_does_not_delay_others_on_the_same_link(engine: EngineLoop, identity: Identity, over_tls: bool) -> None:
     from portway.mux.mux import Mux
-from portway.mux.mux_channel import MuxChannel
+    from portway.mux.mux_channel import MuxChannel
 
     kind = "mux-tls-opened" if over_tls else "mux-socket-opened"
     with ExitStack() as stack:
