@@ -154,7 +154,7 @@ def test_a_link_without_ids_that_its_agent_does_not_replace_is_closed_once_its_v
     engine.settle()
     assert not far.mux.lost, "four fit"
     for _ in range(3):
-        with pytest.raises(UnavailableError, match="used up"):
+        with pytest.raises(UnavailableError, match="no stream ids left"):
             session.open(1, HEADER, lambda _: None)
     engine.settle()
     assert not far.mux.lost, "those who are here may finish"

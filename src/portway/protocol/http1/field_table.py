@@ -1,15 +1,15 @@
-"""The table of request fields that tell an origin who a visitor is, or what it asked for: which of them a visitor may send.
+"""The table of request fields that describe a visitor or its request to an origin: which of them a visitor may send.
 
-Names are in lower case; a name that ends in `*` stands for all names that begin so. A field that is dropped passes only from a
-trusted proxy, and only if the operator named it (`--trusted-header`). An exact name decides before one that ends in `*`.
-`docs/http.md` shows the same table.
+Names are in lower case; a name that ends in `*` matches all names with that prefix. A dropped field is forwarded only from a trusted
+proxy, and only if the operator named it (`--trusted-header`). Exact names take precedence over prefixes. `docs/http.md` has the same
+table.
 """
 
 from typing import NamedTuple
 
 
 class Group(NamedTuple):
-    """Names with one decision and one reason."""
+    """Field names with the same decision and reason."""
 
     title: str
     names: tuple[str, ...]
