@@ -193,15 +193,15 @@ def _addresses(whole: bytes, family: int) -> tuple[Address | None, Address | Non
 
 
 def _tlvs(whole: bytes, offset: int) -> tuple[tuple[int, bytes], ...]:
-    found = []
-    while offset < len(whole):
-        if len(whole) - offset < _TLV.size:
-            raise PeerError(f"PROXY header ends with {len(whole) - offset} stray bytes after its last TLV")
-        kind, length = _TLV.unpack_from(whole, offset)
-        start = offset + _TLV.size
+    found, end, unpack, size = [], len(whole), _TLV.unpack_from, _TLV.size
+    while offset < end:
+        if end - offset < size:
+            raise PeerError(f"PROXY header ends with {end - offset} stray bytes after its last TLV")
+        kind, length = unpack(whole, offset)
+        start = offset + size
         offset = start + length
-        if offset > len(whole):
-            raise PeerError(f"PROXY TLV 0x{kind:02x} of {length} bytes, but the header ends after {len(whole) - start}")
+        if offset > end:
+            raise PeerError(f"PROXY TLV 0x{kind:02x} of {length} bytes, but the header ends after {end - start}")
         if kind == TLV_CRC32C:
             _check_crc(whole, start, length)
         found.append((kind, whole[start:offset]))

@@ -45,24 +45,20 @@ class MessageReader:
         Raises:
             PeerError: a length of 0 or above `bytes_max`; close the link, the reader cannot continue.
         """
-        buffer = self._buffer
+        buffer, bytes_max, unpack, size = self._buffer, self.bytes_max, _LENGTH.unpack_from, _LENGTH.size
         buffer += data
         bodies: list[bytes] = []
-        start = 0
-        while len(buffer) - start >= _LENGTH.size:
+        start, there = 0, len(buffer)
+        while there - start >= size:
             # The length is checked before the body arrives, so that no refused body is buffered.
-            end = start + _LENGTH.size + self._length_at(start)
-            if len(buffer) < end:
+            (length,) = unpack(buffer, start)
+            if not 0 < length <= bytes_max:
+                expected = f"at most {bytes_max}" if length else "at least 1"
+                raise PeerError(f"control message of {length} bytes: expected {expected}")
+            end = start + size + length
+            if there < end:
                 break
-            bodies.append(bytes(buffer[start + _LENGTH.size : end]))
+            bodies.append(bytes(buffer[start + size : end]))
             start = end
         del buffer[:start]
         return bodies
-
-    def _length_at(self, start: int) -> int:
-        length: int = _LENGTH.unpack_from(self._buffer, start)[0]
-        if length == 0:
-            raise PeerError("control message of 0 bytes: expected at least 1")
-        if length > self.bytes_max:
-            raise PeerError(f"control message of {length} bytes: expected at most {self.bytes_max}")
-        return length
