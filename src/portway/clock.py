@@ -1,16 +1,16 @@
-"""The only place that reads a clock; everything else takes `now` as an argument or a `Clock`."""
+"""The clocks of Portway; other modules take `now` as an argument or a `Clock`."""
 
 import time
 from collections.abc import Callable
 
 Clock = Callable[[], float]
-"""Returns seconds; only differences mean anything unless it is `wall`."""
+"""Returns seconds; only differences are meaningful, except for `wall`."""
 
 monotonic: Clock = time.monotonic
-"""Seconds that never go back: deadlines, durations, round trips."""
+"""Seconds that never decrease: for deadlines, durations, round trips."""
 
 wall: Clock = time.time
-"""Seconds since 1970 in UTC: expiry dates and log lines, never deadlines."""
+"""Seconds since 1970 in UTC: for expiry dates and log lines, not for deadlines."""
 
 cpu: Clock = time.thread_time
-"""Seconds of CPU time of this thread: what work costs, however often the system runs something else meanwhile."""
+"""Seconds of CPU time of this thread: the cost of work, excluding time in which other threads run."""

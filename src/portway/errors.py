@@ -1,12 +1,12 @@
-"""The errors of Portway, cut by what the catcher does next: close, say no, try again, fix the set-up.
+"""Errors of Portway, classified by what the caller does next: close, report the refusal, retry, fix the configuration.
 
 PortwayError
-├── PeerError         they broke the rules        → close this one connection
-├── RefusedError      a policy says no            → tell them why; do not try again unchanged
-├── UnavailableError  nobody there right now      → try again later
-│   └── BrokenChannel the bytes ended without an end (reset, truncation, lost link)
-├── ConfigError       the set-up cannot be used   → say which file and key
-└── MisuseError       a bug of our own            → nobody catches it
+├── PeerError         protocol violation          → close this connection only
+├── RefusedError      refused by a policy         → report the reason; do not retry unchanged
+├── UnavailableError  temporarily unreachable     → retry later
+│   └── BrokenChannel channel ended without a proper end (reset, truncation, lost link)
+├── ConfigError       invalid configuration       → name the source and key
+└── MisuseError       internal error              → never caught
 """
 
 
@@ -14,20 +14,20 @@ class PortwayError(Exception):
     """Any error that Portway raises on purpose."""
 
     exit_code = 1
-    """Exit code of a command that ends with this error (design: 1 failed, 2 usage, 3 refused)."""
+    """Exit code of a command that ends with this error: 1 failed, 2 usage or configuration, 3 refused."""
 
 
 class PeerError(PortwayError):
-    """The other end broke the rules of a protocol; its connection is closed, nobody else's is."""
+    """The peer violated a protocol; only its connection is closed."""
 
 
 class RefusedError(PortwayError):
-    """A policy said no: asking again unchanged gets the same answer."""
+    """A policy refused a request; repeating it unchanged gives the same result."""
 
     exit_code = 3
 
     def __init__(self, code: str, reason: str, next_step: str = "") -> None:
-        """`code` is stable and for machines, `reason` says what happened, `next_step` what to do."""
+        """`code` is stable and for programs, `reason` is what happened, `next_step` what to do about it."""
         super().__init__(reason)
         self.code = code
         self.reason = reason
@@ -39,18 +39,18 @@ class RefusedError(PortwayError):
 
 
 class UnavailableError(PortwayError):
-    """Nobody answers there right now; a later try may work."""
+    """Temporarily unreachable; a later attempt may succeed."""
 
 
 class BrokenChannel(UnavailableError):
-    """A channel's bytes stopped without a proper end: a reset, a truncation, a lost link."""
+    """A channel ended without a proper end: a reset, a truncation, a lost link."""
 
 
 class ConfigError(PortwayError):
-    """A setting, flag or file cannot be used; the message names it and says what was expected."""
+    """A setting, flag or file is invalid; the message names it and what was expected."""
 
     exit_code = 2
 
 
 class MisuseError(PortwayError):
-    """Portway called itself wrongly. Nobody catches it: it is a bug to be reported."""
+    """An internal interface was misused: a bug to report. Never caught."""

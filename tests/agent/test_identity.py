@@ -59,7 +59,7 @@ from pathlib import Path
 from portway.agent.identity import find_identity
 from portway.protocol.join_string import JoinString
 told = []
-logging.getLogger("portway").addHandler(type("H", (logging.Handler,), {"emit": lambda self, record: told.append(record.facts["why"])})())
+logging.getLogger("portway").addHandler(type("H", (logging.Handler,), {"emit": lambda self, record: told.append(record.fields["why"])})())
 join = JoinString("laptop", "s" * 43, "example.org", 4443)
 print(json.dumps([find_identity(Path(sys.argv[1]), join, secrets.token_bytes).hex(), told]))
 """

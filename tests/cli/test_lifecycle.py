@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from portway.telemetry.inspection import Inventory
-from portway.telemetry.status_socket import ask_status
+from portway.telemetry.status_socket import query_status
 from tests.kit.programs import SOURCES, Program
 
 SCRIPT = """
@@ -109,7 +109,7 @@ def test_the_inspection_socket_exists_if_the_environment_requests_it(home: Path)
     with start_with({"PORTWAY_INSPECT": "1"}, 0, 5, home) as program:
         program.expect("ready")
         [path] = (home / "portway").glob("*.inspect")
-        document = ask_status(path)
+        document = query_status(path)
         program.stop()
     assert document is not None
     assert msgspec.json.decode(document, type=Inventory).tasks >= 1

@@ -1,4 +1,4 @@
-"""Files with secrets: 0600, all or nothing, never through a link."""
+"""Files with secrets: mode 0600, atomic, never through a link."""
 
 import os
 import stat
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_secret_is_written_for_its_owner_alone_whatever_the_umask(folder: Path) -> None:
+def test_a_secret_is_private_to_its_owner_with_any_umask(folder: Path) -> None:
     old = os.umask(0)
     try:
         assert write_secret(folder / "s", b"one", replace=False)
@@ -35,14 +35,14 @@ def test_a_secret_is_written_for_its_owner_alone_whatever_the_umask(folder: Path
     assert [path.name for path in folder.iterdir()] == ["s"]
 
 
-def test_without_replace_whoever_was_first_wins(folder: Path) -> None:
+def test_without_replace_the_first_writer_wins(folder: Path) -> None:
     assert write_secret(folder / "s", b"first", replace=False)
     assert not write_secret(folder / "s", b"second", replace=False)
 
     assert read_secret(folder / "s") == b"first"
 
 
-def test_with_replace_the_old_one_gives_way(folder: Path) -> None:
+def test_with_replace_an_existing_file_is_replaced(folder: Path) -> None:
     write_secret(folder / "s", b"old", replace=False)
     assert write_secret(folder / "s", b"new", replace=True)
 
@@ -55,9 +55,9 @@ def test_a_link_planted_at_the_path_is_never_followed(folder: Path, tmp_path: Pa
     (folder / "s").symlink_to(victim)
 
     assert not write_secret(folder / "s", b"x", replace=False)
-    with pytest.raises(ConfigError, match="is a link"):
+    with pytest.raises(ConfigError, match="symbolic link"):
         read_secret(folder / "s")
-    with pytest.raises(ConfigError, match="is a link"):
+    with pytest.raises(ConfigError, match="symbolic link"):
         is_private_file(folder / "s")
     assert write_secret(folder / "s", b"x", replace=True)
     assert victim.read_text() == "untouched"
@@ -65,36 +65,36 @@ def test_a_link_planted_at_the_path_is_never_followed(folder: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o660, 0o644, 0o601])
-def test_a_secret_that_others_can_reach_is_refused_with_the_way_out(mode: int, folder: Path) -> None:
+def test_a_secret_accessible_to_others_is_refused_with_a_remedy(mode: int, folder: Path) -> None:
     write_secret(folder / "s", b"x", replace=False)
     (folder / "s").chmod(mode)
 
-    for look in (read_secret, is_private_file):
-        with pytest.raises(ConfigError, match=r"others on this machine can reach it; run `chmod 600 .*/s`"):
-            look(folder / "s")
+    for check in (read_secret, is_private_file):
+        with pytest.raises(ConfigError, match=r"accessible to other users; run `chmod 600 .*/s`"):
+            check(folder / "s")
 
 
-def test_what_is_not_there_is_none(folder: Path) -> None:
+def test_a_missing_file_is_none(folder: Path) -> None:
     assert read_secret(folder / "s") is None
     assert not is_private_file(folder / "s")
 
 
-def test_a_folder_or_a_pipe_is_no_secret_and_never_blocks(folder: Path) -> None:
+def test_a_directory_or_pipe_is_refused_without_blocking(folder: Path) -> None:
     os.mkfifo(folder / "pipe", 0o600)
 
     for path in (folder, folder / "pipe"):
-        with pytest.raises(ConfigError, match="expected a file"):
+        with pytest.raises(ConfigError, match="not a regular file"):
             read_secret(path)
 
 
-def test_the_wrong_file_is_not_read_whole(folder: Path) -> None:
+def test_a_file_that_is_too_large_is_refused(folder: Path) -> None:
     write_secret(folder / "s", b"x" * (SECRET_BYTES_MAX + 1), replace=False)
 
-    with pytest.raises(ConfigError, match="this is some other file"):
+    with pytest.raises(ConfigError, match="too large: expected at most"):
         read_secret(folder / "s")
 
 
-def test_a_path_that_the_user_named_may_be_a_link_or_a_pipe_but_no_open_file(folder: Path) -> None:
+def test_a_path_from_the_user_may_be_a_link_or_pipe_but_not_accessible_to_others(folder: Path) -> None:
     write_secret(folder / "s", b"x", replace=False)
     (folder / "link").symlink_to(folder / "s")
     ours, theirs = os.pipe()
@@ -109,7 +109,7 @@ def test_a_path_that_the_user_named_may_be_a_link_or_a_pipe_but_no_open_file(fol
         read_secret(folder / "link", follow=True)
 
 
-def test_a_file_for_somebody_else_leaves_the_folder_around_it_as_it_is(tmp_path: Path) -> None:
+def test_a_shared_directory_keeps_its_mode(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir(mode=0o755)
     shared.chmod(0o755)
@@ -133,20 +133,20 @@ for path in map(Path, sys.argv[1:]):
         print(path.name, str(exc).partition(": ")[2].partition("; run")[0])
 """
 
-SOMEBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+OTHER_USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 def read_in(before: tuple[str, ...], *paths: Path) -> list[str]:
-    """Read files in a process of its own, and return what came of each."""
-    words = [*before, sys.executable, "-c", READ, *map(str, paths)]
-    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, check=False)
+    """Read files in a separate process, and return the outcome for each."""
+    argv = [*before, sys.executable, "-c", READ, *map(str, paths)]
+    done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
 @pytest.fixture
 def mounted() -> Iterator[Path]:
-    """A folder of root's that everybody can see, as secrets are mounted into containers."""
+    """A directory of root that is readable by all, as secrets are mounted into containers."""
     with TemporaryDirectory(prefix="portway-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -157,29 +157,29 @@ def mounted() -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize("who", [(), SOMEBODY])
-def test_a_secret_that_was_mounted_read_only_may_be_readable_by_all(who: tuple[str, ...], mounted: Path) -> None:
+@pytest.mark.parametrize("who", [(), OTHER_USER])
+def test_a_secret_mounted_read_only_may_be_readable_by_all(who: tuple[str, ...], mounted: Path) -> None:
     before = (*read_only(mounted), *who)
 
     assert read_in(before, mounted / "all", mounted / "link") == ["all secret True", "link secret True"]
-    assert read_in(before, mounted / "open") == ["open holds a secret, and others on this machine can reach it"]
+    assert read_in(before, mounted / "open") == ["open contains a secret but is accessible to other users"]
 
 
-@pytest.mark.parametrize("who", [(), SOMEBODY])
-def test_the_same_where_somebody_could_close_it_is_refused(who: tuple[str, ...], mounted: Path) -> None:
+@pytest.mark.parametrize("who", [(), OTHER_USER])
+def test_a_secret_readable_by_all_is_refused_if_its_mode_could_be_changed(who: tuple[str, ...], mounted: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can be two users")
 
-    assert read_in(who, mounted / "all") == ["all holds a secret, and others on this machine can reach it"]
-    assert read_in(who, mounted / "link") == ["link is a link; secrets are kept in real files only"]
+    assert read_in(who, mounted / "all") == ["all contains a secret but is accessible to other users"]
+    assert read_in(who, mounted / "link") == ["link cannot be a symbolic link: expected a regular file for a secret"]
 
 
-def test_a_secret_of_roots_below_run_secrets_may_be_readable_by_all(mounted: Path) -> None:
+def test_a_secret_of_root_under_run_secrets_may_be_readable_by_all(mounted: Path) -> None:
     if why_no_mounts():
         pytest.skip(why_no_mounts())
     script = 'mkdir -p /run/secrets && mount --bind "$0" /run/secrets && exec "$@"'
     words = ("unshare", "-m", "--propagation", "private", "sh", "-c", "mount -t tmpfs none /run && " + script, str(mounted))
 
-    assert read_in((*words, *SOMEBODY), Path("/run/secrets/all")) == ["all secret True"]
-    assert read_in((*words, *SOMEBODY), Path("/run/secrets/open")) == ["open holds a secret, and others on this machine can reach it"]
-    assert read_in(words, Path("/run/secrets/all")) == ["all holds a secret, and others on this machine can reach it"]
+    assert read_in((*words, *OTHER_USER), Path("/run/secrets/all")) == ["all secret True"]
+    assert read_in((*words, *OTHER_USER), Path("/run/secrets/open")) == ["open contains a secret but is accessible to other users"]
+    assert read_in(words, Path("/run/secrets/all")) == ["all contains a secret but is accessible to other users"]

@@ -1,4 +1,4 @@
-"""Flag before environment before file before default; faults name their source."""
+"""Precedence is flag, environment, file, default; errors name their source."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("given", range(8))
-def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(given: int, tmp_path: Path) -> None:
+def test_precedence_is_flag_environment_file_default(given: int, tmp_path: Path) -> None:
     flags: dict[str, object] = {"http": FLAG if given & 4 else None}
     environ = {"PORTWAY_HTTP": ENV} if given & 2 else {}
     file = write(tmp_path, f'[server]\nhttp = "{FILE}"\n') if given & 1 else None
@@ -90,16 +90,16 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "message"),
     [
         ('[server]\nhttp = "nine"\n', r"portway.toml: \$\.server\.http: expected an address like 127\.0\.0\.1:8080 or :80, got 'nine'"),
         ("[server]\nhttp = 8080\n", r"\$\.server\.http: expected text in quotes, got 8080"),
         ('[server]\nplaintext_links = "yes"\n', r"\$\.server\.plaintext_links: expected true or false, got 'yes'"),
-        ('[server]\ntcp-ports = "1-2"\n', r"\$\.server\.tcp-ports: is no setting; did you mean tcp_ports\?"),
-        ("[server]\ncolour = 1\n", r"\$\.server\.colour: is no setting; expected one of domain, http, "),
-        ("[sever]\n", r"\$\.sever: is no setting; did you mean server\?"),
+        ('[server]\ntcp-ports = "1-2"\n', r"\$\.server\.tcp-ports: unknown setting; did you mean tcp_ports\?"),
+        ("[server]\ncolour = 1\n", r"\$\.server\.colour: unknown setting; expected one of domain, http, "),
+        ("[sever]\n", r"\$\.sever: unknown setting; did you mean server\?"),
         ('server = "x"\n', r"\$\.server: expected a table, \[server\], got 'x'"),
-        ("[server\n", r"is no TOML: .*line 1"),
+        ("[server\n", r"invalid TOML: .*line 1"),
         ('[server]\ndomain = "a_b..c"\n', r"\$\.server\.domain: expected a domain like"),
         ('[server]\nhold = "5"\n', r"\$\.server\.hold: .*90s"),
         (
@@ -121,12 +121,12 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         ('[server]\nhold = "2h"\n', r"portway.toml: \$\.server\.hold: expected 0s to 60s, got 7200s"),
     ],
 )
-def test_a_fault_in_the_file_names_the_file_and_the_keys_path(text: str, complaint: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=complaint):
+def test_an_error_in_the_file_names_the_file_and_the_path_of_the_key(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
         load(file=write(tmp_path, text))
 
 
-def test_a_fault_in_the_environment_or_a_flag_names_that() -> None:
+def test_an_error_in_the_environment_or_a_flag_names_it() -> None:
     with pytest.raises(ConfigError, match=r"^PORTWAY_TCP_PORTS: expected ports like 20000-20999, got 'x'$"):
         load(environ={"PORTWAY_TCP_PORTS": "x"})
     with pytest.raises(ConfigError, match=r"^--agents: expected an address"):
@@ -135,14 +135,14 @@ def test_a_fault_in_the_environment_or_a_flag_names_that() -> None:
         load(environ={"PORTWAY_PLAINTEXT_LINKS": "maybe"})
 
 
-def test_faults_that_need_two_settings_name_both_sources(tmp_path: Path) -> None:
+def test_errors_of_two_settings_name_both_sources(tmp_path: Path) -> None:
     file = write(tmp_path, '[server]\nhttp = "127.0.0.1:7000"\n')
 
     with pytest.raises(ConfigError, match=r"portway\.toml: \$\.server\.http, --agents: expected two addresses"):
         load({"agents": "127.0.0.1:7000"}, file=file)
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     file = write(tmp_path, '[server]\nhttp = "x"\nhold = "y"\n')
 
     with pytest.raises(ConfigError) as found:
@@ -155,7 +155,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_list_comes_from_flags_that_come_several_times_and_from_commas() -> None:
+def test_lists_come_from_repeated_flags_and_from_commas() -> None:
     expected = ("10.0.0.0/8", "::1/128", "192.0.2.7/32")
     assert load({"trusted_proxies": ("10.0.0.0/8,::1", "192.0.2.7")}).trusted_proxies == expected
     assert load(environ={"PORTWAY_TRUSTED_PROXIES": "10.0.0.0/8, ::1, 192.0.2.7"}).trusted_proxies == expected
@@ -164,27 +164,27 @@ def test_a_list_comes_from_flags_that_come_several_times_and_from_commas() -> No
         load({"trusted_proxies": ("10.0.0.0/8", "x")})
 
 
-def test_an_empty_variable_is_as_good_as_none() -> None:
+def test_an_empty_variable_counts_as_unset() -> None:
     assert load(environ={"PORTWAY_HTTP": ""}).http == ListenAddress("127.0.0.1", 8080)
 
 
-def test_a_real_domain_has_other_defaults_that_can_still_be_said() -> None:
+def test_a_real_domain_has_other_defaults_that_can_be_overridden() -> None:
     settings = load({"domain": "example.org", "agents": "127.0.0.1:9"})
 
     assert settings.http == ListenAddress("", 80)
     assert settings.agents == ListenAddress("127.0.0.1", 9)
 
 
-def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read: No such file"):
         read_toml(tmp_path / "nowhere.toml")
 
 
-def test_a_file_that_is_no_text_or_too_large_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_binary_or_too_large_is_refused(tmp_path: Path) -> None:
     (tmp_path / "noise").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "large").write_bytes(b"#" * (1024 * 1024 + 1))
 
-    with pytest.raises(ConfigError, match="is no TOML"):
+    with pytest.raises(ConfigError, match="invalid TOML"):
         read_toml(tmp_path / "noise")
     with pytest.raises(ConfigError, match="at most 1048576 bytes"):
         read_toml(tmp_path / "large")

@@ -1,4 +1,4 @@
-"""Addresses, port ranges and switches, read from text."""
+"""Addresses, port ranges and booleans, parsed from text."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from portway.errors import ConfigError
         ("127.0.0.1:0", ListenAddress("127.0.0.1", 0)),
     ],
 )
-def test_an_address_is_read_and_printed_back(text: str, expected: ListenAddress) -> None:
+def test_an_address_survives_a_round_trip(text: str, expected: ListenAddress) -> None:
     assert ListenAddress.parse(text) == expected
     assert str(expected) == text
 
@@ -26,13 +26,13 @@ def test_an_address_is_read_and_printed_back(text: str, expected: ListenAddress)
 @pytest.mark.parametrize(
     "text", ["", "80", "::1:80", "a b:80", "host:", "host:65536", "host:+80", "host:٨٠", "http://x:80", "a@b:80", "x:80\n"]
 )
-def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigError, match=r"expected an address like 127\.0\.0\.1:8080"):
         ListenAddress.parse(text)
 
 
 @given(st.integers(1, 65535), st.integers(1, 65535))
-def test_a_port_range_survives_a_round_trip_and_knows_its_ports(first: int, last: int) -> None:
+def test_a_port_range_survives_a_round_trip_and_contains_its_ports(first: int, last: int) -> None:
     first, last = sorted((first, last))
     ports = PortRange.parse(f"{first}-{last}")
 
@@ -45,12 +45,12 @@ def test_a_port_range_survives_a_round_trip_and_knows_its_ports(first: int, last
 
 
 @pytest.mark.parametrize("text", ["", "-", "0", "0-5", "5-4", "1-65536", "1-2-3", "a-b", " 1-2", "1_0-20"])
-def test_what_is_no_port_range_is_refused(text: str) -> None:
+def test_an_invalid_port_range_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected ports"):
         PortRange.parse(text)
 
 
-def test_switches_are_read_as_environments_spell_them() -> None:
+def test_booleans_have_the_usual_spellings() -> None:
     assert [parse_yes_or_no(text) for text in ("1", "true", "Yes", "ON")] == [True] * 4
     assert [parse_yes_or_no(text) for text in ("0", "false", "No", "off")] == [False] * 4
     with pytest.raises(ConfigError, match="yes or no, got 'maybe'"):

@@ -66,7 +66,7 @@ def test_a_secret_that_root_mounted_for_everybody_is_taken(world: World, origin:
         words = ("http", str(origin.port), "--name", "blog", "--join-file", folder / "join")
         refused = contained(world, *words).wait()
         assert refused.code == 2
-        assert "others on this machine can reach it" in refused.err
+        assert "is accessible to other users" in refused.err
         agent = contained(world, *words, before=read_only(folder))
         assert agent.first_line() == f"http://blog.localhost:{world.http_port}"
         agent.stop()

@@ -21,15 +21,15 @@ def world() -> Iterator[World]:
 def test_a_server_names_the_file_and_the_key_that_are_wrong(world: World) -> None:
     config = world.home / "portway.toml"
     cases: list[tuple[str, tuple[str, ...]]] = [
-        ('[server]\ntcp_port = "1-2"\n', ("$.server.tcp_port: is no setting; did you mean tcp_ports?",)),
-        ('[server]\nxyzzy = "1"\n', ("$.server.xyzzy: is no setting; expected one of domain, http, agents",)),
-        ('[sever]\ndomain = "x.org"\n', ("$.sever: is no setting; did you mean server?",)),
+        ('[server]\ntcp_port = "1-2"\n', ("$.server.tcp_port: unknown setting; did you mean tcp_ports?",)),
+        ('[server]\nxyzzy = "1"\n', ("$.server.xyzzy: unknown setting; expected one of domain, http, agents",)),
+        ('[sever]\ndomain = "x.org"\n', ("$.sever: unknown setting; did you mean server?",)),
         ('[server]\nhttp = "no port"\n', ("$.server.http: expected an address like 127.0.0.1:8080 or :80, got 'no port'",)),
         ('[server]\nhold = "90m"\n', ("$.server.hold: expected 0s to 60s, got 5400s",)),
         ("[server]\nhold = 5\n", ("$.server.hold: expected text in quotes, got 5",)),
         ('[server]\nplaintext_links = "yes"\n', ("$.server.plaintext_links: expected true or false, got 'yes'",)),
         ('[server]\nhttp = "x"\nagents = "y"\n', ("$.server.http: expected", "$.server.agents: expected")),
-        ("[server\n", (": is no TOML: ", "line 1")),
+        ("[server\n", (": invalid TOML: ", "line 1")),
     ]
     for text, words in cases:
         config.write_text(text)

@@ -13,7 +13,7 @@ import msgspec
 
 from portway.protocol.join_string import parse
 from portway.telemetry.inspection import VARIABLE, Inventory
-from portway.telemetry.status_socket import ask_status
+from portway.telemetry.status_socket import query_status
 from tests.attacks.child import ROOT
 from tests.e2e.world import steady_ports
 from tests.kit.programs import SOURCES, Program
@@ -113,7 +113,7 @@ class SystemRunner:
     def inventory(self) -> Inventory:
         """Ask the server what it holds."""
         path = self.home / "server" / "portway" / f"server-{self.server.pid}.inspect"
-        document = ask_status(path, 60.0)
+        document = query_status(path, 60.0)
         assert document is not None, self.server.said()
         return msgspec.json.decode(document, type=Inventory)
 

@@ -1,4 +1,4 @@
-"""What this process uses and waits for, in CPU time."""
+"""CPU time that this process used and waited for."""
 
 import time
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_a_busy_process_uses_time_and_an_idle_one_does_not() -> None:
     assert busy.waited_s >= 0
 
 
-def test_the_time_that_others_had_the_core_is_read_from_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_time_is_read_from_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "schedstat"
     file.write_text("505067371 2500000000 7\n")
     monkeypatch.setattr(cpu, "_SCHEDULE", file)
@@ -31,7 +31,7 @@ def test_the_time_that_others_had_the_core_is_read_from_the_kernel(tmp_path: Pat
     assert cpu_time().waited_s == 2.5
 
 
-def test_where_the_system_does_not_tell_nothing_was_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_time_is_zero_where_the_kernel_does_not_report_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for text in (None, "", "nonsense here"):
         file = tmp_path / "schedstat"
         if text is not None:

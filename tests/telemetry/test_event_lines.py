@@ -1,4 +1,4 @@
-"""Events as JSON: one a line, whatever is in them."""
+"""Events as JSON, one per line, even with hostile text."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Done:
     pass
 
 
-def test_an_event_is_its_name_its_time_and_its_fields() -> None:
+def test_a_line_has_name_time_and_fields_of_an_event() -> None:
     line = event_line(TunnelUp(7, "http://app.localhost:8080"), 1795255200.1239)
 
     assert json.loads(line) == {
@@ -31,7 +31,7 @@ def test_an_event_is_its_name_its_time_and_its_fields() -> None:
     }
 
 
-def test_names_are_words_with_underscores() -> None:
+def test_names_are_snake_case() -> None:
     assert (event_name(Done()), event_name(TunnelUp(1, ""))) == ("done", "tunnel_up")
 
 
@@ -40,7 +40,7 @@ def test_times_are_utc_to_the_millisecond() -> None:
 
 
 @given(st.text(st.characters()))
-def test_hostile_text_stays_in_one_line_and_comes_back(text: str) -> None:
+def test_hostile_text_stays_in_one_line_and_is_decoded_unchanged(text: str) -> None:
     line = json_line({"path": text})
 
     assert len(line.splitlines()) == 1

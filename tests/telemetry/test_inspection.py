@@ -1,4 +1,4 @@
-"""A program can be asked what it holds, and what is forgotten is missing from the answer."""
+"""The inventory counts live objects; released ones are missing from it."""
 
 import asyncio
 
@@ -7,34 +7,34 @@ import msgspec
 from portway.links.sources import Sources
 from portway.mux.buffer_budget import SessionBufferBudget
 from portway.server.access.login_throttle import LoginThrottle
-from portway.telemetry.inspection import VARIABLE, Inventory, inventory, is_wanted
+from portway.telemetry.inspection import VARIABLE, Inventory, inventory, is_requested
 
 
-async def _take() -> Inventory:
+async def _take_inventory() -> Inventory:
     return msgspec.json.decode(inventory(), type=Inventory)
 
 
-def take() -> Inventory:
+def take_inventory() -> Inventory:
     """Take the inventory of this process."""
-    return asyncio.run(_take())
+    return asyncio.run(_take_inventory())
 
 
-def test_objects_and_their_tables_are_counted_until_they_are_gone() -> None:
+def test_objects_and_their_tables_are_counted_until_released() -> None:
     name = "portway.server.access.login_throttle.LoginThrottle"
-    before = take()
-    gate = LoginThrottle(Sources(), lambda: 0.0)
+    before = take_inventory()
+    throttle = LoginThrottle(Sources(), lambda: 0.0)
     for number in range(3):
-        gate.failed(f"192.0.2.{number}", 0.0)
-    during = take()
+        throttle.failed(f"192.0.2.{number}", 0.0)
+    during = take_inventory()
     assert during.instances[name] == before.instances.get(name, 0) + 1
     assert during.tables[f"{name}._failed"] == before.tables.get(f"{name}._failed", 0) + 3
     assert during.tasks == 1
     assert during.objects > 1000
-    del gate
-    assert take().instances.get(name, 0) == before.instances.get(name, 0)
+    del throttle
+    assert take_inventory().instances.get(name, 0) == before.instances.get(name, 0)
 
 
-def test_slots_are_looked_into_as_well() -> None:
+def test_containers_in_slots_are_counted() -> None:
     class Slotted(SessionBufferBudget):
         __slots__ = ("table",)
 
@@ -43,21 +43,21 @@ def test_slots_are_looked_into_as_well() -> None:
             self.table = [1, 2]
 
     Slotted.__module__ = "portway.made_up"
-    thing = Slotted()
-    found = take().tables
+    instance = Slotted()
+    found = take_inventory().tables
     assert [count for name, count in found.items() if name.endswith("Slotted.table")] == [2]
-    assert thing.table
+    assert instance.table
 
 
-def test_cycles_that_only_the_collector_finds_are_told() -> None:
-    take()
+def test_reference_cycles_are_counted() -> None:
+    take_inventory()
     one: list[object] = []
     one.append(one)
     del one
-    assert take().garbage >= 1
+    assert take_inventory().garbage >= 1
 
 
-def test_only_one_value_asks_for_it() -> None:
-    assert is_wanted({VARIABLE: "1"})
-    assert not is_wanted({VARIABLE: "0"})
-    assert not is_wanted({})
+def test_only_the_value_1_requests_it() -> None:
+    assert is_requested({VARIABLE: "1"})
+    assert not is_requested({VARIABLE: "0"})
+    assert not is_requested({})

@@ -1,4 +1,4 @@
-"""Secrets are masked by what they are and by how they look."""
+"""Secrets are masked by value and by pattern."""
 
 from pathlib import Path
 
@@ -7,20 +7,20 @@ from portway.telemetry.secrets_mask import SecretsMask
 JOIN = "portway://abc.S3cretS3cretS3cretS3cret@example.org:4443?pin=sha256:00"
 
 
-def test_a_join_string_loses_its_secret_and_keeps_the_rest() -> None:
+def test_the_secret_of_a_join_string_is_masked() -> None:
     assert SecretsMask()(f"bad {JOIN}.") == "bad portway://abc.•••@example.org:4443?pin=sha256:00."
 
 
-def test_a_join_string_that_was_taken_for_a_path_loses_its_secret_too() -> None:
-    assert SecretsMask()(f"{Path(JOIN)} is not there") == "portway:/abc.•••@example.org:4443?pin=sha256:00 is not there"
+def test_the_secret_of_a_join_string_parsed_as_a_path_is_masked() -> None:
+    assert SecretsMask()(f"{Path(JOIN)} does not exist") == "portway:/abc.•••@example.org:4443?pin=sha256:00 does not exist"
 
 
-def test_advice_on_how_a_join_string_looks_stays_readable() -> None:
-    advice = "expected portway://ID.SECRET@HOST:PORT?pin=sha256:HEX"
-    assert SecretsMask()(advice) == advice
+def test_the_documented_form_of_a_join_string_stays_readable() -> None:
+    form = "expected portway://ID.SECRET@HOST:PORT?pin=sha256:HEX"
+    assert SecretsMask()(form) == form
 
 
-def test_authorisation_headers_lose_their_value() -> None:
+def test_authorisation_headers_are_masked() -> None:
     mask = SecretsMask()
 
     assert mask("Authorization: Bearer abcdefgh.ijk") == "Authorization: Bearer •••"
@@ -28,7 +28,7 @@ def test_authorisation_headers_lose_their_value() -> None:
     assert mask("a basic idea") == "a basic idea"
 
 
-def test_a_secret_that_was_hidden_is_masked_wherever_it_comes_up() -> None:
+def test_a_registered_secret_is_masked_everywhere() -> None:
     mask = SecretsMask()
     mask.hide("S3cretS3cret")
 
@@ -36,7 +36,7 @@ def test_a_secret_that_was_hidden_is_masked_wherever_it_comes_up() -> None:
     assert "S3cret" not in repr(mask)
 
 
-def test_short_words_are_no_secrets() -> None:
+def test_short_texts_are_not_masked() -> None:
     mask = SecretsMask()
     mask.hide("abc")
 

@@ -268,7 +268,7 @@ class AgentSession:
         wish = claims.answered(message)
         self._answers_heard += 1
         if wish is None:
-            log.warning("answer to nothing that was asked", message=repr(message))
+            log.warning("answer to nothing that was asked", received=repr(message))
         elif isinstance(message, Granted):
             target = wish.subject.target.text
             self._needs.on_event(TunnelUp(message.tunnel, message.url, message.name, message.port, target))

@@ -94,7 +94,7 @@ async def with_status(name: str, document: Callable[[], bytes], work: Callable[[
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(serve_status(status_path(name), document))
-            if inspection.is_wanted():
+            if inspection.is_requested():
                 path = status_path(name).with_suffix(".inspect")
                 await stack.enter_async_context(serve_status(path, inspection.inventory))
         except (ConfigError, UnavailableError) as exc:

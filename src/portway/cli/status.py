@@ -56,13 +56,13 @@ def _report_hidden(shown: set[int]) -> None:
 
 def _query_all(folder: Path) -> tuple[list[Status], list[PortwayError]]:
     """Return the status of each process, servers first, and the errors of others; remove sockets of dead processes."""
-    from portway.telemetry.status_socket import ask_status
+    from portway.telemetry.status_socket import query_status
 
     found: list[Status] = []
     errors: list[PortwayError] = []
     for path in sorted(folder.glob("*.sock"), reverse=True):
         try:
-            document = ask_status(path)
+            document = query_status(path)
             if document is None:
                 path.unlink(missing_ok=True)
             else:

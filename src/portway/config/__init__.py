@@ -1,1 +1,1 @@
-"""Turns files, environment and flags into typed settings, and knows no room that they steer."""
+"""Loads typed settings from files, environment and flags, independently of the packages that define them."""

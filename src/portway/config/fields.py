@@ -1,4 +1,4 @@
-"""Declares a setting once: its default, how its text is read, and how flags, environment and files call it."""
+"""Declares a setting once: default, parser, and its names in flags, environment and files."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,39 +12,39 @@ _KEY = "portway.setting"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting as every source sees it."""
+    """One setting, with its name in every source."""
 
     field: str
     """Attribute of the settings dataclass."""
     key: str
-    """Name in a TOML file; with hyphens the flag, in capitals behind `PORTWAY_` the environment."""
+    """Name in a TOML file; the flag has hyphens instead, the environment variable capitals after `PORTWAY_`."""
     read: Callable[[str], Any]
-    """Turns text into the value; raises ConfigError with what was expected."""
+    """Parses text; raises ConfigError with what was expected."""
     metavar: str
-    """What stands for the value in `--help`; empty for a switch."""
+    """Placeholder of the value in `--help`; empty for a switch."""
     help: str
     default: str
-    """The default in the user's words, for `--help`; empty when there is none."""
+    """The default as text for `--help`; empty if there is none."""
     many: bool = False
-    """Whether it is a list: flags may come several times, a file may have an array; `read` gets the members joined by comma."""
+    """Whether it is a list: the flag is repeatable, a file may have an array; `read` gets the items joined by commas."""
 
     @property
     def flag(self) -> str:
-        """The command line's name."""
+        """Name on the command line."""
         return "--" + self.key.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """The environment's name."""
+        """Name in the environment."""
         return "PORTWAY_" + self.key.upper()
 
     @property
     def is_switch(self) -> bool:
-        """True when the flag takes no value."""
+        """Whether the flag takes no value."""
         return not self.metavar
 
 
-def setting(  # noqa: PLR0913 - one keyword for each thing that a source shows
+def setting(  # noqa: PLR0913 - one keyword per property of a setting
     default: T | None = None,
     *,
     read: Callable[[str], T],
@@ -57,8 +57,8 @@ def setting(  # noqa: PLR0913 - one keyword for each thing that a source shows
 ) -> T:
     """Declare a dataclass field that any source may set.
 
-    `key` when its name in sources is not the attribute's; `factory` for a default that is made at each start; `shown`
-    replaces the default in `--help`; `many` for a list. The return type says `T`, as that of `dataclasses.field` does.
+    `key` is its name in sources, if not the attribute's; `factory` creates a default at each start; `shown` replaces the
+    default in `--help`; `many` declares a list. The return type is `T`, as with `dataclasses.field`.
     """
     metadata = {_KEY: {"key": key, "read": read, "metavar": metavar, "help": help, "shown": shown, "many": many}}
     if factory is not None:
@@ -68,13 +68,13 @@ def setting(  # noqa: PLR0913 - one keyword for each thing that a source shows
 
 
 def settings_of(settings_class: type[Any]) -> dict[str, Setting]:
-    """Return the settings that a dataclass declares, by key and in its order."""
+    """Return the settings of a dataclass by key, in its order."""
     found = {}
     for field in dataclasses.fields(settings_class):
-        about = field.metadata.get(_KEY)
-        if about is None:
+        declared = field.metadata.get(_KEY)
+        if declared is None:
             continue
-        key = about["key"] or field.name
-        shown = about["shown"] if about["shown"] is not None else str(field.default) if about["metavar"] else ""
-        found[key] = Setting(field.name, key, about["read"], about["metavar"], about["help"], shown, about["many"])
+        key = declared["key"] or field.name
+        shown = declared["shown"] if declared["shown"] is not None else str(field.default) if declared["metavar"] else ""
+        found[key] = Setting(field.name, key, declared["read"], declared["metavar"], declared["help"], shown, declared["many"])
     return found

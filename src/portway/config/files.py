@@ -1,4 +1,4 @@
-"""Writes and reads files that hold secrets: for their owner alone, never half written, never through a link."""
+"""Writes and reads files with secrets: readable by the owner only, written atomically, never through symbolic links."""
 
 import errno
 import os
@@ -9,27 +9,27 @@ from portway.config.paths import FILE_MODE, is_read_only, private_dir
 from portway.errors import ConfigError
 
 SECRET_BYTES_MAX = 64 * 1024
-"""A join string has 200 bytes, a key with its certificate 2 kB; anything much larger is the wrong file."""
+"""A join string has about 200 bytes, a key with its certificate 2 kB; a much larger file is the wrong one."""
 
 SECRET_MOUNTS = (Path("/run/secrets"),)
-"""Where containers get secrets from outside, owned by root and readable by all: Docker mounts them so, and nobody inside can change it."""
+"""Docker mounts a container's secrets here, owned by root and readable by all; processes in the container cannot change that."""
 
-_LINK = "is a link; secrets are kept in real files only"
+_LINK = "cannot be a symbolic link: expected a regular file for a secret"
 _WRITABLE, _REACHABLE = 0o022, 0o077
 
 
 class NotWrittenError(ConfigError):
-    """A file cannot be written; some programs can do without."""
+    """A file cannot be written; some callers can continue without it."""
 
 
 def write_secret(path: Path, data: bytes, *, replace: bool, own_folder: bool = True) -> bool:
-    """Write `data` to `path` with mode 0600, all or nothing, and on the disk before this returns.
+    """Write `data` to `path` with mode 0600, atomically, and flush it to disk.
 
-    With `replace` an old file gives way; without, it stays, and the answer is False: somebody else was first. A folder of
-    our own is made where it is missing, and closed to others; any other one stays as it is.
+    With `replace` an existing file is replaced; without, it is left alone and the result is False. With `own_folder` the
+    directory is created if missing and made private; otherwise it is left as it is.
 
     Raises:
-        NotWrittenError: the folder or the file cannot be written.
+        NotWrittenError: the directory or the file cannot be written.
     """
     try:
         if own_folder:
@@ -38,7 +38,7 @@ def write_secret(path: Path, data: bytes, *, replace: bool, own_folder: bool = T
         raise NotWrittenError(str(exc)) from exc
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        draft.unlink(missing_ok=True)  # left by a killed process whose id came round again
+        draft.unlink(missing_ok=True)  # left by a killed process whose id was reused
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -62,13 +62,13 @@ def write_secret(path: Path, data: bytes, *, replace: bool, own_folder: bool = T
 
 
 def read_secret(path: Path, *, follow: bool = False) -> bytes | None:
-    """Return what is in `path`, or None when there is no such file.
+    """Return the content of `path`, or None if it does not exist.
 
-    With `follow`, for a path that the user named just now, it may be a link or a pipe (`<(pass show portway)`). On a
-    read-only file system, where nobody can plant one, it may be a link anyway: Kubernetes mounts secrets so.
+    With `follow`, for a path that the user just gave, it may be a symbolic link or a pipe (`<(pass show portway)`). On a
+    read-only file system, where an attacker cannot create links, a link is always accepted: Kubernetes mounts secrets so.
 
     Raises:
-        ConfigError: it is a link, belongs to another user, others may read or write it, or it cannot be read.
+        ConfigError: `path` is a link, belongs to another user, is accessible to others, or cannot be read.
     """
     flags = 0 if follow else os.O_NONBLOCK | (0 if _is_fixed_link(path) else os.O_NOFOLLOW)
     try:
@@ -76,7 +76,7 @@ def read_secret(path: Path, *, follow: bool = False) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise ConfigError(f"{path}: {_LINK if path.is_symlink() and not follow else _why_unreadable(exc)}") from exc
+        raise ConfigError(f"{path}: {_LINK if path.is_symlink() and not follow else _read_error(exc)}") from exc
     try:
         info = os.fstat(handle)
         if not (follow and stat.S_ISFIFO(info.st_mode)):
@@ -86,24 +86,24 @@ def read_secret(path: Path, *, follow: bool = False) -> bytes | None:
     finally:
         os.close(handle)
     if len(data) > SECRET_BYTES_MAX:
-        raise ConfigError(f"{path}: expected at most {SECRET_BYTES_MAX} bytes; this is some other file")
+        raise ConfigError(f"{path}: too large: expected at most {SECRET_BYTES_MAX} bytes for a secret")
     return data
 
 
 def is_private_file(path: Path) -> bool:
-    """Return True when `path` is there and passes the checks of `read_secret`, False when it is not there.
+    """Return True if `path` passes the checks of `read_secret`, False if it does not exist.
 
     The file is not opened: closing a second descriptor would drop the locks that SQLite holds on a database.
 
     Raises:
-        ConfigError: as `read_secret`.
+        ConfigError: as for `read_secret`.
     """
     try:
         info = path.lstat()
     except FileNotFoundError:
         return False
     except OSError as exc:
-        raise ConfigError(f"{path}: {_why_unreadable(exc)}") from exc
+        raise ConfigError(f"{path}: {_read_error(exc)}") from exc
     if stat.S_ISLNK(info.st_mode):
         if not _is_fixed_link(path):
             raise ConfigError(f"{path}: {_LINK}")
@@ -118,20 +118,20 @@ def is_private_file(path: Path) -> bool:
 def _check_private(path: Path, info: os.stat_result) -> None:
     mine = os.geteuid()
     if not stat.S_ISREG(info.st_mode):
-        raise ConfigError(f"{path}: expected a file, found something else there")
+        raise ConfigError(f"{path}: not a regular file")
     if info.st_uid not in (mine, 0):
         raise ConfigError(f"{path}: belongs to user {info.st_uid}, not to you ({mine}); run this as that user (sudo -u '#{info.st_uid}' …)")
     if info.st_mode & _REACHABLE and (info.st_mode & _WRITABLE or not _is_fixed(path, info)):
-        raise ConfigError(f"{path}: holds a secret, and others on this machine can reach it; run `chmod 600 {path}`")
+        raise ConfigError(f"{path}: contains a secret but is accessible to other users; run `chmod 600 {path}`")
 
 
-def _why_unreadable(exc: OSError) -> str:
-    hint = "; run this as the user that it belongs to" if exc.errno == errno.EACCES else ""
+def _read_error(exc: OSError) -> str:
+    hint = "; run this as its owner" if exc.errno == errno.EACCES else ""
     return f"cannot be read: {exc.strerror}{hint}"
 
 
 def _is_fixed(path: Path, info: os.stat_result) -> bool:
-    """Return whether nobody who runs this can change a file's mode: then it is whoever mounted it that decides who reads it."""
+    """Return whether this user cannot change the file's mode: its mount decides about access then."""
     real = path.resolve()
     if is_read_only(real):
         return True
@@ -139,7 +139,7 @@ def _is_fixed(path: Path, info: os.stat_result) -> bool:
 
 
 def _is_fixed_link(path: Path) -> bool:
-    """Return whether `path` is a link that only root, or nobody any more, can have made."""
+    """Return whether `path` is a link that no other user can have created: its file system is read-only."""
     try:
         info = path.lstat()
     except OSError:
@@ -148,7 +148,7 @@ def _is_fixed_link(path: Path) -> bool:
 
 
 def _sync_dir(path: Path) -> None:
-    """Make a new name in a folder survive a power cut."""
+    """Flush a directory to disk, so that new names in it survive a power failure."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Puts a room's settings together: flag before environment before file before default, every fault told at once."""
+"""Loads settings with precedence flag, environment, file, default, and reports all errors at once."""
 
 import difflib
 import tomllib
@@ -14,21 +14,21 @@ from portway.errors import ConfigError
 T = TypeVar("T")
 
 FILE_BYTES_MAX = 1024 * 1024
-"""A configuration is text that a person wrote; a larger file is some other one."""
+"""Configuration files are written by hand; a larger file is the wrong one."""
 
 TABLES = ("server",)
-"""Tables that a portway.toml may have."""
+"""Valid tables of a configuration file."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawValue:
-    """One value that some source gave, and how to name that source in a complaint."""
+    """One value of a source, and the name of that source for errors."""
 
     raw: object
     where: str
     """`--http`, `PORTWAY_HTTP` or `portway.toml: $.server.http`."""
     is_text: bool
-    """True for environments and flags, where everything is text; a file has booleans of its own."""
+    """True for environment and flags, where all values are text; a file has booleans."""
 
 
 def load_settings(
@@ -38,39 +38,39 @@ def load_settings(
     flags: Mapping[str, object],
     environ: Mapping[str, str],
     file: Path | None,
-    defaults: Callable[[Mapping[str, object]], Mapping[str, object]] = lambda _: {},
+    deerrors: Callable[[Mapping[str, object]], Mapping[str, object]] = lambda _: {},
 ) -> T:
     """Return the settings of `settings_class`, a frozen dataclass of `setting`s.
 
-    `flags` maps keys to what the command line gave (None: nothing). `table` is the room's part of the file. `defaults`
-    sees the fields that were given and may return other defaults than the dataclass has.
+    `flags` maps keys to values of the command line (None: not given). `table` is the table of the file to read.
+    `deerrors` gets the given fields and returns deerrors that replace those of the dataclass.
 
     Raises:
-        ConfigError: one line for each value that cannot be used, with its source, what came and what was expected.
+        ConfigError: one line per invalid value, with its source and what was expected.
     """
     known = settings_of(settings_class)
     given = _from_file(file, table, known) if file is not None else {}
     given |= {key: RawValue(environ[one.variable], one.variable, True) for key, one in known.items() if environ.get(one.variable)}
-    given |= {key: RawValue(_joined(raw), known[key].flag, True) for key, raw in flags.items() if raw is not None and raw != ()}
-    fields, faults = {}, []
+    given |= {key: RawValue(_comma_separated(raw), known[key].flag, True) for key, raw in flags.items() if raw is not None and raw != ()}
+    fields, errors = {}, []
     for key, value in given.items():
         try:
             fields[known[key].field] = _read(known[key], value)
         except ConfigError as exc:
-            faults.append(f"{value.where}: {exc}")
-    if faults:
-        raise ConfigError("\n".join(faults))
+            errors.append(f"{value.where}: {exc}")
+    if errors:
+        raise ConfigError("\n".join(errors))
     try:
-        return settings_class(**{**defaults(fields), **fields})
+        return settings_class(**{**deerrors(fields), **fields})
     except ConfigError as exc:
         raise ConfigError(_with_sources(str(exc), given)) from exc
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Return what a TOML file holds.
+    """Return the content of a TOML file.
 
     Raises:
-        ConfigError: it is not there, cannot be read, or is no TOML; says the line.
+        ConfigError: the file cannot be read or is invalid; names the line.
     """
     try:
         with file.open("rb") as opened:
@@ -78,11 +78,11 @@ def read_toml(file: Path) -> dict[str, Any]:
     except OSError as exc:
         raise ConfigError(f"{file}: cannot be read: {exc.strerror}") from exc
     if len(data) > FILE_BYTES_MAX:
-        raise ConfigError(f"{file}: expected at most {FILE_BYTES_MAX} bytes")
+        raise ConfigError(f"{file}: too large: expected at most {FILE_BYTES_MAX} bytes")
     try:
         return tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise ConfigError(f"{file}: is no TOML: {exc}") from exc
+        raise ConfigError(f"{file}: invalid TOML: {exc}") from exc
 
 
 def _from_file(file: Path, table: str, known: Mapping[str, Setting]) -> dict[str, RawValue]:
@@ -96,23 +96,23 @@ def _from_file(file: Path, table: str, known: Mapping[str, Setting]) -> dict[str
 
 
 def _refuse_unknown(file: Path, path: str, found: Mapping[str, object], known: Mapping[str, object] | tuple[str, ...]) -> None:
-    faults = []
+    errors = []
     for key in found:
         if key not in known:
             close = difflib.get_close_matches(key.replace("-", "_"), list(known), n=1)
             hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
-            faults.append(f"{file}: {path}.{key}: is no setting; {hint}")
-    if faults:
-        raise ConfigError("\n".join(faults))
+            errors.append(f"{file}: {path}.{key}: unknown setting; {hint}")
+    if errors:
+        raise ConfigError("\n".join(errors))
 
 
-def _joined(raw: object) -> object:
-    """Return the values of a flag that came several times as one text."""
+def _comma_separated(raw: object) -> object:
+    """Return the values of a repeated flag as one text."""
     return ",".join(map(str, raw)) if isinstance(raw, tuple) else raw
 
 
 def _read(one: Setting, value: RawValue) -> object:
-    """Return what a source's value means for this setting."""
+    """Parse a value of a source."""
     if one.is_switch:
         if isinstance(value.raw, bool):
             return value.raw
@@ -126,8 +126,8 @@ def _read(one: Setting, value: RawValue) -> object:
     return one.read(value.raw)
 
 
-def _with_sources(complaint: str, given: Mapping[str, RawValue]) -> str:
-    """Return a room's complaint, `key, key: text`, with each key named as in the source that gave it."""
-    keys, colon, text = complaint.partition(": ")
+def _with_sources(message: str, given: Mapping[str, RawValue]) -> str:
+    """Return the error of a settings class, `key, key: text`, with each key replaced by the name in its source."""
+    keys, colon, text = message.partition(": ")
     names = [given[key].where if key in given else key for key in keys.split(", ")]
     return ", ".join(names) + colon + text

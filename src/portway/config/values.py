@@ -1,4 +1,4 @@
-"""The values that settings are made of, read from text: addresses, port ranges, durations, yes or no."""
+"""Types of settings, parsed from text: addresses, port ranges, booleans."""
 
 import re
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ PORT_MAX = 65535
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]\s/@]*):([0-9]{1,5})", re.ASCII)
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
-_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where a listener stands, or where somebody else finds it; as text `host:port`."""
+    """Host and port of a listener, or of its public address; as text `host:port`."""
 
     host: str
     """A host name or an address without brackets; empty means every interface, IPv4 and IPv6."""
     port: int
-    """0 lets the kernel choose, which only tests want."""
+    """0: the kernel chooses, for tests."""
 
     @classmethod
     def parse(cls, text: str) -> "ListenAddress":
-        """Read `127.0.0.1:8080`, `:80`, `[::1]:443` or `name:4443`.
+        """Parse `127.0.0.1:8080`, `:80`, `[::1]:443` or `name:4443`.
 
         Raises:
-            ConfigError: it is none of these.
+            ConfigError: any other text.
         """
         found = _ADDRESS.fullmatch(text)
         if found is None or int(found[2]) > PORT_MAX:
@@ -39,22 +39,22 @@ class ListenAddress:
 
 @dataclass(frozen=True, slots=True)
 class PortRange:
-    """Ports from `first` to `last`, both included; as text `20000-20999` or `22`."""
+    """Ports from `first` to `last`, inclusive; as text `20000-20999` or `22`."""
 
     first: int
     last: int
 
     def __post_init__(self) -> None:
-        """Hold every range to real ports in ascending order."""
+        """Check that the ports are valid and in ascending order."""
         if not 1 <= self.first <= self.last <= PORT_MAX:
             raise ConfigError(f"expected ports from 1 to {PORT_MAX} as LOW-HIGH, got {self.first}-{self.last}")
 
     @classmethod
     def parse(cls, text: str) -> "PortRange":
-        """Read `LOW-HIGH` or one port.
+        """Parse `LOW-HIGH` or one port.
 
         Raises:
-            ConfigError: it is neither, or no real port is in it.
+            ConfigError: any other text, or ports that do not exist.
         """
         found = _RANGE.fullmatch(text)
         if found is None:
@@ -73,12 +73,12 @@ class PortRange:
 
 
 def parse_yes_or_no(text: str) -> bool:
-    """Read a switch as environments spell it: 1, true, yes, on; 0, false, no, off.
+    """Parse a boolean: 1, true, yes, on; 0, false, no, off.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: any other text.
     """
     try:
-        return _WORDS[text.lower()]
+        return _BOOLEANS[text.lower()]
     except KeyError:
         raise ConfigError(f"expected yes or no, got {text!r}") from None

@@ -8,7 +8,7 @@ import msgspec
 
 from portway.demo.site_facts import LinkFacts
 from portway.errors import UnavailableError
-from portway.telemetry.status_socket import ask_status
+from portway.telemetry.status_socket import query_status
 
 EVERY_S = 2.0
 """About as often as a person looks again."""
@@ -50,7 +50,7 @@ class LinkWatch:
 
 def _ask(path: Path) -> bytes | None:
     try:
-        return ask_status(path)
+        return query_status(path)
     except UnavailableError:
         return None  # the page then shows no round trip, which is all we need it for
 

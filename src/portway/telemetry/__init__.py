@@ -1,1 +1,1 @@
-"""Tells people and programs what happened: logs, event lines, status."""
+"""Observability: logs, JSON event lines, status socket, CPU times and inspection."""

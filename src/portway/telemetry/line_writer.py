@@ -1,4 +1,4 @@
-"""Writes lines to a descriptor from a thread of its own, so that a stalled terminal or pipe never holds up who speaks."""
+"""Writes lines to a descriptor from its own thread, so that a stalled terminal or pipe never blocks the caller."""
 
 import errno
 import os
@@ -8,17 +8,17 @@ from collections import deque
 from collections.abc import Callable
 
 LINES_MAX = 2000
-"""Lines that wait for a stalled reader; beyond that they are counted instead of kept."""
+"""Lines buffered for a stalled reader; further ones are dropped and counted."""
 
 LINE_CHARS_MAX = 16 * 1024
-"""Room for a traceback. With LINES_MAX it bounds what a stalled reader can cost to 32 MB of text, in practice 0.2 MB."""
+"""Enough for a traceback. Together with LINES_MAX, bounds the buffer of a stalled reader to 32 MB of text, in practice 0.2 MB."""
 
 GATHER_S = 0.05
-"""After a write, lines gather for as long: a thread woken for each of thousands a second costs those who speak more
-than all their other work. The first line after a quiet moment goes out at once."""
+"""Time between writes, in which lines are collected: waking the thread for each of thousands of lines per second costs callers
+more than all their other work. The first line after a pause is written at once."""
 
 CLOSE_S_MAX = 1.0
-"""How long the end of a program waits for a reader that does not read."""
+"""How long `close` waits for a stalled reader."""
 
 
 def lines_dropped(count: int) -> str:
@@ -27,10 +27,10 @@ def lines_dropped(count: int) -> str:
 
 
 class LineWriter:
-    """A bounded way out for lines of text; `write` never blocks and never raises."""
+    """Bounded writer of text lines; `write` never blocks and never raises."""
 
     def __init__(self, descriptor: int, *, lines_max: int = LINES_MAX, dropped_line: Callable[[int], str] = lines_dropped) -> None:
-        """Write to `descriptor`, which stays the caller's; `dropped_line` says how many lines are missing."""
+        """Write to `descriptor`, which the caller still owns; `dropped_line` returns the line that reports a number of dropped ones."""
         self._descriptor = descriptor
         self._lines_max = lines_max
         self._dropped_line = dropped_line
@@ -38,51 +38,51 @@ class LineWriter:
         self._dropped = 0
         self._closing = False
         self._broken = False
-        self._news = threading.Condition()
-        self._waiting = False
-        self._over = threading.Event()
+        self._changed = threading.Condition()
+        self._idle = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lines to descriptor {descriptor}", daemon=True)
         self._thread.start()
 
     def write(self, line: str) -> None:
-        """Take one line, without its end; drop and count it when too many wait."""
-        with self._news:
+        """Queue one line, given without a line break; drop and count it if the queue is full."""
+        with self._changed:
             if self._broken or self._closing:
                 return
             if len(self._lines) >= self._lines_max:
                 self._dropped += 1
                 return
             self._lines.append(line[:LINE_CHARS_MAX])
-            if self._waiting:
-                self._waiting = False
-                self._news.notify()
+            if self._idle:
+                self._idle = False
+                self._changed.notify()
 
     def close(self, timeout_s: float = CLOSE_S_MAX) -> None:
-        """Write what waits, for at most `timeout_s`, and end; may be called twice."""
-        with self._news:
+        """Write the queued lines, for at most `timeout_s`, and stop; may be called twice."""
+        with self._changed:
             self._closing = True
-            self._over.set()
-            self._news.notify()
+            self._closed.set()
+            self._changed.notify()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while (lines := self._taken()) is not None:
+        while (lines := self._next_batch()) is not None:
             try:
                 self._write_all("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
             except OSError:
-                # The reader is gone (`portway http 3000 | head -1`). The tunnel goes on; its lines have no reader.
-                with self._news:
+                # The reader is gone (`portway http 3000 | head -1`); the tunnel continues without output.
+                with self._changed:
                     self._broken = True
                     self._lines.clear()
                 return
-            self._over.wait(GATHER_S)
+            self._closed.wait(GATHER_S)
 
-    def _taken(self) -> list[str] | None:
-        """Wait for lines and take all of them; None at the end."""
-        with self._news:
+    def _next_batch(self) -> list[str] | None:
+        """Wait for lines and return all of them; None at the end."""
+        with self._changed:
             while not self._lines and not self._closing:
-                self._waiting = True
-                self._news.wait()
+                self._idle = True
+                self._changed.wait()
             lines = list(self._lines)
             self._lines.clear()
             if self._dropped:
@@ -98,5 +98,5 @@ class LineWriter:
             except OSError as exc:
                 if exc.errno != errno.EAGAIN:
                     raise
-                # Somebody who shares the terminal made it non-blocking.
+                # Another process made the shared terminal non-blocking.
                 select.select([], [self._descriptor], [], 1.0)

@@ -1,25 +1,25 @@
-"""Takes secrets out of text at the last moment, whatever path they took into it."""
+"""Masks secrets in text just before it is written."""
 
 import re
 
 MASK = "•••"
 
 _PATTERNS = (
-    # One slash: what is left of a join string that somebody gave where a path belongs. Eight characters: no secret has
-    # fewer than 22, and the word SECRET in our own advice shall stay readable.
+    # One slash: a join string that was parsed as a path has only one. Eight characters: secrets have at least 22, and the
+    # word SECRET in error messages must stay readable.
     (re.compile(r"(portway:/{1,2}[^\s.@/]{1,64}\.)[^\s@]{8,}@"), rf"\g<1>{MASK}@"),
     (re.compile(r"(?i)\b(basic|bearer)(\s+)[A-Za-z0-9+/=._~-]{8,}"), rf"\g<1>\g<2>{MASK}"),
 )
 
 SECRET_CHARS_MIN = 8
-"""Shorter text is no secret, and masking it would spoil every line that it happens to be in."""
+"""Shorter texts are not masked: they are not secrets, and would match in ordinary lines."""
 
 
 class SecretsMask:
-    """Knows how secrets look, and the very secrets of this process."""
+    """Replaces secrets by MASK: those registered in this process, and those that match a pattern."""
 
     def __init__(self) -> None:
-        """Start with the patterns alone."""
+        """Start with the patterns only."""
         self._secrets: list[str] = []
 
     def hide(self, secret: str) -> None:

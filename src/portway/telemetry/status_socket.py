@@ -1,4 +1,4 @@
-"""Lets running programs be asked how they are: a unix socket that answers each connection with one JSON document."""
+"""Status of running processes: a Unix socket that sends one JSON document to each connection."""
 
 import asyncio
 import socket
@@ -10,33 +10,33 @@ from pathlib import Path
 from portway.errors import UnavailableError
 from portway.telemetry.logs import get_log
 
-ANSWER_S_MAX = 2.0
-"""How long either side waits for the other; both are on this machine."""
+REPLY_S_MAX = 2.0
+"""Time that client and server wait for each other; both are on this machine."""
 
 DOCUMENT_BYTES_MAX = 8 * 1024 * 1024
-"""What an asker takes: a server with 10,000 sessions says about 3 MB."""
+"""Largest document that a client reads: a server with 10,000 sessions sends about 3 MB."""
 
-ASKERS_MAX = 16
-"""Connections that wait to be accepted, and that are answered at a time: each holds a document. Only this user can reach the
-folder that the socket is in."""
+CLIENTS_MAX = 16
+"""Bound of the accept queue, and of connections served concurrently: each holds a document. The directory of the socket is
+accessible to this user only."""
 
 PAUSE_S = 0.2
-"""How long to wait after accept failed, for example without a free descriptor."""
+"""Pause after accept failed, for example without a free descriptor."""
 
 log = get_log(__name__)
 
 
 @asynccontextmanager
 async def serve_status(path: Path, document: Callable[[], bytes]) -> AsyncIterator[None]:
-    """Answer at `path` with what `document` returns, until the block ends; a file that nobody serves gives way.
+    """Serve the result of `document` at `path` until the block ends; replaces the socket of a dead process.
 
     Raises:
-        UnavailableError: the socket cannot be made (its path may be too long). A program can do without.
+        UnavailableError: the socket cannot be created (its path may be too long); callers can continue without it.
     """
     try:
         sock = _listen(path)
     except OSError as exc:
-        raise UnavailableError(f"no status socket at {path}: {exc}") from exc
+        raise UnavailableError(f"{path}: cannot create the status socket: {exc}") from exc
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(_serve(sock, document), name="status socket")
@@ -59,7 +59,7 @@ def _listen(path: Path) -> socket.socket:
         sock.setblocking(False)
         sock.bind(str(path))
         path.chmod(0o600)
-        sock.listen(ASKERS_MAX)
+        sock.listen(CLIENTS_MAX)
     except BaseException:
         sock.close()
         raise
@@ -67,59 +67,59 @@ def _listen(path: Path) -> socket.socket:
 
 
 async def _serve(sock: socket.socket, document: Callable[[], bytes]) -> None:
-    """Answer one connection after the other; an error of accept is a pause, and logged once until accept works again."""
+    """Accept connections and serve each in a task; pause when accept fails, and log that once until it works again."""
     loop = asyncio.get_running_loop()
-    free = asyncio.Semaphore(ASKERS_MAX)
+    free = asyncio.Semaphore(CLIENTS_MAX)
     failed = False
-    async with asyncio.TaskGroup() as answers:
+    async with asyncio.TaskGroup() as tasks:
         while True:
             await free.acquire()
             try:
-                asker, _ = await loop.sock_accept(sock)
+                client, _ = await loop.sock_accept(sock)
             except OSError as exc:
                 if not failed:
-                    log.warning("accept on the status socket failed", why=exc, next_attempt_s=PAUSE_S)
+                    log.warning("status socket accept failed", reason=exc, next_attempt_s=PAUSE_S)
                 failed = True
                 free.release()
                 await asyncio.sleep(PAUSE_S)
                 continue
             failed = False
-            task = answers.create_task(_answer(asker, document), name="status answer")
+            task = tasks.create_task(_reply(client, document), name="status reply")
             task.add_done_callback(lambda _: free.release())
 
 
-async def _answer(asker: socket.socket, document: Callable[[], bytes]) -> None:
-    """Send the document, and give up on an asker who does not read."""
-    with asker:
+async def _reply(client: socket.socket, document: Callable[[], bytes]) -> None:
+    """Send the document; close the connection of a client that does not read it in time."""
+    with client:
         try:
-            async with asyncio.timeout(ANSWER_S_MAX):
-                await asyncio.get_running_loop().sock_sendall(asker, document())
+            async with asyncio.timeout(REPLY_S_MAX):
+                await asyncio.get_running_loop().sock_sendall(client, document())
         except (OSError, TimeoutError):
             pass
-        except Exception as exc:  # noqa: BLE001 - a bug in a document must not end the program that it describes
-            log.error("no status document", exc=exc)  # noqa: TRY400 - our log takes the traceback
+        except Exception as exc:  # noqa: BLE001 - a bug in the document must not stop the process
+            log.error("status document failed", exc=exc)  # noqa: TRY400 - this logger adds the traceback
 
 
-def ask_status(path: Path, timeout_s: float = ANSWER_S_MAX) -> bytes | None:
-    """Return the document of whoever serves `path`, or None when nobody does any more.
+def query_status(path: Path, timeout_s: float = REPLY_S_MAX) -> bytes | None:
+    """Return the document served at `path`, or None if its process is gone.
 
     Raises:
-        UnavailableError: somebody is there and does not answer in time, or says too much.
+        UnavailableError: the reply did not arrive in time, or is too large.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
-        asker.settimeout(timeout_s)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(timeout_s)
         try:
-            asker.connect(str(path))
+            client.connect(str(path))
             pieces, size = [], 0
-            while piece := asker.recv(65536):
+            while piece := client.recv(65536):
                 pieces.append(piece)
                 size += len(piece)
                 if size > DOCUMENT_BYTES_MAX:
-                    raise UnavailableError(f"{path}: says more than {DOCUMENT_BYTES_MAX} bytes")
+                    raise UnavailableError(f"{path}: status too large: expected at most {DOCUMENT_BYTES_MAX} bytes")
         except (ConnectionRefusedError, FileNotFoundError):
             return None
         except TimeoutError as exc:
-            raise UnavailableError(f"{path}: no answer within {timeout_s:g} s; the program may hang") from exc
+            raise UnavailableError(f"{path}: no reply within {timeout_s:g} s; the process may hang") from exc
         except OSError as exc:
             raise UnavailableError(f"{path}: {exc}") from exc
     return b"".join(pieces)

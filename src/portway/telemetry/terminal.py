@@ -1,4 +1,4 @@
-"""Makes text safe and pleasant for a terminal: escapes, colours, alignment."""
+"""Formats text for terminals: escaping, colours, alignment."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,12 @@ CUT = "..."
 
 
 def escape(text: str, chars_max: int = 0) -> str:
-    r"""Return `text` without anything that a terminal would obey or that would hide what follows.
+    r"""Return `text` without characters that a terminal would interpret or that would hide text.
 
-    Control characters, lone surrogates and the marks that turn the direction of writing become `\x1b` and the like.
+    Control characters, lone surrogates and marks of writing direction are escaped, as in `\x1b`.
     Longer text is cut to `chars_max` (0: never).
     """
-    shown = text if not chars_max else text[: chars_max + 1]  # no character gets shorter
+    shown = text if not chars_max else text[: chars_max + 1]  # escaping never shortens a character
     if not shown.isprintable():
         shown = "".join(char if char.isprintable() else _escaped(char) for char in shown)
     return shown if not chars_max or len(shown) <= chars_max else shown[: chars_max - len(CUT)] + CUT
@@ -25,38 +25,38 @@ def _escaped(char: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Colours, or none of them."""
+    """Text styles, with or without colours."""
 
     colours: bool
 
     @classmethod
     def of(cls, descriptor: int, environ: Mapping[str, str] = os.environ) -> "Style":
-        """Return colours for a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
+        """Return the style for a descriptor: colours on a terminal, unless NO_COLOR or TERM=dumb is set."""
         plain = bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
         return cls(is_terminal(descriptor) and not plain)
 
     def bold(self, text: str) -> str:
-        """Return what matters most."""
-        return self._in("1", text)
+        """Return text for the most important part."""
+        return self._coloured("1", text)
 
     def dim(self, text: str) -> str:
-        """Return what matters least."""
-        return self._in("2", text)
+        """Return text for the least important part."""
+        return self._coloured("2", text)
 
     def good(self, text: str) -> str:
-        """Return good news."""
-        return self._in("32", text)
+        """Return text for a success."""
+        return self._coloured("32", text)
 
     def warn(self, text: str) -> str:
-        """Return what deserves a look."""
-        return self._in("33", text)
+        """Return text for a warning."""
+        return self._coloured("33", text)
 
     def bad(self, text: str) -> str:
-        """Return bad news."""
-        return self._in("31", text)
+        """Return text for an error."""
+        return self._coloured("31", text)
 
     def status(self, code: int) -> str:
-        """Return an HTTP status, coloured by what it means."""
+        """Return an HTTP status, coloured by its class."""
         text = f"{code:03d}"
         if code >= 500:
             return self.bad(text)
@@ -64,12 +64,12 @@ class Style:
             return self.warn(text)
         return self.good(text) if 200 <= code < 300 else text
 
-    def _in(self, code: str, text: str) -> str:
+    def _coloured(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colours else text
 
 
 def is_terminal(descriptor: int) -> bool:
-    """Return whether a person looks at this descriptor."""
+    """Return whether this descriptor is a terminal."""
     try:
         return os.isatty(descriptor)
     except OSError:

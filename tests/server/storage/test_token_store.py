@@ -131,7 +131,7 @@ def test_a_link_in_place_of_the_database_is_refused(path: Path, tmp_path: Path) 
     path.parent.mkdir(mode=0o700)
     path.symlink_to(tmp_path / "other" / "server.db")
 
-    with pytest.raises(ConfigError, match="is a link"):
+    with pytest.raises(ConfigError, match="symbolic link"):
         Store(path)
 
 
