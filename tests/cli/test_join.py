@@ -107,16 +107,16 @@ def test_the_prompt_does_not_echo_and_reads_all_lines(home: Path, data: Path) ->
         [sys.executable, "-m", "portway", "join", "--offline"], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     ) as program:
         os.close(theirs)
-        said = b""
-        while b"not echoed" not in said:
-            said += os.read(ours, 1000)
+        shown = b""
+        while b"not echoed" not in shown:
+            shown += os.read(ours, 1000)
         os.write(ours, pinned.replace("?", "\n?").replace("S3cretS3", "S3cret\nS3").encode() + b"\n")
-        while b"saved to" not in said:
-            said += os.read(ours, 1000)
+        while b"saved to" not in shown:
+            shown += os.read(ours, 1000)
         assert program.wait(10) == 0
     os.close(ours)
 
-    assert b"S3cret" not in said
+    assert b"S3cret" not in shown
     assert str(load_join_string(None, {}, data)) == pinned
 
 

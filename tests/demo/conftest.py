@@ -1,4 +1,4 @@
-"""A sample site that runs for a test, on a port of its own."""
+"""Fixture: a running sample site on its own port."""
 
 import asyncio
 import threading
@@ -27,7 +27,7 @@ class RunningSite:
 
 @pytest.fixture
 def running_site() -> Iterator[RunningSite]:
-    """A site whose known sample has one megabyte; it ends with the test."""
+    """A site with a sample of one megabyte, stopped after the test."""
     sock = site_socket()
     address = f"127.0.0.1:{sock.getsockname()[1]}"
     site = Site(address, sums(SMALL_SAMPLE_BYTES), link=lambda: LinkFacts(rtt_s=0.0005, encrypted=True))

@@ -1,4 +1,4 @@
-"""`portway demo` as somebody runs it: one command, a URL that works, and nothing left behind."""
+"""`portway demo` as a user runs it: one command, a working URL, and no files or processes left."""
 
 import http.client
 import json
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.timeout(90)
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A short path, because unix sockets are made below it."""
+    """A short path, for Unix sockets."""
     path = Path(tempfile.mkdtemp(prefix="pw-"))
     yield path
-    until(lambda: gone(path), "somebody still writes there")
+    until(lambda: gone(path), "a process still writes there")
 
 
 def gone(path: Path) -> bool:
-    """Remove a folder; the children of a demo that a test killed may write to it for a moment."""
+    """Remove a directory; children of a killed demo may still write to it for a moment."""
     shutil.rmtree(path, ignore_errors=True)
     return not path.exists()
 
@@ -48,13 +48,13 @@ def demo(folder: Path, *arguments: str) -> Program:
 
 
 def visit(url: str, path: str) -> tuple[int, bytes]:
-    """Ask as a browser does, which knows by itself that names below localhost are 127.0.0.1."""
+    """Send a request as a browser does: names under localhost are 127.0.0.1."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=10)
     try:
         connection.request("GET", path, headers={"Host": address.netloc})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()
 
@@ -77,10 +77,10 @@ def running(pid: int) -> bool:
         return False
 
 
-def until(condition: Callable[[], bool], what: str, deadline_s: float = 10.0) -> None:
+def until(condition: Callable[[], bool], failure: str, deadline_s: float = 10.0) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
-        assert time.monotonic() < end, what
+        assert time.monotonic() < end, failure
         time.sleep(0.02)
 
 
@@ -104,7 +104,7 @@ def test_the_first_line_is_a_url_that_shows_the_site_through_the_tunnel(folder: 
         assert program.stop(10).code == 0
 
 
-def test_programs_hear_events(folder: Path) -> None:
+def test_events_as_json(folder: Path) -> None:
     with demo(folder, "--json") as program:
         up = json.loads(program.first_line(30))
         assert (up["event"], set(up)) == ("demo_up", {"event", "time", "url", "server", "site", "join_file"})
@@ -113,8 +113,8 @@ def test_programs_hear_events(folder: Path) -> None:
         program.expect(r'"event":"request_line".*"path":"/trace","status":200')
         finished = program.stop(10)
     assert finished.code == 0
-    told = [json.loads(line) for line in finished.out.splitlines()]
-    assert (told[-1]["event"], told[-1]["reason"]) == ("demo_down", "SIGTERM")
+    events = [json.loads(line) for line in finished.out.splitlines()]
+    assert (events[-1]["event"], events[-1]["reason"]) == ("demo_down", "SIGTERM")
 
 
 def test_a_websocket_and_a_megabyte_go_through(folder: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_second_demo_runs_beside_the_first(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_everything_and_leaves_nothing(folder: Path, number: signal.Signals) -> None:
+def test_a_signal_stops_everything_and_leaves_nothing(folder: Path, number: signal.Signals) -> None:
     with demo(folder) as program:
         program.first_line(30)
         children = children_of(program)
@@ -156,7 +156,7 @@ def test_a_signal_ends_everything_and_leaves_nothing(folder: Path, number: signa
         assert not list((folder / "tmp").iterdir())
 
 
-def test_open_pages_and_stalled_downloads_do_not_hold_up_the_end(folder: Path) -> None:
+def test_open_pages_and_stalled_downloads_do_not_delay_the_stop(folder: Path) -> None:
     with demo(folder) as program:
         url = program.first_line(30)
         with socket_to(url, "/live") as live, socket.create_connection(("127.0.0.1", urlsplit(url).port or 80), timeout=10) as stalled:
@@ -170,7 +170,7 @@ def test_open_pages_and_stalled_downloads_do_not_hold_up_the_end(folder: Path) -
         assert not list((folder / "tmp").iterdir())
 
 
-def test_a_signal_during_the_start_leaves_nothing_either(folder: Path) -> None:
+def test_a_signal_during_the_start_leaves_nothing(folder: Path) -> None:
     with demo(folder) as program:
         until(lambda: bool(list((folder / "tmp").glob("portway-demo-*/server.log"))), "the server was never started")
         program.signal(signal.SIGINT)
@@ -180,25 +180,25 @@ def test_a_signal_during_the_start_leaves_nothing_either(folder: Path) -> None:
         assert not list((folder / "tmp").iterdir())
 
 
-def test_it_ends_by_itself_after_its_duration(folder: Path) -> None:
+def test_it_stops_after_its_duration(folder: Path) -> None:
     with demo(folder, "--duration", "500ms", "--name", "my-demo") as program:
         finished = program.wait(30)
         assert finished.code == 0, finished.err
         assert str(urlsplit(finished.out.splitlines()[0]).hostname) == "my-demo.localhost"
 
 
-def test_when_the_server_dies_the_demo_says_so_and_ends(folder: Path) -> None:
+def test_if_the_server_dies_the_demo_fails_with_the_reason(folder: Path) -> None:
     with demo(folder) as program:
         program.first_line(30)
         children = children_of(program)
         os.kill(children[0], signal.SIGKILL)
         finished = program.wait(15)
         assert finished.code == 1
-        assert "the demo's server ended by itself (signal 9)" in finished.err
+        assert "the demo's server exited unexpectedly (signal 9)" in finished.err
         assert not any(running(pid) for pid in children)
 
 
-def test_when_the_demo_is_killed_its_children_end(folder: Path) -> None:
+def test_if_the_demo_is_killed_its_children_exit(folder: Path) -> None:
     with demo(folder) as program:
         program.first_line(30)
         children = children_of(program)

@@ -1,4 +1,4 @@
-"""The demo reads its children's events as they are written, and passes over what it does not know."""
+"""The demo parses its children's events, and ignores unknown lines."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from portway.agent.events import (
     RoundTrip,
     TunnelUp,
 )
-from portway.demo.events import agent_event, listening
+from portway.demo.events import agent_event, listening_event
 from portway.server.events import Listening, Stopping
 from portway.telemetry.event_lines import event_line
 
@@ -33,17 +33,17 @@ from portway.telemetry.event_lines import event_line
         RequestsOmitted(3),
     ],
 )
-def test_every_event_of_an_agent_is_read_as_it_was_told(event: AgentEvent) -> None:
+def test_every_agent_event_survives_a_round_trip(event: AgentEvent) -> None:
     assert agent_event(event_line(event, 0.0)) == event
 
 
-def test_the_servers_news_is_read_and_nothing_else_is_taken_for_it() -> None:
-    news = Listening("127.0.0.1:8080", "127.0.0.1:4443", "127.0.0.1:4443", "20000-20999", "localhost")
-    assert listening(event_line(news, 0.0)) == news
-    assert listening(event_line(Stopping("SIGTERM"), 0.0)) is None
+def test_only_the_listening_event_of_the_server_is_parsed() -> None:
+    event = Listening("127.0.0.1:8080", "127.0.0.1:4443", "127.0.0.1:4443", "20000-20999", "localhost")
+    assert listening_event(event_line(event, 0.0)) == event
+    assert listening_event(event_line(Stopping("SIGTERM"), 0.0)) is None
 
 
 @pytest.mark.parametrize("line", ["", "{", "null", "[]", "text", '{"event":"sneezed"}', '{"event":7}', '{"event":"tunnel_up"}'])
-def test_a_line_that_is_no_event_is_passed_over(line: str) -> None:
+def test_invalid_lines_are_ignored(line: str) -> None:
     assert agent_event(line) is None
-    assert listening(line) is None
+    assert listening_event(line) is None

@@ -1,4 +1,4 @@
-"""The demo's settings are refused before anything starts."""
+"""Invalid demo settings are refused before anything starts."""
 
 import pytest
 
@@ -11,15 +11,15 @@ def settings(**flags: str) -> DemoSettings:
     return load_settings(DemoSettings, "demo", flags=flags, environ={}, file=None)
 
 
-def test_nothing_needs_to_be_said() -> None:
+def test_all_settings_are_optional() -> None:
     assert settings() == DemoSettings(name="", duration_s=None)
 
 
-def test_name_and_duration_are_read_as_people_write_them() -> None:
+def test_name_and_duration_are_parsed() -> None:
     assert settings(name="blog", duration="1m30s") == DemoSettings(name="blog", duration_s=90.0)
 
 
 @pytest.mark.parametrize("flags", [{"name": "admin"}, {"name": "-x-"}, {"name": "A b"}, {"duration": "soon"}])
-def test_what_cannot_work_is_refused(flags: dict[str, str]) -> None:
+def test_invalid_settings_are_refused(flags: dict[str, str]) -> None:
     with pytest.raises(ConfigError):
         settings(**flags)

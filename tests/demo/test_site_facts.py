@@ -1,4 +1,4 @@
-"""What the site says of a request's way is what its head says, and nothing more."""
+"""The facts about a request's path come from its head only."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from portway.demo.site_facts import edge_to_site_s, request_facts
 NOW = 1_700_000_000.5
 
 
-def test_the_edges_timestamp_gives_the_way_from_the_edge() -> None:
+def test_the_edges_timestamp_gives_the_time_from_edge_to_site() -> None:
     assert edge_to_site_s("t=1700000000498000", NOW) == pytest.approx(0.002, abs=1e-6)
 
 
@@ -26,11 +26,11 @@ def test_the_edges_timestamp_gives_the_way_from_the_edge() -> None:
         "t=1699999900000000",  # 100 s ago: another clock
     ],
 )
-def test_a_timestamp_that_makes_no_sense_gives_none(stamp: str | None) -> None:
+def test_an_invalid_timestamp_gives_none(stamp: str | None) -> None:
     assert edge_to_site_s(stamp, NOW) is None
 
 
-def test_forwarded_headers_are_shown_as_they_came() -> None:
+def test_forwarded_headers_are_shown_unchanged() -> None:
     headers = {
         "host": "demo.localhost:8080",
         "x-forwarded-for": "10.1.2.3",
@@ -42,7 +42,7 @@ def test_forwarded_headers_are_shown_as_they_came() -> None:
     assert facts.tunnelled
 
 
-def test_without_an_edge_the_request_came_straight() -> None:
+def test_without_an_edge_the_request_is_not_tunnelled() -> None:
     facts = request_facts(("GET", "/", "1.1"), {"host": "127.0.0.1:3000"}, NOW)
     assert not facts.tunnelled
     assert facts.edge_to_site_s is None

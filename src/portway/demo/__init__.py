@@ -1,1 +1,1 @@
-"""Shows a tunnel at work: a server, an agent and a sample site on this machine, started by one command."""
+"""Demo of a tunnel: server, agent and sample site on this machine, started by one command."""

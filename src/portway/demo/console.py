@@ -1,4 +1,4 @@
-"""Tells whoever started the demo where it is and what to try, then each request as it comes."""
+"""Output of the demo: its addresses and what to try, then each request."""
 
 import shutil
 import sys
@@ -15,32 +15,32 @@ from portway.telemetry.terminal import Style, is_terminal, table
 
 
 class Console(Protocol):
-    """Who hears what the demo does."""
+    """Receives the events of the demo."""
 
     def begin(self) -> None:
-        """Hear that something happens: the first second is silent otherwise."""
+        """Called first: the start takes a second."""
 
     def ready(self, url: str, server: str, site: str, join_file: Path) -> None:
-        """Hear the URL; `server` and `site` are `host:port`, `join_file` lets further agents join."""
+        """Called when the tunnel is up; `server` and `site` are `host:port`, `join_file` is for further agents."""
 
     def event(self, event: AgentEvent) -> None:
-        """Hear what the agent did."""
+        """Called for each event of the agent."""
 
-    def end(self, why: str) -> None:
-        """Hear that and why the demo stops."""
+    def end(self, reason: str) -> None:
+        """Called when the demo stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoUp:
-    """Everything runs, and can be visited."""
+    """The tunnel is up."""
 
     url: str
     server: str
     """`host:port` for visitors."""
     site: str
-    """`host:port` of what is published."""
+    """`host:port` of the sample site."""
     join_file: str
-    """Lets further agents join this server, for as long as the demo runs."""
+    """Join string for further agents, while the demo runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class DemoDown:
 
 
 class JsonConsole:
-    """One event a line on stdout, for programs: the demo's own, and its agent's as the agent tells them."""
+    """Prints events as JSON, one per line: those of the demo, and those of its agent unchanged."""
 
     def __init__(self, out: LineWriter, clock: Clock) -> None:
         """`clock` is `clock.wall`."""
@@ -59,26 +59,26 @@ class JsonConsole:
         self._clock = clock
 
     def begin(self) -> None:
-        """Say nothing: nothing has happened."""
+        """Print nothing."""
 
     def ready(self, url: str, server: str, site: str, join_file: Path) -> None:
-        """Tell where everything is."""
-        self._tell(DemoUp(url, server, site, str(join_file)))
+        """Print `demo_up`."""
+        self._print(DemoUp(url, server, site, str(join_file)))
 
     def event(self, event: AgentEvent) -> None:
-        """Pass on what the agent tells."""
-        self._tell(event)
+        """Print an event of the agent."""
+        self._print(event)
 
-    def end(self, why: str) -> None:
-        """Tell why."""
-        self._tell(DemoDown(why))
+    def end(self, reason: str) -> None:
+        """Print `demo_down`."""
+        self._print(DemoDown(reason))
 
-    def _tell(self, event: object) -> None:
+    def _print(self, event: object) -> None:
         self._out.write(event_line(event, self._clock()))
 
 
-class WordsConsole:
-    """The demo's words. On a terminal everything goes to stdout; else stdout has the URL, then requests, nothing more."""
+class TextConsole:
+    """Prints text. On a terminal everything goes to stdout; otherwise stdout has only the URL, then requests."""
 
     def __init__(self, out: LineWriter, notes: LineWriter) -> None:
         """`out` writes to stdout, `notes` to stderr."""
@@ -89,53 +89,53 @@ class WordsConsole:
         self._agent = AgentConsole(out.write, self._notes.write, self._style, self._style, self._interactive)
 
     def begin(self) -> None:
-        """Say that something happens: the first second is silent otherwise."""
+        """Print a line on a terminal, because the start takes a second."""
         if self._interactive:
             self._out.write(self._style.dim("starting a server, an agent and a sample site ..."))
 
     def ready(self, url: str, server: str, site: str, join_file: Path) -> None:
-        """Tell the URL, and what to try; `server` and `site` are `host:port`, `join_file` lets further agents join."""
+        """Print the URL, and what to try; `server` and `site` are `host:port`, `join_file` is for further agents."""
         if not self._interactive:
             self._out.write(url)
         for line in ready_lines(url, (server, site), join_file, self._style):
             self._notes.write(line)
 
     def event(self, event: AgentEvent) -> None:
-        """Tell what the agent did; that it connects was to be expected."""
+        """Print an event of the agent, except those of its start."""
         if not isinstance(event, TunnelUp | Connecting | Online):
             self._agent(event)
 
-    def end(self, why: str) -> None:
-        """Say that and why the demo stops."""
-        self._notes.write(self._style.dim(f"{why}: stopping the agent, the server and the site"))
+    def end(self, reason: str) -> None:
+        """Print that the demo stops, and the reason."""
+        self._notes.write(self._style.dim(f"{reason}: stopping the agent, the server and the site"))
 
 
-def ready_lines(url: str, ends: tuple[str, str], join_file: Path, style: Style) -> list[str]:
-    """Return what a person reads first; `ends` are the addresses of server and site."""
+def ready_lines(url: str, addresses: tuple[str, str], join_file: Path, style: Style) -> list[str]:
+    """Return the first lines; `addresses` are those of server and site."""
     portway = portway_command()
-    tries = [
-        (f"curl {url}/trace", "what the site sees of it"),
-        (f"curl -o /dev/null {url}/download", "100 MB, with the speed"),
-        (f"{portway} status", "what runs here"),
+    commands = [
+        (f"curl {url}/trace", "show the request as the site receives it"),
+        (f"curl -o /dev/null {url}/download", "download 100 MB and show the speed"),
+        (f"{portway} status", "show the running processes"),
     ]
     return [
         "",
         f"  {style.bold(url)}",
         "",
-        style.dim(f"  browser -> server {ends[0]} => TLS link => agent -> site {ends[1]}"),
+        style.dim(f"  browser -> server {addresses[0]} => TLS link => agent -> site {addresses[1]}"),
         "",
-        "  Open it in a browser, or try in another terminal",
-        *table(tries, indent="    "),
-        "  and show a service of your own on this server",
+        "  Open it in a browser, or run in another terminal:",
+        *table(commands, indent="    "),
+        "  Expose your own service on this server:",
         f"    {portway} http 3000 --name mine --join-file {join_file}",
         "",
-        style.dim("  Requests appear below. Ctrl-C stops everything and leaves nothing behind."),
+        style.dim("  Requests appear below. Press Ctrl-C to stop; all files of the demo are removed."),
         "",
     ]
 
 
 def portway_command() -> str:
-    """Return how to call portway from a shell here: by its name if that finds this one, else by its path."""
+    """Return the shell command of this portway: its name if that is the one in PATH, otherwise its path."""
     here = Path(sys.executable).with_name("portway")
     found = shutil.which("portway")
     if found and Path(found).resolve() == here.resolve():

@@ -1,4 +1,4 @@
-"""Reads the events that the demo's children tell, one JSON object a line."""
+"""Parses the JSON events of the demo's child processes."""
 
 from typing import TypeVar
 
@@ -38,13 +38,13 @@ class _Named(msgspec.Struct):
 
 
 def agent_event(line: str) -> AgentEvent | None:
-    """Return the agent's event, or None when the line is none that we know: a newer agent may tell more."""
+    """Return the agent's event, or None if it is unknown."""
     kind = _AGENT_EVENTS.get(_name(line))
     return _read(line, kind) if kind else None
 
 
-def listening(line: str) -> Listening | None:
-    """Return the server's news that it listens, or None when the line says something else."""
+def listening_event(line: str) -> Listening | None:
+    """Return the server's `listening` event, or None for any other line."""
     return _read(line, Listening) if _name(line) == "listening" else None
 
 

@@ -1,7 +1,7 @@
-"""Becomes one portway command that ends when the demo that started it is gone, however that ended.
+"""Runs one portway command that ends together with the demo that started it, even if that was killed.
 
-`python -m portway.demo.parent_death PARENT ARGUMENT...` is `python -m portway ARGUMENT...`. Without it a demo that was killed
-with -9 would leave a server behind, which keeps its ports.
+`python -m portway.demo.parent_death PARENT ARGUMENT...` is `python -m portway ARGUMENT...`. Without this, a demo
+killed with -9 would leave a server that occupies its ports.
 """
 
 import ctypes
@@ -10,15 +10,15 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
-"""prctl(2), Linux: the kernel sends us this signal when our parent dies. It outlives exec."""
+"""prctl(2), Linux: the kernel sends this signal when the parent dies. The setting survives exec."""
 
 
 def die_with_parent(parent: int) -> bool:
-    """Ask the kernel to end this process after `parent`; False when the parent is already gone. Elsewhere than on Linux: nothing."""
+    """Let the kernel terminate this process when `parent` dies (Linux only); return False if the parent is already gone."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     return os.getppid() == parent
 
 
 if __name__ == "__main__" and die_with_parent(int(sys.argv[1])):
-    os.execv(sys.executable, [sys.executable, "-m", "portway", *sys.argv[2:]])  # noqa: S606 - our own program, no shell
+    os.execv(sys.executable, [sys.executable, "-m", "portway", *sys.argv[2:]])  # noqa: S606 - fixed program, no shell

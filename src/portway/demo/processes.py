@@ -1,4 +1,4 @@
-"""Starts portway commands as processes of their own, reads their events, and ends each by its id."""
+"""Child processes that run portway commands: start, output, stop."""
 
 import asyncio
 import os
@@ -10,22 +10,22 @@ from pathlib import Path
 from portway.errors import UnavailableError
 
 STOP_S_MAX = 4.0
-"""How long a child may take to end after SIGTERM, before it is killed."""
+"""Time for a child to exit after SIGTERM, before it is killed."""
 
 LINE_BYTES_MAX = 256 * 1024
-"""A request line's path has up to 16 kB, and JSON may write each byte as six."""
+"""The path of a request has up to 16 kB, and JSON may encode each byte as six."""
 
-_TOLD_LINES_MAX = 8
+_TAIL_LINES_MAX = 8
 
 
 class Child:
     """One running portway command. `stop` may be called twice."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, notes: Path) -> None:
-        """`notes` is the file that takes what the child says on stderr."""
+    def __init__(self, name: str, process: asyncio.subprocess.Process, stderr_file: Path) -> None:
+        """`stderr_file` receives the child's stderr."""
         self.name = name
         self._process = process
-        self._notes = notes
+        self._stderr_file = stderr_file
 
     @property
     def pid(self) -> int:
@@ -33,24 +33,24 @@ class Child:
         return self._process.pid
 
     async def lines(self) -> AsyncIterator[str]:
-        """Yield what the child says on stdout, until it closes it."""
+        """Yield the lines of the child's stdout until it is closed."""
         stdout = self._process.stdout
         while stdout is not None and (line := await stdout.readline()):
             yield line.decode("utf-8", "replace").rstrip("\n")
 
     async def ended(self) -> UnavailableError:
-        """Wait until the child has ended by itself; return how, with its own last words."""
+        """Wait until the child exits; return an error with its exit status and the end of its stderr."""
         code = await self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return UnavailableError(f"the demo's {self.name} ended by itself ({how}). It said:\n{self.last_words()}")
+        return UnavailableError(f"the demo's {self.name} exited unexpectedly ({how}). End of its stderr:\n{self.stderr_tail()}")
 
-    def last_words(self) -> str:
-        """Return the end of what the child said on stderr."""
-        lines = self._notes.read_text("utf-8", "replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-_TOLD_LINES_MAX:]) or "  nothing"
+    def stderr_tail(self) -> str:
+        """Return the last lines of the child's stderr."""
+        lines = self._stderr_file.read_text("utf-8", "replace").splitlines()
+        return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES_MAX:]) or "  (empty)"
 
     async def stop(self, stop_s_max: float = STOP_S_MAX) -> None:
-        """Ask the child to end, and kill it when it does not within `stop_s_max`."""
+        """Terminate the child; kill it after `stop_s_max` seconds."""
         if self._process.returncode is not None:
             return
         with suppress(ProcessLookupError):
@@ -64,9 +64,9 @@ class Child:
             await self._process.wait()
 
 
-async def start(name: str, arguments: list[str], environ: Mapping[str, str], notes: Path) -> Child:
-    """Start `portway ARGUMENTS` with its stderr going to the file `notes`."""
-    with notes.open("ab") as stderr:
+async def start(name: str, arguments: list[str], environ: Mapping[str, str], stderr_file: Path) -> Child:
+    """Start `portway ARGUMENTS` with its stderr appended to `stderr_file`."""
+    with stderr_file.open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
             *_command(arguments),
             env=environ,
@@ -74,25 +74,25 @@ async def start(name: str, arguments: list[str], environ: Mapping[str, str], not
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
             limit=LINE_BYTES_MAX,
-            # Ctrl-C reaches the whole group of the terminal; in a session of its own the child waits for its turn.
+            # Ctrl-C reaches the terminal's whole process group; in its own session the child is stopped in order.
             start_new_session=True,
         )
-    return Child(name, process, notes)
+    return Child(name, process, stderr_file)
 
 
-async def ask(name: str, arguments: list[str], environ: Mapping[str, str], notes: Path, answer_s_max: float = 20.0) -> str:
-    """Run `portway ARGUMENTS` to its end and return the first line that it says.
+async def first_line_of(name: str, arguments: list[str], environ: Mapping[str, str], stderr_file: Path, run_s_max: float = 20.0) -> str:
+    """Run `portway ARGUMENTS` to its end and return the first line of its stdout.
 
     Raises:
-        UnavailableError: it failed, or took longer than `answer_s_max`.
+        UnavailableError: it failed, or took longer than `run_s_max`.
     """
-    child = await start(name, arguments, environ, notes)
+    child = await start(name, arguments, environ, stderr_file)
     try:
-        async with asyncio.timeout(answer_s_max):
+        async with asyncio.timeout(run_s_max):
             lines = [line async for line in child.lines()]
             end = await child.ended()
     except TimeoutError:
-        raise UnavailableError(f"the demo's {name} took longer than {answer_s_max:g} s") from None
+        raise UnavailableError(f"the demo's {name} took longer than {run_s_max:g} s") from None
     finally:
         await child.stop()
     if not lines:
@@ -101,7 +101,7 @@ async def ask(name: str, arguments: list[str], environ: Mapping[str, str], notes
 
 
 def clean_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a child: without anybody's own Portway settings, which are not meant for a demo."""
+    """Return the environment for a child, without the user's PORTWAY_ settings, which are not meant for the demo."""
     return {key: value for key, value in environ.items() if not key.startswith("PORTWAY_")}
 
 

@@ -1,4 +1,4 @@
-"""The two halves of the demo's tunnel, as they stand while it runs: the server and the agent."""
+"""The server and the agent of the demo, as running processes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from portway.agent.events import AgentEvent, Refused, TunnelUp
 from portway.config.files import write_secret
-from portway.demo.events import agent_event, listening
+from portway.demo.events import agent_event, listening_event
 from portway.demo.ports import ANY_PORTS, DemoPorts, free_ports
-from portway.demo.processes import Child, ask, start
+from portway.demo.processes import Child, first_line_of, start
 from portway.errors import RefusedError, UnavailableError
 from portway.server.events import Listening
 
 START_S_MAX = 20.0
-"""How long the server, and then the agent, may take until it says that it is there: a slow machine's Python needs a second."""
+"""Time for the server, and then for the agent, to start: on a slow machine Python alone needs a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,14 @@ class Server:
     """A running server."""
 
     child: Child
-    news: Listening
+    listening: Listening
     ports: DemoPorts
-    """What it was asked to listen on; `news` has what it got."""
+    """The requested ports; `listening` has the actual ones."""
     data: Path
     environ: Mapping[str, str]
 
     async def watch(self) -> None:
-        """Read what the server says until it ends, which it should not: that is raised."""
+        """Read the server's output; raise an error when it exits."""
         async for _ in self.child.lines():
             pass
         raise await self.child.ended()
@@ -43,51 +43,51 @@ class Agent:
     child: Child
     lines: AsyncIterator[str]
     url: str
-    """What a visitor opens, without a slash at the end."""
+    """The public URL, without a trailing slash."""
     join_file: Path
-    """The join string of the demo's token, for further agents; 0600."""
+    """File with the join string of the demo's token, for further agents; mode 0600."""
 
-    async def watch(self, tell: Callable[[AgentEvent], None]) -> None:
-        """Pass on what the agent tells until it ends, which it should not: that is raised."""
+    async def watch(self, on_event: Callable[[AgentEvent], None]) -> None:
+        """Call `on_event` for each event of the agent; raise an error when it exits."""
         async for line in self.lines:
             if event := agent_event(line):
-                tell(event)
+                on_event(event)
         raise await self.child.ended()
 
 
 @asynccontextmanager
 async def running_server(environ: Mapping[str, str], folder: Path) -> AsyncIterator[Server]:
-    """Run a server with its data below `folder` for as long as the block lasts.
+    """Run a server with its data under `folder` until the block ends.
 
     Raises:
-        UnavailableError: it does not start, also not on ports of the system's choice.
+        UnavailableError: it cannot start, not even on ports that the kernel chooses.
     """
     data = folder / "server"
-    # Somebody may take a port between our look and the server's bind; the system's own choice cannot be taken.
-    problem = UnavailableError("the demo's server does not start")
+    # Another program may bind a port between the check and the server's bind; a port that the kernel chooses is free.
+    error = UnavailableError("cannot start the demo's server")
     for ports in (free_ports(), ANY_PORTS):
         arguments = ["server", "--json", "--data", str(data), "--http", f"127.0.0.1:{ports.http}", "--agents", f"127.0.0.1:{ports.agents}"]
         child = await start("server", arguments, environ, folder / "server.log")
         try:
-            news = await _listening(child)
-            if news is not None:
-                yield Server(child, news, ports, data, environ)
+            listening = await _listening(child)
+            if listening is not None:
+                yield Server(child, listening, ports, data, environ)
                 return
-            problem = await child.ended()
+            error = await child.ended()
         finally:
             await child.stop()
-    raise problem
+    raise error
 
 
 @asynccontextmanager
 async def running_agent(server: Server, name: str, origin: str, folder: Path) -> AsyncIterator[Agent]:
-    """Run an agent that publishes `origin` (host:port) as `name` on `server`, for as long as the block lasts.
+    """Run an agent that publishes `origin` (host:port) as `name` on `server`, until the block ends.
 
     Raises:
         RefusedError: the server refuses the name.
-        UnavailableError: no tunnel comes up.
+        UnavailableError: the tunnel does not come up.
     """
-    join = await ask("token", ["token", "create", "demo", "--data", str(server.data)], server.environ, folder / "token.log")
+    join = await first_line_of("token", ["token", "create", "demo", "--data", str(server.data)], server.environ, folder / "token.log")
     join_file = folder / "join"
     await asyncio.to_thread(write_secret, join_file, f"{join}\n".encode(), replace=False)
     arguments = ["http", origin, "--name", name, "--data", str(folder / "agent"), "--json", "--drain", "0s"]
@@ -101,14 +101,16 @@ async def running_agent(server: Server, name: str, origin: str, folder: Path) ->
 
 
 async def _listening(server: Child) -> Listening | None:
-    """Return the server's news once it listens, or None when it ended instead."""
+    """Return the server's `listening` event, or None if it exited before."""
     try:
         async with asyncio.timeout(START_S_MAX):
             async for line in server.lines():
-                if news := listening(line):
-                    return news
+                if event := listening_event(line):
+                    return event
     except TimeoutError:
-        raise UnavailableError(f"the demo's server did not listen within {START_S_MAX:g} s. It said:\n{server.last_words()}") from None
+        raise UnavailableError(
+            f"the demo's server did not start within {START_S_MAX:g} s. End of its stderr:\n{server.stderr_tail()}"
+        ) from None
     return None
 
 
@@ -126,4 +128,6 @@ async def _url(agent: Child, lines: AsyncIterator[str]) -> str:
                         continue
             raise await agent.ended()
     except TimeoutError:
-        raise UnavailableError(f"the demo's tunnel was not up within {START_S_MAX:g} s. The agent said:\n{agent.last_words()}") from None
+        raise UnavailableError(
+            f"the demo's tunnel did not come up within {START_S_MAX:g} s. End of the agent's stderr:\n{agent.stderr_tail()}"
+        ) from None

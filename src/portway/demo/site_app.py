@@ -1,4 +1,4 @@
-"""The sample site: an ordinary web service with a page, a WebSocket, a download and an upload."""
+"""The sample site: a web application with a page, WebSockets, a download and an upload."""
 
 import asyncio
 import zlib
@@ -22,8 +22,8 @@ from portway.demo.site_files import SiteFile, site_files
 from portway.demo.site_live import echo, live
 
 UPLOAD_BYTES_MAX = 2_000_000_000
-UPLOAD_SILENCE_S_MAX = 30.0
-"""An upload that stops for so long is given up."""
+UPLOAD_IDLE_S_MAX = 30.0
+"""An upload without data for this time is aborted."""
 
 _FACTS_MARK = "__FACTS__"
 
@@ -31,7 +31,7 @@ _HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    # Both together make the page isolated, and browsers then give it clocks of 5 instead of 100 microseconds.
+    # Both together isolate the page: browsers then provide clocks of 5 instead of 100 µs resolution.
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-embedder-policy": "require-corp",
 }
@@ -39,14 +39,14 @@ _HEADERS = {
 
 @dataclass
 class Site:
-    """What the site knows and shares between its requests."""
+    """State of the site that its requests share."""
 
     address: str
-    """Where it listens, "127.0.0.1:41233"."""
+    """Address of its listener, "127.0.0.1:41233"."""
     sums: Sums
     """Checksums of the sample download."""
     link: Callable[[], LinkFacts | None] = lambda: None
-    """The newest facts about the link, or None."""
+    """Returns the latest facts about the link, or None."""
     chat: ChatRoom = field(default_factory=ChatRoom)
     wall: Clock = wall
     clock: Clock = monotonic
@@ -59,7 +59,7 @@ def site_app(site: Site) -> ASGIApp:
 
     async def index(request: Request) -> Response:
         facts = msgspec.json.encode({"trace": _trace(site, request), "sample": site.sums}).decode()
-        # A browser reads script data up to "</script" or "<!--", whatever JSON thinks.
+        # A browser ends script data at "</script" and treats "<!--" specially, even inside JSON strings.
         body = page.replace(_FACTS_MARK, facts.replace("<", "\\u003c"))
         return Response(body, media_type="text/html", headers={"cache-control": "no-store"})
 
@@ -88,7 +88,7 @@ def site_app(site: Site) -> ASGIApp:
         WebSocketRoute("/echo", echo),
         Route("/static/{name}", file),
     ]
-    return _Arrival(Starlette(routes=routes), site)
+    return _ArrivalMiddleware(Starlette(routes=routes), site)
 
 
 def _trace(site: Site, request: Request) -> Trace:
@@ -99,8 +99,8 @@ def _trace(site: Site, request: Request) -> Trace:
 
 def _file(file: SiteFile | None, request: Request) -> Response:
     if file is None:
-        return PlainTextResponse("no such file\n", 404)
-    # May change with the next version: browsers ask every time, and a 304 is quick.
+        return PlainTextResponse("file not found\n", 404)
+    # Files may change with the next version: browsers revalidate each time, and a 304 is cheap.
     headers = {"etag": file.etag, "cache-control": "no-cache"}
     if file.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
@@ -108,50 +108,50 @@ def _file(file: SiteFile | None, request: Request) -> Response:
 
 
 def _download(site: Site, request: Request) -> Response:
-    """Stream `?bytes=N` bytes of the sample (100 MB if not asked otherwise)."""
-    asked = request.query_params.get("bytes", str(SAMPLE_BYTES))
-    if not (asked.isascii() and asked.isdigit() and len(asked) <= 10 and int(asked) <= SAMPLE_BYTES_MAX):
-        return PlainTextResponse(f"bytes={asked[:20]} is not a number up to {SAMPLE_BYTES_MAX}\n", 400)
-    count = int(asked)
-    headers = {"content-length": asked, "cache-control": "no-store", "accept-ranges": "none"}
+    """Stream `?bytes=N` bytes of the sample (100 MB by default)."""
+    requested = request.query_params.get("bytes", str(SAMPLE_BYTES))
+    if not (requested.isascii() and requested.isdigit() and len(requested) <= 10 and int(requested) <= SAMPLE_BYTES_MAX):
+        return PlainTextResponse(f"invalid bytes={requested[:20]}: expected a number up to {SAMPLE_BYTES_MAX}\n", 400)
+    count = int(requested)
+    headers = {"content-length": requested, "cache-control": "no-store", "accept-ranges": "none"}
     if count == site.sums.count:
         headers |= {"demo-crc32": site.sums.crc32, "demo-sha256": site.sums.sha256}
-    if request.method == "HEAD":  # uvicorn would drop the bytes, but we would have to make them first
+    if request.method == "HEAD":  # uvicorn would drop the body, but only after it was generated
         return Response(headers=headers, media_type="application/octet-stream")
-    return StreamingResponse(_in_turn(count), headers=headers, media_type="application/octet-stream")
+    return StreamingResponse(_yielding_blocks(count), headers=headers, media_type="application/octet-stream")
 
 
-async def _in_turn(count: int) -> AsyncIterator[bytes]:
+async def _yielding_blocks(count: int) -> AsyncIterator[bytes]:
     for block in blocks(count):
         yield block
-        # The other requests and the echo get their turn, also when the reader is so fast that no write ever waits.
+        # Let other requests and the echo run, even if the reader is so fast that no write waits.
         await asyncio.sleep(0)
 
 
 async def _upload(site: Site, request: Request) -> Response:
-    """Count a body and sum it up; nothing is kept."""
-    began, count, crc32 = site.clock(), 0, 0
+    """Count the bytes of a body and compute its checksum, without storing it."""
+    started, count, crc32 = site.clock(), 0, 0
     body = request.stream().__aiter__()
     try:
         while True:
-            async with asyncio.timeout(UPLOAD_SILENCE_S_MAX):
+            async with asyncio.timeout(UPLOAD_IDLE_S_MAX):
                 chunk = await anext(body, None)
             if chunk is None:
                 break
             count += len(chunk)
             if count > UPLOAD_BYTES_MAX:
-                return PlainTextResponse(f"the sample site takes up to {UPLOAD_BYTES_MAX} bytes\n", 413)
+                return PlainTextResponse(f"upload too large: expected at most {UPLOAD_BYTES_MAX} bytes\n", 413)
             crc32 = zlib.crc32(chunk, crc32)
     except TimeoutError:
-        return PlainTextResponse(f"nothing came for {UPLOAD_SILENCE_S_MAX:g} s after {count} bytes\n", 408)
+        return PlainTextResponse(f"upload timed out: no data for {UPLOAD_IDLE_S_MAX:g} s after {count} bytes\n", 408)
     except ClientDisconnect:
         return Response(status_code=400)
-    answer = {"bytes": count, "crc32": f"{crc32:08x}", "seconds": round(site.clock() - began, 6)}
-    return Response(msgspec.json.encode(answer) + b"\n", media_type="application/json")
+    result = {"bytes": count, "crc32": f"{crc32:08x}", "seconds": round(site.clock() - started, 6)}
+    return Response(msgspec.json.encode(result) + b"\n", media_type="application/json")
 
 
-class _Arrival:
-    """Notes when a request arrived, and puts the site's headers on every answer."""
+class _ArrivalMiddleware:
+    """ASGI middleware: records when a request arrived, and adds the site's headers to every response."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The bytes of the sample download: the same in every demo, so that anybody can check them."""
+"""The bytes of the sample download, identical in every demo, and their checksums."""
 
 import hashlib
 import zlib
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 SAMPLE_BYTES = 100_000_000
-"""What the page downloads: long enough to have a speed, short enough to wait for."""
+"""Size of the page's download: large enough to measure throughput, small enough to wait for."""
 
 SAMPLE_BYTES_MAX = 2_000_000_000
-"""The longest stream that may be asked for; it is generated, so it costs time and no memory."""
+"""Largest download that can be requested; it is generated, so it needs no memory."""
 
 BLOCK_BYTES = 256 * 1024
 _COUNTER_BYTES = 8
 
-# SHAKE is defined to the last bit, so every Python makes the same block; noise, so that nothing on the way can compress it.
+# SHAKE output is the same on every platform, and no hop can compress it.
 _NOISE = hashlib.shake_256(b"portway demo").digest(BLOCK_BYTES - _COUNTER_BYTES)
 
 
@@ -23,7 +23,7 @@ class Sums:
     """Checksums of the first `count` bytes of the sample."""
 
     count: int
-    """Bytes that were summed."""
+    """Number of bytes."""
     crc32: str
     """CRC-32 (zlib, PNG) as eight hex digits: cheap enough for a page to compute."""
     sha256: str
@@ -33,7 +33,7 @@ class Sums:
 def blocks(count: int) -> Iterator[bytes]:
     """Yield the first `count` bytes of the sample, in blocks of up to 256 KiB.
 
-    Each block starts with its number, so that a lost, repeated or swapped block changes the checksums.
+    Each block starts with its number, so that lost, repeated or swapped blocks change the checksums.
     """
     for number, start in enumerate(range(0, count, BLOCK_BYTES)):
         block = number.to_bytes(_COUNTER_BYTES, "big") + _NOISE

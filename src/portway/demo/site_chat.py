@@ -1,78 +1,78 @@
-"""The live room of the sample site: everybody who has the page open hears what anybody says."""
+"""Chat of the sample site: broadcasts messages to all open pages."""
 
 import asyncio
 from typing import Final
 
 import msgspec
 
-GUESTS_MAX = 64
-"""People in the room at once; a demo, not a chat service."""
+PARTICIPANTS_MAX = 64
+"""Open pages at a time; this is a demo, not a chat service."""
 TEXT_CHARS_MAX = 280
 FRAME_CHARS_MAX = 4096
-"""A message of 280 characters in JSON, at its longest; a longer frame is a mistake."""
+"""Bound for a message of 280 characters in JSON; longer frames are errors."""
 _OUTBOX_MAX = 64
-"""Messages waiting for one guest; who reads slower than the others talk is shown out."""
-_SAY_EVERY_S = 0.2
-"""At most five messages a second from one guest, so that nobody floods the others."""
+"""Messages queued for one page; a page that reads too slowly is disconnected."""
+_POST_INTERVAL_S = 0.2
+"""At most five messages per second from one page, against flooding."""
 
 
 class Echo(msgspec.Struct, frozen=True, tag_field="t", tag="echo"):
-    """Guest → site: send this back at once."""
+    """Page → site: send this back at once."""
 
     n: int
     """Number of the round trip, chosen by the page."""
 
 
-class Say(msgspec.Struct, frozen=True, tag_field="t", tag="say"):
-    """Guest → site: tell everybody."""
+class Post(msgspec.Struct, frozen=True, tag_field="t", tag="post"):
+    """Page → site: send a message to all pages."""
 
     text: str
 
 
 class Hello(msgspec.Struct, frozen=True, tag_field="t", tag="hello"):
-    """Site → guest: who you are here."""
+    """Site → page: name of this participant."""
 
     name: str
 
 
-class People(msgspec.Struct, frozen=True, tag_field="t", tag="people"):
-    """Site → everybody: how many have the page open."""
+class Participants(msgspec.Struct, frozen=True, tag_field="t", tag="participants"):
+    """Site → all pages: number of open pages."""
 
     count: int
 
 
-class Said(msgspec.Struct, frozen=True, tag_field="t", tag="said"):
-    """Site → everybody: somebody said something."""
+class Posted(msgspec.Struct, frozen=True, tag_field="t", tag="posted"):
+    """Site → all pages: a message, and the name of its sender."""
 
-    who: str
+    name: str
     text: str
 
 
 class Link(msgspec.Struct, frozen=True, tag_field="t", tag="link"):
-    """Site → everybody: the link's newest round trip."""
+    """Site → all pages: the link's latest round-trip time."""
 
     rtt_s: float
     """Seconds."""
     fresh: bool
-    """False for the one of the agent's login."""
+    """False for the one measured at the agent's login."""
 
 
-Heard = Echo | Say
-Told = Echo | Hello | People | Said | Link
+PageMessage = Echo | Post
+SiteMessage = Echo | Hello | Participants | Posted | Link
 
-_heard: Final = msgspec.json.Decoder(Heard)
+_decoder: Final = msgspec.json.Decoder(PageMessage)
 
 
-def decode(frame: str) -> Heard | None:
-    """Return the guest's message, or None when the frame is none of ours."""
+def decode(frame: str) -> PageMessage | None:
+    """Return the message in a frame, or None if it is invalid."""
     try:
-        message: Heard = _heard.decode(frame)
+        message: PageMessage = _decoder.decode(frame)
         return message
     except msgspec.DecodeError:
         return None
 
 
-def encode(message: Told) -> str:
+def encode(message: SiteMessage) -> str:
     """Return a message as one JSON text frame."""
     return msgspec.json.encode(message).decode()
 
@@ -81,14 +81,14 @@ class Participant:
     """One open page."""
 
     def __init__(self, name: str) -> None:
-        """Start with nothing to be sent."""
+        """Start with an empty outbox."""
         self.name = name
-        self.outbox: asyncio.Queue[Told | None] = asyncio.Queue(_OUTBOX_MAX)
-        """What is to be sent to this guest, in order; None means that the guest has to go."""
-        self.said_at = -_SAY_EVERY_S
+        self.outbox: asyncio.Queue[SiteMessage | None] = asyncio.Queue(_OUTBOX_MAX)
+        """Messages to send, in order; None closes the connection."""
+        self.posted_at = -_POST_INTERVAL_S
 
-    def tell(self, message: Told) -> None:
-        """Put a message into the outbox; a guest whose outbox is full is shown out instead."""
+    def send(self, message: SiteMessage) -> None:
+        """Queue a message; if the outbox is full, discard it and close the connection."""
         try:
             self.outbox.put_nowait(message)
         except asyncio.QueueFull:
@@ -98,43 +98,43 @@ class Participant:
 
 
 class ChatRoom:
-    """Everybody who has the page open.
+    """All open pages.
 
-    Every method is synchronous, so each call is atomic: nobody sees half a change.
+    Methods are synchronous, so each call is atomic.
     """
 
     def __init__(self) -> None:
         """Start empty."""
-        self._guests: list[Participant] = []
-        self._named = 0
+        self._participants: list[Participant] = []
+        self._joined = 0
 
-    def enter(self) -> Participant | None:
-        """Return a new guest, greeted, or None when the room is full."""
-        if len(self._guests) >= GUESTS_MAX:
+    def join(self) -> Participant | None:
+        """Add and return a participant, and send it its name; None if the chat is full."""
+        if len(self._participants) >= PARTICIPANTS_MAX:
             return None
-        self._named += 1
-        guest = Participant(f"visitor {self._named}")
-        self._guests.append(guest)
-        guest.tell(Hello(guest.name))
-        self.tell(People(len(self._guests)))
-        return guest
+        self._joined += 1
+        participant = Participant(f"visitor {self._joined}")
+        self._participants.append(participant)
+        participant.send(Hello(participant.name))
+        self.broadcast(Participants(len(self._participants)))
+        return participant
 
-    def leave(self, guest: Participant) -> None:
-        """Forget a guest; may be called twice."""
-        if guest in self._guests:
-            self._guests.remove(guest)
-            self.tell(People(len(self._guests)))
+    def leave(self, participant: Participant) -> None:
+        """Remove a participant; may be called twice."""
+        if participant in self._participants:
+            self._participants.remove(participant)
+            self.broadcast(Participants(len(self._participants)))
 
-    def say(self, guest: Participant, text: str, now: float) -> bool:
-        """Tell everybody what the guest said; False when the guest talks too fast or says nothing."""
+    def post(self, participant: Participant, text: str, now: float) -> bool:
+        """Broadcast a message; return False if it is empty or too early after the last one."""
         text = " ".join(text.split())[:TEXT_CHARS_MAX]
-        if not text or now - guest.said_at < _SAY_EVERY_S:
+        if not text or now - participant.posted_at < _POST_INTERVAL_S:
             return False
-        guest.said_at = now
-        self.tell(Said(guest.name, text))
+        participant.posted_at = now
+        self.broadcast(Posted(participant.name, text))
         return True
 
-    def tell(self, message: Told) -> None:
-        """Put a message into everybody's outbox."""
-        for guest in list(self._guests):
-            guest.tell(message)
+    def broadcast(self, message: SiteMessage) -> None:
+        """Queue a message for all participants."""
+        for participant in list(self._participants):
+            participant.send(message)

@@ -1,4 +1,4 @@
-"""What the sample site can say about the way that one request took to it."""
+"""Facts about the path of one request to the sample site."""
 
 import re
 from collections.abc import Mapping
@@ -8,19 +8,19 @@ _REQUEST_START = re.compile(r"t=([0-9]{16})\Z", re.ASCII)
 """`X-Request-Start: t=<microseconds since 1970>`, 16 digits from the year 2001 to 2286."""
 
 _EDGE_TO_SITE_S_MAX = 60.0
-"""A longer way was not a way: the edge's clock and ours disagree, so we say nothing."""
+"""A longer time means that the clocks of edge and site differ; it is not reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkFacts:
-    """The encrypted link between agent and server, as the running programs describe it."""
+    """The link between agent and server, from the agent's status."""
 
     rtt_s: float | None = None
-    """Seconds for a ping there and back; None before the first."""
+    """Round-trip time of a ping, in seconds; None before the first."""
     fresh: bool = False
-    """Whether it was measured again after the agent's login, when everything is still cold."""
+    """Whether it was measured after the agent's login, whose own measurement is slower."""
     encrypted: bool | None = None
-    """Whether the link is TLS; None where the status does not say."""
+    """Whether the link uses TLS; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +28,36 @@ class SiteFacts:
     """The site itself."""
 
     address: str
-    """Where it listens, "127.0.0.1:41233"."""
+    """Address of its listener, "127.0.0.1:41233"."""
     took_s: float
-    """Seconds from the arrival of the request until the site had its answer."""
+    """Seconds from the arrival of the request until the response was ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFacts:
-    """One request as the site saw it. What could not be known is None."""
+    """One request as the site received it. Unknown values are None."""
 
     method: str
     path: str
     http: str
     """HTTP version on the last leg, "1.1"."""
     host: str
-    """The Host that the site was asked for."""
+    """The Host field."""
     forwarded_for: str | None
     forwarded_proto: str | None
     forwarded_host: str | None
     edge_to_site_s: float | None
-    """Seconds from the edge's X-Request-Start to the site; means something only where both share a clock."""
+    """Seconds from the edge's X-Request-Start to the site; meaningful only if both share a clock."""
 
     @property
     def tunnelled(self) -> bool:
-        """Whether an HTTP edge was on the way: a browser never sends X-Forwarded-Host."""
+        """Whether the request passed an HTTP edge: browsers never send X-Forwarded-Host."""
         return self.forwarded_host is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The way of one request: what it was, the link it came through (None: straight), the site it reached."""
+    """The path of one request: the request, the link (None if there was none), the site."""
 
     request: RequestFacts
     link: LinkFacts | None
@@ -65,7 +65,7 @@ class Trace:
 
 
 def edge_to_site_s(request_start: str | None, arrived_at_s: float) -> float | None:
-    """Return the seconds between the edge's timestamp and `arrived_at_s` (wall clock), or None if they make no sense."""
+    """Return the seconds between the edge's timestamp and `arrived_at_s` (wall clock), or None if they are invalid."""
     stamp = _REQUEST_START.match(request_start or "")
     if stamp is None:
         return None
@@ -74,7 +74,7 @@ def edge_to_site_s(request_start: str | None, arrived_at_s: float) -> float | No
 
 
 def request_facts(request_line: tuple[str, str, str], headers: Mapping[str, str], arrived_at_s: float) -> RequestFacts:
-    """Return what its head says of a request: `request_line` is method, path and HTTP version, `arrived_at_s` wall-clock seconds."""
+    """Return the facts in a request head: `request_line` is method, path and HTTP version, `arrived_at_s` wall-clock seconds."""
     method, path, http = request_line
     return RequestFacts(
         method=method,

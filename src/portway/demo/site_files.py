@@ -1,4 +1,4 @@
-"""The page's files, read once: they are few and small, and the disk has no part in what the demo measures."""
+"""The page's files, kept in memory, so that measurements do not include the disk."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""Every kind of file that the page has; another kind is our mistake, and fails at the start."""
+"""All file types of the page; any other type fails at start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class SiteFile:
     body: bytes
     media_type: str
     etag: str
-    """Quoted, as the header wants it; changes with the body."""
+    """Quoted, as in the header; changes with the body."""
 
 
 def site_files() -> dict[str, SiteFile]:

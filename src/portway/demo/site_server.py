@@ -9,14 +9,14 @@ import uvicorn
 from starlette.types import ASGIApp
 
 WEBSOCKET_BYTES_MAX = 4 * 1024 * 1024
-"""The echo takes frames of a few MiB, so that large ones can be tried too."""
+"""Largest frame of the echo, so that large ones can be tried, too."""
 
 BACKLOG = 128
-"""Connections that wait to be accepted; a browser opens six at once."""
+"""Accept queue; a browser opens six connections at once."""
 
 
 class _QuietServer(uvicorn.Server):
-    """A uvicorn that leaves signals to the demo, which stops the agent before the site."""
+    """A uvicorn server without signal handlers: the demo stops the agent before the site."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -24,8 +24,8 @@ class _QuietServer(uvicorn.Server):
 
 
 def site_socket(port: int = 0) -> socket.socket:
-    """Return a listening TCP socket on 127.0.0.1, so that nobody is refused before the site runs; port 0 takes any free one."""
-    # asyncio turns Nagle off only where a socket says that it is TCP; with it every other answer waits 40 ms for an ACK.
+    """Return a listening TCP socket on 127.0.0.1, so that early connections wait for the site; port 0 is any free one."""
+    # asyncio disables Nagle only if the protocol is TCP explicitly; otherwise every other response waits 40 ms for an ACK.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", port))
@@ -34,7 +34,7 @@ def site_socket(port: int = 0) -> socket.socket:
 
 
 async def serve_site(app: ASGIApp, sock: socket.socket, stop: asyncio.Event) -> None:
-    """Serve `app` on `sock` until `stop` is set; open requests then get two seconds more."""
+    """Serve `app` on `sock` until `stop` is set; open requests then have two seconds to finish."""
     server = _QuietServer(
         uvicorn.Config(
             app,
@@ -44,8 +44,8 @@ async def serve_site(app: ASGIApp, sock: socket.socket, stop: asyncio.Event) -> 
             lifespan="off",
             ws="websockets-sansio",
             ws_max_size=WEBSOCKET_BYTES_MAX,
-            ws_per_message_deflate=False,  # what is measured is the tunnel, not zlib
-            proxy_headers=False,  # the page shows X-Forwarded-* as they came
+            ws_per_message_deflate=False,  # the demo measures the tunnel, not zlib
+            proxy_headers=False,  # the page shows X-Forwarded-* unchanged
             server_header=False,
             timeout_graceful_shutdown=2,
         )

@@ -1,4 +1,4 @@
-/* CRC-32 as in zlib and PNG, eight bytes a step: a page can sum 100 MB in a fraction of a second. */
+/* CRC-32 as in zlib and PNG, eight bytes per step: 100 MB take a fraction of a second. */
 
 const TABLES = (() => {
   const tables = Array.from({ length: 8 }, () => new Int32Array(256));
@@ -16,7 +16,7 @@ const TABLES = (() => {
   return tables;
 })();
 
-/** Continue the sum over more bytes; begin with 0. */
+/** Continue a checksum with more bytes; start with 0. */
 export function crc32(bytes, sum) {
   const [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES;
   let crc = ~sum;
@@ -31,7 +31,7 @@ export function crc32(bytes, sum) {
   return ~crc;
 }
 
-/** The sum as eight hex digits. */
+/** The checksum as eight hex digits. */
 export function hex(sum) {
   return (sum >>> 0).toString(16).padStart(8, "0");
 }

@@ -1,4 +1,4 @@
-/* The few helpers that every part of the page uses. */
+/* DOM helpers shared by all parts of the page. */
 
 export const $ = (id) => document.getElementById(id);
 

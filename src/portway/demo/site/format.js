@@ -1,20 +1,20 @@
-/* Numbers as people read them. */
+/* Number formats. */
 
-/** Seconds as milliseconds: three figures, never more digits than were measured. */
+/** Seconds as milliseconds, with three significant digits. */
 export function ms(seconds) {
   const value = seconds * 1000;
   if (value >= 99.5) return value.toFixed(0);
   return value.toFixed(value >= 9.95 ? 1 : 2);
 }
 
-/** Bytes per second as MB/s: three figures. */
+/** Bytes per second as MB/s, with three significant digits. */
 export function rate(bytesPerSecond) {
   const value = bytesPerSecond / 1e6;
   if (value >= 99.5) return value.toFixed(0);
   return value.toFixed(value >= 9.95 ? 1 : 2);
 }
 
-/** Whole numbers with thin gaps: 100 000 000. */
+/** Integers with thin spaces: 100 000 000. */
 export function whole(value) {
   return String(value).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
@@ -23,7 +23,7 @@ export function megabytes(bytes) {
   return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 }
 
-/** The value below which `share` of the sorted list lies. */
+/** The quantile `share` of a sorted list. */
 export function quantile(sorted, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 }
@@ -34,7 +34,7 @@ export function roundUp(value) {
   return [1, 2, 5, 10].find((step) => step * power >= value * 0.9999) * power;
 }
 
-/** An axis number without a tail of zeros. */
+/** An axis label without trailing zeros. */
 export function axis(value) {
   return String(Number(value.toPrecision(3)));
 }

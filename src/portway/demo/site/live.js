@@ -1,4 +1,4 @@
-/* The WebSocket: an echo four times a second, and a line to everybody who has the page open. */
+/* The WebSocket: an echo four times per second, and a chat with all open pages. */
 
 import { $, make } from "./dom.js";
 import { ms, quantile, whole } from "./format.js";
@@ -7,7 +7,7 @@ import { drawStrip } from "./strip.js";
 const EVERY_MS = 250;
 const SLOTS = 120; /* half a minute */
 const SILENCE_MS = 5000;
-const SAID_MAX = 100;
+const MESSAGES_MAX = 100;
 
 export function startLive(onLink, tunnelled) {
   const socketUrl = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`;
@@ -25,7 +25,7 @@ export function startLive(onLink, tunnelled) {
     };
     socket.onclose = () => {
       echo.lost();
-      lamp("lost", "lost, trying again");
+      lamp("lost", "disconnected, retrying");
       $("people").textContent = "";
       $("say").querySelector("button").disabled = true;
       setTimeout(connect, retryMs);
@@ -33,10 +33,10 @@ export function startLive(onLink, tunnelled) {
     };
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
-      if (message.t === "echo") echo.came(message.n);
+      if (message.t === "echo") echo.received(message.n);
       else if (message.t === "hello") name = message.name;
-      else if (message.t === "people") $("people").textContent = message.count === 1 ? "you are alone here" : `${message.count} visitors here`;
-      else if (message.t === "said") showSaid(message.who, message.text, message.who === name);
+      else if (message.t === "participants") $("people").textContent = message.count === 1 ? "1 page connected" : `${message.count} pages connected`;
+      else if (message.t === "posted") showPosted(message.name, message.text, message.name === name);
       else if (message.t === "link") onLink(message);
     };
   };
@@ -52,28 +52,28 @@ export function startLive(onLink, tunnelled) {
     const input = $("say-text");
     const text = input.value.trim();
     if (!text || socket.readyState !== WebSocket.OPEN) return;
-    socket.send(JSON.stringify({ t: "say", text }));
+    socket.send(JSON.stringify({ t: "post", text }));
     input.value = "";
   });
 
-  $("said").append(make("li", "quiet", "Open this page in a second window: what you type in one appears in both."));
+  $("said").append(make("li", "quiet", "Open this page in a second window: messages appear in both."));
   connect();
 }
 
-function lamp(state, words) {
+function lamp(state, text) {
   $("lamp").dataset.state = state;
-  $("lamp-words").textContent = words;
+  $("lamp-text").textContent = text;
 }
 
-function showSaid(who, text, mine) {
+function showPosted(sender, text, mine) {
   const list = $("said");
   list.querySelector(".quiet")?.remove();
-  list.append(make("li", mine ? "mine" : "", make("b", "", mine ? "you" : who), make("span", "", text)));
-  while (list.children.length > SAID_MAX) list.firstElementChild.remove();
+  list.append(make("li", mine ? "mine" : "", make("b", "", mine ? "you" : sender), make("span", "", text)));
+  while (list.children.length > MESSAGES_MAX) list.firstElementChild.remove();
   list.scrollTop = list.scrollHeight;
 }
 
-/** Sends numbered echoes, one at a time, and draws how long they took. */
+/** Sends numbered echoes, one at a time, and draws their round-trip times. */
 class EchoMeter {
   constructor() {
     this.values = [];
@@ -85,32 +85,32 @@ class EchoMeter {
     new ResizeObserver(() => this.draw()).observe($("spark"));
   }
 
-  send(give) {
+  send(transmit) {
     if (this.waiting) return;
     this.waiting = true;
     this.sent += 1;
     this.sentAt = performance.now();
-    give(this.sent);
+    transmit(this.sent);
   }
 
   silentMs() {
     return this.waiting ? performance.now() - this.sentAt : 0;
   }
 
-  came(n) {
+  received(n) {
     if (!this.waiting || n !== this.sent) return;
     this.waiting = false;
     this.count += 1;
-    this.note((performance.now() - this.sentAt) / 1000);
+    this.record((performance.now() - this.sentAt) / 1000);
     this.show();
   }
 
   lost() {
     this.waiting = false;
-    if (this.values.at(-1) !== null) this.note(null);
+    if (this.values.at(-1) !== null) this.record(null);
   }
 
-  note(seconds) {
+  record(seconds) {
     this.values.push(seconds);
     if (this.values.length > SLOTS) this.values.shift();
     this.draw();

@@ -1,4 +1,4 @@
-/* Puts the page together. */
+/* Entry point of the page. */
 
 import { $ } from "./dom.js";
 import { startLive } from "./live.js";
@@ -23,7 +23,7 @@ $("again").addEventListener("click", async () => {
     const { trace: another, times } = await sendAnother(number);
     show(another, times);
   } catch (error) {
-    $("history").textContent = `The last request got no answer (${error.message}).`;
+    $("history").textContent = `The last request failed (${error.message}).`;
   }
 });
 

@@ -1,4 +1,4 @@
-/* The way of a request: the line of hops, the scale of its times, and the requests so far. */
+/* The path of a request: its hops, the scale of its times, and the history of requests. */
 
 import { $, calm, make } from "./dom.js";
 import { axis, ms, quantile, roundUp } from "./format.js";
@@ -6,7 +6,7 @@ import { axis, ms, quantile, roundUp } from "./format.js";
 const HISTORY_MAX = 60;
 const history = [];
 
-/** How the browser measured the request for this page: seconds until the first byte was back. */
+/** The browser's measurement of the request for this page: seconds to the first byte of the response. */
 export function navigationTimes() {
   const entry = performance.getEntriesByType("navigation")[0];
   return entry && entry.responseStart ? timesOf(entry) : null;
@@ -16,12 +16,12 @@ export function navigationTimes() {
 export async function sendAnother(number) {
   const url = `/trace?n=${number}`;
   const began = performance.now();
-  const answer = await fetch(url, { cache: "no-store" });
-  const headCame = performance.now();
-  if (!answer.ok) throw new Error(`the answer was ${answer.status}`);
-  const trace = await answer.json();
+  const response = await fetch(url, { cache: "no-store" });
+  const headArrived = performance.now();
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  const trace = await response.json();
   const entry = performance.getEntriesByName(new URL(url, location.href).href)[0];
-  return { trace, times: entry && entry.responseStart ? timesOf(entry) : { firstByte: (headCame - began) / 1000, protocol: "" } };
+  return { trace, times: entry && entry.responseStart ? timesOf(entry) : { firstByte: (headArrived - began) / 1000, protocol: "" } };
 }
 
 function timesOf(entry) {
@@ -32,10 +32,10 @@ function timesOf(entry) {
 export function showHops({ request, link, site }, protocol) {
   const tunnelled = request.forwarded_host !== null;
   $("path").dataset.tunnelled = tunnelled ? "yes" : "no";
-  $("leg-public").textContent = protocolWords(protocol, (request.forwarded_proto ?? location.protocol) === "https");
+  $("leg-public").textContent = protocolText(protocol, (request.forwarded_proto ?? location.protocol) === "https");
   $("fact-browser").textContent = request.forwarded_for ?? "on this machine";
   $("fact-edge").textContent = `HTTP edge for ${request.forwarded_host}`;
-  $("fact-agent").textContent = "it dialled the server";
+  $("fact-agent").textContent = "connected to the server";
   $("leg-origin").textContent = `HTTP/${request.http}`;
   $("leg-link").textContent = { true: "yamux stream in TLS", false: "yamux stream, not encrypted" }[link?.encrypted] ?? "yamux stream";
   showLink(link);
@@ -45,15 +45,15 @@ export function showHops({ request, link, site }, protocol) {
 
 /** Show the newest round trip of the link's own pings. */
 export function showLink(link) {
-  if (typeof link?.rtt_s === "number") $("leg-link-time").textContent = `${ms(link.rtt_s)} ms there and back${link.fresh ? "" : " at the start"}`;
+  if (typeof link?.rtt_s === "number") $("leg-link-time").textContent = `${ms(link.rtt_s)} ms round trip${link.fresh ? "" : " at login"}`;
 }
 
-function protocolWords(protocol, secure) {
+function protocolText(protocol, secure) {
   const name = { "http/1.1": "HTTP/1.1", h2: "HTTP/2", h3: "HTTP/3" }[protocol] ?? "HTTP";
   return secure ? `${name} in TLS` : name;
 }
 
-/** Let a dot run to the site and back, along the line or down it on a phone. */
+/** Animate a dot from browser to site and back; vertically on narrow screens. */
 function runPulse() {
   const path = $("path");
   path.querySelector(".pulse")?.remove();
@@ -98,8 +98,8 @@ export function showTimes(trace, times) {
   }
   $("scale").replaceChildren(...scale);
   $("legend").replaceChildren(
-    ...parts.map(({ part, words, seconds }) => {
-      const row = make("div", "", make("dt", "", words), make("dd", "", `${ms(seconds)} ms`));
+    ...parts.map(({ part, label, seconds }) => {
+      const row = make("div", "", make("dt", "", label), make("dd", "", `${ms(seconds)} ms`));
       row.dataset.part = part;
       return row;
     }),
@@ -108,25 +108,25 @@ export function showTimes(trace, times) {
 
 /**
  * The parts of the total that are known, and the rest.
- * Best is the edge's own timestamp; without it the link's ping stands for the link, and the words say so.
+ * Uses the edge's own timestamp; without it, the link's ping stands for the link, and the label says so.
  */
 function partsOf({ request, link, site }, total) {
   const inside = Math.min(site.took_s, total);
-  const itself = { part: "site", words: "the site itself", seconds: inside };
-  const rest = (words, known) => ({ part: "rest", words, seconds: total - known - inside });
+  const itself = { part: "site", label: "site", seconds: inside };
+  const rest = (label, known) => ({ part: "rest", label, seconds: total - known - inside });
   if (request.forwarded_host === null) return [rest("browser to site and back", 0), itself];
-  const way = request.edge_to_site_s;
-  if (way !== null && way + inside <= total) {
-    return [{ part: "way", words: "edge to site: link, agent, site’s socket", seconds: way }, itself, rest("browser to edge, and the whole way back", way)];
+  const edgeToSite = request.edge_to_site_s;
+  if (edgeToSite !== null && edgeToSite + inside <= total) {
+    return [{ part: "link", label: "edge to site: link, agent, site’s socket", seconds: edgeToSite }, itself, rest("browser to edge, and the response path", edgeToSite)];
   }
   const ping = link?.fresh ? link.rtt_s : null;
   if (ping && ping + inside <= total) {
-    return [{ part: "way", words: "the link there and back, by its ping", seconds: ping }, itself, rest("browser, edge and agent, there and back", ping)];
+    return [{ part: "link", label: "link round trip, from its ping", seconds: ping }, itself, rest("browser, edge and agent, both directions", ping)];
   }
-  return [rest("all hops, there and back", 0), itself];
+  return [rest("all hops, both directions", 0), itself];
 }
 
-/** Note one more request in the row of bars. */
+/** Add one request to the bar chart. */
 export function noteRequest(seconds) {
   history.push(seconds);
   if (history.length > HISTORY_MAX) history.shift();
@@ -145,7 +145,7 @@ export function noteRequest(seconds) {
       : `${history.length} requests, median ${ms(quantile(sorted, 0.5))} ms, fastest ${ms(sorted[0])} ms`;
 }
 
-/** Show what the X-Forwarded-* headers said. */
+/** Show the X-Forwarded-* headers. */
 export function showTold(request) {
   const rows = [
     ["X-Forwarded-For", request.forwarded_for],
@@ -155,6 +155,6 @@ export function showTold(request) {
   ];
   $("told").replaceChildren(...rows.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value ?? "not sent")]));
   $("told-note").textContent = request.forwarded_host
-    ? "The edge writes the X-Forwarded headers itself and drops what a visitor sends under these names, so a site may believe them."
-    : "No edge was on the way, so nobody wrote these headers.";
+    ? "The edge sets the X-Forwarded headers and drops those that a visitor sends, so a site can trust them."
+    : "This request passed no edge, so these headers are not set.";
 }

@@ -1,4 +1,4 @@
-/* The download and the upload, with their speed and a check of every byte. */
+/* Download and upload: throughput, and a checksum of all bytes. */
 
 import { $ } from "./dom.js";
 import { megabytes, ms, rate, whole } from "./format.js";
@@ -7,23 +7,23 @@ import { drawStrip } from "./strip.js";
 const SLOTS = 60; /* one per 1/60 of the transfer */
 const UPLOAD_BYTES = 50_000_000;
 
-/** One transfer's instruments: number, strip, bar, words, button. */
+/** The display of one transfer: number, strip chart, bar, text, button. */
 class Run {
   constructor(id, label) {
     const root = $(id);
     this.number = root.querySelector(".number");
     this.strip = root.querySelector(".strip");
     this.bar = root.querySelector("progress");
-    this.words = root.querySelector(".fact");
+    this.text = root.querySelector(".fact");
     this.button = root.querySelector("button");
     this.label = label;
     this.reset();
-    this.rest();
+    this.stopped();
     this.draw();
     new ResizeObserver(() => this.draw()).observe(this.strip);
   }
 
-  rest() {
+  stopped() {
     this.button.textContent = this.ran ? "Again" : "Start";
     this.button.setAttribute("aria-label", `${this.button.textContent}: ${this.label}`);
   }
@@ -38,12 +38,12 @@ class Run {
     this.ran = true;
     this.reset();
     this.number.textContent = "";
-    this.say("Asking…");
+    this.show("Requesting…");
     this.button.textContent = "Stop";
     this.button.setAttribute("aria-label", `Stop: ${this.label}`);
   }
 
-  /** Note that `count` of `length` bytes had moved after `seconds`. */
+  /** Record that `count` of `length` bytes were transferred after `seconds`. */
   progress(count, length, seconds) {
     const { last } = this;
     if (seconds - last.seconds > 0.02 || count === length) {
@@ -70,9 +70,9 @@ class Run {
     drawStrip(this.strip, this.speeds, { slots: SLOTS, top: Math.max(10, ...this.speeds), area: true });
   }
 
-  say(words, state = "") {
-    this.words.textContent = words;
-    this.words.dataset.state = state;
+  show(text, state = "") {
+    this.text.textContent = text;
+    this.text.dataset.state = state;
   }
 }
 
@@ -81,8 +81,8 @@ export function startSpeed() {
   upload(new Run("up", "upload 50 MB"));
   const local = /^127\.|(^|\.)localhost$/.test(location.hostname);
   $("speed-note").textContent = local
-    ? "Everything here, your browser too, shares one machine and its cores, so this is the speed of the software, not of a network."
-    : "The slowest piece of the way decides; most often that is the agent’s or your own connection.";
+    ? "Browser, server, agent and site share one machine, so this measures the software, not a network."
+    : "The slowest part of the path is the limit, usually the agent’s or your own connection.";
 }
 
 function newWorker() {
@@ -91,11 +91,11 @@ function newWorker() {
 
 function download(run) {
   let worker = null;
-  const stop = (words, state) => {
+  const stop = (text, state) => {
     worker?.terminate();
     worker = null;
-    run.rest();
-    if (words) run.say(words, state);
+    run.stopped();
+    if (text) run.show(text, state);
   };
   run.button.addEventListener("click", () => {
     if (worker) return stop("Stopped.");
@@ -106,15 +106,15 @@ function download(run) {
     worker.onmessage = ({ data }) => {
       if (data.kind === "progress") {
         run.progress(data.count, data.length, data.seconds);
-        run.say(`${megabytes(data.count)} of ${megabytes(data.length)}`);
+        run.show(`${megabytes(data.count)} of ${megabytes(data.length)}`);
       } else if (data.kind === "arrived") {
         run.finish(data.count / data.seconds);
         speed = `in ${data.seconds.toFixed(2)} s`;
-        run.say(`${whole(data.count)} bytes ${speed}. Checking…`);
+        run.show(`${whole(data.count)} bytes ${speed}. Checking…`);
       } else if (data.kind === "checked") {
         stop(...judgeDownload(data, speed));
       } else {
-        stop(`It broke off: ${data.why}.`, "bad");
+        stop(`Transfer failed: ${data.reason}.`, "bad");
       }
     };
     worker.postMessage({ task: "download", url: "/download" });
@@ -122,8 +122,8 @@ function download(run) {
 }
 
 function judgeDownload({ count, length, crc32, promised, checkSeconds }, speed) {
-  if (count !== length) return [`Only ${whole(count)} of ${whole(length)} bytes came.`, "bad"];
-  if (crc32 !== promised) return [`All bytes came, but not the right ones: CRC-32 ${crc32}, the site says ${promised}.`, "bad"];
+  if (count !== length) return [`Only ${whole(count)} of ${whole(length)} bytes arrived.`, "bad"];
+  if (crc32 !== promised) return [`All bytes arrived, but the checksum differs: CRC-32 ${crc32}, expected ${promised}.`, "bad"];
   return [`${whole(count)} bytes ${speed}, all intact: CRC-32 ${crc32} here and at the site (checked afterwards, ${ms(checkSeconds)} ms).`, "good"];
 }
 
@@ -132,31 +132,31 @@ function upload(run) {
   run.button.addEventListener("click", async () => {
     if (request) return request.abort();
     run.begin();
-    run.say("Making 50 MB of noise…");
+    run.show("Generating 50 MB of random data…");
     const bytes = noise(UPLOAD_BYTES);
-    const ours = await sumOf(bytes);
-    const body = new Blob([bytes]); /* handed to the browser before the clock starts */
-    request = new XMLHttpRequest(); /* fetch cannot report how far an upload has come */
+    const ours = await checksumOf(bytes);
+    const body = new Blob([bytes]); /* passed to the browser before the clock starts */
+    request = new XMLHttpRequest(); /* fetch reports no upload progress */
     let began = 0;
     const seconds = () => (performance.now() - began) / 1000;
-    const end = (words, state) => {
+    const end = (text, state) => {
       request = null;
-      run.rest();
-      run.say(words, state);
+      run.stopped();
+      run.show(text, state);
     };
     request.upload.onprogress = ({ loaded }) => {
       run.progress(loaded, UPLOAD_BYTES, seconds());
-      run.say(`${megabytes(loaded)} of ${megabytes(UPLOAD_BYTES)} given to the network`);
+      run.show(`${megabytes(loaded)} of ${megabytes(UPLOAD_BYTES)} passed to the network`);
     };
     request.onabort = () => end("Stopped.");
-    request.onerror = () => end("It broke off.", "bad");
+    request.onerror = () => end("Transfer failed.", "bad");
     request.onload = () => {
       const took = seconds();
-      if (request.status !== 200) return end(`The site answered ${request.status}.`, "bad");
+      if (request.status !== 200) return end(`The site responded with status ${request.status}.`, "bad");
       const got = JSON.parse(request.responseText);
       run.finish(UPLOAD_BYTES / took);
-      if (got.bytes !== UPLOAD_BYTES || got.crc32 !== ours) return end(`The site got ${whole(got.bytes)} bytes with CRC-32 ${got.crc32}, ours is ${ours}.`, "bad");
-      end(`${whole(got.bytes)} bytes, all intact: CRC-32 ${ours} here and at the site. ${took.toFixed(2)} s until its answer was back; the site took them in within ${got.seconds.toFixed(2)} s.`, "good");
+      if (got.bytes !== UPLOAD_BYTES || got.crc32 !== ours) return end(`The site received ${whole(got.bytes)} bytes with CRC-32 ${got.crc32}, expected ${ours}.`, "bad");
+      end(`${whole(got.bytes)} bytes, all intact: CRC-32 ${ours} here and at the site. ${took.toFixed(2)} s until the response arrived; the site received them in ${got.seconds.toFixed(2)} s.`, "good");
     };
     request.open("POST", "/upload");
     began = performance.now();
@@ -164,18 +164,18 @@ function upload(run) {
   });
 }
 
-/** Random enough that nothing on the way can make it smaller. */
+/** Random data, which no hop can compress. */
 function noise(count) {
   const bytes = new Uint8Array(count);
   const seed = crypto.getRandomValues(new Uint8Array(65536));
   for (let at = 0; at < count; at += seed.length) {
     bytes.set(seed.subarray(0, Math.min(seed.length, count - at)), at);
-    bytes[at] ^= at >>> 16; /* each piece differs, so that a swapped one shows */
+    bytes[at] ^= at >>> 16; /* each block differs, so that the checksum detects swapped ones */
   }
   return bytes;
 }
 
-function sumOf(bytes) {
+function checksumOf(bytes) {
   return new Promise((resolve, reject) => {
     const worker = newWorker();
     worker.onerror = reject;

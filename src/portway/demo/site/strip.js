@@ -1,13 +1,13 @@
-/* A strip chart: a grid with numbers, and one trace on it. */
+/* A strip chart: a labelled grid with one line. */
 
 import { axis, roundUp } from "./format.js";
 import { makeSvg } from "./dom.js";
 
-const GUTTER = 34; /* room for the numbers of the y axis, in pixels */
+const GUTTER = 34; /* width of the labels of the y axis, in pixels */
 
 /**
- * Draw values on `svg`, from left to right over `slots` places.
- * A null leaves a gap; a value above the top (an outlier) runs off the paper, as it does on a real recorder.
+ * Draw values on `svg`, from left to right over `slots` positions.
+ * A null leaves a gap; a value above the top (an outlier) is clipped.
  */
 export function drawStrip(svg, values, { slots, top, dot = false, area = false }) {
   const { width, height } = svg.getBoundingClientRect();
