@@ -1,4 +1,4 @@
-"""What the repository promises about itself, checked: promises in packages, pinned requirements, no traces of one machine."""
+"""Checks of the repository: package docstrings, sizes, documents, plain words, pinned requirements, no traces of one machine."""
 
 import ast
 import re
@@ -216,23 +216,109 @@ def test_links_to_sections_lead_to_a_heading() -> None:
     assert lost == []
 
 
+def commands(group: click.Group = command_line, name: str = "portway") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its full name, groups included."""
+    yield name, group
+    for child in group.list_commands(context := click.Context(group)):
+        command = group.get_command(context, child)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{name} {child}")
+        else:
+            yield f"{name} {child}", command
+
+
 def test_every_flag_and_code_is_explained_in_the_documents() -> None:
     documents = "\n".join(path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
-    groups: list[click.Group] = [command_line]
-    flags: set[str] = set()
-    while groups:
-        group = groups.pop()
-        for name in group.list_commands(context := click.Context(group)):
-            command = group.get_command(context, name)
-            assert command is not None
-            groups += [command] if isinstance(command, click.Group) else []
-            flags |= {flag for one in command.params if isinstance(one, click.Option) for flag in one.opts if flag.startswith("--")}
+    options = [one for _, command in commands() for one in command.params if isinstance(one, click.Option)]
+    flags = {flag for one in options for flag in one.opts if flag.startswith("--")} - {"--version"}
     trouble, wire = ((ROOT / "docs" / name).read_text() for name in ("troubleshooting.md", "wire.md"))
 
     assert len(flags) > 50
     assert sorted(flag for flag in flags if not re.search(rf"(?<![\w-]){flag}(?![\w-])", documents)) == []
     assert sorted(code for code in ERROR_RESPONSES if f"`{code}`" not in trouble) == []
     assert sorted(code for code in DESCRIPTIONS if f"`{code}`" not in wire) == []
+
+
+BANNED = (
+    r"everybody|he",
+    r"(for )?so long",
+    r"turns? away|turned away|let go",
+    r"heard",
+)
+"""Words that no help text, error or first docstring of a module has (CONTRIBUTING, style guide)."""
+
+BANNED_IN_ERRORS = (r"anybody|him|his", r"newcomers?|strangers?", r"a second each|each way|both ways")
+
+BANNED_IN_HELP = (
+    r"(?<!there )(is|are) no",
+    r"nobody|somebody|whoever|whom?",
+    r"tells?|told|hears?|says?|said|speaks?|wants?|knows?",
+    r"beside|below|kept|keeps?|good-?bye|room|answers|answered",
+)
+
+
+def help_texts() -> Iterator[tuple[str, str]]:
+    for name, command in commands():
+        yield f"{name} --help", command.get_help(click.Context(command, info_name=name))
+
+
+def error_texts() -> Iterator[tuple[str, str]]:
+    """Yield the texts of codes and error pages, and the literals in calls of error classes."""
+    yield from ((f"code {code}", text) for code, text in DESCRIPTIONS.items())
+    yield from ((f"error page {code}", f"{page.title} {page.text} {page.next_step}") for code, page in ERROR_RESPONSES.items())
+    for path in modules():
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and re.search(r"(Error|BrokenChannel)$", ast.unparse(call.func)):
+                parts = [node.value for node in ast.walk(call) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+                yield f"{name_of(path)}:{call.lineno}", " ".join(parts)
+
+
+def docstring_texts() -> Iterator[tuple[str, str]]:
+    for path in modules():
+        yield name_of(path), ast.get_docstring(ast.parse(path.read_text())) or ""
+
+
+def found_in(texts: Iterator[tuple[str, str]], banned: tuple[str, ...]) -> list[str]:
+    words = re.compile(rf"\b({'|'.join(banned)})\b", re.IGNORECASE)
+    return [f"{where}: {found[0]!r} in {text[:120]!r}" for where, text in texts if (found := words.search(text))]
+
+
+def test_texts_have_no_banned_words() -> None:
+    assert found_in(help_texts(), BANNED + BANNED_IN_ERRORS + BANNED_IN_HELP) == []
+    assert found_in(error_texts(), BANNED + BANNED_IN_ERRORS) == []
+    assert found_in(docstring_texts(), BANNED) == []
+
+
+def module_exists(name: str) -> bool:
+    """Return whether a dotted name begins with a module, or is a package; what follows a module is an attribute."""
+    folder = SOURCES
+    for part in name.split(".")[1:]:
+        if (folder / f"{part}.py").exists() or (part[0].isupper() and (folder / "__init__.py").exists()):
+            return True
+        folder /= part
+    return folder.is_dir()
+
+
+def test_names_of_modules_are_those_of_modules() -> None:
+    """Renamed modules leave their old names in strings, comments and documents, where no tool finds them."""
+    lost = set()
+    for path, text in texts():
+        if path.name == "CHANGELOG.md":
+            continue
+        dotted = re.findall(rf"(?<![\w./-])portway\.(?:{'|'.join(PACKAGES)})(?:\.[a-z_][a-z0-9_]*)*", text)
+        files = re.findall(r"(?<![\w./-])((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)\b", text)
+        folders = re.findall(rf"`((?:{'|'.join(PACKAGES)})/[a-z_0-9/]+)`", text)
+        lost |= {f"{name_of(path)}: {name}" for name in dotted if not module_exists(name)}
+        lost |= {f"{name_of(path)}: {name}" for name in files if not any((root / name).exists() for root in (*ROOTS, path.parent))}
+        lost |= {f"{name_of(path)}: {name}" for name in folders if not any((SOURCES / f"{name}{end}").exists() for end in ("", ".py"))}
+
+    assert sorted(lost) == []
+
+
+PACKAGES = sorted(folder.name for folder in SOURCES.iterdir() if (folder / "__init__.py").exists())
+ROOTS = (ROOT, ROOT / "src", SOURCES, SOURCES / "server", SOURCES / "server" / "edge" / "http", ROOT / "tests", ROOT / "bench")
+"""Folders that paths in comments and documents start from."""
 
 
 def requirements(name: str) -> dict[str, str]:

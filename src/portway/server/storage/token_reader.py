@@ -12,7 +12,7 @@ from portway.server.access.tokens import TokenRecord
 from portway.server.storage.token_store import Store
 
 QUESTIONS_MAX = 1024
-"""Questions that wait at a time: one for each of 512 links that log in (`access/gate.py`), twice; one takes 20 µs."""
+"""Questions that wait at a time: one for each of 512 links that log in (`access/login_throttle.py`), twice; one takes 20 µs."""
 
 ANSWER_S_MAX = 5.0
 """How long one may wait for its answer: more than twice SQLite's own patience (`store.BUSY_S_MAX`), half of a login's."""
