@@ -46,8 +46,8 @@ class Server:
 @contextmanager
 def running(home: Path, portway: Portway, name: str, *flags: str) -> Iterator[Server]:
     """Run a server within the block."""
-    words = ("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", str(home / name), *flags)
-    with start(*words) as program:
+    args = ("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", str(home / name), *flags)
+    with start(*args) as program:
         yield Server(program, home / name, portway)
 
 
@@ -242,14 +242,14 @@ def test_a_new_token_of_the_same_server_replaces_the_old_one(portway: Portway, d
     assert kept.token_id == "ghi"
 
 
-@pytest.mark.parametrize("words", [("http", "1"), ("tcp", "1"), ("speedtest",)])
-def test_every_agent_command_has_the_server_option(words: tuple[str, ...], portway: Portway, data: Path) -> None:
+@pytest.mark.parametrize("args", [("http", "1"), ("tcp", "1"), ("speedtest",)])
+def test_every_agent_command_has_the_server_option(args: tuple[str, ...], portway: Portway, data: Path) -> None:
     portway("join", "--offline", "--server", "office", input=JOIN)
-    unknown = portway(*words, "--server", "home")
+    unknown = portway(*args, "--server", "home")
     assert unknown.exit_code == 2
     assert "--server: no join string is kept under the name home; those that are kept have the names office" in unknown.stderr
-    assert portway(*words, env={"PORTWAY_SERVER": "../x"}).exit_code == 2
-    none = portway(*words)
+    assert portway(*args, env={"PORTWAY_SERVER": "../x"}).exit_code == 2
+    none = portway(*args)
     assert none.exit_code == 2
     assert "or give --server, one of office" in none.stderr
     assert sorted(path.name for path in data.iterdir()) == ["agent-join.office"]
@@ -259,12 +259,12 @@ def test_an_agent_connects_to_the_named_server(portway: Portway, home: Path, ser
     with running(home, portway, "second") as second:
         assert portway("join", input=str(server.token())).exit_code == 0
         assert portway("join", "--server", "second", input=str(second.token())).exit_code == 0
-        for words, port in (((), server.http), (("--server", "second"), second.http)):
-            with start("http", "1", "--name", "app", *words) as agent:
+        for args, port in (((), server.http), (("--server", "second"), second.http)):
+            with start("http", "1", "--name", "app", *args) as agent:
                 assert agent.first_line().rpartition(":")[2] == port.rpartition(":")[2]
 
 
 def test_no_directory_is_created_if_nothing_is_saved(portway: Portway, home: Path) -> None:
-    for words in (("http", "1"), ("tcp", "1"), ("speedtest",), ("status",)):
-        portway(*words)
+    for args in (("http", "1"), ("tcp", "1"), ("speedtest",), ("status",)):
+        portway(*args)
     assert [path.name for path in home.rglob("*") if path.parent != home] == []

@@ -167,8 +167,8 @@ def test_limits_are_saved_and_shown(portway: Portway, home: Path) -> None:
 
 
 def test_without_a_server_nothing_is_created_and_the_error_says_what_to_do(portway: Portway, home: Path) -> None:
-    for words in (("create", "laptop"), ("create", "laptop", "--advertise", "example.org:4443"), ("list",), ("revoke", "laptop")):
-        done = portway("token", *words, "--data", str(home / "new"))
+    for args in (("create", "laptop"), ("create", "laptop", "--advertise", "example.org:4443"), ("list",), ("revoke", "laptop")):
+        done = portway("token", *args, "--data", str(home / "new"))
         assert (done.exit_code, done.stdout) == (2, "")
         assert done.stderr.startswith(f"portway: data: no server ran on {home / 'new'} yet. Where does it run? As another user: ")
         assert all(word in done.stderr for word in ("sudo -u USER", "--data DIR", "PORTWAY_DATA", "--init"))
@@ -236,7 +236,7 @@ def test_the_error_for_a_foreign_data_directory_names_its_owner(portway: Portway
     assert portway("token", "create", "laptop", "--init").exit_code == 0
     for path in (data(home), *data(home).iterdir()):
         os.chown(path, 65534, 65534)
-    for words in (("create", "phone"), ("list",), ("revoke", "laptop")):
-        done = portway("token", *words)
+    for args in (("create", "phone"), ("list",), ("revoke", "laptop")):
+        done = portway("token", *args)
         assert (done.exit_code, done.stdout) == (2, "")
         assert "belongs to user 65534, not to you (0); run this as that user (sudo -u '#65534' …)" in done.stderr

@@ -136,9 +136,9 @@ for path in map(Path, sys.argv[1:]):
 OTHER_USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
-def read_in(before: tuple[str, ...], *paths: Path) -> list[str]:
+def read_in(prefix: tuple[str, ...], *paths: Path) -> list[str]:
     """Read files in a separate process, and return the outcome for each."""
-    argv = [*before, sys.executable, "-c", READ, *map(str, paths)]
+    argv = [*prefix, sys.executable, "-c", READ, *map(str, paths)]
     done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -157,29 +157,29 @@ def mounted() -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize("who", [(), OTHER_USER])
-def test_a_secret_mounted_read_only_may_be_readable_by_all(who: tuple[str, ...], mounted: Path) -> None:
-    before = (*read_only(mounted), *who)
+@pytest.mark.parametrize("prefix", [(), OTHER_USER])
+def test_a_secret_mounted_read_only_may_be_readable_by_all(prefix: tuple[str, ...], mounted: Path) -> None:
+    in_mount = (*read_only(mounted), *prefix)
 
-    assert read_in(before, mounted / "all", mounted / "link") == ["all secret True", "link secret True"]
-    assert read_in(before, mounted / "open") == ["open contains a secret but is accessible to other users"]
+    assert read_in(in_mount, mounted / "all", mounted / "link") == ["all secret True", "link secret True"]
+    assert read_in(in_mount, mounted / "open") == ["open contains a secret but is accessible to other users"]
 
 
-@pytest.mark.parametrize("who", [(), OTHER_USER])
-def test_a_secret_readable_by_all_is_refused_if_its_mode_could_be_changed(who: tuple[str, ...], mounted: Path) -> None:
+@pytest.mark.parametrize("prefix", [(), OTHER_USER])
+def test_a_secret_readable_by_all_is_refused_if_its_mode_could_be_changed(prefix: tuple[str, ...], mounted: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can be two users")
 
-    assert read_in(who, mounted / "all") == ["all contains a secret but is accessible to other users"]
-    assert read_in(who, mounted / "link") == ["link cannot be a symbolic link: expected a regular file for a secret"]
+    assert read_in(prefix, mounted / "all") == ["all contains a secret but is accessible to other users"]
+    assert read_in(prefix, mounted / "link") == ["link cannot be a symbolic link: expected a regular file for a secret"]
 
 
 def test_a_secret_of_root_under_run_secrets_may_be_readable_by_all(mounted: Path) -> None:
     if why_no_mounts():
         pytest.skip(why_no_mounts())
     script = 'mkdir -p /run/secrets && mount --bind "$0" /run/secrets && exec "$@"'
-    words = ("unshare", "-m", "--propagation", "private", "sh", "-c", "mount -t tmpfs none /run && " + script, str(mounted))
+    args = ("unshare", "-m", "--propagation", "private", "sh", "-c", "mount -t tmpfs none /run && " + script, str(mounted))
 
-    assert read_in((*words, *OTHER_USER), Path("/run/secrets/all")) == ["all secret True"]
-    assert read_in((*words, *OTHER_USER), Path("/run/secrets/open")) == ["open contains a secret but is accessible to other users"]
-    assert read_in(words, Path("/run/secrets/all")) == ["all contains a secret but is accessible to other users"]
+    assert read_in((*args, *OTHER_USER), Path("/run/secrets/all")) == ["all secret True"]
+    assert read_in((*args, *OTHER_USER), Path("/run/secrets/open")) == ["open contains a secret but is accessible to other users"]
+    assert read_in(args, Path("/run/secrets/all")) == ["all contains a secret but is accessible to other users"]

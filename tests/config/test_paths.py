@@ -38,9 +38,9 @@ except ConfigError as exc:
 def test_without_a_home_directory_the_error_names_the_options() -> None:
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root can become a user without an entry in /etc/passwd")
-    words = ["setpriv", "--reuid=47110", "--regid=47110", "--clear-groups", sys.executable, "-c", NO_HOME]
+    args = ["setpriv", "--reuid=47110", "--regid=47110", "--clear-groups", sys.executable, "-c", NO_HOME]
     environ = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
-    done = subprocess.run(words, env={**environ, "PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(args, env={**environ, "PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "data: user 47110 has no home directory; give a directory with --data or PORTWAY_DATA\n"
@@ -50,8 +50,8 @@ def test_a_directory_on_a_read_only_disk_may_be_roots_and_accessible(tmp_path: P
     (tmp_path / "mine").mkdir(mode=0o755)
     (tmp_path / "mine").chmod(0o755)
     code = "import sys; from pathlib import Path; from portway.config.paths import private_dir; print(private_dir(Path(sys.argv[1])))"
-    words = [*read_only(tmp_path), sys.executable, "-c", code, str(tmp_path / "mine")]
-    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, check=False)
+    args = [*read_only(tmp_path), sys.executable, "-c", code, str(tmp_path / "mine")]
+    done = subprocess.run(args, env={**os.environ, "PYTHONPATH": str(SOURCES)}, capture_output=True, text=True, check=False)
 
     assert (done.stderr, done.stdout) == ("", f"{tmp_path / 'mine'}\n")
     assert mode(tmp_path / "mine") == 0o755

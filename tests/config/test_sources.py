@@ -114,7 +114,10 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         ('[server]\ntrusted_header = "a b"\n', r"\$\.server\.trusted_header: invalid header name 'a b': expected names like"),
         ('[server]\nproxy_protocol = "udp"\n', r"\$\.server\.proxy_protocol: expected listeners, http or tcp, got 'udp'"),
         ('[server]\npublic_url = "tunnel.example.org"\n', r"\$\.server\.public_url: expected a URL like https://tunnel"),
-        ('[server]\npublic_url = "https://localhost/path"\n', r"\$\.server\.public_url: expected a URL like .*no path"),
+        (
+            '[server]\npublic_url = "https://localhost/path"\n',
+            r"\$\.server\.public_url: expected a URL like .*path, user and query are not allowed",
+        ),
         ('[server]\npublic_url = "https://a..b"\n', r"\$\.server\.public_url: expected a URL like"),
         ('[server]\nvia = "a b"\n', r"\$\.server\.via: expected a name of letters"),
         ('[server]\nmax_fields = "-1"\n', r"\$\.server\.max_fields: expected a number, got '-1'"),

@@ -82,12 +82,12 @@ def _check_no_other_server(folder: Path, found: "JoinString", server: str) -> No
     from portway.config.values import ListenAddress
     from portway.errors import ConfigError
 
-    kept = kept_join(folder, server)
-    if kept is None or (kept.host, kept.port) == (found.host, found.port) or (kept.pin is not None and kept.pin == found.pin):
+    saved = kept_join(folder, server)
+    if saved is None or (saved.host, saved.port) == (found.host, found.port) or (saved.pin is not None and saved.pin == found.pin):
         return
     name = f"under the name {server}" if server else "without a name"
     raise ConfigError(
-        f"the join string of a different server, {ListenAddress(kept.host, kept.port)}, is already saved {name}; "
+        f"the join string of a different server, {ListenAddress(saved.host, saved.port)}, is already saved {name}; "
         "save this one as `portway join --server NAME` and use the same option in agent commands, or replace the other with --replace"
     )
 

@@ -38,12 +38,12 @@ def load_settings(
     flags: Mapping[str, object],
     environ: Mapping[str, str],
     file: Path | None,
-    deerrors: Callable[[Mapping[str, object]], Mapping[str, object]] = lambda _: {},
+    defaults: Callable[[Mapping[str, object]], Mapping[str, object]] = lambda _: {},
 ) -> T:
     """Return the settings of `settings_class`, a frozen dataclass of `setting`s.
 
     `flags` maps keys to values of the command line (None: not given). `table` is the table of the file to read.
-    `deerrors` gets the given fields and returns deerrors that replace those of the dataclass.
+    `defaults` gets the given fields and returns defaults that replace those of the dataclass.
 
     Raises:
         ConfigError: one line per invalid value, with its source and what was expected.
@@ -61,7 +61,7 @@ def load_settings(
     if errors:
         raise ConfigError("\n".join(errors))
     try:
-        return settings_class(**{**deerrors(fields), **fields})
+        return settings_class(**{**defaults(fields), **fields})
     except ConfigError as exc:
         raise ConfigError(_with_sources(str(exc), given)) from exc
 
