@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, print the report, stop everything."""
+"""`python -m bench`: measures, prints the report and stops every process that it started."""
 
 import os
 import signal
@@ -13,22 +13,22 @@ from bench.chart.bars import read_run
 from bench.chart.files import write_chart
 from bench.json_results import as_json, write_json
 from bench.limits import raise_open_files
-from bench.machine import Others, describe, disturbance
+from bench.machine import MachineUse, describe, disturbance
 from bench.options import Options, parse_options
 from bench.report import report
 from bench.runner import Runner
-from bench.targets import GOALS
+from bench.targets import TARGET_SETS
 from bench.tools import missing
 
 
 def listing(options: Options) -> str:
-    """What can be measured here."""
+    """Return the systems and axes, with what each one lacks on this machine."""
     lines = ["systems:", *(f"  {system.name:<26} {missing(system.needs) or 'ready'}" for system in options.systems)]
     lines += ["axes:", *(f"  {axis.name:<26} {missing(axis.needs) or 'ready'}" for axis in options.axes)]
     return "\n".join(lines)
 
 
-def _say(line: str) -> None:
+def _report_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -42,17 +42,17 @@ def _cpu_s() -> float:
 
 
 def measure(options: Options) -> None:
-    """Run and print."""
+    """Run the plan, write the files that were asked for and print the report."""
     files_max = raise_open_files()
-    before, start, ours_s = Others.now(), time.monotonic(), _cpu_s()
+    before, start, ours_s = MachineUse.now(), time.monotonic(), _cpu_s()
     with tempfile.TemporaryDirectory(prefix="portway-bench-", ignore_cleanup_errors=True) as folder:
-        results = Runner(options.systems, options.axes, options.plan, Path(folder), files_max, _say).run()
+        results = Runner(options.systems, options.axes, options.plan, Path(folder), files_max, _report_progress).run()
     elapsed_s = time.monotonic() - start
     many = "s" if options.plan.rounds > 1 else ""
     circumstances = [
         f"{options.plan.rounds} interleaved round{many} in {elapsed_s / 60:.1f} minutes; medians, ± half the distance between the extremes",
-        "everything over loopback; origins and visitors share the machine with the systems",
-        disturbance(before, Others.now(), _cpu_s() - ours_s, elapsed_s),
+        "all traffic over loopback; origins and visitors share the machine with the systems",
+        disturbance(before, MachineUse.now(), _cpu_s() - ours_s, elapsed_s),
     ]
     figures, machine = figures_of(options.axes), describe()
     text = as_json(results, figures, machine, circumstances, options.plan)
@@ -60,12 +60,12 @@ def measure(options: Options) -> None:
         write_json(options.json_path, text)
     if options.chart_path is not None:
         for line in write_chart(read_run(text), options.chart_path):
-            _say(line)
-    print(report(results, figures, machine, circumstances, GOALS[options.goals]))
+            _report_progress(line)
+    print(report(results, figures, machine, circumstances, TARGET_SETS[options.target_set]))
 
 
 def main() -> None:
-    """Read the command line, list or measure."""
+    """Read the command line, then list or measure."""
     options = parse_options(sys.argv[1:])
     if options.listing:
         print(listing(options))

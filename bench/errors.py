@@ -1,13 +1,13 @@
-"""What can go wrong in a benchmark, by what happens next."""
+"""Errors of a benchmark, by how the run reacts."""
 
 
 class BenchError(Exception):
-    """A measurement or a system failed; its row says why, the run goes on."""
+    """A measurement or a system failed; the run notes the reason and continues."""
 
 
 class StartFailed(BenchError):
-    """A system did not start; whatever is measured next on it has the same reason to fail."""
+    """A system did not start; further measurements of it would fail for the same reason."""
 
 
 class NotInstalled(BenchError):
-    """A program is not on PATH; the text names the package that brings it."""
+    """A program is not on PATH; the message names the package to install."""

@@ -11,7 +11,7 @@ from bench.results import Results
 
 
 def as_json(results: Results, figures: Sequence[Figure], machine: dict[str, str], circumstances: Sequence[str], plan: Plan) -> str:
-    """The whole run; a figure that was not measured is null."""
+    """Return the run as JSON; a figure that was not measured is null."""
     rows: dict[str, dict[str, object]] = {}
     for system in results.systems:
         rows[system] = {}
@@ -30,6 +30,6 @@ def as_json(results: Results, figures: Sequence[Figure], machine: dict[str, str]
 
 
 def write_json(path: Path, text: str) -> None:
-    """Write it, with the folders on the way."""
+    """Write `text` to `path`, creating missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + "\n")

@@ -1,4 +1,4 @@
-"""Raises the limit of open files as far as this user may, for us and for all that we start."""
+"""Raises the limit of open files for this process and its children, as far as this user may."""
 
 import resource
 
@@ -6,7 +6,7 @@ FILES_WANTED = 65_536
 
 
 def raise_open_files() -> int:
-    """Raise the soft limit within the hard one; returns what it is now."""
+    """Raise the soft limit within the hard one; return the new soft limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,4 +1,4 @@
-"""Says on what machine, and beside what other work, the figures were taken."""
+"""Describes the machine, and how busy other programs kept it during a run."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from bench.process_stats import TICKS_PER_S
 from bench.tools import version
 
 PROGRAMS = ("haproxy", "nginx", "wrk", "rathole", "bore", "frps", "openssl")
-"""Whose versions are printed."""
+"""Programs whose versions are printed."""
 
 
 def _first(path: str, pattern: str) -> str:
@@ -22,7 +22,7 @@ def _first(path: str, pattern: str) -> str:
 
 
 def describe() -> dict[str, str]:
-    """Cores, CPU, memory, kernel and versions, each a short text."""
+    """Return cores, CPU, memory, kernel and versions as short texts."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory_kib = _first("/proc/meminfo", r"^MemTotal:\s+([0-9]+)")
     facts = {
@@ -36,26 +36,26 @@ def describe() -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Others:
-    """What the machine did in a while, in CPU seconds, to tell a quiet run from a disturbed one."""
+class MachineUse:
+    """CPU seconds used on the whole machine, to detect a disturbed run."""
 
     busy_s: float
-    """All processes."""
+    """By all processes."""
 
     stolen_s: float
-    """Taken by the host of a virtual machine."""
+    """By the host of a virtual machine (steal)."""
 
     @classmethod
-    def now(cls) -> "Others":
-        """Since boot; fields of /proc/stat by proc(5): user nice system idle iowait irq softirq steal."""
+    def now(cls) -> "MachineUse":
+        """Return the use since boot; fields of /proc/stat (proc(5)): user nice system idle iowait irq softirq steal."""
         fields = [int(field) / TICKS_PER_S for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
         return cls(busy_s=sum(fields[:3]) + sum(fields[5:7]), stolen_s=fields[7])
 
 
-def disturbance(before: Others, after: Others, ours_s: float, elapsed_s: float) -> str:
-    """One sentence on how much of the machine others used in the run, whose own processes used `ours_s`."""
+def disturbance(before: MachineUse, after: MachineUse, ours_s: float, elapsed_s: float) -> str:
+    """Return a sentence on the use by other programs during a run whose own processes used `ours_s`."""
     whole_s = elapsed_s * (os.cpu_count() or 1)
     others = max(0.0, after.busy_s - before.busy_s - ours_s) / whole_s
     stolen = (after.stolen_s - before.stolen_s) / whole_s
-    verdict = "quiet" if others + stolen < 0.05 else "disturbed: repeat on a quiet machine before you believe a small difference"
+    verdict = "quiet" if others + stolen < 0.05 else "disturbed: repeat on a quiet machine before relying on a small difference"
     return f"other programs used {others:.0%} of the machine, its host took {stolen:.1%} ({verdict})"

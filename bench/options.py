@@ -13,55 +13,64 @@ from bench.systems.base import System
 from bench.systems.catalog import SYSTEMS
 from bench.systems.catalog import USUAL as USUAL_SYSTEMS
 from bench.systems.portway import Portway
-from bench.targets import GOALS
+from bench.targets import TARGET_SETS
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for."""
+    """Parsed options of a run."""
 
     systems: tuple[System, ...]
     axes: tuple[Axis, ...]
     plan: Plan
     json_path: Path | None
     chart_path: Path | None
-    goals: str
+    target_set: str
     listing: bool
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Compare Portway with its peers on this machine, over loopback.")
-    parser.add_argument("--list", action="store_true", help="show systems and axes, and what is not installed")
-    parser.add_argument("--only", metavar="AXES", help="axes whose name contains one of these words: bulk,keepalive; all: every axis")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Compare Portway with other tunnels and proxies on this machine, over loopback."
+    )
+    parser.add_argument("--list", action="store_true", help="list systems and axes, and which programs are missing")
     parser.add_argument(
-        "--systems", metavar="SYSTEMS", help='systems whose name contains one of these words: "rathole,portway tcp"; all: every system'
+        "--only", metavar="AXES", help="measure AXES: those whose name contains one of these words, as in bulk,keepalive; all: every axis"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="one short round, below two minutes: does it work, what is the order of magnitude"
+        "--systems",
+        metavar="SYSTEMS",
+        help='measure SYSTEMS: those whose name contains one of these words, as in "rathole,portway tcp"; all: every system',
     )
-    parser.add_argument("--full", action="store_true", help="every axis and every system, an hour")
-    parser.add_argument("--rounds", type=int, help="rounds (3; with --quick 1)")
-    parser.add_argument("--scale", type=float, default=1.0, help="make every measurement this many times as long")
-    parser.add_argument("--minutes", type=float, help="stop after this time (11; with --quick 2, with --full 80) and report what there is")
+    parser.add_argument("--quick", action="store_true", help="run one short round in under two minutes, to check that everything works")
+    parser.add_argument("--full", action="store_true", help="measure every axis on every system; takes an hour")
+    parser.add_argument("--rounds", type=int, help="run ROUNDS rounds (3; with --quick 1)")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply the length of every measurement by SCALE")
     parser.add_argument(
-        "--against", type=Path, metavar="SRC", help="measure Portway from this source folder too, as a peer: another commit's src, for one"
+        "--minutes", type=float, help="stop after MINUTES (11; with --quick 2, with --full 80) and report the results so far"
     )
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write all samples there too")
     parser.add_argument(
-        "--chart", type=Path, metavar="OUT.svg", help="draw all figures there too, and beside it a PNG where a program can make one"
+        "--against", type=Path, metavar="SRC", help="also measure Portway from the source folder SRC, for example of another commit"
     )
-    parser.add_argument("--targets", choices=sorted(GOALS), default="first", help="which targets to judge")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write all samples to OUT as JSON")
+    parser.add_argument(
+        "--chart",
+        type=Path,
+        metavar="OUT.svg",
+        help="also draw all figures to OUT.svg, and to a PNG next to it if a converter is installed",
+    )
+    parser.add_argument("--targets", choices=sorted(TARGET_SETS), default="first", help="check this set of targets (first)")
     return parser
 
 
 def matching(words: str, names: Sequence[str]) -> list[int]:
-    """Places of the names that contain one of the comma-separated words; all with the word `all`."""
+    """Return the indexes of the names that contain one of the comma-separated words; all indexes for the word `all`."""
     wanted = [word.strip().lower() for word in words.split(",") if word.strip()]
     return [place for place, name in enumerate(names) if "all" in wanted or any(word in name.lower() for word in wanted)]
 
 
 def other_portways(systems: Sequence[System], source: Path) -> tuple[System, ...]:
-    """Each of Portway's systems once more, with the package in `source`."""
+    """Return a copy of each Portway system that runs the package in `source`."""
     ours = [system for system in systems if isinstance(system, Portway)]
     return tuple(replace(system, name=f"other {system.name}", source=source.resolve()) for system in ours)
 
@@ -73,7 +82,7 @@ def _plan(given: argparse.Namespace) -> Plan:
 
 
 def parse_options(argv: Sequence[str]) -> Options:
-    """Read the command line; a wrong one ends the process with 2 and a sentence."""
+    """Parse the command line; an invalid one ends the process with exit code 2 and a message."""
     parser = _parser()
     given = parser.parse_args(argv)
     systems, axes = (SYSTEMS, AXES) if given.full or given.list else (USUAL_SYSTEMS, USUAL_AXES)
@@ -86,8 +95,8 @@ def parse_options(argv: Sequence[str]) -> Options:
             parser.error(f"--against: no package portway in {given.against}; give a checkout's src folder")
         systems += other_portways(systems, given.against)
     if not systems or not axes:
-        parser.error(f"no such {'axis' if systems else 'system'}; `python -m bench --list` shows all")
+        parser.error(f"unknown {'axis' if systems else 'system'}; see `python -m bench --list`")
     plan = _plan(given)
     if plan.rounds < 1 or given.scale <= 0 or plan.minutes_max <= 0:
-        parser.error("--rounds, --scale and --minutes want a positive number")
+        parser.error("--rounds, --scale and --minutes: expected a positive number")
     return Options(systems, axes, plan, given.json, given.chart, given.targets, given.list)

@@ -1,4 +1,4 @@
-"""The two local services that every system publishes: `web` for small answers (nginx), `bulk` for transfers (ours)."""
+"""The two local services that every system publishes: `web` for small responses (nginx), `bulk` for transfers (ours)."""
 
 import os
 import sys
@@ -40,47 +40,47 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Where the local services listen, and what the second one has counted."""
+    """Ports of the local services, and the upload counters of the second one."""
 
     web_port: int
-    """nginx, or without it our own origin: good for latency and memory, too slow for requests per second."""
+    """nginx; where it is missing our own origin, which is too slow to measure requests per second."""
 
     bulk_port: int
-    """Our own: small answers and transfers, so that both can go through one tunnel."""
+    """Our own: small responses and transfers, so that both can go through one tunnel."""
 
     uploaded: Counters
-    """Bytes of uploads that arrived."""
+    """Received bytes of uploads."""
 
 
 def nginx_config(port: int, files_max: int) -> str:
-    """A configuration for one small body, one process, no logs."""
+    """Return a configuration for one small body, one process, no logs."""
     return _NGINX.format(port=port, files=files_max, body=SMALL_BODY.decode().strip())
 
 
 def load_env() -> dict[str, str]:
-    """The environment in which this package's own programs can be imported."""
+    """Return an environment in which Python finds the load programs."""
     root = str(Path(__file__).resolve().parent.parent)
     return os.environ | {"PYTHONPATH": root}
 
 
 def load_argv(module: str, *args: object) -> list[str]:
-    """The command line of one of this package's own programs."""
+    """Return the command line of a load program."""
     return [sys.executable, "-m", f"bench.load.{module}", *(str(arg) for arg in args)]
 
 
-def start_origins(crew: Processes, files_max: int) -> Origins:
+def start_origins(processes: Processes, files_max: int) -> Origins:
     """Start both services.
 
     Raises:
         BenchError: one did not start.
     """
-    counted = crew.folder / "uploaded"
-    bulk = crew.start(load_argv("origin", counted), "origin", load_env())
+    counted = processes.folder / "uploaded"
+    bulk = processes.start(load_argv("origin", counted), "origin", load_env())
     bulk_port = int(bulk.first_line(START_S))
     web_port = bulk_port
     if missing(("nginx",)) is None:
         web_port = free_port()
-        config = crew.folder / "nginx.conf"
+        config = processes.folder / "nginx.conf"
         config.write_text(nginx_config(web_port, min(files_max, 16_384)))
-        crew.start([need("nginx"), "-p", str(crew.folder), "-c", str(config), "-e", "nginx.err"], "nginx")
+        processes.start([need("nginx"), "-p", str(processes.folder), "-c", str(config), "-e", "nginx.err"], "nginx")
     return Origins(web_port=web_port, bulk_port=bulk_port, uploaded=Counters(counted))

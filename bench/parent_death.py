@@ -10,15 +10,15 @@ PR_SET_TIMERSLACK = 29
 
 
 def die_with_parent() -> None:
-    """Ask Linux for SIGKILL when the parent is gone; elsewhere do nothing."""
+    """Request SIGKILL from Linux when the parent ends; elsewhere do nothing."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it went in between
+        if os.getppid() != parent:  # the parent ended in between
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def wake_on_time() -> None:
-    """Ask Linux not to delay this thread's timers by its usual 50 µs: a load generator's schedule is its measure."""
+    """Disable the 50 µs timer slack of Linux for this thread: a load generator measures against its schedule."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1)

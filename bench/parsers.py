@@ -1,8 +1,8 @@
-"""What every parser costs at worst: `python -m bench.parsers` prints the table of docs/threats.md.
+"""Worst-case cost of every parser: `python -m bench.parsers` prints the table of docs/threats.md.
 
-Everything that reads bytes of a peer is fed the inputs that cost it most. CPU time counts, the best of several runs, so that a
-busy machine disturbs little. A parser that reads a stream is judged per byte of it; one that reads a message with a bound on its
-length, by the longest one, too, because that is one turn.
+Each parser of a peer's bytes gets the inputs that cost it most. It measures CPU time, the best of several runs, so that a busy
+machine disturbs little. The limit for a stream parser is per byte; for a message of bounded length it is the time of the longest
+one, because that is one turn.
 """
 
 import argparse
@@ -43,31 +43,31 @@ class Case:
     """One input of one parser."""
 
     parser: str
-    words: str
-    """What the input is."""
+    description: str
+    """Description of the input."""
     data: bytes
     run: Callable[[bytes], None]
     message: bool = False
-    """True: `data` is one message, which is parsed in one turn, with a bound on its length."""
+    """True: `data` is one message of bounded length, which is parsed in one turn."""
     small: bool = False
-    """True: the shortest message there is, whose fixed cost per message counts and not what it is per byte."""
+    """True: the shortest message; its cost per message counts, not its cost per byte."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What came of a case."""
+    """Measured cost of a case."""
 
     case: Case
     seconds: float
 
     @property
     def ns_per_byte(self) -> float:
-        """CPU time for a byte of input."""
+        """CPU time per byte of input."""
         return self.seconds / len(self.case.data) * 1e9
 
 
 def measure(case: Case, runs: int = RUNS) -> Cost:
-    """Return the least CPU time that a case takes; what the parser refuses is measured until then."""
+    """Return the least CPU time of a case; an input that the parser rejects is measured up to its rejection."""
     best = float("inf")
     for _ in range(runs):
         started = time.process_time_ns()
@@ -89,7 +89,7 @@ def measure(case: Case, runs: int = RUNS) -> Cost:
 
 
 def all_cases() -> list[Case]:
-    """Return every case, those of one parser together."""
+    """Return all cases, grouped by parser."""
     return [*chunks(), *heads(), *frames(), *control(), *records(), *others()]
 
 
@@ -106,14 +106,14 @@ def _decode_chunks(data: bytes) -> None:
 
 def _decode_chunks_near_the_bound(data: bytes) -> None:
     decoder = ChunkDecoder()
-    decoder._overhead = OVERHEAD_BYTES_FREE - 64  # noqa: SLF001 - reached by a body of an hour
+    decoder._overhead = OVERHEAD_BYTES_FREE - 64  # noqa: SLF001 - a state that takes a body an hour to reach
     while data:
         payload, data = decoder.feed(data)
         encode_chunk(payload)
 
 
 def chunks() -> Iterator[Case]:
-    """Bodies that are chunked: decoded, and framed anew."""
+    """Yield chunked bodies: to decode, and to frame anew."""
     name = "chunked body"
     tiny, extended = b"1\r\nx\r\n", b"1;\r\nx\r\n"
     yield Case(name, "chunks of 1 byte", _repeat(tiny), _decode_chunks)
@@ -148,12 +148,12 @@ def _fill(start: bytes, piece: bytes, size: int) -> bytes:
 
 
 def heads() -> Iterator[Case]:
-    """Heads of requests and answers."""
+    """Yield heads of requests and responses."""
     get, size = b"GET / HTTP/1.1\r\nHost: a\r\n", REQUEST_LIMITS.bytes_max
     fields = REQUEST_LIMITS.fields_max - 2
 
-    def request(words: str, data: bytes, *, small: bool = False) -> Case:
-        return Case("request head", words, data, _understand_request, message=True, small=small)
+    def request(description: str, data: bytes, *, small: bool = False) -> Case:
+        return Case("request head", description, data, _understand_request, message=True, small=small)
 
     yield request("the shortest", get + b"\r\n", small=True)
     yield request("as many of the shortest fields as may be", get + b"x:\r\n" * fields + b"\r\n")
@@ -178,8 +178,8 @@ def heads() -> Iterator[Case]:
     ok, size = b"HTTP/1.1 200 OK\r\n", RESPONSE_LIMITS.bytes_max
     fields = RESPONSE_LIMITS.fields_max - 2
 
-    def answer(words: str, data: bytes, *, small: bool = False) -> Case:
-        return Case("answer head", words, data, _understand_answer, message=True, small=small)
+    def answer(description: str, data: bytes, *, small: bool = False) -> Case:
+        return Case("answer head", description, data, _understand_answer, message=True, small=small)
 
     yield answer("the shortest", ok + b"\r\n", small=True)
     yield answer("as many of the shortest fields as may be", ok + b"x:\r\n" * fields + b"\r\n")
@@ -192,7 +192,7 @@ def heads() -> Iterator[Case]:
 
 
 class _Silent(Stream):
-    """A stream that forgets what it gets: what a visitor costs is not a parser's."""
+    """A stream that discards its data, because the cost of a visitor is not the parser's."""
 
     __slots__ = ()
 
@@ -232,12 +232,12 @@ def _receive(data: bytes) -> None:
 
 
 def frames() -> Iterator[Case]:
-    """Frames of a link, delivered to streams that do nothing with them."""
+    """Yield frames of a link, delivered to streams that discard them."""
     name = "yamux frames"
     crumbs = [HEADER.pack(0, DATA, 0, stream_id, 1) + b"x" for stream_id in (1, 3)]
     yield Case(name, "data of 1 byte for one stream", _repeat(crumbs[0]), _receive)
     yield Case(name, "data of 1 byte for two streams in turns", _repeat(crumbs[0] + crumbs[1]), _receive)
-    yield Case(name, "data of 1 byte for a stream that is not there", _repeat(HEADER.pack(0, DATA, 0, 99, 1) + b"x"), _receive)
+    yield Case(name, "data of 1 byte for an unknown stream", _repeat(HEADER.pack(0, DATA, 0, 99, 1) + b"x"), _receive)
     yield Case(name, "updates by one", _repeat(HEADER.pack(0, WINDOW_UPDATE, 0, 1, 1)), _receive)
     yield Case(name, "empty frames", _repeat(HEADER.pack(0, DATA, 0, 1, 0)), _receive)
     yield Case(name, "pings", _repeat(HEADER.pack(0, 2, SYN, 0, 7)), _receive)
@@ -254,14 +254,14 @@ def _decode_message(data: bytes) -> None:
 
 
 def control() -> Iterator[Case]:
-    """Control messages."""
+    """Yield control messages."""
     yield Case("control stream, cut into messages", "messages of 1 byte", _repeat(b"\0\0\0\1x"), _read_messages)
 
     def unknown(value: object) -> bytes:
         return msgspec.msgpack.encode({"t": "Claim", "id": 1, "kind": "http", "more": value})
 
-    def message(words: str, data: bytes, *, small: bool = False) -> Case:
-        return Case("control message", words, data[:POST_LOGIN_BYTES_MAX], _decode_message, message=True, small=small)
+    def message(description: str, data: bytes, *, small: bool = False) -> Case:
+        return Case("control message", description, data[:POST_LOGIN_BYTES_MAX], _decode_message, message=True, small=small)
 
     yield message("a claim", encode_message(Claim(id=1, kind="http", name="app"))[4:], small=True)
     yield message("an unknown field with a long list", unknown([0] * (POST_LOGIN_BYTES_MAX - 100)))
@@ -270,7 +270,7 @@ def control() -> Iterator[Case]:
     yield message(
         "many unknown fields", msgspec.msgpack.encode({"t": "Claim", "id": 1, "kind": "http", **{str(n): 0 for n in range(9000)}})
     )
-    yield message("no message", b"\x91" * POST_LOGIN_BYTES_MAX)
+    yield message("not a message", b"\x91" * POST_LOGIN_BYTES_MAX)
     verifier = make_verifier("secret", b"s" * 16)
 
     def challenge(data: bytes) -> None:
@@ -291,7 +291,7 @@ def _decrypt(tls: ssl.SSLObject, incoming: ssl.MemoryBIO, data: bytes) -> None:
 
 
 def records() -> Iterator[Case]:
-    """TLS records without a handshake cannot be measured here: cutting them into feeds is ours, the rest is OpenSSL's."""
+    """Yield TLS records: only Portway's cutting of records is measured, the rest is OpenSSL's."""
     from portway.engine.tls_records import RecordFeed  # noqa: PLC0415 - the only part of the engine here
 
     def cut(data: bytes) -> None:
@@ -305,7 +305,7 @@ def records() -> Iterator[Case]:
 
 
 def others() -> Iterator[Case]:
-    """Short headers and names."""
+    """Yield short headers and names."""
     signature = b"\r\n\r\n\0\r\nQUIT\n"
 
     def proxy(size: int) -> bytes:
@@ -332,7 +332,7 @@ def others() -> Iterator[Case]:
 
 
 def _nothing(_found: object) -> None:
-    """Take no notice of what was found."""
+    """Discard a result."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the table
@@ -340,7 +340,7 @@ def _nothing(_found: object) -> None:
 
 def table(costs: list[Cost]) -> str:
     """Return the worst case of each parser, in Markdown."""
-    lines = ["| parser | worst input | ns a byte | µs a message |", "|---|---|---:|---:|"]
+    lines = ["| parser | worst input | ns per byte | µs per message |", "|---|---|---:|---:|"]
     for name in dict.fromkeys(cost.case.parser for cost in costs):
         own = [cost for cost in costs if cost.case.parser == name and not cost.case.small]
         worst = max(own, key=lambda cost: cost.seconds if cost.case.message else cost.ns_per_byte)
@@ -348,31 +348,31 @@ def table(costs: list[Cost]) -> str:
         shown = f"{worst.seconds * 1e6:,.0f}" if worst.case.message else ""
         if small:
             shown += f"; the shortest {small[0].seconds * 1e6:,.0f}"
-        lines.append(f"| {name} | {worst.case.words} ({len(worst.case.data):,} bytes) | {worst.ns_per_byte:,.0f} | {shown} |")
+        lines.append(f"| {name} | {worst.case.description} ({len(worst.case.data):,} bytes) | {worst.ns_per_byte:,.0f} | {shown} |")
     return "\n".join(lines)
 
 
 def faults(costs: list[Cost]) -> list[str]:
-    """Return what costs too much: a stream per byte, a message as a whole."""
+    """Return the exceeded limits: per byte of a stream, per message."""
     found = []
     for cost in costs:
         if cost.case.message and cost.seconds * 1e3 > MS_PER_TURN_MAX:
-            found.append(f"{cost.case.parser}: {cost.case.words}: {cost.seconds * 1e3:.1f} ms, at most {MS_PER_TURN_MAX:g}")
+            found.append(f"{cost.case.parser}: {cost.case.description}: {cost.seconds * 1e3:.1f} ms, at most {MS_PER_TURN_MAX:g}")
         elif not cost.case.message and cost.ns_per_byte > NS_PER_BYTE_MAX:
-            found.append(f"{cost.case.parser}: {cost.case.words}: {cost.ns_per_byte:.0f} ns a byte, at most {NS_PER_BYTE_MAX:g}")
+            found.append(f"{cost.case.parser}: {cost.case.description}: {cost.ns_per_byte:.0f} ns per byte, at most {NS_PER_BYTE_MAX:g}")
     return found
 
 
 def main() -> int:
-    """Measure, print, and return 1 when something costs too much."""
-    parser = argparse.ArgumentParser(prog="python -m bench.parsers", description="Measure what every parser costs at worst.")
-    parser.add_argument("--all", action="store_true", help="print every input, not only the worst")
+    """Measure, print the table, and return 1 if a limit is exceeded."""
+    parser = argparse.ArgumentParser(prog="python -m bench.parsers", description="Measure the worst-case cost of every parser.")
+    parser.add_argument("--all", action="store_true", help="also print every input, not only the worst")
     options = parser.parse_args()
     costs = [measure(case) for case in all_cases()]
     if options.all:
         for cost in costs:
             print(
-                f"{cost.case.parser:38} {cost.case.words:48} {len(cost.case.data):7} {cost.seconds * 1e6:9.1f} µs {cost.ns_per_byte:8.1f} ns/B"
+                f"{cost.case.parser:38} {cost.case.description:48} {len(cost.case.data):7} {cost.seconds * 1e6:9.1f} µs {cost.ns_per_byte:8.1f} ns/B"
             )
     print(table(costs))
     for fault in faults(costs):

@@ -6,13 +6,13 @@ from statistics import median
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that at least `percent` % of the values do not exceed (nearest rank: never an invented figure)."""
+    """Return the smallest value that at least `percent` % of the values do not exceed (nearest rank, no interpolation)."""
     ordered = sorted(values)
     rank = math.ceil(percent / 100 * len(ordered))
     return ordered[max(rank, 1) - 1]
 
 
 def spread(values: Sequence[float]) -> float:
-    """Half of the distance between the extremes, as a share of the median: 0.05 means ± 5 %."""
+    """Return half of the distance between the extremes, as a share of the median: 0.05 means ± 5 %."""
     middle = median(values)
     return (max(values) - min(values)) / 2 / middle if middle else 0.0

@@ -1,18 +1,18 @@
-"""How long and how large each measurement is."""
+"""Durations and sizes of the measurements."""
 
 from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Sizes of a usual run: three rounds of eight systems on nine axes stay below ten minutes."""
+    """Durations and sizes; the defaults keep three rounds of eight systems on nine axes below ten minutes."""
 
     rounds: int = 3
     minutes_max: float = 11
-    """After this the run stops where it is and reports what it has."""
+    """After this time the run stops and reports its results so far."""
 
     warm_s: float = 0.5
-    """Before a transfer is measured: congestion and mux windows grow in it."""
+    """Before a transfer is measured, for congestion and mux windows to grow."""
 
     bulk_s: float = 1.0
     keepalive_s: float = 3.0
@@ -25,20 +25,20 @@ class Plan:
     """Connections of wrk."""
 
     latency_connections: int = 16
-    """Of the fixed-rate visitor: enough that none is missing unless answers stall."""
+    """Of the fixed-rate visitor: enough that one is free unless responses stall."""
 
     idle_visitors: int = 2000
 
     far_s: float = 3.0
-    """Of a transfer over a long line, after its windows have grown."""
+    """Of a transfer over a long network path, after its windows have grown."""
 
     crowd_visitors: int = 9000
 
     stall_s: float = 4.0
-    """Of the innocents' requests, alone and beside a visitor who stalls: 1,200 of them, so that p99 is not one unlucky request."""
+    """Of small requests, alone and beside a stalled transfer: 1,200 of them, so that p99 does not depend on one request."""
 
     def scaled(self, factor: float) -> "Plan":
-        """The same with every measurement `factor` times as long."""
+        """Return this plan with every measurement `factor` times as long."""
         return replace(
             self,
             bulk_s=self.bulk_s * factor,
@@ -54,7 +54,7 @@ class Plan:
 USUAL = Plan()
 
 FULL_MINUTES_MAX = 80
-"""With every axis and every system."""
+"""Limit with `--full`."""
 
 QUICK = Plan(
     rounds=1,
@@ -70,4 +70,4 @@ QUICK = Plan(
     crowd_visitors=300,
     stall_s=1.0,
 )
-"""Shows that everything works, and the order of magnitude."""
+"""Plan of `--quick`: checks that everything works and shows the order of magnitude."""

@@ -5,14 +5,14 @@ import socket
 
 from bench.errors import BenchError
 
-LOWEST, HIGHEST = 11_000, 32_000  # Linux gives outgoing connections 32768 and up
+LOWEST, HIGHEST = 11_000, 32_000  # Linux assigns 32768 and up to outgoing connections
 TRIES_MAX = 200
 
-_given: set[int] = set()
+_assigned: set[int] = set()
 
 
 def _free(port: int) -> bool:
-    if port in _given:
+    if port in _assigned:
         return False
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -24,7 +24,7 @@ def _free(port: int) -> bool:
 
 
 def free_ports(count: int) -> range:
-    """`count` neighbouring ports that are free now and were not given before.
+    """Return `count` consecutive ports that are free now and were not returned before.
 
     Raises:
         BenchError: no such range was found.
@@ -33,11 +33,11 @@ def free_ports(count: int) -> range:
         first = random.randrange(LOWEST, HIGHEST - count)
         found = range(first, first + count)
         if all(_free(port) for port in found):
-            _given.update(found)
+            _assigned.update(found)
             return found
-    raise BenchError(f"found no {count} neighbouring free ports between {LOWEST} and {HIGHEST}")
+    raise BenchError(f"cannot find {count} consecutive free ports between {LOWEST} and {HIGHEST}")
 
 
 def free_port() -> int:
-    """One free port."""
+    """Return one free port."""
     return free_ports(1)[0]

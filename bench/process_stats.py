@@ -18,23 +18,23 @@ def _read(path: str) -> bytes:
 
 
 def cpu_s(stat: bytes) -> float:
-    """CPU seconds of a line of /proc/PID/stat: fields 14 to 17 (proc(5)), counted after the name, which may hold anything."""
+    """Return the CPU seconds in a line of /proc/PID/stat: fields 14 to 17 (proc(5)), counted after the name, which may contain anything."""
     fields = stat[stat.rfind(b")") + 2 :].split()
     return sum(int(field) for field in fields[11:15]) / TICKS_PER_S if len(fields) > 15 else 0.0
 
 
 def memory_bytes(pid: int) -> int:
-    """Anonymous and shared memory of one process.
+    """Return the anonymous and shared memory of one process.
 
-    The proportional share (PSS), where it can be read, so that workers forked from one parent do not count its pages twice.
-    Pages of program files are left out: how many others map them changes while we measure, and no visitor adds any.
+    Uses the proportional share (PSS) where it can be read, so that pages shared by forked workers count once.
+    Pages of program files do not count: their share depends on other processes, and no visitor adds any.
     """
     text = _read(f"/proc/{pid}/smaps_rollup") or _read(f"/proc/{pid}/status")
     return 1024 * sum(int(kib) for kib in _ANONYMOUS.findall(text))
 
 
 def descendants(pid: int) -> list[int]:
-    """All living children of `pid`, their children, and so on."""
+    """Return all living descendants of `pid`."""
     parents: dict[int, int] = {}
     for entry in (each.name for each in os.scandir("/proc")):
         if entry.isascii() and entry.isdigit() and (match := _STAT.match(_read(f"/proc/{entry}/stat"))):
@@ -48,20 +48,20 @@ def descendants(pid: int) -> list[int]:
 
 
 def family(pids: list[int]) -> list[int]:
-    """These processes and their living descendants."""
+    """Return these processes and their living descendants."""
     return sorted({*pids, *(child for pid in pids for child in descendants(pid))})
 
 
 def cpu_s_of_one(pid: int) -> float:
-    """The same of one living process, its living children not included."""
+    """Return the CPU seconds of one living process without its living children."""
     return cpu_s(_read(f"/proc/{pid}/stat"))
 
 
 def cpu_s_of(pids: list[int]) -> float:
-    """User and system time that these processes used since they started, their threads and ended children included."""
+    """Return user and system seconds of these processes and their living descendants, with threads and ended children."""
     return sum(cpu_s(_read(f"/proc/{pid}/stat")) for pid in family(pids))
 
 
 def memory_bytes_of(pids: list[int]) -> int:
-    """Memory of these processes and their descendants."""
+    """Return the memory of these processes and their descendants."""
     return sum(memory_bytes(pid) for pid in family(pids))

@@ -1,4 +1,4 @@
-"""The processes of one system (or of the load): started with logs in a folder, watched, and always stopped by pid."""
+"""Processes of a system or of the load: started with logs in a folder, checked, and always stopped by pid."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from bench.process_stats import cpu_s_of, descendants, memory_bytes_of
 
 STOP_S = 5.0  # then SIGKILL
 LOG_LINES_SHOWN = 4
-TAIL_BYTES = 16 * 1024  # an agent that tells every request fills its log fast
+TAIL_BYTES = 16 * 1024  # an agent that logs every request fills its log fast
 
 
 def _tail(path: Path) -> str:
@@ -23,7 +23,7 @@ def _tail(path: Path) -> str:
 
 
 class Child:
-    """One started process; its output goes to files, so that no pipe can fill and stall it."""
+    """One started process; its output goes to files, so that no full pipe can stall it."""
 
     def __init__(self, argv: list[str], name: str, folder: Path, env: dict[str, str] | None) -> None:
         self.name = name
@@ -41,28 +41,28 @@ class Child:
         self.pid = self._process.pid
 
     def ended(self) -> bool:
-        """Whether it is gone by itself."""
+        """Return whether it has exited."""
         return self._process.poll() is not None
 
     def done(self) -> bool:
-        """Whether it has ended, and said that all went well."""
+        """Return whether it has exited with 0."""
         return self._process.poll() == 0
 
-    def complaint(self) -> str:
-        """The last lines it wrote, for an error's text."""
-        said = _tail(self._stderr) + _tail(self._stdout)
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
+    def last_output(self) -> str:
+        """Return the last lines of its output, for error messages."""
+        output = _tail(self._stderr) + _tail(self._stdout)
+        lines = [line.strip() for line in output.splitlines() if line.strip()]
         return " / ".join(lines[-LOG_LINES_SHOWN:]) or "nothing"
 
     def first_line(self, deadline_s: float) -> str:
-        """The first line on its standard output.
+        """Return the first line of its standard output.
 
         Raises:
-            BenchError: it ended, or was silent for `deadline_s`.
+            BenchError: it exited or printed no line in `deadline_s` seconds.
         """
         until = time.monotonic() + deadline_s
         while time.monotonic() < until:
-            ended = self.ended()  # asked before reading: what it wrote last is then there
+            ended = self.ended()  # checked before reading, so that the final output is complete
             line, newline, _ = self._stdout.read_text(errors="replace").partition("\n")
             if newline:
                 return line.strip()
@@ -70,10 +70,10 @@ class Child:
                 break
             time.sleep(0.02)
         state = "ended" if self.ended() else f"printed no line in {deadline_s:g} s"
-        raise BenchError(f"{self.name} {state}; it said: {self.complaint()}")
+        raise BenchError(f"{self.name} {state}; last output: {self.last_output()}")
 
     def stop(self) -> None:
-        """End it, its descendants too, and wait until they are gone."""
+        """Terminate it, kill its descendants, and wait until it has exited."""
         family = descendants(self.pid)
         if not self.ended():
             self._process.terminate()
@@ -90,7 +90,7 @@ class Child:
 
 
 class Processes:
-    """Processes that are accounted together and stopped together; use it with `with`."""
+    """Processes that are measured and stopped together; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class Processes:
         self._children: list[Child] = []
 
     def start(self, argv: list[str], name: str, env: dict[str, str] | None = None) -> Child:
-        """Start a process; `name` is unique in this crew.
+        """Start a process; `name` must be unique in this group.
 
         Raises:
             BenchError: it cannot be started.
@@ -111,25 +111,25 @@ class Processes:
         return child
 
     def empty(self) -> bool:
-        """Whether it has no process at all."""
+        """Return whether there is no process."""
         return not self._children
 
     def check(self, *, may_be_done: bool = False) -> None:
-        """Raise BenchError with its last words when one of the processes has ended; with `may_be_done` it may have with success."""
+        """Raise BenchError with the last output of a process that has exited; `may_be_done` allows exit code 0."""
         for child in self._children:
             if child.ended() and not (may_be_done and child.done()):
-                raise BenchError(f"{child.name} ended; it said: {child.complaint()}")
+                raise BenchError(f"{child.name} ended; last output: {child.last_output()}")
 
     def cpu_s(self) -> float:
-        """CPU seconds that all of them, with their descendants, used until now."""
+        """Return the CPU seconds that all of them used, with their descendants."""
         return cpu_s_of([child.pid for child in self._children])
 
     def memory_bytes(self) -> int:
-        """Memory that all of them, with their descendants, hold now."""
+        """Return the memory that all of them use now, with their descendants."""
         return memory_bytes_of([child.pid for child in self._children])
 
     def stop(self) -> None:
-        """Stop all, the last started first; may be called twice."""
+        """Stop all, the last started first; safe to call twice."""
         while self._children:
             self._children.pop().stop()
 

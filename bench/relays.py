@@ -1,9 +1,9 @@
-"""What a request costs the engine alone: small ones through relays, all in one process and one reactor.
+"""Measures the engine's cost of a small request through a relay, in one process and one reactor.
 
     PORTWAY_ENGINE=portable python -m bench.relays
 
-Each of 64 visitors sends 100 bytes through a relay of two sockets to an origin that echoes them, and goes on when they are
-back. CPU time counts, not the clock, so that a busy machine disturbs little; the best of five runs is printed.
+Each of 64 visitors sends 100 bytes through a relay of two sockets to an origin that echoes them, and repeats when they are
+back. It measures CPU time, which a busy machine disturbs little, and prints the best of five runs.
 """
 
 import asyncio
@@ -70,8 +70,8 @@ def main() -> None:
     """Measure, and print one line."""
     load = Load(asyncio.new_event_loop())
     costs = sorted(load.run() for _ in range(RUNS))
-    name = "epoll" if getattr(load.reactor, "level", None) is None else "portable"
-    print(f"{name}: {costs[0] * 1e6:.1f} us CPU a request (best of {RUNS}; median {costs[RUNS // 2] * 1e6:.1f})")
+    name = "epoll" if load.reactor.level is None else "portable"
+    print(f"{name}: {costs[0] * 1e6:.1f} us CPU per request (best of {RUNS}; median {costs[RUNS // 2] * 1e6:.1f})")
 
 
 if __name__ == "__main__":

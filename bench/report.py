@@ -1,4 +1,4 @@
-"""Turns results into text: a table of figures, a table of ratios for each of Portway's rows, notes and targets (all Markdown)."""
+"""Formats results as Markdown: figures, ratios for each Portway system, notes and targets."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ DIRECT = "direct"
 
 
 def number(value: float) -> str:
-    """Three significant digits, and thousands set apart: 0.0123, 1.23, 12.3, 123, 12,300."""
+    """Format three significant digits with thousands separators: 0.012, 1.23, 12.3, 123, 12,300."""
     if value == 0:
         return "0"
     size = abs(value)
@@ -20,7 +20,7 @@ def number(value: float) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that is also aligned as it stands: first column left, the others right."""
+    """Return an aligned Markdown table: first column left, the others right."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
@@ -32,7 +32,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figures_table(results: Results, figures: Sequence[Figure]) -> str:
-    """Medians with their spread, a row a figure, a column a system."""
+    """Return medians with their spread, one row per figure, one column per system."""
     rows = [[figure.label, *(_cell(results, system, figure.key) for system in results.systems)] for figure in figures]
     return table(["", *results.systems], rows)
 
@@ -45,13 +45,13 @@ def _cell(results: Results, system: str, key: str) -> str:
 
 
 def ratio(results: Results, system: str, peer: str, key: str) -> str:
-    """`system`'s figure as a multiple of `peer`'s, or "-"."""
+    """Return `system`'s figure as a multiple of `peer`'s, or "-"."""
     ours, theirs = results.value(system, key), results.value(peer, key)
     return "-" if ours is None or not theirs else f"{ours / theirs:.2f}x"
 
 
 def ratio_table(results: Results, figures: Sequence[Figure], system: str) -> str:
-    """How one system stands to each of the others; empty without any of them."""
+    """Return the ratios of one system to each peer; empty without peers."""
     peers = [
         peer for peer in results.systems if peer != system and (not peer.startswith(PORTWAY) or peer == DIRECT) and results.measured(peer)
     ]
@@ -65,7 +65,7 @@ def ratio_table(results: Results, figures: Sequence[Figure], system: str) -> str
 
 
 def target_line(target: Target, results: Results, labels: dict[str, str]) -> str:
-    """One target: met, missed by how much, or why it cannot be said."""
+    """Return the line of one target: met, missed or not measured, with the ratio."""
     verdict = judge(target, results)
     sign = "≥" if target.at_least else "≤"
     peers = " or ".join(target.peers)
@@ -76,12 +76,12 @@ def target_line(target: Target, results: Results, labels: dict[str, str]) -> str
 
 
 def bound_line(bound: Bound, results: Results, labels: dict[str, str]) -> str:
-    """One bound."""
+    """Return the line of one bound."""
     value = results.value(bound.system, bound.key)
     wanted = f"{bound.system} · {labels.get(bound.key, bound.key)} {'≥' if bound.at_least else '≤'} {bound.limit:g}"
     if value is None:
         return f"- not measured: {wanted}"
-    return f"- {'met' if bound.kept_by(value) else 'MISSED'}: {wanted}: {number(value)}"
+    return f"- {'met' if bound.is_met_by(value) else 'MISSED'}: {wanted}: {number(value)}"
 
 
 def report(
@@ -89,9 +89,9 @@ def report(
     figures: Sequence[Figure],
     machine: dict[str, str],
     circumstances: Sequence[str],
-    goals: tuple[Sequence[Target], Sequence[Bound]],
+    target_set: tuple[Sequence[Target], Sequence[Bound]],
 ) -> str:
-    """The whole text."""
+    """Return the whole report."""
     labels = {figure.key: figure.label for figure in figures}
     parts = [
         "## Machine",
@@ -105,7 +105,7 @@ def report(
         parts += ["## Ratios", *ratios]
     if results.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in results.notes)]
-    lines = [target_line(target, results, labels) for target in goals[0] if target.key in labels]
-    lines += [bound_line(bound, results, labels) for bound in goals[1] if bound.key in labels]
+    lines = [target_line(target, results, labels) for target in target_set[0] if target.key in labels]
+    lines += [bound_line(bound, results, labels) for bound in target_set[1] if bound.key in labels]
     parts += ["## Targets", "\n".join(lines) or "- none on these axes"]
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""All figures of a run: what was measured, what failed, and what is remarkable about it."""
+"""Results of a run: samples, missing figures and notes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Summary:
 
 @dataclass(slots=True)
 class Results:
-    """Grows while the run goes on."""
+    """Results, collected during the run."""
 
     systems: tuple[str, ...]
     """In the order of the table."""
@@ -28,36 +28,36 @@ class Results:
     _samples: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     _absences: dict[tuple[str, str], str] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
-    """Sentences for under the table, in order, each once."""
+    """Notes for the report, in order, without duplicates."""
 
     def add(self, system: str, figures: dict[str, float]) -> None:
-        """One reading."""
+        """Add the figures of one measurement."""
         for key, value in figures.items():
             self._samples.setdefault((system, key), []).append(value)
 
     def absent(self, system: str, keys: Sequence[str], word: str) -> None:
-        """`word` stands in the cells of these figures unless another round has them; say why in a note."""
+        """Show `word` for these figures unless another round measures them; a note should give the reason."""
         for key in keys:
             self._absences[system, key] = word
 
     def note(self, sentence: str) -> None:
-        """Keep a sentence for the reader."""
+        """Add a note."""
         self.notes[sentence] = None
 
     def summary(self, system: str, key: str) -> Summary | None:
-        """The figure, or None when there is none."""
+        """Return the figure, or None without samples."""
         samples = self._samples.get((system, key))
         return Summary(median(samples), spread(samples), tuple(samples)) if samples else None
 
     def absence(self, system: str, key: str) -> str:
-        """What stands in the cell of a missing figure."""
+        """Return the text for a missing figure."""
         return self._absences.get((system, key), "-")
 
     def value(self, system: str, key: str) -> float | None:
-        """The median alone."""
+        """Return the median, or None without samples."""
         found = self.summary(system, key)
         return found.median if found else None
 
     def measured(self, system: str) -> bool:
-        """Whether it has any figure."""
+        """Return whether a system has any figure."""
         return any(name == system for name, _ in self._samples)

@@ -1,4 +1,4 @@
-"""Runs every axis on every system, round by round, one after the other, so that what disturbs the machine disturbs all alike."""
+"""Runs every axis on every system, interleaved and in rounds, so that a disturbance of the machine affects all alike."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,42 +16,44 @@ from bench.system_runner import FAILURES_MAX, SystemRunner
 from bench.systems.base import System
 from bench.tools import missing
 
-Say = Callable[[str], None]
-"""Where progress goes."""
+ProgressReporter = Callable[[str], None]
+"""Receives progress lines."""
 
 
 class Runner:
-    """One run."""
+    """Runs a plan."""
 
-    def __init__(self, systems: Sequence[System], axes: Sequence[Axis], plan: Plan, folder: Path, files_max: int, say: Say) -> None:
+    def __init__(
+        self, systems: Sequence[System], axes: Sequence[Axis], plan: Plan, folder: Path, files_max: int, report_progress: ProgressReporter
+    ) -> None:
         self._systems, self._axes, self._plan = tuple(systems), tuple(axes), plan
-        self._folder, self._files_max, self._say = folder, files_max, say
+        self._folder, self._files_max, self._report_progress = folder, files_max, report_progress
         self.results = Results(tuple(system.name for system in systems))
 
     def run(self) -> Results:
-        """Run to the end of the plan or of its time; everything started is stopped, whatever happens."""
+        """Run until the plan is done or its time is up; stop all started processes in any case."""
         until = time.monotonic() + 60 * self._plan.minutes_max
         with ExitStack() as cleanup:
-            crew = cleanup.enter_context(Processes(self._folder / "origins"))
-            origins = start_origins(crew, self._files_max)
-            stands = [SystemRunner(system, self._folder, origins) for system in self._installed()]
-            for stand in stands:
-                cleanup.callback(stand.stop)
-            for place, (index, axis, stand) in enumerate(self._order(stands)):
+            processes = cleanup.enter_context(Processes(self._folder / "origins"))
+            origins = start_origins(processes, self._files_max)
+            runners = [SystemRunner(system, self._folder, origins) for system in self._installed()]
+            for runner in runners:
+                cleanup.callback(runner.stop)
+            for place, (index, axis, runner) in enumerate(self._order(runners)):
                 if time.monotonic() > until:
-                    done = f"{place} of {len(self._order(stands))} measurements, in round {index + 1} of {self._plan.rounds}"
+                    done = f"{place} of {len(self._order(runners))} measurements, in round {index + 1} of {self._plan.rounds}"
                     self.results.note(f"stopped after {self._plan.minutes_max:g} minutes and {done}")
                     break
-                self._measure(stand, axis, origins, index)
+                self._measure(runner, axis, origins, index)
         return self.results
 
-    def _order(self, stands: list[SystemRunner]) -> list[tuple[int, Axis, SystemRunner]]:
-        """Every system on an axis before the next axis, each time another one first, so that none always follows the same neighbour."""
+    def _order(self, runners: list[SystemRunner]) -> list[tuple[int, Axis, SystemRunner]]:
+        """Return all systems per axis, each time starting with another one, so that none always follows the same neighbour."""
         order = []
         for index in range(self._plan.rounds):
             for place, axis in enumerate(self._possible_axes()):
-                first = (index + place) % max(len(stands), 1)
-                order += [(index, axis, stand) for stand in stands[first:] + stands[:first]]
+                first = (index + place) % max(len(runners), 1)
+                order += [(index, axis, runner) for runner in runners[first:] + runners[:first]]
         return order
 
     def _installed(self) -> list[System]:
@@ -77,16 +79,16 @@ class Runner:
                 self.results.note(f"{axis.name}: {reason}")
         return found
 
-    def _measure(self, stand: SystemRunner, axis: Axis, origins: Origins, index: int) -> None:
-        if stand.given_up(axis.name):
+    def _measure(self, runner: SystemRunner, axis: Axis, origins: Origins, index: int) -> None:
+        if runner.is_abandoned(axis.name):
             return
-        name = stand.system.name
+        name = runner.system.name
         try:
-            system, published = stand.running(fresh=axis.fresh, line=axis.line)
+            system, published = runner.running(fresh=axis.fresh, network_path=axis.network_path)
             with Processes(self._folder / "load") as load:
                 reading = axis.measure(Subject(system, load, published, origins), self._plan)
         except BenchError as exc:
-            self._failed(stand, axis, exc)
+            self._failed(runner, axis, exc)
             return
         without = {figure.key for figure in axis.figures if figure.used_by_system and system.empty()}
         figures = {key: value for key, value in reading.figures.items() if key not in without}
@@ -94,18 +96,18 @@ class Runner:
         for note in reading.notes:
             self.results.note(f"{name}: {axis.name}: {note}")
         shown = ", ".join(f"{key} {number(value)}" for key, value in figures.items())
-        self._say(f"{index + 1}/{self._plan.rounds} {name}: {shown or axis.name}")
+        self._report_progress(f"{index + 1}/{self._plan.rounds} {name}: {shown or axis.name}")
 
-    def _failed(self, stand: SystemRunner, axis: Axis, error: BenchError) -> None:
-        name = stand.system.name
-        stand.failed(axis.name)
+    def _failed(self, runner: SystemRunner, axis: Axis, error: BenchError) -> None:
+        name = runner.system.name
+        runner.failed(axis.name)
         self.results.absent(name, _keys([axis]), "failed")
-        # a system that does not start says so once, not on every axis
+        # a system that does not start gets one note, not one per axis
         self.results.note(f"{name}: {error}" if isinstance(error, StartFailed) else f"{name}: {axis.name}: {error}")
-        self._say(f"{name}: {axis.name} failed: {error}")
-        if stand.given_up():
+        self._report_progress(f"{name}: {axis.name} failed: {error}")
+        if runner.is_abandoned():
             self.results.absent(name, _keys(self._axes), "failed")
-            self.results.note(f"{name}: left out after {FAILURES_MAX} failures")
+            self.results.note(f"{name}: skipped after {FAILURES_MAX} failures")
 
 
 def _keys(axes: Sequence[Axis]) -> list[str]:

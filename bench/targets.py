@@ -1,4 +1,4 @@
-"""What Portway promises in ratios to its peers, and whether a run keeps it."""
+"""Performance targets of Portway, relative to its peers, and their check against a run."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from bench.systems.catalog import (
     RATHOLE_PLAIN,
     RATHOLE_TLS,
 )
-from bench.systems.links import Line
+from bench.systems.links import NetworkPath
 
 TLS, PLAIN, HTTP = PORTWAY_TCP.name, PORTWAY_PLAIN.name, PORTWAY_HTTP.name
 BULK = ("bulk-down-1", "bulk-up-1", "bulk-down-8", "bulk-up-8")
@@ -24,30 +24,30 @@ BULK = ("bulk-down-1", "bulk-up-1", "bulk-down-8", "bulk-up-8")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A figure of one of Portway's rows, in relation to the best of some peers."""
+    """A required ratio of one Portway figure to the best of some peers."""
 
     system: str
     key: str
     peers: tuple[str, ...]
     ratio: float
     at_least: bool = True
-    """False: the ratio is the most that is allowed (costs, delays)."""
+    """False: the ratio is an upper limit (costs, delays)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A target and what the run says to it."""
+    """A target and its result in a run."""
 
     target: Target
     peer: str
-    """The best of the target's peers that were measured, "" without any."""
+    """The best measured peer, "" without any."""
 
     ratio: float | None
-    """None when one of both sides was not measured."""
+    """None when one of the two was not measured."""
 
     @property
     def met(self) -> bool | None:
-        """None when it cannot be said."""
+        """Whether the target is met; None when it was not measured."""
         if self.ratio is None:
             return None
         return self.ratio >= self.target.ratio if self.target.at_least else self.ratio <= self.target.ratio
@@ -55,16 +55,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A figure that has a bound of its own, not in relation to a peer."""
+    """An absolute limit of a figure."""
 
     system: str
     key: str
     limit: float
     at_least: bool = False
-    """False: the limit is the most that is allowed."""
+    """False: an upper limit."""
 
-    def kept_by(self, value: float) -> bool:
-        """Whether `value` is within it."""
+    def is_met_by(self, value: float) -> bool:
+        """Return whether `value` is within the limit."""
         return value >= self.limit if self.at_least else value <= self.limit
 
 
@@ -86,7 +86,7 @@ FIRST = (
     *_each(BULK, PLAIN, _PLAIN_PEER, 1.0),
     Target(HTTP, "keepalive", (HAPROXY_HTTP.name,), 0.3),
 )
-"""Of the walking skeleton."""
+"""Targets of the first version."""
 
 ENGINE = (
     *_each(BULK, TLS, _TLS_PEER, 1.6),
@@ -105,29 +105,29 @@ ENGINE = (
     Target(TLS, "latency-beside-p99", _TLS_PEER, 0.7, at_least=False),
     Target(TLS, "latency-tenant-p99", _TLS_PEER, 0.7, at_least=False),
 )
-"""Of the engine at its limit."""
+"""Targets of the engine."""
 
-LINE = Line()
-QUEUE_MS_MAX = 60  # that a tunnel may add to the line's round trip
-FLAT_MB = 16.0  # of 10 GB: windows, pools and buffers may grow by so much, bytes that nobody reads may not
+NETWORK_PATH = NetworkPath()
+QUEUE_MS_MAX = 60  # that a tunnel may add to the round trip of the path
+GROWTH_MB_MAX = 16.0  # for windows, pools and buffers; most of the 10 GB must stay at the sender
 
 ENGINE_BOUNDS = (
     *(Bound(TLS, f"far-{way}", 0.9, at_least=True) for way in ("down", "up")),
-    *(Bound(TLS, f"far-{way}-p99", 1000 * LINE.rtt_s + QUEUE_MS_MAX) for way in ("down", "up")),
+    *(Bound(TLS, f"far-{way}-p99", 1000 * NETWORK_PATH.rtt_s + QUEUE_MS_MAX) for way in ("down", "up")),
     Bound(TLS, "idle", 4.0),
     Bound(HTTP, "idle", 8.0),
     *(Bound(system, "crowd-lost", 0) for system in (TLS, HTTP)),
-    *(Bound(system, f"stall-{way}-memory", FLAT_MB) for system in (TLS, HTTP) for way in ("down", "up")),
+    *(Bound(system, f"stall-{way}-memory", GROWTH_MB_MAX) for system in (TLS, HTTP) for way in ("down", "up")),
     *(Bound(system, f"stall-{way}-times", 1.3) for system in (TLS, HTTP) for way in ("down", "up")),
 )
-"""Figures that need no peer."""
+"""Absolute limits of the engine."""
 
-GOALS: dict[str, tuple[tuple[Target, ...], tuple[Bound, ...]]] = {"first": (FIRST, ()), "engine": (ENGINE, ENGINE_BOUNDS)}
-"""Name → targets, as in `--targets`."""
+TARGET_SETS: dict[str, tuple[tuple[Target, ...], tuple[Bound, ...]]] = {"first": (FIRST, ()), "engine": (ENGINE, ENGINE_BOUNDS)}
+"""Targets and bounds by the name for `--targets`."""
 
 
 def judge(target: Target, results: Results) -> Verdict:
-    """Compare with the strongest of the measured peers."""
+    """Compare a figure with the best of the measured peers."""
     rows = {peer: value for peer in target.peers if (value := results.value(peer, target.key))}
     ours = results.value(target.system, target.key)
     if not rows or ours is None:

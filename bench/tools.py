@@ -1,4 +1,4 @@
-"""Finds the programs that the benchmark needs, and says what to install where one is missing."""
+"""Finds the programs that the benchmark needs; its errors name the package of a missing one."""
 
 import re
 import shutil
@@ -16,17 +16,17 @@ INSTALL = {
     "frps": "see github.com/fatedier/frp",
     "frpc": "see github.com/fatedier/frp",
 }
-"""Program → how to get it."""
+"""How to install each program."""
 
 VERSION_FLAGS = {"nginx": "-v", "wrk": "-v", "haproxy": "-v", "openssl": "version"}
-"""Program → the flag that prints its version, where it is not `--version`."""
+"""The flag that prints the version, where it is not `--version`."""
 
 
 def need(program: str) -> str:
-    """The path of `program`.
+    """Return the path of `program`.
 
     Raises:
-        NotInstalled: it is not on PATH.
+        NotInstalled: `program` is not on PATH.
     """
     path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/local/sbin")
     if path is None:
@@ -35,7 +35,7 @@ def need(program: str) -> str:
 
 
 def missing(programs: tuple[str, ...]) -> str | None:
-    """What to install before these programs can be used, or None."""
+    """Return what to install for the first missing program, or None."""
     for program in programs:
         try:
             need(program)
@@ -45,12 +45,12 @@ def missing(programs: tuple[str, ...]) -> str | None:
 
 
 def version(program: str) -> str:
-    """The version that `program` says it is, or "-" where it is not installed or does not say."""
+    """Return the version that `program` prints, or "-"."""
     try:
         argv = [need(program), VERSION_FLAGS.get(program, "--version")]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False, stdin=subprocess.DEVNULL)
     except (NotInstalled, OSError, subprocess.TimeoutExpired):
         return "-"
-    said = done.stdout + done.stderr
-    match = re.search(r"(?i)version:?\s+([0-9]+\.[0-9]\S*)", said) or re.search(r"\b([0-9]+\.[0-9]\S*)", said)
+    output = done.stdout + done.stderr
+    match = re.search(r"(?i)version:?\s+([0-9]+\.[0-9]\S*)", output) or re.search(r"\b([0-9]+\.[0-9]\S*)", output)
     return match[1] if match else "-"

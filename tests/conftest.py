@@ -27,7 +27,7 @@ def descriptors() -> int:
 
 
 @pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+def report_measurement(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Keep a measurement for the end of the run, where a reader finds it among thousands of dots."""
     return lambda text: record_property(MEASURED, text)
 
@@ -37,16 +37,16 @@ MEASURED = "measured"
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what tests measured on their way."""
-    told = [
+    emitted = [
         str(text)
         for outcome in ("passed", "failed")
         for report in terminalreporter.getreports(outcome)
         for name, text in report.user_properties
         if name == MEASURED and report.when == "call"
     ]
-    if told:
+    if emitted:
         terminalreporter.section("measured on the way")
-        for text in told:
+        for text in emitted:
             terminalreporter.write_line(text)
 
 

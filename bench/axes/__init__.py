@@ -1,1 +1,1 @@
-"""What is measured: one file an axis."""
+"""The measurements, one file per axis."""

@@ -1,4 +1,4 @@
-"""What an axis is: a measurement of one running system that gives a few named figures."""
+"""Interface of an axis: a measurement of one running system that gives a few named figures."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -7,7 +7,7 @@ from bench.origins import Origins
 from bench.plan import Plan
 from bench.processes import Processes
 from bench.systems.base import Published
-from bench.systems.links import Line
+from bench.systems.links import NetworkPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,26 +15,26 @@ class Figure:
     """One number of the table."""
 
     key: str
-    """Unique; in the JSON."""
+    """Unique key, used in the JSON."""
 
     label: str
-    """In the table, with its unit."""
+    """Label in the table, with its unit."""
 
     more_is_better: bool = True
 
     used_by_system: bool = False
-    """What the system's own processes used: `direct`, which has none, has no such figure."""
+    """True for what the system's own processes use; `direct` has none, so it has no such figure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A running system, and what a measurement of it needs."""
+    """A running system and what is needed to measure it."""
 
     system: Processes
-    """Its processes: what they use is the system's cost."""
+    """The processes of the system; what they use is its cost."""
 
     load: Processes
-    """Where visitors are started; it is stopped after each measurement."""
+    """The processes of visitors, stopped after each measurement."""
 
     published: Published
     origins: Origins
@@ -42,19 +42,19 @@ class Subject:
 
 @dataclass(slots=True)
 class Reading:
-    """What one measurement gave."""
+    """Result of one measurement."""
 
     figures: dict[str, float]
     notes: list[str] = field(default_factory=list)
-    """What a reader must know about it: lost requests, refused connections."""
+    """Remarks for the report: lost requests, refused connections."""
 
 
 class Axis(Protocol):
-    """One measurement. To add one: a file here, a line in `catalog.py`."""
+    """One measurement. To add one, write a file here and add a line to `catalog.py`."""
 
     @property
     def name(self) -> str:
-        """As in `--only`."""
+        """The name for `--only`."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -62,15 +62,15 @@ class Axis(Protocol):
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """What `measure` gives."""
+        """The figures that `measure` returns."""
 
     @property
     def fresh(self) -> bool:
-        """Whether the system must be newly started, so that nothing of an earlier load is in its memory."""
+        """Whether the system must be restarted first, so that its memory holds nothing of an earlier load."""
 
     @property
-    def line(self) -> Line | None:
-        """The line between agents and server, None for loopback."""
+    def network_path(self) -> NetworkPath | None:
+        """The emulated network path between agents and server; None for loopback."""
 
     def measure(self, subject: Subject, plan: Plan) -> Reading:
         """Measure once.

@@ -20,7 +20,7 @@ USUAL: tuple[Axis, ...] = (
     Latency("visitor"),
     Idle(),
 )
-"""Without words on the command line."""
+"""Axes of a run without `--only` and `--full`."""
 
 AXES: tuple[Axis, ...] = (
     *USUAL[:-1],
@@ -35,5 +35,5 @@ AXES: tuple[Axis, ...] = (
 
 
 def figures_of(axes: tuple[Axis, ...]) -> tuple[Figure, ...]:
-    """All figures of these axes, in order."""
+    """Return all figures of these axes, in order."""
     return tuple(figure for axis in axes for figure in axis.figures)

@@ -1,4 +1,4 @@
-"""Memory of a visitor who made one small exchange and stays, silent, on his connection."""
+"""Memory per visitor that made one small request and keeps its connection open, idle."""
 
 import time
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from bench.axes.base import Figure, Reading, Subject
 from bench.origins import load_argv, load_env
 from bench.plan import Plan
 from bench.systems.base import Address
-from bench.systems.links import Line
+from bench.systems.links import NetworkPath
 
 OPEN_S = 60.0  # rathole makes a thousand TLS connections a second
 SETTLE_S = 0.4
-WARM_VISITORS = 32  # lets what a first visitor costs once (code, pools, caches) happen before
+WARM_VISITORS = 32  # so that one-time costs (code, pools, caches) do not count
 
 
 def _open(subject: Subject, count: int, name: str) -> None:
@@ -23,16 +23,16 @@ def _open(subject: Subject, count: int, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Growth of the system's own memory over many such visitors."""
+    """Growth of the system's own memory, divided by the number of such visitors."""
 
     name: str = "idle"
     needs: tuple[str, ...] = ()
     fresh: bool = True
-    line: Line | None = None
-    figures: tuple[Figure, ...] = (Figure("idle", "memory an idle visitor, kB", more_is_better=False, used_by_system=True),)
+    network_path: NetworkPath | None = None
+    figures: tuple[Figure, ...] = (Figure("idle", "memory per idle visitor, kB", more_is_better=False, used_by_system=True),)
 
     def measure(self, subject: Subject, plan: Plan) -> Reading:
-        """Warm up with a few who stay, then let the many come."""
+        """Warm up with a few visitors that stay, then connect the others."""
         _open(subject, WARM_VISITORS, "warm")
         before = subject.system.memory_bytes()
         _open(subject, plan.idle_visitors, "idle")

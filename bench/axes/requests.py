@@ -1,32 +1,32 @@
-"""Small requests as fast as they go: on connections that stay, or each on a new one; and what one costs the system."""
+"""Rate of small requests on kept or new connections, and the system's CPU time per request."""
 
 from dataclasses import dataclass
 
 from bench.axes.base import Figure, Reading, Subject
 from bench.axes.wrk import run_wrk
 from bench.plan import Plan
-from bench.systems.links import Line
+from bench.systems.links import NetworkPath
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """wrk against nginx, 64 visitors at a time."""
+    """wrk against nginx over 64 connections."""
 
     new_connections: bool
     needs: tuple[str, ...] = ("wrk", "nginx")
     fresh: bool = False
-    line: Line | None = None
+    network_path: NetworkPath | None = None
 
     @property
     def name(self) -> str:
-        """keepalive, connections."""
+        """The name: `keepalive` or `connections`."""
         return "connections" if self.new_connections else "keepalive"
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """Rate and cost."""
+        """Rate and CPU cost."""
         rate, each = ("new connections/s", "new connection") if self.new_connections else ("keep-alive requests/s", "request")
-        return (Figure(self.name, rate), Figure(f"{self.name}-cpu", f"CPU µs a {each}", more_is_better=False, used_by_system=True))
+        return (Figure(self.name, rate), Figure(f"{self.name}-cpu", f"CPU µs per {each}", more_is_better=False, used_by_system=True))
 
     def measure(self, subject: Subject, plan: Plan) -> Reading:
         """Run wrk once."""

@@ -1,4 +1,4 @@
-"""Runs wrk and reads what it prints."""
+"""Runs wrk and parses its report."""
 
 import re
 import subprocess
@@ -12,12 +12,12 @@ _RATE = re.compile(r"^Requests/sec:\s+([0-9.]+)$", re.MULTILINE)
 _COUNT = re.compile(r"^\s*([0-9]+) requests in ", re.MULTILINE)
 _ERRORS = re.compile(r"^\s*Socket errors: (.+)$", re.MULTILINE)
 _REFUSED = re.compile(r"^\s*Non-2xx or 3xx responses: ([0-9]+)$", re.MULTILINE)
-FINISH_S_MAX = 15.0  # wrk ends by itself; a visitor's address that hangs must not keep it
+FINISH_S_MAX = 15.0  # wrk ends by itself, unless the address hangs
 
 
 @dataclass(frozen=True, slots=True)
 class WrkResult:
-    """One run of wrk."""
+    """Result of one run of wrk."""
 
     per_s: float
     requests: int
@@ -25,25 +25,25 @@ class WrkResult:
 
 
 def parse_wrk(text: str) -> WrkResult:
-    """Read wrk's report.
+    """Parse wrk's report.
 
     Raises:
-        BenchError: it is none, or no request was answered, or more were refused than answered well.
+        BenchError: invalid report, no response, or more error responses than good ones.
     """
     rate, count = _RATE.search(text), _COUNT.search(text)
     if rate is None or count is None or int(count[1]) == 0:
-        raise BenchError(f"wrk got no answer: {' / '.join(text.split(chr(10))[-4:]).strip()[:200]}")
+        raise BenchError(f"wrk got no response: {' / '.join(text.split(chr(10))[-4:]).strip()[:200]}")
     refused = _REFUSED.search(text)
     if refused and int(refused[1]) * 2 > int(count[1]):
-        raise BenchError(f"{refused[1]} of {count[1]} answers were errors")
-    notes = [f"{refused[1]} of {count[1]} answers were errors"] if refused else []
+        raise BenchError(f"{refused[1]} of {count[1]} responses were errors")
+    notes = [f"{refused[1]} of {count[1]} responses were errors"] if refused else []
     errors = _ERRORS.search(text)
     notes += [f"wrk's socket errors: {errors[1]} (of {count[1]} requests)"] if errors else []
     return WrkResult(per_s=float(rate[1]), requests=int(count[1]), notes=notes)
 
 
 def run_wrk(address: Address, connections: int, seconds: float, fields: tuple[str, ...] = ()) -> WrkResult:
-    """Let one thread of wrk make as many requests as it can.
+    """Make as many requests as one thread of wrk can.
 
     Raises:
         BenchError: it failed.

@@ -1,1 +1,1 @@
-"""Draws a run: one SVG of horizontal bars, and a PNG of it."""
+"""Charts of a run: one SVG with horizontal bars, and the same as PNG."""

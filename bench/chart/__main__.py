@@ -1,4 +1,4 @@
-"""`python -m bench.chart RUN.json OUT.svg [WORDS]`: draw a run again; WORDS, separated by commas, choose figures by their keys."""
+"""`python -m bench.chart RUN.json OUT.svg [WORDS]`: draws a saved run; WORDS, separated by commas, select figures by their keys."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ USAGE = "usage: python -m bench.chart RUN.json OUT.svg [WORDS]"
 
 
 def main() -> None:
-    """Read, draw, say where."""
+    """Read the run, draw it and print the paths of the files."""
     if len(sys.argv) not in {3, 4}:
         print(USAGE, file=sys.stderr)
         sys.exit(2)

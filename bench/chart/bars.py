@@ -1,4 +1,4 @@
-"""What there is to draw: the figures of a run as groups of bars, from the JSON that a run writes."""
+"""Groups of bars for a chart, from the JSON of a run."""
 
 import json
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TypedDict, cast
 
 DIRECT = "direct"
-HEADROOM = 1.05  # over the longest bar that sets the scale
+HEADROOM = 1.05  # beyond the longest bar that sets the scale
 
 
 class FigureRow(TypedDict):
-    """As `Figure` in the JSON."""
+    """A `Figure` in the JSON."""
 
     key: str
     label: str
@@ -18,14 +18,14 @@ class FigureRow(TypedDict):
 
 
 class SummaryRow(TypedDict):
-    """As `Summary` in the JSON."""
+    """A `Summary` in the JSON."""
 
     median: float
     spread: float
 
 
 class Run(TypedDict):
-    """The part of the JSON that is drawn."""
+    """The part of the JSON that a chart uses."""
 
     machine: dict[str, str]
     circumstances: list[str]
@@ -53,16 +53,16 @@ class Group:
 
     @property
     def longest(self) -> float:
-        """The value at the right end. `direct` does not set it: it may be far beyond all, and is drawn broken then."""
+        """The value at the right end. `direct` does not set it, because it may be far larger; its bar is then drawn broken."""
         values = [bar.value for bar in self.bars if bar.system != DIRECT] or [bar.value for bar in self.bars]
         return max(values) * HEADROOM or 1.0
 
 
 def read_run(text: str) -> Run:
-    """A run's JSON.
+    """Parse the JSON of a run.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not the JSON of a run.
     """
     run: object = json.loads(text)
     if not isinstance(run, dict) or not {"machine", "circumstances", "figures", "systems"} <= run.keys():
@@ -71,7 +71,7 @@ def read_run(text: str) -> Run:
 
 
 def groups_of(run: Run, words: Sequence[str] = ()) -> list[Group]:
-    """A group for each figure that was measured, in order; with `words` only those whose key contains one of them."""
+    """Return a group for each measured figure, in order; with `words` only those whose key contains one of them."""
     groups = []
     for figure in run["figures"]:
         if words and not any(word in figure["key"] for word in words):
@@ -84,6 +84,6 @@ def groups_of(run: Run, words: Sequence[str] = ()) -> list[Group]:
 
 
 def machine_line(run: Run) -> str:
-    """The machine and the circumstances, in one paragraph."""
+    """Return the machine and the circumstances as one paragraph."""
     machine = ", ".join(f"{name} {value}" for name, value in run["machine"].items())
     return "; ".join([machine, *run["circumstances"]]) + "."

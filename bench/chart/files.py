@@ -1,4 +1,4 @@
-"""Writes a run's drawing to files: the SVG always, the PNG where a program that can make one is on PATH."""
+"""Writes charts: always an SVG, and a PNG where a program that converts it is on PATH."""
 
 import os
 import shutil
@@ -10,24 +10,24 @@ from pathlib import Path
 from bench.chart.bars import Run, groups_of, machine_line
 from bench.chart.svg import WIDTH, draw
 
-TITLE = "Portway beside its peers"
+TITLE = "Portway compared with its peers"
 PNG_S_MAX = 60.0
-SHARPNESS = 2  # pixels of the PNG for one of the SVG
+SCALE = 2  # pixels of the PNG for one of the SVG
 
 
 def png_argv(program: str, svg: Path, png: Path, height: int, profile: str) -> list[str]:
-    """How `program`, rsvg-convert or some Chromium, makes a PNG of an SVG."""
+    """Return the command line with which `program`, rsvg-convert or a Chromium, converts an SVG to a PNG."""
     if "rsvg" in program:
-        return [program, "--zoom", str(SHARPNESS), "--output", str(png), str(svg)]
+        return [program, "--zoom", str(SCALE), "--output", str(png), str(svg)]
     argv = [program, "--headless", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
-    argv += [f"--force-device-scale-factor={SHARPNESS}", f"--window-size={WIDTH},{height}", f"--screenshot={png}"]
+    argv += [f"--force-device-scale-factor={SCALE}", f"--window-size={WIDTH},{height}", f"--screenshot={png}"]
     if os.geteuid() == 0:
-        argv.append("--no-sandbox")  # Chromium refuses root otherwise; it only sees our own drawing
+        argv.append("--no-sandbox")  # Chromium refuses root otherwise; it only opens our own chart
     return [*argv, svg.absolute().as_uri()]
 
 
 def write_png(svg: Path, height: int) -> str:
-    """Make a PNG beside `svg`; returns what came of it, in words."""
+    """Write a PNG next to `svg`; return a line that reports the result."""
     programs = ("rsvg-convert", "chromium", "chromium-browser", "google-chrome")
     program = next((found for each in programs if (found := shutil.which(each))), None)
     if program is None:
@@ -45,7 +45,7 @@ def write_png(svg: Path, height: int) -> str:
 
 
 def write_chart(run: Run, svg: Path, words: Sequence[str] = ()) -> list[str]:
-    """Draw a run to `svg` and to a PNG beside it; returns a line for each file."""
+    """Draw a run to `svg` and to a PNG next to it; return a line for each file."""
     groups = groups_of(run, words)
     text, height = draw(TITLE, machine_line(run), groups)
     svg.parent.mkdir(parents=True, exist_ok=True)

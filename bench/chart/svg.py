@@ -1,4 +1,4 @@
-"""The drawing itself: groups of horizontal bars in two columns, readable on light and on dark pages."""
+"""Draws groups of horizontal bars in two columns as SVG, for light and dark pages."""
 
 import textwrap
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from bench.chart.bars import DIRECT, Bar, Group
 from bench.report import PORTWAY, number
 
 MARGIN, GUTTER, PANEL = 24, 32, 500
-NAMES, VALUES = 172, 84  # room for the systems' names left of the bars, and for the figures behind them
+NAMES, VALUES = 172, 84  # width for the system names left of the bars, and for the figures right of them
 ROW, BAR, HEAD = 19, 13, 44
 WIDTH = 2 * MARGIN + 2 * PANEL + GUTTER
 SCALE = PANEL - NAMES - VALUES
@@ -36,7 +36,7 @@ def _line(kind: str, start: tuple[float, float], end: tuple[float, float]) -> st
 
 
 def height_of(group: Group) -> int:
-    """How much room a group takes, with the space under it."""
+    """Return the height of a group, including the space below it."""
     return HEAD + ROW * len(group.bars) + 14
 
 
@@ -50,7 +50,7 @@ def _bar(bar: Bar, longest: float, left: float, top: float) -> list[str]:
         _text(start - 8, top + 11, f"name {kind}", bar.system),
         f'<rect class="bar {kind}" x="{start:g}" y="{top:g}" width="{max(long, 1):.1f}" height="{BAR}" rx="2"/>',
     ]
-    if full > SCALE:  # broken, for its end is far outside
+    if full > SCALE:  # drawn broken, because its end is outside of the chart
         drawn.append(_line("gap", (start + SCALE - 22, top + BAR + 2), (start + SCALE - 14, top - 2)))
     elif bar.spread >= 0.005:
         reach = full * bar.spread
@@ -71,7 +71,7 @@ def _panel(group: Group, left: float, top: float) -> list[str]:
 
 
 def draw(title: str, paragraph: str, groups: Sequence[Group]) -> tuple[str, int]:
-    """The whole SVG, and its height in pixels (its width is `WIDTH`)."""
+    """Return the SVG and its height in pixels (its width is `WIDTH`)."""
     lines = textwrap.wrap(paragraph, LINE_CHARS)
     body = [_text(MARGIN, MARGIN + 18, "title", title)]
     body += [_text(MARGIN, MARGIN + 40 + 16 * place, "small", line) for place, line in enumerate(lines)]

@@ -1,1 +1,1 @@
-"""The programs that play origin and visitors, each in a process of its own, so that their cost is not the system's."""
+"""Programs that act as origin and visitors, in processes of their own, so that their cost is not attributed to the system."""

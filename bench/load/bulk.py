@@ -1,6 +1,6 @@
-"""Visitors that move as many bytes as they can, one process each, until they are killed.
+"""Visitors that transfer as many bytes as they can, one process each, until they are killed.
 
-`python -m bench.load.bulk down|up PORT AUTHORITY CONNECTIONS COUNTERS`. Downloads count in COUNTERS here; uploads are counted by the origin.
+`python -m bench.load.bulk down|up PORT AUTHORITY CONNECTIONS COUNTERS`. Downloads are counted here, in COUNTERS; uploads are counted by the origin.
 """
 
 import os
@@ -21,7 +21,7 @@ SECONDS_MAX = 120
 
 
 def download(sock: socket.socket, authority: str, slot: int, counters: Counters) -> None:
-    """Read until killed, counting what came (the head of the answer with it: 100 bytes of gigabytes)."""
+    """Read until killed and count the bytes (with the response head: 100 bytes of gigabytes)."""
     sock.sendall(download_request(authority))
     chunk = bytearray(CHUNK_BYTES)
     counted = 0
@@ -38,12 +38,12 @@ def upload(sock: socket.socket, authority: str) -> None:
         sock.send(chunk)
 
 
-def visit(way: str, port: int, authority: str, slot: int, counters: Counters) -> None:
-    """Be one visitor; say why when the transfer breaks."""
+def visit(direction: str, port: int, authority: str, slot: int, counters: Counters) -> None:
+    """Run one visitor; print the reason when the transfer breaks."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
             sock.settimeout(None)
-            if way == "down":
+            if direction == "down":
                 download(sock, authority, slot, counters)
             else:
                 upload(sock, authority)
@@ -53,14 +53,14 @@ def visit(way: str, port: int, authority: str, slot: int, counters: Counters) ->
 
 
 def main() -> None:
-    """Fork a visitor for each connection; exit 1 as soon as one's transfer ended, for none should."""
-    way, port, authority, connections, path = sys.argv[1:]
+    """Fork a visitor for each connection; exit with 1 as soon as one transfer ends, because none should."""
+    direction, port, authority, connections, path = sys.argv[1:]
     die_with_parent()
     counters = Counters(Path(path))
     signal.alarm(SECONDS_MAX)
     forks = Forks()
     for slot in range(int(connections)):
-        forks.start(partial(visit, way, int(port), authority, slot, counters), SECONDS_MAX)
+        forks.start(partial(visit, direction, int(port), authority, slot, counters), SECONDS_MAX)
     while forks.all_alive(int(connections)):
         time.sleep(0.1)
     sys.exit(1)

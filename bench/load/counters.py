@@ -1,15 +1,15 @@
-"""Byte counters that several processes write and the benchmark reads while they run."""
+"""Byte counters in shared memory: load processes write them, the benchmark reads them meanwhile."""
 
 import mmap
 import struct
 from pathlib import Path
 
-SLOTS = 256  # one a connection and process, so that nobody shares a slot
+SLOTS = 256  # one per connection and process, so that no slot is shared
 _SLOT = struct.Struct("=Q")
 
 
 class Counters:
-    """A file of `SLOTS` numbers, mapped into every process that counts."""
+    """A file of `SLOTS` counters, mapped into every process that counts."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -18,14 +18,14 @@ class Counters:
             self._map = mmap.mmap(file.fileno(), SLOTS * _SLOT.size)
 
     def put(self, slot: int, count: int) -> None:
-        """Set what `slot` has counted; slots beyond the last start again at the first."""
+        """Set the count of `slot`; numbers beyond the last slot wrap around."""
         _SLOT.pack_into(self._map, slot % SLOTS * _SLOT.size, count)
 
     def get(self, slot: int) -> int:
-        """What `slot` has counted."""
+        """Return the count of `slot`."""
         value: int = _SLOT.unpack_from(self._map, slot % SLOTS * _SLOT.size)[0]
         return value
 
     def total(self) -> int:
-        """All slots together."""
+        """Return the sum of all slots."""
         return sum(value for (value,) in _SLOT.iter_unpack(self._map))

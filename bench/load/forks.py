@@ -1,4 +1,4 @@
-"""The forked children of a load program: reaped when they end and ended with it, so that their CPU time counts as the load's."""
+"""Forked children of a load program: reaped when they end and killed with it, so that their CPU time counts as the load's."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from bench.parent_death import die_with_parent
 
 
 class Forks:
-    """Make one a program, before the first fork; it takes SIGCHLD and SIGTERM."""
+    """Children of this process. Create one per program, before the first fork; it handles SIGCHLD and SIGTERM."""
 
     def __init__(self) -> None:
         self._pids: set[int] = set()
@@ -18,8 +18,8 @@ class Forks:
         signal.signal(signal.SIGTERM, self._end)
 
     def start(self, run: Callable[[], None], seconds_max: int) -> None:
-        """Run `run` in a child that ends with it, with us, or after `seconds_max`."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # a child may end before it is noted
+        """Run `run` in a child that exits afterwards, with this process, or after `seconds_max`."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # a child may end before its id is recorded
         pid = os.fork()
         if pid:
             self._pids.add(pid)
@@ -36,14 +36,14 @@ class Forks:
             os._exit(0)
 
     def all_alive(self, count: int) -> bool:
-        """Whether none of `count` started children has ended."""
+        """Return whether none of `count` started children has ended."""
         return len(self._pids) == count
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
         while self._pids:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:  # the next signal came within this handler, and its own call took the last child
+            except ChildProcessError:  # a signal during this handler called it again, and that call reaped the last child
                 return
             if pid == 0:
                 return

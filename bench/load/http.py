@@ -1,44 +1,44 @@
-"""The few bytes of HTTP that origin and visitors of the benchmark speak, so that one load fits `tcp` and `http` tunnels."""
+"""The minimal HTTP of the benchmark's origin and visitors, so that one load fits `tcp` and `http` tunnels."""
 
 import re
 import socket
 
 HEAD_END = b"\r\n\r\n"
 HEAD_BYTES_MAX = 16 * 1024  # ours are below 300 bytes, an edge adds a few fields
-TRANSFER_BYTES = 1 << 40  # a transfer outlasts every measurement and is then cut, so the rate is read in mid-flow
-STALLED_BYTES = 10_000_000_000  # what nobody reads: far more than all buffers on the way
+TRANSFER_BYTES = 1 << 40  # longer than every measurement, so that the rate is measured while the transfer runs
+STALLED_BYTES = 10_000_000_000  # of an upload that the origin does not read: far more than all buffers between
 SMALL_BODY = b"Hello, visitor.\n"
-SMALL_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(SMALL_BODY), SMALL_BODY)
+SMALL_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(SMALL_BODY), SMALL_BODY)
 DOWNLOAD_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n" % TRANSFER_BYTES
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 
 
 def small_request(authority: str) -> bytes:
-    """A request for `SMALL_BODY` on a connection that stays open."""
+    """Return a request for `SMALL_BODY` on a connection that stays open."""
     return b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % authority.encode()
 
 
 def download_request(authority: str) -> bytes:
-    """A request for a body of `TRANSFER_BYTES`."""
+    """Return a request for a body of `TRANSFER_BYTES`."""
     return b"GET /down HTTP/1.1\r\nHost: %s\r\n\r\n" % authority.encode()
 
 
 def upload_head(authority: str) -> bytes:
-    """The head of a request that carries `TRANSFER_BYTES` up."""
+    """Return the head of an upload of `TRANSFER_BYTES`."""
     return b"PUT /up HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n" % (authority.encode(), TRANSFER_BYTES)
 
 
-def deaf_head(authority: str) -> bytes:
-    """The head of a request that carries `STALLED_BYTES` up, to an origin that does not read them."""
-    return b"PUT /deaf HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n" % (authority.encode(), STALLED_BYTES)
+def unread_upload_head(authority: str) -> bytes:
+    """Return the head of an upload of `STALLED_BYTES` that the origin does not read."""
+    return b"PUT /unread HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n" % (authority.encode(), STALLED_BYTES)
 
 
-def answer_bytes(data: bytes) -> int | None:
-    """How long the whole answer at the start of `data` is, or None while its head is incomplete.
+def response_bytes(data: bytes) -> int | None:
+    """Return the length of the response at the start of `data`, None while its head is incomplete.
 
     Raises:
-        ValueError: not an answer of 200 with a Content-Length.
+        ValueError: not a response with status 200 and Content-Length.
     """
     end = data.find(HEAD_END)
     if end < 0:
@@ -53,17 +53,17 @@ def answer_bytes(data: bytes) -> int | None:
 
 
 def exchange(sock: socket.socket, authority: str) -> bytes:
-    """Make one small request on a blocking socket and return the answer's body.
+    """Make one small request on a blocking socket and return the response body.
 
     Raises:
         OSError: the connection broke, or the socket's timeout passed.
-        ValueError: the answer is not what the origin gave.
+        ValueError: not the origin's response.
     """
     sock.sendall(small_request(authority))
     data = b""
-    while (whole := answer_bytes(data)) is None or len(data) < whole:
+    while (whole := response_bytes(data)) is None or len(data) < whole:
         piece = sock.recv(HEAD_BYTES_MAX)
         if not piece:
-            raise ConnectionError(f"closed after {len(data)} bytes of the answer")
+            raise ConnectionError(f"closed after {len(data)} bytes of the response")
         data += piece
     return data[data.find(HEAD_END) + len(HEAD_END) : whole]

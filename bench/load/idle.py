@@ -1,6 +1,6 @@
-"""Visitors that make one small exchange each and then stay, silent, until they are killed.
+"""Visitors that make one small request each and then keep their connections open, idle, until they are killed.
 
-`python -m bench.load.idle PORT AUTHORITY COUNT` prints "open" once all are there.
+`python -m bench.load.idle PORT AUTHORITY COUNT` prints "open" once all are connected.
 """
 
 import signal
@@ -15,7 +15,7 @@ SECONDS_MAX = 120
 
 
 def arrive(port: int, authority: str, count: int) -> list[socket.socket]:
-    """`count` new visitors, each with its exchange made."""
+    """Return the sockets of `count` new visitors, each with one request made."""
     group = [socket.create_connection(("127.0.0.1", port), timeout=15) for _ in range(count)]
     for sock in group:
         exchange(sock, authority)
@@ -23,7 +23,7 @@ def arrive(port: int, authority: str, count: int) -> list[socket.socket]:
 
 
 def main() -> None:
-    """Arrive in groups, say so, stay."""
+    """Connect in groups, print "open", keep the connections."""
     port, authority, count = sys.argv[1:]
     die_with_parent()
     signal.alarm(SECONDS_MAX)

@@ -1,12 +1,12 @@
-"""The schedule of an open-loop load: when each request is due, and how long each took *from when it was due*.
+"""Schedule of an open-loop load: due times of requests, and latencies measured *from the due time*.
 
-A load generator that waits for an answer before it sends the next request hides exactly the requests that a stall
-delayed ("coordinated omission"). Here the schedule never waits: a request that finds no free connection queues, and its time counts.
+A load generator that waits for a response before it sends the next request omits exactly the requests that a stall
+delayed ("coordinated omission"). This schedule never waits: a request without a free connection queues, and that time counts.
 """
 
 
 class OpenLoop:
-    """Requests at a fixed rate; pure arithmetic, the caller brings the time."""
+    """Requests at a fixed rate; pure arithmetic, the caller passes the time."""
 
     def __init__(self, start: float, rate_per_s: float, count: int) -> None:
         self._start = start
@@ -14,26 +14,26 @@ class OpenLoop:
         self._count = count
         self._taken = 0
         self.latencies_s: list[float] = []
-        """Of every answered request, from its due time."""
+        """Latencies of all requests, from their due times."""
 
     def next_due(self) -> float | None:
-        """When the next request not yet sent is due, None when all were sent."""
+        """Return when the next unsent request is due, None when all were sent."""
         return None if self._taken == self._count else self._start + self._taken * self._interval_s
 
     def take(self, now: float) -> float | None:
-        """The due time of a request to send now (the oldest first), or None when none is due."""
+        """Return the due time of a request to send now (the oldest first), or None when none is due."""
         due = self.next_due()
         if due is None or due > now:
             return None
         self._taken += 1
         return due
 
-    def answered(self, due: float, now: float) -> None:
-        """A request that was due at `due` has its whole answer."""
+    def record_response(self, due: float, now: float) -> None:
+        """Record that the response to the request due at `due` is complete."""
         self.latencies_s.append(now - due)
 
-    def lost(self, now: float, in_flight: list[float]) -> int:
-        """At the end: count those never answered with the time they have waited so far; returns how many there are."""
+    def count_lost(self, now: float, in_flight: list[float]) -> int:
+        """Record requests without a response with their waiting time so far; return their number. Call it at the end."""
         unsent = []
         while (due := self.take(now)) is not None:
             unsent.append(due)

@@ -1,4 +1,4 @@
-"""The benchmark's origin: small answers from one loop, each bulk transfer in a process of its own, and uploads that nobody reads.
+"""The benchmark's origin: small responses from one loop, each bulk transfer in its own process, and uploads that it does not read.
 
 `python -m bench.load.origin COUNTERS` prints its port and serves on 127.0.0.1 until it is killed.
 """
@@ -12,15 +12,15 @@ from pathlib import Path
 
 from bench.load.counters import Counters
 from bench.load.forks import Forks
-from bench.load.http import DOWNLOAD_HEAD, HEAD_BYTES_MAX, HEAD_END, SMALL_ANSWER
+from bench.load.http import DOWNLOAD_HEAD, HEAD_BYTES_MAX, HEAD_END, SMALL_RESPONSE
 from bench.parent_death import die_with_parent
 
-CHUNK_BYTES = 1024 * 1024  # large enough that Python's share of a send or recv disappears
-SECONDS_MAX = 60 * 60  # nobody measures longer; a forgotten origin ends
+CHUNK_BYTES = 1024 * 1024  # large enough that Python's share of the cost is negligible
+SECONDS_MAX = 60 * 60  # longer than any run; then a forgotten origin ends
 
 
 def send_forever(conn: socket.socket) -> None:
-    """Be the origin of a download until the visitor goes away."""
+    """Send a download until the visitor disconnects."""
     chunk = os.urandom(CHUNK_BYTES)
     conn.sendall(DOWNLOAD_HEAD)
     while True:
@@ -28,7 +28,7 @@ def send_forever(conn: socket.socket) -> None:
 
 
 def count_forever(conn: socket.socket, counted: int, slot: int, counters: Counters) -> None:
-    """Be the origin of an upload until the visitor goes away."""
+    """Count an upload until the visitor disconnects."""
     chunk = bytearray(CHUNK_BYTES)
     counted += counters.get(slot)
     while got := conn.recv_into(chunk):
@@ -37,7 +37,7 @@ def count_forever(conn: socket.socket, counted: int, slot: int, counters: Counte
 
 
 def transfer(conn: socket.socket, head: bytes, slot: int, counters: Counters) -> None:
-    """Serve one bulk transfer, in a process of its own."""
+    """Serve one bulk transfer; runs in its own process."""
     conn.setblocking(True)
     try:
         if head.startswith(b"GET "):
@@ -45,11 +45,11 @@ def transfer(conn: socket.socket, head: bytes, slot: int, counters: Counters) ->
         else:
             count_forever(conn, len(head) - head.find(HEAD_END) - len(HEAD_END), slot, counters)
     except OSError:
-        pass  # the visitor left: that is how every measurement ends
+        pass  # the visitor disconnected: every measurement ends like this
 
 
 class Origin:
-    """Accepts, answers small requests, and forks for the large ones."""
+    """Accepts connections, responds to small requests, and forks for bulk transfers."""
 
     def __init__(self, listener: socket.socket, counters: Counters) -> None:
         self._listener = listener
@@ -83,14 +83,14 @@ class Origin:
             data = conn.recv(HEAD_BYTES_MAX)
             if data.startswith((b"GET /down ", b"PUT /up ")) and HEAD_END in data:
                 self._fork(conn, data)
-            elif data.startswith(b"PUT /deaf "):
-                self._poller.modify(conn, select.EPOLLRDHUP)  # from here on it only notices a visitor who has left
+            elif data.startswith(b"PUT /unread "):
+                self._poller.modify(conn, select.EPOLLRDHUP)  # from now on only detect that the visitor disconnected
                 return
-            elif data:  # a head of ours always fits one segment on loopback
-                conn.sendall(SMALL_ANSWER * data.count(HEAD_END))
+            elif data:  # our request heads always fit one segment on loopback
+                conn.sendall(SMALL_RESPONSE * data.count(HEAD_END))
                 return
         except OSError:
-            pass  # reset: forgotten below, like an end
+            pass  # a reset is handled below, like an end
         self._forget(conn)
 
     def _fork(self, conn: socket.socket, head: bytes) -> None:

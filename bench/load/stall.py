@@ -1,7 +1,7 @@
-"""A visitor that holds on to a transfer and does nothing: reads nothing of a download, or sends to an origin that reads nothing.
+"""A visitor with a stalled transfer: it reads nothing of a download, or sends to an origin that reads nothing.
 
-`python -m bench.load.stall down|up PORT AUTHORITY` prints how many bytes it got rid of (0 for a download) once nothing moves any more,
-and stays until it is killed.
+`python -m bench.load.stall down|up PORT AUTHORITY` prints how many bytes it could send (0 for a download) once nothing moves any more,
+and keeps the connection until it is killed.
 """
 
 import select
@@ -10,17 +10,17 @@ import socket
 import sys
 import time
 
-from bench.load.http import STALLED_BYTES, deaf_head, download_request
+from bench.load.http import STALLED_BYTES, download_request, unread_upload_head
 from bench.parent_death import die_with_parent
 
 CHUNK = bytes(256 * 1024)
-QUIET_S = 0.5  # no room for so long: every buffer on the way is full
+QUIET_S = 0.5  # when nothing can be sent for so long, all buffers are full
 SECONDS_MAX = 120
 
 
 def send_until_stuck(sock: socket.socket, authority: str) -> int:
-    """Send all of `STALLED_BYTES`, or as much as goes; returns how much that was."""
-    sock.sendall(deaf_head(authority))
+    """Send up to `STALLED_BYTES`, until nothing more can be sent; return the number of bytes."""
+    sock.sendall(unread_upload_head(authority))
     sock.setblocking(False)
     sent = 0
     while sent < STALLED_BYTES:
@@ -31,13 +31,13 @@ def send_until_stuck(sock: socket.socket, authority: str) -> int:
 
 
 def main() -> None:
-    """Begin, get stuck, say so, stay."""
-    way, port, authority = sys.argv[1:]
+    """Start the transfer, print the number of bytes once it stalls, keep the connection."""
+    direction, port, authority = sys.argv[1:]
     die_with_parent()
     signal.alarm(SECONDS_MAX)
     sock = socket.create_connection(("127.0.0.1", int(port)), timeout=10)
     sent = 0
-    if way == "down":
+    if direction == "down":
         sock.sendall(download_request(authority))
         time.sleep(QUIET_S)
     else:

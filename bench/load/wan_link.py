@@ -1,9 +1,9 @@
-"""A long line for TCP connections: every byte takes its time, all connections of a direction share one rate, in turns.
+"""Emulates a long network path for TCP connections: a delay for every byte, and one rate per direction that all connections share.
 
 `python -m bench.load.wan_link HERE_HOST HERE_PORT HOST PORT DELAY_S RATE_BYTES_PER_S` prints the port on which it listens; both figures are for
-each direction. TCP ends at both sides of the relay, so that there is neither loss nor slow start: what it shows is whether a tunnel's
-windows fill the line and how much it queues before it. The rate is spent where bytes enter, behind a receive buffer as small as a
-router's queue should be; what does not fit waits at the sender, as it does before a real line.
+each direction. TCP ends at both sides of the relay, so there is neither loss nor slow start: a measurement shows whether a tunnel's
+windows fill the path and how much it queues in front of it. The rate applies where bytes enter, behind a receive buffer as small as a
+router's queue should be; the rest waits at the sender, as in front of a real bottleneck.
 """
 
 import select
@@ -17,36 +17,36 @@ from collections.abc import Iterable
 
 from bench.parent_death import die_with_parent, wake_on_time
 
-PIECE_BYTES = 16 * 1024  # 0.7 ms of 200 Mbit/s: what a small request waits for at least when it meets a bulk
-QUEUE_BYTES = 128 * 1024  # Linux doubles it for its own overhead: 5 to 10 ms of 200 Mbit/s, a router without bloat
-BURST_S = 0.003  # rate that a late wake-up may catch up
+PIECE_BYTES = 16 * 1024  # 0.7 ms at 200 Mbit/s: the minimum wait of a small request beside a bulk transfer
+QUEUE_BYTES = 128 * 1024  # Linux doubles it for its own overhead: 5 to 10 ms at 200 Mbit/s, a router without bufferbloat
+BURST_S = 0.003  # how much a late wake-up may catch up
 SECONDS_MAX = 60 * 60
 
 
-class Way:
+class HalfConnection:
     """One direction of one connection."""
 
     def __init__(self, source: socket.socket, sink: socket.socket) -> None:
         self.source, self.sink = source, sink
-        self.waiting = b""
-        """Came out of the line and did not fit into `sink`."""
-        self.over = False
-        """Nothing more is read."""
-        self.ending = False
-        """The end has come out of the line."""
-        self.other = self
-        """The same connection's other direction."""
+        self.pending = b""
+        """Delivered, but not yet accepted by `sink`."""
+        self.source_ended = False
+        """True once `source` has ended or broken."""
+        self.end_arrived = False
+        """True once the end of `source` was delivered."""
+        self.opposite = self
+        """The other direction of the same connection."""
 
     def ended(self) -> bool:
-        """Whether this way is done."""
-        return self.ending and not self.waiting
+        """Return whether this direction is done."""
+        return self.end_arrived and not self.pending
 
-    def give(self) -> bool:
-        """Hand on what waits; False when the sink is broken."""
+    def flush(self) -> bool:
+        """Send what is pending; return False when the sink is broken."""
         try:
-            while self.waiting:
-                self.waiting = self.waiting[self.sink.send(self.waiting) :]
-            if self.ending:
+            while self.pending:
+                self.pending = self.pending[self.sink.send(self.pending) :]
+            if self.end_arrived:
                 self.sink.shutdown(socket.SHUT_WR)
         except BlockingIOError:
             pass
@@ -56,60 +56,60 @@ class Way:
 
 
 class Direction:
-    """What all connections share one way: the rate, and the bytes in flight."""
+    """The shared state of one direction: its rate, and the bytes in flight."""
 
     def __init__(self, delay_s: float, rate_bytes_per_s: float) -> None:
         self.delay_s, self.rate_bytes_per_s = delay_s, rate_bytes_per_s
         self.free_at = 0.0
-        self.ways: deque[Way] = deque()
-        self.flying: deque[tuple[float, Way, bytes | None]] = deque()  # in order of their arrival, for the delay is one for all
+        self.halves: deque[HalfConnection] = deque()
+        self.in_flight: deque[tuple[float, HalfConnection, bytes | None]] = deque()  # in order of arrival: the delay is the same for all
 
-    def sources(self, now: float) -> list[socket.socket]:
-        """Who may send now; nobody while the line is taken."""
+    def readable_sources(self, now: float) -> list[socket.socket]:
+        """Return the sockets to read from now; none while the rate is used up."""
         if self.free_at > now:
             return []
-        return [way.source for way in self.ways if not way.over and not way.waiting]
+        return [half.source for half in self.halves if not half.source_ended and not half.pending]
 
-    def take(self, ready: set[socket.socket], now: float) -> None:
-        """Let a piece of each ready connection enter, one after the other, until the line is taken."""
-        for _ in range(len(self.ways)):
+    def read_from(self, ready: set[socket.socket], now: float) -> None:
+        """Read a piece from each ready connection in turn, until the rate is used up."""
+        for _ in range(len(self.halves)):
             if self.free_at > now:
-                return  # whoever was left out comes first next time
-            way = self.ways[0]
-            self.ways.rotate(-1)
-            if way.source in ready and not way.over:
-                self._enter(way, now)
+                return  # the next call continues here
+            half = self.halves[0]
+            self.halves.rotate(-1)
+            if half.source in ready and not half.source_ended:
+                self._enter(half, now)
 
-    def _enter(self, way: Way, now: float) -> None:
+    def _enter(self, half: HalfConnection, now: float) -> None:
         try:
-            data: bytes | None = way.source.recv(PIECE_BYTES)
+            data: bytes | None = half.source.recv(PIECE_BYTES)
         except BlockingIOError:
             return
         except OSError:
-            data = None  # broken: so will the other side be, after the delay
-        way.over = not data
+            data = None  # broken: the delay applies to this, too
+        half.source_ended = not data
         self.free_at = max(self.free_at, now - BURST_S) + len(data or b"") / self.rate_bytes_per_s
-        self.flying.append((max(now, self.free_at) + self.delay_s, way, data))
+        self.in_flight.append((max(now, self.free_at) + self.delay_s, half, data))
 
-    def land(self, now: float) -> list[Way]:
-        """Hand out what has arrived; returns the ways that are broken."""
+    def deliver(self, now: float) -> list[HalfConnection]:
+        """Deliver what has arrived; return the directions that are broken."""
         broken = []
-        while self.flying and self.flying[0][0] <= now:
-            _, way, data = self.flying.popleft()
-            way.ending = way.ending or data == b""
-            way.waiting += data or b""
-            if data is None or not way.give():
-                broken.append(way)
+        while self.in_flight and self.in_flight[0][0] <= now:
+            _, half, data = self.in_flight.popleft()
+            half.end_arrived = half.end_arrived or data == b""
+            half.pending += data or b""
+            if data is None or not half.flush():
+                broken.append(half)
         return broken
 
-    def wake_at(self, now: float) -> float:
-        """When it next has something to do by itself."""
-        landing = self.flying[0][0] if self.flying else float("inf")
-        return min(landing, self.free_at if self.free_at > now else float("inf"))
+    def next_event(self, now: float) -> float:
+        """Return when the next timed event is due."""
+        arrival = self.in_flight[0][0] if self.in_flight else float("inf")
+        return min(arrival, self.free_at if self.free_at > now else float("inf"))
 
 
 class Relay:
-    """Accepts, and carries both ways."""
+    """Accepts connections and relays both directions."""
 
     def __init__(self, listener: socket.socket, target: tuple[str, int], delay_s: float, rate_bytes_per_s: float) -> None:
         self._listener, self._target = listener, target
@@ -121,22 +121,22 @@ class Relay:
             self.turn(1.0)
 
     def turn(self, wait_s_max: float) -> None:
-        """Wait for something to do, at most so long, and do it."""
+        """Wait for an event, at most `wait_s_max` seconds, and handle it."""
         now = time.monotonic()
-        wanted = [source for direction in self._directions for source in direction.sources(now)]
-        stuck = [way for direction in self._directions for way in direction.ways if way.waiting]
-        wait_s = min([wait_s_max, *(direction.wake_at(now) - now for direction in self._directions)])
+        wanted = [source for direction in self._directions for source in direction.readable_sources(now)]
+        stuck = [half for direction in self._directions for half in direction.halves if half.pending]
+        wait_s = min([wait_s_max, *(direction.next_event(now) - now for direction in self._directions)])
         # select, not epoll: its timeout is in microseconds, and the connections are few
-        readable, writable, _ = select.select([self._listener, *wanted], [way.sink for way in stuck], [], max(wait_s, 0))
+        readable, writable, _ = select.select([self._listener, *wanted], [half.sink for half in stuck], [], max(wait_s, 0))
         now = time.monotonic()
         if self._listener in readable:
             self._accept()
-        broken = [way for way in stuck if way.sink in writable and not way.give()]
+        broken = [half for half in stuck if half.sink in writable and not half.flush()]
         for direction in self._directions:
-            broken += direction.land(now)
-            direction.take(set(readable), now)
+            broken += direction.deliver(now)
+            direction.read_from(set(readable), now)
         self._close(broken, broken=True)
-        self._close([way for way in self._directions[0].ways if way.ended() and way.other.ended()], broken=False)
+        self._close([half for half in self._directions[0].halves if half.ended() and half.opposite.ended()], broken=False)
 
     def _accept(self) -> None:
         near, _ = self._listener.accept()
@@ -151,24 +151,24 @@ class Relay:
         for sock in (near, far):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setblocking(False)
-        there, back = Way(near, far), Way(far, near)
-        there.other, back.other = back, there
-        self._directions[0].ways.append(there)
-        self._directions[1].ways.append(back)
+        there, back = HalfConnection(near, far), HalfConnection(far, near)
+        there.opposite, back.opposite = back, there
+        self._directions[0].halves.append(there)
+        self._directions[1].halves.append(back)
 
-    def _close(self, ways: Iterable[Way], *, broken: bool) -> None:
-        gone = {sock for way in ways for sock in (way.source, way.sink)}
+    def _close(self, halves: Iterable[HalfConnection], *, broken: bool) -> None:
+        gone = {sock for half in halves for sock in (half.source, half.sink)}
         for direction in self._directions:
-            direction.ways = deque(way for way in direction.ways if way.source not in gone)
-            direction.flying = deque(each for each in direction.flying if each[1].source not in gone)
+            direction.halves = deque(half for half in direction.halves if half.source not in gone)
+            direction.in_flight = deque(each for each in direction.in_flight if each[1].source not in gone)
         for sock in gone:
-            if broken:  # close with a reset, so that a broken side is never taken for an end
+            if broken:  # reset, so that a broken connection never looks like a proper end
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listener whose connections have the line's small queue."""
+    """Return a listener whose connections have a small receive buffer."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE_BYTES)  # accepted sockets inherit it

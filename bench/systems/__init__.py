@@ -1,1 +1,1 @@
-"""Who is measured: one file a program, each starting its processes on free ports."""
+"""The measured systems, one file per program; each starts its processes on free ports."""

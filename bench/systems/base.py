@@ -1,4 +1,4 @@
-"""What a system is to the benchmark: something that publishes two local services at three addresses."""
+"""Interface of a system: a program that publishes two local services at three addresses."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,42 +10,42 @@ from bench.systems.links import Links
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where visitors go: a port on 127.0.0.1, and what they say in the Host field."""
+    """A public address: a port on 127.0.0.1 and the value of the Host field."""
 
     port: int
     authority: str
 
     @classmethod
     def of_port(cls, port: int) -> "Address":
-        """The address of a `tcp` tunnel, to which the Host field means nothing."""
+        """Return the address of a `tcp` tunnel, which ignores the Host field."""
         return cls(port, f"127.0.0.1:{port}")
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The visitors' addresses of the two origins."""
+    """The public addresses of the two origins."""
 
     web: Address
     bulk: Address
 
     tenant: Address
-    """The bulk origin once more, for another tenant: another client of the same server, with a secret of its own where the system has such."""
+    """The bulk origin published by another tenant: a second client of the same server, with its own secret where supported."""
 
 
 class System(Protocol):
-    """One program, or chain of programs, between visitors and origins. To add one: a file here, a line in `catalog.py`."""
+    """One program, or chain of programs, between visitors and origins. To add one, write a file here and add a line to `catalog.py`."""
 
     @property
     def name(self) -> str:
-        """As in the table and in `--systems`."""
+        """The name in the table and for `--systems`."""
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Programs that must be on PATH."""
 
-    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
-        """Start the processes in `crew`, clients dialling as `links` says; the harness waits until all addresses answer, and stops them.
+    def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
+        """Start the system in `processes`, with clients that dial through `links`; the caller waits until it responds, and stops it.
 
         Raises:
-            BenchError: it cannot start.
+            BenchError: it cannot be started.
         """

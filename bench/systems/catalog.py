@@ -41,4 +41,4 @@ SYSTEMS: tuple[System, ...] = (
 )
 
 USUAL: tuple[System, ...] = (DIRECT, PORTWAY_TCP, PORTWAY_PLAIN, PORTWAY_HTTP, RATHOLE_TLS, RATHOLE_PLAIN, HAPROXY_TCP, HAPROXY_HTTP)
-"""Without words on the command line: what the first targets are about, in less than ten minutes."""
+"""Systems of a run without `--systems` and `--full`: those of the first targets, in less than ten minutes."""

@@ -1,4 +1,4 @@
-"""Makes a certificate at run time with openssl, for the systems that want files; nothing secret is kept or committed."""
+"""Creates a certificate with openssl at run time, for the systems that need files; no secret is saved or committed."""
 
 import subprocess
 from dataclasses import dataclass
@@ -25,14 +25,15 @@ class Certificate:
 def _openssl(*args: str) -> None:
     done = subprocess.run([need("openssl"), *args], capture_output=True, text=True, timeout=OPENSSL_S_MAX, check=False)
     if done.returncode != 0:
-        raise BenchError(f"openssl {args[0]} said: {done.stderr.strip()[-300:]}")
+        raise BenchError(f"openssl {args[0]} failed: {done.stderr.strip()[-300:]}")
 
 
 def make_certificate(folder: Path) -> Certificate:
-    """Make one in `folder`.
+    """Create a certificate in `folder`.
 
     Raises:
-        BenchError: openssl refused; NotInstalled: there is none.
+        BenchError: openssl failed.
+        NotInstalled: openssl is missing.
     """
     made = Certificate(folder / "cert.pem", folder / "key.pem", folder / "identity.pfx", "bench", folder / "both.pem")
     cert, key = str(made.certificate), str(made.key)

@@ -1,4 +1,4 @@
-"""No system at all: visitors go straight to the origins. What the machine and the load programs can do at most."""
+"""No system: visitors connect to the origins directly, which shows the limits of the machine and of the load programs."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from bench.systems.links import Links
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """The upper bound."""
+    """The upper bound for every system."""
 
     name: str = "direct"
     needs: tuple[str, ...] = ()
 
-    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
-        """Nothing to start; visitors themselves are as far from the origins as agents elsewhere from servers."""
+    def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
+        """Start nothing; the network path, if any, is between visitors and origins."""
         bulk = Address.of_port(links.dial(origins.bulk_port)[1])
         return Published(web=Address.of_port(links.dial(origins.web_port)[1]), bulk=bulk, tenant=bulk)

@@ -1,4 +1,4 @@
-"""Two HAProxy processes in a chain, one a hop, as server and agent are: no tunnel, the mark to come near."""
+"""Two HAProxy processes in a chain, in the places of server and agent: no tunnel, a reference for the overhead of one."""
 
 import resource
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from bench.systems.links import Links
 from bench.tools import need
 
 NAMES = ("web", "bulk", "tenant")
-PIPES_MAX = 200  # far more than our transfers; its default, a quarter of the connections, would take the descriptors of as many visitors
+PIPES_MAX = 200  # far more than our transfers; its default, a quarter of the connections, would use up descriptors of visitors
 FILES_SPARED = 1000  # for the pipes, two descriptors each, listeners and logs
 
-# As strong as HAProxy gets on this load: whole-pipe splices in mode tcp, server connections shared in mode http, and where
-# TLS keeps it from splicing, buffers of 256 KiB, with which its bulk is a third faster than with its usual 16.
+# The fastest settings of HAProxy for this load: whole-pipe splices in mode tcp, shared server connections in mode http, and
+# with TLS, which prevents splicing, buffers of 256 KiB: bulk is then a third faster than with the default of 16.
 _COMMON = """\
 global
     maxconn {connections_max}
@@ -75,7 +75,7 @@ def hop_config(
     accept_tls: str = "",
     dial_tls: str = "",
 ) -> str:
-    """A process that passes `web`, `bulk` and `tenant` on, port by port."""
+    """Return the configuration of a process that forwards `web`, `bulk` and `tenant` by port."""
     hops = zip(NAMES, ports, next_ports, strict=True)
     return _common(mode, connections_max, _TLS if accept_tls or dial_tls else "") + "".join(
         _HOP.format(name=name, port=port, next_port=next_port, accept_tls=accept_tls, dial_tls=dial_tls) for name, port, next_port in hops
@@ -83,12 +83,12 @@ def hop_config(
 
 
 def tls_words(made: Certificate) -> tuple[str, str]:
-    """What the accepting and the dialling end say of TLS between them: verified, as our links are."""
+    """Return the TLS options of the accepting and the dialling end; verified, like Portway's links."""
     return _ACCEPT_TLS.format(pem=made.pem), _DIAL_TLS.format(certificate=made.certificate)
 
 
 def edge_config(port: int, next_ports: Sequence[int], connections_max: int) -> str:
-    """A process that chooses between the three by the Host field of every request."""
+    """Return the configuration of a process that routes every request by its Host field."""
     return _common("http", connections_max) + _EDGE.format(
         port=port, web_port=next_ports[0], bulk_port=next_ports[1], tenant_port=next_ports[2]
     )
@@ -96,39 +96,39 @@ def edge_config(port: int, next_ports: Sequence[int], connections_max: int) -> s
 
 @dataclass(frozen=True, slots=True)
 class HaproxyChain:
-    """`tcp` or `http`, through two processes; with `tls` between them, a connection for each visitor."""
+    """Two processes in mode `tcp` or `http`; with `tls`, TLS between them and one connection per visitor."""
 
     mode: str
     tls: bool = False
 
     @property
     def name(self) -> str:
-        """haproxy tcp, haproxy http, haproxy tls."""
+        """The name: `haproxy tcp`, `haproxy http` or `haproxy tls`."""
         return "haproxy tls" if self.tls else f"haproxy {self.mode}"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """openssl makes the certificate."""
+        """Needs openssl for the certificate."""
         return ("haproxy", "openssl") if self.tls else ("haproxy",)
 
-    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
-        """Start both processes, the one at the origins first."""
+    def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
+        """Start both processes, the one next to the origins first."""
         files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        connections_max = (files_max - FILES_SPARED) // 2  # one descriptor for each side
+        connections_max = (files_max - FILES_SPARED) // 2  # one descriptor per side
         near, edge = free_ports(3), free_ports(3)
-        accept_tls, dial_tls = tls_words(make_certificate(crew.folder)) if self.tls else ("", "")
+        accept_tls, dial_tls = tls_words(make_certificate(processes.folder)) if self.tls else ("", "")
         at_origins = (origins.web_port, origins.bulk_port, origins.bulk_port)
-        self._run(crew, "near", hop_config(self.mode, near, at_origins, connections_max, accept_tls=accept_tls))
+        self._run(processes, "near", hop_config(self.mode, near, at_origins, connections_max, accept_tls=accept_tls))
         dialled = [links.dial(port)[1] for port in near]
         if self.mode == "http":
-            self._run(crew, "far", edge_config(edge[0], dialled, connections_max))
+            self._run(processes, "far", edge_config(edge[0], dialled, connections_max))
             web, bulk, tenant = (Address(edge[0], f"{name}.localhost:{edge[0]}") for name in NAMES)
         else:
-            self._run(crew, "far", hop_config("tcp", edge, dialled, connections_max, dial_tls=dial_tls))
+            self._run(processes, "far", hop_config("tcp", edge, dialled, connections_max, dial_tls=dial_tls))
             web, bulk, tenant = map(Address.of_port, edge)
         return Published(web=web, bulk=bulk, tenant=tenant)
 
-    def _run(self, crew: Processes, name: str, config: str) -> None:
-        path = crew.folder / f"{name}.cfg"
+    def _run(self, processes: Processes, name: str, config: str) -> None:
+        path = processes.folder / f"{name}.cfg"
         path.write_text(config)
-        crew.start([need("haproxy"), "-db", "-f", str(path)], f"haproxy-{name}")
+        processes.start([need("haproxy"), "-db", "-f", str(path)], f"haproxy-{name}")

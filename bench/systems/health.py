@@ -1,4 +1,4 @@
-"""Waits until a system really answers, with the origin's own bytes, before anything is measured."""
+"""Waits until a system responds with the origin's own bytes, before it is measured."""
 
 import socket
 import time
@@ -16,7 +16,7 @@ def wait_for_listener(port: int, deadline_s: float, child: Child, host: str = "1
     """Return once something accepts on `port` of `host`.
 
     Raises:
-        BenchError: `child` ended, or nothing did in `deadline_s`.
+        BenchError: `child` exited, or nothing listened within `deadline_s`.
     """
     until = time.monotonic() + deadline_s
     while time.monotonic() < until:
@@ -28,7 +28,7 @@ def wait_for_listener(port: int, deadline_s: float, child: Child, host: str = "1
         except OSError:
             time.sleep(PAUSE_S)
     state = "ended" if child.ended() else f"did not listen on port {port} in {deadline_s:g} s"
-    raise BenchError(f"{child.name} {state}; it said: {child.complaint()}")
+    raise BenchError(f"{child.name} {state}; last output: {child.last_output()}")
 
 
 def _answers(address: Address) -> str | None:
@@ -40,16 +40,16 @@ def _answers(address: Address) -> str | None:
     return None if body == SMALL_BODY else f"expected {SMALL_BODY!r}, got {body[:40]!r}"
 
 
-def wait_until_healthy(published: Published, crew: Processes, deadline_s: float) -> None:
-    """Return once all addresses answer as the origins do.
+def wait_until_healthy(published: Published, processes: Processes, deadline_s: float) -> None:
+    """Return once all addresses respond as the origins do.
 
     Raises:
-        BenchError: a process ended, or one of them did not answer in `deadline_s`.
+        BenchError: a process exited, or an address did not respond within `deadline_s`.
     """
     until = time.monotonic() + deadline_s
     for address in (published.web, published.bulk, published.tenant):
         while (reason := _answers(address)) is not None:
-            crew.check()
+            processes.check()
             if time.monotonic() > until:
-                raise BenchError(f"{address.authority} does not answer after {deadline_s:g} s: {reason}")
+                raise BenchError(f"{address.authority} does not respond after {deadline_s:g} s: {reason}")
             time.sleep(PAUSE_S)

@@ -1,4 +1,4 @@
-"""Portway itself, started as users start it: `portway server`, `token create`, an agent for each origin, and one of another tenant."""
+"""Portway, started as users start it: `portway server`, `token create`, one agent per origin, and one of another tenant."""
 
 import os
 import re
@@ -15,9 +15,9 @@ from bench.systems.base import Address, Published
 from bench.systems.health import wait_for_listener
 from bench.systems.links import Links
 
-COMMAND_S = 20.0  # for a command that only starts, reads and prints
+COMMAND_S = 20.0  # for a command that only reads and prints
 FIRST_LINE_S = 20.0
-KEPT_SETTING = "PORTWAY_ENGINE"  # lets one measure the portable engine; every other setting is the benchmark's own
+INHERITED_SETTING = "PORTWAY_ENGINE"  # to measure the portable engine; all other settings are the benchmark's own
 
 _PORTWAY = [sys.executable, "-m", "portway"]
 _URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<host>[^:/\s]+):(?P<port>[0-9]{1,5})")
@@ -27,8 +27,8 @@ SOURCE = Path(__file__).resolve().parent.parent.parent / "src"
 
 
 def portway_env(home: Path, source: Path = SOURCE) -> dict[str, str]:
-    """An environment in which Portway finds no state, no settings and no running programs but the benchmark's."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PORTWAY_") or name == KEPT_SETTING}
+    """Return an environment in which Portway finds only the state, settings and programs of the benchmark."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PORTWAY_") or name == INHERITED_SETTING}
     folders = {
         name: str(home) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
     }
@@ -36,10 +36,10 @@ def portway_env(home: Path, source: Path = SOURCE) -> dict[str, str]:
 
 
 def address_of(line: str) -> Address:
-    """The address in the first line that an agent prints.
+    """Return the address in the first line that an agent prints.
 
     Raises:
-        BenchError: there is no URL with a port in it.
+        BenchError: the line contains no URL with a port.
     """
     match = _URL.search(line)
     if match is None:
@@ -50,32 +50,32 @@ def address_of(line: str) -> Address:
 
 @dataclass(frozen=True, slots=True)
 class Portway:
-    """One server, two agents of one token and one of another, over TLS links or plain ones."""
+    """One server, two agents with one token and one with another, over TLS or plaintext links."""
 
     name: str
     protocol: str
     plaintext_links: bool = False
     needs: tuple[str, ...] = ()
     source: Path = SOURCE
-    """The folder with the package that is measured."""
+    """The folder that contains the measured package."""
 
-    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
-        """Start the server, ask it for two tokens, start the agents one after the other."""
-        home, home_of_tenant = (crew.folder / name for name in ("home", "tenant"))
+    def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
+        """Start the server, create two tokens, start the agents one after the other."""
+        home, home_of_tenant = (processes.folder / name for name in ("home", "tenant"))
         for folder in (home, home_of_tenant):
             folder.mkdir(mode=0o700)
         env, env_of_tenant = portway_env(home, self.source), portway_env(home_of_tenant, self.source)
         tcp_ports = free_ports(3)
-        host, port = links.dial(self._start_server(crew, env, tcp_ports))
+        host, port = links.dial(self._start_server(processes, env, tcp_ports))
         create = ("token", "create", "--data", str(home / "server"), "--advertise", f"{host}:{port}")
         env["PORTWAY_JOIN"] = self._run(*create, "bench", env=env)
         env_of_tenant["PORTWAY_JOIN"] = self._run(*create, "another", env=env)
-        web = self._start_agent(crew, env, "web", origins.web_port, tcp_ports[0])
-        bulk = self._start_agent(crew, env, "bulk", origins.bulk_port, tcp_ports[1])
-        tenant = self._start_agent(crew, env_of_tenant, "tenant", origins.bulk_port, tcp_ports[2])
+        web = self._start_agent(processes, env, "web", origins.web_port, tcp_ports[0])
+        bulk = self._start_agent(processes, env, "bulk", origins.bulk_port, tcp_ports[1])
+        tenant = self._start_agent(processes, env_of_tenant, "tenant", origins.bulk_port, tcp_ports[2])
         return Published(web=web, bulk=bulk, tenant=tenant)
 
-    def _start_server(self, crew: Processes, env: dict[str, str], tcp_ports: range) -> int:
+    def _start_server(self, processes: Processes, env: dict[str, str], tcp_ports: range) -> int:
         agents_port = free_port()
         options = {
             "--http": f"127.0.0.1:{free_port()}",
@@ -86,14 +86,14 @@ class Portway:
         known = self._run("server", "--help", env=env)
         options |= {other: f"127.0.0.1:{free_port()}" for other in ("--https", "--admin") if other in known}
         words = [word for option in options.items() for word in option]
-        server = crew.start([*_PORTWAY, "server", *words, *self._links()], "server", env)
+        server = processes.start([*_PORTWAY, "server", *words, *self._links()], "server", env)
         wait_for_listener(agents_port, COMMAND_S, server)
         return agents_port
 
-    def _start_agent(self, crew: Processes, env: dict[str, str], name: str, origin_port: int, port: int) -> Address:
+    def _start_agent(self, processes: Processes, env: dict[str, str], name: str, origin_port: int, port: int) -> Address:
         place = ["--name", name] if self.protocol == "http" else ["--port", str(port)]
-        agent = crew.start([*_PORTWAY, self.protocol, str(origin_port), *place, *self._links()], f"agent-{name}", env)
-        # Waiting matters: the next one may share its identity, and must not make one at the same moment.
+        agent = processes.start([*_PORTWAY, self.protocol, str(origin_port), *place, *self._links()], f"agent-{name}", env)
+        # Wait here: the next agent may share its identity, and both must not create it at the same time.
         return address_of(agent.first_line(FIRST_LINE_S))
 
     def _links(self) -> list[str]:
@@ -106,5 +106,5 @@ class Portway:
             raise BenchError(f"portway {args[0]} took more than {COMMAND_S:g} s") from exc
         if done.returncode != 0:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
-            raise BenchError(f"portway {' '.join(args[:2])} exited with {done.returncode}; it said: {lines[-1]}")
+            raise BenchError(f"portway {' '.join(args[:2])} exited with {done.returncode}; last output: {lines[-1]}")
         return done.stdout.strip()

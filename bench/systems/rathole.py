@@ -1,4 +1,4 @@
-"""rathole, a server and two clients, over plain links, TLS or noise: the peer to beat."""
+"""rathole: a server and two clients over plain TCP, TLS or noise; the main peer to compare with."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from bench.systems.certificates import Certificate, make_certificate
 from bench.systems.links import Links
 from bench.tools import need
 
-TOKENS = {"web": "bench", "bulk": "bench", "tenant": "another"}  # both ends live for minutes on loopback
+TOKENS = {"web": "bench", "bulk": "bench", "tenant": "another"}  # not real secrets: both ends run for minutes on loopback
 COMMAND_S = 5.0
 
 _END = """\
@@ -51,17 +51,17 @@ _KEYS = re.compile(r"Private Key:\s+(\S+)\s+Public Key:\s+(\S+)")
 
 @dataclass(frozen=True, slots=True)
 class NoiseKeys:
-    """The server's key pair; clients know its public half (pattern NK, rathole's default)."""
+    """The server's key pair; clients have its public half (pattern NK, rathole's default)."""
 
     private: str
     public: str
 
 
 def parse_genkey(text: str) -> NoiseKeys:
-    """Read what `rathole --genkey` prints.
+    """Parse the output of `rathole --genkey`.
 
     Raises:
-        BenchError: there is no pair in it.
+        BenchError: it contains no key pair.
     """
     match = _KEYS.search(text)
     if match is None:
@@ -70,7 +70,7 @@ def parse_genkey(text: str) -> NoiseKeys:
 
 
 def transport_of(end: str, secrets: Certificate | NoiseKeys | None) -> str:
-    """The tables that choose the transport of `server` or `client`."""
+    """Return the tables that select the transport of `server` or `client`."""
     if isinstance(secrets, NoiseKeys):
         key, value = ("local_private_key", secrets.private) if end == "server" else ("remote_public_key", secrets.public)
         return _NOISE.format(end=end, key=key, value=value)
@@ -81,7 +81,7 @@ def transport_of(end: str, secrets: Certificate | NoiseKeys | None) -> str:
 
 
 def config(end: str, control: tuple[str, int], services: dict[str, int], secrets: Certificate | NoiseKeys | None) -> str:
-    """A file for one end: everything not named is rathole's default (TCP_NODELAY on, for one)."""
+    """Return the file of one end; the rest are rathole's defaults, such as TCP_NODELAY."""
     outer, inner = ("bind_addr", "bind_addr") if end == "server" else ("remote_addr", "local_addr")
     head = _END.format(end=end, address=outer, host=control[0], control=control[1], transport=transport_of(end, secrets))
     return head + "".join(
@@ -97,39 +97,41 @@ class Rathole:
 
     @property
     def name(self) -> str:
-        """rathole plain, rathole tls, rathole noise."""
+        """The name: `rathole plain`, `rathole tls` or `rathole noise`."""
         return f"rathole {self.transport}"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """openssl makes the certificate."""
+        """Needs openssl for the certificate."""
         return ("rathole", "openssl") if self.transport == "tls" else ("rathole",)
 
-    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
-        """Write the files and start all ends."""
+    def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
+        """Write the files, then start the server and its clients."""
         control, *ports = free_ports(4)
-        secrets = self._secrets(crew)
-        self._run(crew, "server", "server", config("server", ("127.0.0.1", control), dict(zip(TOKENS, ports, strict=True)), secrets))
+        secrets = self._secrets(processes)
+        self._run(processes, "server", "server", config("server", ("127.0.0.1", control), dict(zip(TOKENS, ports, strict=True)), secrets))
         dial = links.dial(control)
         ours = {"web": origins.web_port, "bulk": origins.bulk_port}
-        self._run(crew, "client", "client", config("client", dial, ours, secrets))
-        self._run(crew, "client", "tenant", config("client", dial, {"tenant": origins.bulk_port}, secrets))
+        self._run(processes, "client", "client", config("client", dial, ours, secrets))
+        self._run(processes, "client", "tenant", config("client", dial, {"tenant": origins.bulk_port}, secrets))
         web, bulk, tenant = map(Address.of_port, ports)
         return Published(web=web, bulk=bulk, tenant=tenant)
 
-    def _secrets(self, crew: Processes) -> Certificate | NoiseKeys | None:
+    def _secrets(self, processes: Processes) -> Certificate | NoiseKeys | None:
         if self.transport == "tls":
-            return make_certificate(crew.folder)
+            return make_certificate(processes.folder)
         if self.transport == "noise":
             argv = [need("rathole"), "--genkey"]
             try:
-                said = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_S, check=False, stdin=subprocess.DEVNULL).stdout
+                output = subprocess.run(
+                    argv, capture_output=True, text=True, timeout=COMMAND_S, check=False, stdin=subprocess.DEVNULL
+                ).stdout
             except subprocess.TimeoutExpired as exc:
                 raise BenchError(f"rathole --genkey took more than {COMMAND_S:g} s") from exc
-            return parse_genkey(said)
+            return parse_genkey(output)
         return None
 
-    def _run(self, crew: Processes, end: str, name: str, text: str) -> None:
-        path = crew.folder / f"{name}.toml"
+    def _run(self, processes: Processes, end: str, name: str, text: str) -> None:
+        path = processes.folder / f"{name}.toml"
         path.write_text(text)
-        crew.start([need("rathole"), f"--{end}", str(path)], f"rathole-{name}")
+        processes.start([need("rathole"), f"--{end}", str(path)], f"rathole-{name}")

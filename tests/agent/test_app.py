@@ -23,7 +23,7 @@ from portway.server.storage.data_directory import STATE_FILE, open_state
 from portway.server.storage.token_store import FILE
 from tests.kit.certificates import Identity
 from tests.kit.http_origin import HttpOrigin
-from tests.kit.origins import RawOrigin, echo, pour, pour_and_die, swallow_and_tell
+from tests.kit.origins import RawOrigin, echo, send_requested, send_half_then_reset, report_after_end
 from tests.kit.pair import Events, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel
 from tests.kit.sockets import free_port
 from tests.kit.streams import stream_hash
@@ -87,7 +87,7 @@ def test_large_streams_arrive_whole_and_the_reply_comes_after_the_half_close(tmp
             send_status = await exchange(ports[f"127.0.0.1:{up.port}"], poured)
             assert send_status == f"{size} {stream_hash(size, 5)}\n".encode()
 
-    with RawOrigin(pour) as down, RawOrigin(swallow_and_tell) as up:
+    with RawOrigin(send_requested) as down, RawOrigin(report_after_end) as up:
         play(tmp_path, scene, plaintext_links=plaintext)
 
 
@@ -99,7 +99,7 @@ def test_an_origin_that_dies_in_mid_answer_is_an_error_to_the_visitor(tmp_path: 
             with pytest.raises(ConnectionResetError):
                 await exchange(up.port, b"3000000 1\n")
 
-    with RawOrigin(pour_and_die) as origin:
+    with RawOrigin(send_half_then_reset) as origin:
         play(tmp_path, scene, plaintext_links=plaintext)
 
 

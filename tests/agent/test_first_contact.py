@@ -35,7 +35,7 @@ def test_it_passes_every_event_on() -> None:
         first = contact(events)
         first(ONLINE)
         first(Notice("x"))
-        return events.told  # type: ignore[return-value]
+        return events.emitted  # type: ignore[return-value]
 
     assert asyncio.run(scene()) == [ONLINE, Notice("x")]
 

@@ -18,9 +18,9 @@ from portway.config.values import PortRange
 from portway.server.events import LeaseDown, SessionDown
 from portway.server.events import LinksChanged as ServerLinksChanged
 from tests.kit.http_origin import HttpOrigin
-from tests.kit.origins import RawOrigin, pour
+from tests.kit.origins import RawOrigin, send_requested
 from tests.kit.pair import RunningAgent, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel
-from tests.kit.per_link_proxy import Cords, cords_to
+from tests.kit.per_link_proxy import PerLinkProxy, per_link_proxy
 from tests.kit.sockets import free_port
 from tests.kit.streams import stream_hash
 
@@ -28,7 +28,7 @@ SIZE = 40_000_000
 """More than all buffers between an origin and a visitor who does not read."""
 
 Visitor = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Scene = Callable[[RunningServer, Cords], Coroutine[Any, Any, None]]
+Scene = Callable[[RunningServer, PerLinkProxy], Coroutine[Any, Any, None]]
 
 
 class Sessions(list[AgentSession]):
@@ -69,8 +69,8 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def play(tmp_path: Path, scene: Scene, **settings: Any) -> RunningServer:
     async def whole() -> RunningServer:
-        async with running_server(tmp_path, **settings) as server, cords_to(server.token("unused").port) as cords:
-            await scene(server, cords)
+        async with running_server(tmp_path, **settings) as server, per_link_proxy(server.token("unused").port) as proxy:
+            await scene(server, proxy)
         return server
 
     return asyncio.run(whole())
@@ -102,9 +102,9 @@ async def outcome(visitor: Visitor, seed: int) -> str:
 
 @asynccontextmanager
 async def agent_with_links(
-    tmp_path: Path, server: RunningServer, cords: Cords, origin: int, token: str = "laptop", **asked: Any
+    tmp_path: Path, server: RunningServer, proxy: PerLinkProxy, origin: int, token: str = "laptop", **asked: Any
 ) -> AsyncIterator[RunningAgent]:
-    async with running_agent(tmp_path, cords.lead(server.token(token)), tcp_tunnel(origin), **asked) as agent:
+    async with running_agent(tmp_path, proxy.through(server.token(token)), tcp_tunnel(origin), **asked) as agent:
         await agent.events.wait(TunnelUp)
         yield agent
 
@@ -115,8 +115,8 @@ async def agent_with_links(
 def test_one_link_of_three_cut_in_mid_transfer_takes_its_own_streams_and_no_more(
     tmp_path: Path, sessions: Sessions, plaintext: bool, cut: int
 ) -> None:
-    async def scene(server: RunningServer, cords: Cords) -> None:
-        async with agent_with_links(tmp_path, server, cords, origin.port, links_max=3) as agent:
+    async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
+        async with agent_with_links(tmp_path, server, proxy, origin.port, links_max=3) as agent:
             await sessions.until(3)
             port = agent.events.of(TunnelUp)[0].port
             visitors: list[Visitor] = []
@@ -127,11 +127,11 @@ def test_one_link_of_three_cut_in_mid_transfer_takes_its_own_streams_and_no_more
                 await reader.readexactly(0)
             shares = [link.visitors for link in sessions.now.links]
             assert all(shares), shares
-            cords.cut(cut)
+            proxy.cut(cut)
             outcomes = await asyncio.gather(*(outcome(visitor, seed) for seed, visitor in enumerate(visitors)))
             assert sorted(outcomes) == ["broken"] * shares[cut] + ["whole"] * (6 - shares[cut])
             await sessions.until(3)  # a replacement: there is need of it still
-            assert len(cords.cords) == 4
+            assert len(proxy.connections) == 4
             assert len(sessions) == 1
             assert not agent.events.of(Offline)
             assert not server.events.of(SessionDown)
@@ -139,19 +139,19 @@ def test_one_link_of_three_cut_in_mid_transfer_takes_its_own_streams_and_no_more
             late = await visit(port, f"{SIZE} 9\n".encode())
             assert await outcome(late, 9) == "whole"
 
-    with RawOrigin(pour) as origin:
+    with RawOrigin(send_requested) as origin:
         server = play(tmp_path, scene, plaintext_links=plaintext)
     assert len(server.events.of(LeaseDown)) == 1, "it said good-bye in the end"
 
 
 @pytest.mark.usefixtures("eager")
 def test_control_goes_over_to_the_next_link_again_and_again(tmp_path: Path, sessions: Sessions) -> None:
-    async def scene(server: RunningServer, cords: Cords) -> None:
-        async with running_agent(tmp_path, cords.lead(server.token()), http_tunnel(origin.port, name="app")) as agent:
+    async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
+        async with running_agent(tmp_path, proxy.through(server.token()), http_tunnel(origin.port, name="app")) as agent:
             await agent.events.wait(TunnelUp)
             for turn in range(6):
                 await sessions.until(4)
-                cords.cut(turn)
+                proxy.cut(turn)
                 await sessions.until(3)
                 reader, writer = await visit(server.http_port, b"GET /hello HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n")
                 assert (await reader.read()).startswith(b"HTTP/1.1 200")
@@ -166,11 +166,11 @@ def test_control_goes_over_to_the_next_link_again_and_again(tmp_path: Path, sess
 
 @pytest.mark.usefixtures("eager")
 def test_all_links_lost_is_a_lost_session_which_comes_back(tmp_path: Path, sessions: Sessions) -> None:
-    async def scene(server: RunningServer, cords: Cords) -> None:
-        async with agent_with_links(tmp_path, server, cords, 80, links_max=3) as agent:
+    async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
+        async with agent_with_links(tmp_path, server, proxy, 80, links_max=3) as agent:
             await sessions.until(3)
             for number in range(3):
-                cords.cut(number)
+                proxy.cut(number)
             await agent.events.wait(Offline)
             await agent.events.wait(TunnelUp, 2)
             await sessions.until(3)
@@ -184,9 +184,9 @@ def test_a_crowd_of_visitors_brings_a_second_link(tmp_path: Path, sessions: Sess
     if descriptors < 4_000:
         pytest.skip(f"this machine allows {descriptors} descriptors a process; all four ends of each visitor are in this one")
 
-    async def scene(server: RunningServer, cords: Cords) -> None:
+    async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
         echo = await echoing()
-        async with agent_with_links(tmp_path, server, cords, port_of(echo)) as agent:
+        async with agent_with_links(tmp_path, server, proxy, port_of(echo)) as agent:
             port = agent.events.of(TunnelUp)[0].port
             crowd = [await visit(port, b"x") for _ in range(link_policy.BUSY_STREAMS - 10)]
             await agent.events.until(lambda: sessions.now.links[0].visitors == len(crowd))
@@ -205,14 +205,14 @@ def test_a_crowd_of_visitors_brings_a_second_link(tmp_path: Path, sessions: Sess
 
 
 def test_one_link_is_kept_to_where_the_agent_or_the_server_wants_no_more(tmp_path: Path, sessions: Sessions, eager: None) -> None:
-    async def scene(server: RunningServer, cords: Cords) -> None:
-        async with agent_with_links(tmp_path, server, cords, 80, links_max=1):
+    async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
+        async with agent_with_links(tmp_path, server, proxy, 80, links_max=1):
             await asyncio.sleep(0.5)
-            assert len(cords.cords) == 1
-        async with agent_with_links(tmp_path, server, cords, 80, "second", links_max=16):
+            assert len(proxy.connections) == 1
+        async with agent_with_links(tmp_path, server, proxy, 80, "second", links_max=16):
             await sessions.until(4)
             await asyncio.sleep(0.3)
-            assert len(cords.cords) == 1 + 4
+            assert len(proxy.connections) == 1 + 4
 
     play(tmp_path, scene)
 
@@ -220,11 +220,11 @@ def test_one_link_is_kept_to_where_the_agent_or_the_server_wants_no_more(tmp_pat
 def test_idle_links_are_closed_but_for_one_and_nobody_is_lost_with_them(
     tmp_path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scene(server: RunningServer, cords: Cords) -> None:
+    async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
         echo = await echoing()
         with monkeypatch.context() as patch:
             patch.setattr(link_policy, "PRESSING_STREAMS", 0)
-            agent_of = agent_with_links(tmp_path, server, cords, port_of(echo), links_max=3)
+            agent_of = agent_with_links(tmp_path, server, proxy, port_of(echo), links_max=3)
             async with agent_of as agent:
                 await sessions.until(3)
                 port = agent.events.of(TunnelUp)[0].port
@@ -247,7 +247,7 @@ def test_idle_links_are_closed_but_for_one_and_nobody_is_lost_with_them(
                 again, writer = await visit(port, b"once more.")
                 assert await again.readuntil(b".") == b"once more."
                 writer.close()
-                assert len(cords.cords) == 3
+                assert len(proxy.connections) == 3
                 assert not agent.events.of(Offline)
         echo.close()
 
@@ -259,12 +259,12 @@ def test_a_quiet_visitor_on_a_link_that_drains_costs_the_others_nothing(
 ) -> None:
     """He may stay for days. Meanwhile further links are opened and closed as if that one were gone, and he is served."""
 
-    async def scene(server: RunningServer, cords: Cords) -> None:
+    async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
         echo = await echoing()
         with monkeypatch.context() as patch:
             patch.setattr(link_policy, "PRESSING_STREAMS", 0)
             patch.setattr(link_policy, "DRAIN_APART_S", 0.1)
-            async with agent_with_links(tmp_path, server, cords, port_of(echo), links_max=2) as agent:
+            async with agent_with_links(tmp_path, server, proxy, port_of(echo), links_max=2) as agent:
                 await sessions.until(2)
                 port = agent.events.of(TunnelUp)[0].port
                 quiet = [await visit(port, b"x.") for _ in range(2)]
@@ -300,11 +300,11 @@ def taking_of(sessions: Sessions) -> list[AgentLink]:
 def test_the_last_link_that_takes_visitors_is_replaced_before_a_draining_one_goes(
     tmp_path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scene(server: RunningServer, cords: Cords) -> None:
+    async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
         echo = await echoing()
         with monkeypatch.context() as patch:
             patch.setattr(link_policy, "PRESSING_STREAMS", 0)
-            async with agent_with_links(tmp_path, server, cords, port_of(echo), links_max=2) as agent:
+            async with agent_with_links(tmp_path, server, proxy, port_of(echo), links_max=2) as agent:
                 await sessions.until(2)
                 port = agent.events.of(TunnelUp)[0].port
                 visitors = [await visit(port, b"x.") for _ in range(2)]
@@ -312,7 +312,7 @@ def test_the_last_link_that_takes_visitors_is_replaced_before_a_draining_one_goe
                 patch.setattr(link_policy, "PRESSING_STREAMS", 1000)
                 sessions.now.links[1].drain()
                 await agent.events.until(lambda: sessions.now.links[1].drained)
-                cords.cut(0)
+                proxy.cut(0)
                 await agent.events.until(lambda: [link.number for link in sessions.now.links] == [2, 3])
                 late, writer = await visit(port, b"late.")
                 assert await late.readuntil(b".") == b"late."
@@ -333,10 +333,10 @@ def test_streams_that_the_edge_keeps_do_not_keep_a_link_from_draining(
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
         writer.close()
 
-    async def scene(server: RunningServer, cords: Cords) -> None:
+    async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(link_policy, "PRESSING_STREAMS", 0)
-            async with running_agent(tmp_path, cords.lead(server.token()), http_tunnel(origin.port, name="app"), links_max=2) as agent:
+            async with running_agent(tmp_path, proxy.through(server.token()), http_tunnel(origin.port, name="app"), links_max=2) as agent:
                 await sessions.until(2)
                 patch.setattr(link_policy, "PRESSING_STREAMS", 1000)
                 await agent.events.wait(TunnelUp)
@@ -366,9 +366,9 @@ def test_two_thousand_visitors_share_four_links_and_each_gets_his_own_bytes(
         assert await reader.readuntil(b".") == mine
         return reader, writer
 
-    async def scene(server: RunningServer, cords: Cords) -> None:
+    async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
         echo = await echoing()
-        async with agent_with_links(tmp_path, server, cords, port_of(echo)) as agent:
+        async with agent_with_links(tmp_path, server, proxy, port_of(echo)) as agent:
             await sessions.until(4)
             port = agent.events.of(TunnelUp)[0].port
             visitors: list[Visitor] = []

@@ -20,7 +20,7 @@ from portway.protocol.proxy_header import ProxyHeader, encode, encode_local, enc
 from portway.protocol.stream_status import StreamStatus
 from portway.session.claims import Claims, TunnelClaim
 from tests.kit.loops import EngineLoop
-from tests.kit.origins import RawOrigin, echo, pour_and_die
+from tests.kit.origins import RawOrigin, echo, send_half_then_reset
 from tests.kit.raw_agent import read_now
 from tests.kit.sockets import free_port
 
@@ -219,7 +219,7 @@ def test_streams_of_http_tunnels_are_told_as_such(engine: EngineLoop, new_stage:
 
 
 def test_an_origin_that_dies_in_mid_answer_breaks_the_stream(engine: EngineLoop, new_stage: NewStage) -> None:
-    with RawOrigin(pour_and_die) as origin:
+    with RawOrigin(send_half_then_reset) as origin:
         stage = new_stage(Target("127.0.0.1", origin.port))
         near = stage.open(visitor() + b"8000000 1\n")
         broken = False

@@ -145,7 +145,7 @@ def test_a_session_logs_in_claims_and_tells(tmp_path: Path) -> None:
 
     events, error = play(tmp_path, part)
     assert error is None
-    assert [type(event) for event in events.told] == [Online, TunnelUp, RequestLine, RequestsOmitted]
+    assert [type(event) for event in events.emitted] == [Online, TunnelUp, RequestLine, RequestsOmitted]
     assert events.of(TunnelUp)[0].target == "127.0.0.1:80"
 
 

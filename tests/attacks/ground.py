@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from portway.protocol.join_string import JoinString, parse
-from tests.kit.blocking_link import BlockingLink, agent_context, linked
+from tests.kit.blocking_link import BlockingLink, agent_context, open_link
 from tests.kit.programs import Program
 
 N = TypeVar("N", int, float)
@@ -221,7 +221,7 @@ class Ground:
 
 def member_of(join: JoinString, source: str, identity: str) -> BlockingLink:
     """Return a link that has logged in."""
-    link = linked(join, source=source)
+    link = open_link(join, source=source)
     try:
         link.log_in(join, identity.encode().ljust(32, b"."))
     except BaseException:

@@ -41,7 +41,7 @@ class Side:
     descriptors_after: int
     cpu_share: float
     """Of the server's core, during the attack."""
-    complaints: list[str] = field(default_factory=list)
+    logged_errors: list[str] = field(default_factory=list)
 
 
 class Watch:
@@ -135,7 +135,7 @@ def _run(site: Site, idle: Resources, attacker: Child, innocents: dict[str, Chil
         descriptors_peak=watch.descriptors_peak,
         descriptors_after=after.descriptors,
         cpu_share=(during.cpu_s - before.cpu_s) / took_s,
-        complaints=site.complaints(),
+        logged_errors=site.logged_errors(),
     )
 
 

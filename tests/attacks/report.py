@@ -40,7 +40,7 @@ def judge(attack: Attack, beside: Sequence[Side], alone: Sequence[Side]) -> list
         wrong.append(f"{growth:+.0f} MB, at most {attack.growth_max_mb:.0f}")
     if any(side.outcome["fate"] == "free" for side in beside):
         wrong.append("neither cut nor slowed")
-    if any(side.complaints for side in beside):
+    if any(side.logged_errors for side in beside):
         wrong.append("the server reported a fault of its own")
     return wrong
 

@@ -87,7 +87,7 @@ class Site:
 
     def resources(self) -> Resources:
         """Return what the server uses now."""
-        assert self.server.running, self.server.said()
+        assert self.server.running, self.server.transcript()
         return resources_of(self.server.pid)
 
     def forget_peak(self) -> None:
@@ -98,7 +98,7 @@ class Site:
         """Return the peak of memory since then."""
         return self.server.peak_rss_bytes()
 
-    def complaints(self) -> list[str]:
+    def logged_errors(self) -> list[str]:
         """Return what the server said of faults of its own."""
         return [line for line in self.server.err.lines if re.search(r"Traceback|\berror\b", line)]
 

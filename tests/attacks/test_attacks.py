@@ -87,5 +87,5 @@ def survive(small: Small, home: Path, name: str) -> None:
         assert one.crossed == 0
         assert one.errors == {} or (all_attacks()[name].descriptors and at_s < FULL_S), f"{dict(one.errors)} after {at_s:.2f} s"
     assert (site.peak_bytes() - before) / MB < GROWTH_MAX_MB
-    assert site.server.running, site.server.said()
-    assert site.complaints() == []
+    assert site.server.running, site.server.transcript()
+    assert site.logged_errors() == []

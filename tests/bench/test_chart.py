@@ -1,4 +1,4 @@
-"""A run's JSON as bars: every measured figure is drawn, long ones are broken, names are escaped."""
+"""The chart of a run: all measured figures are drawn, long bars are broken, names are escaped."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def some_run() -> str:
     return as_json(results, figures, {"cores": "2"}, ["quiet"], QUICK)
 
 
-def test_each_figure_that_was_measured_is_a_group() -> None:
+def test_each_measured_figure_is_a_group() -> None:
     run = read_run(some_run())
 
     groups = groups_of(run)
@@ -45,13 +45,13 @@ def test_each_figure_that_was_measured_is_a_group() -> None:
     assert machine_line(run) == "cores 2; quiet."
 
 
-def test_the_scale_is_set_by_those_who_compete() -> None:
+def test_direct_does_not_set_the_scale() -> None:
     assert groups_of(read_run(some_run()))[0].longest == pytest.approx(1.05)
     assert Group("", True, (Bar("direct", 2.0, 0),)).longest == pytest.approx(2.1)
     assert Group("", True, (Bar("a", 0.0, 0),)).longest == 1.0
 
 
-def test_the_drawing_is_whole_and_holds_every_name_and_figure() -> None:
+def test_the_chart_is_complete() -> None:
     text, height = draw("a < b", "many words " * 60, groups_of(read_run(some_run())))
 
     tree = ET.fromstring(text)
@@ -68,7 +68,7 @@ def test_the_drawing_is_whole_and_holds_every_name_and_figure() -> None:
     assert NAMES < WIDTH
 
 
-def test_what_is_no_run_is_refused() -> None:
+def test_invalid_json_of_a_run_is_an_error() -> None:
     for text in ("[]", "{}", json.dumps({"machine": {}}), "no json"):
         with pytest.raises(ValueError, match=r"expected the JSON|Expecting value"):
             read_run(text)

@@ -1,4 +1,4 @@
-"""A load program's children may end in any number at once, and it goes on."""
+"""Children of a load program may end all at once."""
 
 import subprocess
 import sys

@@ -1,11 +1,11 @@
-"""A stall is seen by every request that was due in it."""
+"""A stall counts for every request that was due during it."""
 
 from bench.load.open_loop import OpenLoop
 from bench.percentiles import percentile
 
 
 def serve_one_by_one(loop: OpenLoop, service_s: float, stall_at_s: float, stall_s: float) -> None:
-    """A server of one request at a time that once does nothing for `stall_s`."""
+    """A server of one request at a time that stalls once, for `stall_s`."""
     free_at, stalled = 0.0, False
     while (due := loop.next_due()) is not None:
         begin = max(due, free_at)
@@ -14,7 +14,7 @@ def serve_one_by_one(loop: OpenLoop, service_s: float, stall_at_s: float, stall_
         taken = loop.take(begin)
         assert taken == due
         free_at = begin + service_s
-        loop.answered(taken, free_at)
+        loop.record_response(taken, free_at)
 
 
 def test_every_request_due_in_a_stall_counts_its_wait() -> None:
@@ -41,12 +41,12 @@ def test_nothing_is_due_before_its_time() -> None:
     assert loop.take(99.0) is None
 
 
-def test_requests_never_answered_count_with_the_time_they_waited() -> None:
+def test_requests_without_a_response_count_with_their_waiting_time() -> None:
     loop = OpenLoop(start=0.0, rate_per_s=1, count=3)
     first = loop.take(0.0)
     assert first == 0.0
 
-    lost = loop.lost(5.0, in_flight=[first])
+    count_lost = loop.count_lost(5.0, in_flight=[first])
 
-    assert lost == 3
+    assert count_lost == 3
     assert sorted(loop.latencies_s) == [3.0, 4.0, 5.0]

@@ -11,14 +11,14 @@ from bench.systems.catalog import SYSTEMS
 from bench.systems.portway import SOURCE, Portway
 
 
-def test_without_words_the_usual_systems_and_axes_are_measured() -> None:
+def test_without_options_the_usual_systems_and_axes_are_measured() -> None:
     options = parse_options([])
 
     assert options.plan == USUAL
     assert [system.name for system in options.systems][:2] == ["direct", "portway tcp TLS"]
     assert len(options.axes) == 9
     assert len(options.systems) == 8
-    assert not any(axis.line for axis in options.axes)
+    assert not any(axis.network_path for axis in options.axes)
 
 
 def test_full_and_all_mean_everything() -> None:
@@ -31,18 +31,18 @@ def test_full_and_all_mean_everything() -> None:
     assert len(parse_options(["--full", "--only", "crowd"]).axes) == 1
 
 
-def test_words_choose_by_part_of_a_name() -> None:
+def test_words_select_by_part_of_a_name() -> None:
     assert matching("RATHOLE, direct", ["direct", "rathole tls", "haproxy"]) == [0, 1]
     assert matching("x", ["direct"]) == []
 
 
-def test_quick_keeps_its_own_rounds_unless_told() -> None:
+def test_quick_has_its_own_default_of_rounds() -> None:
     assert parse_options(["--quick"]).plan.rounds == QUICK.rounds == 1
     assert parse_options(["--quick", "--rounds", "2", "--json", "a.json"]).json_path == Path("a.json")
     assert parse_options(["--quick", "--rounds", "2", "--scale", "2"]).plan.bulk_s == 2 * QUICK.bulk_s
 
 
-def test_another_source_of_portway_is_a_peer(tmp_path: Path) -> None:
+def test_another_source_of_portway_is_measured_as_a_peer(tmp_path: Path) -> None:
     (tmp_path / "portway").mkdir()
 
     options = parse_options(["--systems", "direct,portway http", "--against", str(tmp_path)])

@@ -1,4 +1,4 @@
-"""The table of what parsers cost."""
+"""The table of parser costs."""
 
 import pytest
 
@@ -6,26 +6,26 @@ from bench.parsers import Case, Cost, all_cases, faults, measure, table
 from portway.errors import PeerError
 
 
-def test_every_case_is_about_a_peers_bytes_and_is_parsed_or_refused() -> None:
+def test_every_case_is_parsed_or_refused() -> None:
     names = set()
     for case in all_cases():
         try:
             case.run(case.data)
         except PeerError:
-            assert case.message, f"{case.parser}: a stream that is refused is not measured"
+            assert case.message, f"{case.parser}: a refused stream is not measured"
         names.add(case.parser)
         assert len(case.data) > 0
     assert len(names) >= 10
 
 
-def test_what_costs_too_much_is_named() -> None:
+def test_exceeded_limits_are_reported() -> None:
     stream = Case("stream", "bytes", bytes(1000), lambda data: None)
     message = Case("message", "bytes", bytes(1000), lambda data: None, message=True)
     shortest = Case("message", "the shortest", b"x", lambda data: None, message=True, small=True)
-    dear = [Cost(stream, 0.00011), Cost(message, 0.0011), Cost(shortest, 0.00001)]
-    assert faults(dear) == ["stream: bytes: 110 ns a byte, at most 100", "message: bytes: 1.1 ms, at most 1"]
+    expensive = [Cost(stream, 0.00011), Cost(message, 0.0011), Cost(shortest, 0.00001)]
+    assert faults(expensive) == ["stream: bytes: 110 ns per byte, at most 100", "message: bytes: 1.1 ms, at most 1"]
     assert faults([Cost(stream, 0.00009), Cost(message, 0.0009), Cost(shortest, 0.00001)]) == []
-    assert table(dear).splitlines()[2:] == [
+    assert table(expensive).splitlines()[2:] == [
         "| stream | bytes (1,000 bytes) | 110 |  |",
         "| message | bytes (1,000 bytes) | 1,100 | 1,100; the shortest 10 |",
     ]

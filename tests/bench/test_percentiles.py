@@ -1,4 +1,4 @@
-"""Percentiles are values that were measured; spread is relative to the median."""
+"""Percentiles are measured values; spread is relative to the median."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Processes of a run: their last words are heard, and who may end may end."""
+"""Processes of a run: their output is reported when they end, and only those that may end can."""
 
 import sys
 from pathlib import Path
@@ -13,45 +13,45 @@ from bench.system_runner import FAILURES_AN_AXIS_MAX, FAILURES_MAX, SystemRunner
 from bench.systems.direct import Direct
 
 
-def start(crew: Processes, program: str, name: str) -> Child:
-    return crew.start([sys.executable, "-c", program], name)
+def start(processes: Processes, program: str, name: str) -> Child:
+    return processes.start([sys.executable, "-c", program], name)
 
 
-def test_the_line_of_a_process_that_ended_at_once_is_heard(tmp_path: Path) -> None:
-    with Processes(tmp_path / "crew") as crew:
-        assert start(crew, "print('here', flush=True)", "short").first_line(10) == "here"
-        with pytest.raises(BenchError, match="silent ended; it said: nothing"):
-            start(crew, "pass", "silent").first_line(10)
+def test_the_line_of_a_process_that_ends_at_once_is_read(tmp_path: Path) -> None:
+    with Processes(tmp_path / "crew") as processes:
+        assert start(processes, "print('here', flush=True)", "short").first_line(10) == "here"
+        with pytest.raises(BenchError, match="silent ended; last output: nothing"):
+            start(processes, "pass", "silent").first_line(10)
 
 
-def test_who_ends_with_success_may_be_done(tmp_path: Path) -> None:
-    with Processes(tmp_path / "crew") as crew:
-        done = start(crew, "print('x', flush=True)", "done")
+def test_a_process_that_may_be_done_must_end_with_0(tmp_path: Path) -> None:
+    with Processes(tmp_path / "crew") as processes:
+        done = start(processes, "print('x', flush=True)", "done")
         done.first_line(10)
         while not done.ended():
             pass
 
-        crew.check(may_be_done=True)
+        processes.check(may_be_done=True)
         with pytest.raises(BenchError, match="done ended"):
-            crew.check()
+            processes.check()
 
-        failed = start(crew, "print('x', flush=True); raise SystemExit('broken')", "failed")
+        failed = start(processes, "print('x', flush=True); raise SystemExit('broken')", "failed")
         failed.first_line(10)
         while not failed.ended():
             pass
-        with pytest.raises(BenchError, match="failed ended; it said: broken"):
-            crew.check(may_be_done=True)
+        with pytest.raises(BenchError, match="failed ended; last output: broken"):
+            processes.check(may_be_done=True)
 
 
-def test_an_axis_that_fails_twice_costs_a_system_no_other(tmp_path: Path) -> None:
-    stand = SystemRunner(Direct(), tmp_path, Origins(1, 2, Counters(tmp_path / "counted")))
+def test_an_axis_that_fails_twice_is_skipped_and_no_other(tmp_path: Path) -> None:
+    runner = SystemRunner(Direct(), tmp_path, Origins(1, 2, Counters(tmp_path / "counted")))
 
     for _ in range(FAILURES_AN_AXIS_MAX):
-        assert not stand.given_up("crowd")
-        stand.failed("crowd")
+        assert not runner.is_abandoned("crowd")
+        runner.failed("crowd")
 
-    assert stand.given_up("crowd")
-    assert not stand.given_up("bulk")
+    assert runner.is_abandoned("crowd")
+    assert not runner.is_abandoned("bulk")
     for number in range(FAILURES_MAX - FAILURES_AN_AXIS_MAX):
-        stand.failed(f"axis {number}")
-    assert stand.given_up("bulk")
+        runner.failed(f"axis {number}")
+    assert runner.is_abandoned("bulk")

@@ -1,4 +1,4 @@
-"""Figures, ratios and targets as a reader sees them."""
+"""Figures, ratios and targets in the report."""
 
 import pytest
 
@@ -27,11 +27,11 @@ def some_results() -> Results:
     ("value", "text"),
     [(0, "0"), (0.01234, "0.012"), (0.5, "0.500"), (1.234, "1.23"), (12.34, "12.3"), (123.4, "123"), (12345, "12,300"), (-2.5, "-2.50")],
 )
-def test_a_number_has_three_digits_that_matter(value: float, text: str) -> None:
+def test_a_number_has_three_significant_digits(value: float, text: str) -> None:
     assert number(value) == text
 
 
-def test_the_table_says_median_spread_and_why_a_figure_is_missing() -> None:
+def test_the_table_shows_median_spread_and_why_a_figure_is_missing() -> None:
     lines = figures_table(some_results(), [SPEED, DELAY]).splitlines()
 
     assert lines[0].split("|")[1:-1][1].strip() == "direct"
@@ -52,7 +52,7 @@ def test_the_ratio_table_has_a_column_for_each_peer_that_was_measured() -> None:
     assert [cell.strip() for cell in head.split("|")[1:-1]] == ["portway x", "to direct", "to peer a", "to peer b"]
 
 
-def test_a_target_is_judged_by_the_strongest_peer() -> None:
+def test_a_target_is_compared_with_the_best_peer() -> None:
     verdict = judge(Target("portway x", "speed", ("peer a", "peer b", "peer c"), 0.8), some_results())
 
     assert (verdict.peer, verdict.ratio, verdict.met) == ("peer b", 0.5, False)
@@ -73,9 +73,9 @@ def test_a_target_without_figures_is_neither_met_nor_missed() -> None:
 
 
 def test_the_report_holds_machine_figures_ratios_notes_and_targets() -> None:
-    goals = ([Target("portway x", "speed", ("peer a",), 1.5)], [Bound("portway x", "delay", 1.0)])
+    target_set = ([Target("portway x", "speed", ("peer a",), 1.5)], [Bound("portway x", "delay", 1.0)])
 
-    text = report(some_results(), [SPEED, DELAY], {"cores": "2"}, ["quiet"], goals)
+    text = report(some_results(), [SPEED, DELAY], {"cores": "2"}, ["quiet"], target_set)
 
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## Machine",
@@ -89,7 +89,7 @@ def test_the_report_holds_machine_figures_ratios_notes_and_targets() -> None:
     assert "- peer c: c not installed (apt install c)" in text
 
 
-def test_without_anybody_to_compare_with_there_are_no_ratios() -> None:
+def test_without_peers_there_are_no_ratios() -> None:
     alone = Results(("portway x", "peer c"))
     alone.add("portway x", {"speed": 1.0})
     alone.absent("peer c", ["speed"], "not installed")

@@ -27,25 +27,25 @@ from bench.results import Results
 from bench.runner import Runner
 from bench.systems.base import Published, System
 from bench.systems.direct import Direct
-from bench.systems.links import Line, Links
+from bench.systems.links import Links, NetworkPath
 
 TINY = replace(
     QUICK, warm_s=0.05, bulk_s=0.1, alone_s=0.2, beside_s=0.2, idle_visitors=40, minutes_max=1, far_s=0.5, crowd_visitors=60, stall_s=0.3
 )
-LINE = Line(rtt_s=0.02, rate_bits_per_s=40e6)
+PATH = NetworkPath(rtt_s=0.02, rate_bits_per_s=40e6)
 AXES: tuple[Axis, ...] = (Bulk("down", 1), Bulk("up", 2), Latency(""), Latency("visitor"), Latency("tenant"), Idle())
-SLOW_AXES: tuple[Axis, ...] = (FarBulk("down", LINE), FarBulk("up", LINE), Crowd(), Stall("down"), Stall("up"))
+SLOW_AXES: tuple[Axis, ...] = (FarBulk("down", PATH), FarBulk("up", PATH), Crowd(), Stall("down"), Stall("up"))
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A system whose process ends with a complaint."""
+    """A system whose process exits with an error message."""
 
     name: str = "broken"
     needs: tuple[str, ...] = ()
 
-    def start(self, crew: Processes, origins: Origins, links: Links) -> Published:
-        child = crew.start(["sh", "-c", "echo the tank is empty >&2; exit 3"], "engine")
+    def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
+        child = processes.start(["sh", "-c", "echo the tank is empty >&2; exit 3"], "engine")
         child.first_line(5)
         raise BenchError("unreachable")
 
@@ -85,17 +85,17 @@ def test_the_slow_axes_give_their_figures_too(tmp_path: Path) -> None:
         assert results.value("direct", f"stall-{way}-memory") is None
 
 
-def test_a_broken_system_fails_in_its_column_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_broken_system_fails_alone(tmp_path: Path) -> None:
     axes: tuple[Axis, ...] = (Bulk("down", 1),)
 
     results = run(tmp_path, (Broken(), Direct()), axes)
 
     assert results.value("direct", "bulk-down-1")
     assert results.absence("broken", "bulk-down-1") == "failed"
-    assert list(results.notes) == ["broken: engine ended; it said: the tank is empty"]
+    assert list(results.notes) == ["broken: engine ended; last output: the tank is empty"]
 
 
-def test_what_is_not_installed_is_said_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_is_noted_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.tools.INSTALL", {"no-such-program": "apt install it"})
 
     results = run(tmp_path, (Absent(),), (Bulk("down", 1),))
@@ -104,7 +104,7 @@ def test_what_is_not_installed_is_said_with_its_package(tmp_path: Path, monkeypa
     assert list(results.notes) == ["absent: no-such-program not installed (apt install it)"]
 
 
-def test_a_run_stops_by_the_clock_and_says_so(tmp_path: Path) -> None:
+def test_a_run_that_stops_early_is_noted(tmp_path: Path) -> None:
     plan = replace(TINY, minutes_max=0.0001)
 
     results = Runner((Direct(),), AXES[:1], plan, tmp_path, 1024, lambda line: None).run()

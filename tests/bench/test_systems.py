@@ -1,4 +1,4 @@
-"""Configurations and addresses as the programs get and give them."""
+"""Configuration files that systems get, and addresses that they print."""
 
 import tomllib
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_rathole_over_tls_verifies_the_server() -> None:
     assert client == {"type": "tls", "tls": {"trusted_root": "/c.pem", "hostname": "localhost"}}
 
 
-def test_rathole_over_noise_gives_each_end_its_half_of_the_keys() -> None:
+def test_rathole_over_noise_gives_each_end_its_key() -> None:
     keys = parse_genkey("Private Key:\nq/grc=\n\nPublic Key:\nLF6jy=\n")
 
     server = tomllib.loads(config("server", ("127.0.0.1", 1), {"web": 2}, keys))["server"]["transport"]
@@ -158,7 +158,7 @@ def test_a_first_line_without_a_url_is_an_error() -> None:
         address_of("hello")
 
 
-def test_portway_finds_nobody_elses_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_portway_finds_no_other_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PORTWAY_JOIN", "portway://x")
     monkeypatch.setenv("PORTWAY_ENGINE", "portable")
 

@@ -1,4 +1,4 @@
-"""The long line: nothing arrives early, the rate is kept and shared, ends and breaks are passed on."""
+"""The emulated network path: delay, shared rate, forwarded ends and resets."""
 
 import socket
 import threading
@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.load.wan_link import PIECE_BYTES, Direction, Way, listen
+from bench.load.wan_link import PIECE_BYTES, Direction, HalfConnection, listen
 from bench.processes import Processes
-from bench.systems.links import Far, Line, Near, own_loopback
+from bench.systems.links import LocalLinks, NetworkPath, WanLinks, own_loopback
 
-LINE = Line(rtt_s=0.1, rate_bits_per_s=80e6)
+PATH = NetworkPath(rtt_s=0.1, rate_bits_per_s=80e6)
 WAIT_S = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """A visitor's and a server's side of one connection over the line."""
+    """Both ends of one connection over the path."""
 
     near: socket.socket
     far: socket.socket
@@ -28,8 +28,8 @@ class Ends:
 
 @pytest.fixture
 def ends(tmp_path: Path) -> Iterator[Ends]:
-    with Processes(tmp_path / "line") as crew, listen("127.0.0.1", 0) as server:
-        host, port = Far(LINE, crew).dial(server.getsockname()[1])
+    with Processes(tmp_path / "line") as processes, listen("127.0.0.1", 0) as server:
+        host, port = WanLinks(PATH, processes).dial(server.getsockname()[1])
         server.settimeout(WAIT_S)
         with socket.create_connection((host, port), timeout=WAIT_S) as near:
             far, _ = server.accept()
@@ -46,12 +46,12 @@ def test_a_byte_takes_half_a_round_trip_each_way(ends: Ends) -> None:
     ends.far.sendall(b"pong")
     assert ends.near.recv(10) == b"pong"
 
-    assert there_s >= LINE.rtt_s / 2
-    assert time.monotonic() - start >= LINE.rtt_s
+    assert there_s >= PATH.rtt_s / 2
+    assert time.monotonic() - start >= PATH.rtt_s
 
 
 def test_all_bytes_arrive_in_order_and_not_before_the_rate_allows(ends: Ends) -> None:
-    sent = bytes(range(256)) * 4096  # 1 MiB: 0.105 s of the line
+    sent = bytes(range(256)) * 4096  # 1 MiB: 0.105 s at the rate
     start = time.monotonic()
 
     def send() -> None:
@@ -67,10 +67,10 @@ def test_all_bytes_arrive_in_order_and_not_before_the_rate_allows(ends: Ends) ->
     sender.join(WAIT_S)
 
     assert received == sent
-    assert took_s >= 8 * len(sent) / LINE.rate_bits_per_s + LINE.rtt_s / 2 - 0.01
+    assert took_s >= 8 * len(sent) / PATH.rate_bits_per_s + PATH.rtt_s / 2 - 0.01
 
 
-def test_one_ends_and_still_gets_the_answer(ends: Ends) -> None:
+def test_a_half_closed_connection_still_gets_its_response(ends: Ends) -> None:
     ends.near.shutdown(socket.SHUT_WR)
     assert ends.far.recv(10) == b""
 
@@ -81,7 +81,7 @@ def test_one_ends_and_still_gets_the_answer(ends: Ends) -> None:
     assert ends.near.recv(10) == b""
 
 
-def test_a_reset_is_no_clean_end(ends: Ends) -> None:
+def test_a_reset_is_not_a_clean_end(ends: Ends) -> None:
     ends.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     ends.far.close()
 
@@ -89,33 +89,33 @@ def test_a_reset_is_no_clean_end(ends: Ends) -> None:
         ends.near.recv(10)
 
 
-def test_connections_take_turns_on_a_direction() -> None:
+def test_connections_share_the_rate_of_a_direction_in_turns() -> None:
     direction = Direction(delay_s=1.0, rate_bytes_per_s=PIECE_BYTES)
     pairs = [socket.socketpair() for _ in range(2)]
     for near, source in pairs:
         near.sendall(bytes(2 * PIECE_BYTES))
         source.setblocking(False)
-        direction.ways.append(Way(source, source))
+        direction.halves.append(HalfConnection(source, source))
     ready = {source for _, source in pairs}
 
     entered = []
     for now in (10.0, 12.0, 14.0):
-        direction.take(ready, now)
-        entered.append([way for _, way, _ in direction.flying][-1])
+        direction.read_from(ready, now)
+        entered.append([half for _, half, _ in direction.in_flight][-1])
 
-    assert direction.sources(14.5) == []  # taken
+    assert direction.readable_sources(14.5) == []  # the rate is used up
     assert entered[0] is entered[2] is not entered[1]
-    assert [due for due, _, _ in direction.flying] == pytest.approx([12.0, 14.0, 16.0], abs=0.01)
+    assert [due for due, _, _ in direction.in_flight] == pytest.approx([12.0, 14.0, 16.0], abs=0.01)
     for pair in pairs:
         for sock in pair:
             sock.close()
 
 
-def test_a_port_can_be_kept_by_another_address(tmp_path: Path) -> None:
-    with listen(own_loopback(), 0) as server, Processes(tmp_path / "line") as crew:
+def test_with_keep_port_only_the_address_differs(tmp_path: Path) -> None:
+    with listen(own_loopback(), 0) as server, Processes(tmp_path / "line") as processes:
         host, port = server.getsockname()
 
-        dialled = Far(LINE, crew).dial(port, host, keep_port=True)
+        dialled = WanLinks(PATH, processes).dial(port, host, keep_port=True)
 
         assert dialled[1] == port
         assert dialled[0] != host
@@ -124,10 +124,10 @@ def test_a_port_can_be_kept_by_another_address(tmp_path: Path) -> None:
             server.accept()[0].close()
 
 
-def test_without_a_line_the_server_itself_is_dialled() -> None:
-    assert Near().dial(80) == ("127.0.0.1", 80)
+def test_local_links_dial_the_server_itself() -> None:
+    assert LocalLinks().dial(80) == ("127.0.0.1", 80)
 
 
-def test_a_line_that_cannot_start_says_why(tmp_path: Path) -> None:
-    with Processes(tmp_path / "line") as crew, pytest.raises(BenchError, match="line-1 ended"):
-        Far(Line(rtt_s=-1, rate_bits_per_s=0), crew).dial(80)
+def test_a_path_that_cannot_start_is_an_error_with_its_output(tmp_path: Path) -> None:
+    with Processes(tmp_path / "line") as processes, pytest.raises(BenchError, match="wan-link-1 ended"):
+        WanLinks(NetworkPath(rtt_s=-1, rate_bits_per_s=0), processes).dial(80)

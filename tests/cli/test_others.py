@@ -22,7 +22,7 @@ def test_a_process_of_another_user_is_found() -> None:
         fake.chmod(0o755)
         with Program(["setpriv", "--reuid", user, "--clear-groups", "/bin/sh", fake, "server"], name="portway") as program:
             program.expect("ready")
-            assert (program.pid, user, "server") in list(processes_of_other_users()), program.said()
+            assert (program.pid, user, "server") in list(processes_of_other_users()), program.transcript()
 
 
 def test_without_proc_nothing_is_found(tmp_path: Path) -> None:

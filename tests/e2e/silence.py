@@ -13,7 +13,7 @@ from pathlib import Path
 
 from portway.protocol.join_string import JoinString
 from tests.e2e.world import World, altered
-from tests.kit.bad_network_proxy import ImpairedRelay
+from tests.kit.bad_network_proxy import BadNetworkProxy
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SilentPath:
 @contextmanager
 def relay_path(world: World) -> Iterator[SilentPath]:
     """A relay that stops carrying: the kernel still acknowledges what is sent, so only the program can notice."""
-    with ImpairedRelay((world.agents_host, world.agents_port)) as relay:
+    with BadNetworkProxy((world.agents_host, world.agents_port)) as relay:
         yield SilentPath(
             lambda join: altered(join, port=relay.address[1]), (), lambda: relay.blackhole(True), lambda: relay.blackhole(False)
         )

@@ -91,8 +91,8 @@ class Stack:
     def healthy(self) -> None:
         """Fail if a program ended, or said on stderr that something went wrong."""
         for program in (self.server, *self._agents):
-            assert program.running, program.said()
-            assert "Traceback" not in "\n".join(program.err.lines), program.said()
+            assert program.running, program.transcript()
+            assert "Traceback" not in "\n".join(program.err.lines), program.transcript()
 
     def close(self) -> None:
         """End all programs."""

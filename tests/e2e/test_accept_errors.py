@@ -25,7 +25,7 @@ def failing_accept(program: Program, error: str) -> Iterator[None]:
     inject = f"inject=accept4:error={error}:when=1..{FAILURES}"
     with Program([strace, "-p", str(program.pid), "-e", "trace=accept4", "-e", inject], name="strace") as tracer:
         if tracer.err.wait_for("attached", 10) is None:
-            pytest.skip(f"strace cannot attach here: {tracer.said()}")
+            pytest.skip(f"strace cannot attach here: {tracer.transcript()}")
         yield
         assert tracer.err.wait_for(r"INJECTED", 10), "the error never came"
 

@@ -179,8 +179,8 @@ def test_a_forged_ticket_one_used_twice_and_one_of_another_session_attach_nothin
         first, stranger = await dial(join), await dial(other)
         key = (await first.log_in(join)).session_key
         foreign_key = (await stranger.log_in(other)).session_key
-        good = (await first.ask(AskTicket(id=1), Ticket)).ticket
-        stolen = (await first.ask(AskTicket(id=2), Ticket)).ticket
+        good = (await first.request(AskTicket(id=1), Ticket)).ticket
+        stolen = (await first.request(AskTicket(id=2), Ticket)).ticket
 
         second = await dial(join)
         assert (await second.attach(good, key)).session == first.login.welcome.session  # type: ignore[union-attr]
@@ -202,7 +202,7 @@ def test_an_agent_has_one_stream_of_its_own_and_nothing_before_the_login(world: 
 
     async def scene(dial: Callable[[JoinString], Coroutine[Any, Any, RawAgent]]) -> None:
         eager = await dial(join)
-        assert (await eager.ask(AskTicket(id=1), Refused)).code == "not_logged_in"
+        assert (await eager.request(AskTicket(id=1), Refused)).code == "not_logged_in"
 
         agent = await dial(join)
         await agent.log_in(join)

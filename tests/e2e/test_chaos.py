@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.e2e.world import World, altered, event
-from tests.kit.bad_network_proxy import ImpairedRelay
+from tests.kit.bad_network_proxy import BadNetworkProxy
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.programs import Program
@@ -35,7 +35,7 @@ class Scene:
         self.server = world.start_server()
         self._join = world.token()
         address = (world.agents_host, world.agents_port)
-        self.relays = [stack.enter_context(ImpairedRelay(address)) for _ in range(3)]
+        self.relays = [stack.enter_context(BadNetworkProxy(address)) for _ in range(3)]
         self._words = [
             ("http", str(web.port), "--name", "one"),
             ("http", str(web.port), "--name", "two"),

@@ -12,7 +12,7 @@ from tests.e2e import mortal_origin
 from tests.e2e.curl import PARTIAL_FILE, RECV_ERROR, Curl
 from tests.e2e.stack import Stack, Tunnel
 from tests.kit.http_origin import HttpOrigin
-from tests.kit.origins import Ledger, RawOrigin, echo
+from tests.kit.origins import HalfCloseRecorder, RawOrigin, echo
 from tests.kit.programs import Program
 from tests.kit.sockets import read_exactly, read_to_end
 from tests.kit.streams import blocks, stream_hash
@@ -73,7 +73,7 @@ def test_both_ways_at_once_end_each_in_its_own_time(stack: Stack) -> None:
 
 
 def test_an_origin_that_ends_first_still_hears_all_that_the_visitor_says(stack: Stack) -> None:
-    ledger = Ledger()
+    ledger = HalfCloseRecorder()
     with RawOrigin(ledger) as origin, stack.tunnel("tcp", origin.port).connect() as visitor:
         assert read_to_end(visitor) == b"that is all from me\n"
         send_stream(visitor)

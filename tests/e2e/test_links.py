@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.world import World, altered, event, events
-from tests.kit.origins import RawOrigin, pour
-from tests.kit.per_link_proxy import Cords, cords_to
+from tests.kit.origins import RawOrigin, send_requested
+from tests.kit.per_link_proxy import PerLinkProxy, per_link_proxy
 from tests.kit.programs import Program
 from tests.kit.streams import stream_hash
 
@@ -64,14 +64,14 @@ def world() -> Iterator[World]:
 
 
 @asynccontextmanager
-async def published(world: World, port: int, links_max: int) -> AsyncIterator[tuple[Program, int, Cords]]:
+async def published(world: World, port: int, links_max: int) -> AsyncIterator[tuple[Program, int, PerLinkProxy]]:
     """An agent that publishes `port`, whose links can be cut one by one; yield it, the public port, and its cords."""
-    async with cords_to(world.agents_port) as cords:
+    async with per_link_proxy(world.agents_port) as proxy:
         join = await asyncio.to_thread(world.token)
         words = ("tcp", str(port), "--max-links", str(links_max))
-        agent = await asyncio.to_thread(world.agent, altered(join, port=cords.port), *words)
+        agent = await asyncio.to_thread(world.agent, altered(join, port=proxy.port), *words)
         up = await told(agent, "tunnel_up")
-        yield agent, up["port"], cords
+        yield agent, up["port"], proxy
         await asyncio.to_thread(agent.stop)
 
 
@@ -144,7 +144,7 @@ def test_a_link_of_three_cut_in_mid_transfer_breaks_its_own_transfer_and_nothing
     """Each transfer comes when a link is new: it has no visitors, so he gets that one."""
 
     async def scene(origin: RawOrigin) -> None:
-        async with published(world, origin.port, links_max=3) as (agent, port, cords):
+        async with published(world, origin.port, links_max=3) as (agent, port, proxy):
             crowd: list[Visitor] = []
             transfers: list[Transfer] = []
             go_on = asyncio.Event()
@@ -159,7 +159,7 @@ def test_a_link_of_three_cut_in_mid_transfer_breaks_its_own_transfer_and_nothing
                 go_on.set()
                 await until_all_read(transfers, FAR_BYTES)
                 assert not any(outcome.done() for outcome in outcomes), "all three are in mid-transfer"
-                cords.cut(cut)
+                proxy.cut(cut)
             assert [outcome.result() for outcome in outcomes] == ["broken" if link == cut else "whole" for link in range(3)]
             assert await Transfer(port, 9, go_on, 1_000_000).run() == "whole", "the port is still this session's"
             assert not list(events(agent, "offline"))
@@ -170,13 +170,13 @@ def test_a_link_of_three_cut_in_mid_transfer_breaks_its_own_transfer_and_nothing
                 writer.transport.abort()
         await told(world.programs[0], "lease_down")  # the good-bye found a link that lives
 
-    with more_descriptors(), RawOrigin(pour) as origin:
+    with more_descriptors(), RawOrigin(send_requested) as origin:
         asyncio.run(scene(origin))
 
 
 def test_ten_thousand_visitors_share_four_links_and_a_cut_one_takes_its_share_of_them(world: World) -> None:
     async def scene(port_of_origin: int) -> None:
-        async with published(world, port_of_origin, links_max=4) as (agent, port, cords):
+        async with published(world, port_of_origin, links_max=4) as (agent, port, proxy):
             visitors: list[Visitor] = []
             for start in range(0, CROWD, 250):
                 visitors += await asyncio.gather(*(enter(port, start + number) for number in range(250)))
@@ -186,7 +186,7 @@ def test_ten_thousand_visitors_share_four_links_and_a_cut_one_takes_its_share_of
                 one for one in json.loads((await asyncio.to_thread(world.run, "status", "--json")).out) if one["program"] == "server"
             )
             assert [session["links"] for session in server["sessions"]] == [4]
-            cords.cut(3)
+            proxy.cut(3)
             await links_told(agent, 3)
             left = await served(visitors)
             assert CROWD / 2 < left < CROWD * 9 / 10, left

@@ -14,11 +14,11 @@ OTHERS = 300
 def test_a_server_is_as_large_after_many_connections_as_before(kind: str) -> None:
     with Site() as site:
         assert grown_mb(site, kind, CONNECTS.get(kind, OTHERS)) < GROWTH_MAX_MB
-        assert site.complaints() == []
+        assert site.logged_errors() == []
 
 
 @pytest.mark.parametrize("kind", ["connect", "session"])
 def test_workers_are_as_large_after_many_connections_as_before(kind: str) -> None:
     with Site(flags=["--workers", "2"]) as site:
         assert grown_mb(site, kind, CONNECTS.get(kind, OTHERS)) < 3 * GROWTH_MAX_MB, "three processes"
-        assert site.complaints() == []
+        assert site.logged_errors() == []

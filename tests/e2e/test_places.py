@@ -10,8 +10,8 @@ import pytest
 
 from portway.protocol.join_string import JoinString
 from tests.e2e.world import Answer, World, event
-from tests.kit.blocking_link import BlockingLink, LinkError, agent_context, linked
-from tests.kit.origins import RawOrigin, echo, swallow_and_tell
+from tests.kit.blocking_link import BlockingLink, LinkError, agent_context, open_link
+from tests.kit.origins import RawOrigin, echo, report_after_end
 
 DESCRIPTORS = 256
 """Of the server; at a limit so low, half of them are kept from visitors."""
@@ -73,7 +73,7 @@ three quarters of it, and below three quarters of that nobody gives way."""
 def fill_with_links(world: World, join: JoinString, stack: ExitStack) -> tuple[int, str]:
     """Log in again and again until no more links are taken; return how many were, and what the last one was told."""
     for number in range(DESCRIPTORS):
-        link = stack.enter_context(linked(join))
+        link = stack.enter_context(open_link(join))
         try:
             link.log_in(join, str(number).encode().ljust(32, b"."))
         except LinkError as exc:
@@ -146,7 +146,7 @@ def soon_called(world: World, port: int) -> bool:
 
 
 def test_an_http_visitor_without_a_place_is_told_the_truth(world: World) -> None:
-    with RawOrigin(swallow_and_tell) as origin:
+    with RawOrigin(report_after_end) as origin:
         agent = world.agent(world.token(), "http", str(origin.port), "--name", "crowd")
         event(agent, "tunnel_up")
         with flood(world.http_port, b"GET / HTTP/1.1\r\nHost: crowd.localhost\r\n\r\n"):  # who waits for an answer gives no way

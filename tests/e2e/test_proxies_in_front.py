@@ -99,9 +99,9 @@ def listening(port: int, program: Program) -> None:
             probe.settimeout(0.05)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        assert program.running, program.said()
+        assert program.running, program.transcript()
         program.err.wait_for("this is never said", 0.05)
-    raise AssertionError(program.said())
+    raise AssertionError(program.transcript())
 
 
 @pytest.fixture

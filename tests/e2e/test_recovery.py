@@ -17,10 +17,10 @@ import pytest
 
 from portway.links.backoff import STABLE_S_MIN
 from tests.e2e.silence import SilentPath, can_make_networks, network_path, relay_path, unix_origin
-from tests.e2e.world import Tell, World, altered, event, events, moment, refusal
-from tests.kit.bad_network_proxy import ImpairedRelay
+from tests.e2e.world import ReportMeasurement, World, altered, event, events, moment, refusal
+from tests.kit.bad_network_proxy import BadNetworkProxy
 from tests.kit.http_origin import HttpOrigin
-from tests.kit.machine_load import Crowding
+from tests.kit.machine_load import MachineLoad
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.programs import Program
 
@@ -52,10 +52,12 @@ def figures(what: str, seconds: list[float]) -> str:
 # An agent that dies
 
 
-def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second(world: World, origin: HttpOrigin, tell: Tell) -> None:
+def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second(
+    world: World, origin: HttpOrigin, report_measurement: ReportMeasurement
+) -> None:
     world.start_server()
     join = world.token()
-    walls, owns, crowding = [], [], Crowding()
+    walls, owns, crowding = [], [], MachineLoad()
     with RawOrigin(echo) as raw:
         http, tcp = ("http", str(origin.port), "--name", "blog"), ("tcp", str(raw.port), "--port", str(world.tcp_port))
         agents = [world.agent(join, *http), world.agent(join, *tcp)]
@@ -63,7 +65,7 @@ def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second
         for _ in range(5):
             for agent in agents:
                 agent.kill()
-            crowding.look()
+            crowding.sample()
             begun = time.monotonic()
             agents = [world.agent(join, *http)]
             answer = world.visit("blog")
@@ -73,10 +75,10 @@ def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second
             assert world.call(world.tcp_port, b"still my port") == b"still my port"
             assert [event(agent, "tunnel_up")["url"] for agent in agents] == urls
             owns += [moment(event(agent, "tunnel_up")) - moment(event(agent, "connecting")) for agent in agents]
-    tell(figures("killed agent: from its start, interpreter included, to a visitor's answer", walls))
-    tell(figures("killed agent: from its first dial to its name", owns))
-    assert max(walls) < 3.0 * crowding.factor
-    assert max(owns) < 1.0 * crowding.factor
+    report_measurement(figures("killed agent: from its start, interpreter included, to a visitor's answer", walls))
+    report_measurement(figures("killed agent: from its first dial to its name", owns))
+    assert max(walls) < 3.0 * crowding.slowdown
+    assert max(owns) < 1.0 * crowding.slowdown
 
 
 def test_visitors_who_come_while_an_agent_is_away_wait_and_get_their_answers(world: World, origin: HttpOrigin) -> None:
@@ -140,7 +142,7 @@ def test_after_the_hold_visitors_are_told_and_after_the_grace_the_name_is_free(w
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 def test_a_server_that_is_started_again_has_its_agents_back_with_the_same_names_and_ports(
-    world: World, origin: HttpOrigin, how: signal.Signals, tell: Tell
+    world: World, origin: HttpOrigin, how: signal.Signals, report_measurement: ReportMeasurement
 ) -> None:
     server = world.start_server()
     join = world.token()
@@ -165,7 +167,9 @@ def test_a_server_that_is_started_again_has_its_agents_back_with_the_same_names_
             server = world.start_server()
             for agent, up in zip(agents, ups, strict=True):
                 assert event(agent, "tunnel_up", turn)["url"] == up["url"]
-            tell(f"server {how.name}: ended in {ended_s:.2f} s, all agents back {time.monotonic() - begun:.2f} s after its start")
+            report_measurement(
+                f"server {how.name}: ended in {ended_s:.2f} s, all agents back {time.monotonic() - begun:.2f} s after its start"
+            )
             assert world.visit(name).body == OK
             assert world.visit("blog").body == OK
             assert world.call(port, b"the same port") == b"the same port"
@@ -177,40 +181,42 @@ def test_a_server_that_is_started_again_has_its_agents_back_with_the_same_names_
 # Links that break
 
 
-def test_a_hundred_cut_links_are_back_in_less_than_300_ms_in_the_mean(world: World, origin: HttpOrigin, tell: Tell) -> None:
+def test_a_hundred_cut_links_are_back_in_less_than_300_ms_in_the_mean(
+    world: World, origin: HttpOrigin, report_measurement: ReportMeasurement
+) -> None:
     server = world.start_server()
     join = world.token()
-    with ImpairedRelay((world.agents_host, world.agents_port)) as relay:
+    with BadNetworkProxy((world.agents_host, world.agents_port)) as relay:
         agent = world.agent(altered(join, port=relay.address[1]), "http", str(origin.port), "--name", "blog")
         event(agent, "tunnel_up")
-        crowding = Crowding()
+        crowding = MachineLoad()
         back, second_tries = cut_and_visit(world, relay, 100, crowding)
         event(agent, "tunnel_up", 101)
-        tell(figures("reconnects, one right after the other (sessions too young for a retry at once)", back))
-        tell(f"visitors who had to ask more than once: {second_tries}")
+        report_measurement(figures("reconnects, one right after the other (sessions too young for a retry at once)", back))
+        report_measurement(f"visitors who had to ask more than once: {second_tries}")
         assert len({up["url"] for up in events(agent, "tunnel_up")}) == 1
         assert len(list(events(server, "session_up"))) == 101
         assert not list(events(server, "lease_down")), "the name was lost in between"
-        tell(f"the machine was crowded: all took {crowding.factor:.1f} times as long")
-        assert statistics.fmean(back) < 0.3 * crowding.factor
-        assert max(back) < 3.0 * crowding.factor
+        report_measurement(f"the machine was crowded: all took {crowding.slowdown:.1f} times as long")
+        assert statistics.fmean(back) < 0.3 * crowding.slowdown
+        assert max(back) < 3.0 * crowding.slowdown
 
-        rested, crowding = [], Crowding()
+        rested, crowding = [], MachineLoad()
         for turn in range(102, 105):
             wait_until_old(event(agent, "online", turn - 1), STABLE_S_MIN + 0.1)
             one, _ = cut_and_visit(world, relay, 1, crowding)
             rested += one
             event(agent, "tunnel_up", turn)
-        tell(figures("reconnects of sessions that lived for a while", rested))
-        assert statistics.fmean(rested) < 0.3 * crowding.factor
+        report_measurement(figures("reconnects of sessions that lived for a while", rested))
+        assert statistics.fmean(rested) < 0.3 * crowding.slowdown
 
 
-def cut_and_visit(world: World, relay: ImpairedRelay, times: int, crowding: Crowding) -> tuple[list[float], int]:
+def cut_and_visit(world: World, relay: BadNetworkProxy, times: int, crowding: MachineLoad) -> tuple[list[float], int]:
     """Cut the link, alternately with RST and FIN; return the seconds until a visitor was served, and how many had to ask again."""
     seconds, again = [], 0
     for turn in range(times):
         accepted = relay.accepted
-        crowding.look()
+        crowding.sample()
         begun = time.monotonic()
         relay.cut_now(reset=turn % 2 == 0)
         answer = world.visit("blog")
@@ -235,7 +241,7 @@ def wait_until_old(told: dict[str, object], age_s: float) -> None:
 
 @pytest.mark.parametrize("make_path", [relay_path, network_path], ids=["relay", "network"])
 def test_a_silent_link_is_noticed_by_both_ends_and_its_name_is_free_for_the_same_agent_at_once(
-    make_path: Callable[[World], AbstractContextManager[SilentPath]], tell: Tell
+    make_path: Callable[[World], AbstractContextManager[SilentPath]], report_measurement: ReportMeasurement
 ) -> None:
     if make_path is network_path and not can_make_networks():
         pytest.skip("needs root, ip and iptables to make a network")
@@ -261,8 +267,8 @@ def test_a_silent_link_is_noticed_by_both_ends_and_its_name_is_free_for_the_same
             at_server = next(down for down in downs(server, 20) if "nothing heard" in down["reason"])
             at_agents = [event(agent, "offline", deadline_s=20) for agent in far]
             noticed = [moment(told) - silent_at for told in (at_server, *at_agents)]
-            tell(f"silent link: the same agent had its name elsewhere after {taken_s:.2f} s")
-            tell(
+            report_measurement(f"silent link: the same agent had its name elsewhere after {taken_s:.2f} s")
+            report_measurement(
                 f"silent link: noticed by the server after {noticed[0]:.1f} s, by the agents after {noticed[1]:.1f} and {noticed[2]:.1f} s"
             )
             assert taken_s < 4.0  # a second to probe the silent holder, and a Python to start
@@ -285,7 +291,9 @@ def downs(server: Program, deadline_s: float) -> Iterator[dict[str, str]]:
         number += 1
 
 
-def test_a_frozen_agent_gives_way_and_does_not_come_back_when_it_thaws(world: World, origin: HttpOrigin, tell: Tell) -> None:
+def test_a_frozen_agent_gives_way_and_does_not_come_back_when_it_thaws(
+    world: World, origin: HttpOrigin, report_measurement: ReportMeasurement
+) -> None:
     world.start_server()
     join = world.token()
     frozen = world.agent(join, "http", str(origin.port), "--name", "blog")
@@ -295,7 +303,7 @@ def test_a_frozen_agent_gives_way_and_does_not_come_back_when_it_thaws(world: Wo
         begun = time.monotonic()
         agent = world.agent(join, "http", str(fresh.port), "--name", "blog")
         event(agent, "tunnel_up")
-        tell(f"frozen agent: its name was free for it after {time.monotonic() - begun:.2f} s")
+        report_measurement(f"frozen agent: its name was free for it after {time.monotonic() - begun:.2f} s")
         frozen.signal(signal.SIGCONT)
         ended = frozen.wait()
         assert ended.code == 3
@@ -335,7 +343,7 @@ def test_two_agents_of_one_machine_live_side_by_side(world: World) -> None:
 def test_a_name_in_use_is_given_up_only_to_a_takeover(world: World) -> None:
     server = world.start_server()
     join = world.token()
-    with HttpOrigin("first") as one, HttpOrigin("second") as two, ImpairedRelay((world.agents_host, world.agents_port)) as relay:
+    with HttpOrigin("first") as one, HttpOrigin("second") as two, BadNetworkProxy((world.agents_host, world.agents_port)) as relay:
         first = world.agent(join, "http", str(one.port), "--name", "blog", as_json=False)
         first.expect("http://blog.localhost")
         through = altered(join, port=relay.address[1])

@@ -19,8 +19,8 @@ from portway.protocol.join_string import JoinString
 from portway.session.login import attach
 from portway.session.tickets import LIFE_S
 from tests.e2e.hostile import on_a_reactor
-from tests.e2e.world import Tell, World, altered, assert_refused, event, events, moment, refusal, web
-from tests.kit.bad_network_proxy import ImpairedRelay
+from tests.e2e.world import ReportMeasurement, World, altered, assert_refused, event, events, moment, refusal, web
+from tests.kit.bad_network_proxy import BadNetworkProxy
 from tests.kit.certificates import Identity, make_identity
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, echo
@@ -53,7 +53,7 @@ class OldTicket:
         async with raw_reactor() as reactor:
             agent = await raw_agent(reactor, self._join)
             key = (await agent.log_in(self._join)).session_key
-            ticket = (await agent.ask(AskTicket(id=1), Ticket)).ticket
+            ticket = (await agent.request(AskTicket(id=1), Ticket)).ticket
             self.issued_at = time.monotonic()
             self._ready.set()
             if await asyncio.to_thread(self._over.wait, LIFE_S + 0.2):
@@ -118,7 +118,7 @@ def test_a_guesser_has_to_wait_and_whoever_has_the_token_comes_in_afterwards(wor
             with pytest.raises(RefusedError, match="does not accept this token"):
                 await (await dial(join)).log_in(altered(join, secret=f"{number}" * 43))
 
-    with ImpairedRelay((world.agents_host, world.agents_port)) as relay:
+    with BadNetworkProxy((world.agents_host, world.agents_port)) as relay:
         relay.blackhole()
         waiting = world.agent(altered(join, port=relay.address[1]), *web(), as_json=False)
         waiting.expect("connecting", stream="err")
@@ -130,7 +130,9 @@ def test_a_guesser_has_to_wait_and_whoever_has_the_token_comes_in_afterwards(wor
     server.expect("refused +127.0.0.1:[0-9]+: too_many_logins")
 
 
-def test_revoking_a_token_ends_its_sessions_within_a_second_and_closes_the_door(world: World, tell: Tell) -> None:
+def test_revoking_a_token_ends_its_sessions_within_a_second_and_closes_the_door(
+    world: World, report_measurement: ReportMeasurement
+) -> None:
     server = world.start_server()
     join, spared = world.token("lost-laptop"), world.token("spared")
     with HttpOrigin() as origin:
@@ -149,7 +151,7 @@ def test_revoking_a_token_ends_its_sessions_within_a_second_and_closes_the_door(
         listed = json.loads(world.run("token", "list", "--json", "--data", world.server_data).out)
         revoked_at = next(moment({"time": one["revoked"]}) for one in listed if one["name"] == "lost-laptop")
         lasted = [moment(event(server, "session_down", number)) - revoked_at for number in (1, 2)]
-        tell(f"revoked: both sessions ended after {max(lasted):.2f} s")
+        report_measurement(f"revoked: both sessions ended after {max(lasted):.2f} s")
         assert max(lasted) < 1.0
         assert world.visit("blog").error == "unknown_host"
         assert world.visit("other").status == 200

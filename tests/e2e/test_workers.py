@@ -57,7 +57,7 @@ def until(program: Program, name: str, count: int = 1) -> list[dict[str, object]
     """Wait for so many events of a kind."""
     deadline = time.monotonic() + DEADLINE_S
     while len(found := told(program, name)) < count:
-        assert time.monotonic() < deadline, program.said()
+        assert time.monotonic() < deadline, program.transcript()
         time.sleep(0.02)
     return found
 
@@ -269,12 +269,12 @@ def test_further_links_find_their_sessions_worker(world: World) -> None:
             visitors = [socket.create_connection(("127.0.0.1", port_of(agent)), DEADLINE_S) for _ in range(2)]
             deadline = time.monotonic() + DEADLINE_S
             while not any("link opened" in line for line in list(agent.err.lines)):
-                assert time.monotonic() < deadline, agent.said()
+                assert time.monotonic() < deadline, agent.transcript()
                 for visitor in visitors:
                     visitor.recv(1 << 20)
             for visitor in visitors:
                 reset(visitor)
-            assert not any("no further link" in line for line in agent.err.lines), agent.said()
+            assert not any("no further link" in line for line in agent.err.lines), agent.transcript()
 
 
 def test_a_revoked_token_ends_sessions_on_every_worker(encrypted: World) -> None:

@@ -23,8 +23,8 @@ from portway.protocol.join_string import JoinString, parse
 from portway.telemetry.line_writer import GATHER_S
 from tests.kit.programs import DEADLINE_S, SOURCES, Finished, Program
 
-Tell = Callable[[str], None]
-"""The fixture `tell`: a measurement for the end of the run."""
+ReportMeasurement = Callable[[str], None]
+"""The fixture `report_measurement`: a measurement for the end of the run."""
 
 TCP_PORTS = 8
 """Public ports of each world's server."""
@@ -226,7 +226,7 @@ class World:
             if kind is None:
                 for program in self.programs:
                     program.wait()
-                    assert "Traceback" not in "\n".join(program.err.lines), program.said()
+                    assert "Traceback" not in "\n".join(program.err.lines), program.transcript()
                 self.check_secrets()
         finally:
             shutil.rmtree(self.home, ignore_errors=True)

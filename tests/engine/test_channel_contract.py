@@ -63,10 +63,10 @@ def test_the_same_bytes_arrive_for_any_cut(kind: str, identity: Identity, data: 
         if near.piece_bytes == 1:
             message = message[:3000]
         far.read_bytes = data.draw(st.sampled_from([1000, 1, 13, 4096, 16384, 65536, 1 << 18]))
-        far.lend = far.lend and data.draw(st.booleans())
-        near.headroom = near.headroom and data.draw(st.booleans())
-        if pair.wire is not None:
-            pair.wire.rightward.piece_bytes = pair.wire.leftward.piece_bytes = data.draw(st.sampled_from([50, 997, 65536]))
+        far.use_peek = far.use_peek and data.draw(st.booleans())
+        near.use_headroom = near.use_headroom and data.draw(st.booleans())
+        if pair.cable_if_any is not None:
+            pair.cable_if_any.rightward.piece_bytes = pair.cable_if_any.leftward.piece_bytes = data.draw(st.sampled_from([50, 997, 65536]))
         far.read()
         near.feed(message, end=True)
         engine.run_until(lambda: far.ended, deadline_s=20)
@@ -160,7 +160,7 @@ def test_ending_twice_is_ending_once(engine: EngineLoop, pair: Pair) -> None:
 
 def test_an_end_waits_for_bytes_that_were_taken(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
-    near.keep = far.keep = False
+    near.keep_received = far.keep_received = False
     while near.channel.room():
         taken = near.channel.send(noise(16384))
         near.sent_bytes += taken
@@ -191,7 +191,7 @@ def test_an_abort_is_a_break_and_never_an_end(engine: EngineLoop, pair: Pair) ->
     engine.settle()
     near.abort()
     engine.run_until(lambda: far.ended or far.broken is not None)
-    assert far.ended != pair.tells_resets
+    assert far.ended != pair.reports_resets
     assert b"some bytes".startswith(far.received)
 
 
@@ -213,15 +213,15 @@ def test_a_paused_reader_is_notified_of_a_break(engine: EngineLoop, pair: Pair) 
     near, far = probes(pair)
     near.feed(b"not yet read")
     engine.settle()
-    if not pair.tells_resets:
+    if not pair.reports_resets:
         far.feed(b"unread, so that the close is visible")
         engine.settle()
     near.abort()
-    if pair.tells_resets:
-        engine.run_until(lambda: far.told_broken > 0)
+    if pair.reports_resets:
+        engine.run_until(lambda: far.on_broken_calls > 0)
     far.read()
     engine.run_until(lambda: far.ended or far.broken is not None)
-    assert (far.broken is not None) == pair.tells_resets
+    assert (far.broken is not None) == pair.reports_resets
 
 
 def test_a_stalled_writer_is_notified_of_a_break(engine: EngineLoop, pair: Pair) -> None:
@@ -230,7 +230,7 @@ def test_a_stalled_writer_is_notified_of_a_break(engine: EngineLoop, pair: Pair)
     engine.settle()
     assert not far.idle, "the path should be full"
     near.abort()
-    engine.run_until(lambda: far.broken is not None or far.told_broken > 0)
+    engine.run_until(lambda: far.broken is not None or far.on_broken_calls > 0)
 
 
 def test_a_stalled_writer_is_notified_when_the_reader_ends_and_closes(engine: EngineLoop, pair: Pair) -> None:
@@ -240,7 +240,7 @@ def test_a_stalled_writer_is_notified_when_the_reader_ends_and_closes(engine: En
     engine.settle()
     assert not far.idle, "the path should be full"
     near.close()
-    engine.run_until(lambda: far.broken is not None or far.told_broken > 0)
+    engine.run_until(lambda: far.broken is not None or far.on_broken_calls > 0)
 
 
 @only([kind for kind in CABLED if kind != "unix"])
@@ -249,7 +249,7 @@ def test_a_torn_cable_is_a_break_for_both(engine: EngineLoop, pair: Pair) -> Non
     near.read().feed(b"x")
     far.read()
     engine.settle()
-    pair.cable.tear()
+    pair.cable.reset()
     engine.run_until(lambda: near.broken is not None and far.broken is not None)
     assert (near.ended, far.ended) == (False, False)
 
@@ -263,8 +263,8 @@ def test_a_bare_fin_below_is_an_end_only_where_nothing_else_could_announce_it(en
     pair.cable.cut()
     engine.run_until(lambda: (near.ended or near.broken is not None) and (far.ended or far.broken is not None))
     assert far.received == b"first bytes"
-    assert far.ended != pair.tells_truncation
-    assert near.ended != pair.tells_truncation
+    assert far.ended != pair.reports_truncation
+    assert near.ended != pair.reports_truncation
 
 
 @only(TELLING_TRUNCATION)
@@ -290,7 +290,7 @@ def test_bytes_before_a_bare_fin_do_not_make_it_an_end(engine: EngineLoop, pair:
 def test_a_cable_cut_inside_a_record_or_frame_is_a_break(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     far.read()
-    way = pair.way_to_far
+    way = pair.direction_to_far
     way.piece_bytes = 1000
     before = way.carried_bytes
     near.feed(noise(60_000), end=True)
@@ -304,7 +304,7 @@ def test_a_cable_cut_inside_a_record_or_frame_is_a_break(engine: EngineLoop, pai
 
 def test_a_full_channel_calls_back_when_there_is_room_again(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
-    far.keep = False
+    far.keep_received = False
     near.feed(noise(8 * MIB), end=True)
     engine.settle()
     assert not near.idle
@@ -323,7 +323,7 @@ def test_unread_bytes_are_bounded(engine: EngineLoop, pair: Pair) -> None:
     near.feed(iter([noise(MIB)] * 64))
     engine.settle()
     assert not near.idle
-    assert 0 < near.sent_bytes <= pair.held_bytes_max
+    assert 0 < near.sent_bytes <= pair.buffered_bytes_max
 
 
 def test_a_reader_that_stops_and_goes_gets_every_byte(engine: EngineLoop, pair: Pair) -> None:
@@ -397,7 +397,7 @@ def test_aborting_inside_a_callback_is_safe(engine: EngineLoop, pair: Pair) -> N
     near.read()
     far.feed(noise(100_000))
     engine.run_until(lambda: near._gone)
-    if pair.tells_resets:
+    if pair.reports_resets:
         engine.run_until(lambda: far.broken is not None)
 
 
@@ -408,7 +408,7 @@ def test_peek_returns_the_same_bytes_as_recv_into(engine: EngineLoop, pair: Pair
     dice = random.Random(1)
 
     def change_mind() -> None:
-        far.lend = dice.random() < 0.5
+        far.use_peek = dice.random() < 0.5
 
     far.on_data = change_mind
     far.read()

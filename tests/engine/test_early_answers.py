@@ -112,7 +112,7 @@ def test_data_sent_before_closing_arrives(engine: EngineLoop, ends: Ends, how: s
         (scene.relay._backward if swapped else scene.relay._forward).run()
 
     engine.reactor.call_soon(hang_up_before_the_write)
-    engine.run_until(lambda: scene.visitor.broken is not None or scene.visitor.ended or scene.visitor.told_broken > 0)
+    engine.run_until(lambda: scene.visitor.broken is not None or scene.visitor.ended or scene.visitor.on_broken_calls > 0)
     engine.run_until(lambda: len(scene.done) == 1)
     assert bytes(scene.visitor.received) == ANSWER
     tally = scene.relay.tally
@@ -137,7 +137,7 @@ def test_a_reset_that_a_write_met_first_is_no_end(engine: EngineLoop, ends: Ends
 
     engine.reactor.call_soon(reset_before_the_write)
     engine.run_until(lambda: len(scene.done) == 1)
-    engine.run_until(lambda: scene.visitor.broken is not None or scene.visitor.told_broken > 0)
+    engine.run_until(lambda: scene.visitor.broken is not None or scene.visitor.on_broken_calls > 0)
     assert not scene.visitor.ended
     assert ANSWER.startswith(scene.visitor.received)
 

@@ -200,7 +200,7 @@ def test_exactly_the_payload_arrives_and_then_the_break(stage: Stage, total: int
     stage.engine.run_until(lambda: reader.broken is not None)
     assert bytes(reader.received) == sent[:total]
     assert not reader.ended
-    stage.engine.run_until(lambda: sender.broken is not None or sender.told_broken > 0)
+    stage.engine.run_until(lambda: sender.broken is not None or sender.on_broken_calls > 0)
     flow = joined.relay.tally.forward if upwards else joined.relay.tally.backward
     assert (flow.shutdown_reason, flow.total_bytes) == (PAYLOAD, total)
 
@@ -257,7 +257,7 @@ def plain(engine: EngineLoop) -> Iterator[Callable[[int], Joined]]:
 def test_a_slow_reader_gets_all_of_the_payload_too(engine: EngineLoop, plain: Callable[[int], Joined]) -> None:
     """A reset throws away what the kernel has not sent: it has to wait until everything is there."""
     joined = plain(2_000_000)
-    joined.visitor.keep = False
+    joined.visitor.keep_received = False
     joined.relay.start()
     joined.origin.feed(iter([noise(1 << 20)] * 4))
     engine.run_until(lambda: joined.reasons[1] == PAYLOAD)
@@ -358,7 +358,7 @@ def test_small_messages_pass_a_rate_that_they_do_not_reach(stage: Stage) -> None
 
 def pour(joined: Joined, piece_bytes: int = 64 * 1024) -> None:
     """Let the origin send without end, and the visitor take all of it."""
-    joined.visitor.keep = False
+    joined.visitor.keep_received = False
     joined.visitor.read()
     joined.relay.start()
     joined.origin.piece_bytes = piece_bytes

@@ -188,7 +188,7 @@ def test_the_same_bytes_arrive_for_any_capacity_and_cut(capacity: int, pieces: l
     try:
         message = bytes(range(256)) * (sum(pieces) // 256 + 1)
         near, far = (Probe(end) for end in memory_pair(engine.reactor, capacity))
-        far.read_bytes, far.lend = read_bytes, lend
+        far.read_bytes, far.use_peek = read_bytes, lend
         cuts = iter([sum(pieces[:at]) for at in range(len(pieces) + 1)])
         begin = next(cuts)
         parts = []

@@ -169,7 +169,7 @@ def test_a_failing_callback_ends_its_own_connection_and_no_other(engine: EngineL
     bad_far.sendall(b"x")
     good_far.sendall(b"hello")
     engine.run_until(lambda: good.received == b"hello")
-    assert engine.complaints == 1
+    assert engine.logged_errors == 1
     try:
         assert bad_far.recv(1) == b""
     except ConnectionResetError:
@@ -216,7 +216,7 @@ def test_failing_timers_flushes_and_ready_callbacks_do_not_stop_the_rest(engine:
     engine.reactor.call_later(0.0, lambda: heard.append("timer"))
     engine.run_until(lambda: len(heard) == 3)
     assert sorted(heard) == ["flush", "ready", "timer"]
-    assert engine.complaints == 3
+    assert engine.logged_errors == 3
 
 
 def test_a_descriptor_number_is_not_used_again_while_old_events_are_in_hand(engine: EngineLoop) -> None:
@@ -495,7 +495,7 @@ def test_a_charged_turn_that_fails_costs_its_owner_and_no_other(engine: EngineLo
     engine.reactor.call_soon_charged(engine.reactor.unassigned, lambda: heard.append("another account"))
     engine.settle()
     assert sorted(heard) == ["aborted", "another account", "next"]
-    assert engine.complaints == 1
+    assert engine.logged_errors == 1
 
 
 def test_one_sizeable_turn_per_tenant_and_round_runs_at_once(engine: EngineLoop) -> None:

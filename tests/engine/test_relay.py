@@ -180,19 +180,19 @@ def test_a_break_reaches_a_side_that_is_stalled(engine: EngineLoop, joined: Join
     origin.feed(iter([noise(MIB)] * 32))
     engine.settle()
     visitor.abort()
-    engine.run_until(lambda: origin.broken is not None or origin.told_broken > 0)
+    engine.run_until(lambda: origin.broken is not None or origin.on_broken_calls > 0)
     engine.run_until(lambda: len(joined.done) == 1)
 
 
 def test_a_slow_reader_holds_the_sender_and_no_memory(engine: EngineLoop, joined: Joined) -> None:
     visitor, origin = joined.visitor, joined.origin
-    visitor.keep = False
+    visitor.keep_received = False
     joined.relay.start()
     origin.feed(iter([noise(MIB)] * 24), end=True)
     engine.settle()
     held = origin.sent_bytes
     assert not origin.idle
-    assert held <= joined.left.held_bytes_max + joined.right.held_bytes_max
+    assert held <= joined.left.buffered_bytes_max + joined.right.buffered_bytes_max
     visitor.read()
     engine.run_until(lambda: visitor.ended, deadline_s=20)
     assert visitor.received_bytes == origin.sent_bytes == 24 * MIB
@@ -286,7 +286,7 @@ def test_a_visitor_that_vanishes_with_a_plain_fin_meets_a_reset_when_the_answer_
         origin = joined.origin.read()
         engine.run_until(lambda: origin.ended)
         origin.feed(iter([noise(MIB)] * 32))
-        engine.run_until(lambda: origin.broken is not None or origin.told_broken > 0)
+        engine.run_until(lambda: origin.broken is not None or origin.on_broken_calls > 0)
         engine.run_until(lambda: len(joined.done) == 1)
         assert not joined.relay.tally.clean
 
@@ -298,8 +298,8 @@ def test_lost_link_breaks_the_visitor(engine: EngineLoop, identity: Identity) ->
         joined.relay.start()
         origin.feed(noise(50_000))
         engine.settle()
-        assert joined.right.wire is not None
-        joined.right.wire.cut()
+        assert joined.right.cable_if_any is not None
+        joined.right.cable_if_any.cut()
         engine.run_until(lambda: visitor.broken is not None)
         assert not visitor.ended
 
@@ -361,7 +361,7 @@ def test_a_bulk_relay_gives_a_small_one_its_turn(engine: EngineLoop, identity: I
         small = join(stack, engine, identity, "memory", "memory")
         bulk.relay.start()
         small.relay.start()
-        bulk.origin.keep = False
+        bulk.origin.keep_received = False
         bulk.origin.read()
         bulk.visitor.feed(iter([noise(MIB)] * 64), end=True)
         overtaken: list[int] = []

@@ -21,16 +21,16 @@ from tests.kit.certificates import Identity, client_context, make_identity
 from tests.kit.channels import tls_ends
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
-from tests.kit.socket_cable import Wire
+from tests.kit.socket_cable import SocketCable
 from tests.kit.sockets import read_exactly, tcp_pair
 
 MIB = 1024 * 1024
 
 
 def handshake_of(engine: EngineLoop, client_side: ssl.SSLContext, server_side: ssl.SSLContext, host: str) -> list[BrokenChannel | None]:
-    wire = Wire(engine.loop)
-    client = TlsChannel(engine.reactor, wire.left, client_side, server_side=False, server_hostname=host)
-    server = TlsChannel(engine.reactor, wire.right, server_side, server_side=True)
+    cable = SocketCable(engine.loop)
+    client = TlsChannel(engine.reactor, cable.left, client_side, server_side=False, server_hostname=host)
+    server = TlsChannel(engine.reactor, cable.right, server_side, server_side=True)
     outcomes: dict[str, BrokenChannel | None] = {}
     server.handshake(lambda why: outcomes.update(server=why))
 
@@ -47,7 +47,7 @@ def handshake_of(engine: EngineLoop, client_side: ssl.SSLContext, server_side: s
     client.close()
     server.close()
     engine.settle()
-    wire.close()
+    cable.close()
     return [outcomes["client"], outcomes.get("server")]
 
 
@@ -95,8 +95,8 @@ def test_the_handshake_yields_protocol_and_certificate(engine: EngineLoop, ident
     at_client, at_server = client_context(identity), identity.server_context()
     at_client.set_alpn_protocols(["portway/1"])
     at_server.set_alpn_protocols(["http/1.1", "portway/1"])
-    client = TlsChannel(engine.reactor, wire.left, at_client, server_side=False, server_hostname="localhost")
-    server = TlsChannel(engine.reactor, wire.right, at_server, server_side=True)
+    client = TlsChannel(engine.reactor, cable.left, at_client, server_side=False, server_hostname="localhost")
+    server = TlsChannel(engine.reactor, cable.right, at_server, server_side=True)
     outcomes: list[BrokenChannel | None] = []
     for end in (client, server):
         end.handshake(outcomes.append)
@@ -108,7 +108,7 @@ def test_the_handshake_yields_protocol_and_certificate(engine: EngineLoop, ident
     client.close()
     server.close()
     engine.settle()
-    wire.close()
+    cable.close()
 
 
 @pytest.mark.parametrize(
@@ -160,13 +160,13 @@ def test_a_verified_link_is_read_in_large_feeds(engine: EngineLoop, identity: Id
     client, server, wire = tls_ends(engine, identity, feed_bytes=256 * 1024)
     client.send(bytes(60_000))
     engine.settle()
-    assert in_the_kernel(wire.right) > 2 * FEED_VISITOR_BYTES
+    assert in_the_kernel(cable.right) > 2 * FEED_VISITOR_BYTES
     assert server.recv_into(memoryview(bytearray(10))) == 10
-    assert in_the_kernel(wire.right) == 0
+    assert in_the_kernel(cable.right) == 0
     client.close()
     server.close()
     engine.settle()
-    wire.close()
+    cable.close()
 
 
 @pytest.mark.parametrize("sent", [0, 1, 100])
@@ -200,11 +200,11 @@ def test_a_handshake_that_was_aborted_never_calls_back(engine: EngineLoop, ident
 
 
 def test_a_damaged_record_is_a_break_and_none_of_it_is_delivered(engine: EngineLoop, identity: Identity) -> None:
-    client, server, wire = tls_ends(engine, identity)
+    client, server, cable = tls_ends(engine, identity)
     sender, receiver = Probe(client), Probe(server).read()
     sender.feed(b"good")
     engine.run_until(lambda: receiver.received == b"good")
-    wire.rightward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+    cable.rightward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
     sender.feed(b"damaged")
     engine.run_until(lambda: receiver.broken is not None)
     assert receiver.received == b"good"
@@ -212,7 +212,7 @@ def test_a_damaged_record_is_a_break_and_none_of_it_is_delivered(engine: EngineL
     sender.close()
     receiver.close()
     engine.settle()
-    wire.close()
+    cable.close()
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -306,37 +306,37 @@ def test_the_half_closed_openssl_peer_still_sends(engine: EngineLoop, identity: 
 
 
 def test_a_busy_close_delivers_what_was_taken_while_the_peer_reads_slowly(engine: EngineLoop, identity: Identity) -> None:
-    client, server, wire = tls_ends(engine, identity)
+    client, server, cable = tls_ends(engine, identity)
     sender, receiver = Probe(client), Probe(server)
-    wire.rightward.pause()
+    cable.rightward.pause()
     sender.feed(iter([bytes(MIB)] * 8))
     engine.settle()
     sender.end().close()
     taken = sender.sent_bytes
-    wire.rightward.resume()
+    cable.rightward.resume()
     receiver.read()
     engine.run_until(lambda: receiver.ended)
     assert receiver.received_bytes == taken
     receiver.close()
     engine.settle()
-    wire.close()
+    cable.close()
 
 
 def test_a_close_that_the_peer_never_reads_ends_by_its_deadline(
     engine: EngineLoop, identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portway.engine.tls_channel.LINGER_S", 0.05)
-    client, server, wire = tls_ends(engine, identity)
+    client, server, cable = tls_ends(engine, identity)
     sender = Probe(client)
-    wire.rightward.pause()
+    cable.rightward.pause()
     sender.feed(iter([bytes(MIB)] * 8))
     engine.settle()
     sender.close()
-    assert wire.left.fileno() >= 0
-    engine.run_until(lambda: wire.left.fileno() == -1, deadline_s=2)
+    assert cable.left.fileno() >= 0
+    engine.run_until(lambda: cable.left.fileno() == -1, deadline_s=2)
     server.close()
     engine.settle()
-    wire.close()
+    cable.close()
 
 
 class PlainOpenssl:
@@ -439,13 +439,13 @@ def test_a_handshake_in_small_pieces_is_not_a_flood(engine: EngineLoop, identity
     for end in (client, server):
         end.close()
     engine.settle()
-    wire.close()
+    cable.close()
 
 
 def test_an_error_of_send_leaves_the_senders_buffer_free_to_grow(engine: EngineLoop, identity: Identity) -> None:
     """While the error is handled: a mux whose link breaks under a bulk frame still resets streams into its output."""
-    client, server, wire = tls_ends(engine, identity)
-    wire.tear()
+    client, server, cable = tls_ends(engine, identity)
+    cable.reset()
     waiting = bytearray(b"small frames that have gathered")
     try:
         client.send(waiting)
@@ -455,13 +455,13 @@ def test_an_error_of_send_leaves_the_senders_buffer_free_to_grow(engine: EngineL
     for end in (client, server):
         end.abort()
     engine.settle()
-    wire.close()
+    cable.close()
 
 
 def test_a_write_that_tls_refuses_leaves_the_senders_buffer_free_to_grow(engine: EngineLoop, identity: Identity) -> None:
     """Also when it is TLS that broke, not the socket: the library's own frame, which the error keeps, has seen the buffer."""
-    client, server, wire = tls_ends(engine, identity)
-    wire.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+    client, server, cable = tls_ends(engine, identity)
+    cable.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
     server.send(b"damaged on its way")
     engine.run_until(lambda: client.readable)
     with pytest.raises(BrokenChannel, match="TLS broke"):
@@ -474,23 +474,23 @@ def test_a_write_that_tls_refuses_leaves_the_senders_buffer_free_to_grow(engine:
     for end in (client, server):
         end.abort()
     engine.settle()
-    wire.close()
+    cable.close()
 
 
 def test_a_damaged_record_after_a_complete_one_is_a_break_without_further_events(engine: EngineLoop, identity: Identity) -> None:
     near, far, wire = tls_ends(engine, identity)
     probe = Probe(near).read()
     engine.settle()
-    wire.leftward.pause()
+    cable.leftward.pause()
     for piece in (b"whole", b"damaged"):
         far.send(piece)
         engine.settle()
-    wire.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
-    wire.leftward.resume()
+    cable.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+    cable.leftward.resume()
     engine.run_until(lambda: probe.broken is not None)
     assert probe.received == b"whole"
     assert "TLS broke" in str(probe.broken)
     near.abort()
     far.abort()
     engine.settle()
-    wire.close()
+    cable.close()

@@ -11,14 +11,14 @@ from tests.kit.certificates import Identity
 from tests.kit.channels import pair_of
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
-from tests.kit.socket_cable import Way
+from tests.kit.socket_cable import CableDirection
 
 ANSWER = random.Random(9).randbytes(60_000)
 CUTS = 25
 """Places a kind and a way; all bytes of the cable are as likely."""
 
 
-def passed(way: Way, count: int, reader: Probe) -> bool:
+def passed(way: CableDirection, count: int, reader: Probe) -> bool:
     """Whether so many bytes have gone over the cable, or all of them."""
     return way.carried_bytes >= count or reader.ended
 
@@ -43,16 +43,16 @@ def test_a_response_cut_anywhere_never_looks_complete(kind: str, torn: bool, ide
             done: list[Relay] = []
             Relay(engine.reactor, outside.near, link.far, done.append).start()
             visitor, origin = Probe(outside.far).read(), Probe(link.near).read()
-            way = link.way_to_far
+            way = link.direction_to_far
             way.piece_bytes = 500
             cut_at = way.carried_bytes + dice.randrange(len(ANSWER) + 300)
             origin.feed(ANSWER, end=True)
             engine.run_until(partial(passed, way, cut_at, visitor))
-            assert link.wire is not None
+            assert link.cable_if_any is not None
             if torn:
-                link.wire.tear()
+                link.cable_if_any.reset()
             else:
-                link.wire.cut()
+                link.cable_if_any.cut()
             engine.run_until(partial(decided, visitor))
             assert ANSWER.startswith(visitor.received)
             if visitor.ended:
@@ -76,13 +76,13 @@ def test_a_request_cut_anywhere_never_looks_complete(identity: Identity) -> None
             inside = stack.enter_context(pair_of("mux-tls-opened", engine, identity))
             Relay(engine.reactor, outside.near, inside.near, lambda relay: None).start()
             visitor, origin = Probe(outside.far), Probe(inside.far).read()
-            assert outside.wire is not None
-            way = outside.wire.rightward if not outside.near_is_left else outside.wire.leftward
+            assert outside.cable_if_any is not None
+            way = outside.cable_if_any.rightward if not outside.near_is_left else outside.cable_if_any.leftward
             way.piece_bytes = 700
             cut_at = way.carried_bytes + dice.randrange(len(ANSWER))
             visitor.feed(ANSWER, end=True)
             engine.run_until(partial(passed, way, cut_at, origin))
-            outside.wire.cut()
+            outside.cable_if_any.cut()
             engine.run_until(partial(decided, origin))
             assert not origin.ended
             assert ANSWER.startswith(origin.received)

@@ -15,7 +15,7 @@ QUEUE_PIECES_MAX = 256
 class _Way:
     """One direction of one connection."""
 
-    def __init__(self, relay: "ImpairedRelay", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, relay: "BadNetworkProxy", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._relay, self._reader, self._writer = relay, reader, writer
         self._flying: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(QUEUE_PIECES_MAX)
 
@@ -60,7 +60,7 @@ class _Way:
             await self._writer.drain()
 
 
-class ImpairedRelay:
+class BadNetworkProxy:
     """Listens on `address` and carries to `target`. Settings may be changed while it runs."""
 
     def __init__(self, target: tuple[str, int], *, latency_s: float = 0.0, rate_bytes_per_s: float | None = None) -> None:

@@ -56,7 +56,7 @@ class BlockingLink:
         except BaseException:
             sock.close()
             raise
-        self._held = b""
+        self._buffered = b""
         self._reader = MessageReader(POST_LOGIN_BYTES_MAX)
         self._messages: deque[Message] = deque()
         self.frames: deque[Frame] = deque()
@@ -82,11 +82,11 @@ class BlockingLink:
         """Open the control stream."""
         self.send(update(CONTROL, flags=SYN))
 
-    def say(self, message: Message) -> None:
+    def send_message(self, message: Message) -> None:
         """Send a control message."""
-        self.say_bytes(encode_message(message))
+        self.send_control_bytes(encode_message(message))
 
-    def say_bytes(self, framed: bytes) -> None:
+    def send_control_bytes(self, framed: bytes) -> None:
         """Send what may be a message on the control stream; keeping to its window is the caller's."""
         self.control_credit -= len(framed)
         self.send(data(CONTROL, framed))
@@ -101,7 +101,7 @@ class BlockingLink:
         piece = self.sock.recv(65536)
         if not piece:
             raise LinkError("the server hung up")
-        frames, self._held = read_frames(self._held + piece)
+        frames, self._buffered = read_frames(self._buffered + piece)
         for frame in frames:
             if frame.type == PING:
                 if frame.flags & SYN and self.answers_pings:
@@ -122,7 +122,7 @@ class BlockingLink:
             if pending or select.select([self.sock], [], [], left)[0]:
                 self.read_some()
 
-    def hear(self, kind: type[M]) -> M:
+    def receive(self, kind: type[M]) -> M:
         """Return the next control message, which must be of the kind."""
         until = time.monotonic() + self.timeout_s
         while not self._messages:
@@ -138,16 +138,16 @@ class BlockingLink:
         """Log in as an agent does."""
         client = ScramClient(join.token_id, join.secret, fresh_nonce(secrets.token_bytes), self.binding)
         self.open_control()
-        self.say(Hello(version=1, token=join.token_id, identity=identity, scram=client.first(), agent="by hand"))
-        self.say(Proof(scram=client.respond(self.hear(Challenge).scram)))
-        welcome = self.hear(Welcome)
+        self.send_message(Hello(version=1, token=join.token_id, identity=identity, scram=client.first(), agent="by hand"))
+        self.send_message(Proof(scram=client.respond(self.receive(Challenge).scram)))
+        welcome = self.receive(Welcome)
         client.verify(welcome.scram)
         return welcome
 
     def claim(self, name: str, number: int = 1) -> Granted:
         """Claim a name."""
-        self.say(Claim(id=number, kind="http", name=name))
-        return self.hear(Granted)
+        self.send_message(Claim(id=number, kind="http", name=name))
+        return self.receive(Granted)
 
     def close(self) -> None:
         """Close without a word."""
@@ -161,6 +161,6 @@ class BlockingLink:
         self.close()
 
 
-def linked(join: JoinString, *, source: str = "", timeout_s: float = 10.0) -> BlockingLink:
+def open_link(join: JoinString, *, source: str = "", timeout_s: float = 10.0) -> BlockingLink:
     """Return a link to the server of a join string, from the address `source`."""
     return BlockingLink(join.host, join.port, tls=not join.plaintext, source=source, timeout_s=timeout_s)

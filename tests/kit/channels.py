@@ -14,7 +14,7 @@ from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from tests.kit.certificates import Identity, client_context
 from tests.kit.loops import EngineLoop
-from tests.kit.socket_cable import Way, Wire
+from tests.kit.socket_cable import CableDirection, SocketCable
 
 BUFFER_BYTES = 64 * 1024
 """Kernel buffers in tests: small, so that back-pressure shows after little data."""
@@ -27,7 +27,7 @@ class Pair:
     kind: str
     near: Channel
     far: Channel
-    wire: Wire | None
+    cable_if_any: SocketCable | None
     """The cable between them, None in memory."""
     carriers: list[Channel] = field(default_factory=list)
     """What lies under the ends, to be closed afterwards."""
@@ -35,13 +35,13 @@ class Pair:
     """Where on the cable the near end is."""
 
     @property
-    def cable(self) -> Wire:
+    def cable(self) -> SocketCable:
         """The cable, where there is one."""
-        assert self.wire is not None
-        return self.wire
+        assert self.cable_if_any is not None
+        return self.cable_if_any
 
     @property
-    def way_to_far(self) -> Way:
+    def direction_to_far(self) -> CableDirection:
         """The cable's direction from near to far."""
         return self.cable.rightward if self.near_is_left else self.cable.leftward
 
@@ -56,17 +56,17 @@ class Pair:
         return self.kind.startswith("mux")
 
     @property
-    def tells_resets(self) -> bool:
+    def reports_resets(self) -> bool:
         """False where an abort cannot be told from an end (a unix socket has no RST)."""
         return self.kind != "unix"
 
     @property
-    def tells_truncation(self) -> bool:
+    def reports_truncation(self) -> bool:
         """False where a bare FIN is the proper end."""
         return self.tls or self.mux
 
     @property
-    def held_bytes_max(self) -> int:
+    def buffered_bytes_max(self) -> int:
         """What the path may hold at most while nobody reads: kernel buffers, cable, window, ciphertext."""
         return 2 * 1024 * 1024
 
@@ -76,9 +76,9 @@ Maker = Callable[[EngineLoop, Identity], Pair]
 
 def _socket(unix: bool) -> Maker:
     def make(engine: EngineLoop, _identity: Identity) -> Pair:
-        wire = Wire(engine.loop, unix=unix, buffer_bytes=BUFFER_BYTES)
-        near, far = (SocketChannel(engine.reactor, sock) for sock in (wire.left, wire.right))
-        return Pair("unix" if unix else "tcp", near, far, wire)
+        cable = SocketCable(engine.loop, unix=unix, buffer_bytes=BUFFER_BYTES)
+        near, far = (SocketChannel(engine.reactor, sock) for sock in (cable.left, cable.right))
+        return Pair("unix" if unix else "tcp", near, far, cable)
 
     return make
 
@@ -94,24 +94,24 @@ def shake_hands(engine: EngineLoop, *ends: TlsChannel) -> None:
 
 def tls_ends(
     engine: EngineLoop, identity: Identity, *, feed_bytes: int = FEED_VISITOR_BYTES, version: ssl.TLSVersion | None = None
-) -> tuple[TlsChannel, TlsChannel, Wire]:
+) -> tuple[TlsChannel, TlsChannel, SocketCable]:
     """Return client, server (handshake done) and the cable."""
-    wire = Wire(engine.loop, buffer_bytes=BUFFER_BYTES)
+    cable = SocketCable(engine.loop, buffer_bytes=BUFFER_BYTES)
     at_client, at_server = client_context(identity), identity.server_context()
     if version is not None:
         at_client.maximum_version = version
-    client = TlsChannel(engine.reactor, wire.left, at_client, server_side=False, server_hostname="localhost")
-    server = TlsChannel(engine.reactor, wire.right, at_server, server_side=True)
+    client = TlsChannel(engine.reactor, cable.left, at_client, server_side=False, server_hostname="localhost")
+    server = TlsChannel(engine.reactor, cable.right, at_server, server_side=True)
     shake_hands(engine, client, server)
     client.feed_bytes = server.feed_bytes = feed_bytes
-    return client, server, wire
+    return client, server, cable
 
 
 def _tls(near_is_server: bool, version: ssl.TLSVersion | None = None) -> Maker:
     def make(engine: EngineLoop, identity: Identity) -> Pair:
-        client, server, wire = tls_ends(engine, identity, version=version)
+        client, server, cable = tls_ends(engine, identity, version=version)
         near, far = (server, client) if near_is_server else (client, server)
-        return Pair("tls-server" if near_is_server else "tls-client", near, far, wire, near_is_left=not near_is_server)
+        return Pair("tls-server" if near_is_server else "tls-client", near, far, cable, near_is_left=not near_is_server)
 
     return make
 
@@ -124,11 +124,11 @@ def _memory(engine: EngineLoop, _identity: Identity) -> Pair:
 def _mux(over_tls: bool, near_opens: bool) -> Maker:
     def make(engine: EngineLoop, identity: Identity) -> Pair:
         if over_tls:
-            left, right, wire = tls_ends(engine, identity, feed_bytes=256 * 1024)
+            left, right, cable = tls_ends(engine, identity, feed_bytes=256 * 1024)
             links: tuple[Channel, Channel] = (left, right)
         else:
-            wire = Wire(engine.loop, buffer_bytes=BUFFER_BYTES)
-            links = (SocketChannel(engine.reactor, wire.left), SocketChannel(engine.reactor, wire.right))
+            cable = SocketCable(engine.loop, buffer_bytes=BUFFER_BYTES)
+            links = (SocketChannel(engine.reactor, cable.left), SocketChannel(engine.reactor, cable.right))
         arrived: list[MuxChannel] = []
         lost: list[str] = []
         opener = Mux(engine.reactor, links[0], client=True, on_stream=arrived.append, on_lost=lost.append)
@@ -137,7 +137,7 @@ def _mux(over_tls: bool, near_opens: bool) -> Maker:
         engine.run_until(lambda: len(arrived) == 1, what="the stream's arrival")
         near, far = (opened, arrived[0]) if near_opens else (arrived[0], opened)
         kind = f"mux-{'tls' if over_tls else 'socket'}-{'opened' if near_opens else 'accepted'}"
-        return Pair(kind, near, far, wire, list(links), near_opens)
+        return Pair(kind, near, far, cable, list(links), near_opens)
 
     return make
 
@@ -167,5 +167,5 @@ def pair_of(kind: str, engine: EngineLoop, identity: Identity) -> Iterator[Pair]
         for end in (pair.near, pair.far, *pair.carriers):
             end.close()
         engine.settle()
-        if pair.wire is not None:
-            pair.wire.close()
+        if pair.cable_if_any is not None:
+            pair.cable_if_any.close()

@@ -2,38 +2,65 @@
 
 import asyncio
 import gc
+import ssl
 import types
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from portway.agent.link import AgentLink
+from portway.agent.link_manager import LinkManager
+from portway.agent.origin_connector import OriginConnector
+from portway.agent.origins import _VisitorStream
+from portway.agent.session import AgentSession
+from portway.engine.bucket import Share
+from portway.engine.connect import Attempt
+from portway.engine.gate import Gate
+from portway.engine.limits import LimitEnforcer
+from portway.engine.pumps import CopyPump, PeekPump
+from portway.engine.relay import Relay
+from portway.engine.socket_channel import SocketChannel
+from portway.engine.timers import Timer
+from portway.engine.tls_channel import TlsChannel
+from portway.engine.tls_records import RecordFeed
+from portway.links.accept import _Handshake
+from portway.links.happy_eyeballs import _Race
+from portway.mux.mux import Mux
+from portway.mux.mux_channel import MuxChannel
+from portway.protocol.yamux.session import Session as YamuxSession
+from portway.server.control.activity import ActivityBatch
+from portway.server.control.incoming_link import IncomingLink, UnauthenticatedPeer
+from portway.server.control.session import Session, SessionLink
+from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
+from portway.server.edge.http.exchange.body_pumps import ReframingPump, SizedPump
+from portway.server.edge.http.exchange.exchange import Exchange
+from portway.server.edge.http.exchange.metered import MeteredExchange
+from portway.server.edge.http.exchange.upgrade import WebSocketUpgrade
+from portway.server.edge.http.origin.graceful_close import GracefulClose
+from portway.server.edge.http.origin.stream import OriginStream
+from portway.server.edge.http.visitor.connection import VisitorConnection
+from portway.server.edge.http.visitor.lingering_close import LingeringClose
+from portway.server.edge.proxy_protocol import _PendingHeader
+from portway.server.tunnels.lease import Lease
+from portway.session.control_stream import ControlStream
+from portway.session.speed import SpeedRun
+from portway.session.stream_handshake import PreambleReader, StatusWaiter
+
 DEADLINE_S = 75.0
 """How long to wait for memory to be freed: a pool may keep one stream more than before for its 60 s, on a busy machine."""
 
 _MODULES = ("portway", "ssl", "_ssl")
-_KINDS = frozenset(
+_CLASSES: frozenset[type] = frozenset(
     {
-        *("TlsChannel", "SocketChannel", "MuxChannel", "SSLObject", "MemoryBIO", "_SSLSocket", "RecordFeed"),
-        *("Mux", "Session", "ControlStream", "IncomingLink", "Stranger", "SessionLink", "ActivityBatch", "_Handshake", "_Race", "Attempt"),
-        *("Visitor", "Inlet", "Outlet", "Exchange", "MeasuredExchange", "OriginStream", "CountedPump", "CodedPump", "Linger", "Farewell"),
-        *(
-            "_VisitorStream",
-            "_PendingHeader",
-            "Relay",
-            "CopyPump",
-            "PeekPump",
-            "Handover",
-            "StatusWaiter",
-            "PreambleReader",
-            "OriginConnector",
-            "Limits",
-            "Gate",
-            "Share",
-        ),
-        *("AgentSession", "AgentLink", "LinkManager", "SpeedRun", "Lease", "Timer"),
+        *(TlsChannel, SocketChannel, MuxChannel, RecordFeed, ssl.SSLObject, ssl.MemoryBIO),
+        *(Mux, Session, YamuxSession, ControlStream, IncomingLink, UnauthenticatedPeer, SessionLink, ActivityBatch),
+        *(_Handshake, _Race, Attempt, VisitorConnection, ChannelReader, ChannelWriter, Exchange, MeteredExchange, OriginStream),
+        *(SizedPump, ReframingPump, LingeringClose, GracefulClose, _VisitorStream, _PendingHeader, Relay, CopyPump, PeekPump),
+        *(WebSocketUpgrade, StatusWaiter, PreambleReader, OriginConnector, LimitEnforcer, Gate, Share),
+        *(AgentSession, AgentLink, LinkManager, SpeedRun, Lease, Timer),
     }
 )
-"""Kinds that come and go with connections; others may stay, such as a pool or a name that is known from now on."""
+"""Classes whose objects live as long as a connection; others, such as a pool or a known name, may stay."""
 
 
 def live() -> Counter[str]:
@@ -41,7 +68,7 @@ def live() -> Counter[str]:
     kinds: Counter[str] = Counter()
     for found in gc.get_objects():
         kind = type(found)
-        if kind.__qualname__ in _KINDS and kind.__module__.split(".")[0] in _MODULES:
+        if kind in _CLASSES or kind.__qualname__ == "_SSLSocket":
             kinds[f"{kind.__module__}.{kind.__qualname__}"] += 1
     return kinds
 

@@ -55,19 +55,19 @@ def build_go(source: Path, name: str, files: tuple[str, ...]) -> Path:
     return program
 
 
-class Order:
+class Command:
     """One order and, later, its answer."""
 
-    def __init__(self, words: str) -> None:
+    def __init__(self, text: str) -> None:
         """Wait for an answer."""
-        self.words = words
-        self.answer: str | None = None
+        self.text = text
+        self.result: str | None = None
         self.error: str | None = None
 
     @property
     def done(self) -> bool:
         """True once it was answered."""
-        return self.answer is not None or self.error is not None
+        return self.result is not None or self.error is not None
 
 
 class GoPeer:
@@ -78,7 +78,7 @@ class GoPeer:
     ) -> None:
         """Start the process, let it connect, and start the mux."""
         self._engine = engine
-        self._orders: dict[str, Order] = {}
+        self._commands: dict[str, Command] = {}
         self._text = b""
         self.accepted: list[MuxChannel] = []
         self.lost: list[str] = []
@@ -92,40 +92,40 @@ class GoPeer:
         sock.settimeout(0)
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
-        engine.loop.add_reader(self.process.stdout, self._hear)
+        engine.loop.add_reader(self.process.stdout, self._on_output)
         link = SocketChannel(engine.reactor, sock)
         self.mux = Mux(
             engine.reactor, link, client=not go_is_client, settings=settings, on_stream=self.accepted.append, on_lost=self.lost.append
         )
 
-    def start(self, words: str) -> Order:
+    def start(self, text: str) -> Command:
         """Give an order; its answer comes while the loop runs."""
-        order = Order(words)
-        number = str(len(self._orders))
-        self._orders[number] = order
+        command = Command(text)
+        number = str(len(self._commands))
+        self._commands[number] = command
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{number} {words}\n".encode())
+        self.process.stdin.write(f"{number} {text}\n".encode())
         self.process.stdin.flush()
-        return order
+        return command
 
-    def finish(self, order: Order, deadline_s: float = 20) -> str:
+    def finish(self, command: Command, deadline_s: float = 20) -> str:
         """Return the answer of an order that must succeed."""
-        self._engine.run_until(lambda: order.done, deadline_s, order.words)
-        assert order.error is None, f"{order.words}: {order.error}"
-        assert order.answer is not None
-        return order.answer
+        self._engine.run_until(lambda: command.done, deadline_s, command.text)
+        assert command.error is None, f"{command.text}: {command.error}"
+        assert command.result is not None
+        return command.result
 
-    def failure(self, order: Order, deadline_s: float = 20) -> str:
+    def failure(self, command: Command, deadline_s: float = 20) -> str:
         """Return the error of an order that must fail."""
-        self._engine.run_until(lambda: order.done, deadline_s, order.words)
-        assert order.error is not None, f"{order.words} succeeded: {order.answer}"
-        return order.error
+        self._engine.run_until(lambda: command.done, deadline_s, command.text)
+        assert command.error is not None, f"{command.text} succeeded: {command.result}"
+        return command.error
 
-    def do(self, words: str, deadline_s: float = 20) -> str:
+    def do(self, text: str, deadline_s: float = 20) -> str:
         """Give an order and wait for it."""
-        return self.finish(self.start(words), deadline_s)
+        return self.finish(self.start(text), deadline_s)
 
-    def _hear(self) -> None:
+    def _on_output(self) -> None:
         assert self.process.stdout is not None
         data = os.read(self.process.stdout.fileno(), 65536)
         if not data:
@@ -133,14 +133,14 @@ class GoPeer:
         *lines, self._text = (self._text + data).split(b"\n")
         for line in lines:
             number, _, rest = line.decode().partition(" ")
-            order = self._orders.get(number)
-            if order is None:
+            command = self._commands.get(number)
+            if command is None:
                 continue
             kind, _, text = rest.partition(" ")
             if kind == "ok":
-                order.answer = text
+                command.result = text
             else:
-                order.error = text
+                command.error = text
 
     def close(self) -> str:
         """End both and return what the Go side logged."""

@@ -12,18 +12,18 @@ from portway.engine.reactor import Reactor
 T = TypeVar("T")
 
 
-class _Watchful(selectors.DefaultSelector):
+class _ConditionSelector(selectors.DefaultSelector):
     """A selector that looks at the test's wish before it would wait, so that waiting needs no polling."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.wanted: Callable[[], bool] | None = None
+        self.condition: Callable[[], bool] | None = None
         self.settling = False
         self.stop: Callable[[], None] = lambda: None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Return ready events; stop the loop instead when the wish came true or nothing is left to do."""
-        if self.wanted is not None and self.wanted():
+        if self.condition is not None and self.condition():
             self.stop()
             return super().select(0)
         if self.settling and (timeout is None or timeout > 0):
@@ -34,7 +34,7 @@ class _Watchful(selectors.DefaultSelector):
         return super().select(timeout)
 
 
-class _Complaints(logging.Handler):
+class _ErrorLog(logging.Handler):
     """Collects what the engine logs as an error: it contains failed callbacks, but a test must hear of them."""
 
     def __init__(self) -> None:
@@ -51,19 +51,19 @@ class EngineLoop:
 
     def __init__(self, poller: Poller | None = None) -> None:
         """Make a fresh loop, its reactor on `poller` or on the one that the environment asks for; `close` ends it."""
-        self._selector = _Watchful()
+        self._selector = _ConditionSelector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self._selector.stop = self.loop.stop
-        self.loop.set_exception_handler(self._note)
+        self.loop.set_exception_handler(self._on_loop_error)
         self.errors: list[str] = []
         self.tolerant = False
-        """True where a test breaks a callback on purpose; `complaints` then tells how often."""
-        self.complaints = 0
-        self._log = _Complaints()
+        """True where a test breaks a callback on purpose; `logged_errors` then tells how often."""
+        self.logged_errors = 0
+        self._log = _ErrorLog()
         logging.getLogger("portway").addHandler(self._log)
         self.reactor = Reactor(self.loop, poller=poller)
 
-    def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         self.errors.append(f"{context.get('message')}: {error!r}")
         if error is not None and self._first is None:
@@ -73,7 +73,7 @@ class EngineLoop:
 
     def _check(self) -> None:
         records, self._log.records = self._log.records, []
-        self.complaints += len(records)
+        self.logged_errors += len(records)
         for record in records:
             if not self.tolerant:
                 self.errors.append(record.getMessage())
@@ -83,8 +83,8 @@ class EngineLoop:
         if errors:
             raise AssertionError(f"errors inside the loop: {errors}") from first
 
-    def run_until(self, wanted: Callable[[], bool], deadline_s: float = 20.0, what: str = "") -> None:
-        """Run until `wanted()`, which is looked at each time before the loop would wait.
+    def run_until(self, condition: Callable[[], bool], deadline_s: float = 20.0, what: str = "") -> None:
+        """Run until `condition()`, which is looked at each time before the loop would wait.
 
         Raises:
             AssertionError: it did not come true in time, or a callback raised.
@@ -97,15 +97,15 @@ class EngineLoop:
             self.loop.stop()
 
         timer = self.loop.call_later(deadline_s, give_up)
-        self._selector.wanted = wanted
+        self._selector.condition = condition
         try:
             self.loop.run_forever()
         finally:
-            self._selector.wanted = None
+            self._selector.condition = None
             timer.cancel()
         self._check()
-        if late and not wanted():
-            raise AssertionError(f"not within {deadline_s} s: {what or wanted}")
+        if late and not condition():
+            raise AssertionError(f"not within {deadline_s} s: {what or condition}")
 
     def settle(self) -> None:
         """Run until nothing is ready any more: whatever could happen without time passing has happened."""

@@ -41,25 +41,25 @@ class _Handler(BaseHTTPRequestHandler):
             kind = base64.b64decode(token)[8]
             if kind == 1:
                 self.challenged = True
-                self._say(401, b"", ("WWW-Authenticate", "NTLM " + base64.b64encode(ntlm_challenge()).decode()))
+                self._respond(401, b"", ("WWW-Authenticate", "NTLM " + base64.b64encode(ntlm_challenge()).decode()))
                 return
             self.user = "bob" if self.challenged else ""
         if self.path == "/persistent":
             self.user = "carol"
-            self._say(200, b"hello carol", ("Persistent-Auth", "true"))
+            self._respond(200, b"hello carol", ("Persistent-Auth", "true"))
         elif self.path == "/public":
-            self._say(200, b"public")
+            self._respond(200, b"public")
         elif self.path == "/leave":
-            self._say(200, b"bye")
+            self._respond(200, b"bye")
             self.close_connection = True
         elif self.user:
-            self._say(200, f"private page of {self.user}".encode() + body)
+            self._respond(200, f"private page of {self.user}".encode() + body)
         else:
-            self._say(401, b"who are you", ("WWW-Authenticate", "Negotiate"), ("WWW-Authenticate", "NTLM"))
+            self._respond(401, b"who are you", ("WWW-Authenticate", "Negotiate"), ("WWW-Authenticate", "NTLM"))
 
     do_POST = do_PUT = do_GET  # noqa: N815 - the names that http.server looks for
 
-    def _say(self, status: int, body: bytes, *fields: tuple[str, str]) -> None:
+    def _respond(self, status: int, body: bytes, *fields: tuple[str, str]) -> None:
         self.send_response(status)
         for name, value in (*fields, ("Content-Length", str(len(body)))):
             self.send_header(name, value)

@@ -84,7 +84,7 @@ def echo(sock: socket.socket) -> None:
         sock.sendall(data)
 
 
-def swallow_and_tell(sock: socket.socket) -> None:
+def report_after_end(sock: socket.socket) -> None:
     """Read to the end, then answer `COUNT SHA256` and end: only a half-close gets this answer."""
     digest, count = hashlib.sha256(), 0
     buffer = bytearray(1 << 20)
@@ -95,22 +95,22 @@ def swallow_and_tell(sock: socket.socket) -> None:
     sock.sendall(f"{count} {digest.hexdigest()}\n".encode())
 
 
-def pour(sock: socket.socket) -> None:
+def send_requested(sock: socket.socket) -> None:
     """Read a line `COUNT SEED`, send that stream, then end."""
     count, seed = _line(sock).split()
     for block in blocks(int(count), int(seed)):
         sock.sendall(block)
 
 
-def end_first_then_listen(sock: socket.socket) -> None:
-    """Send a greeting and end at once, then keep reading; the reverse half-close. Says `got N` nowhere: see `Ledger`."""
+def end_first_then_read(sock: socket.socket) -> None:
+    """Send a greeting and end at once, then keep reading; the reverse half-close. Says `got N` nowhere: see `HalfCloseRecorder`."""
     sock.sendall(b"that is all from me\n")
     sock.shutdown(socket.SHUT_WR)
     while sock.recv(1 << 18):
         pass
 
 
-class Ledger:
+class HalfCloseRecorder:
     """An origin handler that ends first, then keeps what it is sent, for the test to look at."""
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class Ledger:
         self.finished.set()
 
 
-def pour_and_die(sock: socket.socket) -> None:
+def send_half_then_reset(sock: socket.socket) -> None:
     """Read a line `COUNT SEED`, send half of that stream, then crash (RST)."""
     count, seed = _line(sock).split()
     for block in blocks(int(count) // 2, int(seed)):

@@ -36,33 +36,33 @@ WORKERS_S = 30.0
 class Events:
     """What one program has told so far."""
 
-    told: list[object] = field(default_factory=list)
-    _wait_for_change: asyncio.Event = field(default_factory=asyncio.Event)
+    emitted: list[object] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, event: object) -> None:
         """Take one event in."""
-        self.told.append(event)
-        self._wait_for_change.set()
+        self.emitted.append(event)
+        self._changed.set()
 
     def of(self, kind: type[E]) -> list[E]:
         """Return the events of one kind."""
-        return [event for event in self.told if isinstance(event, kind)]
+        return [event for event in self.emitted if isinstance(event, kind)]
 
     async def wait(self, kind: type[E], count: int = 1, deadline_s: float = DEADLINE_S) -> E:
         """Return event number `count` of a kind, once it has been told."""
         try:
             async with asyncio.timeout(deadline_s):
                 while len(self.of(kind)) < count:
-                    self._wait_for_change.clear()
-                    await self._wait_for_change.wait()
+                    self._changed.clear()
+                    await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"no {kind.__name__} number {count} within {deadline_s} s; told: {self.told}") from None
+            raise AssertionError(f"no {kind.__name__} number {count} within {deadline_s} s; told: {self.emitted}") from None
         return self.of(kind)[count - 1]
 
-    async def until(self, wanted: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
+    async def until(self, condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
         """Wait until something is true, which is looked at after each event and every 20 ms."""
         async with asyncio.timeout(deadline_s):
-            while not wanted():  # noqa: ASYNC110 - the wish may be about the outside world
+            while not condition():  # noqa: ASYNC110 - the wish may be about the outside world
                 await asyncio.sleep(0.02)
 
 

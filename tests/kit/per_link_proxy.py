@@ -7,27 +7,27 @@ from contextlib import asynccontextmanager
 from portway.protocol.join_string import JoinString
 
 
-class Cords:
+class PerLinkProxy:
     """Carries to `port` of this machine; the connections are numbered from 0 in the order in which they came."""
 
     def __init__(self, port: int) -> None:
         self.port = 0
-        self.cords: list[list[asyncio.StreamWriter]] = []
+        self.connections: list[list[asyncio.StreamWriter]] = []
         self._target = port
         self._server: asyncio.Server | None = None
 
-    async def lay(self) -> None:
+    async def start(self) -> None:
         """Begin to take connections."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def lead(self, join: JoinString) -> JoinString:
+    def through(self, join: JoinString) -> JoinString:
         """Return a join string that leads through here."""
         return JoinString(join.token_id, join.secret, join.host, self.port, join.pin, join.plaintext)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self.cords.append([writer, far_writer])
+        self.connections.append([writer, far_writer])
         await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer), return_exceptions=True)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,24 +38,24 @@ class Cords:
 
     def cut(self, number: int) -> None:
         """Reset one connection on both sides."""
-        for writer in self.cords[number]:
+        for writer in self.connections[number]:
             writer.transport.abort()
 
-    def remove(self) -> None:
+    def close(self) -> None:
         """Cut all and take no more."""
-        for number in range(len(self.cords)):
+        for number in range(len(self.connections)):
             self.cut(number)
         if self._server is not None:
             self._server.close()
 
 
 @asynccontextmanager
-async def cords_to(port: int) -> AsyncIterator[Cords]:
+async def per_link_proxy(port: int) -> AsyncIterator[PerLinkProxy]:
     """Cords to a port of this machine, within the block."""
-    cords = Cords(port)
-    await cords.lay()
+    proxy = PerLinkProxy(port)
+    await proxy.start()
     try:
-        yield cords
+        yield proxy
     finally:
-        cords.remove()
+        proxy.close()
         await asyncio.sleep(0.01)

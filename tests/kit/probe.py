@@ -19,10 +19,10 @@ class Probe:
         self.ended = False
         self.broken: BrokenChannel | None = None
         """What reading or writing raised."""
-        self.told_broken = 0
+        self.on_broken_calls = 0
         """How often `on_broken` came."""
         self.callbacks = 0
-        self.keep = True
+        self.keep_received = True
         """False: count what is received, do not keep it."""
         self.sink: Callable[[memoryview | bytearray], None] = lambda piece: None
         """Gets every piece received: a hash, for what is too long to keep."""
@@ -30,9 +30,9 @@ class Probe:
         """How much one `recv_into` asks for."""
         self.piece_bytes = 64 * 1024
         """How much one `send` offers."""
-        self.lend = channel.can_peek
+        self.use_peek = channel.can_peek
         """Read with `peek` and `consume`."""
-        self.headroom = channel.wants_headroom
+        self.use_headroom = channel.wants_headroom
         """Send with `send_headroom`."""
         self.reading = False
         self.on_data: Callable[[], None] = lambda: None
@@ -112,7 +112,7 @@ class Probe:
 
     def _on_broken(self) -> None:
         self._called()
-        self.told_broken += 1
+        self.on_broken_calls += 1
 
     @contextmanager
     def _call(self) -> Iterator[None]:
@@ -127,7 +127,7 @@ class Probe:
         while self.reading and self.channel.readable and not self.ended and self.broken is None and not self._gone:
             try:
                 with self._call():
-                    more = self._read_lent() if self.lend else self._read_copied()
+                    more = self._read_lent() if self.use_peek else self._read_copied()
             except BrokenChannel as exc:
                 self.broken = exc
                 return
@@ -162,7 +162,7 @@ class Probe:
     def _take(self, data: bytearray | memoryview) -> None:
         self.received_bytes += len(data)
         self.sink(data)
-        if self.keep:
+        if self.keep_received:
             self.received += data
 
     def _feed(self) -> None:
@@ -191,7 +191,7 @@ class Probe:
             self._outbox = self._outbox[sent:]
 
     def _send(self, piece: memoryview, room: int) -> int:
-        if not self.headroom:
+        if not self.use_headroom:
             copy = bytearray(piece)
             sent = self.channel.send(memoryview(copy))
             copy[:] = b"\xee" * len(copy)  # "never keeps a view": whoever did would send this

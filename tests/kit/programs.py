@@ -32,36 +32,36 @@ class Lines:
     def __init__(self, pipe: IO[str]) -> None:
         """Collect until the pipe ends."""
         self._pipe = pipe
-        self._wait_for_change = threading.Condition()
+        self._changed = threading.Condition()
         self.lines: list[str] = []
-        self._over = False
+        self._ended = False
         self._thread = threading.Thread(target=self._collect, daemon=True)
         self._thread.start()
 
     def _collect(self) -> None:
         with contextlib.suppress(ValueError):
             for line in self._pipe:
-                with self._wait_for_change:
+                with self._changed:
                     self.lines.append(line.rstrip("\n"))
-                    self._wait_for_change.notify_all()
-        with self._wait_for_change:
-            self._over = True
-            self._wait_for_change.notify_all()
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def wait_for(self, pattern: str, deadline_s: float, start: int = 0) -> re.Match[str] | None:
         """Return the first match in a line from number `start` on; None when the pipe ends or time is up without it."""
         until = time.monotonic() + deadline_s
         wanted = re.compile(pattern)
-        with self._wait_for_change:
+        with self._changed:
             while True:
                 for number in range(start, len(self.lines)):
                     if match := wanted.search(self.lines[number]):
                         return match
                 start = len(self.lines)
                 left_s = until - time.monotonic()
-                if self._over or left_s <= 0:
+                if self._ended or left_s <= 0:
                     return None
-                self._wait_for_change.wait(left_s)
+                self._changed.wait(left_s)
 
     def join(self) -> str:
         """Return everything once the pipe has ended."""
@@ -118,14 +118,14 @@ class Program:
         lines = self.out if stream == "out" else self.err
         match = lines.wait_for(pattern, deadline_s, start)
         if match is None:
-            raise AssertionError(f"{self.name} never said {pattern!r} within {deadline_s} s.\n{self.said()}")
+            raise AssertionError(f"{self.name} never said {pattern!r} within {deadline_s} s.\n{self.transcript()}")
         return match
 
     def first_line(self, deadline_s: float = DEADLINE_S) -> str:
         """Return the first line on stdout."""
         return self.expect("", deadline_s).string
 
-    def said(self) -> str:
+    def transcript(self) -> str:
         """Return what it said so far, for failure messages."""
         state = "running" if self.running else f"ended with {self.process.returncode}"
         out, err = "\n".join(self.out.lines[-40:]), "\n".join(self.err.lines[-40:])
@@ -136,7 +136,7 @@ class Program:
         try:
             code = self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} still runs after {deadline_s} s.\n{self.said()}") from None
+            raise AssertionError(f"{self.name} still runs after {deadline_s} s.\n{self.transcript()}") from None
         return Finished(code, self.out.join(), self.err.join())
 
     def signal(self, number: int) -> None:
@@ -166,7 +166,7 @@ class Program:
     def peak_rss_bytes(self) -> int:
         """Return the most resident memory it ever had; it must still run."""
         peak = self._peak_rss_bytes()
-        assert peak is not None, f"it has ended, and its memory is gone.\n{self.said()}"
+        assert peak is not None, f"it has ended, and its memory is gone.\n{self.transcript()}"
         return peak
 
     def peak_rss_bytes_to_its_end(self, deadline_s: float) -> int:
@@ -175,7 +175,7 @@ class Program:
         peak = self.peak_rss_bytes()
         while (now := self._peak_rss_bytes()) is not None:
             peak = now
-            assert time.monotonic() < until, f"{self.name} still runs after {deadline_s} s.\n{self.said()}"
+            assert time.monotonic() < until, f"{self.name} still runs after {deadline_s} s.\n{self.transcript()}"
             time.sleep(0.02)
         return peak
 

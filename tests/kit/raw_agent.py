@@ -38,7 +38,7 @@ class RawAgent:
         self.lost = ""
         self.streams: list[MuxChannel] = []
         self.visits: list[tuple[ProxyHeader, Channel]] = []
-        self.mux = Mux(reactor, link, client=False, on_stream=self._accept, on_lost=self._note_loss)
+        self.mux = Mux(reactor, link, client=False, on_stream=self._accept, on_lost=self._on_lost)
         self.control = ControlStream(self.mux.open(), reactor)
         self.login: Login | None = None
 
@@ -61,18 +61,18 @@ class RawAgent:
         """Join a session with a ticket."""
         return await attach(self.control, ticket, key, hint)
 
-    async def ask(self, request: Message, answer: type[M]) -> M:
+    async def request(self, request: Message, answer: type[M]) -> M:
         """Send a request and return its answer, which must be of the kind."""
         self.control.send(request)
-        message = await self.hear()
+        message = await self.receive()
         assert isinstance(message, answer), message
         return message
 
     async def claim(self, number: int, name: str, *, takeover: bool = False) -> Granted:
         """Claim a name and return what was granted."""
-        return await self.ask(Claim(id=number, kind="http", name=name, takeover=takeover), Granted)
+        return await self.request(Claim(id=number, kind="http", name=name, takeover=takeover), Granted)
 
-    async def hear(self, deadline_s: float = DEADLINE_S) -> Message:
+    async def receive(self, deadline_s: float = DEADLINE_S) -> Message:
         """Return the server's next message."""
         return await self.control.receive(deadline_s)
 
@@ -86,7 +86,7 @@ class RawAgent:
                     await asyncio.sleep(0.01)
         return self.lost
 
-    def vanish(self) -> None:
+    def go_silent(self) -> None:
         """Go silent: the server hears nothing any more, and is not told."""
         self.mux.ping = lambda on_pong: None  # type: ignore[method-assign]
         self.link.on_readable = self.link.on_writable = self.link.on_broken = lambda: None
@@ -96,7 +96,7 @@ class RawAgent:
         self.streams.append(channel)
         PreambleReader(self.reactor, channel, lambda header, found: self.visits.append((header, found)), lambda why: None)
 
-    def _note_loss(self, reason: str) -> None:
+    def _on_lost(self, reason: str) -> None:
         self.lost = reason
 
 

@@ -10,15 +10,15 @@ PIECE_BYTES = 64 * 1024
 """What the cable itself holds at most, a direction."""
 
 
-class Way:
+class CableDirection:
     """One direction of the cable."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, source: socket.socket, sink: socket.socket) -> None:
         """Carry from `source` to `sink` as soon as the loop runs."""
         self._loop, self._source, self._sink = loop, source, sink
-        self._held = b""
+        self._buffered = b""
         self._paused = False
-        self._over = False
+        self._ended = False
         self.carried_bytes = 0
         self.captured = bytearray()
         self.piece_bytes = PIECE_BYTES
@@ -35,9 +35,9 @@ class Way:
     def resume(self) -> None:
         """Carry on."""
         self._paused = False
-        if self._held:
+        if self._buffered:
             self._loop.add_writer(self._sink, self._writable)
-        elif not self._over:
+        elif not self._ended:
             self._loop.add_reader(self._source, self._readable)
 
     def stop(self) -> None:
@@ -53,12 +53,12 @@ class Way:
         except BlockingIOError:
             return
         except OSError:
-            self._over = True
+            self._ended = True
             self.stop()
             reset(self._sink)
             return
         if not data:
-            self._over = True
+            self._ended = True
             self._loop.remove_reader(self._source)
             try:
                 self._sink.shutdown(socket.SHUT_WR)
@@ -66,24 +66,24 @@ class Way:
                 pass
             return
         self.captured += data[: max(0, 1 << 20) - len(self.captured)] if len(self.captured) < 1 << 20 else b""
-        self._held = self.mangle(data)
+        self._buffered = self.mangle(data)
         self._writable()
 
     def _writable(self) -> None:
         try:
-            sent = self._sink.send(self._held)
+            sent = self._sink.send(self._buffered)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._over = True
+            self._ended = True
             self.stop()
             reset(self._source)
             return
         self.carried_bytes += sent
-        self._held = self._held[sent:]
+        self._buffered = self._buffered[sent:]
         if self._paused:
             return
-        if self._held:
+        if self._buffered:
             self._loop.remove_reader(self._source)
             self._loop.add_writer(self._sink, self._writable)
         else:
@@ -91,7 +91,7 @@ class Way:
             self._loop.add_reader(self._source, self._readable)
 
 
-class Wire:
+class SocketCable:
     """Sockets `left` and `right` for the test to use, and the cable between them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, unix: bool = False, buffer_bytes: int | None = None) -> None:
@@ -101,8 +101,8 @@ class Wire:
         self._far, self.right = pair(buffer_bytes)
         for end in (self.left, self._near, self._far, self.right):
             end.settimeout(0)
-        self.rightward = Way(loop, self._near, self._far)
-        self.leftward = Way(loop, self._far, self._near)
+        self.rightward = CableDirection(loop, self._near, self._far)
+        self.leftward = CableDirection(loop, self._far, self._near)
 
     def pause(self) -> None:
         """Hold both ways still: a link gone silent."""
@@ -114,7 +114,7 @@ class Wire:
         self.rightward.resume()
         self.leftward.resume()
 
-    def tear(self) -> None:
+    def reset(self) -> None:
         """Reset both sides (RST where the kind has one)."""
         self._stop()
         reset(self._near)

@@ -98,4 +98,4 @@ def wait_until_listening(port: int, program: "Program", deadline_s: float) -> No
             time.sleep(0.02)
         else:
             return
-    raise AssertionError(f"nothing listens on port {port}.\n{program.said()}")
+    raise AssertionError(f"nothing listens on port {port}.\n{program.transcript()}")

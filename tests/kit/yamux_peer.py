@@ -47,16 +47,16 @@ class RawPeer:
         self._rest = bytearray()
         self.ended = False
         self.answer_pings = True
-        self.owed = bytearray()
+        self.unsent_pongs = bytearray()
 
-    def say(self, *frames: Frame) -> None:
+    def send(self, *frames: Frame) -> None:
         """Send frames and let the mux work on them."""
-        self.say_bytes(b"".join(frame.wire for frame in frames))
+        self.send_bytes(b"".join(frame.wire for frame in frames))
 
-    def say_bytes(self, wire: bytes) -> None:
+    def send_bytes(self, wire: bytes) -> None:
         """Send bytes, as fast as the mux takes them; what it does not take once it is lost is dropped."""
-        view = memoryview(bytes(self.owed) + wire)
-        self.owed.clear()
+        view = memoryview(bytes(self.unsent_pongs) + wire)
+        self.unsent_pongs.clear()
         while view:
             try:
                 view = view[self.sock.send(view) :]
@@ -68,7 +68,7 @@ class RawPeer:
                 break
         self.engine.settle()
 
-    def heard(self, *, with_pings: bool = False) -> list[Frame]:
+    def receive_frames(self, *, with_pings: bool = False) -> list[Frame]:
         """Return the frames that came since the last call; pings are answered and left out unless asked for."""
         frames: list[Frame] = []
         while True:
@@ -80,19 +80,19 @@ class RawPeer:
             frames += new
             for frame in new:
                 if frame.type == PING and frame.flags & SYN and self.answer_pings:
-                    self.owed += ping(frame.length, ACK).wire
-            self._pay()
+                    self.unsent_pongs += ping(frame.length, ACK).wire
+            self._send_pongs()
         return frames if with_pings else [frame for frame in frames if frame.type != PING]
 
-    def _pay(self) -> None:
+    def _send_pongs(self) -> None:
         """Send what is owed, as far as the mux takes it: it need not read while it cannot write."""
-        while self.owed and not self.ended:
+        while self.unsent_pongs and not self.ended:
             try:
-                del self.owed[: self.sock.send(self.owed)]
+                del self.unsent_pongs[: self.sock.send(self.unsent_pongs)]
             except BlockingIOError:
                 return
             except ConnectionError:
-                self.owed.clear()
+                self.unsent_pongs.clear()
 
     def _receive(self) -> bool:
         try:
@@ -107,9 +107,9 @@ class RawPeer:
         self._rest += data
         return True
 
-    def data_heard(self, stream_id: int) -> bytes:
+    def received_data(self, stream_id: int) -> bytes:
         """Return what came as data of one stream since the last look."""
-        return b"".join(frame.body for frame in self.heard() if frame.type == DATA and frame.stream_id == stream_id)
+        return b"".join(frame.body for frame in self.receive_frames() if frame.type == DATA and frame.stream_id == stream_id)
 
     def close(self) -> None:
         """End both ends."""

@@ -296,7 +296,7 @@ def test_a_bug_behind_one_link_costs_that_link_and_no_other(engine: EngineLoop, 
     second, _ = client_handshake(engine, listener.address[1], pinned(identity))
     engine.run_until(lambda: len(taken) == 2)
     assert says(engine, second, taken[1], b"hello")
-    assert engine.complaints == 1
+    assert engine.logged_errors == 1
     for channel in (first, second, *taken):
         channel.close()
     listener.close()

@@ -17,7 +17,7 @@ from socket import create_connection
 from portway.protocol.control.messages import Challenge, Hello, Proof, Refused, Release, Released
 from portway.protocol.join_string import parse
 from tests.attacks.site import Site, resources_of
-from tests.kit.blocking_link import CONTROL, BlockingLink, LinkError, agent_context, linked
+from tests.kit.blocking_link import CONTROL, BlockingLink, LinkError, agent_context, open_link
 from tests.kit.programs import SOURCES
 from tests.kit.yamux_wire import SYN, data, update
 
@@ -65,21 +65,21 @@ class LinkHandler:
         """Try to log in, and hear why not."""
         with BlockingLink("127.0.0.1", self.site.agents_port, source=self.source(number), context=CONTEXT) as link:
             link.open_control()
-            link.say(
+            link.send_message(
                 Hello(version=1, token="nobody", identity=bytes(32), scram="p=tls-server-end-point,,n=nobody,r=abcdefghijkl", agent="")
             )
-            nonce = link.hear(Challenge).scram.partition("r=")[2].partition(",")[0]
-            link.say(Proof(scram=f"c=cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAAAA,r={nonce},p={'A' * 43}="))
-            link.hear(Refused)
+            nonce = link.receive(Challenge).scram.partition("r=")[2].partition(",")[0]
+            link.send_message(Proof(scram=f"c=cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAAAA,r={nonce},p={'A' * 43}="))
+            link.receive(Refused)
 
     def session(self, number: int) -> None:
         """Log in, claim a name, release it, and leave."""
-        with linked(parse(self.site.attackers_join_text), source=self.source(number)) as link:
+        with open_link(parse(self.site.attackers_join_text), source=self.source(number)) as link:
             link.log_in(parse(self.site.attackers_join_text), identity=number.to_bytes(32, "big"))
             granted = link.claim(f"app-{number}")
             if number % 2:  # the others are held for a while
-                link.say(Release(id=2, tunnel=granted.tunnel))
-                link.hear(Released)
+                link.send_message(Release(id=2, tunnel=granted.tunnel))
+                link.receive(Released)
 
     def visitor(self, number: int) -> None:
         """Ask for a host that nobody has, and leave."""

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from portway.agent.events import LinksChanged, Offline, Refused, TunnelUp
-from tests.kit.bad_network_proxy import ImpairedRelay
+from tests.kit.bad_network_proxy import BadNetworkProxy
 from tests.kit.garbage import all_freed
 from tests.kit.http_origin import HttpOrigin
-from tests.kit.origins import RawOrigin, echo, pour
+from tests.kit.origins import RawOrigin, echo, send_requested
 from tests.kit.pair import RunningAgent, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel
 from tests.kit.sockets import DEADLINE_S, free_port, reset
 
@@ -28,10 +28,10 @@ def play(folder: Path, scene: Scene, times: int = TIMES) -> None:
         async with running_server(folder, hold_s=0.3) as server:
             await scene(server, folder)
             for _ in range(times):
-                server.events.told.clear()
+                server.events.emitted.clear()
                 async with all_freed():
                     await scene(server, folder)
-                    server.events.told.clear()
+                    server.events.emitted.clear()
 
     asyncio.run(whole())
 
@@ -86,15 +86,15 @@ def test_an_agent_whose_links_break_again_and_again(tmp_path: Path) -> None:
     async def whole() -> None:
         async with running_server(tmp_path, hold_s=0.3) as server:
             join = server.token()
-            with HttpOrigin() as web, RawOrigin(echo) as talk, ImpairedRelay((join.host, join.port)) as relay:
+            with HttpOrigin() as web, RawOrigin(echo) as talk, BadNetworkProxy((join.host, join.port)) as relay:
                 tunnels = http_tunnel(web.port, name="web"), tcp_tunnel(talk.port)
                 async with running_agent(tmp_path, replace(join, port=relay.address[1]), *tunnels) as agent:
                     await agent.events.wait(TunnelUp, 2)
                     port = tcp_port(agent)
 
                     async def lose_and_come_back() -> None:
-                        agent.events.told.clear()
-                        server.events.told.clear()
+                        agent.events.emitted.clear()
+                        server.events.emitted.clear()
                         waiting = connect(server.http_port, request("/hold"))
                         talking = connect(port, b"hello")
                         assert await asyncio.to_thread(talking.recv, 100) == b"hello"
@@ -104,8 +104,8 @@ def test_an_agent_whose_links_break_again_and_again(tmp_path: Path) -> None:
                         for visitor in (waiting, talking):
                             await read_all(visitor)
                         web.release.clear()
-                        agent.events.told.clear()
-                        server.events.told.clear()
+                        agent.events.emitted.clear()
+                        server.events.emitted.clear()
 
                     await lose_and_come_back()
                     for _ in range(TIMES):
@@ -123,7 +123,7 @@ def test_an_agent_that_finds_no_server(tmp_path: Path) -> None:
                 await agent.events.wait(Offline)
                 async with all_freed():
                     await agent.events.wait(Offline, 3, deadline_s=30)
-                    agent.events.told.clear()
+                    agent.events.emitted.clear()
 
     asyncio.run(whole())
 
@@ -131,7 +131,7 @@ def test_an_agent_that_finds_no_server(tmp_path: Path) -> None:
 def test_an_agent_that_opens_further_links(tmp_path: Path) -> None:
     async def scene(server: RunningServer, folder: Path) -> None:
         name = f"laptop-{next(numbers)}"
-        with RawOrigin(pour) as origin:
+        with RawOrigin(send_requested) as origin:
             async with running_agent(folder, server.token(name), tcp_tunnel(origin.port), links_max=4) as agent:
                 await agent.events.wait(TunnelUp)
                 downloads = [connect(tcp_port(agent), b"300000000 1\n") for _ in range(3)]
@@ -149,14 +149,14 @@ def test_visitors_who_wait_for_an_agent_that_is_away(tmp_path: Path) -> None:
     async def whole() -> None:
         async with running_server(tmp_path, hold_s=0.5) as server:
             join = server.token()
-            with HttpOrigin() as web, RawOrigin(echo) as talk, ImpairedRelay((join.host, join.port)) as relay:
+            with HttpOrigin() as web, RawOrigin(echo) as talk, BadNetworkProxy((join.host, join.port)) as relay:
                 tunnels = http_tunnel(web.port, name="web"), tcp_tunnel(talk.port)
                 async with running_agent(tmp_path, replace(join, port=relay.address[1]), *tunnels) as agent:
                     await agent.events.wait(TunnelUp, 2)
                     port = tcp_port(agent)
 
                     async def wait_in_vain_and_go() -> None:
-                        agent.events.told.clear()
+                        agent.events.emitted.clear()
                         relay.target = nowhere
                         await asyncio.to_thread(relay.cut_now)
                         await agent.events.wait(Offline)
@@ -174,8 +174,8 @@ def test_visitors_who_wait_for_an_agent_that_is_away(tmp_path: Path) -> None:
                         with contextlib.suppress(OSError):  # reset already, if the agent took longer
                             served.shutdown(socket.SHUT_WR)
                         await read_all(served)
-                        agent.events.told.clear()
-                        server.events.told.clear()
+                        agent.events.emitted.clear()
+                        server.events.emitted.clear()
 
                     nowhere = ("127.0.0.1", free_port())
                     await wait_in_vain_and_go()

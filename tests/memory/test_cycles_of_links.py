@@ -164,7 +164,7 @@ async def several_links(scene: Scene) -> None:
     first = await scene.agent()
     login = await first.log_in(scene.join)
     second = await scene.agent()
-    ticket = await first.ask(AskTicket(id=1), Ticket)
+    ticket = await first.request(AskTicket(id=1), Ticket)
     await second.attach(ticket.ticket, login.session_key)
     third = await scene.agent()
     with pytest.raises(RefusedError):
@@ -197,7 +197,7 @@ async def a_revoked_token(scene: Scene) -> None:
 async def a_refused_speed_test(scene: Scene) -> None:
     agent = await scene.agent()
     await agent.log_in(scene.join)
-    await agent.ask(Measure(id=1, direction="up", streams=1, seconds=1e6), Refused)
+    await agent.request(Measure(id=1, direction="up", streams=1, seconds=1e6), Refused)
     scene.leave(agent)
 
 
@@ -245,11 +245,11 @@ def test_a_link_is_freed_without_the_collector_when_it_ends_after(stage: Stage, 
         async with raw_reactor() as reactor, running_server(tmp_path, plaintext_links=plain) as server:
             scene = Scene(server, reactor)
             await stage(scene)
-            server.events.told.clear()
+            server.events.emitted.clear()
             for at in range(TIMES):
                 async with all_freed():
                     await stage(scene)
-                    server.events.told.clear()
+                    server.events.emitted.clear()
                 if stage is a_wrong_secret and at == 1:
                     break  # then the source has to wait
 
@@ -274,9 +274,9 @@ def test_a_link_that_the_gate_refuses_is_freed_without_the_collector(tmp_path: P
             for _ in range(5):
                 await knock()
             assert "too_many_logins" in await knock()
-            server.events.told.clear()
+            server.events.emitted.clear()
             async with all_freed():
                 assert "too_many_logins" in await knock()
-                server.events.told.clear()
+                server.events.emitted.clear()
 
     asyncio.run(whole())

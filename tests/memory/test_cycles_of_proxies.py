@@ -60,8 +60,8 @@ def test_a_proxy_s_connection_leaves_nothing(tmp_path: Path, case: str) -> None:
                 async with all_freed():
                     got = await visit(server, wire, rude=rude)
                     assert (b"hello" in got) is (case == "whole")
-                    server.events.told.clear()
-                    agent.events.told.clear()
+                    server.events.emitted.clear()
+                    agent.events.emitted.clear()
 
     with HttpOrigin() as origin:
         asyncio.run(whole(origin))

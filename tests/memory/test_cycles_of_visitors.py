@@ -256,8 +256,8 @@ def go_through(folder: Path, stages: list[Stage], policy: Policy, **settings: An
 
 
 def forget_told(server: RunningServer, agent: RunningAgent) -> None:
-    server.events.told.clear()
-    agent.events.told.clear()
+    server.events.emitted.clear()
+    agent.events.emitted.clear()
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -92,8 +92,8 @@ class Scene:
         leaving.sendall(f"GET /bytes?n=1000000 HTTP/1.1\r\nHost: web.localhost\r\nX: {number}\r\n\r\n".encode())
         await asyncio.to_thread(leaving.recv, 100)
         reset(leaving)
-        self.server.events.told.clear()
-        self.agent.events.told.clear()
+        self.server.events.emitted.clear()
+        self.agent.events.emitted.clear()
 
     async def session(self, number: int) -> None:
         """Log in with a token and an identity of its own, claim, release, ask for tickets, leave."""
@@ -101,10 +101,10 @@ class Scene:
         with self.forgotten(await raw_agent(self.reactor, join)) as agent:
             login = await agent.log_in(join, secrets.token_bytes(32))
             kept, given = await agent.claim(1, f"kept-{number}"), await agent.claim(2, f"given-{number}")
-            await agent.ask(Release(id=3, tunnel=given.tunnel), Released)
-            await agent.ask(Claim(id=4, kind="http", name="web"), Refused)
-            ticket = await agent.ask(AskTicket(id=5), Ticket)
-            await agent.ask(AskTicket(id=6), Ticket)
+            await agent.request(Release(id=3, tunnel=given.tunnel), Released)
+            await agent.request(Claim(id=4, kind="http", name="web"), Refused)
+            ticket = await agent.request(AskTicket(id=5), Ticket)
+            await agent.request(AskTicket(id=6), Ticket)
             with self.forgotten(await raw_agent(self.reactor, join)) as second:
                 await second.attach(ticket.ticket, login.session_key)
             assert kept.tunnel != given.tunnel

@@ -269,7 +269,7 @@ def test_five_hundred_short_streams_leave_nothing_on_either_side(engine: EngineL
 def test_a_gibibyte_in_each_direction_at_once_arrives_unchanged(engine: EngineLoop, go: GoPeer) -> None:
     probe = Probe(opened_here(engine, go))
     digest = hashlib.sha256()
-    probe.keep = False
+    probe.keep_received = False
     probe.sink = digest.update
     probe.read_bytes = probe.piece_bytes = MIB
     probe.read()

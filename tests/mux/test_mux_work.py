@@ -31,7 +31,7 @@ def stranger(engine: EngineLoop) -> Iterator[RawPeer]:
 def test_bytes_before_login_are_bounded(stranger: RawPeer, frame: Frame) -> None:
     stranger.mux.open()
     allowed = LIMIT // len(frame.wire)
-    stranger.say(*[frame] * allowed)
+    stranger.send(*[frame] * allowed)
     assert not stranger.mux.lost
     stranger.say(frame)
     assert stranger.lost == [f"{(allowed + 1) * len(frame.wire)} bytes before the login, at most {LIMIT} are accepted"]
@@ -44,7 +44,7 @@ def test_an_admitted_peer_may_send_more(stranger: RawPeer) -> None:
     stranger.say(data(1, bytes(500)))
     account = engine.reactor.authenticated.child(tenant=True)
     stranger.mux.admit(account)
-    stranger.say(*[data(1, bytes(500))] * 100)
+    stranger.send(*[data(1, bytes(500))] * 100)
     assert stream.received_bytes == 101 * 500
     assert stranger.mux.account is account
     assert stream.channel.account is account
@@ -58,7 +58,7 @@ def test_a_protocol_error_is_distinguished_from_a_lost_link(engine: EngineLoop) 
             peer.sock.close()
             engine.settle()
         else:
-            peer.say(frame)
+            peer.send(frame)
         assert peer.mux.lost
         assert peer.mux.offended == offended
         peer.close()
@@ -145,7 +145,7 @@ def test_tiny_frames_reach_a_visitor_in_few_sends(engine: EngineLoop) -> None:
     reader = Probe(peer.mux.open()).read()
     calls: list[int] = []
     reader.on_data = lambda: calls.append(reader.received_bytes)
-    peer.say(*[data(1, b"x")] * 1000)
+    peer.send(*[data(1, b"x")] * 1000)
     assert reader.received_bytes == 1000
     assert len(calls) <= 5
     peer.close()

@@ -8,7 +8,7 @@ from portway.engine.socket_channel import SocketChannel
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.protocol.yamux.window import PROVEN_BYTES, WINDOW_BYTES_MAX
-from tests.kit.bad_network_proxy import ImpairedRelay
+from tests.kit.bad_network_proxy import BadNetworkProxy
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 from tests.kit.sockets import tcp_listener
@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 
 @pytest.mark.parametrize(("latency_s", "grows"), [(0.0, False), (0.04, True)], ids=["near", "far"])
 def test_a_far_reader_grants_more_than_a_near_one(engine: EngineLoop, latency_s: float, grows: bool) -> None:
-    with tcp_listener() as listener, ImpairedRelay(listener.getsockname(), latency_s=latency_s, rate_bytes_per_s=60e6) as relay:
+    with tcp_listener() as listener, BadNetworkProxy(listener.getsockname(), latency_s=latency_s, rate_bytes_per_s=60e6) as relay:
         dialled = socket.create_connection(relay.address, 5)
         accepted, _ = listener.accept()
         for sock in (dialled, accepted):
@@ -32,7 +32,7 @@ def test_a_far_reader_grants_more_than_a_near_one(engine: EngineLoop, latency_s:
         writer = Probe(near.open())
         engine.run_until(lambda: bool(arrived) and far.rtt_s is not None)
         reader = Probe(arrived[0]).read()
-        reader.keep = False
+        reader.keep_received = False
         size = 40 * MIB if grows else 20 * MIB
         writer.feed(blocks(size), end=True)
         engine.run_until(lambda: reader.ended, deadline_s=60)

@@ -58,7 +58,7 @@ def test_an_address_in_use_is_an_error_before_any_event(tmp_path: Path) -> None:
             events = Events()
             with pytest.raises(UnavailableError, match="in use"):
                 asyncio.run(serve(settings, on_event=events))
-            assert events.told == []
+            assert events.emitted == []
 
 
 def test_the_identity_outlives_a_restart(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_cancelling_drains_too(tmp_path: Path) -> None:
     async def scene() -> None:
         events = Events()
         server = asyncio.ensure_future(serve(server_settings(tmp_path), on_event=events))
-        await events.until(lambda: bool(events.told))
+        await events.until(lambda: bool(events.emitted))
         server.cancel()
         with pytest.raises(asyncio.CancelledError):
             await server
@@ -139,7 +139,7 @@ def test_events_and_settings_contain_no_secret(tmp_path: Path) -> None:
                 await agent.events.wait(TunnelUp)
                 await server.events.wait(SessionUp)
                 identity = (tmp_path / "agent" / "agent-identity").read_bytes()
-                for told in (*server.events.told, *agent.events.told, agent.settings, server.settings):
+                for told in (*server.events.emitted, *agent.events.emitted, agent.settings, server.settings):
                     assert join.secret not in repr(told)
                     assert identity.hex() not in repr(told)
                     assert not isinstance(told, PortwayError)

@@ -26,7 +26,7 @@ class Listener:
     def __init__(self, engine: EngineLoop) -> None:
         self.engine = engine
         self.peer = RawPeer(engine, mux_is_client=True)
-        self.peer.say(update(STREAM, flags=SYN))
+        self.peer.send(update(STREAM, flags=SYN))
         self.channel: MuxChannel = self.peer.accepted[0]
         self.account = self.channel.buffer_account = ControlAccount()
         self.stream = ControlStream(self.channel, engine.reactor, self.account)
@@ -39,7 +39,7 @@ class Listener:
 
     def say(self, body: bytes, times: int = 1) -> None:
         """Send messages and let them come."""
-        self.peer.say(data(STREAM, framing.encode(body) * times))
+        self.peer.send(data(STREAM, framing.encode(body) * times))
         self.engine.settle()
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ def test_an_inbox_is_bounded_in_bytes_for_large_messages_and_in_number_for_small
 def test_everything_is_read_in_order_however_full_it_was(engine: EngineLoop, listeners: list[Listener]) -> None:
     budget = MemoryBudget(1 << 30)
     member = listeners[0].join(budget)
-    member.peer.say(
+    member.peer.send(
         data(STREAM, b"".join(framing.encode(b"\x82\xa1t\xa9AskTicket\xa2id\xcd" + number.to_bytes(2, "big")) for number in range(1, 3000)))
     )
 

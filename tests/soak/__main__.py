@@ -110,12 +110,12 @@ class Soak:
 def rows_of(seen: Seen, stand: SystemRunner) -> list[Row]:
     """Return what visitors and origins saw as rows of the table."""
     broken = stand.broken_promises()
-    complaints = [line for line in stand.server.err.lines if "Traceback" in line]
+    logged_errors = [line for line in stand.server.err.lines if "Traceback" in line]
     return [
         Row("I1", "wrong, foreign or short bytes", str(len(seen.wrong)), "0", not seen.wrong),
         Row("I2", "breaks that an origin took for an end", str(len(broken)), "0", not broken),
         Row("F", "errors that no fault explains", str(len(seen.unexplained)), "0", not seen.unexplained),
-        Row("F", "tracebacks of the server", str(len(complaints)), "0", not complaints),
+        Row("F", "tracebacks of the server", str(len(logged_errors)), "0", not logged_errors),
     ]
 
 

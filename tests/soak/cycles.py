@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from portway.errors import PortwayError
 from portway.protocol.control.messages import Challenge, Hello
-from tests.kit.blocking_link import BlockingLink, LinkError, agent_context, linked
+from tests.kit.blocking_link import BlockingLink, LinkError, agent_context, open_link
 from tests.soak.stand import SystemRunner
 from tests.soak.words import name_of
 
@@ -82,11 +82,11 @@ class Cycles:
             if steps:
                 link.open_control()
             if steps > 1:
-                link.say(
+                link.send_message(
                     Hello(version=1, token="nobody", identity=bytes(32), scram="p=tls-server-end-point,,n=nobody,r=abcdefgh", agent="x")
                 )
-                link.hear(Challenge)
+                link.receive(Challenge)
 
     def _log_in(self) -> None:
-        with linked(self._stand.spare_join, timeout_s=5) as link:
+        with open_link(self._stand.spare_join, timeout_s=5) as link:
             link.log_in(self._stand.spare_join)

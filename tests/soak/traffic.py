@@ -13,7 +13,7 @@ from typing import Any
 
 from portway.errors import PortwayError
 from portway.protocol.join_string import JoinString
-from tests.kit.blocking_link import LinkError, linked
+from tests.kit.blocking_link import LinkError, open_link
 from tests.soak.words import TENANTS, digest, down_hash, name_of, pieces, up_hash, up_seed
 
 OPERATION_S_MAX = 45.0
@@ -370,7 +370,7 @@ class Traffic:
             self._running["reconnect"] -= 1
 
     def _log_in(self) -> None:
-        with linked(self._join) as link:
+        with open_link(self._join) as link:
             link.log_in(self._join, os.urandom(32))
 
 

@@ -220,12 +220,12 @@ def wrong_secrets(ground: Ground) -> Generator[None, None, Outcome]:
         made += 1
         with contextlib.suppress(OSError, LinkError), ground.tls_stranger(source) as link:
             link.open_control()
-            link.say(
+            link.send_message(
                 Hello(version=1, token="nobody", identity=bytes(32), scram="p=tls-server-end-point,,n=nobody,r=abcdefghijkl", agent="")
             )
-            challenge = link.hear(Challenge)
+            challenge = link.receive(Challenge)
             nonce = challenge.scram.partition("r=")[2].partition(",")[0]
-            link.say(Proof(scram=f"c=cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAAAA,r={nonce},p={'A' * 43}="))
+            link.send_message(Proof(scram=f"c=cD10bHMtc2VydmVyLWVuZC1wb2ludCwsAAAA,r={nonce},p={'A' * 43}="))
             judged[source] += 1
     most = max(judged.values(), default=0)
     counts: dict[str, float] = {"links": made, "judged": judged.total(), "of_one_source": most}

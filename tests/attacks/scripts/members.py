@@ -47,7 +47,7 @@ def unknown_fields(ground: Ground) -> Generator[None, None, Outcome]:
             try:
                 link.sock.settimeout(1.0)
                 while link.control_credit >= len(message):
-                    link.say_bytes(message)
+                    link.send_control_bytes(message)
                     sent += 1
                 link.pump(0.002)
             except (OSError, LinkError, PortwayError):
@@ -63,7 +63,7 @@ def far_deadlines(ground: Ground) -> Generator[None, None, Outcome]:
     """Requests of a tunnel whose connections may live for thirty years: does each leave its timer behind?"""
     # Growth: 100,000 requests that left 80 bytes each are 8 MB.
     agent = HandAgent(ground, "far", answer_ok)
-    agent.link.say(Claim(id=7, kind="http", name="far2", limits=ExchangeLimits(max_lifetime_s=1e9, idle_timeout_s=1e9)))
+    agent.link.send_message(Claim(id=7, kind="http", name="far2", limits=ExchangeLimits(max_lifetime_s=1e9, idle_timeout_s=1e9)))
     time.sleep(0.3)
     request = b"GET / HTTP/1.1\r\nHost: far2.localhost\r\n\r\n"
     yield
@@ -94,8 +94,8 @@ def claims_come_and_go(ground: Ground) -> Generator[None, None, Outcome]:
     while not ground.over and number < ground.size(1_000_000, 30):
         number += 1
         name = INNOCENT if number % 5 == 0 else f"claim-{number}"
-        link.say(Claim(id=number, kind="http", name=name, takeover=True))
-        answer = link.hear(object)
+        link.send_message(Claim(id=number, kind="http", name=name, takeover=True))
+        answer = link.receive(object)
         granted += isinstance(answer, Granted)
         refused += isinstance(answer, Refused)
         crossed += isinstance(answer, Granted) and name == INNOCENT
@@ -233,9 +233,9 @@ def ticket_hoard(ground: Ground) -> Generator[None, None, Outcome]:
     while not ground.over and number < ground.size(1_000_000, 30):
         number += 1
         for link in links:
-            link.say(AskTicket(id=number))
+            link.send_message(AskTicket(id=number))
         for link in links:
-            link.hear(object)
+            link.receive(object)
             got += 1
     return Outcome("slowed", counts={"tickets": got})
 
@@ -259,13 +259,13 @@ def name_race(ground: Ground) -> Generator[None, None, Outcome]:
     while not ground.over and rounds < ground.size(100_000, 20):
         rounds += 1
         for link in links:
-            link.say(Claim(id=rounds, kind="http", name=f"race-{rounds}"))
-        answers = [link.hear(object) for link in links]
+            link.send_message(Claim(id=rounds, kind="http", name=f"race-{rounds}"))
+        answers = [link.receive(object) for link in links]
         winners = [(link, answer) for link, answer in zip(links, answers, strict=True) if isinstance(answer, Granted)]
         wrong += len(winners) != 1
         for link, answer in winners:
-            link.say(Release(id=rounds, tunnel=answer.tunnel))
-            link.hear(Released)
+            link.send_message(Release(id=rounds, tunnel=answer.tunnel))
+            link.receive(Released)
     return Outcome("free" if wrong else "refused", crossed=wrong, counts={"rounds": rounds})
 
 

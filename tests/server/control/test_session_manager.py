@@ -70,8 +70,8 @@ def test_an_agent_logs_in_claims_and_releases(tmp_path: Path) -> None:
         granted = await agent.claim(1, "app")
         assert granted.url == f"http://app.localhost:{server.http_port}"
         assert granted.name == "app"
-        assert await agent.ask(Release(id=2, tunnel=granted.tunnel), Released) == Released(id=2)
-        assert await agent.ask(Release(id=3, tunnel=granted.tunnel), Released) == Released(id=3)
+        assert await agent.request(Release(id=2, tunnel=granted.tunnel), Released) == Released(id=2)
+        assert await agent.request(Release(id=3, tunnel=granted.tunnel), Released) == Released(id=3)
         again = await agent.claim(4, "app")
         assert again.epoch > granted.epoch
         assert again.tunnel != granted.tunnel
@@ -150,7 +150,7 @@ def test_revoking_a_token_ends_its_sessions_within_a_second_and_frees_their_name
         loop = asyncio.get_running_loop()
         server.revoke()
         began = loop.time()
-        ended = await agent.hear()
+        ended = await agent.receive()
         assert isinstance(ended, Ended)
         assert ended.code == "token_revoked"
         await agent.until_lost()
@@ -181,7 +181,7 @@ def test_an_expiry_ends_a_running_session(tmp_path: Path) -> None:
         join = server.token(expires_at=wall() + 1.5)
         agent = await raw_agent(reactor, join)
         await agent.log_in(join)
-        ended = await agent.hear()
+        ended = await agent.receive()
         assert isinstance(ended, Ended)
         assert ended.code == "token_expired"
 
@@ -210,7 +210,7 @@ def test_a_claim_that_cannot_be_is_refused_with_a_reason_and_the_session_lives(t
         await owner.log_in(other, b"o" * 32)
         await owner.claim(1, "taken")
         await agent.log_in(join)
-        refused = await agent.ask(claim, Refused)
+        refused = await agent.request(claim, Refused)
         assert (refused.id, refused.code) == (1, code)
         assert refused.reason
         assert refused.next_step
@@ -224,11 +224,11 @@ def test_a_token_gets_what_it_was_granted_and_no_more(tmp_path: Path) -> None:
         join = server.token(hosts=("app", "*.example.org"), protocols=("http",), tunnels_max=2)
         agent = await raw_agent(reactor, join)
         await agent.log_in(join)
-        assert (await agent.ask(Claim(id=1, kind="tcp"), Refused)).code == "protocol_not_allowed"
-        assert (await agent.ask(Claim(id=2, kind="http", name="other"), Refused)).code == "host_not_allowed"
-        assert (await agent.ask(Claim(id=3, kind="http", host="www.example.org"), Granted)).name == "www.example.org"
+        assert (await agent.request(Claim(id=1, kind="tcp"), Refused)).code == "protocol_not_allowed"
+        assert (await agent.request(Claim(id=2, kind="http", name="other"), Refused)).code == "host_not_allowed"
+        assert (await agent.request(Claim(id=3, kind="http", host="www.example.org"), Granted)).name == "www.example.org"
         await agent.claim(4, "app")
-        assert (await agent.ask(Claim(id=5, kind="http", host="b.example.org"), Refused)).code == "too_many_tunnels"
+        assert (await agent.request(Claim(id=5, kind="http", host="b.example.org"), Refused)).code == "too_many_tunnels"
         assert (await agent.claim(6, "app")).epoch, "what it has already counts once"
 
     play(tmp_path, scene)
@@ -240,10 +240,10 @@ def test_a_claim_that_comes_twice_gets_the_same_answer(tmp_path: Path) -> None:
         agent = await raw_agent(reactor, join)
         await agent.log_in(join)
         anything = Claim(id=1, kind="http")
-        first = await agent.ask(anything, Granted)
-        assert await agent.ask(anything, Granted) == first
+        first = await agent.request(anything, Granted)
+        assert await agent.request(anything, Granted) == first
         port = Claim(id=2, kind="tcp")
-        assert await agent.ask(port, Granted) == await agent.ask(port, Granted)
+        assert await agent.request(port, Granted) == await agent.request(port, Granted)
 
     play(tmp_path, scene)
 
@@ -255,7 +255,7 @@ def test_a_silent_holder_of_the_same_identity_gives_way_after_a_second(tmp_path:
         await old.log_in(join)
         await old.claim(1, "app")
         await old.claim(2, "blog")
-        old.vanish()
+        old.go_silent()
         await new.log_in(join)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -277,11 +277,11 @@ def test_a_holder_that_answers_keeps_its_name_unless_it_is_taken_over(tmp_path: 
         await old.log_in(join)
         await old.claim(1, "app")
         await new.log_in(join)
-        refused = await new.ask(Claim(id=1, kind="http", name="app"), Refused)
+        refused = await new.request(Claim(id=1, kind="http", name="app"), Refused)
         assert refused.code == "name_in_use"
         assert "--takeover" in refused.next_step
         await new.claim(2, "app", takeover=True)
-        ended = await old.hear()
+        ended = await old.receive()
         assert isinstance(ended, Ended)
         assert ended.code == "replaced"
         await old.until_lost()
@@ -299,7 +299,7 @@ def test_the_name_of_a_lost_session_is_its_owners_at_once_and_nobody_elses_befor
         lost.link.abort()
         await server.events.wait(SessionDown)
         await thief.log_in(join, b"t" * 32)
-        assert (await thief.ask(Claim(id=1, kind="http", name="app"), Refused)).code == "name_taken"
+        assert (await thief.request(Claim(id=1, kind="http", name="app"), Refused)).code == "name_taken"
         await back.log_in(join)
         again = await back.claim(1, "app")
         assert again.epoch > first.epoch
@@ -328,7 +328,7 @@ def test_fifty_agents_race_one_name_and_one_has_it(tmp_path: Path) -> None:
 
 async def claim_or_not(agent: RawAgent, number: int, name: str) -> Message:
     agent.control.send(Claim(id=number, kind="http", name=name))
-    return await agent.hear()
+    return await agent.receive()
 
 
 def test_a_further_link_joins_with_a_ticket_and_visitors_take_the_less_busy_one(tmp_path: Path) -> None:
@@ -336,8 +336,8 @@ def test_a_further_link_joins_with_a_ticket_and_visitors_take_the_less_busy_one(
         join = server.token()
         first, second = await raw_agent(reactor, join), await raw_agent(reactor, join)
         login = await first.log_in(join)
-        granted = await first.ask(Claim(id=1, kind="tcp"), Granted)
-        ticket = await first.ask(AskTicket(id=2), Ticket)
+        granted = await first.request(Claim(id=1, kind="tcp"), Granted)
+        ticket = await first.request(AskTicket(id=2), Ticket)
         welcome = await second.attach(ticket.ticket, login.session_key)
         assert welcome.session == login.welcome.session
         visitors = [await asyncio.open_connection("127.0.0.1", granted.port) for _ in range(6)]
@@ -362,19 +362,19 @@ def test_a_claim_whose_link_dies_while_it_is_decided_is_answered_on_the_next_lin
         silent, first, second = [await raw_agent(reactor, join) for _ in range(3)]
         await silent.log_in(join)
         await silent.claim(1, "app")
-        silent.vanish()
+        silent.go_silent()
         key = (await first.log_in(join)).session_key
-        ticket = await first.ask(AskTicket(id=1), Ticket)
+        ticket = await first.request(AskTicket(id=1), Ticket)
         await second.attach(ticket.ticket, key)
         claim = Claim(id=2, kind="http", name="app")  # the silent holder is probed for a second
         first.control.send(claim)
         await asyncio.sleep(0.3)
         first.link.abort()
-        granted = await second.ask(claim, Granted)
-        assert await second.ask(claim, Granted) == granted
+        granted = await second.request(claim, Granted)
+        assert await second.request(claim, Granted) == granted
         assert len(server.events.of(LeaseUp)) == 2, "granted once to each"
         anything = Claim(id=3, kind="http")
-        assert await second.ask(anything, Granted) == await second.ask(anything, Granted)
+        assert await second.request(anything, Granted) == await second.request(anything, Granted)
         silent.link.abort()
 
     play(tmp_path, scene)
@@ -394,7 +394,7 @@ def test_a_ticket_that_is_forged_used_late_or_shown_without_the_key_is_refused(t
         agent, other = await raw_agent(reactor, join), await raw_agent(reactor, join)
         key = (await agent.log_in(join)).session_key
         other_key = (await other.log_in(join)).session_key
-        tickets = [(await agent.ask(AskTicket(id=number + 1), Ticket)).ticket for number in range(3)]
+        tickets = [(await agent.request(AskTicket(id=number + 1), Ticket)).ticket for number in range(3)]
         words = {
             await refused(reactor, join, secrets.token_bytes(32), key),
             await refused(reactor, join, tickets[0], other_key),
@@ -417,11 +417,11 @@ def test_a_session_has_four_links_at_most(tmp_path: Path) -> None:
         join = server.token()
         first = await raw_agent(reactor, join)
         key = (await first.log_in(join)).session_key
-        spare = (await first.ask(AskTicket(id=1), Ticket)).ticket
+        spare = (await first.request(AskTicket(id=1), Ticket)).ticket
         for number in range(3):
-            ticket = await first.ask(AskTicket(id=number + 2), Ticket)
+            ticket = await first.request(AskTicket(id=number + 2), Ticket)
             await (await raw_agent(reactor, join)).attach(ticket.ticket, key)
-        assert (await first.ask(AskTicket(id=9), Refused)).code == "bad_ticket"
+        assert (await first.request(AskTicket(id=9), Refused)).code == "bad_ticket"
         with pytest.raises(RefusedError):
             await (await raw_agent(reactor, join)).attach(spare, key)
 
@@ -438,12 +438,12 @@ def test_a_link_that_said_go_away_makes_room_for_another_but_not_without_end(tmp
             if len(links) >= 4:
                 links[number - 3].mux.yamux.drain()
                 await until_it_heard(links[number - 3])
-            ticket = await links[-1].ask(AskTicket(id=number + 1), Ticket)
+            ticket = await links[-1].request(AskTicket(id=number + 1), Ticket)
             links.append(await raw_agent(reactor, join))
             await links[-1].attach(ticket.ticket, key)
         links[5].mux.yamux.drain()
         await until_it_heard(links[5])
-        assert (await links[-1].ask(AskTicket(id=99), Refused)).code == "bad_ticket"
+        assert (await links[-1].request(AskTicket(id=99), Refused)).code == "bad_ticket"
         assert [told.links for told in server.events.of(LinksChanged)] == list(range(2, 9))
 
     play(tmp_path, scene)
@@ -479,10 +479,10 @@ def test_a_message_that_nobody_understands_is_refused_and_the_session_lives(tmp_
         await agent.log_in(join)
         agent.control._outbox += encode(b"\x82\xa1t\xa6Unborn\xa2id\x07")
         agent.control._push()
-        answer = await agent.hear()
+        answer = await agent.receive()
         assert isinstance(answer, Refused)
         assert (answer.id, answer.code) == (7, "bad_message")
-        again = await agent.ask(Hello(version=1, token="x", identity=b"i" * 32, scram="x", agent=""), Refused)
+        again = await agent.request(Hello(version=1, token="x", identity=b"i" * 32, scram="x", agent=""), Refused)
         assert again.code == "bad_message"
         await agent.claim(1, "app")
 
@@ -582,7 +582,7 @@ def test_a_login_in_small_pieces_is_not_too_much_and_afterwards_nothing_is(tmp_p
         await agent.log_in(join)
         assert agent.mux.bytes_out - before < BYTES_BEFORE_LOGIN / 10
         for number in range(1, 120):
-            await agent.ask(Claim(id=number, kind="http", name="x" * 1000), Refused)
+            await agent.request(Claim(id=number, kind="http", name="x" * 1000), Refused)
         assert agent.mux.bytes_out > 1.5 * BYTES_BEFORE_LOGIN
         assert not agent.lost
 
@@ -651,7 +651,7 @@ def test_a_server_that_stops_tells_its_agents_first(tmp_path: Path) -> None:
                 agent = await raw_agent(reactor, join)
                 await agent.log_in(join)
                 await agent.claim(1, "app")
-            heard.append(await agent.hear())
+            heard.append(await agent.receive())
             await agent.until_lost()
 
     asyncio.run(scene())
@@ -693,7 +693,7 @@ def test_an_agent_that_asks_without_end_is_answered_at_a_pace(tmp_path: Path, mo
         began = asyncio.get_running_loop().time()
         for number in range(1, 10):
             agent.control.send(AskTicket(id=number))
-        answers = [await agent.hear() for _ in range(9)]
+        answers = [await agent.receive() for _ in range(9)]
         assert [answer.id for answer in answers if isinstance(answer, Ticket)] == list(range(1, 10))
         assert asyncio.get_running_loop().time() - began >= (9 - 3 - 1) / 20.0
 
@@ -727,7 +727,7 @@ def test_a_stranger_who_sends_more_than_a_login_hears_why_it_has_to_leave(tmp_pa
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await raw_agent(reactor, server.token())
         await flood(agent, b"".join(stuff(number, 3000) for number in range(1, 20)))
-        refused = await agent.hear()
+        refused = await agent.receive()
         assert isinstance(refused, Refused)
         assert refused.code == "bad_message"
         assert "bytes of control messages wait before the login is through, at most 16384 may" in refused.reason

@@ -65,7 +65,7 @@ def test_a_test_moves_bytes_on_the_sessions_links_and_is_told(tmp_path: Path, di
         seen: list[ProxyHeader] = []
         run = SpeedRun(reactor, streams=3, seconds=0.3, payload=PAYLOAD if direction == "up" else None)
         take(agent, run, seen)
-        measured = await agent.ask(asks(direction, streams=3), Measured)
+        measured = await agent.request(asks(direction, streams=3), Measured)
         event = await server.events.wait(SpeedTested)
 
         assert measured.id == 7
@@ -89,7 +89,7 @@ def test_the_conversation_goes_on_while_a_test_runs(tmp_path: Path) -> None:
         take(agent, SpeedRun(reactor, streams=2, seconds=5.0, payload=None), [])
         agent.control.send(asks(seconds=5.0))
 
-        assert await agent.ask(Release(id=8, tunnel=1), Released) == Released(id=8)
+        assert await agent.request(Release(id=8, tunnel=1), Released) == Released(id=8)
 
     play(tmp_path, scene)
 
@@ -106,7 +106,7 @@ def test_the_conversation_goes_on_while_a_test_runs(tmp_path: Path) -> None:
 def test_what_would_be_too_much_is_refused(tmp_path: Path, asked: Measure, code: str, words: str) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
-        refused = await agent.ask(asked, Refused)
+        refused = await agent.request(asked, Refused)
 
         assert (refused.id, refused.code) == (7, code)
         assert words in refused.reason
@@ -119,7 +119,7 @@ def test_the_operator_may_switch_tests_off(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
 
-        assert (await agent.ask(asks(), Refused)).code == "speed_test_off"
+        assert (await agent.request(asks(), Refused)).code == "speed_test_off"
 
     play(tmp_path, scene, no_speed_test=True)
 
@@ -133,15 +133,15 @@ def test_a_session_has_one_test_at_a_time_and_a_server_a_few(tmp_path: Path, mon
         for agent, run in zip(agents, runs, strict=True):
             take(agent, run, [])
         agents[0].control.send(asks(streams=1, seconds=0.5))
-        second = await agents[0].ask(asks(number=8), Refused)
+        second = await agents[0].request(asks(number=8), Refused)
         agents[1].control.send(asks(streams=1, seconds=0.5))
         await server.events.until(lambda: runs[1].moved > 0)
-        third = await agents[2].ask(asks(streams=1), Refused)
+        third = await agents[2].request(asks(streams=1), Refused)
         assert (second.id, second.code, third.code) == (8, "speed_test_busy", "speed_test_busy")
-        assert isinstance(await agents[0].hear(), Measured)
-        assert isinstance(await agents[1].hear(), Measured)
+        assert isinstance(await agents[0].receive(), Measured)
+        assert isinstance(await agents[1].receive(), Measured)
 
-        assert isinstance(await agents[2].ask(asks(streams=1, seconds=0.1), Measured), Measured)
+        assert isinstance(await agents[2].request(asks(streams=1, seconds=0.1), Measured), Measured)
 
     play(tmp_path, scene)
 
@@ -153,7 +153,7 @@ def test_an_agent_that_takes_no_stream_gets_an_empty_send_status(tmp_path: Path)
         await server.events.until(lambda: len(agent.visits) == 2)
         for _, stream in agent.visits:
             send_status(stream, StreamStatus.UNKNOWN_TUNNEL)
-        message: Message = await agent.hear()
+        message: Message = await agent.receive()
 
         assert isinstance(message, Measured)
         assert message.bytes == 0
@@ -168,7 +168,7 @@ def test_an_agent_that_never_stops_sending_is_broken_off(tmp_path: Path, monkeyp
         agent = await logged_in(server, reactor)
         run = SpeedRun(reactor, streams=1, seconds=60.0, payload=PAYLOAD)
         take(agent, run, [])
-        assert isinstance(await agent.ask(asks("up", streams=1), Measured), Measured)
+        assert isinstance(await agent.request(asks("up", streams=1), Measured), Measured)
 
         await server.events.until(lambda: run.over)
 

@@ -64,14 +64,14 @@ def test_a_name_never_has_two_owners_whichever_worker_is_asked(tmp_path: Path) -
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         one, other = await two(server, reactor, server.token(), server.token("second"))
         granted = await one.claim(1, "app")
-        refused = await other.ask(Claim(id=1, kind="http", name="app"), Refused)
+        refused = await other.request(Claim(id=1, kind="http", name="app"), Refused)
         assert refused.code == "name_taken"
         again = await one.claim(1, "app")
         assert again == granted
-        port = await one.ask(Claim(id=2, kind="tcp"), Granted)
-        taken = await other.ask(Claim(id=2, kind="tcp", port=port.port), Refused)
+        port = await one.request(Claim(id=2, kind="tcp"), Granted)
+        taken = await other.request(Claim(id=2, kind="tcp", port=port.port), Refused)
         assert taken.code == "port_taken"
-        assert await one.ask(Release(id=3, tunnel=granted.tunnel), Released) == Released(id=3)
+        assert await one.request(Release(id=3, tunnel=granted.tunnel), Released) == Released(id=3)
         later = await other.claim(4, "app")
         assert later.epoch > granted.epoch
         assert later.tunnel not in (granted.tunnel, port.tunnel)
@@ -84,7 +84,7 @@ def test_of_many_claims_at_once_one_wins(tmp_path: Path) -> None:
         agents = [await logged_in(reactor, server.token(f"t{number}")) for number in range(6)]
         for agent in agents:
             agent.control.send(Claim(id=1, kind="http", name="prize"))
-        answers = [await agent.hear() for agent in agents]
+        answers = [await agent.receive() for agent in agents]
         assert sum(isinstance(answer, Granted) for answer in answers) == 1
         assert {answer.code for answer in answers if isinstance(answer, Refused)} == {"name_taken"}
 
@@ -95,9 +95,9 @@ def test_a_live_holder_on_another_worker_keeps_its_name_until_it_is_taken_over(t
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         one, other = await two(server, reactor, server.token())
         await one.claim(1, "app")
-        assert (await other.ask(Claim(id=1, kind="http", name="app"), Refused)).code == "name_in_use"
+        assert (await other.request(Claim(id=1, kind="http", name="app"), Refused)).code == "name_in_use"
         await other.claim(2, "app", takeover=True)
-        ended = await one.hear()
+        ended = await one.receive()
         assert isinstance(ended, Ended)
         assert ended.code == "replaced"
         await one.until_lost()
@@ -109,7 +109,7 @@ def test_a_silent_holder_on_another_worker_is_replaced(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         one, other = await two(server, reactor, server.token())
         await one.claim(1, "app")
-        one.vanish()
+        one.go_silent()
         granted = await other.claim(1, "app")
         assert granted.name == "app"
         await server.events.wait(SessionDown)
@@ -128,7 +128,7 @@ def test_revoking_ends_sessions_on_every_worker_within_a_second(tmp_path: Path) 
         server.revoke()
         began = loop.time()
         for agent in (one, two_):
-            ended = await agent.hear()
+            ended = await agent.receive()
             assert isinstance(ended, Ended)
             assert ended.code == "token_revoked"
         assert loop.time() - began < 2.0  # a second, and a slow machine's
@@ -171,7 +171,7 @@ def test_a_further_link_finds_its_sessions_worker_by_its_hint(tmp_path: Path, pl
         for agent in await two(server, reactor, join):
             assert agent.login is not None
             for number in (1, 2, 3):
-                ticket = await agent.ask(AskTicket(id=number), Ticket)
+                ticket = await agent.request(AskTicket(id=number), Ticket)
                 assert ticket.hint
                 further = await raw_agent(reactor, join, "" if plaintext else ticket.hint)
                 welcome = await further.attach(ticket.ticket, agent.login.session_key, ticket.hint if plaintext else "")
@@ -187,7 +187,7 @@ def test_without_its_hint_a_link_may_be_refused_which_is_nobodys_fault(tmp_path:
         assert one.login is not None
         outcomes: list[str] = []
         for number in range(1, 17):
-            ticket = await one.ask(AskTicket(id=number), Ticket)
+            ticket = await one.request(AskTicket(id=number), Ticket)
             further = await raw_agent(reactor, join)
             try:
                 await further.attach(ticket.ticket, one.login.session_key)
@@ -197,7 +197,7 @@ def test_without_its_hint_a_link_may_be_refused_which_is_nobodys_fault(tmp_path:
             further.mux.abort()
         assert set(outcomes) <= {"welcome", "misdirected"}
         assert "misdirected" in outcomes
-        ticket = await one.ask(AskTicket(id=99), Ticket)
+        ticket = await one.request(AskTicket(id=99), Ticket)
         forged = await raw_agent(reactor, join, ticket.hint)
         with pytest.raises(RefusedError, match="ticket"):
             await forged.attach(ticket.ticket[:4] + secrets.token_bytes(28), one.login.session_key)
@@ -212,7 +212,7 @@ def test_a_killed_worker_is_replaced_and_takes_only_its_own_sessions(tmp_path: P
         first, second = server.token(), server.token("second")
         one, other = await two(server, reactor, first, second)
         await one.claim(1, "one")
-        port = await one.ask(Claim(id=2, kind="tcp"), Granted)
+        port = await one.request(Claim(id=2, kind="tcp"), Granted)
         await other.claim(1, "other")
         up = next(event for event in server.events.of(WorkerUp) if event.worker == 1)
         os.kill(up.pid, signal.SIGKILL)
@@ -220,11 +220,11 @@ def test_a_killed_worker_is_replaced_and_takes_only_its_own_sessions(tmp_path: P
         down = await server.events.wait(SessionDown)
         assert down.token == "laptop"
         assert not other.lost
-        refused = await other.ask(Claim(id=3, kind="http", name="one"), Refused)
+        refused = await other.request(Claim(id=3, kind="http", name="one"), Refused)
         assert refused.code == "name_taken"  # held for its owner
         back = await logged_in(reactor, first)
         await back.claim(1, "one")
-        assert (await back.ask(Claim(id=2, kind="tcp", port=port.port), Granted)).port == port.port
+        assert (await back.request(Claim(id=2, kind="tcp", port=port.port), Granted)).port == port.port
         again = await server.events.wait(WorkerUp, 3)
         assert again.worker == 3
         ended = await server.events.wait(WorkerDown)
@@ -259,7 +259,7 @@ def test_a_worker_that_cannot_start_ends_the_server_with_a_reason(tmp_path: Path
 
 def test_the_server_is_told_of_before_its_workers_and_can_be_joined_from_then_on(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
-        assert [type(event) for event in server.events.told[:3]] == [Listening, WorkerUp, WorkerUp]
+        assert [type(event) for event in server.events.emitted[:3]] == [Listening, WorkerUp, WorkerUp]
         assert {event.worker for event in server.events.of(WorkerUp)} == {1, 2}
         await logged_in(reactor, server.token())
 
