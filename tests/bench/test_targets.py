@@ -7,7 +7,7 @@ from bench.systems.catalog import SYSTEMS
 from bench.targets import ENGINE, ENGINE_BOUNDS, TARGET_SETS, Bound
 
 
-@pytest.mark.parametrize("goals", TARGET_SETS)
+@pytest.mark.parametrize("target_set", TARGET_SETS)
 def test_a_target_names_an_existing_figure_and_system(target_set: str) -> None:
     keys, systems = {figure.key for figure in figures_of(AXES)}, {system.name for system in SYSTEMS}
     targets, bounds = TARGET_SETS[target_set]
