@@ -23,7 +23,7 @@ from portway.server.storage.data_directory import STATE_FILE, open_state
 from portway.server.storage.token_store import FILE
 from tests.kit.certificates import Identity
 from tests.kit.http_origin import HttpOrigin
-from tests.kit.origins import RawOrigin, echo, send_requested, send_half_then_reset, report_after_end
+from tests.kit.origins import RawOrigin, echo, report_after_end, send_half_then_reset, send_requested
 from tests.kit.pair import Events, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel
 from tests.kit.sockets import free_port
 from tests.kit.streams import stream_hash
