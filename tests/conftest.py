@@ -1,4 +1,4 @@
-"""What every test may ask for, and how hard hypothesis tries."""
+"""Fixtures for all tests, and profiles of hypothesis."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -22,13 +22,13 @@ settings.load_profile(os.environ.get("PORTWAY_HYPOTHESIS", "fast"))
 
 @pytest.fixture(scope="session", autouse=True)
 def descriptors() -> int:
-    """Return how many descriptors this process may have from now on: thousands, where the machine lets it."""
+    """Raise the descriptor limit of this process to thousands, where allowed; return it."""
     return raise_descriptors()
 
 
 @pytest.fixture
 def report_measurement(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Keep a measurement for the end of the run, where a reader finds it among thousands of dots."""
+    """Return a function that records a measurement, which is printed at the end of the run."""
     return lambda text: record_property(MEASURED, text)
 
 
@@ -36,7 +36,7 @@ MEASURED = "measured"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what tests measured on their way."""
+    """Print the measurements that tests recorded."""
     emitted = [
         str(text)
         for outcome in ("passed", "failed")
@@ -45,15 +45,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if name == MEASURED and report.when == "call"
     ]
     if emitted:
-        terminalreporter.section("measured on the way")
+        terminalreporter.section("measurements")
         for text in emitted:
             terminalreporter.write_line(text)
 
 
 @pytest.fixture
 def engine() -> Iterator["EngineLoop"]:
-    """A loop with a reactor in it; errors that callbacks raised fail the test."""
-    from tests.kit.loops import EngineLoop  # here, so that tests of pure rooms need no engine
+    """A loop with a reactor; errors raised in callbacks fail the test."""
+    from tests.kit.loops import EngineLoop  # here, so that tests of pure packages need no engine
 
     engine = EngineLoop()
     yield engine

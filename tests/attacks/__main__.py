@@ -1,8 +1,8 @@
-"""`python -m tests.attacks`: every attack on a server of its own, with an innocent client beside it, and a table of what it noticed.
+"""`python -m tests.attacks`: runs each attack on a server of its own next to an innocent client, and prints its latencies and errors.
 
-The server has one core, everybody else the other. "Alone" are the same attackers against a sink: a second server, which gets
-the first one's core only while that one does not want it. So the attackers do the same work on both sides, and what differs
-is the server under attack alone.
+The server has one core, all other processes the other. "Alone" means that the same attackers run against a sink: a second server
+that gets the first one's core only while it is idle. So the attackers do the same work in both cases, and only the attacked
+server differs.
 """
 
 import argparse
@@ -20,20 +20,24 @@ from tests.kit.programs import SOURCES
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.attacks", description="Attack a server, and measure what others notice.")
-    parser.add_argument("attacks", nargs="*", metavar="NAME", help="attacks whose name contains one of these words (all)")
-    parser.add_argument("--list", action="store_true", help="show all attacks")
-    parser.add_argument("--rounds", type=int, default=1, help="rounds; figures are medians (1; a campaign takes 5)")
-    parser.add_argument("--seconds", type=float, help="how long each attack lasts (each has a time of its own)")
-    parser.add_argument("--no-alone", action="store_true", help="leave the sink out: twice as fast, p99 judged by 10 ms alone")
-    parser.add_argument("--source", type=Path, default=SOURCES, metavar="DIR", help="a src folder of another version to attack")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write all figures there too")
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.attacks", description="Attack a server and measure the effect on an innocent client."
+    )
+    parser.add_argument("attacks", nargs="*", metavar="NAME", help="run attacks whose name contains NAME (all)")
+    parser.add_argument("--list", action="store_true", help="list all attacks")
+    parser.add_argument("--rounds", type=int, default=1, help="run ROUNDS rounds and show medians (1; a campaign uses 5)")
+    parser.add_argument("--seconds", type=float, help="run each attack for SECONDS (each has its own default)")
+    parser.add_argument(
+        "--no-alone", action="store_true", help="skip the runs against the sink: twice as fast, p99 is compared with 10 ms only"
+    )
+    parser.add_argument("--source", type=Path, default=SOURCES, metavar="DIR", help="attack the version in the src folder DIR")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write all figures to OUT")
     return parser.parse_args(argv)
 
 
 def run(attack: Attack, options: argparse.Namespace) -> tuple[list[Side], list[Side]]:
-    """Run all rounds of one attack, beside and alone in turns."""
+    """Run all rounds of one attack, alternately against server and sink."""
     beside, alone = [], []
     for _ in range(options.rounds):
         beside.append(measure(attack, options.source, against_sink=False, seconds=options.seconds))
@@ -43,7 +47,7 @@ def run(attack: Attack, options: argparse.Namespace) -> tuple[list[Side], list[S
 
 
 def main() -> int:
-    """Run what was asked for; 1 when an attack does harm."""
+    """Run the selected attacks; return 1 if one does harm."""
     options = parse_arguments(sys.argv[1:])
     chosen = [one for one in all_attacks().values() if not options.attacks or any(word in one.name for word in options.attacks)]
     if options.list:
@@ -58,7 +62,7 @@ def main() -> int:
         try:
             beside, alone = run(attack, options)
         except (ChildError, AssertionError) as exc:
-            print(f"{attack.name}: could not be run: {exc}", file=sys.stderr)
+            print(f"{attack.name}: cannot be run: {exc}", file=sys.stderr)
             harm += 1
             continue
         wrong = judge(attack, beside, alone)

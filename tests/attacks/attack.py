@@ -1,4 +1,4 @@
-"""What an attack is, what comes of it, and the list of all of them."""
+"""Definition and outcome of an attack, and the list of all attacks."""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -6,48 +6,48 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from tests.attacks.ground import Ground
+from tests.attacks.context import AttackContext
 
 Fate = Literal["cut", "refused", "slowed", "harmless", "free"]
-"""What became of an attacker. `slowed`: it got no more than its due, by back-pressure; `harmless`: it was served, as anybody
-would be, and that hurt nobody; `free`: it did what it wanted. The last one is a failure."""
+"""What became of an attacker. `slowed`: back-pressure limited it to its share; `harmless`: it was served like any client, without
+harm to others; `free`: the attack succeeded, which is a failure of the test."""
 
 
 @dataclass
 class Outcome:
-    """How an attack went, seen by the attacker."""
+    """Result of an attack, as seen by the attacker."""
 
     fate: Fate
     after_s: float | None = None
-    """When it was cut or refused first."""
+    """Time of the first cut or refusal."""
     crossed: int = 0
-    """Bytes or answers that reached somebody whom they were not for."""
+    """Bytes or responses that reached another client than theirs."""
     counts: dict[str, float] = field(default_factory=dict)
-    """What it did: connections, bytes, requests …"""
+    """Amount of work: connections, bytes, requests …"""
     note: str = ""
 
 
-Script = Callable[[Ground], Generator[None, None, Outcome]]
-"""Gets ready, yields once, attacks until `ground.over`, returns the outcome."""
+Script = Callable[[AttackContext], Generator[None, None, Outcome]]
+"""Prepares, yields once, attacks until `context.over`, returns the outcome."""
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One script with what it needs."""
+    """One script and its parameters."""
 
     name: str
     threat: str
-    """Its numbers in docs/threats.md."""
+    """Its number in docs/threats.md."""
     about: str
     script: Script
     seconds: float
-    """How long it lasts in a campaign."""
+    """Duration in a campaign."""
     innocents: tuple[str, ...]
-    """`http` makes requests meanwhile, `login` logs in as an agent."""
+    """Innocent clients: `http` makes requests, `login` logs in as an agent."""
     descriptors: int
-    """The server's limit; 0: as many as there are."""
+    """Descriptor limit of the server; 0: unlimited."""
     growth_max_mb: float
-    """By how much the server may grow; another number than the usual one needs a reason beside it."""
+    """Allowed growth of the server; a number other than the default needs a reason next to it."""
 
 
 ATTACKS: dict[str, Attack] = {}
@@ -64,19 +64,19 @@ def attack(
     descriptors: int = 0,
     growth_max_mb: float = GROWTH_MAX_MB,
 ) -> Callable[[Script], Script]:
-    """Put a script on the list; the first line of its docstring says what it does."""
+    """Register a script as an attack; the first line of its docstring is its description."""
 
-    def note(script: Script) -> Script:
+    def register(script: Script) -> Script:
         assert name not in ATTACKS, name
         about = (script.__doc__ or "").splitlines()[0]
         ATTACKS[name] = Attack(name, threat, about, script, seconds, innocents, descriptors, growth_max_mb)
         return script
 
-    return note
+    return register
 
 
 def all_attacks() -> dict[str, Attack]:
-    """Return every attack by its name."""
+    """Return all attacks by name."""
     for path in sorted((Path(__file__).parent / "scripts").glob("[a-z]*.py")):
         import_module(f"tests.attacks.scripts.{path.stem}")
     return ATTACKS

@@ -3,26 +3,26 @@
 from dataclasses import asdict
 
 from tests.attacks.attack import all_attacks
-from tests.attacks.child import await_go, say, task_of_child
-from tests.attacks.ground import Ground
+from tests.attacks.child import send_line, task_of_child, wait_for_start
+from tests.attacks.context import AttackContext
 from tests.kit.descriptors import raise_descriptors
 
 
 def main() -> None:
-    """Get ready, wait for the word, attack, tell the outcome."""
+    """Prepare, wait for the start, attack, send the outcome."""
     task = task_of_child()
     raise_descriptors()
     attack = all_attacks()[task.pop("attack")]
-    with Ground(**task) as ground:
-        steps = attack.script(ground)
+    with AttackContext(**task) as context:
+        steps = attack.script(context)
         next(steps)
-        say("ready")
-        await_go()
-        ground.begin()
+        send_line("ready")
+        wait_for_start()
+        context.begin()
         try:
             next(steps)
         except StopIteration as done:
-            say(asdict(done.value))
+            send_line(asdict(done.value))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Processes that get ready, begin at a word, and say at their end how it went: one JSON line each."""
+"""Child processes that prepare, start on command, and report with JSON lines."""
 
 import json
 import os
@@ -17,14 +17,14 @@ READY_S = 30.0
 
 
 class ChildError(Exception):
-    """A child ended, or said nothing in time."""
+    """A child exited or sent no line in time."""
 
 
 class Child:
-    """The parent's side. `with` ends it."""
+    """The parent's handle of a child; leaving the `with` block kills it."""
 
     def __init__(self, module: str, task: dict[str, Any]) -> None:
-        """Start `python -m module` with its task; it gets ready at once."""
+        """Start `python -m module` with its task."""
         self.module = module
         path = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
         self._process = subprocess.Popen(
@@ -52,27 +52,27 @@ class Child:
         assert self._process.stderr is not None
         self._errors.extend(self._process.stderr)
 
-    def said(self, deadline_s: float) -> Any:
+    def receive_line(self, deadline_s: float) -> Any:
         """Return its next line.
 
         Raises:
-            ChildError: it ended, or said nothing in time.
+            ChildError: it exited or sent no line in time.
         """
         try:
             line = self._lines.get(timeout=deadline_s)
         except queue.Empty:
-            raise ChildError(f"{self.module} said nothing within {deadline_s:g} s") from None
+            raise ChildError(f"{self.module} sent no line within {deadline_s:g} s") from None
         if not line:
             self._process.wait(5)
             raise ChildError(f"{self.module} ended with {self._process.returncode}: {''.join(self._errors[-20:])}")
         return json.loads(line)
 
     def ready(self) -> Any:
-        """Return what it says once it is ready."""
-        return self.said(READY_S)
+        """Wait until it is ready and return its first line."""
+        return self.receive_line(READY_S)
 
-    def go(self) -> None:
-        """Let it begin."""
+    def start_work(self) -> None:
+        """Send the start command."""
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
@@ -93,17 +93,17 @@ class Child:
 
 
 def task_of_child() -> Any:
-    """Return what the parent wants done; the child ends with its parent from now on."""
+    """Return the task from the parent; from now on the child ends with its parent."""
     die_with_parent()
     return json.loads(sys.argv[1])
 
 
-def say(value: object) -> None:
-    """Tell the parent something."""
+def send_line(value: object) -> None:
+    """Send a value to the parent."""
     print(json.dumps(value), flush=True)
 
 
-def await_go() -> None:
-    """Wait until the parent says so; end if it is gone."""
+def wait_for_start() -> None:
+    """Wait for the start command; exit if the parent is gone."""
     if not sys.stdin.readline():
         sys.exit(1)

@@ -1,8 +1,7 @@
-"""An innocent client in a process of its own: small requests at a fixed rate, each answer checked against what was asked.
+"""An innocent client in its own process: small requests at a fixed rate; each response is checked against its request.
 
-Latencies count from when a request was due, so that one that had to wait for a free connection counts as late (no
-coordinated omission). Every tenth request comes on a new connection. What is never answered counts with the time that it
-was waited for.
+Latencies count from the due time of a request, so waiting for a free connection counts (no coordinated omission). Every tenth
+request uses a new connection. A request without a response counts with its waiting time.
 """
 
 import select
@@ -17,27 +16,27 @@ from typing import Any
 from bench.parent_death import wake_on_time
 from bench.percentiles import percentile
 from portway.protocol.join_string import parse
-from tests.attacks.child import await_go, say, task_of_child
+from tests.attacks.child import send_line, task_of_child, wait_for_start
 from tests.kit.blocking_link import BlockingLink, LinkError
 
 CONNECTIONS = 24
 GRACE_S = 5.0
-"""For answers that are still on their way when the last request was due."""
+"""For responses that are outstanding when the last request is due."""
 FRESH_EVERY = 10
 LOGIN_EVERY_S = 0.5
 LOGIN_S_MAX = 12.0
 
 
 @dataclass
-class Experience:
-    """What a client saw."""
+class ClientResults:
+    """Latencies and errors of a client."""
 
     took_ms: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     crossed: int = 0
-    """Answers that belong to somebody else."""
-    again: int = 0
-    """Requests that went out once more, because their kept connection had been closed while it was idle (RFC 9112 §9.3.1)."""
+    """Responses that belong to another client."""
+    retried: int = 0
+    """Requests that were repeated because their idle connection had been closed (RFC 9112 §9.3.1)."""
 
     def summary(self) -> dict[str, Any]:
         """Return the figures."""
@@ -49,12 +48,12 @@ class Experience:
             "max_ms": max(took),
             "errors": dict(self.errors),
             "crossed": self.crossed,
-            "again": self.again,
+            "retried": self.retried,
         }
 
 
-class Caller:
-    """One connection, and the request on it."""
+class ClientConnection:
+    """One connection and its current request."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -62,14 +61,14 @@ class Caller:
         self.due = 0.0
         self.word = b""
         self._request = b""
-        self._asked = b""
-        self._kept = False
-        self._held = b""
+        self._sent_request = b""
+        self._reused = False
+        self._buffered = b""
 
-    def call(self, request: bytes, word: bytes, due: float, *, fresh: bool) -> None:
-        """Send a request, on a new connection if it has to be."""
-        self.due, self.word, self._request, self._asked = due, word, request, request
-        self._kept = not fresh and self.sock is not None
+    def send_request(self, request: bytes, word: bytes, due: float, *, fresh: bool) -> None:
+        """Send a request, on a new connection if `fresh` or if there is none."""
+        self.due, self.word, self._request, self._sent_request = due, word, request, request
+        self._reused = not fresh and self.sock is not None
         if fresh or self.sock is None:
             self.close()
             self.sock = socket.socket()
@@ -80,7 +79,7 @@ class Caller:
             self.write()
 
     def write(self) -> None:
-        """Send the request once the connection stands."""
+        """Send the request once connected."""
         assert self.sock is not None
         if self._request:
             self.sock.send(self._request)
@@ -88,37 +87,37 @@ class Caller:
 
     @property
     def connecting(self) -> bool:
-        """True until the request is out."""
+        """True until the request was sent."""
         return bool(self._request)
 
     def read(self) -> bytes | None:
-        """Return the whole answer, or None while it is not there."""
+        """Return the response, or None while it is incomplete."""
         assert self.sock is not None
         piece = self.sock.recv(65536)
         if not piece:
-            raise ConnectionError("closed without an answer")
-        self._held += piece
-        head, found, body = self._held.partition(b"\r\n\r\n")
+            raise ConnectionError("closed without a response")
+        self._buffered += piece
+        head, found, body = self._buffered.partition(b"\r\n\r\n")
         if not found:
             return None
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         if len(body) < length:
             return None
-        answer, self._held = self._held, b""
-        return answer
+        response, self._buffered = self._buffered, b""
+        return response
 
-    def call_again(self) -> bool:
-        """Send the request on a new connection if the kept one was closed before it brought a byte; return whether it was."""
-        if not self._kept or self._held:
+    def retry(self) -> bool:
+        """Repeat the request on a new connection if the reused one closed before its first byte; return whether it did."""
+        if not self._reused or self._buffered:
             return False
-        self.call(self._asked, self.word, self.due, fresh=True)
+        self.send_request(self._sent_request, self.word, self.due, fresh=True)
         return True
 
     def close(self) -> None:
-        """Forget the connection."""
+        """Close the connection."""
         if self.sock is not None:
             self.sock.close()
-        self.sock, self._held = None, b""
+        self.sock, self._buffered = None, b""
 
 
 class Client:
@@ -126,13 +125,13 @@ class Client:
 
     def __init__(self, port: int, host: str, tenant: str, rate_per_s: float) -> None:
         self._host, self._tenant, self._rate_per_s = host, tenant, rate_per_s
-        self._idle = deque(Caller(port) for _ in range(CONNECTIONS))
-        self._busy: dict[int, Caller] = {}
+        self._idle = deque(ClientConnection(port) for _ in range(CONNECTIONS))
+        self._busy: dict[int, ClientConnection] = {}
         self._number = 0
 
-    def run(self, seconds: float) -> Experience:
-        """Make requests for so long."""
-        seen = Experience()
+    def run(self, seconds: float) -> ClientResults:
+        """Make requests for `seconds`."""
+        seen = ClientResults()
         start = time.perf_counter()
         made, wanted = 0, int(self._rate_per_s * seconds)
         while (now := time.perf_counter()) < start + seconds + GRACE_S:
@@ -145,7 +144,7 @@ class Client:
             self._wait(seen, max(0.0, min(next_s, 0.1)))
         end = time.perf_counter()
         for number in list(self._busy):
-            self._over(seen, number, end, "no answer")
+            self._finish(seen, number, end, "no response")
         for late in range(made, wanted):  # never sent, as all connections were stuck
             seen.took_ms.append(1000 * (end - start - late / self._rate_per_s))
             seen.errors["never sent"] += 1
@@ -156,26 +155,26 @@ class Client:
         for caller in self._idle:
             caller.close()
 
-    def _begin(self, seen: Experience, due: float) -> None:
+    def _begin(self, seen: ClientResults, due: float) -> None:
         caller = self._idle.popleft()
         self._number += 1
         word = b"%d-%d" % (self._number, time.monotonic_ns())
         request = b"GET /echo/%b HTTP/1.1\r\nHost: %b\r\n\r\n" % (word, self._host.encode())
         try:
-            caller.call(request, word, due, fresh=self._number % FRESH_EVERY == 0)
+            caller.send_request(request, word, due, fresh=self._number % FRESH_EVERY == 0)
         except OSError as exc:
             self._failed(seen, caller, type(exc).__name__)
         else:
             self._await(caller)
 
-    def _await(self, caller: Caller) -> None:
+    def _await(self, caller: ClientConnection) -> None:
         assert caller.sock is not None
         self._busy[caller.sock.fileno()] = caller
 
-    def _failed(self, seen: Experience, caller: Caller, why: str) -> None:
-        """Try a request once more where any client would, else count it as lost."""
-        if caller.call_again():
-            seen.again += 1
+    def _failed(self, seen: ClientResults, caller: ClientConnection, why: str) -> None:
+        """Retry a request where clients may, else record the error."""
+        if caller.retry():
+            seen.retried += 1
             self._await(caller)
             return
         caller.close()
@@ -183,7 +182,7 @@ class Client:
         seen.took_ms.append(1000 * (time.perf_counter() - caller.due))
         seen.errors[why] += 1
 
-    def _wait(self, seen: Experience, wait_s: float) -> None:
+    def _wait(self, seen: ClientResults, wait_s: float) -> None:
         # select rather than poll: its timeout is in microseconds.
         callers = list(self._busy.values())
         readers = [caller.sock for caller in callers if caller.sock is not None and not caller.connecting]
@@ -195,15 +194,15 @@ class Client:
             try:
                 if sock in writable:
                     caller.write()
-                elif (answer := caller.read()) is not None:
-                    self._judge(seen, caller, answer, number)
+                elif (response := caller.read()) is not None:
+                    self._judge(seen, caller, response, number)
             except OSError as exc:
                 del self._busy[number]
                 self._failed(seen, caller, type(exc).__name__)
 
-    def _judge(self, seen: Experience, caller: Caller, answer: bytes, number: int) -> None:
+    def _judge(self, seen: ClientResults, caller: ClientConnection, response: bytes, number: int) -> None:
         now = time.perf_counter()
-        head, _, body = answer.partition(b"\r\n\r\n")
+        head, _, body = response.partition(b"\r\n\r\n")
         if head.startswith(b"HTTP/1.1 200"):
             if body != self._tenant.encode() + b" " + caller.word:
                 seen.crossed += 1
@@ -212,9 +211,9 @@ class Client:
             seen.took_ms.append(1000 * (now - caller.due))
         else:
             code = head.lower().partition(b"portway-error: ")[2].partition(b"\r\n")[0]
-            self._over(seen, number, now, f"{head[9:12].decode()} {code.decode()}")
+            self._finish(seen, number, now, f"{head[9:12].decode()} {code.decode()}")
 
-    def _over(self, seen: Experience, number: int, now: float, why: str) -> None:
+    def _finish(self, seen: ClientResults, number: int, now: float, why: str) -> None:
         caller = self._busy.pop(number)
         caller.close()
         self._idle.append(caller)
@@ -222,9 +221,9 @@ class Client:
         seen.errors[why] += 1
 
 
-def log_in_for(join_text: str, seconds: float) -> Experience:
-    """Log in as an agent twice a second, one at a time, and leave."""
-    seen = Experience()
+def log_in_for(join_text: str, seconds: float) -> ClientResults:
+    """Log in as an agent twice a second, one login at a time, and close the link."""
+    seen = ClientResults()
     join = parse(join_text)
     start = time.perf_counter()
     number = 0
@@ -242,18 +241,18 @@ def log_in_for(join_text: str, seconds: float) -> Experience:
 
 
 def main() -> None:
-    """Get ready, run as often as the parent wants."""
+    """Warm up, wait for the start, run, send the results."""
     task = task_of_child()
     wake_on_time()
-    run: Callable[[float], Experience]
+    run: Callable[[float], ClientResults]
     if task["kind"] == "login":
         run = partial(log_in_for, task["join"])
     else:
         run = Client(task["port"], task["host"], task["tenant"], task["rate_per_s"]).run
     run(task["warm_s"])
-    say("ready")
-    await_go()
-    say(run(task["seconds"]).summary())
+    send_line("ready")
+    wait_for_start()
+    send_line(run(task["seconds"]).summary())
 
 
 if __name__ == "__main__":

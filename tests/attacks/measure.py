@@ -1,4 +1,4 @@
-"""Runs one attack with an innocent client beside it, and puts down what everybody noticed."""
+"""Runs one attack next to innocent clients and records its effects."""
 
 import shutil
 import tempfile
@@ -15,20 +15,20 @@ from tests.attacks.site import INNOCENT, Resources, Site
 from tests.kit.programs import SOURCES
 
 RATE_PER_S = 200.0
-"""Requests of the innocent client: a few percent of a core."""
+"""Request rate of the innocent client: a few percent of a core."""
 WARM_S = 1.0
 SETTLE_S = 3.0
-"""After the attack: time for what was given back to be given back."""
+"""After the attack, for the server to release resources."""
 SAMPLE_S = 0.1
 LATE_S = 60.0
-"""How much longer than planned anything may take before the run is given up."""
+"""Longest delay beyond the planned time before a run is aborted."""
 
 MB = 1e6
 
 
 @dataclass
 class Side:
-    """One run: the attackers against the server or against a sink."""
+    """Figures of one run, with the attackers against the server or against a sink."""
 
     innocents: dict[str, dict[str, Any]]
     outcome: dict[str, Any]
@@ -36,16 +36,16 @@ class Side:
     rss_peak_mb: float
     rss_after_mb: float
     descriptors_before: int
-    """Before attackers and innocents came; afterwards there should be as many."""
+    """Before attackers and innocent clients connected; the number afterwards should be equal."""
     descriptors_peak: int
     descriptors_after: int
     cpu_share: float
-    """Of the server's core, during the attack."""
+    """CPU time of the server per second of the attack."""
     logged_errors: list[str] = field(default_factory=list)
 
 
-class Watch:
-    """Samples the server's descriptors while something runs."""
+class DescriptorSampler:
+    """Samples the number of the server's descriptors in a thread."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -62,13 +62,13 @@ class Watch:
                 return
 
     def end(self) -> None:
-        """Sample no more."""
+        """Stop sampling."""
         self._stop.set()
         self._thread.join(5)
 
 
 def attack_task(attack: Attack, site: Site, number: int, home: Path, *, small: bool, seconds: float) -> dict[str, Any]:
-    """Return what the attacker's process has to know."""
+    """Return the task for the attacker's process."""
     return {
         "attack": attack.name,
         "http_port": site.http_port,
@@ -84,10 +84,10 @@ def attack_task(attack: Attack, site: Site, number: int, home: Path, *, small: b
 
 
 def measure(attack: Attack, source: Path = SOURCES, *, against_sink: bool, seconds: float | None = None) -> Side:
-    """Start everything anew, run the attack once, and return what was seen.
+    """Start all programs, run the attack once, and return its figures.
 
     Raises:
-        ChildError, AssertionError: something could not be started, or ended by itself.
+        ChildError, AssertionError: a program did not start, or exited.
     """
     seconds = seconds or attack.seconds
     with ExitStack() as stack:
@@ -112,14 +112,14 @@ def _innocent(kind: str, site: Site, host: str, seconds: float) -> Child:
 
 
 def _run(site: Site, idle: Resources, attacker: Child, innocents: dict[str, Child], seconds: float) -> Side:
-    site.forget_peak()
+    site.reset_peak()
     before, began = site.resources(), time.monotonic()
-    watch = Watch(site)
-    attacker.go()
+    watch = DescriptorSampler(site)
+    attacker.start_work()
     for child in innocents.values():
-        child.go()
-    seen = {kind: child.said(seconds + LATE_S) for kind, child in innocents.items()}
-    outcome = attacker.said(seconds + LATE_S)
+        child.start_work()
+    seen = {kind: child.receive_line(seconds + LATE_S) for kind, child in innocents.items()}
+    outcome = attacker.receive_line(seconds + LATE_S)
     during, took_s = site.resources(), time.monotonic() - began
     watch.end()
     peak = site.peak_bytes()
@@ -140,5 +140,5 @@ def _run(site: Site, idle: Resources, attacker: Child, innocents: dict[str, Chil
 
 
 def as_dict(side: Side) -> dict[str, Any]:
-    """Return it for JSON."""
+    """Return the figures for JSON."""
     return asdict(side)

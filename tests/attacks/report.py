@@ -1,4 +1,4 @@
-"""Medians of all rounds, the verdict on each attack, and the table."""
+"""Medians of all rounds, the verdict per attack, and the table."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -7,21 +7,21 @@ from tests.attacks.attack import Attack
 from tests.attacks.measure import Side
 
 P99_MS_MIN = 10.0
-"""An innocent's p99 that is fine whatever it is alone."""
+"""A p99 of an innocent client that is always acceptable."""
 TIMES_ALONE = 2.0
 LOGIN_P99_MS_MIN = 500.0
-"""A login is a handshake, a PBKDF2 and four messages, 20 ms on a free core; it happens once in an agent's life, and half a second is
-no delay to a person."""
+"""A login is a handshake, a PBKDF2 and four messages, 20 ms on a free core. An agent logs in once, and users accept half a
+second."""
 
 
 def middle(sides: Sequence[Side], *path: str) -> float:
-    """Return the median over all rounds of a figure of the innocents, such as ("http", "p99_ms")."""
+    """Return the median over all rounds of a figure of the innocent clients, such as ("http", "p99_ms")."""
     kind, name = path
     return median(float(side.innocents[kind][name]) for side in sides)
 
 
 def judge(attack: Attack, beside: Sequence[Side], alone: Sequence[Side]) -> list[str]:
-    """Return what is wrong; nothing when the attack does no harm."""
+    """Return the problems found; empty when the attack does no harm."""
     wrong = []
     for kind in attack.innocents:
         enough = LOGIN_P99_MS_MIN if kind == "login" else P99_MS_MIN
@@ -34,14 +34,14 @@ def judge(attack: Attack, beside: Sequence[Side], alone: Sequence[Side]) -> list
             wrong.append(f"{errors} {kind} errors")
     crossed = sum(side.outcome["crossed"] + sum(one["crossed"] for one in side.innocents.values()) for side in beside)
     if crossed:
-        wrong.append(f"{crossed} answers crossed")
+        wrong.append(f"{crossed} responses crossed")
     growth = median(side.rss_peak_mb - side.rss_before_mb for side in beside)
     if growth > attack.growth_max_mb:
         wrong.append(f"{growth:+.0f} MB, at most {attack.growth_max_mb:.0f}")
     if any(side.outcome["fate"] == "free" for side in beside):
         wrong.append("neither cut nor slowed")
     if any(side.logged_errors for side in beside):
-        wrong.append("the server reported a fault of its own")
+        wrong.append("the server logged an error")
     return wrong
 
 

@@ -1,4 +1,4 @@
-"""A server under attack, its innocent tenant, and the token that the attacker has."""
+"""A server under attack, its innocent tenant, and the tokens of attacker and neighbour."""
 
 import os
 import re
@@ -24,7 +24,7 @@ TCP_PORTS = 8
 
 @dataclass(frozen=True)
 class Resources:
-    """What a process uses now."""
+    """Current resource use of a process."""
 
     rss_bytes: int
     descriptors: int
@@ -32,7 +32,7 @@ class Resources:
 
 
 def resources_of(pid: int) -> Resources:
-    """Read them from /proc (proc(5))."""
+    """Return the resource use of a process from /proc (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     rss_bytes = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
     cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -40,10 +40,10 @@ def resources_of(pid: int) -> Resources:
 
 
 class Site:
-    """One server. `with` ends it and all that belongs to it."""
+    """One server with its tokens; leaving the `with` block stops all its programs."""
 
     def __init__(self, source: Path = SOURCES, *, flags: Sequence[str] = (), descriptors: int = 0, sink: bool = False) -> None:
-        """Start a server of the sources in `source`, and make its tokens; a `sink` gets a core only when nobody else wants it."""
+        """Start a server from the sources in `source` and create its tokens; a `sink` runs only while its core is idle."""
         self.source = source
         self.home = Path(tempfile.mkdtemp(prefix="portway-attack-"))
         self._stack = ExitStack()
@@ -54,7 +54,7 @@ class Site:
         words += ["--tcp-ports", f"{first + 2}-{first + 1 + TCP_PORTS}", "--data", str(self.home / "server"), "--log-level", "warning"]
         try:
             self.server = self.start(*words, *flags, name="server", descriptors=descriptors)
-            self.server.expect("advertised as", START_S)
+            self.server.expect(r"\bagents +\S+:\d", START_S)
             pin(self.server.pid, server_cores())
             made = [self.start("token", "create", name, "--data", str(self.home / "server")) for name in (INNOCENT, ATTACKER, NEIGHBOUR)]
             self.join_text, self.attackers_join_text, self.neighbours_join_text = (_join(one.wait(START_S)) for one in made)
@@ -65,7 +65,7 @@ class Site:
             raise
 
     def start(self, *words: str, name: str = "", join_text: str = "", descriptors: int = 0) -> Program:
-        """Start `portway …` on the core of all others."""
+        """Start `portway …` on the cores that the server does not use."""
         home = self.home / (name or "any")
         home.mkdir(mode=0o700, exist_ok=True)
         env = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
@@ -79,27 +79,27 @@ class Site:
         return program
 
     def innocent_host(self) -> str:
-        """Start the innocent tenant's origin and agent, and return the host that it serves."""
+        """Start the innocent tenant's origin and agent; return the host of its tunnel."""
         origin = self._stack.enter_context(Child("tests.attacks.echo_origin", {"tenant": INNOCENT}))
         port = origin.ready()["port"]
         agent = self.start("http", str(port), "--name", INNOCENT, name="innocent agent", join_text=self.join_text)
         return urlsplit(agent.first_line(START_S)).netloc
 
     def resources(self) -> Resources:
-        """Return what the server uses now."""
+        """Return the current resource use of the server."""
         assert self.server.running, self.server.transcript()
         return resources_of(self.server.pid)
 
-    def forget_peak(self) -> None:
-        """Let the peak of memory count from now on (proc(5), clear_refs)."""
+    def reset_peak(self) -> None:
+        """Reset the memory peak of the server (proc(5), clear_refs)."""
         Path(f"/proc/{self.server.pid}/clear_refs").write_text("5")
 
     def peak_bytes(self) -> int:
-        """Return the peak of memory since then."""
+        """Return the memory peak since the last reset."""
         return self.server.peak_rss_bytes()
 
     def logged_errors(self) -> list[str]:
-        """Return what the server said of faults of its own."""
+        """Return the errors that the server logged."""
         return [line for line in self.server.err.lines if re.search(r"Traceback|\berror\b", line)]
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Every attack, small and once: innocents are served, nothing crosses, the server lives and stays within a bound."""
+"""Small attacks, once each: innocent clients are served, no response crosses, the server survives within its memory bound."""
 
 import time
 from collections.abc import Iterator
@@ -15,26 +15,26 @@ from tests.attacks.measure import LATE_S, MB, attack_task
 from tests.attacks.site import INNOCENT, Site
 
 SECONDS = 2.0
-"""How long an attack may go on here; most are over sooner."""
+"""Duration limit of an attack; most end sooner."""
 
 GROWTH_MAX_MB = 60.0
-"""All small attacks on one server, one after the other, and allocators that keep what they once had."""
+"""For all small attacks on one server, with allocators that do not return memory."""
 
 REQUESTS_PER_S = 20.0
 
-LOOK_S = 0.25
+CLIENT_RUN_S = 0.25
 
 FULL_S = 0.75
-"""How long newcomers may be rejected where sources with few connections each take all places: those cannot be told from an honest
-crowd before they have been slow for a while (`connection_state.SLOW_S_CRAMPED`)."""
+"""Time in which new visitors may be rejected when many sources use up the capacity with few connections each: they look like honest
+ones until they have been slow for a while (`connection_state.SLOW_S_CRAMPED`)."""
 
 
 OPEN: dict[str, str] = {}
-"""What is still to be put right."""
+"""Known failures."""
 
 
 class Small:
-    """One server for all attacks, and its innocent tenant."""
+    """A shared server and the client of its innocent tenant."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -55,7 +55,7 @@ NAMES = sorted(all_attacks())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_attack_hurts_nobody_else(small: Small, tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
+def test_an_attack_harms_no_other_client(small: Small, tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
     if name in OPEN:
         request.applymarker(pytest.mark.xfail(reason=OPEN[name], strict=False))
     attack = all_attacks()[name]
@@ -67,20 +67,20 @@ def test_an_attack_hurts_nobody_else(small: Small, tmp_path: Path, name: str, re
 
 
 def survive(small: Small, home: Path, name: str) -> None:
-    """Run an attack, and fail if anybody but the attacker notices more than a delay."""
+    """Run an attack; fail if the innocent client sees more than a delay."""
     site = small.site
     task = attack_task(all_attacks()[name], site, NAMES.index(name), home, small=True, seconds=SECONDS)
     with Child("tests.attacks.attacker", task) as attacker, ThreadPoolExecutor(1) as thread:
         attacker.ready()
-        site.forget_peak()
+        site.reset_peak()
         before = site.resources().rss_bytes
-        attacker.go()
-        told = thread.submit(attacker.said, SECONDS + LATE_S)
-        begun = time.monotonic()
-        seen = [(0.0, small.client.run(LOOK_S))]
-        while not told.done():
-            seen.append((time.monotonic() - begun, small.client.run(LOOK_S)))
-        outcome = told.result()
+        attacker.start_work()
+        result = thread.submit(attacker.receive_line, SECONDS + LATE_S)
+        started = time.monotonic()
+        seen = [(0.0, small.client.run(CLIENT_RUN_S))]
+        while not result.done():
+            seen.append((time.monotonic() - started, small.client.run(CLIENT_RUN_S)))
+        outcome = result.result()
     assert outcome["crossed"] == 0, outcome
     assert outcome["fate"] != "free", outcome
     for at_s, one in seen:

@@ -1,4 +1,4 @@
-"""Runs a program of this package with some constants changed, so that a test meets in seconds what otherwise takes years.
+"""Runs a program of this package with changed constants, so that a test reaches in seconds what otherwise takes much longer.
 
 `python altered.py portway.engine.keepalive:KEEPALIVE={...} -- PYTHON -m portway …`; values are Python literals. See `altered`.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def altered(**changes: object) -> tuple[str, ...]:
-    """Return the words to put before `PYTHON -m portway …`; `changes` are `portway__engine__module__NAME=value`."""
+    """Return the arguments that precede `PYTHON -m portway …`; `changes` are `portway__engine__module__NAME=value`."""
     words = [sys.executable, str(Path(__file__).resolve())]
     for path, value in changes.items():
         module, _, name = path.rpartition("__")
@@ -24,7 +24,7 @@ def _main() -> None:
     for change in sys.argv[1:end]:
         path, _, text = change.partition("=")
         module, _, name = path.partition(":")
-        getattr(importlib.import_module(module), name)  # whose absence means that the test changes nothing
+        getattr(importlib.import_module(module), name)  # fails if the constant does not exist
         setattr(importlib.import_module(module), name, ast.literal_eval(text))
     assert sys.argv[end + 2] == "-m", sys.argv
     sys.argv = sys.argv[end + 3 :]

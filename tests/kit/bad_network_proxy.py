@@ -1,4 +1,4 @@
-"""A TCP relay that behaves like a bad network: slow, far away, silent, or cut after so many bytes. Runs in a thread."""
+"""A TCP proxy that behaves like a bad network: slow, with latency, silent, or cut after some bytes. Runs in a thread."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 PIECE_BYTES = 64 * 1024
 QUEUE_PIECES_MAX = 256
-"""What may be in flight, a direction: 16 MiB, enough for 160 ms at 100 MB/s."""
+"""Limit of data in flight per direction: 16 MiB, enough for 160 ms at 100 MB/s."""
 
 
 class _Way:
@@ -20,7 +20,7 @@ class _Way:
         self._flying: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(QUEUE_PIECES_MAX)
 
     async def carry(self) -> None:
-        """Carry until the end of this way; a clean end becomes a clean half-close."""
+        """Forward until the end of this direction; a proper end becomes a half-close."""
         async with asyncio.TaskGroup() as hands:
             hands.create_task(self._take())
             hands.create_task(self._give())
@@ -31,7 +31,7 @@ class _Way:
             try:
                 data = await self._reader.read(PIECE_BYTES)
             except OSError:
-                await self._relay.open_gate.wait()  # a break is news, too: a black hole swallows it
+                await self._relay.open_gate.wait()  # a black hole also drops resets
                 raise
             await self._flying.put((loop.time() + self._relay.latency_s, data))
             if not data:
@@ -61,10 +61,10 @@ class _Way:
 
 
 class BadNetworkProxy:
-    """Listens on `address` and carries to `target`. Settings may be changed while it runs."""
+    """Listens on `address` and forwards to `target`. Settings may be changed while it runs."""
 
     def __init__(self, target: tuple[str, int], *, latency_s: float = 0.0, rate_bytes_per_s: float | None = None) -> None:
-        """Start at once; `latency_s` is one way, `rate_bytes_per_s` counts for each connection and direction."""
+        """Start at once; `latency_s` is one-way, `rate_bytes_per_s` is per connection and direction."""
         self.target = target
         self.latency_s = latency_s
         self.rate_bytes_per_s = rate_bytes_per_s
@@ -77,7 +77,7 @@ class BadNetworkProxy:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.address: tuple[str, int] = self._listener.getsockname()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._loop_main, name="impaired relay", daemon=True)
+        self._thread = threading.Thread(target=self._loop_main, name="bad network proxy", daemon=True)
         self._thread.start()
         self._ready.wait(5)
 
@@ -97,7 +97,7 @@ class BadNetworkProxy:
         await self._ended.wait()
         server.close()
         self.drop_all(reset=True)
-        self._loop.set_exception_handler(lambda loop, context: None)  # 3.11's streams complain of cancelled connections
+        self._loop.set_exception_handler(lambda loop, context: None)  # asyncio streams of 3.11 report cancelled connections
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -131,7 +131,7 @@ class BadNetworkProxy:
         writer.transport.abort()
 
     def drop_all(self, reset: bool = True) -> None:
-        """End every connection (in the relay's own thread; from outside use `cut_now`)."""
+        """Close every connection; in the proxy's own thread only, others use `cut_now`."""
         for writer in list(self._writers):
             if reset:
                 self._reset(writer)
@@ -143,7 +143,7 @@ class BadNetworkProxy:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(5)
 
     def cut_now(self, reset: bool = True) -> None:
-        """End every connection that is there, with RST or FIN."""
+        """Close every connection with RST or FIN."""
 
         async def do() -> None:
             self.drop_all(reset)
@@ -151,7 +151,7 @@ class BadNetworkProxy:
         self._ask(do())
 
     def cut_after(self, count: int, reset: bool = True) -> None:
-        """Cut everything once `count` more bytes have gone over, both ways together."""
+        """Cut all connections after `count` more bytes, both directions combined."""
 
         async def do() -> None:
             self.cut_with_reset = reset
@@ -160,7 +160,7 @@ class BadNetworkProxy:
         self._ask(do())
 
     def blackhole(self, on: bool = True) -> None:
-        """Swallow time: while on, nothing goes over and nothing ends, as if every packet were dropped."""
+        """While on, forward nothing and end nothing, as if every packet were dropped."""
 
         async def do() -> None:
             if on:
@@ -171,7 +171,7 @@ class BadNetworkProxy:
         self._ask(do())
 
     def close(self) -> None:
-        """End the relay and all its connections."""
+        """Stop the proxy and close its connections."""
 
         async def do() -> None:
             self.open_gate.set()

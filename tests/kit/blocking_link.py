@@ -1,4 +1,4 @@
-"""An agent's link by hand, on a blocking socket: any bytes at any time, real logins, and nothing done by itself."""
+"""An agent's link on a blocking socket: sends any bytes at any time, can log in, and does nothing by itself."""
 
 import contextlib
 import secrets
@@ -21,11 +21,11 @@ CONTROL = 2
 
 
 class LinkError(Exception):
-    """The server hung up, or said something else."""
+    """The server closed the link or sent another message."""
 
 
 def agent_context(alpn: str = "portway/1") -> ssl.SSLContext:
-    """Return a client's context that trusts anybody."""
+    """Return a client context that accepts any certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -60,14 +60,14 @@ class BlockingLink:
         self._reader = MessageReader(POST_LOGIN_BYTES_MAX)
         self._messages: deque[Message] = deque()
         self.frames: deque[Frame] = deque()
-        """What came beside the control stream, pings left out."""
+        """Frames received outside of the control stream, without pings."""
         self.answers_pings = True
         self.control_credit = INITIAL_WINDOW
-        """How much more may be sent on the control stream."""
+        """Remaining send window of the control stream."""
 
     @property
     def binding(self) -> bytes | None:
-        """What a login has to be bound to."""
+        """Channel binding of a login."""
         if not isinstance(self.sock, ssl.SSLSocket):
             return None
         certificate = self.sock.getpeercert(binary_form=True)
@@ -87,20 +87,20 @@ class BlockingLink:
         self.send_control_bytes(encode_message(message))
 
     def send_control_bytes(self, framed: bytes) -> None:
-        """Send what may be a message on the control stream; keeping to its window is the caller's."""
+        """Send bytes on the control stream; the caller keeps to its window."""
         self.control_credit -= len(framed)
         self.send(data(CONTROL, framed))
 
     def read_some(self) -> None:
-        """Read once, and sort what came; pings are answered.
+        """Read once and dispatch the received frames; pings get a pong.
 
         Raises:
-            LinkError: the server hung up.
-            OSError: it broke off, or nothing came in time.
+            LinkError: the server closed the link.
+            OSError: the link broke, or nothing was received in time.
         """
         piece = self.sock.recv(65536)
         if not piece:
-            raise LinkError("the server hung up")
+            raise LinkError("the server closed the link")
         frames, self._buffered = read_frames(self._buffered + piece)
         for frame in frames:
             if frame.type == PING:
@@ -114,8 +114,8 @@ class BlockingLink:
             else:
                 self.frames.append(frame)
 
-    def pump(self, seconds: float) -> None:
-        """Read and answer pings for so long."""
+    def read_for(self, seconds: float) -> None:
+        """Read and send pongs for `seconds`."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             pending = isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()
@@ -131,7 +131,7 @@ class BlockingLink:
             self.read_some()
         message = self._messages.popleft()
         if not isinstance(message, kind):
-            raise LinkError(f"{message} came instead of {kind.__name__}")
+            raise LinkError(f"received {message}, expected {kind.__name__}")
         return message
 
     def log_in(self, join: JoinString, identity: bytes = b"i" * 32) -> Welcome:
@@ -150,7 +150,7 @@ class BlockingLink:
         return self.receive(Granted)
 
     def close(self) -> None:
-        """Close without a word."""
+        """Close without a GoAway."""
         with contextlib.suppress(OSError):
             self.sock.close()
 
@@ -162,5 +162,5 @@ class BlockingLink:
 
 
 def open_link(join: JoinString, *, source: str = "", timeout_s: float = 10.0) -> BlockingLink:
-    """Return a link to the server of a join string, from the address `source`."""
+    """Connect to the server of a join string, from the address `source`."""
     return BlockingLink(join.host, join.port, tls=not join.plaintext, source=source, timeout_s=timeout_s)

@@ -1,4 +1,4 @@
-"""Certificates that live as long as a test: a small authority and what it signs, or self-signed ones."""
+"""Certificates for tests: a small authority and certificates that it signs, or self-signed ones."""
 
 import datetime as dt
 import hashlib
@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Identity:
-    """A certificate and its key, in files as programs want them."""
+    """A certificate and its key, in memory and in files."""
 
     cert_file: Path
     key_file: Path
@@ -29,14 +29,14 @@ class Identity:
         return hashlib.sha256(self.der).hexdigest()
 
     def server_context(self) -> ssl.SSLContext:
-        """Return a server's context that shows this certificate."""
+        """Return a server context with this certificate."""
         context = _as_in_debian(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         context.load_cert_chain(self.cert_file, self.key_file)
         return context
 
 
 def _as_in_debian(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Let a truncated connection pass for an ended one, as every context of CPython before 3.11.4 does (Debian 12 has 3.11.2)."""
+    """Treat a truncated connection as ended, like CPython before 3.11.4 (Debian 12 has 3.11.2)."""
     context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
     return context
 
@@ -74,7 +74,7 @@ def make_identity(folder: Path, *names: str, signed_by: Identity | None = None, 
 
 
 def client_context(trusted: Identity) -> ssl.SSLContext:
-    """Return a client's context that trusts this one certificate."""
+    """Return a client context that trusts only this certificate."""
     context = _as_in_debian(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     context.load_verify_locations(trusted.cert_file)
     return context

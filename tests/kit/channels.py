@@ -1,4 +1,4 @@
-"""Every kind of channel as a pair of ends with a cable between them, so that one suite can prove them all."""
+"""Every kind of channel as a pair of ends with a cable between, so that one suite can test all of them."""
 
 import ssl
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ BUFFER_BYTES = 64 * 1024
 
 @dataclass
 class Pair:
-    """Two ends of one channel; `near` is the kind under test, `far` its peer."""
+    """Two ends of one channel; `near` is the channel under test, `far` its peer."""
 
     kind: str
     near: Channel
@@ -30,13 +30,13 @@ class Pair:
     cable_if_any: SocketCable | None
     """The cable between them, None in memory."""
     carriers: list[Channel] = field(default_factory=list)
-    """What lies under the ends, to be closed afterwards."""
+    """Channels below the ends, to be closed afterwards."""
     near_is_left: bool = True
-    """Where on the cable the near end is."""
+    """Whether the near end is the left end of the cable."""
 
     @property
     def cable(self) -> SocketCable:
-        """The cable, where there is one."""
+        """The cable; fails in memory."""
         assert self.cable_if_any is not None
         return self.cable_if_any
 
@@ -57,7 +57,7 @@ class Pair:
 
     @property
     def reports_resets(self) -> bool:
-        """False where an abort cannot be told from an end (a unix socket has no RST)."""
+        """False where an abort looks like an end (a unix socket has no RST)."""
         return self.kind != "unix"
 
     @property
@@ -67,7 +67,7 @@ class Pair:
 
     @property
     def buffered_bytes_max(self) -> int:
-        """What the path may hold at most while nobody reads: kernel buffers, cable, window, ciphertext."""
+        """Most bytes that may be buffered while nothing is read: kernel buffers, cable, window, ciphertext."""
         return 2 * 1024 * 1024
 
 
@@ -84,7 +84,7 @@ def _socket(unix: bool) -> Maker:
 
 
 def shake_hands(engine: EngineLoop, *ends: TlsChannel) -> None:
-    """Run the handshakes of both ends; fail when one fails."""
+    """Run the handshakes of both ends; fail if one fails."""
     outcomes: list[BaseException | None] = []
     for end in ends:
         end.handshake(outcomes.append)
@@ -159,7 +159,7 @@ KINDS: dict[str, Maker] = {
 
 @contextmanager
 def pair_of(kind: str, engine: EngineLoop, identity: Identity) -> Iterator[Pair]:
-    """Make a pair; afterwards close its ends, what carries them, and the cable."""
+    """Create a pair; afterwards close its ends, the channels below them, and the cable."""
     pair = KINDS[kind](engine, identity)
     try:
         yield pair

@@ -1,15 +1,15 @@
-"""Room for thousands of sockets in the test's own process."""
+"""Raises the descriptor limit of the test process, for thousands of sockets."""
 
 import resource
 
 WANTED = 20_000
-"""The largest crowd in one process has 2,000 visitors, each with four ends in it, and a server that keeps room for others."""
+"""The largest test in one process has 2,000 visitors with four sockets each, and a server that reserves more."""
 
 
 def raise_descriptors() -> int:
-    """Raise the soft limit as far as the hard one allows, up to WANTED, and return how many there are: WANTED for more.
+    """Raise the soft limit up to the hard one and to WANTED; return the new limit, at most WANTED.
 
-    A login shell has 1,024 almost everywhere, and `portway` itself raises them too (`portway/cli/descriptors.py`).
+    A login shell usually has 1,024; `portway` raises its own limit, too (`portway/cli/descriptors.py`).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= WANTED:

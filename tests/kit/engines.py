@@ -1,4 +1,4 @@
-"""Runs every test of a folder on each engine: import `each_engine` into its conftest."""
+"""Runs every test of a folder on each engine; import `each_engine` into its conftest."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from portway.engine.poller_factory import EPOLL, PORTABLE, VARIABLE
 
 @pytest.fixture(autouse=True, params=[EPOLL, PORTABLE])
 def each_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let every reactor that is made in this test, or in a program that it starts, have one engine, then the other."""
+    """Run the test once per engine, which all its reactors and programs use."""
     name: str = request.param
     monkeypatch.setenv(VARIABLE, name)
     return name

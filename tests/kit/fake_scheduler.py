@@ -1,4 +1,4 @@
-"""The engine's timers and ready queue without a loop: time passes when the test says so, and wake-ups may come late."""
+"""Timers and ready queue of the engine without a loop: the test advances the time, and wake-ups may be late."""
 
 import random
 from collections import deque
@@ -8,13 +8,13 @@ from portway.engine.timers import Timer, TimerWheel
 
 
 class Scheduler:
-    """What a bucket asks of a reactor, on the real timer wheel."""
+    """The scheduler interface that a bucket needs, on the real timer wheel."""
 
     def __init__(self, late_s: float = 0.0) -> None:
-        """Begin at an uneven second. `late_s`: how late a wake-up may come, by dice."""
+        """Start at an uneven time. `late_s` is the largest random delay of a wake-up."""
         self.now = 1000.0123
         self.fired = 0
-        """Timers that have called back."""
+        """Number of timers that have fired."""
         self._late_s = late_s
         self._dice = random.Random(5)
         self._ready: deque[Callable[[], None]] = deque()
@@ -30,7 +30,7 @@ class Scheduler:
 
     @property
     def next_deadline(self) -> float | None:
-        """When the wheel wants to be woken."""
+        """The next deadline of the wheel."""
         return self._wheel.next_deadline()
 
     def settle(self) -> None:
@@ -39,7 +39,7 @@ class Scheduler:
             self._ready.popleft()()
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass from wake-up to wake-up."""
+        """Advance the time by `seconds`, from wake-up to wake-up."""
         until = self.now + seconds
         self.settle()
         while (deadline := self._wheel.next_deadline()) is not None and deadline <= until:

@@ -1,4 +1,4 @@
-"""What of Portway's own is in memory: objects by their kind, and what only the cycle collector would free."""
+"""Counts Portway's objects in memory, and those that only the cycle collector would free."""
 
 import asyncio
 import gc
@@ -47,7 +47,7 @@ from portway.session.speed import SpeedRun
 from portway.session.stream_handshake import PreambleReader, StatusWaiter
 
 DEADLINE_S = 75.0
-"""How long to wait for memory to be freed: a pool may keep one stream more than before for its 60 s, on a busy machine."""
+"""Deadline for objects to be freed: a pool may keep one more idle stream than before for its 60 s."""
 
 _MODULES = ("portway", "ssl", "_ssl")
 _CLASSES: frozenset[type] = frozenset(
@@ -64,7 +64,7 @@ _CLASSES: frozenset[type] = frozenset(
 
 
 def live() -> Counter[str]:
-    """Count what comes and goes with connections."""
+    """Return the number of objects that live as long as a connection, by class."""
     kinds: Counter[str] = Counter()
     for found in gc.get_objects():
         kind = type(found)
@@ -74,7 +74,7 @@ def live() -> Counter[str]:
 
 
 def unreachable() -> Counter[str]:
-    """Collect, and count what of ours only the collector found: objects, and frames and functions of our code."""
+    """Run the collector; return the number of our objects, frames and functions that only it found."""
     gc.garbage.clear()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
@@ -88,7 +88,7 @@ def unreachable() -> Counter[str]:
 
 
 def _name(found: object) -> str:
-    """Return what an object of ours is, or an empty string."""
+    """Return the name of an object if it is ours, otherwise an empty string."""
     code: types.CodeType | None = None
     match found:
         case types.FrameType():
@@ -107,8 +107,9 @@ def _name(found: object) -> str:
 
 @asynccontextmanager
 async def all_freed() -> AsyncIterator[None]:
-    """Run the block without the collector; then wait until as much is in memory as before, and fail if that does not come
-    by itself or if there are cycles.
+    """Run the block without the collector; then wait until the number of objects is as before.
+
+    Fails if objects remain or if there are reference cycles.
     """
     gc.collect()
     gc.disable()
@@ -116,18 +117,18 @@ async def all_freed() -> AsyncIterator[None]:
         before = live()
         yield
         more = await _more_than(before)
-        assert not more, f"still in memory: {dict(more)}"
+        assert not more, f"not freed: {dict(more)}"
         cycles = unreachable()
-        assert not cycles, f"only the cycle collector frees these: {dict(cycles)}"
+        assert not cycles, f"only the cycle collector freed: {dict(cycles)}"
     finally:
         gc.enable()
 
 
 async def _more_than(before: Counter[str]) -> Counter[str]:
-    """Return what there is more than before, as soon as that is nothing, or else after the deadline."""
+    """Wait until no more objects than before remain, or for the deadline; return the surplus."""
     try:
         async with asyncio.timeout(DEADLINE_S):
-            while live() - before:  # noqa: ASYNC110 - nothing tells when an object is freed
+            while live() - before:  # noqa: ASYNC110 - freeing an object triggers no event
                 await asyncio.sleep(0.05)
     except TimeoutError:
         pass

@@ -1,4 +1,4 @@
-"""hashicorp/yamux in a process of its own, under the test's command, from inside the test's loop."""
+"""hashicorp/yamux in its own process, controlled from the test's loop."""
 
 import asyncio
 import hashlib
@@ -26,7 +26,7 @@ def build_go_peer() -> Path:
 
 
 def build_go(source: Path, name: str, files: tuple[str, ...]) -> Path:
-    """Return a built Go program, from a cache outside of the tree where it was built before.
+    """Build a Go program, or return it from a cache outside of the source tree.
 
     Skips without a Go toolchain. A module that cannot be downloaded is a failure, or a skip with PORTWAY_OFFLINE=1.
     """
@@ -56,17 +56,17 @@ def build_go(source: Path, name: str, files: tuple[str, ...]) -> Path:
 
 
 class Command:
-    """One order and, later, its answer."""
+    """One command and, later, its result."""
 
     def __init__(self, text: str) -> None:
-        """Wait for an answer."""
+        """Start without a result."""
         self.text = text
         self.result: str | None = None
         self.error: str | None = None
 
     @property
     def done(self) -> bool:
-        """True once it was answered."""
+        """True once there is a result or an error."""
         return self.result is not None or self.error is not None
 
 
@@ -99,7 +99,7 @@ class GoPeer:
         )
 
     def start(self, text: str) -> Command:
-        """Give an order; its answer comes while the loop runs."""
+        """Send a command; its result arrives while the loop runs."""
         command = Command(text)
         number = str(len(self._commands))
         self._commands[number] = command
@@ -109,20 +109,20 @@ class GoPeer:
         return command
 
     def finish(self, command: Command, deadline_s: float = 20) -> str:
-        """Return the answer of an order that must succeed."""
+        """Return the result of a command that must succeed."""
         self._engine.run_until(lambda: command.done, deadline_s, command.text)
         assert command.error is None, f"{command.text}: {command.error}"
         assert command.result is not None
         return command.result
 
     def failure(self, command: Command, deadline_s: float = 20) -> str:
-        """Return the error of an order that must fail."""
+        """Return the error of a command that must fail."""
         self._engine.run_until(lambda: command.done, deadline_s, command.text)
         assert command.error is not None, f"{command.text} succeeded: {command.result}"
         return command.error
 
     def do(self, text: str, deadline_s: float = 20) -> str:
-        """Give an order and wait for it."""
+        """Send a command and return its result."""
         return self.finish(self.start(text), deadline_s)
 
     def _on_output(self) -> None:
@@ -143,7 +143,7 @@ class GoPeer:
                 command.error = text
 
     def close(self) -> str:
-        """End both and return what the Go side logged."""
+        """Close both ends and return the log of the Go process."""
         self.mux.close("the test is over")
         self._engine.settle()
         assert self.process.stdout is not None

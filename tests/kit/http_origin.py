@@ -1,4 +1,4 @@
-"""An HTTP/1.1 origin for tests: big answers with length or chunked, uploads told back by hash, and answers that break off."""
+"""An HTTP/1.1 origin for tests: large responses with length or chunked, hashes of uploads, and broken responses."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent."""
 
     def do_GET(self) -> None:
-        """Answer by path."""
+        """Respond by path."""
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         size, seed = int(query.get("n", "0")), int(query.get("seed", "1"))
@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._with_length(len(body), iter([body]))
 
     def do_PUT(self) -> None:
-        """Tell size and SHA-256 of the body."""
+        """Respond with size and SHA-256 of the body."""
         digest, count = hashlib.sha256(), 0
         for piece in self._body():
             digest.update(piece)
@@ -113,7 +113,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Stay silent: visitors of tests break off on purpose."""
+        """Stay silent: visitors in tests reset connections on purpose."""
 
     def shutdown_request(self, request: object) -> None:
         """Close; a handler may have reset the socket already."""
@@ -124,10 +124,10 @@ class _Server(ThreadingHTTPServer):
 
 
 class HttpOrigin:
-    """The origin, listening on a free port while the `with` lasts."""
+    """The origin, listening on a free port until the end of the `with` block."""
 
     def __init__(self, name: str = "origin") -> None:
-        """Serve at once; `name` stands in the answer of /hello."""
+        """Serve at once; the response of /hello contains `name`."""
         self._server = _Server()
         self._server.name = name
         self.port: int = self._server.server_address[1]
@@ -135,12 +135,12 @@ class HttpOrigin:
 
     @property
     def requests(self) -> int:
-        """How many GET requests came."""
+        """Number of GET requests."""
         return self._server.requests
 
     @property
     def release(self) -> Event:
-        """Set it to let /hold answer."""
+        """Set it to let /hold respond."""
         return self._server.release
 
     def url(self, path: str) -> str:

@@ -1,4 +1,4 @@
-"""Locks a SQLite database in another process, so that nobody can read it: as one that recovers it on a slow disk would."""
+"""Locks a SQLite database in another process against reading, like a recovery on a slow disk."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ with open(sys.argv[1], "r+b") as shm:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep everybody from reading the database at `path` within the block; somebody must have it open already."""
+    """Prevent reads of the database at `path` within the block; another process must have it open already."""
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(path) + "-shm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""An asyncio loop with a reactor in it that a test drives by saying what it waits for."""
+"""An asyncio loop with a reactor, which a test runs until a condition holds."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class _ConditionSelector(selectors.DefaultSelector):
-    """A selector that looks at the test's wish before it would wait, so that waiting needs no polling."""
+    """A selector that checks the test's condition before it would wait, so that no polling is needed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class _ConditionSelector(selectors.DefaultSelector):
         self.stop: Callable[[], None] = lambda: None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Return ready events; stop the loop instead when the wish came true or nothing is left to do."""
+        """Return ready events; stop the loop when the condition holds or, while settling, nothing is ready."""
         if self.condition is not None and self.condition():
             self.stop()
             return super().select(0)
@@ -35,29 +35,29 @@ class _ConditionSelector(selectors.DefaultSelector):
 
 
 class _ErrorLog(logging.Handler):
-    """Collects what the engine logs as an error: it contains failed callbacks, but a test must hear of them."""
+    """Collects errors that the engine logs: it survives failed callbacks, but the test must fail."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record."""
+        """Store the record."""
         self.records.append(record)
 
 
 class EngineLoop:
-    """A loop and its reactor. Everything runs inside `run_until`, `settle` and `run`, nothing between them."""
+    """A loop and its reactor. Callbacks run only inside `run_until`, `settle` and `run`."""
 
     def __init__(self, poller: Poller | None = None) -> None:
-        """Make a fresh loop, its reactor on `poller` or on the one that the environment asks for; `close` ends it."""
+        """Create a loop with a reactor on `poller`, by default on the one that the environment selects."""
         self._selector = _ConditionSelector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self._selector.stop = self.loop.stop
         self.loop.set_exception_handler(self._on_loop_error)
         self.errors: list[str] = []
         self.tolerant = False
-        """True where a test breaks a callback on purpose; `logged_errors` then tells how often."""
+        """True where a callback fails on purpose; the errors are then only counted in `logged_errors`."""
         self.logged_errors = 0
         self._log = _ErrorLog()
         logging.getLogger("portway").addHandler(self._log)
@@ -84,10 +84,10 @@ class EngineLoop:
             raise AssertionError(f"errors inside the loop: {errors}") from first
 
     def run_until(self, condition: Callable[[], bool], deadline_s: float = 20.0, what: str = "") -> None:
-        """Run until `condition()`, which is looked at each time before the loop would wait.
+        """Run until `condition()` is true; it is checked each time before the loop would wait.
 
         Raises:
-            AssertionError: it did not come true in time, or a callback raised.
+            AssertionError: it was not true in time, or a callback raised.
         """
         late = False
 
@@ -108,7 +108,7 @@ class EngineLoop:
             raise AssertionError(f"not within {deadline_s} s: {what or condition}")
 
     def settle(self) -> None:
-        """Run until nothing is ready any more: whatever could happen without time passing has happened."""
+        """Run until no event and no callback is ready."""
         self._selector.settling = True
         try:
             self.loop.run_forever()
@@ -128,7 +128,7 @@ class EngineLoop:
         return result
 
     def close(self) -> None:
-        """End the reactor, then the loop; raise what callbacks raised meanwhile."""
+        """Close the reactor and the loop; raise errors of callbacks."""
         self.reactor.close()
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()

@@ -1,20 +1,20 @@
-"""How crowded the machine is: what takes so many times longer here says nothing of the program that took its time."""
+"""Measures how busy the machine is, so that tests of durations can allow for it."""
 
 import time
 
 WORK_S = 0.01
-"""Longer than a scheduler's turn, so that those who want the same core show."""
+"""Longer than a scheduler's time slice, so that competing processes have an effect."""
 
 
 class MachineLoad:
-    """Compares the time that a little work took with the time that it had a core for."""
+    """Compares the wall-clock time of a little work with its CPU time."""
 
     def __init__(self) -> None:
-        """Start without a look."""
+        """Start without a sample."""
         self._took_s = self._worked_s = 0.0
 
     def sample(self) -> None:
-        """Do a little work, now."""
+        """Do a little work and measure it."""
         began, worked = time.monotonic(), time.thread_time()
         while (now := time.thread_time()) - worked < WORK_S:
             pass
@@ -23,5 +23,5 @@ class MachineLoad:
 
     @property
     def slowdown(self) -> float:
-        """How many times longer all looks together took than their work: 1 on a free machine."""
+        """Wall-clock time of all samples divided by their CPU time; 1 on an idle machine."""
         return max(1.0, self._took_s / self._worked_s)

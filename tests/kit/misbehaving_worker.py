@@ -1,7 +1,7 @@
-"""A worker that serves nobody and does what a test wants, as a program: `misbehaving_worker.py HOW ... DESCRIPTOR`.
+"""A worker process without listeners that behaves as a test requests: `misbehaving_worker.py HOW ... DESCRIPTOR`.
 
-HOW: `well` answers everything and ends when told to; `mute` never says that it serves; `deaf` says so and then hears nothing;
-`brief` says so and ends with 3 at once; `stubborn` hears everything and ends for nothing.
+HOW: `healthy` replies to everything and exits on Stop; `never-ready` never sends Ready; `hangs` sends Ready and then handles
+nothing; `exits` sends Ready and exits with 3 at once; `ignores-stop` replies to everything and never exits.
 """
 
 import socket
@@ -15,28 +15,28 @@ FINISH_S_MAX = 60.0
 
 
 def main() -> int:
-    """Play a worker; return the exit code."""
+    """Run the worker; return the exit code."""
     how, descriptor = sys.argv[1], int(sys.argv[-1])
     line = socket.socket(fileno=descriptor)
     while True:
         try:
             data, socks = receive_one(line, FINISH_S_MAX)
         except ConnectionResetError:
-            if how == "stubborn":
+            if how == "ignores-stop":
                 time.sleep(FINISH_S_MAX)
             return 0
         message = for_worker(memoryview(data))
         if isinstance(message, Configure):
             assert len(socks) == 2
-        elif isinstance(message, RoutesComplete) and how != "mute":
+        elif isinstance(message, RoutesComplete) and how != "never-ready":
             line.send(encode(Ready()))
-            if how == "brief":
+            if how == "exits":
                 return 3
-            if how == "deaf":
+            if how == "hangs":
                 time.sleep(FINISH_S_MAX)
         elif isinstance(message, Ping):
             line.send(encode(Pong()))
-        elif isinstance(message, Stop) and how != "stubborn":
+        elif isinstance(message, Stop) and how != "ignores-stop":
             return 0
 
 

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, as real mounts that only the programs started behind these words can see."""
+"""Full and read-only disks: real mounts, visible only to the programs that a test starts with them."""
 
 import os
 import shutil
@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 _UNSHARE = ("unshare", "-m", "--propagation", "private")
-"""The mounts of such a process are seen by nobody else, and are gone with it."""
+"""The mounts of such a process are private to it and end with it."""
 
 
 @cache
 def why_no_mounts() -> str:
-    """Return why nothing can be mounted here; empty when it can."""
+    """Return why this process cannot mount, or an empty string."""
     if os.geteuid() != 0:
         return "only root may mount"
     if shutil.which("unshare") is None or shutil.which("mount") is None:
@@ -24,14 +24,14 @@ def why_no_mounts() -> str:
 
 
 def read_only(folder: Path) -> tuple[str, ...]:
-    """Return the words before a command that has `folder` on a read-only file system; skip where nothing can be mounted."""
+    """Return a command prefix that makes `folder` read-only; skip the test where mounting is not allowed."""
     if why_no_mounts():
         pytest.skip(why_no_mounts())
     return (*_UNSHARE, "sh", "-c", 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"', str(folder))
 
 
 def full_disk(folder: Path) -> tuple[str, ...]:
-    """Return the words before a command that has what is in `folder` on a disk of 1 MB that is full: of `filler`, there."""
+    """Return a command prefix that moves `folder` to a disk of 1 MB, filled up by the file `filler`."""
     if why_no_mounts():
         pytest.skip(why_no_mounts())
     script = (

@@ -1,4 +1,4 @@
-"""Origins in Node, started for a test; skipped where there is none."""
+"""Origins in Node, started for a test; skips it where Node is missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

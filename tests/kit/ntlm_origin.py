@@ -1,4 +1,4 @@
-"""An origin that authenticates connections, as IIS does with NTLM and Negotiate: what follows on one is the user's."""
+"""An origin that authenticates connections, like IIS with NTLM and Negotiate: later requests on one belong to its user."""
 
 import base64
 import struct
@@ -20,7 +20,7 @@ def ntlm_challenge() -> bytes:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One object for each connection, which is why it may remember the user."""
+    """One object per connection, so it can store the user."""
 
     protocol_version = "HTTP/1.1"
     server: "_Server"
@@ -31,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay silent."""
 
     def do_GET(self) -> None:
-        """Answer with the user of this connection, or ask for one."""
+        """Respond with the user of this connection, or require a login."""
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         self.server.seen.append((self.server.number(self), scheme, self.headers.get("Connection", "")))
@@ -93,7 +93,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class NtlmOrigin:
-    """The origin, listening on a free port while the `with` lasts."""
+    """The origin, listening on a free port until the end of the `with` block."""
 
     def __init__(self) -> None:
         """Serve at once."""
@@ -109,7 +109,7 @@ class NtlmOrigin:
 
     @property
     def open(self) -> int:
-        """How many connections are open."""
+        """Number of open connections."""
         return self._server.open
 
     def __enter__(self) -> Self:

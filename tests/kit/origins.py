@@ -1,4 +1,4 @@
-"""Origins for tests: raw TCP services in threads that echo, swallow, pour, answer after the end, or die."""
+"""Origins for tests: raw TCP services in threads that echo, hash uploads, send streams, half-close first, or reset."""
 
 import contextlib
 import hashlib
@@ -67,7 +67,7 @@ class RawOrigin:
     def close(self) -> None:
         """Stop listening and drop all connections."""
         with contextlib.suppress(OSError):  # closed already
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in `accept`, which would hold the port open
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in `accept`, which otherwise keeps the port open
         self._listener.close()
         self.kill_connections()
 
@@ -85,7 +85,7 @@ def echo(sock: socket.socket) -> None:
 
 
 def report_after_end(sock: socket.socket) -> None:
-    """Read to the end, then answer `COUNT SHA256` and end: only a half-close gets this answer."""
+    """Read to the end, then send `COUNT SHA256` and end; needs a half-close of the peer."""
     digest, count = hashlib.sha256(), 0
     buffer = bytearray(1 << 20)
     view = memoryview(buffer)
@@ -103,7 +103,7 @@ def send_requested(sock: socket.socket) -> None:
 
 
 def end_first_then_read(sock: socket.socket) -> None:
-    """Send a greeting and end at once, then keep reading; the reverse half-close. Says `got N` nowhere: see `HalfCloseRecorder`."""
+    """Send a greeting, half-close at once, then read to the end; see also `HalfCloseRecorder`."""
     sock.sendall(b"that is all from me\n")
     sock.shutdown(socket.SHUT_WR)
     while sock.recv(1 << 18):
@@ -111,7 +111,7 @@ def end_first_then_read(sock: socket.socket) -> None:
 
 
 class HalfCloseRecorder:
-    """An origin handler that ends first, then keeps what it is sent, for the test to look at."""
+    """A handler that half-closes first and then stores what it receives."""
 
     def __init__(self) -> None:
         """Start with nothing received."""
@@ -132,7 +132,7 @@ class HalfCloseRecorder:
 
 
 def send_half_then_reset(sock: socket.socket) -> None:
-    """Read a line `COUNT SEED`, send half of that stream, then crash (RST)."""
+    """Read a line `COUNT SEED`, send half of that stream, then reset."""
     count, seed = _line(sock).split()
     for block in blocks(int(count) // 2, int(seed)):
         sock.sendall(block)
@@ -144,6 +144,6 @@ def _line(sock: socket.socket) -> bytes:
     while not line.endswith(b"\n"):
         byte = sock.recv(1)
         if not byte:
-            raise ConnectionError("no order came")
+            raise ConnectionError("the peer ended before a complete line")
         line += byte
     return bytes(line)

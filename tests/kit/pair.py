@@ -1,4 +1,4 @@
-"""A server and agents in the test's own loop, with their events, to look at from inside."""
+"""A server and agents in the test's own loop, with their events."""
 
 import asyncio
 import secrets
@@ -29,18 +29,18 @@ from tests.kit.sockets import free_port
 E = TypeVar("E")
 DEADLINE_S = 8.0
 WORKERS_S = 30.0
-"""Processes take their time to start on a machine that is busy with other tests."""
+"""Processes start slowly while other tests keep the machine busy."""
 
 
 @dataclass
 class Events:
-    """What one program has told so far."""
+    """Events that one program has emitted so far."""
 
     emitted: list[object] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, event: object) -> None:
-        """Take one event in."""
+        """Store one event."""
         self.emitted.append(event)
         self._changed.set()
 
@@ -49,20 +49,20 @@ class Events:
         return [event for event in self.emitted if isinstance(event, kind)]
 
     async def wait(self, kind: type[E], count: int = 1, deadline_s: float = DEADLINE_S) -> E:
-        """Return event number `count` of a kind, once it has been told."""
+        """Wait for event number `count` of a kind and return it."""
         try:
             async with asyncio.timeout(deadline_s):
                 while len(self.of(kind)) < count:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"no {kind.__name__} number {count} within {deadline_s} s; told: {self.emitted}") from None
+            raise AssertionError(f"no {kind.__name__} number {count} within {deadline_s} s; emitted: {self.emitted}") from None
         return self.of(kind)[count - 1]
 
     async def until(self, condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
-        """Wait until something is true, which is looked at after each event and every 20 ms."""
+        """Wait until a condition is true; it is checked every 20 ms."""
         async with asyncio.timeout(deadline_s):
-            while not condition():  # noqa: ASYNC110 - the wish may be about the outside world
+            while not condition():  # noqa: ASYNC110 - the condition may depend on other programs
                 await asyncio.sleep(0.02)
 
 
@@ -78,11 +78,11 @@ class RunningServer:
 
     @property
     def http_port(self) -> int:
-        """Where HTTP visitors come in."""
+        """Port for HTTP visitors."""
         return int(self.listening.http.rpartition(":")[2])
 
     def token(self, name: str = "laptop", **grants: Any) -> JoinString:
-        """Make a token and return its join string."""
+        """Create a token and return its join string."""
         advertised = read_advertised(self.settings.data)
         assert advertised is not None
         token_id, secret = new_credentials(secrets.token_bytes)
@@ -106,7 +106,7 @@ class RunningServer:
 
 @dataclass
 class RunningAgent:
-    """An agent and what came of it."""
+    """An agent and its events."""
 
     settings: AgentSettings
     events: Events
@@ -156,7 +156,7 @@ async def running_agent(data: Path, join: JoinString, *tunnels: TunnelRequest, *
 
 
 async def _end(stop: asyncio.Event, task: "asyncio.Task[Any]") -> None:
-    """Stop a program; what it raised is raised here."""
+    """Stop a program; raise its error, if any."""
     stop.set()
     async with asyncio.timeout(DEADLINE_S):
         await asyncio.wait({task})

@@ -1,4 +1,4 @@
-"""A relay between agents and server that keeps each connection apart: the links of one session can be cut one by one."""
+"""A proxy between agents and server that can reset the links of a session one by one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from portway.protocol.join_string import JoinString
 
 
 class PerLinkProxy:
-    """Carries to `port` of this machine; the connections are numbered from 0 in the order in which they came."""
+    """Forwards to `port` of this machine; connections are numbered from 0 in order of acceptance."""
 
     def __init__(self, port: int) -> None:
         self.port = 0
@@ -17,12 +17,12 @@ class PerLinkProxy:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Begin to take connections."""
+        """Start to accept connections."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def through(self, join: JoinString) -> JoinString:
-        """Return a join string that leads through here."""
+        """Return a join string whose address is this proxy."""
         return JoinString(join.token_id, join.secret, join.host, self.port, join.pin, join.plaintext)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,7 +42,7 @@ class PerLinkProxy:
             writer.transport.abort()
 
     def close(self) -> None:
-        """Cut all and take no more."""
+        """Reset all connections and stop listening."""
         for number in range(len(self.connections)):
             self.cut(number)
         if self._server is not None:
@@ -51,7 +51,7 @@ class PerLinkProxy:
 
 @asynccontextmanager
 async def per_link_proxy(port: int) -> AsyncIterator[PerLinkProxy]:
-    """Cords to a port of this machine, within the block."""
+    """Run a proxy to a port of this machine within the block."""
     proxy = PerLinkProxy(port)
     await proxy.start()
     try:

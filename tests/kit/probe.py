@@ -1,4 +1,4 @@
-"""Watches one channel for a test: reads it, feeds it, and fails when the channel breaks a rule of its contract."""
+"""A test user of one channel: reads, sends, and fails when the channel violates its contract."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from portway.errors import BrokenChannel
 
 
 class Probe:
-    """A user of a channel that keeps the user's half of the contract, and checks the channel's half on the way."""
+    """A channel user that follows the contract and checks that the channel does so, too."""
 
     def __init__(self, channel: Channel) -> None:
         """Take over the channel's callbacks."""
@@ -18,18 +18,18 @@ class Probe:
         self.sent_bytes = 0
         self.ended = False
         self.broken: BrokenChannel | None = None
-        """What reading or writing raised."""
+        """The error that reading or writing raised."""
         self.on_broken_calls = 0
-        """How often `on_broken` came."""
+        """Number of calls of `on_broken`."""
         self.callbacks = 0
         self.keep_received = True
-        """False: count what is received, do not keep it."""
+        """False: only count received bytes."""
         self.sink: Callable[[memoryview | bytearray], None] = lambda piece: None
-        """Gets every piece received: a hash, for what is too long to keep."""
+        """Called with every received piece, for example to hash long streams."""
         self.read_bytes = 64 * 1024
-        """How much one `recv_into` asks for."""
+        """Buffer size of one `recv_into`."""
         self.piece_bytes = 64 * 1024
-        """How much one `send` offers."""
+        """Largest piece of one `send`."""
         self.use_peek = channel.can_peek
         """Read with `peek` and `consume`."""
         self.use_headroom = channel.wants_headroom
@@ -46,21 +46,21 @@ class Probe:
         channel.on_writable = self._on_writable
         channel.on_broken = self._on_broken
 
-    # What the test does with it.
+    # Called by the test.
 
     def read(self) -> "Probe":
-        """Read everything from now on."""
+        """Start reading."""
         self.reading = True
         self._read()
         return self
 
     def pause(self) -> "Probe":
-        """Read nothing from now on."""
+        """Stop reading."""
         self.reading = False
         return self
 
     def feed(self, data: bytes | Iterator[bytes], *, end: bool = False) -> "Probe":
-        """Send `data` as the channel has room, then end when asked."""
+        """Send `data` as the channel accepts it, then half-close if `end`."""
         assert self.idle, "one feed at a time"
         if isinstance(data, bytes):
             self._outbox = memoryview(data)
@@ -71,7 +71,7 @@ class Probe:
         return self
 
     def end(self) -> "Probe":
-        """Shut the write side now."""
+        """Half-close now."""
         with self._call():
             self.channel.shutdown_write()
         self._shut = True
@@ -91,10 +91,10 @@ class Probe:
 
     @property
     def idle(self) -> bool:
-        """True when everything fed was taken."""
+        """True when all of `data` was sent."""
         return not self._outbox and not self._then_end
 
-    # What the channel calls.
+    # Called by the channel.
 
     def _called(self) -> None:
         assert not self._inside, "a callback came from inside a call on the same channel"
@@ -139,7 +139,7 @@ class Probe:
         count = self.channel.recv_into(memoryview(buffer))
         assert -1 <= count <= len(buffer)
         if count == BLOCKED:
-            assert not self.channel.readable, "blocked, but still says readable"
+            assert not self.channel.readable, "blocked, but still readable"
             return False
         if count == 0:
             self.ended = True
@@ -152,7 +152,7 @@ class Probe:
         if view is None:
             self.ended = self.channel.ended
             return False
-        assert len(view) > 0, "lent nothing"
+        assert len(view) > 0, "peek returned an empty view"
         assert not self.channel.ended
         count = min(len(view), self.read_bytes)
         self._take(view[:count])
@@ -182,7 +182,7 @@ class Probe:
                         return
                     sent = self._send(self._outbox[: self.piece_bytes], room)
                     if not sent:
-                        assert self.channel.room() == 0, "took nothing, but still claims room"
+                        assert self.channel.room() == 0, "sent nothing, but room() is not 0"
                         return
             except BrokenChannel as exc:
                 self.broken = exc
@@ -194,12 +194,12 @@ class Probe:
         if not self.use_headroom:
             copy = bytearray(piece)
             sent = self.channel.send(memoryview(copy))
-            copy[:] = b"\xee" * len(copy)  # "never keeps a view": whoever did would send this
+            copy[:] = b"\xee" * len(copy)  # the channel must not keep a view: it would send this
         else:
             copy = bytearray(HEADROOM_BYTES) + piece
             sent = self.channel.send_headroom(memoryview(copy), len(piece))
             copy[:] = b"\xee" * len(copy)
             if len(piece) <= room:
-                assert sent == len(piece), "send_headroom takes all when it fits"
+                assert sent == len(piece), "send_headroom must send all that fits"
         assert 0 <= sent <= len(piece)
         return sent

@@ -1,4 +1,4 @@
-"""Starts real programs for a test, reads what they say with deadlines, and ends them by their id."""
+"""Starts programs for a test, reads their output with deadlines, and stops them by pid."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ SOURCES = Path(__file__).resolve().parents[2] / "src"
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program ended, and all it said."""
+    """Exit code and output of a program."""
 
     code: int
     out: str
@@ -27,7 +27,7 @@ class Finished:
 
 
 class Lines:
-    """What a program writes to one pipe, collected by a thread."""
+    """Output of a program on one pipe, collected by a thread."""
 
     def __init__(self, pipe: IO[str]) -> None:
         """Collect until the pipe ends."""
@@ -49,7 +49,7 @@ class Lines:
             self._changed.notify_all()
 
     def wait_for(self, pattern: str, deadline_s: float, start: int = 0) -> re.Match[str] | None:
-        """Return the first match in a line from number `start` on; None when the pipe ends or time is up without it."""
+        """Return the first match in a line from number `start` on, or None at the end of the pipe or the deadline."""
         until = time.monotonic() + deadline_s
         wanted = re.compile(pattern)
         with self._changed:
@@ -64,13 +64,13 @@ class Lines:
                 self._changed.wait(left_s)
 
     def join(self) -> str:
-        """Return everything once the pipe has ended."""
+        """Wait for the end of the pipe and return its content."""
         self._thread.join(5)
         return "\n".join(self.lines)
 
 
 class Program:
-    """A running program. `with` ends it; what it said stays readable."""
+    """A running program, killed at the end of a `with` block; its output stays readable."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Program:
         name: str = "",
         inherit_env: bool = True,
     ) -> None:
-        """Start `argv`; `stdin` is written and closed at once, without it stdin is empty."""
+        """Start `argv`; `stdin` is written at once and closed, by default it is empty."""
         self.name = name or str(argv[0])
         base = dict(os.environ) if inherit_env else {}
         self.process = subprocess.Popen(
@@ -110,15 +110,15 @@ class Program:
 
     @property
     def running(self) -> bool:
-        """True until it has ended."""
+        """True until it has exited."""
         return self.process.poll() is None
 
     def expect(self, pattern: str, deadline_s: float = DEADLINE_S, *, stream: str = "out", start: int = 0) -> re.Match[str]:
-        """Return the first line's match on `out` or `err`; fail with all that was said instead."""
+        """Return the first match in a line of `out` or `err`; fail with the output otherwise."""
         lines = self.out if stream == "out" else self.err
         match = lines.wait_for(pattern, deadline_s, start)
         if match is None:
-            raise AssertionError(f"{self.name} never said {pattern!r} within {deadline_s} s.\n{self.transcript()}")
+            raise AssertionError(f"{self.name} did not print {pattern!r} within {deadline_s} s.\n{self.transcript()}")
         return match
 
     def first_line(self, deadline_s: float = DEADLINE_S) -> str:
@@ -126,13 +126,13 @@ class Program:
         return self.expect("", deadline_s).string
 
     def transcript(self) -> str:
-        """Return what it said so far, for failure messages."""
+        """Return its output so far, for failure messages."""
         state = "running" if self.running else f"ended with {self.process.returncode}"
         out, err = "\n".join(self.out.lines[-40:]), "\n".join(self.err.lines[-40:])
         return f"--- {self.name} ({state})\n--- stdout\n{out}\n--- stderr\n{err}"
 
     def wait(self, deadline_s: float = DEADLINE_S) -> Finished:
-        """Return how it ended; fail when it has not ended in time."""
+        """Wait for its exit and return the result; fail if it still runs."""
         try:
             code = self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
@@ -140,17 +140,17 @@ class Program:
         return Finished(code, self.out.join(), self.err.join())
 
     def signal(self, number: int) -> None:
-        """Send a signal to this one process."""
+        """Send a signal to this process."""
         if self.running:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End it with -9, as a crash would."""
+        """Kill it with SIGKILL, like a crash."""
         self.signal(signal.SIGKILL)
         self.process.wait(5)
 
     def stop(self, deadline_s: float = 5.0) -> Finished:
-        """Ask it to end (SIGTERM), and kill it when it does not."""
+        """Send SIGTERM, and SIGKILL if it does not exit in time."""
         self.signal(signal.SIGTERM)
         try:
             self.process.wait(deadline_s)
@@ -164,13 +164,13 @@ class Program:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def peak_rss_bytes(self) -> int:
-        """Return the most resident memory it ever had; it must still run."""
+        """Return its peak resident memory; it must still run."""
         peak = self._peak_rss_bytes()
-        assert peak is not None, f"it has ended, and its memory is gone.\n{self.transcript()}"
+        assert peak is not None, f"it has exited, and its memory is freed.\n{self.transcript()}"
         return peak
 
     def peak_rss_bytes_to_its_end(self, deadline_s: float) -> int:
-        """Return the most resident memory it ever had, as last seen shortly before it ended by itself; fail if it does not."""
+        """Wait for its exit; return its peak resident memory, last read shortly before."""
         until = time.monotonic() + deadline_s
         peak = self.peak_rss_bytes()
         while (now := self._peak_rss_bytes()) is not None:
@@ -180,13 +180,13 @@ class Program:
         return peak
 
     def _peak_rss_bytes(self) -> int | None:
-        """Return the same, or None once it has ended: that frees its memory, before anybody reaps it."""
+        """Return its peak resident memory, or None once it has exited: the kernel frees its memory before it is reaped."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         return None if found is None else int(found[1]) * 1024
 
     def descriptors(self) -> int:
-        """Return how many descriptors it holds."""
+        """Return its number of open descriptors."""
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def __enter__(self) -> Self:

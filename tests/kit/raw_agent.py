@@ -1,4 +1,4 @@
-"""An agent in the hands of a test: real links and messages, but nothing is done by itself."""
+"""An agent controlled by a test: real links and messages, but no automatic reactions."""
 
 import asyncio
 import secrets
@@ -29,10 +29,10 @@ DEADLINE_S = 5.0
 
 
 class RawAgent:
-    """One link to a server, and what happened on it."""
+    """One link to a server, with its streams and messages."""
 
     def __init__(self, reactor: Reactor, link: Channel) -> None:
-        """Take the link over; the control stream is opened at once."""
+        """Take over the link and open the control stream."""
         self.reactor = reactor
         self.link = link
         self.lost = ""
@@ -44,7 +44,7 @@ class RawAgent:
 
     @property
     def binding(self) -> bytes | None:
-        """What a login on this link has to be bound to."""
+        """Channel binding of a login on this link."""
         if not isinstance(self.link, TlsChannel):
             return None
         certificate = self.link.peer_certificate_der()
@@ -58,18 +58,18 @@ class RawAgent:
         return self.login
 
     async def attach(self, ticket: bytes, key: bytes, hint: str = "") -> Welcome:
-        """Join a session with a ticket."""
+        """Attach to a session with a ticket."""
         return await attach(self.control, ticket, key, hint)
 
-    async def request(self, request: Message, answer: type[M]) -> M:
-        """Send a request and return its answer, which must be of the kind."""
-        self.control.send(request)
-        message = await self.receive()
-        assert isinstance(message, answer), message
-        return message
+    async def request(self, message: Message, reply: type[M]) -> M:
+        """Send a request and return its reply, which must be of type `reply`."""
+        self.control.send(message)
+        received = await self.receive()
+        assert isinstance(received, reply), received
+        return received
 
     async def claim(self, number: int, name: str, *, takeover: bool = False) -> Granted:
-        """Claim a name and return what was granted."""
+        """Claim a name and return the grant."""
         return await self.request(Claim(id=number, kind="http", name=name, takeover=takeover), Granted)
 
     async def receive(self, deadline_s: float = DEADLINE_S) -> Message:
@@ -77,7 +77,7 @@ class RawAgent:
         return await self.control.receive(deadline_s)
 
     async def until_lost(self, deadline_s: float = DEADLINE_S) -> str:
-        """Return why the link was lost, once it is."""
+        """Wait until the link is lost and return the reason."""
         async with asyncio.timeout(deadline_s):
             while not self.lost:
                 try:
@@ -87,7 +87,7 @@ class RawAgent:
         return self.lost
 
     def go_silent(self) -> None:
-        """Go silent: the server hears nothing any more, and is not told."""
+        """Stop sending and reading, without closing the link."""
         self.mux.ping = lambda on_pong: None  # type: ignore[method-assign]
         self.link.on_readable = self.link.on_writable = self.link.on_broken = lambda: None
         self.mux._heartbeat.next_ping = lambda now: None  # type: ignore[method-assign]
@@ -101,7 +101,7 @@ class RawAgent:
 
 
 class RawReactor(Reactor):
-    """A reactor that knows the agents on it, to close them in the end."""
+    """A reactor that closes its agents in the end."""
 
     def __init__(self) -> None:
         """Nest in the running loop."""
@@ -123,7 +123,7 @@ async def raw_reactor() -> AsyncIterator[RawReactor]:
 
 
 async def raw_agent(reactor: RawReactor, join: JoinString, hint: str = "", *, source: str = "") -> RawAgent:
-    """Dial the server of a join string, from the address `source` if it says one; `hint` is shown in the ClientHello."""
+    """Dial the server of a join string, from the address `source` if given; `hint` is sent in the ClientHello."""
     tls = None if join.plaintext else agent_tls(join.host, join.pin)
     dialled = _dial_from(reactor, source, join, tls, hint) if source else dial(reactor, join.host, join.port, tls, hint=hint)
     agent = RawAgent(reactor, await dialled)
@@ -139,7 +139,7 @@ async def _dial_from(reactor: RawReactor, source: str, join: JoinString, tls: Ag
 
 
 def read_now(channel: Channel) -> bytes:
-    """Return what is there to read."""
+    """Return all bytes that can be read now."""
     buffer, got = memoryview(bytearray(65536)), b""
     while (count := channel.recv_into(buffer)) not in (0, BLOCKED):
         got += bytes(buffer[:count])

@@ -1,4 +1,4 @@
-"""Databases of a test's own: on a free port, in a folder that goes with them. Skips the test where they are missing."""
+"""Databases for a test, on a free port and in a temporary folder. Skips the test where they are missing."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ START_S = 60.0
 
 
 def command(name: str, *folders: str) -> str:
-    """Return where a command is, or skip the test."""
+    """Return the path of a command, or skip the test."""
     path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *folders]))
     if path is None:
         pytest.skip(f"no {name} on this machine")
@@ -26,7 +26,7 @@ def command(name: str, *folders: str) -> str:
 
 @contextmanager
 def redis() -> Iterator[int]:
-    """Run an empty Redis that keeps nothing on disk; yield its port."""
+    """Run an empty Redis without persistence; yield its port."""
     server, port = command("redis-server"), free_port()
     with tempfile.TemporaryDirectory(prefix="pw-") as folder:
         options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
@@ -37,24 +37,24 @@ def redis() -> Iterator[int]:
 
 @contextmanager
 def postgres() -> Iterator[int]:
-    """Run an empty PostgreSQL where everybody may be `postgres`; yield its port."""
+    """Run an empty PostgreSQL that trusts every login as `postgres`; yield its port."""
     newest_first = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
     initdb, server = command("initdb", *newest_first), command("postgres", *newest_first)
     with tempfile.TemporaryDirectory(prefix="pw-") as folder:
-        somebody, data = _not_root(Path(folder)), f"{folder}/data"
-        with Program([*somebody, initdb, "-D", data, "-U", "postgres", "--auth=trust", "--no-sync"], name="initdb") as program:
+        as_user, data = _not_root(Path(folder)), f"{folder}/data"
+        with Program([*as_user, initdb, "-D", data, "-U", "postgres", "--auth=trust", "--no-sync"], name="initdb") as program:
             made = program.wait(START_S)
         assert made.code == 0, made.err
         port = free_port()
         options = ["-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", folder]
-        with Program([*somebody, server, *options], name="postgres") as program:
+        with Program([*as_user, server, *options], name="postgres") as program:
             program.expect("ready to accept connections", START_S, stream="err")
             yield port
             program.stop(20)
 
 
 def _not_root(folder: Path) -> list[str]:
-    """Return what to put in front of a command that refuses to run as root; `folder` becomes that user's."""
+    """Return a command prefix that runs it as user postgres instead of root, and give `folder` to that user."""
     if os.getuid() != 0:
         return []
     try:

@@ -1,4 +1,4 @@
-"""A cable between two sockets that a test can hold still, cut cleanly, or tear (RST), in the test's own loop."""
+"""A relay between two sockets in the test's own loop, which a test can pause, end (FIN), or reset."""
 
 import asyncio
 import socket
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from tests.kit.sockets import reset, tcp_pair, unix_pair
 
 PIECE_BYTES = 64 * 1024
-"""What the cable itself holds at most, a direction."""
+"""Most bytes that the cable buffers per direction."""
 
 
 class CableDirection:
     """One direction of the cable."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, source: socket.socket, sink: socket.socket) -> None:
-        """Carry from `source` to `sink` as soon as the loop runs."""
+        """Forward from `source` to `sink` as soon as the loop runs."""
         self._loop, self._source, self._sink = loop, source, sink
         self._buffered = b""
         self._paused = False
@@ -22,18 +22,18 @@ class CableDirection:
         self.carried_bytes = 0
         self.captured = bytearray()
         self.piece_bytes = PIECE_BYTES
-        """At most so many bytes go over at a time: 1 shows what depends on the cuts."""
+        """Largest piece forwarded at once; 1 cuts the stream everywhere."""
         self.mangle: Callable[[bytes], bytes] = lambda data: data
-        """What the cable does to bytes on their way."""
+        """Applied to forwarded bytes, to corrupt them."""
         loop.add_reader(source, self._readable)
 
     def pause(self) -> None:
-        """Hold all bytes back from now on."""
+        """Stop forwarding."""
         self._paused = True
         self.stop()
 
     def resume(self) -> None:
-        """Carry on."""
+        """Continue forwarding."""
         self._paused = False
         if self._buffered:
             self._loop.add_writer(self._sink, self._writable)
@@ -41,7 +41,7 @@ class CableDirection:
             self._loop.add_reader(self._source, self._readable)
 
     def stop(self) -> None:
-        """Take the hands off the loop."""
+        """Unregister from the loop."""
         if self._source.fileno() >= 0:
             self._loop.remove_reader(self._source)
         if self._sink.fileno() >= 0:
@@ -92,10 +92,10 @@ class CableDirection:
 
 
 class SocketCable:
-    """Sockets `left` and `right` for the test to use, and the cable between them."""
+    """Sockets `left` and `right` for the test, and the relay between them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, unix: bool = False, buffer_bytes: int | None = None) -> None:
-        """Lay a TCP or unix cable, with small kernel buffers when asked."""
+        """Create a TCP or unix cable; `buffer_bytes` sets small kernel buffers."""
         pair = unix_pair if unix else tcp_pair
         self.left, self._near = pair(buffer_bytes)
         self._far, self.right = pair(buffer_bytes)
@@ -105,12 +105,12 @@ class SocketCable:
         self.leftward = CableDirection(loop, self._far, self._near)
 
     def pause(self) -> None:
-        """Hold both ways still: a link gone silent."""
+        """Pause both directions: a silent link."""
         self.rightward.pause()
         self.leftward.pause()
 
     def resume(self) -> None:
-        """Let both ways go on."""
+        """Resume both directions."""
         self.rightward.resume()
         self.leftward.resume()
 
@@ -121,7 +121,7 @@ class SocketCable:
         reset(self._far)
 
     def cut(self) -> None:
-        """End both sides with a plain FIN, which no protocol inside has announced."""
+        """End both sides with FIN, without the proper end of the protocol inside."""
         self._stop()
         self._near.close()
         self._far.close()
@@ -131,7 +131,7 @@ class SocketCable:
         self.leftward.stop()
 
     def close(self) -> None:
-        """Remove the cable and every socket that the test still has."""
+        """Close the cable and all its sockets."""
         self._stop()
         for end in (self.left, self._near, self._far, self.right):
             end.close()

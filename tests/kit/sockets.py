@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.kit.programs import Program
 
 DEADLINE_S = 10.0
-"""How long a blocking test socket waits before the test fails."""
+"""Timeout of blocking test sockets."""
 
 
 def tcp_listener(backlog: int = 128, host: str = "127.0.0.1") -> socket.socket:
@@ -20,7 +20,7 @@ def tcp_listener(backlog: int = 128, host: str = "127.0.0.1") -> socket.socket:
 
 
 def tcp_pair(buffer_bytes: int | None = None) -> tuple[socket.socket, socket.socket]:
-    """Return two connected TCP sockets (blocking, with a deadline), with small kernel buffers when asked."""
+    """Return two connected TCP sockets, blocking with a timeout; `buffer_bytes` sets small kernel buffers."""
     with socket.socket() as listener:
         if buffer_bytes is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
@@ -40,7 +40,7 @@ def tcp_pair(buffer_bytes: int | None = None) -> tuple[socket.socket, socket.soc
 
 
 def unix_pair(buffer_bytes: int | None = None) -> tuple[socket.socket, socket.socket]:
-    """Return two connected unix stream sockets (blocking, with a deadline)."""
+    """Return two connected unix stream sockets, blocking with a timeout."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     for end in (left, right):
         if buffer_bytes is not None:
@@ -50,7 +50,7 @@ def unix_pair(buffer_bytes: int | None = None) -> tuple[socket.socket, socket.so
 
 
 def reset(sock: socket.socket) -> None:
-    """Close with RST (TCP); a unix socket has none and just closes."""
+    """Close with RST (TCP); a unix socket has none and is only closed."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
@@ -76,12 +76,12 @@ def read_to_end(sock: socket.socket) -> bytes:
 
 
 def open_descriptors() -> int:
-    """Return how many descriptors this process holds."""
+    """Return the number of open descriptors of this process."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def free_port() -> int:
-    """Return a TCP port that was free just now, for programs that cannot be told to choose one."""
+    """Return a TCP port that is free now, for programs that cannot choose one themselves."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -89,7 +89,7 @@ def free_port() -> int:
 
 
 def wait_until_listening(port: int, program: "Program", deadline_s: float) -> None:
-    """Return once a program listens on a loopback port; fail with its output when it ends, or in time does not."""
+    """Wait until a program listens on a loopback port; fail with its output otherwise."""
     until = time.monotonic() + deadline_s
     while time.monotonic() < until and program.running:
         try:

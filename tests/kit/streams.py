@@ -1,4 +1,4 @@
-"""Long pseudo-random streams that cost almost nothing to make: every block differs, so a lost or swapped one shows."""
+"""Long pseudo-random streams at low cost; every block differs, so that lost or swapped ones are detected."""
 
 import hashlib
 import random

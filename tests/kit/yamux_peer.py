@@ -1,4 +1,4 @@
-"""A yamux peer by hand on a raw socket: says any frame, legal or not, and shows what it was told."""
+"""A yamux peer on a raw socket: sends any frame, legal or not, and returns the received ones."""
 
 import socket
 
@@ -12,7 +12,7 @@ from tests.kit.yamux_wire import ACK, DATA, PING, SYN, Frame, ping, read_frames
 
 
 class CountingChannel(SocketChannel):
-    """A socket that notes how much each `send` was given."""
+    """A socket channel that records the size of each `send`."""
 
     __slots__ = ("sends",)
 
@@ -22,7 +22,7 @@ class CountingChannel(SocketChannel):
         self.sends: list[int] = []
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
-        """Note and send."""
+        """Record the size and send."""
         self.sends.append(len(data))
         return super().send(data)
 
@@ -33,7 +33,7 @@ class RawPeer:
     def __init__(
         self, engine: EngineLoop, *, mux_is_client: bool, settings: MuxSettings | None = None, buffer_bytes: int | None = None
     ) -> None:
-        """Lay the link and start the mux."""
+        """Connect the link and start the mux."""
         self.engine = engine
         self.accepted: list[MuxChannel] = []
         self.lost: list[str] = []
@@ -50,11 +50,11 @@ class RawPeer:
         self.unsent_pongs = bytearray()
 
     def send(self, *frames: Frame) -> None:
-        """Send frames and let the mux work on them."""
+        """Send frames and let the mux handle them."""
         self.send_bytes(b"".join(frame.wire for frame in frames))
 
     def send_bytes(self, wire: bytes) -> None:
-        """Send bytes, as fast as the mux takes them; what it does not take once it is lost is dropped."""
+        """Send bytes as fast as the mux reads them; the rest is dropped once the mux is lost."""
         view = memoryview(bytes(self.unsent_pongs) + wire)
         self.unsent_pongs.clear()
         while view:
@@ -69,7 +69,7 @@ class RawPeer:
         self.engine.settle()
 
     def receive_frames(self, *, with_pings: bool = False) -> list[Frame]:
-        """Return the frames that came since the last call; pings are answered and left out unless asked for."""
+        """Return the frames received since the last call, without pings by default; pings get a pong."""
         frames: list[Frame] = []
         while True:
             self.engine.settle()
@@ -85,7 +85,7 @@ class RawPeer:
         return frames if with_pings else [frame for frame in frames if frame.type != PING]
 
     def _send_pongs(self) -> None:
-        """Send what is owed, as far as the mux takes it: it need not read while it cannot write."""
+        """Send pending pongs as far as the mux reads them; it may not read while it cannot write."""
         while self.unsent_pongs and not self.ended:
             try:
                 del self.unsent_pongs[: self.sock.send(self.unsent_pongs)]
@@ -108,11 +108,11 @@ class RawPeer:
         return True
 
     def received_data(self, stream_id: int) -> bytes:
-        """Return what came as data of one stream since the last look."""
+        """Return the data of one stream received since the last call."""
         return b"".join(frame.body for frame in self.receive_frames() if frame.type == DATA and frame.stream_id == stream_id)
 
     def close(self) -> None:
-        """End both ends."""
+        """Close both ends."""
         self.mux.close("the test is over")
         self.engine.settle()
         self.sock.close()

@@ -1,4 +1,4 @@
-"""yamux as a peer writes it: frames built and read by hand, apart from the code under test, illegal ones too."""
+"""yamux frames, legal and illegal, built and parsed independently of the code under test."""
 
 import struct
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ INITIAL_WINDOW = 262144
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame; `length` may lie about `body`, which an illegal peer does."""
+    """One frame; `length` may differ from that of `body`, as in illegal frames."""
 
     type: int
     flags: int
@@ -27,7 +27,7 @@ class Frame:
 
 
 def data(stream_id: int, body: bytes = b"", flags: int = 0) -> Frame:
-    """Return a Data frame that tells the truth about its body."""
+    """Return a Data frame with the correct length."""
     return Frame(DATA, flags, stream_id, len(body), body)
 
 
@@ -37,7 +37,7 @@ def update(stream_id: int, delta: int = 0, flags: int = 0) -> Frame:
 
 
 def ping(value: int = 0, flags: int = SYN) -> Frame:
-    """Return a Ping, a question unless told otherwise."""
+    """Return a Ping, by default a request."""
     return Frame(PING, flags, 0, value)
 
 
@@ -47,7 +47,7 @@ def go_away(code: int = 0) -> Frame:
 
 
 def read_frames(wire: bytes | bytearray) -> tuple[list[Frame], bytes]:
-    """Return the whole frames at the front of `wire`, and what is left behind them."""
+    """Return the complete frames at the start of `wire`, and the remaining bytes."""
     frames, at = [], 0
     while len(wire) - at >= 12:
         version, kind, flags, stream_id, length = struct.unpack_from(">BBHII", wire, at)
@@ -60,7 +60,7 @@ def read_frames(wire: bytes | bytearray) -> tuple[list[Frame], bytes]:
 
 
 def all_frames(wire: bytes | bytearray) -> list[Frame]:
-    """Return the frames of `wire`, which must end with a whole one."""
+    """Return the frames of `wire`, which must end with a complete one."""
     frames, rest = read_frames(wire)
     assert not rest, f"half a frame at the end: {rest[:40]!r}"
     return frames

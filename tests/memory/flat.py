@@ -1,6 +1,6 @@
-"""`python -m tests.memory.flat`: thousands of connects of each kind to one server, whose memory must not grow.
+"""`python -m tests.memory.flat`: thousands of connections of each kind to one server, whose memory must not grow.
 
-Each kind comes a tenth as often first, so that pools and tables are as full as they get. `--source` takes another version's `src`.
+A tenth of the connections of a kind comes first, to fill pools and tables. `--source` takes another version's `src`.
 """
 
 import argparse
@@ -23,46 +23,46 @@ from tests.kit.yamux_wire import SYN, data, update
 
 CONTEXT = agent_context()
 GROWTH_MAX_MB = 5.0
-"""What an allocator may keep in pieces. Before connections freed themselves, 3,000 cost 17 MB (TLS) to 63 MB (with 750 kB of payload)."""
+"""For fragmentation of the allocator. Connections in reference cycles cost 17 MB (TLS) to 63 MB (with 750 kB of payload) per 3,000."""
 CLIENTS = 2
-"""Threads that connect: as many as the machine has cores for."""
+"""Threads that connect."""
 OPEN = update(CONTROL, flags=SYN).wire
 
 
 @dataclass(frozen=True)
-class LinkHandler:
-    """A server and the token of who comes."""
+class Connections:
+    """The kinds of connections to a server, one method each."""
 
     site: Site
 
     def source(self, number: int) -> str:
-        """Return an address; failed logins make one wait, so there are many."""
+        """Return one of many addresses, because failed logins delay further ones from the same address."""
         return f"127.{1 + number // 62_500 % 100}.{number // 250 % 250}.{number % 250 + 1}"
 
     def agents(self, number: int, first: bytes = b"") -> None:
-        """Connect over TLS, send something, and leave."""
+        """Connect over TLS, send bytes, close."""
         with BlockingLink("127.0.0.1", self.site.agents_port, source=self.source(number), context=CONTEXT) as link:
             link.sock.sendall(first)
 
     def connect(self, number: int) -> None:
-        """Connect, and leave."""
+        """Connect and close."""
         with create_connection(("127.0.0.1", self.site.agents_port), 10, (self.source(number), 0)):
             pass
 
     def handshake(self, number: int) -> None:
-        """Leave after the TLS handshake."""
+        """Close after the TLS handshake."""
         self.agents(number)
 
     def payload(self, number: int) -> None:
-        """Send three large bodies to a stream that is not there, and leave."""
+        """Send three large bodies to an unknown stream, close."""
         self.agents(number, OPEN + 3 * data(9999, bytes(250_000)).wire)
 
     def half_message(self, number: int) -> None:
-        """Leave in the middle of a login message."""
+        """Close in the middle of a login message."""
         self.agents(number, OPEN + data(CONTROL, b"\x00\x00\x10\x00" + bytes(4000)).wire)
 
     def wrong_secret(self, number: int) -> None:
-        """Try to log in, and hear why not."""
+        """Log in with a wrong secret and read the refusal."""
         with BlockingLink("127.0.0.1", self.site.agents_port, source=self.source(number), context=CONTEXT) as link:
             link.open_control()
             link.send_message(
@@ -73,7 +73,7 @@ class LinkHandler:
             link.receive(Refused)
 
     def session(self, number: int) -> None:
-        """Log in, claim a name, release it, and leave."""
+        """Log in, claim a name, release every second one, close."""
         with open_link(parse(self.site.attackers_join_text), source=self.source(number)) as link:
             link.log_in(parse(self.site.attackers_join_text), identity=number.to_bytes(32, "big"))
             granted = link.claim(f"app-{number}")
@@ -82,13 +82,13 @@ class LinkHandler:
                 link.receive(Released)
 
     def visitor(self, number: int) -> None:
-        """Ask for a host that nobody has, and leave."""
+        """Request an unknown host, close."""
         with create_connection(("127.0.0.1", self.site.http_port), 10, (self.source(number), 0)) as sock:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: host-%d.localhost\r\n\r\n" % number)
             sock.recv(4096)
 
     def half_head(self, number: int) -> None:
-        """Leave in the middle of a request's head."""
+        """Close in the middle of a request head."""
         with create_connection(("127.0.0.1", self.site.http_port), 10, (self.source(number), 0)) as sock:
             sock.sendall(b"GET / HTTP/1.1\r\nCookie: " + bytes(b"x" * 8000))
 
@@ -104,31 +104,31 @@ def size_bytes(site: Site) -> int:
 
 
 def grown_mb(site: Site, kind: str, connects: int) -> float:
-    """Return by how many MB (10^6 bytes) the server is larger after so many connects of one kind than after a tenth of them."""
-    come: Callable[[int], None] = getattr(LinkHandler(site), kind)
+    """Return the growth of the server in MB (10^6 bytes) between a tenth and all connections of one kind."""
+    connect: Callable[[int], None] = getattr(Connections(site), kind)
     numbers = itertools.count()
 
     def client(count: int) -> None:
         for _ in range(count):
-            with contextlib.suppress(OSError, LinkError):  # one that is not let in is one, too
-                come(next(numbers))
+            with contextlib.suppress(OSError, LinkError):  # a rejected one counts, too
+                connect(next(numbers))
 
     def all_clients(count: int) -> int:
         with ThreadPoolExecutor(CLIENTS) as threads:
             list(threads.map(client, [count // CLIENTS] * CLIENTS))
-        time.sleep(0.5)  # the last ones' closes
+        time.sleep(0.5)  # for the last connections to close
         return size_bytes(site)
 
     return (-all_clients(max(connects // 10, 50)) + all_clients(connects)) / 1e6
 
 
 def main() -> int:
-    """Run what was asked for; 1 when the server has grown."""
+    """Run the selected kinds; return 1 if the server has grown."""
     parser = argparse.ArgumentParser(prog="python -m tests.memory.flat", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("kinds", nargs="*", default=KINDS, metavar="KIND", help=f"one of {', '.join(KINDS)} (all)")
-    parser.add_argument("--connects", type=int, default=20_000, help="of each kind (20,000)")
-    parser.add_argument("--source", type=Path, default=SOURCES, metavar="DIR", help="a src folder of another version")
-    parser.add_argument("--workers", type=int, default=1, help="processes of the server (1)")
+    parser.add_argument("kinds", nargs="*", default=KINDS, metavar="KIND", help=f"kind of connection: {', '.join(KINDS)} (all)")
+    parser.add_argument("--connects", type=int, default=20_000, help="make CONNECTS connections of each kind (20,000)")
+    parser.add_argument("--source", type=Path, default=SOURCES, metavar="DIR", help="test the version in the src folder DIR")
+    parser.add_argument("--workers", type=int, default=1, help="run the server with WORKERS worker processes (1)")
     options = parser.parse_args()
     wrong = 0
     for kind in options.kinds:
@@ -136,7 +136,7 @@ def main() -> int:
             began, before = time.monotonic(), size_bytes(site) / 1e6
             grown = grown_mb(site, kind, options.connects)
         wrong += grown > GROWTH_MAX_MB
-        words = f"{kind:13} {options.connects} in {time.monotonic() - began:4.0f} s: {before:.1f} MB at first, {grown:+.1f} MB"
+        words = f"{kind:13} {options.connects} in {time.monotonic() - began:4.0f} s: {before:.1f} MB before, {grown:+.1f} MB"
         print(words + (f", at most {GROWTH_MAX_MB:+.1f}" if grown > GROWTH_MAX_MB else ""), flush=True)
     return 1 if wrong else 0
 

@@ -1,4 +1,4 @@
-"""An agent that goes, or loses its links, leaves nothing for the cycle collector: neither at the server nor at its own end."""
+"""An agent that stops or loses its links leaves no reference cycles, neither in the server nor in the agent."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ Scene = Callable[[RunningServer, Path], Awaitable[None]]
 
 
 def play(folder: Path, scene: Scene, times: int = TIMES) -> None:
-    """Run a scene once, then again and again without the collector."""
+    """Run a scene once, then several times without the cycle collector."""
 
     async def whole() -> None:
         async with running_server(folder, hold_s=0.3) as server:
@@ -61,7 +61,7 @@ def request(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: web.localhost\r\nConnection: close\r\n\r\n".encode()
 
 
-def test_an_agent_whose_token_is_revoked_with_visitors_under_way(tmp_path: Path) -> None:
+def test_an_agent_whose_token_is_revoked_during_requests(tmp_path: Path) -> None:
     async def scene(server: RunningServer, folder: Path) -> None:
         name = f"laptop-{next(numbers)}"
         with HttpOrigin() as web, RawOrigin(echo) as talk:
@@ -82,7 +82,7 @@ def test_an_agent_whose_token_is_revoked_with_visitors_under_way(tmp_path: Path)
     play(tmp_path, scene)
 
 
-def test_an_agent_whose_links_break_again_and_again(tmp_path: Path) -> None:
+def test_an_agent_whose_links_break_repeatedly(tmp_path: Path) -> None:
     async def whole() -> None:
         async with running_server(tmp_path, hold_s=0.3) as server:
             join = server.token()
@@ -92,7 +92,7 @@ def test_an_agent_whose_links_break_again_and_again(tmp_path: Path) -> None:
                     await agent.events.wait(TunnelUp, 2)
                     port = tcp_port(agent)
 
-                    async def lose_and_come_back() -> None:
+                    async def lose_links_and_reconnect() -> None:
                         agent.events.emitted.clear()
                         server.events.emitted.clear()
                         waiting = connect(server.http_port, request("/hold"))
@@ -100,17 +100,17 @@ def test_an_agent_whose_links_break_again_and_again(tmp_path: Path) -> None:
                         assert await asyncio.to_thread(talking.recv, 100) == b"hello"
                         await asyncio.to_thread(relay.cut_now)
                         await agent.events.wait(TunnelUp, 2)
-                        web.release.set()  # the request that waits may have been sent once more
+                        web.release.set()  # the waiting request may have been retried
                         for visitor in (waiting, talking):
                             await read_all(visitor)
                         web.release.clear()
                         agent.events.emitted.clear()
                         server.events.emitted.clear()
 
-                    await lose_and_come_back()
+                    await lose_links_and_reconnect()
                     for _ in range(TIMES):
                         async with all_freed():
-                            await lose_and_come_back()
+                            await lose_links_and_reconnect()
 
     asyncio.run(whole())
 
@@ -145,7 +145,7 @@ def test_an_agent_that_opens_further_links(tmp_path: Path) -> None:
     play(tmp_path, scene, times=1)
 
 
-def test_visitors_who_wait_for_an_agent_that_is_away(tmp_path: Path) -> None:
+def test_visitors_that_wait_for_an_offline_agent(tmp_path: Path) -> None:
     async def whole() -> None:
         async with running_server(tmp_path, hold_s=0.5) as server:
             join = server.token()
@@ -155,7 +155,7 @@ def test_visitors_who_wait_for_an_agent_that_is_away(tmp_path: Path) -> None:
                     await agent.events.wait(TunnelUp, 2)
                     port = tcp_port(agent)
 
-                    async def wait_in_vain_and_go() -> None:
+                    async def wait_and_disconnect() -> None:
                         agent.events.emitted.clear()
                         relay.target = nowhere
                         await asyncio.to_thread(relay.cut_now)
@@ -178,8 +178,8 @@ def test_visitors_who_wait_for_an_agent_that_is_away(tmp_path: Path) -> None:
                         server.events.emitted.clear()
 
                     nowhere = ("127.0.0.1", free_port())
-                    await wait_in_vain_and_go()
+                    await wait_and_disconnect()
                     async with all_freed():
-                        await wait_in_vain_and_go()
+                        await wait_and_disconnect()
 
     asyncio.run(whole())

@@ -1,4 +1,4 @@
-"""A link that is gone leaves nothing for the cycle collector, at whatever stage it ends: at the server, and at the agent's end."""
+"""A lost link leaves no reference cycles in server and agent, at whatever stage it ends."""
 
 import asyncio
 import contextlib
@@ -21,47 +21,47 @@ from tests.kit.sockets import reset
 from tests.kit.yamux_wire import DATA, SYN, Frame, data, update
 
 TIMES = 3
-"""How often each stage is gone through; once more before, for what stays from the first time on."""
+"""Cycles of each stage, after a first one for objects that stay."""
 
 
 class Scene:
-    """A server, and somebody who dials it."""
+    """A server and clients that dial it."""
 
     def __init__(self, server: RunningServer, reactor: RawReactor) -> None:
-        """Make one token."""
+        """Create one token."""
         self.server, self.reactor = server, reactor
         self.join: JoinString = server.token()
 
     def dial(self) -> socket.socket:
-        """Return a blocking connection to the agents' address."""
+        """Return a blocking connection to the agents' port."""
         return socket.create_connection((self.join.host, self.join.port), timeout=DEADLINE_S)
 
     def dial_tls(self, alpn: str = ALPN) -> ssl.SSLSocket:
-        """Return the same with its handshake done, for a thread."""
+        """Connect over TLS; blocks, so call it in a thread."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols([alpn])
         return context.wrap_socket(self.dial())
 
     async def agent(self, join: JoinString | None = None) -> RawAgent:
-        """Return a link of an agent that has not logged in."""
+        """Return an agent's link without a login."""
         return await raw_agent(self.reactor, join or self.join)
 
     async def send(self, data: bytes, *, hang_up: bool = True) -> None:
-        """Send bytes over TLS and leave, once the server has read them; without `hang_up` the server ends it."""
+        """Send bytes over TLS and close once the server has read them; without `hang_up` the server closes."""
 
         def talk() -> None:
-            with self.dial_tls() as sock, contextlib.suppress(OSError):  # more than a stranger may say cuts the link
+            with self.dial_tls() as sock, contextlib.suppress(OSError):  # the server cuts links that send too much before login
                 sock.sendall(data)
                 if hang_up:
-                    sock.settimeout(0.1)  # it answers nothing
+                    sock.settimeout(0.1)  # the server sends no reply
                 while sock.recv(65536):
                     pass
 
         await asyncio.to_thread(talk)
 
-    def leave(self, agent: RawAgent) -> None:
-        """End an agent's link with a good-bye, and forget it."""
+    def close(self, agent: RawAgent) -> None:
+        """Close an agent's link gracefully."""
         agent.mux.close("done")
         agent.control.close()
         self.reactor.agents.remove(agent)
@@ -98,7 +98,7 @@ async def another_alpn(scene: Scene) -> None:
     await asyncio.to_thread(talk)
 
 
-async def nothing_said(scene: Scene) -> None:
+async def no_bytes(scene: Scene) -> None:
     await scene.send(b"")
 
 
@@ -110,7 +110,7 @@ async def half_a_frame(scene: Scene) -> None:
     await scene.send(Frame(DATA, SYN, 2, 5000, bytes(100)).wire)
 
 
-async def no_yamux(scene: Scene) -> None:
+async def invalid_yamux(scene: Scene) -> None:
     await scene.send(b"\x07" * 12, hang_up=False)
 
 
@@ -134,13 +134,13 @@ async def a_wrong_secret(scene: Scene) -> None:
     agent = await scene.agent()
     with pytest.raises(RefusedError):
         await agent.log_in(replace(scene.join, secret="x" * 43))
-    scene.leave(agent)
+    scene.close(agent)
 
 
 async def a_login(scene: Scene) -> None:
     agent = await scene.agent()
     await agent.log_in(scene.join)
-    scene.leave(agent)
+    scene.close(agent)
 
 
 async def a_login_that_is_reset(scene: Scene) -> None:
@@ -151,13 +151,13 @@ async def a_login_that_is_reset(scene: Scene) -> None:
     scene.reactor.agents.remove(agent)
 
 
-async def claims_and_a_good_bye(scene: Scene) -> None:
+async def claims_and_a_graceful_close(scene: Scene) -> None:
     agent = await scene.agent()
     await agent.log_in(scene.join)
     await agent.claim(1, "app")
     await agent.claim(2, "shop")
     await agent.control.close_gracefully()
-    scene.leave(agent)
+    scene.close(agent)
 
 
 async def several_links(scene: Scene) -> None:
@@ -170,7 +170,7 @@ async def several_links(scene: Scene) -> None:
     with pytest.raises(RefusedError):
         await third.attach(ticket.ticket, login.session_key)
     for agent in (third, first, second):
-        scene.leave(agent)
+        scene.close(agent)
 
 
 async def a_takeover(scene: Scene) -> None:
@@ -180,8 +180,8 @@ async def a_takeover(scene: Scene) -> None:
     await second.log_in(scene.join)
     await second.claim(1, "app", takeover=True)
     await first.until_lost()
-    scene.leave(first)
-    scene.leave(second)
+    scene.close(first)
+    scene.close(second)
 
 
 async def a_revoked_token(scene: Scene) -> None:
@@ -191,14 +191,14 @@ async def a_revoked_token(scene: Scene) -> None:
     await agent.claim(1, "gone")
     scene.server.revoke("revoked")
     await agent.until_lost()
-    scene.leave(agent)
+    scene.close(agent)
 
 
 async def a_refused_speed_test(scene: Scene) -> None:
     agent = await scene.agent()
     await agent.log_in(scene.join)
     await agent.request(Measure(id=1, direction="up", streams=1, seconds=1e6), Refused)
-    scene.leave(agent)
+    scene.close(agent)
 
 
 async def a_speed_test_that_is_cut_off(scene: Scene) -> None:
@@ -206,13 +206,13 @@ async def a_speed_test_that_is_cut_off(scene: Scene) -> None:
     await agent.log_in(scene.join)
     agent.control.send(Measure(id=1, direction="down", streams=2, seconds=1.0))
     async with asyncio.timeout(DEADLINE_S):
-        while len(agent.visits) < 2:  # noqa: ASYNC110 - the streams come with the link's next reads
+        while len(agent.visits) < 2:  # noqa: ASYNC110 - the streams arrive with the link's next reads
             await asyncio.sleep(0.01)
     for stream in agent.streams:
         stream.abort()
     agent.streams.clear()
     agent.visits.clear()
-    scene.leave(agent)
+    scene.close(agent)
 
 
 async def a_dial_to_nowhere(scene: Scene) -> None:
@@ -231,12 +231,12 @@ Stage = Callable[[Scene], Awaitable[None]]
 
 OVER_TLS: list[Stage] = [
     *(silence, a_reset, half_a_hello, another_protocol, another_alpn),
-    *(nothing_said, three_bodies_of_an_unknown_stream, half_a_frame, no_yamux),
+    *(no_bytes, three_bodies_of_an_unknown_stream, half_a_frame, invalid_yamux),
     *(a_control_stream, half_a_message, a_broken_message, a_message_that_is_too_long, a_wrong_secret),
-    *(a_login, a_login_that_is_reset, claims_and_a_good_bye, several_links, a_takeover, a_revoked_token),
+    *(a_login, a_login_that_is_reset, claims_and_a_graceful_close, several_links, a_takeover, a_revoked_token),
     *(a_refused_speed_test, a_speed_test_that_is_cut_off, a_dial_to_nowhere, a_wrong_pin),
 ]
-PLAIN: list[Stage] = [silence, a_reset, another_protocol, a_wrong_secret, a_login, claims_and_a_good_bye, several_links, a_takeover]
+PLAIN: list[Stage] = [silence, a_reset, another_protocol, a_wrong_secret, a_login, claims_and_a_graceful_close, several_links, a_takeover]
 
 
 @pytest.mark.parametrize(("stage", "plain"), [*((stage, False) for stage in OVER_TLS), *((stage, True) for stage in PLAIN)])
@@ -251,32 +251,32 @@ def test_a_link_is_freed_without_the_collector_when_it_ends_after(stage: Stage, 
                     await stage(scene)
                     server.events.emitted.clear()
                 if stage is a_wrong_secret and at == 1:
-                    break  # then the source has to wait
+                    break  # then the source is throttled
 
     asyncio.run(whole())
 
 
-def test_a_link_that_the_gate_refuses_is_freed_without_the_collector(tmp_path: Path) -> None:
+def test_a_link_that_the_login_throttle_rejects_is_freed_without_the_collector(tmp_path: Path) -> None:
     async def whole() -> None:
         async with raw_reactor() as reactor, running_server(tmp_path) as server:
             scene = Scene(server, reactor)
             wrong = replace(scene.join, secret="x" * 43)
 
-            async def knock() -> str:
+            async def dial_and_read() -> str:
                 agent = await scene.agent()
                 with pytest.raises((RefusedError, UnavailableError)) as refused:
                     await agent.log_in(wrong)
-                scene.leave(agent)
+                scene.close(agent)
                 text = str(refused.value)
                 del refused
                 return text
 
             for _ in range(5):
-                await knock()
-            assert "too_many_logins" in await knock()
+                await dial_and_read()
+            assert "too_many_logins" in await dial_and_read()
             server.events.emitted.clear()
             async with all_freed():
-                assert "too_many_logins" in await knock()
+                assert "too_many_logins" in await dial_and_read()
                 server.events.emitted.clear()
 
     asyncio.run(whole())

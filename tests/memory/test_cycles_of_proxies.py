@@ -1,4 +1,4 @@
-"""A visitor that a proxy in front reports leaves nothing for the cycle collector, however its PROXY header went."""
+"""A visitor behind a proxy leaves no reference cycles, with valid and invalid PROXY headers."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ CASES = {
 
 
 async def visit(server: RunningServer, wire: bytes, *, rude: bool) -> bytes:
-    """Send bytes as a trusted proxy would, and leave."""
+    """Send bytes like a trusted proxy, and close."""
 
     def work() -> bytes:
         sock = socket.create_connection(("127.0.0.1", server.http_port), timeout=DEADLINE_S)
@@ -46,7 +46,7 @@ async def visit(server: RunningServer, wire: bytes, *, rude: bool) -> bytes:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_proxy_s_connection_leaves_nothing(tmp_path: Path, case: str) -> None:
+def test_a_proxy_connection_leaves_no_cycles(tmp_path: Path, case: str) -> None:
     wire, rude = CASES[case]
 
     async def whole(origin: HttpOrigin) -> None:

@@ -1,4 +1,4 @@
-"""A visitor who has gone leaves nothing for the cycle collector, at whatever stage it goes: at the edge, at the agent, and between."""
+"""A visitor that disconnects leaves no reference cycles in edge and agent, at whatever stage it ends."""
 
 import asyncio
 import base64
@@ -20,11 +20,11 @@ from tests.kit.pair import RunningAgent, RunningServer, http_tunnel, running_age
 from tests.kit.sockets import DEADLINE_S, reset
 
 TIMES = 2
-"""How often each stage is gone through; once more before, for what stays from the first time on."""
+"""Cycles of each stage, after a first one for objects that stay."""
 
 
 def switch_and_echo(sock: socket.socket) -> None:
-    """Agree to a WebSocket, then send everything back."""
+    """Accept a WebSocket upgrade, then echo."""
     head = b""
     while b"\r\n\r\n" not in head:
         head += sock.recv(4096)
@@ -52,7 +52,7 @@ class Scene:
     """A server, an agent with five tunnels, and their visitors."""
 
     def __init__(self, server: RunningServer, agent: RunningAgent) -> None:
-        """Look at what the agent was granted."""
+        """Read the addresses that the agent was granted."""
         self.server, self.agent = server, agent
         self._tcp_ports = [event.port for event in agent.events.of(TunnelUp) if event.port]
 
@@ -63,7 +63,7 @@ class Scene:
         return sock
 
     def tcp(self, *, dead: bool = False) -> socket.socket:
-        """Connect to a public port; that of an origin that is not there when it shall be `dead`."""
+        """Connect to a public port; with `dead` to that of a missing origin."""
         return socket.create_connection(("127.0.0.1", self._tcp_ports[dead]), timeout=DEADLINE_S)
 
     async def read(self, sock: socket.socket) -> bytes:
@@ -71,7 +71,7 @@ class Scene:
         return await asyncio.to_thread(sock.recv, 65536)
 
     async def read_all(self, sock: socket.socket) -> bytes:
-        """Return everything up to the end, be it a reset."""
+        """Return everything up to the end or reset."""
 
         def work() -> bytes:
             got = b""
@@ -107,7 +107,7 @@ async def half_a_head_and_a_reset(scene: Scene) -> None:
     reset(sock)
 
 
-async def no_http(scene: Scene) -> None:
+async def invalid_http(scene: Scene) -> None:
     assert b" 400 " in await scene.read_all(scene.http("web", "\x16\x03\x01\r\n\r\n"))
 
 
@@ -127,7 +127,7 @@ async def three_requests_on_a_connection(scene: Scene) -> None:
         await scene.read(sock)
 
 
-async def a_visitor_who_leaves_while_it_waits(scene: Scene) -> None:
+async def a_visitor_that_disconnects_while_waiting(scene: Scene) -> None:
     sock = scene.http("web", GET.format("/hold"))
     await asyncio.sleep(0.05)
     reset(sock)
@@ -143,7 +143,7 @@ async def a_chunked_download(scene: Scene) -> None:
     assert len(await scene.read_all(scene.http("web", LAST.format("/chunked?n=300000")))) > 300_000
 
 
-async def an_answer_that_breaks_off(scene: Scene) -> None:
+async def a_response_that_breaks_off(scene: Scene) -> None:
     await scene.read_all(scene.http("web", GET.format("/broken?n=3000000")))
 
 
@@ -163,7 +163,7 @@ async def a_broken_chunk(scene: Scene) -> None:
     assert b" 400 " in await scene.read_all(scene.http("web", request))
 
 
-async def an_origin_that_is_not_there(scene: Scene) -> None:
+async def a_missing_origin(scene: Scene) -> None:
     assert b" 502 " in await scene.read_all(scene.http("dead", LAST.format("/")))
 
 
@@ -186,7 +186,7 @@ async def a_refused_upgrade(scene: Scene) -> None:
     await scene.read_all(scene.http("web", UPGRADE))
 
 
-async def a_tcp_talk(scene: Scene) -> None:
+async def a_tcp_exchange(scene: Scene) -> None:
     with scene.tcp() as sock:
         sock.sendall(b"hello")
         assert await scene.read(sock) == b"hello"
@@ -194,12 +194,12 @@ async def a_tcp_talk(scene: Scene) -> None:
         assert await scene.read(sock) == b""
 
 
-async def a_tcp_visitor_who_says_nothing(scene: Scene) -> None:
+async def a_silent_tcp_visitor(scene: Scene) -> None:
     with scene.tcp():
         await asyncio.sleep(0.02)
 
 
-async def a_tcp_visitor_who_resets(scene: Scene) -> None:
+async def a_tcp_visitor_that_resets(scene: Scene) -> None:
     sock = scene.tcp()
     sock.sendall(b"hello")
     await scene.read(sock)
@@ -212,25 +212,25 @@ async def a_tcp_origin_that_resets(scene: Scene) -> None:
     await scene.read_all(sock)
 
 
-async def a_tcp_origin_that_is_not_there(scene: Scene) -> None:
+async def a_missing_tcp_origin(scene: Scene) -> None:
     await scene.read_all(scene.tcp(dead=True))
 
 
 Stage = Callable[[Scene], Awaitable[None]]
 
 STAGES: list[Stage] = [
-    *(silence, half_a_head, half_a_head_and_a_reset, no_http, an_unknown_host),
-    *(one_request, three_requests_on_a_connection, a_visitor_who_leaves_while_it_waits, a_refused_upgrade),
-    *(a_download_that_is_reset, a_chunked_download, an_answer_that_breaks_off, an_upload, half_an_upload, a_broken_chunk),
-    *(an_origin_that_is_not_there, a_websocket, a_websocket_that_is_reset),
-    *(a_tcp_talk, a_tcp_visitor_who_says_nothing, a_tcp_visitor_who_resets, a_tcp_origin_that_resets, a_tcp_origin_that_is_not_there),
+    *(silence, half_a_head, half_a_head_and_a_reset, invalid_http, an_unknown_host),
+    *(one_request, three_requests_on_a_connection, a_visitor_that_disconnects_while_waiting, a_refused_upgrade),
+    *(a_download_that_is_reset, a_chunked_download, a_response_that_breaks_off, an_upload, half_an_upload, a_broken_chunk),
+    *(a_missing_origin, a_websocket, a_websocket_that_is_reset),
+    *(a_tcp_exchange, a_silent_tcp_visitor, a_tcp_visitor_that_resets, a_tcp_origin_that_resets, a_missing_tcp_origin),
 ]
 
 LIMITED = Policy(idle_timeout_s=60.0, min_rate_bpm=1, max_rate_bps=100_000_000, max_lifetime_s=1e9, max_total_payload=1 << 40)
 
 
-def go_through(folder: Path, stages: list[Stage], policy: Policy, **settings: Any) -> None:
-    """Run each stage a few times beside a server and an agent whose tunnels have `policy`."""
+def run_stages(folder: Path, stages: list[Stage], policy: Policy, **settings: Any) -> None:
+    """Run each stage a few times with a server and an agent whose tunnels have `policy`."""
 
     async def whole() -> None:
         with HttpOrigin() as web, RawOrigin(switch_and_echo) as chat, RawOrigin(talk) as echo, socket.socket() as closed:
@@ -244,26 +244,26 @@ def go_through(folder: Path, stages: list[Stage], policy: Policy, **settings: An
                 for stage in stages:
                     await stage(scene)
                     for _ in range(TIMES):
-                        forget_told(server, agent)
+                        clear_events(server, agent)
                         async with all_freed():
                             await stage(scene)
                             web.release.set()
                             await asyncio.sleep(0.05)
-                            forget_told(server, agent)
+                            clear_events(server, agent)
                         web.release.clear()
 
     asyncio.run(whole())
 
 
-def forget_told(server: RunningServer, agent: RunningAgent) -> None:
+def clear_events(server: RunningServer, agent: RunningAgent) -> None:
     server.events.emitted.clear()
     agent.events.emitted.clear()
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_visitor_is_freed_without_the_collector_after(stage: Stage, tmp_path: Path) -> None:
-    go_through(tmp_path, [stage], Policy(), hold_s=0.2)
+    run_stages(tmp_path, [stage], Policy(), hold_s=0.2)
 
 
 def test_visitors_of_tunnels_with_limits_are_freed_without_the_collector(tmp_path: Path) -> None:
-    go_through(tmp_path, STAGES, LIMITED, hold_s=0.2)
+    run_stages(tmp_path, STAGES, LIMITED, hold_s=0.2)

@@ -1,4 +1,4 @@
-"""After many short sessions and visitors every table is as large as before: nothing only grows (threats K5).
+"""After many short sessions and visitors every table is as large as before (threats K5).
 
 All tables of server and agent are looked at, as `PORTWAY_INSPECT=1` tells them, those included that nobody thought of here.
 """
@@ -30,18 +30,18 @@ from tests.kit.raw_agent import RawAgent, RawReactor, raw_agent, raw_reactor
 from tests.kit.sockets import DEADLINE_S, reset
 
 ROUNDS = 40
-"""More than any table may be left with by chance, and each round touches each of them."""
+"""More than any table may keep by chance; each round uses every table."""
 
 LEFT_MAX = 20
-"""Entries that a table may have more: a pool, timers of the last second, the event of a moment ago."""
+"""Entries that a table may have in addition: pooled streams, timers of the last second, the last event."""
 
 LOOKS = 40
-"""Twenty seconds: leases are held for a second here, streams and visitors linger for two, lost pools for some more."""
+"""20 s: leases are held for 1 s here, streams and visitors linger for 2 s, pools of lost links a little longer."""
 
 BOUNDED = re.compile(
     r"Inventory\.|TimerWheel\._(buckets|ticks)|LoginThrottle\._(failed|logged_in)|Sources\._(permits|logged_in)|Heartbeat\._samples|_known(_hosts)?$"
 )
-"""What looks itself takes, and tables that keep things for a time, or for good, up to a number: each is held by a test of its own module."""
+"""Tables of the inspection itself, and tables whose entries stay for a time up to a bound, which a test of their module covers."""
 
 
 def look() -> Inventory:
@@ -49,7 +49,7 @@ def look() -> Inventory:
 
 
 def grown(before: Inventory, after: Inventory) -> dict[str, int]:
-    """Return the tables that are larger, and by how much."""
+    """Return the tables that have grown, and by how much."""
     return {
         name: after.tables[name] - before.tables.get(name, 0)
         for name in after.tables
@@ -58,7 +58,7 @@ def grown(before: Inventory, after: Inventory) -> dict[str, int]:
 
 
 class Scene:
-    """A server, an agent with two tunnels, and who else comes."""
+    """A server, an agent with two tunnels, and further clients."""
 
     def __init__(self, server: RunningServer, agent: RunningAgent, reactor: RawReactor, join: JoinString) -> None:
         self.server, self.agent, self.reactor, self.join = server, agent, reactor, join
@@ -67,7 +67,7 @@ class Scene:
 
     @contextmanager
     def forgotten(self, agent: RawAgent) -> Iterator[RawAgent]:
-        """Let go of an agent of the test itself."""
+        """Release an agent of the test itself after the block."""
         try:
             yield agent
         finally:
@@ -76,7 +76,7 @@ class Scene:
             self.reactor.agents.remove(agent)
 
     async def round(self) -> None:
-        """Let one of each kind come and go, under names and addresses that nobody had before."""
+        """Connect and close one client of each kind, with new names and addresses."""
         number = next(self.numbers)
         await self.session(number)
         await self.wrong_login(number)
@@ -96,7 +96,7 @@ class Scene:
         self.agent.events.emitted.clear()
 
     async def session(self, number: int) -> None:
-        """Log in with a token and an identity of its own, claim, release, ask for tickets, leave."""
+        """Log in with a new token and identity, claim, release, request tickets, close."""
         join = self.server.token(f"token-{number}")
         with self.forgotten(await raw_agent(self.reactor, join)) as agent:
             login = await agent.log_in(join, secrets.token_bytes(32))
@@ -110,12 +110,12 @@ class Scene:
             assert kept.tunnel != given.tunnel
 
     async def wrong_login(self, number: int) -> None:
-        """Fail to log in; the gate forgets none of those that failed lately, up to its bound."""
+        """Fail to log in; the login throttle keeps recent failures, up to its bound."""
         with self.forgotten(await raw_agent(self.reactor, self.join)) as agent, contextlib.suppress(RefusedError, UnavailableError):
             await agent.log_in(replace(self.join, token_id=f"nobody-{number}", secret="x" * 43))
 
     async def visit(self, port: int, data: bytes) -> None:
-        """Send something, end, and read to the end."""
+        """Send bytes, half-close, and read to the end."""
 
         def work() -> None:
             with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as sock, contextlib.suppress(ConnectionError):
@@ -129,7 +129,7 @@ class Scene:
 
 @pytest.mark.timeout(300)
 def test_after_many_short_sessions_and_visitors_every_table_is_as_large_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 1_000_000)  # all come from one address
+    monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 1_000_000)  # all use one address
 
     async def whole() -> None:
         with HttpOrigin() as web, RawOrigin(echo) as origin:

@@ -1,4 +1,4 @@
-"""What a program holds before and after, and the table that judges the difference (threats K1 to K7)."""
+"""Snapshots of a program's resources, and the table that compares two of them (threats K1 to K7)."""
 
 import re
 from collections import Counter
@@ -14,17 +14,17 @@ DESCRIPTORS_MAX = 3
 TASKS_MAX = 3
 RSS_SHARE_MAX = 0.05
 RSS_MB_MAX = 2.0
-"""What 5 % of a small process comes to; allocators move in steps of a megabyte."""
+"""Minimum limit, for small processes: allocators grow in steps of a megabyte."""
 SLOPE_MB_PER_H_MAX = 1.0
 SLOPE_MB_MAX = 1.0
-"""A run of minutes cannot tell 1 MB an hour from an allocator's steps; so much over the whole run may be noise."""
+"""Growth over the whole run that may be noise: a run of minutes cannot distinguish 1 MB per hour from an allocator's steps."""
 SLOPE_S_MIN = 600.0
-"""A shorter time is no time for a slope: memory still grows to what the traffic needs."""
+"""Minimum time for a slope: before it, memory still grows to what the traffic needs."""
 OBJECTS_SHARE_MAX = 0.02
 OBJECTS_MAX = 1500
-"""Caches of heads, hosts and addresses fill within a run, and stay; each is bounded."""
+"""For caches of heads, hosts and addresses that fill during a run; each is bounded."""
 INSTANCES_MAX = 12
-"""Objects of one of our classes that are left: pooled streams of the last minute, timers, and the like."""
+"""Objects of one of our classes that may remain, such as pooled streams of the last minute and timers."""
 
 MB = 1e6
 
@@ -32,15 +32,15 @@ CACHES = re.compile(
     r"RequestHeadCache|AskedBefore|AnsweredBefore|ResponseHeadCache|_known_hosts|TimerWheel\._(buckets|ticks)"
     r"|LoginThrottle\._(failed|logged_in)|Sources\._logged_in|LoginThrottle\._sources|Timer\._bucket|Heartbeat\._samples"
 )
-"""Tables that keep things for their time, each with a bound of its own (docs/limits.md)."""
+"""Tables whose entries expire later, each with its own bound (docs/limits.md)."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One program at one moment, without anybody connected."""
+    """Resources of an idle program at one moment."""
 
     descriptors: Counter[str]
-    """By kind."""
+    """Number by kind."""
     rss_mb: float
     inventory: Inventory
     close_wait: int
@@ -49,7 +49,7 @@ class Snapshot:
 
 
 def snapshot(program: Program, inventory: Inventory, folders: Iterable[Path]) -> Snapshot:
-    """Look at a program."""
+    """Take a snapshot of a program."""
     links = [_target(entry) for entry in Path(f"/proc/{program.pid}/fd").iterdir()]
     sockets = {link[8:-1] for link in links if link.startswith("socket:")}
     files = tuple(sorted(str(file) for folder in folders for file in folder.rglob("*") if file.is_file()))
@@ -71,24 +71,24 @@ def _target(entry: Path) -> str:
 
 
 def _in_state(inodes: set[str], state: str) -> int:
-    """Return how many of these sockets are in a state of /proc/net/tcp (08 is CLOSE_WAIT)."""
+    """Return the number of these sockets in a state of /proc/net/tcp (08 is CLOSE_WAIT)."""
     lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
     return sum(fields[3] == state and fields[9] in inodes for fields in map(str.split, lines))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One row of the table."""
 
     number: str
     what: str
     found: str
-    floor: str
+    limit: str
     holds: bool
 
 
 def growing(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    """Return what is more than it was, caches left out."""
+    """Return the counts that have grown, without caches."""
     return {
         name: count - before.get(name, 0)
         for name, count in sorted(after.items())
@@ -97,13 +97,13 @@ def growing(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
 
 
 def slope_per_h(samples: Sequence[tuple[float, float]]) -> float:
-    """Return how fast a figure grows, by the median of the slopes between all pairs of samples (Theil-Sen), per hour."""
+    """Return the growth per hour: the median of the slopes between all pairs of samples (Theil-Sen)."""
     slopes = [(late - early) / (to - at) for number, (at, early) in enumerate(samples) for to, late in samples[number + 1 :] if to > at]
     return 3600 * median(slopes) if slopes else 0.0
 
 
 def lowest_each_minute(samples: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the lowest sample of each minute: what remains, without what a fault or a large download needs for a moment."""
+    """Return the lowest sample of each minute, which excludes short peaks of faults and large downloads."""
     minutes: dict[int, tuple[float, float]] = {}
     for at, value in samples:
         minute = int(at // 60)
@@ -115,8 +115,8 @@ WARNINGS = re.compile(r"ResourceWarning|was never awaited|was never retrieved|Tr
 SLOW = re.compile(r"Executing .* took ([0-9.]+) seconds")
 
 
-def judge(before: Snapshot, after: Snapshot, samples: Sequence[tuple[float, float]], said: Sequence[str]) -> list[Row]:
-    """Return the table; `samples` are times (s) and memory (MB) since the mark, one a minute or more."""
+def judge(before: Snapshot, after: Snapshot, samples: Sequence[tuple[float, float]], log_lines: Sequence[str]) -> list[Row]:
+    """Return the table; `samples` are times (s) and memory (MB) since the mark, at least one per minute."""
     old, new = before.inventory, after.inventory
     descriptors = after.descriptors.total() - before.descriptors.total()
     instances = {name: more for name, more in growing(old.instances, new.instances).items() if more > INSTANCES_MAX}
@@ -128,7 +128,7 @@ def judge(before: Snapshot, after: Snapshot, samples: Sequence[tuple[float, floa
     slope, slope_max = slope_per_h(lowest_each_minute(samples)), max(SLOPE_MB_PER_H_MAX, SLOPE_MB_MAX / hours if long else 0.0)
     objects = new.objects - old.objects
     objects_max = max(int(old.objects * OBJECTS_SHARE_MAX), OBJECTS_MAX)
-    warnings = [line for line in said if WARNINGS.search(line)]
+    warnings = [line for line in log_lines if WARNINGS.search(line)]
     files = sorted(set(after.files) - set(before.files))
     rows = [
         ("K1", "descriptors", f"{descriptors:+d}", f"±{DESCRIPTORS_MAX}", abs(descriptors) <= DESCRIPTORS_MAX),
@@ -136,12 +136,12 @@ def judge(before: Snapshot, after: Snapshot, samples: Sequence[tuple[float, floa
         ("K3", "memory since the mark, MB", f"{after.rss_mb - mark:+.1f} on {mark:.1f}", f"{rss_max:+.1f}", after.rss_mb - mark <= rss_max),
         (
             "K3",
-            "its slope, MB an hour",
+            "slope of memory, MB per hour",
             f"{slope:+.2f}",
-            f"{slope_max:+.2f}" if long else "judged from 10 minutes on",
+            f"{slope_max:+.2f}" if long else "from 10 minutes on",
             not long or slope <= slope_max,
         ),
-        ("K4", "objects of the collector", f"{objects:+d} on {old.objects}", f"{objects_max:+d}", objects <= objects_max),
+        ("K4", "objects of the garbage collector", f"{objects:+d} on {old.objects}", f"{objects_max:+d}", objects <= objects_max),
         ("K4", "objects of our classes", _listed(instances), f"{INSTANCES_MAX:+d} each", not instances),
         ("K5", "entries of tables", _listed(tables), f"{INSTANCES_MAX:+d} each", not tables),
         ("K6", "sockets in CLOSE_WAIT", str(after.close_wait), "0", after.close_wait == 0),
@@ -161,7 +161,7 @@ def _listed(counts: dict[str, int]) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the table in Markdown."""
-    lines = ["| # | what | found | floor | verdict |", "|---|---|---|---|---|"]
+    lines = ["| # | what | found | limit | verdict |", "|---|---|---|---|---|"]
     return "\n".join(
-        lines + [f"| {row.number} | {row.what} | {row.found} | {row.floor} | {'holds' if row.holds else 'MISSED'} |" for row in rows]
+        lines + [f"| {row.number} | {row.what} | {row.found} | {row.limit} | {'holds' if row.holds else 'MISSED'} |" for row in rows]
     )

@@ -1,7 +1,7 @@
-"""A tenant's origin, in a process of its own: HTTP of all kinds, WebSockets, event streams, and plain TCP.
+"""A tenant's origin, in its own process: HTTP in all framings, WebSockets, event streams, and plain TCP.
 
-`python -m tests.soak.origin TENANT HTTP_PORT TCP_PORT`; port 0 takes any. The first line says which. Further lines tell of broken promises: an
-upload over TCP that ended properly before it was complete.
+`python -m tests.soak.origin TENANT HTTP_PORT TCP_PORT`; port 0 selects a free one. The first line prints the ports, further lines report
+violations: an upload over TCP that ended properly before it was complete.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import struct
 import sys
 
 from bench.parent_death import die_with_parent
-from tests.soak.words import digest, down_seed, name_of, pieces, up_hash
+from tests.soak.streams import digest, down_seed, name_of, pieces, up_hash
 
 EVENTS = 40
 EVENT_EVERY_S = 0.05
@@ -21,7 +21,7 @@ WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Origin:
-    """All connections of one tenant."""
+    """Serves all connections of one tenant."""
 
     def __init__(self, tenant: int) -> None:
         self.tenant = tenant
@@ -31,7 +31,7 @@ class Origin:
         """Serve one connection."""
         try:
             while head := await _head(reader):
-                if not await self._answer(head, reader, writer):
+                if not await self._respond(head, reader, writer):
                     break
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
@@ -39,17 +39,17 @@ class Origin:
         finally:
             writer.close()
 
-    async def _answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _respond(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         method, target, _ = head.split(b"\r\n", 1)[0].split(b" ")
         kind, _, rest = target.strip(b"/").partition(b"/")
         if method == b"POST":
-            return await self._swallow(head, reader, writer)
+            return await self._read_body(head, reader, writer)
         if kind == b"bytes":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % int(rest))
-            return await self._pour(writer, int(rest), b"%b")
+            return await self._send_body(writer, int(rest), b"%b")
         if kind == b"chunked":
             writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-            await self._pour(writer, int(rest), b"")
+            await self._send_body(writer, int(rest), b"")
             writer.write(b"0\r\n\r\n")
             return True
         if kind == b"events":
@@ -59,13 +59,13 @@ class Origin:
         _plain(writer, self.name + b" " + rest)
         return True
 
-    async def _pour(self, writer: asyncio.StreamWriter, size: int, form: bytes) -> bool:
+    async def _send_body(self, writer: asyncio.StreamWriter, size: int, form: bytes) -> bool:
         for piece in pieces(size, down_seed(self.tenant)):
             writer.write(piece if form else b"%x\r\n%b\r\n" % (len(piece), piece))
             await writer.drain()
         return True
 
-    async def _swallow(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _read_body(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         found, count = digest(), 0
         length = re.search(rb"(?i)content-length: *(\d+)", head)
         if length:
@@ -121,7 +121,7 @@ class Origin:
             await writer.drain()
 
     async def tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take an upload to its proper end, then say what came, and pour as much."""
+        """Read an upload to its proper end, then send its hash and a download of the same size."""
         try:
             line = await reader.readuntil(b"\n")
             name, size = line.decode().split()
@@ -130,9 +130,9 @@ class Origin:
                 count += len(piece)
                 found.update(piece)
             if name == "anybody":
-                return  # one who leaves in the middle, properly or not
+                return  # a client that may end in the middle
             if name != name_of(self.tenant) or count != int(size) or found.hexdigest() != up_hash(self.tenant, count):
-                print(f"broken: {name_of(self.tenant)} was sent {count} of {size} bytes for {name}, and a proper end", flush=True)
+                print(f"broken: {name_of(self.tenant)} was sent {count} of {size} bytes for {name}, then a proper end", flush=True)
             writer.write(b"%b %b\n" % (self.name, found.hexdigest().encode()))
             for piece in pieces(count, down_seed(self.tenant)):
                 writer.write(piece)
@@ -161,7 +161,7 @@ def _plain(writer: asyncio.StreamWriter, body: bytes) -> None:
 
 
 async def serve(tenant: int, http_port: int, tcp_port: int) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is killed."""
     origin = Origin(tenant)
     http = await asyncio.start_server(origin.http, "127.0.0.1", http_port, backlog=1024, reuse_address=True)
     tcp = await asyncio.start_server(origin.tcp, "127.0.0.1", tcp_port, backlog=1024, reuse_address=True)

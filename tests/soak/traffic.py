@@ -1,4 +1,4 @@
-"""Visitors of all kinds at a steady pace, each checking every byte that comes back."""
+"""Visitors of all kinds at a steady rate; each checks every received byte."""
 
 import asyncio
 import os
@@ -14,48 +14,48 @@ from typing import Any
 from portway.errors import PortwayError
 from portway.protocol.join_string import JoinString
 from tests.kit.blocking_link import LinkError, open_link
-from tests.soak.words import TENANTS, digest, down_hash, name_of, pieces, up_hash, up_seed
+from tests.soak.streams import TENANTS, digest, down_hash, name_of, pieces, up_hash, up_seed
 
 OPERATION_S_MAX = 45.0
-"""Longer is stuck: every deadline of the edge but that of a silent answer is shorter, or about as long."""
+"""Operations that take longer are stuck: all deadlines of the edge are shorter or similar, except that of a slow response."""
 RUNNING_MAX = 40
-"""Of one kind at a time; what does not fit is left out, and counted."""
+"""Concurrent operations of one kind; further ones are skipped and counted."""
 
 BIG, MIDDLE, SMALL = 1 << 20, 300_000, 70_000
 ENDLESS = 1 << 28
 FIRST_BYTES = 4096
-"""Of a body; a short answer may come in several pieces."""
+"""First bytes of a body that are kept; a short response may arrive in several pieces."""
 
 
 class WrongError(Exception):
-    """Bytes that are wrong, somebody else's, or fewer than they claim to be. Must never happen."""
+    """Wrong, foreign or missing bytes. Must never happen."""
 
 
 class ShortError(WrongError):
-    """A proper end before all had come, where only the end tells how much all is."""
+    """A proper end before all bytes, where only the end marks the length."""
 
 
-class ShowsError(Exception):
-    """The visitor was told that something went wrong."""
+class VisibleError(Exception):
+    """The visitor saw an error response or a reset."""
 
 
 @dataclass
-class Seen:
-    """What all visitors saw."""
+class TrafficResults:
+    """Counts and errors of all visitors."""
 
     done: Counter[str] = field(default_factory=Counter)
-    shown: Counter[str] = field(default_factory=Counter)
-    """Errors in the time of a fault."""
+    in_faults: Counter[str] = field(default_factory=Counter)
+    """Errors during faults."""
     unexplained: list[str] = field(default_factory=list)
     """Errors at other times."""
     wrong: list[str] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
     bytes_checked: int = 0
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where one tenant is."""
+class TenantAddresses:
+    """Public addresses of one tenant."""
 
     tenant: int
     http_port: int
@@ -63,22 +63,22 @@ class Place:
 
     @property
     def host(self) -> bytes:
-        """The Host of its requests."""
+        """Host field of its requests."""
         return b"%b.localhost:%d" % (name_of(self.tenant).encode(), self.http_port)
 
 
-class Line:
-    """One visitor's connection."""
+class VisitorConnection:
+    """A visitor's connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
     def send(self, data: bytes) -> None:
-        """Send."""
+        """Send bytes."""
         self.writer.write(data)
 
     async def head(self) -> tuple[int, dict[bytes, bytes]]:
-        """Read the head of an answer."""
+        """Read the head of a response."""
         lines = (await self.reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines[1:] if line)}
         return int(lines[0].split(b" ")[1]), fields
@@ -91,7 +91,7 @@ class Line:
             while left:
                 piece = await self.reader.read(min(left, 65536))
                 if not piece:
-                    raise ShowsError("an answer ended before its length")
+                    raise VisibleError("an answer ended before its length")
                 left -= len(piece)
                 count += len(piece)
                 found.update(piece)
@@ -106,157 +106,157 @@ class Line:
         return count, found.hexdigest(), first
 
     def reset(self) -> None:
-        """Break off."""
+        """Reset the connection."""
         sock = self.writer.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
-async def connect(port: int) -> Line:
-    """Return a connection."""
-    return Line(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
+async def connect(port: int) -> VisitorConnection:
+    """Connect to a port."""
+    return VisitorConnection(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
 
 
-async def _ok(line: Line) -> dict[bytes, bytes]:
-    status, fields = await line.head()
+async def _ok(connection: VisitorConnection) -> dict[bytes, bytes]:
+    status, fields = await connection.head()
     if status != 200:
-        raise ShowsError(f"{status} {fields.get(b'portway-error', b'').decode()}")
+        raise VisibleError(f"{status} {fields.get(b'portway-error', b'').decode()}")
     return fields
 
 
 # ------------------------------------------------------------------------------------------------------ operations
 
 
-async def small(place: Place, line: Line, seen: Seen) -> None:
+async def small(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults) -> None:
     """Five requests on one connection."""
     for _ in range(5):
         word = os.urandom(8).hex().encode()
-        line.send(b"GET /echo/%b HTTP/1.1\r\nHost: %b\r\n\r\n" % (word, place.host))
-        count, _, body = await line.body(await _ok(line))
-        if body != name_of(place.tenant).encode() + b" " + word:
-            raise WrongError(f"asked {name_of(place.tenant)} for {word!r}, got {body[:80]!r}")
+        connection.send(b"GET /echo/%b HTTP/1.1\r\nHost: %b\r\n\r\n" % (word, address.host))
+        count, _, body = await connection.body(await _ok(connection))
+        if body != name_of(address.tenant).encode() + b" " + word:
+            raise WrongError(f"asked {name_of(address.tenant)} for {word!r}, got {body[:80]!r}")
         seen.bytes_checked += count
 
 
-async def _download(place: Place, line: Line, seen: Seen, kind: str, size: int) -> None:
-    line.send(b"GET /%b/%d HTTP/1.1\r\nHost: %b\r\n\r\n" % (kind.encode(), size, place.host))
-    count, found, _ = await line.body(await _ok(line))
-    if (count, found) != (size, down_hash(place.tenant, size)):
-        raise WrongError(f"{kind} of {size} bytes from {name_of(place.tenant)}: {count} bytes came, passed off as whole")
+async def _download(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults, kind: str, size: int) -> None:
+    connection.send(b"GET /%b/%d HTTP/1.1\r\nHost: %b\r\n\r\n" % (kind.encode(), size, address.host))
+    count, found, _ = await connection.body(await _ok(connection))
+    if (count, found) != (size, down_hash(address.tenant, size)):
+        raise WrongError(f"{kind} of {size} bytes from {name_of(address.tenant)}: {count} bytes came, passed off as whole")
     seen.bytes_checked += count
 
 
-async def download(place: Place, line: Line, seen: Seen) -> None:
-    """An answer with a length."""
-    await _download(place, line, seen, "bytes", BIG)
+async def download(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults) -> None:
+    """A response with Content-Length."""
+    await _download(address, connection, seen, "bytes", BIG)
 
 
-async def chunked(place: Place, line: Line, seen: Seen) -> None:
-    """An answer in chunks."""
-    await _download(place, line, seen, "chunked", MIDDLE)
+async def chunked(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults) -> None:
+    """A chunked response."""
+    await _download(address, connection, seen, "chunked", MIDDLE)
 
 
-async def _upload(place: Place, line: Line, seen: Seen, size: int, *, in_chunks: bool) -> None:
+async def _upload(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults, size: int, *, in_chunks: bool) -> None:
     framing = b"Transfer-Encoding: chunked" if in_chunks else b"Content-Length: %d" % size
-    line.send(b"POST /sink HTTP/1.1\r\nHost: %b\r\n%b\r\n\r\n" % (place.host, framing))
-    for piece in pieces(size, up_seed(place.tenant)):
-        line.send(b"%x\r\n%b\r\n" % (len(piece), piece) if in_chunks else piece)
-        await line.writer.drain()
+    connection.send(b"POST /sink HTTP/1.1\r\nHost: %b\r\n%b\r\n\r\n" % (address.host, framing))
+    for piece in pieces(size, up_seed(address.tenant)):
+        connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if in_chunks else piece)
+        await connection.writer.drain()
     if in_chunks:
-        line.send(b"0\r\n\r\n")
-    _, _, body = await line.body(await _ok(line))
-    if body.decode() != f"{name_of(place.tenant)} {size} {up_hash(place.tenant, size)}":
-        raise WrongError(f"an upload of {size} bytes to {name_of(place.tenant)} was taken for {body[:120]!r}")
+        connection.send(b"0\r\n\r\n")
+    _, _, body = await connection.body(await _ok(connection))
+    if body.decode() != f"{name_of(address.tenant)} {size} {up_hash(address.tenant, size)}":
+        raise WrongError(f"an upload of {size} bytes to {name_of(address.tenant)} was taken for {body[:120]!r}")
     seen.bytes_checked += size
 
 
-async def upload(place: Place, line: Line, seen: Seen) -> None:
-    """A body with a length."""
-    await _upload(place, line, seen, BIG, in_chunks=False)
+async def upload(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults) -> None:
+    """A request body with Content-Length."""
+    await _upload(address, connection, seen, BIG, in_chunks=False)
 
 
-async def upload_chunked(place: Place, line: Line, seen: Seen) -> None:
-    """A body in chunks."""
-    await _upload(place, line, seen, SMALL, in_chunks=True)
+async def upload_chunked(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults) -> None:
+    """A chunked request body."""
+    await _upload(address, connection, seen, SMALL, in_chunks=True)
 
 
-async def events(place: Place, line: Line, seen: Seen) -> None:
-    """An event stream, which the visitor leaves before its end."""
-    line.send(b"GET /events HTTP/1.1\r\nHost: %b\r\n\r\n" % place.host)
-    await _ok(line)
-    expected = b"".join(b"data: %b %d\n\n" % (name_of(place.tenant).encode(), number) for number in range(40))
+async def events(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults) -> None:
+    """An event stream that the visitor closes before its end."""
+    connection.send(b"GET /events HTTP/1.1\r\nHost: %b\r\n\r\n" % address.host)
+    await _ok(connection)
+    expected = b"".join(b"data: %b %d\n\n" % (name_of(address.tenant).encode(), number) for number in range(40))
     came = b""
-    while len(came) < len(expected) // 4:  # where chunks are cut is the edge's
-        size = int(await line.reader.readuntil(b"\r\n"), 16)
-        came += (await line.reader.readexactly(size + 2))[:-2]
+    while len(came) < len(expected) // 4:  # the edge decides where chunks are cut
+        size = int(await connection.reader.readuntil(b"\r\n"), 16)
+        came += (await connection.reader.readexactly(size + 2))[:-2]
     if not expected.startswith(came):
-        raise WrongError(f"events of {name_of(place.tenant)} are {came[-120:]!r}")
+        raise WrongError(f"events of {name_of(address.tenant)} are {came[-120:]!r}")
     seen.bytes_checked += len(came)
 
 
-async def websocket(place: Place, line: Line, seen: Seen) -> None:
+async def websocket(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults) -> None:
     """Twenty messages over a WebSocket, and its close."""
-    line.send(
+    connection.send(
         b"GET /socket HTTP/1.1\r\nHost: %b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" % place.host
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" % address.host
     )
-    status, fields = await line.head()
+    status, fields = await connection.head()
     if status != 101:
-        raise ShowsError(f"{status} {fields.get(b'portway-error', b'').decode()}")
+        raise VisibleError(f"{status} {fields.get(b'portway-error', b'').decode()}")
     for _ in range(20):
         word = os.urandom(random.randrange(4, 40)).hex().encode()
-        line.send(bytes((0x81, 0x80 | len(word))) + bytes(4) + word)
-        size = (await line.reader.readexactly(2))[1]
+        connection.send(bytes((0x81, 0x80 | len(word))) + bytes(4) + word)
+        size = (await connection.reader.readexactly(2))[1]
         if size == 126:
-            [size] = struct.unpack(">H", await line.reader.readexactly(2))
-        text = await line.reader.readexactly(size)
-        if text != name_of(place.tenant).encode() + b" " + word:
-            raise WrongError(f"a message to {name_of(place.tenant)} came back as {text[:80]!r}")
+            [size] = struct.unpack(">H", await connection.reader.readexactly(2))
+        text = await connection.reader.readexactly(size)
+        if text != name_of(address.tenant).encode() + b" " + word:
+            raise WrongError(f"a message to {name_of(address.tenant)} came back as {text[:80]!r}")
         seen.bytes_checked += size
-    line.send(b"\x88\x80\0\0\0\0")
-    await line.reader.read(2)
+    connection.send(b"\x88\x80\0\0\0\0")
+    await connection.reader.read(2)
 
 
-async def tcp(place: Place, line: Line, seen: Seen) -> None:
-    """An upload with its proper end over TCP, and a download behind it."""
+async def tcp(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults) -> None:
+    """An upload with a proper end over TCP, then a download."""
     size = random.choice((1000, SMALL, MIDDLE))
-    line.send(f"{name_of(place.tenant)} {size}\n".encode())
-    for piece in pieces(size, up_seed(place.tenant)):
-        line.send(piece)
-        await line.writer.drain()
-    line.writer.write_eof()
-    first = await line.reader.readline()
+    connection.send(f"{name_of(address.tenant)} {size}\n".encode())
+    for piece in pieces(size, up_seed(address.tenant)):
+        connection.send(piece)
+        await connection.writer.drain()
+    connection.writer.write_eof()
+    first = await connection.reader.readline()
     rest, count = digest(), 0
-    while piece := await line.reader.read(65536):
+    while piece := await connection.reader.read(65536):
         rest.update(piece)
         count += len(piece)
-    expected = f"{name_of(place.tenant)} {up_hash(place.tenant, size)}\n".encode()
+    expected = f"{name_of(address.tenant)} {up_hash(address.tenant, size)}\n".encode()
     if expected.startswith(first) and count < size:
-        raise ShortError(f"tcp to {name_of(place.tenant)}: {count} of {size} bytes, with a proper end")
-    if first != expected or count != size or rest.hexdigest() != down_hash(place.tenant, size):
-        raise WrongError(f"tcp to {name_of(place.tenant)}: {first[:100]!r} and {count} of {size} bytes, with a proper end")
+        raise ShortError(f"tcp to {name_of(address.tenant)}: {count} of {size} bytes, with a proper end")
+    if first != expected or count != size or rest.hexdigest() != down_hash(address.tenant, size):
+        raise WrongError(f"tcp to {name_of(address.tenant)}: {first[:100]!r} and {count} of {size} bytes, with a proper end")
     seen.bytes_checked += 2 * size
 
 
-async def abort_download(place: Place, line: Line, seen: Seen) -> None:
-    """A long download that its visitor breaks off."""
-    line.send(b"GET /bytes/%d HTTP/1.1\r\nHost: %b\r\n\r\n" % (ENDLESS, place.host))
-    await _ok(line)
-    await line.reader.readexactly(100_000)
-    line.reset()
+async def abort_download(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults) -> None:
+    """A long download that its visitor resets."""
+    connection.send(b"GET /bytes/%d HTTP/1.1\r\nHost: %b\r\n\r\n" % (ENDLESS, address.host))
+    await _ok(connection)
+    await connection.reader.readexactly(100_000)
+    connection.reset()
 
 
-async def abort_upload(place: Place, line: Line, seen: Seen) -> None:
-    """An upload over TCP that its visitor breaks off: its origin must not see an end."""
-    line.send(f"{name_of(place.tenant)} {ENDLESS}\n".encode())
-    for piece in pieces(SMALL, up_seed(place.tenant)):
-        line.send(piece)
-    await line.writer.drain()
-    line.reset()
+async def abort_upload(address: TenantAddresses, connection: VisitorConnection, seen: TrafficResults) -> None:
+    """An upload over TCP that its visitor resets: the origin must not see a proper end."""
+    connection.send(f"{name_of(address.tenant)} {ENDLESS}\n".encode())
+    for piece in pieces(SMALL, up_seed(address.tenant)):
+        connection.send(piece)
+    await connection.writer.drain()
+    connection.reset()
 
 
-Operation = Callable[[Place, Line, Seen], Awaitable[None]]
+Operation = Callable[[TenantAddresses, VisitorConnection, TrafficResults], Awaitable[None]]
 
 PACE_PER_S: dict[Operation, float] = {
     small: 8.0,
@@ -275,23 +275,23 @@ RECONNECTS_PER_S = 1.0
 
 
 class Traffic:
-    """All visitors of a site. `stop` lets them finish."""
+    """Generates the operations of all visitors; after `stop` the running ones finish."""
 
     def __init__(
         self,
-        places: list[Place],
+        addresses: list[TenantAddresses],
         join: JoinString,
         explained: Callable[[int, float], bool],
         origin_died: Callable[[int, float], bool],
         pace: float = 1.0,
         say: Callable[[str], None] = print,
     ) -> None:
-        """`explained(tenant, since)` says whether a fault explains an error of an operation that began at `since`.
+        """`explained(tenant, since)` returns whether a fault explains an error of an operation that began at `since`.
 
-        `origin_died` the same of a killed origin, whose kernel ends its connections as if it had meant to; `say` is told at once of what must not be.
+        `origin_died` is the same for a killed origin, whose kernel ends connections properly; `say` prints violations at once.
         """
-        self.seen = Seen()
-        self._places = places
+        self.seen = TrafficResults()
+        self._addresses = addresses
         self._join = join
         self._explained = explained
         self._origin_died = origin_died
@@ -301,24 +301,24 @@ class Traffic:
         self._running: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Make traffic until `stop`, and return when the last visitor has gone."""
+        """Start operations until `stop`, and return when the last one has ended."""
         async with asyncio.TaskGroup() as tasks:
             for operation, per_s in PACE_PER_S.items():
-                tasks.create_task(self._keep(tasks, operation.__name__, per_s, self._visit_maker(operation)))
-            tasks.create_task(self._keep(tasks, "reconnect", RECONNECTS_PER_S, self._reconnect))
+                tasks.create_task(self._repeat(tasks, operation.__name__, per_s, self._visit_maker(operation)))
+            tasks.create_task(self._repeat(tasks, "reconnect", RECONNECTS_PER_S, self._reconnect))
 
     def stop(self) -> None:
-        """Begin nothing new."""
+        """Start no further operation."""
         self._stopping.set()
 
     def _visit_maker(self, operation: Operation) -> Callable[[], Coroutine[Any, Any, None]]:
         return lambda: self._visit(operation)
 
-    async def _keep(self, tasks: asyncio.TaskGroup, name: str, per_s: float, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _repeat(self, tasks: asyncio.TaskGroup, name: str, per_s: float, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         every_s, due = 1.0 / (per_s * self._pace), time.monotonic()
         while not self._stopping.is_set():
             if self._running[name] >= RUNNING_MAX:
-                self.seen.left_out[name] += 1
+                self.seen.skipped[name] += 1
             else:
                 self._running[name] += 1
                 tasks.create_task(make())
@@ -330,42 +330,42 @@ class Traffic:
                 pass
 
     async def _visit(self, operation: Operation) -> None:
-        place = random.choice(self._places)
-        port = place.tcp_port if operation in OVER_TCP else place.http_port
-        began, line = time.monotonic(), None
+        address = random.choice(self._addresses)
+        port = address.tcp_port if operation in OVER_TCP else address.http_port
+        began, connection = time.monotonic(), None
         try:
             async with asyncio.timeout(OPERATION_S_MAX):
-                line = await connect(port)
-                await operation(place, line, self.seen)
+                connection = await connect(port)
+                await operation(address, connection, self.seen)
             self.seen.done[operation.__name__] += 1
         except WrongError as exc:
-            if isinstance(exc, ShortError) and self._origin_died(place.tenant, began):
-                self.seen.shown[operation.__name__] += 1
+            if isinstance(exc, ShortError) and self._origin_died(address.tenant, began):
+                self.seen.in_faults[operation.__name__] += 1
                 return
             self.seen.wrong.append(f"{operation.__name__}: {exc}")
             self._say(self.seen.wrong[-1])
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, ShowsError, TimeoutError) as exc:
-            self._note(operation.__name__, place.tenant, began, exc)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, VisibleError, TimeoutError) as exc:
+            self._record_error(operation.__name__, address.tenant, began, exc)
         finally:
             self._running[operation.__name__] -= 1
-            if line is not None:
-                line.writer.close()
+            if connection is not None:
+                connection.writer.close()
 
-    def _note(self, name: str, tenant: int, began: float, exc: Exception) -> None:
+    def _record_error(self, name: str, tenant: int, began: float, exc: Exception) -> None:
         if self._explained(tenant, began):
-            self.seen.shown[name] += 1
+            self.seen.in_faults[name] += 1
         else:
-            self.seen.unexplained.append(f"{name} of {name_of(tenant)}, begun {time.monotonic() - began:.1f} s before: {exc!r}")
+            self.seen.unexplained.append(f"{name} of {name_of(tenant)}, started {time.monotonic() - began:.1f} s before: {exc!r}")
             self._say(self.seen.unexplained[-1])
 
     async def _reconnect(self) -> None:
-        """Be an agent that logs in and leaves without a word."""
+        """Log in as an agent and close the link abruptly."""
         began = time.monotonic()
         try:
             await asyncio.to_thread(self._log_in)
             self.seen.done["reconnect"] += 1
         except (OSError, LinkError, PortwayError) as exc:
-            self._note("reconnect", 0, began, exc)
+            self._record_error("reconnect", 0, began, exc)
         finally:
             self._running["reconnect"] -= 1
 
@@ -374,6 +374,6 @@ class Traffic:
             link.log_in(self._join, os.urandom(32))
 
 
-def all_places(http_port: int, tcp_ports: list[int]) -> list[Place]:
-    """Return where all tenants are."""
-    return [Place(tenant, http_port, tcp_ports[tenant]) for tenant in range(TENANTS)]
+def all_addresses(http_port: int, tcp_ports: list[int]) -> list[TenantAddresses]:
+    """Return the addresses of all tenants."""
+    return [TenantAddresses(tenant, http_port, tcp_ports[tenant]) for tenant in range(TENANTS)]

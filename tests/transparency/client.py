@@ -1,4 +1,4 @@
-"""A raw HTTP/1.1 client that records what arrived, byte by byte. Shares no code with Portway: it must not share its faults."""
+"""A raw HTTP/1.1 client that records the bytes it receives. It shares no code with Portway, so that it does not share its bugs."""
 
 import contextlib
 import socket
@@ -44,14 +44,14 @@ class Response:
 
 @dataclass
 class Outcome:
-    """Everything that a client saw of one exchange."""
+    """Everything that a client observed of one exchange."""
 
     interims: list[Response] = field(default_factory=list)
     finals: list[Response] = field(default_factory=list)
     end: str = ""
     """One of KEPT, CLOSED, RESET, CUT."""
     partial: bytes = b""
-    """Of a response that did not complete: what came of its body."""
+    """Received body of an incomplete response."""
 
 
 class _Ended(Exception):
@@ -92,7 +92,7 @@ class _Reader:
 def talk(
     address: tuple[str, int], steps: list[Step], *, method: str = "GET", responses: int = 1, host: str = "", probe: bool = True
 ) -> Outcome:
-    """Send `steps` over a new connection and return what came back: `responses` final ones, and the connection's end.
+    """Send `steps` over a new connection and return the outcome: `responses` final responses, and the end of the connection.
 
     With `probe` and no half-close, one more request shows whether the connection can be used again.
     """
@@ -127,7 +127,7 @@ def talk(
 
 
 def _send(sock: socket.socket, reader: _Reader, steps: list[Step], outcome: Outcome) -> None:
-    """Take the steps; a peer that has answered and closed meanwhile is no error: its response is read next."""
+    """Run the steps; a peer that closes meanwhile is not an error, because its response is read next."""
     for step in steps:
         try:
             if isinstance(step, Drip):

@@ -1,4 +1,4 @@
-"""What differs between an exchange that went directly and the same one through the edge, as lines that rules can match."""
+"""Compares a direct exchange with the same one through the edge; each difference is a line that rules can match."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ from tests.transparency.client import CUT, KEPT, RESET, Fields, Outcome, Respons
 TIMED = ("date",)
 """Fields whose value depends on the moment."""
 FRAMING = ("content-length", "transfer-encoding", "connection", "expect", "upgrade", "trailer", "te", "host")
-"""Fields of one hop, which each hop writes anew: their place among the others says nothing."""
+"""Hop-by-hop fields, which each hop writes anew; their order does not matter."""
 
 
 def differences(direct: Outcome, through: Outcome) -> list[str]:
@@ -38,7 +38,7 @@ def _responses(one: Response, other: Response) -> list[str]:
         return [*found, f"error {other.value('portway-error')}"]
     found += _listed("reason", one.reason, other.reason) + _listed("framing", one.framing, other.framing)
     seen, seen_through = _echo(one), _echo(other)
-    sized = () if seen is None or seen_through is None else ("content-length",)  # an echo is as long as what it shows
+    sized = () if seen is None or seen_through is None else ("content-length",)  # the length of an echo depends on its content
     found += _fields("response field", one.fields, other.fields, sized) + _fields("response trailer", one.trailers, other.trailers)
     if seen is None or seen_through is None:
         return found + _listed("body", one.body[:200], other.body[:200]) + _listed("body bytes", len(one.body), len(other.body))
@@ -52,7 +52,7 @@ def _responses(one: Response, other: Response) -> list[str]:
 
 
 def _echo(response: Response) -> dict[str, Any] | None:
-    """Return what an echoing origin saw, None when this is another response."""
+    """Return the request that an echoing origin received, None for another response."""
     if "json" not in (response.value("content-type") or ""):
         return None
     try:
@@ -63,7 +63,7 @@ def _echo(response: Response) -> dict[str, Any] | None:
 
 
 def _pairs(listed: object) -> Fields:
-    """Return the fields that an origin saw; WSGI's names for them are spelled as on the wire."""
+    """Return the fields that an origin received; WSGI names are converted to those on the wire."""
     if not isinstance(listed, list):
         return ()
     return tuple((_from_wsgi(str(name)), str(value)) for name, value in listed)
@@ -74,7 +74,7 @@ def _from_wsgi(name: str) -> str:
 
 
 def _fields(what: str, one: Fields, other: Fields, ignored: tuple[str, ...] = ()) -> list[str]:
-    """Compare two lists of fields: which are missing, added or changed, and whether the rest kept its order."""
+    """Compare two lists of fields: missing, added and changed ones, and the order of the rest."""
     found = []
     left, right = list(one), list(other)
     for pair in one:

@@ -14,12 +14,12 @@ from tests.transparency.servers import ECHOING, STATIC
 
 @dataclass(frozen=True)
 class Path:
-    """One origin, and both ways to it."""
+    """One origin, with its direct and its public address."""
 
     direct: tuple[str, int]
     through: tuple[str, int]
     host: str
-    """The Host value that both get: the tunnel's."""
+    """Host value of both requests: that of the tunnel."""
 
 
 Paths = Callable[[str], Path]
@@ -34,7 +34,7 @@ def raw() -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def paths() -> Iterator[Paths]:
-    """Return the two ways to an origin by its name; the origin is started when first asked for."""
+    """Return a function that returns both addresses of an origin by name, and starts it when first used."""
     known: dict[str, Path | str] = {}
     makers = {name: contextmanager(maker) for name, maker in {**ECHOING, **STATIC}.items()}
     with ExitStack() as running:

@@ -1,14 +1,14 @@
-"""The differences that are decided: each with the row of docs/http.md that gives its reason."""
+"""Intended differences, each with the row of docs/http.md that gives its reason."""
 
 import re
 from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    """A difference that may be there: in cases whose name matches, as lines that match."""
+    """An allowed difference: patterns for the case name and for the line."""
 
     row: str
-    """How its row in docs/http.md begins, or a sentence there."""
+    """The beginning of its row in docs/http.md, or a sentence there."""
     line: str
     case: str = ".*"
 
@@ -83,7 +83,7 @@ VARYING = (
     Rule("", "response field changed: content-length: .*", "method-HEAD"),
     Rule("", "(response field changed: content-type|body): .*", "server-range-several"),
 )
-"""What differs between two direct exchanges, too: the length of an echo that HEAD does not show, a boundary."""
+"""Differences between two direct exchanges: the length of an echo that HEAD does not show, a boundary."""
 
 
 def undocumented(case: str, found: list[str]) -> list[str]:

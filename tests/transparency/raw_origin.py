@@ -1,4 +1,4 @@
-"""An origin that answers with exact bytes: what real servers rarely send, but clients get from somewhere."""
+"""An origin that responds with exact bytes, for responses that real servers rarely send."""
 
 import contextlib
 import socket
@@ -15,7 +15,7 @@ DEADLINE_S = 20.0
 
 
 class RawOrigin:
-    """Plays the script whose name is the request's path, on as many connections as come. `with` ends it."""
+    """Runs the script named by the request path, on any number of connections, until the end of the `with` block."""
 
     def __init__(self, scripts: dict[str, Script]) -> None:
         """Listen on a free port."""
@@ -58,7 +58,7 @@ class RawOrigin:
                 data = self._play(sock, script, head, data)
 
     def _play(self, sock: socket.socket, script: Script, head: bytes, data: bytes) -> bytes:
-        """Play one script; return what was read behind the request."""
+        """Run one script; return the bytes read after the request."""
         for step in script:
             if isinstance(step, bytes):
                 sock.sendall(step)

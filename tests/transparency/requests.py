@@ -16,7 +16,7 @@ class Request:
     method: str = "GET"
     responses: int = 1
     skip: frozenset[str] = field(default_factory=frozenset)
-    """Servers that cannot take it, even directly, or whose answer differs from one time to the next."""
+    """Servers that reject it even directly, or whose responses vary."""
 
 
 def head(method: str = "GET", target: str = "/", *lines: str, version: str = "1.1", host: str | None = "{host}") -> bytes:
@@ -31,7 +31,7 @@ def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
 
 
 NO_CHUNKS = frozenset({"http.server", "gunicorn", "uwsgi", "uvicorn"})
-"""Their echo reads by Content-Length alone, or shows nothing of chunks."""
+"""Servers whose echo supports only Content-Length, or does not show chunked bodies."""
 BODY = b"The quick brown fox jumps over the lazy dog.\n"
 LARGE = bytes(range(256)) * 4096
 
@@ -261,11 +261,11 @@ PIPELINES: dict[str, tuple[int, bytes]] = {
 
 
 NO_CONTINUE = frozenset({"uwsgi"})
-"""Servers that answer `Expect: 100-continue` with nothing until the body is there."""
+"""Servers that do not respond to `Expect: 100-continue` before the body."""
 
 
 def all_requests() -> list[Request]:
-    """Return every request, each with a name of its own."""
+    """Return all requests; their names are unique."""
     listed = [Request(f"method-{method}", (head(method, "/m"),), method) for method in METHODS]
     listed += [Request(f"target-{name}", (head("GET", target),)) for name, target in TARGETS.items()]
     listed += [Request(f"fields-{name}", (head("GET", "/f", *lines),)) for name, lines in FIELDS.items()]

@@ -10,7 +10,7 @@ LARGE = bytes(range(256)) * 4096
 
 @dataclass(frozen=True)
 class Reply:
-    """One scripted response, and the method by which it is asked for."""
+    """One scripted response, and the method of its request."""
 
     name: str
     script: Script
@@ -20,7 +20,7 @@ class Reply:
 
 
 def final(status: str = "200 OK", *lines: str, body: bytes | None = TEXT, length: bool = True, version: str = "1.1") -> bytes:
-    """Return a response; with `length` its Content-Length is said."""
+    """Return a response, with Content-Length if `length`."""
     said = [f"Content-Length: {len(body or b'')}"] if length and body is not None else []
     return "\r\n".join([f"HTTP/{version} {status}", *lines, *said, "", ""]).encode("latin-1") + (body or b"")
 
@@ -125,7 +125,7 @@ CHUNKED = ("Transfer-Encoding: chunked",)
 
 
 def framings() -> dict[str, Script]:
-    """Return bodies in every framing that means one thing."""
+    """Return bodies in every unambiguous framing."""
     head = final("200 OK", *CHUNKED, body=None)
     until_end = final("200 OK", body=None, length=False)
     return {
@@ -207,7 +207,7 @@ EARLY: dict[str, Script] = {
 
 
 def all_replies() -> list[Reply]:
-    """Return every scripted response, each with a name of its own."""
+    """Return all scripted responses; their names are unique."""
     listed = [Reply(f"answer-status-{status.partition(' ')[0]}", [final(status)]) for status in STATUSES]
     listed += [Reply(f"answer-fields-{name}", [final("200 OK", *lines)]) for name, lines in FIELDS.items()]
     listed += [Reply(f"answer-framing-{name}", script) for name, script in framings().items()]

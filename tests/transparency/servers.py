@@ -1,4 +1,4 @@
-"""The real servers that stand behind the tunnel, each on a free port. Skips where a program is missing."""
+"""Real servers behind the tunnel, each on a free port. Skips tests where a program is missing."""
 
 import os
 import sys
@@ -89,7 +89,7 @@ def printed_port(argv: list[str | Path], name: str) -> Iterator[int]:
 
 @contextmanager
 def on_port(name: str, argv: Callable[[int, Path], list[str | Path]], env: dict[str, str] | None = None) -> Iterator[int]:
-    """Run a program that is told the port on which to listen."""
+    """Run a program that takes its listening port as an argument."""
     with tempfile.TemporaryDirectory(prefix="pw-") as folder:
         site(Path(folder))
         port = free_port()

@@ -9,7 +9,7 @@ from tests.transparency.test_responses import ASKED
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "http.md"
 
 
-def test_each_difference_that_is_let_through_has_its_row_in_the_document() -> None:
+def test_each_allowed_difference_is_documented() -> None:
     lines = [line.removeprefix("| ") for line in DOCUMENT.read_text().splitlines()]
 
     missing = [rule.row for rule in RULES if not any(line.startswith(rule.row) for line in lines)]
@@ -17,7 +17,7 @@ def test_each_difference_that_is_let_through_has_its_row_in_the_document() -> No
     assert missing == []
 
 
-def test_no_two_cases_have_one_name() -> None:
+def test_case_names_are_unique() -> None:
     names = [request.name for request in all_requests()] + [reply.name for reply in all_replies()]
 
     assert len(names) == len(set(names)) >= 300

@@ -56,7 +56,7 @@ def test_a_response_arrives_as_it_does_directly(reply: Reply, paths: Paths) -> N
 
 
 @pytest.mark.parametrize(("server", "name", "data"), ASKED, ids=[f"{server}-{name}" for server, name, _ in ASKED])
-def test_a_server_answers_as_it_does_directly(server: str, name: str, data: bytes, paths: Paths) -> None:
+def test_a_server_responds_as_it_does_directly(server: str, name: str, data: bytes, paths: Paths) -> None:
     path = paths(server)
     direct, through = _both(path, data)
 

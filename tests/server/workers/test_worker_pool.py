@@ -163,7 +163,7 @@ def test_when_all_are_slow_somebody_still_has_to_take_agents(monkeypatch: pytest
     monkeypatch.setattr(crew_module, "PING_EVERY_S", 0.1)
 
     async def scene() -> None:
-        async with stage("deaf") as one:
+        async with stage("hangs") as one:
             await one.office.until("1 serves")
             await asyncio.sleep(0.5)
             assert list(one.crew.serving()) == [1]
@@ -174,7 +174,7 @@ def test_when_all_are_slow_somebody_still_has_to_take_agents(monkeypatch: pytest
 
 def test_one_that_dies_again_and_again_is_replaced_ever_more_slowly() -> None:
     async def scene() -> None:
-        async with stage("brief") as one:
+        async with stage("exits") as one:
             await one.office.until("3 ended: exit code 3")
             begun = len(one.office.heard)
             await asyncio.sleep(1.0)
@@ -188,7 +188,7 @@ def test_a_first_worker_that_cannot_begin_ends_the_server(monkeypatch: pytest.Mo
 
     async def scene(*command: str) -> str:
         reactor = Reactor(asyncio.get_running_loop())
-        one = Stage(reactor, "mute")
+        one = Stage(reactor, "never-ready")
         if command:
             one.crew._command = command
         with one.http, pytest.raises(UnavailableError) as failed:
@@ -221,7 +221,7 @@ def test_a_worker_that_cannot_be_replaced_now_is_tried_again_and_costs_no_descri
 
 def test_one_that_does_not_want_to_end_is_killed() -> None:
     async def scene() -> None:
-        async with stage("stubborn") as one:
+        async with stage("ignores-stop") as one:
             await one.office.until("1 serves")
         assert not one.process(1)
         assert one.office.heard[-1] == "1 ended: the server stops"

@@ -7,7 +7,7 @@ from typing import Any
 
 Scope = dict[str, Any]
 NOT_SENT = ("SERVER_PORT", "REMOTE_PORT", "REMOTE_ADDR", "SERVER_NAME")
-"""What a WSGI server says of the connection, not of the request."""
+"""WSGI variables of the connection, not of the request."""
 
 
 async def asgi(scope: Scope, receive: Callable[[], Awaitable[Scope]], send: Callable[[Scope], Awaitable[None]]) -> None:

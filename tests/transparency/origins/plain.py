@@ -1,4 +1,4 @@
-"""Python's own http.server over HTTP/1.1, one thread a connection, echoing each request as JSON. Prints its port."""
+"""Python's own http.server over HTTP/1.1, one thread per connection, echoing each request as JSON. Prints its port."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Echoes whatever method comes."""
+    """Echoes requests with any method."""
 
     protocol_version = "HTTP/1.1"
 
@@ -31,7 +31,7 @@ class Echo(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = echo
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Stay silent."""
 
 
 if __name__ == "__main__":

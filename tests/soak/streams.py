@@ -1,4 +1,4 @@
-"""What tenants, their origins and their visitors agree on, so that each can tell foreign bytes from its own."""
+"""Names and byte streams per tenant, so that visitors and origins detect foreign bytes."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ TENANTS = 5
 
 
 def name_of(tenant: int) -> str:
-    """Return the name of a tenant; it is also the canary in whatever it answers."""
+    """Return the name of a tenant, which its responses also contain."""
     return f"tenant-{tenant}"
 
 
 def down_seed(tenant: int) -> int:
-    """Return the seed of what a tenant's origin sends: no two tenants send the same bytes."""
+    """Return the seed of downloads, which differ between tenants."""
     return 100 + tenant
 
 
 def up_seed(tenant: int) -> int:
-    """Return the seed of what its visitors send."""
+    """Return the seed of uploads."""
     return 200 + tenant
 
 
@@ -34,7 +34,7 @@ def up_hash(tenant: int, size: int) -> str:
 
 
 def pieces(size: int, seed: int, piece_bytes: int = 32 * 1024) -> Iterator[bytes]:
-    """Yield a stream in small pieces, so that one loop can serve many."""
+    """Yield a stream in small pieces, so that one loop can serve many connections."""
     for block in blocks(size, seed):
         view = memoryview(block)
         for at in range(0, len(view), piece_bytes):
@@ -42,5 +42,5 @@ def pieces(size: int, seed: int, piece_bytes: int = 32 * 1024) -> Iterator[bytes
 
 
 def digest() -> "hashlib._Hash":
-    """Return a hash to feed."""
+    """Return a new hash."""
     return hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The programs of a soak: one server, five tenants with their agents and origins."""
+"""Programs of a soak: one server, and five tenants with their agents and origins."""
 
 import os
 import shutil
@@ -17,21 +17,21 @@ from portway.telemetry.status_socket import query_status
 from tests.attacks.child import ROOT
 from tests.e2e.world import steady_ports
 from tests.kit.programs import SOURCES, Program
-from tests.soak.words import TENANTS, name_of
+from tests.soak.streams import TENANTS, name_of
 
 START_S = 60.0
 TCP_PORTS = 2 * TENANTS
 
-GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-"""Tells glibc to give large blocks back when they are freed (mallopt(3)). By itself it raises these bounds to the largest block it has seen, and
-keeps tens of megabytes after the first stalled downloads: memory should show what the program holds."""
+MALLOC_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+"""Makes glibc return large freed blocks to the kernel (mallopt(3)). By default it raises these thresholds to the largest freed block,
+and keeps tens of megabytes after the first stalled downloads; the measured memory should be what the program uses."""
 
 
-class SystemRunner:
-    """Use it in a `with`. Agents and origins can be ended and started again, with the same names and ports."""
+class SoakSystem:
+    """All programs, stopped at the end of a `with` block. Agents and origins can be restarted with the same names and ports."""
 
     def __init__(self, source: Path = SOURCES, *, dev: bool = True, descriptors: int = 4096) -> None:
-        """Start everything. With `dev` the server runs under `python -X dev`, which warns of what was forgotten."""
+        """Start all programs. With `dev` the server runs under `python -X dev`, which warns of unclosed resources."""
         self.source = source
         self.home = Path(tempfile.mkdtemp(prefix="portway-soak-"))
         self._stack = ExitStack()
@@ -42,13 +42,13 @@ class SystemRunner:
         self.origin_ports: dict[int, tuple[int, int]] = {}
         self.agents: dict[tuple[int, str], Program] = {}
         self.ended: list[Program] = []
-        """Programs that were replaced; what they said still counts."""
+        """Replaced programs; their output still counts."""
         words = ["--http", f"127.0.0.1:{self.http_port}", "--agents", f"127.0.0.1:{self.agents_port}"]
         words += ["--tcp-ports", f"{self.tcp_first}-{self.tcp_first + TCP_PORTS - 1}", "--data", str(self.home / "server")]
         try:
             flags = ("-X", "dev") if dev else ()
             self.server = self._start("server", *words, "--log-level", "warning", flags=flags, descriptors=descriptors, name="server")
-            self.server.expect("advertised as", START_S)
+            self.server.expect(r"\bagents +\S+:\d", START_S)
             self.joins = [self._token(name_of(tenant)) for tenant in range(TENANTS)]
             self.spare_join = parse(self._token("spare"))
             for tenant in range(TENANTS):
@@ -65,7 +65,7 @@ class SystemRunner:
         home = self.home / name
         home.mkdir(mode=0o700, exist_ok=True)
         env = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
-        env |= {"PYTHONPATH": str(self.source), "PYTHONUNBUFFERED": "1", VARIABLE: "1", **GIVE_BACK}
+        env |= {"PYTHONPATH": str(self.source), "PYTHONUNBUFFERED": "1", VARIABLE: "1", **MALLOC_SETTINGS}
         if join:
             env["PORTWAY_JOIN"] = join
         shell = ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"'] if descriptors else []
@@ -79,7 +79,7 @@ class SystemRunner:
         return made.out.strip()
 
     def start_origin(self, tenant: int) -> None:
-        """Start a tenant's origin, on the ports that it had."""
+        """Start a tenant's origin, on its previous ports."""
         ports = self.origin_ports.get(tenant, (0, 0))
         env = {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
         words = [sys.executable, "-m", "tests.soak.origin", str(tenant), *map(str, ports)]
@@ -89,10 +89,10 @@ class SystemRunner:
         self.origin_ports[tenant] = (int(found[1]), int(found[2]))
 
     def start_agent(self, tenant: int, kind: str) -> None:
-        """Start one of a tenant's agents; it asks for the address that it had."""
+        """Start one of a tenant's agents, which claims its previous address."""
         port = self.origin_ports[tenant][kind == "tcp"]
-        place = ["--name", name_of(tenant)] if kind == "http" else ["--port", str(self.tcp_port(tenant))]
-        agent = self._start(kind, str(port), *place, name=f"{kind} agent of {name_of(tenant)}", join=self.joins[tenant])
+        address = ["--name", name_of(tenant)] if kind == "http" else ["--port", str(self.tcp_port(tenant))]
+        agent = self._start(kind, str(port), *address, name=f"{kind} agent of {name_of(tenant)}", join=self.joins[tenant])
         self._replace(self.agents, (tenant, kind), agent)
 
     def _replace(self, programs: dict[tuple[int, str], Program] | dict[int, Program], key: object, program: Program) -> None:
@@ -111,14 +111,14 @@ class SystemRunner:
         return [self.tcp_port(tenant) for tenant in range(TENANTS)]
 
     def inventory(self) -> Inventory:
-        """Ask the server what it holds."""
+        """Return the server's inventory of objects."""
         path = self.home / "server" / "portway" / f"server-{self.server.pid}.inspect"
         document = query_status(path, 60.0)
         assert document is not None, self.server.said()
         return msgspec.json.decode(document, type=Inventory)
 
-    def broken_promises(self) -> list[str]:
-        """Return what origins saw that must not be."""
+    def violations(self) -> list[str]:
+        """Return the violations that origins printed."""
         programs = [*self.origins.values(), *self.ended]
         return [line for program in programs for line in program.out.lines if line.startswith("broken:")]
 

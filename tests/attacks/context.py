@@ -1,4 +1,4 @@
-"""What an attacker has: addresses, a token of its own, time, and a few tools."""
+"""Resources of an attack script: addresses, a token, time, and helpers to connect and to flood."""
 
 import contextlib
 import os
@@ -27,43 +27,43 @@ AGENT_START_S = 20.0
 
 @dataclass
 class Pushed:
-    """What became of bytes that were pushed into many sockets."""
+    """Result of sending as fast as possible on many sockets."""
 
     taken: dict[int, int]
-    """Bytes for each socket, by its place in the list."""
+    """Accepted bytes of each socket, by its index."""
     cut_after_s: list[float] = field(default_factory=list)
-    """When sockets were cut, the first one first."""
+    """Times at which sockets were cut, in order."""
     seconds: float = 0.0
 
     @property
     def bytes(self) -> int:
-        """All bytes."""
+        """Accepted bytes of all sockets."""
         return sum(self.taken.values())
 
 
 @dataclass
-class Ground:
-    """Use it in a `with`; what it started ends there."""
+class AttackContext:
+    """Context of one attack; leaving the `with` block closes its connections and stops its programs."""
 
     http_port: int
     agents_port: int
     join_text: str
-    """Of the attacker's own tenant."""
+    """The attacker's join string."""
     neighbours_join_text: str
-    """Of another tenant, for scripts that ask what it notices."""
+    """The join string of another tenant, for scripts that measure the effect on it."""
     sources: str
-    """The first two numbers of addresses that nobody else uses, below 127."""
+    """The first two numbers of the loopback addresses that only this attack uses."""
     source_path: str
-    """Of the programs that are attacked, and of the attacker's agents."""
+    """Source folder of the attacked version, also for the attacker's agents."""
     home: str
     small: bool
-    """Only as much as shows that it is safe."""
+    """True: run only as much as a safety test needs."""
     seconds: float
     until: float = 0.0
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def begin(self) -> None:
-        """Start the clock."""
+        """Start the time of the attack."""
         self.until = time.monotonic() + self.seconds
 
     @property
@@ -73,15 +73,15 @@ class Ground:
 
     @property
     def left_s(self) -> float:
-        """Time that is left."""
+        """Remaining time."""
         return max(0.0, self.until - time.monotonic())
 
     def size(self, full: N, small: N) -> N:
-        """Return one of two sizes."""
+        """Return the size for a full or a small attack."""
         return small if self.small else full
 
     def source(self, number: int) -> str:
-        """Return an address of the attacker's; equal numbers are equal addresses."""
+        """Return one of the attacker's addresses; equal numbers give equal addresses."""
         return f"{self.sources}.{number // 250}.{number % 250 + 1}"
 
     @property
@@ -89,16 +89,16 @@ class Ground:
         """The attacker's join string."""
         return parse(self.join_text)
 
-    # Tools.
+    # Helpers.
 
     def visitor(self, number: int = 0, timeout_s: float = 10.0, port: int = 0) -> socket.socket:
-        """Return a visitor's blocking socket, from an address of the attacker's; to the HTTP port unless it is another one."""
+        """Return a blocking socket from one of the attacker's addresses to `port`, by default the HTTP port."""
         sock = socket.create_connection((LOOPBACK, port or self.http_port), timeout_s, (self.source(number), 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._stack.enter_context(sock)
 
     def visitors(self, count: int, sources: int = 1, first: bytes = b"", port: int = 0) -> list[socket.socket]:
-        """Return as many visitors as are let in, up to `count`, from so many addresses; each has sent `first`."""
+        """Connect up to `count` visitors from `sources` addresses, each sending `first`; return those that were admitted."""
         found = []
         for number in range(count):
             with contextlib.suppress(OSError):
@@ -107,34 +107,34 @@ class Ground:
                 found.append(sock)
         return found
 
-    def stranger(self, number: int = 0) -> socket.socket:
-        """Return a plain socket to the agents' address."""
+    def agents_socket(self, number: int = 0) -> socket.socket:
+        """Return a plain socket to the agents' port."""
         return self._stack.enter_context(socket.create_connection((LOOPBACK, self.agents_port), 10.0, (self.source(number), 0)))
 
-    def tls_stranger(self, number: int = 0) -> BlockingLink:
-        """Return a link that has not logged in."""
+    def unauthenticated_link(self, number: int = 0) -> BlockingLink:
+        """Return a TLS link without a login."""
         return self._stack.enter_context(BlockingLink(LOOPBACK, self.agents_port, source=self.source(number), context=CONTEXT))
 
-    def member(self, number: int = 0, identity: str = "m") -> BlockingLink:
-        """Return a link of a hostile agent that has logged in, from an address of its own by `number`."""
-        return self.keep(member_of(self.join, self.source(number), identity))
+    def agent_link(self, number: int = 0, identity: str = "m") -> BlockingLink:
+        """Return a logged-in link of the hostile tenant; `number` selects its address."""
+        return self.own(log_in_link(self.join, self.source(number), identity))
 
-    def neighbour(self) -> BlockingLink:
-        """Return a link of an honest agent of another tenant."""
-        return self.keep(member_of(parse(self.neighbours_join_text), "", "honest"))
+    def neighbour_link(self) -> BlockingLink:
+        """Return a logged-in link of another tenant."""
+        return self.own(log_in_link(parse(self.neighbours_join_text), "", "honest"))
 
-    def keep(self, thing: T) -> T:
-        """Enter something whose end is the ground's."""
+    def own(self, thing: T) -> T:
+        """Close `thing` at the end of the attack."""
         self._stack.enter_context(thing)
         return thing
 
     def agent(self, *words: str, name: str = "agent") -> tuple[Program, str]:
-        """Start a real agent, `portway http 3000 …`; return it with the host that it got."""
+        """Start a real agent, `portway http 3000 …`; return it and the host of its tunnel."""
         program = self._start_agent(words, name)
         return program, urlsplit(program.first_line(AGENT_START_S)).hostname or ""
 
     def tcp_agent(self, origin_port: int) -> int:
-        """Start a real agent with a tcp tunnel, and return its public port."""
+        """Start a real agent with a tcp tunnel; return its public port."""
         program = self._start_agent(("tcp", str(origin_port)), "tcp-agent")
         return urlsplit(program.first_line(AGENT_START_S)).port or 0
 
@@ -147,19 +147,18 @@ class Ground:
         return self._stack.enter_context(program)
 
     def push(self, sockets: Iterable[socket.socket], payload: bytes, seconds: float | None = None, *, read: bool = True) -> Pushed:
-        """Send `payload` again and again on all sockets, as fast as they take it, until time is up or all are cut.
+        """Send `payload` repeatedly on all sockets, as fast as they accept it, until time is up or all are cut.
 
-        With `read`, what comes back is read and thrown away.
+        With `read`, received bytes are read and discarded.
         """
-        everybody = list(sockets)
-        place = {sock.fileno(): number for number, sock in enumerate(everybody)}
-        open_now = {sock.fileno(): sock for sock in everybody}
+        open_now = {sock.fileno(): sock for sock in sockets}
+        index = {number: place for place, number in enumerate(open_now)}
         poll = select.poll()
         for number, sock in open_now.items():
             sock.setblocking(False)
             poll.register(number, select.POLLOUT | (select.POLLIN if read else 0))
         view, at = memoryview(payload), dict.fromkeys(open_now, 0)
-        pushed = Pushed(dict.fromkeys(range(len(everybody)), 0))
+        pushed = Pushed(dict.fromkeys(range(len(open_now)), 0))
         start = time.monotonic()
         end = min(self.until, start + seconds) if seconds is not None else self.until
         while open_now and (now := time.monotonic()) < end:
@@ -171,7 +170,7 @@ class Ground:
                     if event & select.POLLOUT:
                         count = sock.send(view[at[number] :])
                         at[number] = (at[number] + count) % len(payload)
-                        pushed.taken[place[number]] += count
+                        pushed.taken[index[number]] += count
                 except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     continue
                 except OSError:
@@ -182,7 +181,7 @@ class Ground:
         return pushed
 
     def watch(self, sockets: Iterable[socket.socket], seconds: float | None = None) -> list[tuple[float, bytes]]:
-        """Wait for sockets to be answered or closed, until time is up or all are; return for each when, and what came."""
+        """Wait until sockets receive data or are closed; return the time and the bytes of each such socket."""
         open_now = {sock.fileno(): sock for sock in sockets}
         poll = select.poll()
         for number, sock in open_now.items():
@@ -205,7 +204,7 @@ class Ground:
         return found
 
     def every(self, interval_s: float) -> Iterator[int]:
-        """Yield numbers at a pace until time is up."""
+        """Yield a number every `interval_s` seconds until time is up."""
         number = 0
         while not self.over:
             yield number
@@ -219,8 +218,8 @@ class Ground:
         self._stack.close()
 
 
-def member_of(join: JoinString, source: str, identity: str) -> BlockingLink:
-    """Return a link that has logged in."""
+def log_in_link(join: JoinString, source: str, identity: str) -> BlockingLink:
+    """Connect and log in."""
     link = open_link(join, source=source)
     try:
         link.log_in(join, identity.encode().ljust(32, b"."))
@@ -231,4 +230,4 @@ def member_of(join: JoinString, source: str, identity: str) -> BlockingLink:
 
 
 CONTEXT = agent_context()
-"""One for all strangers: making one costs more than a handshake."""
+"""Shared, because creating a context costs more than a handshake."""

@@ -1,4 +1,4 @@
-"""A hostile agent by hand: it has a token and a name, and answers each visitor's stream with whatever frames a script wants."""
+"""A hostile agent with a token and a name: a script decides which frames it sends on each visitor's stream."""
 
 import contextlib
 import select
@@ -8,34 +8,34 @@ import threading
 from collections.abc import Callable
 
 from portway.protocol.proxy_header import decode
-from tests.attacks.ground import Ground
+from tests.attacks.context import AttackContext
 from tests.kit.blocking_link import BlockingLink, LinkError
 from tests.kit.yamux_wire import ACK, DATA, FIN, RST, SYN, WINDOW_UPDATE, Frame, data, update
 
 ONE_HEAD_MAX = 65536
 
-OnRequest = Callable[["HandAgent", int, bytes], None]
-"""Called with the agent, the stream and the request's head, once for each request."""
+OnRequest = Callable[["ScriptedAgent", int, bytes], None]
+"""Called for each request with the agent, the stream and the request head."""
 
 
-class HandAgent:
-    """One link with its thread; visitors' streams are answered by `on_request`."""
+class ScriptedAgent:
+    """One link, served by a thread; `on_request` responds on visitors' streams."""
 
-    def __init__(self, ground: Ground, name: str, on_request: OnRequest, number: int = 0) -> None:
-        """Log in, claim `name`, serve from now on."""
-        self.link: BlockingLink = ground.member(number, identity=f"{name}{number}")
+    def __init__(self, context: AttackContext, name: str, on_request: OnRequest, number: int = 0) -> None:
+        """Log in, claim `name` and start to serve."""
+        self.link: BlockingLink = context.agent_link(number, identity=f"{name}{number}")
         self.host = f"{name}.localhost"
         self.credit: dict[int, int] = {}
-        """How much may be sent on each stream."""
+        """Send window of each stream."""
         self.requests = 0
-        self.deaf = threading.Event()
-        """Set it, and nothing is read any more."""
+        self.stopped_reading = threading.Event()
+        """Set it to stop reading from the link."""
         self.lost = ""
         self._on_request = on_request
         self._heads: dict[int, bytes] = {}
         self._preambles: set[int] = set()
         self._silent: set[int] = set()
-        """Streams on which nothing was said yet, not even the status byte."""
+        """Streams without a status byte so far."""
         self._lock = threading.Lock()
         self.link.claim(name)
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -46,20 +46,20 @@ class HandAgent:
         self.send_wire(b"".join(frame.wire for frame in frames))
 
     def send_wire(self, wire: bytes) -> None:
-        """Send bytes, from any thread, as soon as the link takes them."""
+        """Send bytes, from any thread; blocks while the link is full."""
         with self._lock:
             self.link.sock.sendall(wire)
 
-    def respond(self, stream: int, answer: bytes) -> None:
-        """Answer what fits into the window; the first time on a stream the status byte goes before it."""
+    def respond(self, stream: int, response: bytes) -> None:
+        """Send response bytes; the first ones on a stream follow the status byte. The caller keeps to the window."""
         if stream in self._silent:
             self._silent.discard(stream)
-            self.send(data(stream, b"\0" + answer, ACK))
+            self.send(data(stream, b"\0" + response, ACK))
         else:
-            self.send(data(stream, answer))
+            self.send(data(stream, response))
 
-    def vanish(self) -> None:
-        """End the link at once, as a killed agent does; its name is kept for it a while."""
+    def drop_link(self) -> None:
+        """Close the link at once, like a killed agent; the server holds its name for a grace time."""
         with contextlib.suppress(OSError):
             self.link.sock.shutdown(socket.SHUT_RDWR)
         self._thread.join(5)
@@ -67,13 +67,13 @@ class HandAgent:
 
     def _serve(self) -> None:
         try:
-            while not self.deaf.is_set():
-                self.look(1.0)
+            while not self.stopped_reading.is_set():
+                self.poll(1.0)
         except (OSError, LinkError, ValueError) as exc:
             self.lost = str(exc) or type(exc).__name__
 
-    def look(self, wait_s: float) -> None:
-        """Read what there is, and act on it."""
+    def poll(self, wait_s: float) -> None:
+        """Wait for frames and handle them."""
         sock = self.link.sock
         pending = isinstance(sock, ssl.SSLSocket) and sock.pending()
         if pending or select.select([sock], [], [], wait_s)[0]:
@@ -115,10 +115,10 @@ class HandAgent:
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def answer_ok(agent: HandAgent, stream: int, head: bytes) -> None:
-    """Be a good origin."""
+def respond_ok(agent: ScriptedAgent, stream: int, head: bytes) -> None:
+    """Respond 200."""
     agent.respond(stream, OK)
 
 
-def answer_nothing(agent: HandAgent, stream: int, head: bytes) -> None:
-    """Be an origin that never answers."""
+def never_respond(agent: ScriptedAgent, stream: int, head: bytes) -> None:
+    """Ignore the request."""
