@@ -91,7 +91,7 @@ def test_an_alert_arrives_although_the_socket_was_set_to_reset(engine: EngineLoo
 
 
 def test_the_handshake_yields_protocol_and_certificate(engine: EngineLoop, identity: Identity) -> None:
-    wire = Wire(engine.loop)
+    cable = SocketCable(engine.loop)
     at_client, at_server = client_context(identity), identity.server_context()
     at_client.set_alpn_protocols(["portway/1"])
     at_server.set_alpn_protocols(["http/1.1", "portway/1"])
@@ -157,7 +157,7 @@ def test_an_unverified_peer_is_read_in_small_feeds(engine: EngineLoop, identity:
 
 
 def test_a_verified_link_is_read_in_large_feeds(engine: EngineLoop, identity: Identity) -> None:
-    client, server, wire = tls_ends(engine, identity, feed_bytes=256 * 1024)
+    client, server, cable = tls_ends(engine, identity, feed_bytes=256 * 1024)
     client.send(bytes(60_000))
     engine.settle()
     assert in_the_kernel(cable.right) > 2 * FEED_VISITOR_BYTES
@@ -423,10 +423,10 @@ def test_records_without_data_are_taken_in_turns_and_a_flood_of_them_is_a_break(
 
 @pytest.mark.parametrize("piece_bytes", [1, 5, 6, 1000])
 def test_a_handshake_in_small_pieces_is_not_a_flood(engine: EngineLoop, identity: Identity, piece_bytes: int) -> None:
-    wire = Wire(engine.loop)
-    wire.rightward.piece_bytes = wire.leftward.piece_bytes = piece_bytes
-    client = TlsChannel(engine.reactor, wire.left, client_context(identity), server_side=False, server_hostname="localhost")
-    server = TlsChannel(engine.reactor, wire.right, identity.server_context(), server_side=True)
+    cable = SocketCable(engine.loop)
+    cable.rightward.piece_bytes = cable.leftward.piece_bytes = piece_bytes
+    client = TlsChannel(engine.reactor, cable.left, client_context(identity), server_side=False, server_hostname="localhost")
+    server = TlsChannel(engine.reactor, cable.right, identity.server_context(), server_side=True)
     outcomes: list[BrokenChannel | None] = []
     client.handshake(outcomes.append)
     server.handshake(outcomes.append)
@@ -478,7 +478,7 @@ def test_a_write_that_tls_refuses_leaves_the_senders_buffer_free_to_grow(engine:
 
 
 def test_a_damaged_record_after_a_complete_one_is_a_break_without_further_events(engine: EngineLoop, identity: Identity) -> None:
-    near, far, wire = tls_ends(engine, identity)
+    near, far, cable = tls_ends(engine, identity)
     probe = Probe(near).read()
     engine.settle()
     cable.leftward.pause()

@@ -296,7 +296,7 @@ def test_links_of_a_session_share_their_budgets(engine: EngineLoop, peer: RawPee
     other.mux.share_budgets(peer.mux)
     assert other.mux.buffers is peer.mux.buffers
     assert other.mux.yamux.growth is peer.mux.yamux.growth
-    other.say(data(1, b"kept by nobody's reader", SYN))
+    other.send(data(1, b"kept by nobody's reader", SYN))
     engine.run_until(lambda: bool(other.accepted))
     assert peer.mux.buffers.bytes == 23
     other.close()
@@ -385,10 +385,10 @@ def test_too_many_stalled_readers_cost_the_longest_stalled_its_stream(engine: En
     readers = [Probe(stream) for stream in peer.accepted]
     peer.receive_frames()
     for number in range(2, 14, 2):
-        peer.say(data(number, bytes(200 * KIB)))
-    assert peer.heard() == [data(2, b"", RST)]
+        peer.send(data(number, bytes(200 * KIB)))
+    assert peer.receive_frames() == [data(2, b"", RST)]
     assert peer.mux.buffers.bytes <= MIB
-    assert readers[0].told_broken, "its owner must hear of it: a relay would wait for ever"
+    assert readers[0].on_broken_calls, "its owner must hear of it: a relay would wait for ever"
     readers[0].read()
     assert readers[0].broken is not None
     assert not readers[1].on_broken_calls
@@ -407,7 +407,7 @@ def test_stalled_readers_of_streams_that_have_ended_are_bounded_too(engine: Engi
         if finished_here:
             stream.shutdown_write()
     assert sum(len(stream._buffered or b"") for stream in streams) <= MIB
-    assert [bool(reader.told_broken) for reader in readers] == [True] * 7 + [False] * 5
+    assert [bool(reader.on_broken_calls) for reader in readers] == [True] * 7 + [False] * 5
     for reader in readers:
         reader.read()
     assert readers[0].broken is not None
@@ -484,7 +484,7 @@ def test_a_reset_after_the_peers_own_end_is_reported_to_a_waiting_writer(
 ) -> None:
     """A relay whose visitor says nothing more would stay for ever: nothing makes it try to send."""
     monkeypatch.setattr(mux_channel, "RESET_NOTICE_S", 0.1)
-    peer.say(update(2, flags=SYN), update(4, flags=SYN))
+    peer.send(update(2, flags=SYN), update(4, flags=SYN))
     prompt, slow = Probe(peer.accepted[0]).read(), Probe(peer.accepted[1])
     peer.send(data(2, b"the whole", FIN), data(4, b"answer", FIN))
     peer.send(data(2, b"", RST), data(4, b"", RST))
@@ -534,7 +534,7 @@ def test_ten_thousand_streams_one_after_the_other_leave_nothing(engine: EngineLo
             stream.shutdown_write()
             stream.close()
         assert peer.mux.streams_open == 0, start
-        peer.heard()
+        peer.receive_frames()
     assert not peer.mux.buffers._buffered
     assert not peer.mux._waiting
 
@@ -809,9 +809,9 @@ def test_links_of_a_session_share_the_budget_of_stalled_readers(engine: EngineLo
         engine.settle()
         ends.append((client, server, writer, reader))
     assert buffers.bytes <= 300 * KIB
-    assert ends[0][3].told_broken
-    assert not ends[1][3].told_broken
-    assert ends[0][2].told_broken, "the sender hears of it too"
+    assert ends[0][3].on_broken_calls
+    assert not ends[1][3].on_broken_calls
+    assert ends[0][2].on_broken_calls, "the sender hears of it too"
     for client, _, _, _ in ends:
         client.close("over")
     engine.settle()
@@ -823,10 +823,10 @@ def test_stalled_readers_of_all_links_share_a_bound_and_the_largest_link_is_evic
     modest.send(data(2, bytes(200 * KIB), SYN))
     bystander = Probe(modest.accepted[0])
     for number in range(2, 20, 2):
-        greedy.say(data(number, bytes(200 * KIB), SYN))
+        greedy.send(data(number, bytes(200 * KIB), SYN))
     assert modest.mux.buffers.bytes == 200 * KIB
     assert greedy.mux.buffers.bytes <= 824 * KIB
-    assert not bystander.told_broken
+    assert not bystander.on_broken_calls
     greedy.mux.abort("gone")
     assert settings.process_budget is not None
     assert settings.process_budget.bytes == 200 * KIB
@@ -839,7 +839,7 @@ def test_a_link_that_joins_transfers_its_buffered_bytes(engine: EngineLoop) -> N
     """An agent may have said more on its control stream than was heard: left behind, it would count for ever."""
     total = ProcessBufferBudget()
     first, joining = (RawPeer(engine, mux_is_client=True, settings=MuxSettings(process_budget=total)) for _ in range(2))
-    joining.say(data(2, bytes(100 * KIB), SYN))
+    joining.send(data(2, bytes(100 * KIB), SYN))
     reader = Probe(joining.accepted[0])
     joining.mux.share_budgets(first.mux)
     assert first.mux.buffers.bytes == total.bytes == 100 * KIB

@@ -33,7 +33,7 @@ def test_bytes_before_login_are_bounded(stranger: RawPeer, frame: Frame) -> None
     allowed = LIMIT // len(frame.wire)
     stranger.send(*[frame] * allowed)
     assert not stranger.mux.lost
-    stranger.say(frame)
+    stranger.send(frame)
     assert stranger.lost == [f"{(allowed + 1) * len(frame.wire)} bytes before the login, at most {LIMIT} are accepted"]
     assert stranger.mux.offended
 
@@ -41,7 +41,7 @@ def test_bytes_before_login_are_bounded(stranger: RawPeer, frame: Frame) -> None
 def test_an_admitted_peer_may_send_more(stranger: RawPeer) -> None:
     engine = stranger.engine
     stream = Probe(stranger.mux.open()).read()
-    stranger.say(data(1, bytes(500)))
+    stranger.send(data(1, bytes(500)))
     account = engine.reactor.authenticated.child(tenant=True)
     stranger.mux.admit(account)
     stranger.send(*[data(1, bytes(500))] * 100)

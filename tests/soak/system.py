@@ -114,7 +114,7 @@ class SoakSystem:
         """Return the server's inventory of objects."""
         path = self.home / "server" / "portway" / f"server-{self.server.pid}.inspect"
         document = query_status(path, 60.0)
-        assert document is not None, self.server.said()
+        assert document is not None, self.server.transcript()
         return msgspec.json.decode(document, type=Inventory)
 
     def violations(self) -> list[str]:
