@@ -1,4 +1,4 @@
-"""The page's files, kept in memory, so that measurements do not include the disk."""
+"""The page's files, loaded into memory at start, so that measurements do not include the disk."""
 
 import hashlib
 from dataclasses import dataclass
