@@ -1,4 +1,4 @@
-"""Accounts: who is served next, when turns cost what they cost."""
+"""Accounts: the order of service when the costs of turns are known only afterwards."""
 
 import gc
 from collections import defaultdict

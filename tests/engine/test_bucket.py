@@ -9,7 +9,7 @@ RATES = [100, 2_000, 64_000, 1_000_000, 50_000_000, 1_000_000_000]
 
 
 class Sender:
-    """Somebody who always has more to send, or has so much at a time."""
+    """A sender that always has data, or a fixed amount at a time."""
 
     def __init__(self, scheduler: Scheduler, *buckets: Bucket, piece_bytes: int = 1 << 30) -> None:
         self.scheduler = scheduler
@@ -19,11 +19,11 @@ class Sender:
         self.runs = 0
 
     def run(self) -> None:
-        """Send what may be sent; at most a helping a turn, as pumps do."""
+        """Send what is allowed; at most the bytes of one turn, like pumps."""
         self.runs += 1
-        helping = 256 * 1024
-        while helping:
-            room = min(helping, self.piece_bytes)
+        turn_bytes = 256 * 1024
+        while turn_bytes:
+            room = min(turn_bytes, self.piece_bytes)
             for share in self.shares:
                 credit = share.credit or share.request()
                 if not credit:
@@ -32,7 +32,7 @@ class Sender:
             for share in self.shares:
                 share.credit -= room
             self.sent += room
-            helping -= room
+            turn_bytes -= room
         self.scheduler.call_soon(self.run)
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""One suite for every kind of channel: the rules in `portway.engine.channel`, kept by all."""
+"""One suite for all kinds of channels: the rules of `portway.engine.channel`."""
 
 import random
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ LENDING = [kind for kind in KINDS if kind.startswith("mux") or kind == "memory"]
 
 
 def only(kinds: list[str]) -> pytest.MarkDecorator:
-    """Run a test for the kinds that have what it looks at."""
+    """Run a test for the kinds with the required abilities."""
     return pytest.mark.parametrize("pair", kinds, indirect=True)
 
 

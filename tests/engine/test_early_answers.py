@@ -1,4 +1,4 @@
-"""A side that says something, and hangs up while it is still written to: what it said arrives."""
+"""A side that sends a response and closes while it is still written to: the response arrives."""
 
 import random
 import socket
@@ -27,7 +27,7 @@ _opened: list[socket.socket] = []
 
 @pytest.fixture(autouse=True)
 def no_socket_is_left() -> Iterator[None]:
-    """Close what a scene has left open: a collector would find it during somebody else's test."""
+    """Close the rest of a scene, which a collector would otherwise find during another test."""
     yield
     while _opened:
         _opened.pop().close()
@@ -123,7 +123,7 @@ def test_data_sent_before_closing_arrives(engine: EngineLoop, ends: Ends, how: s
 
 
 def test_a_reset_that_a_write_met_first_is_no_end(engine: EngineLoop, ends: Ends) -> None:
-    """The kernel tells of it once; what is read afterwards looks like an end."""
+    """The kernel reports it once; later reads look like an end."""
     scene = Scene(engine, ends)
     scene.ask(b"a quest")
     scene.visitor.read()

@@ -1,4 +1,4 @@
-"""A gate keeps the promises of the channel behind it, and lets no more through than it may."""
+"""A gate fulfils the contract of its channel, and passes no more than its limits allow."""
 
 from portway.engine.bucket import UNUSED_S_MAX, Bucket
 from portway.engine.channel import HEADROOM_BYTES

@@ -47,7 +47,7 @@ class Joined:
 
     @property
     def reasons(self) -> tuple[str, str]:
-        """Why each way ended."""
+        """Why each direction ended."""
         tally = self.relay.tally
         return tally.forward.shutdown_reason, tally.backward.shutdown_reason
 
@@ -84,7 +84,7 @@ def sockets(engine: EngineLoop, identity: Identity) -> Iterator[Stage]:
         yield Stage(stack, engine, identity, "tcp:tcp")
 
 
-# What ends a relay.
+# Limits that end a relay.
 
 
 def both_end(joined: Joined) -> None:
@@ -371,7 +371,7 @@ def test_the_relays_of_one_scope_share_its_bandwidth_in_equal_parts(stage: Stage
     scopes = scopes_of(stage.engine.reactor, Policy(bandwidth_bps=bandwidth_bps))
     crowd = [stage.join(scopes) for _ in range(8)]
     for number, joined in enumerate(crowd):
-        pour(joined, 1000 * (number + 1) ** 2)  # in crumbs and in lumps
+        pour(joined, 1000 * (number + 1) ** 2)  # in small and in large pieces
     wait(stage.engine, 0.7)
     passed_s = stage.engine.reactor.refresh_now() - began_at
     parts = [joined.relay.tally.backward.total_bytes for joined in crowd]
@@ -385,7 +385,7 @@ def test_the_relays_of_one_scope_share_its_bandwidth_in_equal_parts(stage: Stage
 
 @pytest.mark.parametrize("policy", [Policy(bandwidth_bps=2_000_000), UNLIMITED], ids=["of a bandwidth", "without limits"])
 def test_a_fast_sender_does_not_delay_the_others(stage: Stage, policy: Policy) -> None:
-    """Who wants less than a part gets it at once: a hundred questions and answers beside somebody who takes all there is."""
+    """Less traffic than its part passes at once: a hundred requests and responses next to a sender that uses the full rate."""
     scopes = scopes_of(stage.engine.reactor, policy)
     greedy = stage.join(scopes)
     modest = [stage.join(scopes) for _ in range(4)]
@@ -428,11 +428,11 @@ def test_a_relay_that_ends_leaves_nothing_in_the_queue(sockets: Stage) -> None:
     assert bucket.waiting == 0
 
 
-# What it costs.
+# Costs.
 
 
 class Still(Channel):
-    """A channel on which nothing ever happens: what relays need to stand there by the thousand."""
+    """A channel without any events, of which relays can be created by the thousand."""
 
     __slots__ = CHANNEL_SLOTS
 

@@ -124,10 +124,10 @@ def test_running_out_of_descriptors_is_a_pause_and_not_the_end(engine: EngineLoo
 
 
 class FailingSocket(socket.socket):
-    """A real listening socket whose accept fails as the system call may; what it says is not accepted stays in the backlog."""
+    """A real listening socket whose accept fails like the system call can; unaccepted connections stay in the backlog."""
 
     failures: list[int]
-    """What the next accepts fail with."""
+    """The errors of the next accepts."""
     calls = 0
 
     @classmethod
@@ -153,7 +153,7 @@ OF_THE_SYSTEM = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EIO", "EINVAL", "EFAU
 def test_no_accept_error_delays_the_next_visitors(engine: EngineLoop, name: str) -> None:
     accepted: Accepted = []
     sock = FailingSocket.listening(getattr(errno, name))
-    visitors = [socket.create_connection(sock.getsockname(), 5) for _ in range(3)]  # one edge for all of them, and no other comes
+    visitors = [socket.create_connection(sock.getsockname(), 5) for _ in range(3)]  # one edge for all of them, and no further one
     listener = Listener(engine.reactor, sock, lambda sock, address: accepted.append((sock, address)))
     engine.run_until(lambda: len(accepted) == 3)
     hang_up(engine, listener, accepted, visitors)

@@ -8,7 +8,7 @@ from portway.engine.memory_budget import MemoryBudget
 
 
 class Store:
-    """A holder that frees everything when it has to give up."""
+    """A holder that frees everything when it is evicted from."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self.budget = budget

@@ -1,4 +1,4 @@
-"""What only a memory pair has: an exact capacity each way, and ends that know each other. The rest is the contract suite's."""
+"""Properties of memory pairs only: exact capacity per direction, and both ends in one process. The contract suite covers the rest."""
 
 import pytest
 from hypothesis import given

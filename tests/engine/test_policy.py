@@ -1,4 +1,4 @@
-"""What ends a relay and when, as tables: counts and times in, words out."""
+"""Which limit ends a relay, and when, as tables: byte counts and times as arguments, reasons as results."""
 
 import pytest
 from hypothesis import given
@@ -10,18 +10,18 @@ from portway.errors import ConfigError
 
 
 def followed(policy: Policy, moved: list[tuple[float, int]], until: float = 1e6) -> tuple[str, float, int]:
-    """Return why a relay ended that had moved so much at such times, when, and after how many looks."""
+    """Return why and when a relay ended that had moved these counts at these times, and the number of checks."""
     monitor = PolicyMonitor(policy, 0.0)
     reason, at = monitor.check(0.0, 0)
-    looks = 0
+    checks = 0
     while not reason and at < until:
         now = at
         reason, at = monitor.check(now, max((count for when, count in moved if when <= now), default=0))
-        looks += 1
+        checks += 1
         if reason:
-            return reason, now, looks
+            return reason, now, checks
         assert at > now, "a look that asks to be repeated at once would spin"
-    return "", until, looks
+    return "", until, checks
 
 
 def test_a_relay_on_which_nothing_moves_ends_when_its_idle_time_is_over() -> None:
@@ -31,10 +31,10 @@ def test_a_relay_on_which_nothing_moves_ends_when_its_idle_time_is_over() -> Non
 @pytest.mark.parametrize("last_at", [0.1, 3.0, 9.9, 23.456])
 def test_idle_counts_from_the_last_byte_and_is_noticed_a_quarter_late_at_most(last_at: float) -> None:
     steady = [(tenth / 10, tenth + 1) for tenth in range(1, int(last_at * 10))]
-    reason, ended_at, looks = followed(Policy(idle_timeout_s=10.0), [*steady, (last_at, 10_000)])
+    reason, ended_at, checks = followed(Policy(idle_timeout_s=10.0), [*steady, (last_at, 10_000)])
     assert reason == IDLE
     assert last_at + 10.0 <= ended_at <= last_at + 10.0 * (1 + 1 / CHECKS_PER_IDLE_TIMEOUT)
-    assert looks <= 2 + CHECKS_PER_IDLE_TIMEOUT * ended_at / 10.0
+    assert checks <= 2 + CHECKS_PER_IDLE_TIMEOUT * ended_at / 10.0
 
 
 def test_a_relay_on_which_something_moves_is_not_idle() -> None:

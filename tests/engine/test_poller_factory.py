@@ -34,26 +34,26 @@ from portway.engine.socket_channel import SocketChannel
 async def greet():
     loop = asyncio.get_running_loop()
     reactor = Reactor(loop)
-    heard, met = loop.create_future(), []
+    received, accepted_channels = loop.create_future(), []
 
     def connected(sock):
         channel = SocketChannel(reactor, sock)
-        met.append(channel)
+        accepted_channels.append(channel)
         def read():
             if channel.readable and (count := channel.recv_into(reactor.scratch_body)) > 0:
-                heard.set_result(bytes(reactor.scratch_body[:count]))
+                received.set_result(bytes(reactor.scratch_body[:count]))
         channel.on_readable = read
 
     def accepted(sock, address):
-        met.append(SocketChannel(reactor, sock))
-        met[-1].send(b"hello")
+        accepted_channels.append(SocketChannel(reactor, sock))
+        accepted_channels[-1].send(b"hello")
 
-    door = listener.Listener(reactor, listener.listen("127.0.0.1", 0), accepted)
-    connect.connect(reactor, socket.AF_INET, door.address, 5, connected)
-    print(type(reactor.level_poller).__name__, (await asyncio.wait_for(heard, 10)).decode())
-    for channel in met:
+    server = listener.Listener(reactor, listener.listen("127.0.0.1", 0), accepted)
+    connect.connect(reactor, socket.AF_INET, server.address, 5, connected)
+    print(type(reactor.level_poller).__name__, (await asyncio.wait_for(received, 10)).decode())
+    for channel in accepted_channels:
         channel.close()
-    door.close()
+    server.close()
     reactor.close()
 
 asyncio.run(greet(), debug=False)

@@ -1,4 +1,4 @@
-"""Levels made to look like edges: what is told once, what is not told again, and what breaks while nobody reads."""
+"""Emulated edges: events reported once, not repeated, and breaks without a reader."""
 
 import selectors
 import socket
@@ -37,7 +37,7 @@ def nested() -> Iterator[EngineLoop]:
 
 
 class Ear:
-    """Hears what a reactor tells of one end of a pair, and reads nothing by itself."""
+    """Records the events of one end of a pair, without reading."""
 
     def __init__(self, engine: EngineLoop) -> None:
         self.near, self.far = tcp_pair(64 * 1024)
@@ -68,11 +68,11 @@ def test_a_reader_that_rearms_gets_the_remaining_bytes_reported(nested: EngineLo
     ear = Ear(nested)
     ear.far.sendall(b"some bytes")
     nested.settle()
-    told = len(ear.masks)
+    before = len(ear.masks)
     assert nested.reactor.level_poller is not None
     nested.reactor.level_poller.want_read(ear.fd)
     nested.settle()
-    assert ear.masks[told:] == [READABLE]
+    assert ear.masks[before:] == [READABLE]
     ear.close(nested)
 
 
@@ -98,16 +98,16 @@ def test_a_paused_reader_costs_no_wake_ups(nested: EngineLoop) -> None:
     ear = Ear(nested)
     ear.far.sendall(b"unread")
     nested.settle()
-    looks = 0
+    checks = 0
 
     def count() -> bool:
-        nonlocal looks
-        looks += 1
+        nonlocal checks
+        checks += 1
         return False
 
     with pytest.raises(AssertionError, match="not within"):
         nested.run_until(count, deadline_s=0.5)
-    assert looks < 10
+    assert checks < 10
     ear.close(nested)
 
 
@@ -115,12 +115,12 @@ def test_a_reset_is_reported_to_a_paused_reader(nested: EngineLoop) -> None:
     ear = Ear(nested)
     ear.far.sendall(b"unread")
     nested.settle()
-    told = len(ear.masks)
+    before = len(ear.masks)
     reset(ear.far)
-    nested.run_until(lambda: len(ear.masks) > told)
+    nested.run_until(lambda: len(ear.masks) > before)
     assert ear.masks[-1] & BROKEN
     nested.settle()
-    assert len(ear.masks) == told + 1
+    assert len(ear.masks) == before + 1
     ear.close(nested)
 
 

@@ -1,4 +1,4 @@
-"""One pump at a time: what it moves in a turn, what it keeps, whom it tells. Relays prove two of them together."""
+"""Single pumps: bytes per turn, buffers and notifications. Relay tests cover pairs of them."""
 
 import random
 import socket
@@ -31,19 +31,19 @@ def noise(size: int, seed: int = 7) -> bytes:
 
 @dataclass
 class Owner:
-    """What a pump told."""
+    """The notifications of a pump."""
 
-    told: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
     account: Account = field(default_factory=Account)
 
     def pump_ends(self, pump: Pump) -> None:
         """Nothing is to be done before."""
 
     def pump_ended(self) -> None:
-        self.told.append("ended")
+        self.events.append("ended")
 
     def pump_broke(self) -> None:
-        self.told.append("broke")
+        self.events.append("broke")
 
 
 @dataclass
@@ -58,13 +58,13 @@ class Line:
     owner: Owner
 
     def start(self) -> None:
-        """Run the pump whenever there is news."""
+        """Run the pump at every event."""
         self.source.on_readable = self.sink.on_writable = self.pump.run
         self.pump.run()
 
     @property
     def waiting_bytes(self) -> int:
-        """What the source still holds."""
+        """Bytes left in the source."""
         return len(self.source._received)
 
 
@@ -75,8 +75,8 @@ def line(engine: EngineLoop, kind: Kind, *, source_bytes: int = 64 * 1024, sink_
     return Line(writer, source, sink, reader, kind(engine.reactor, source, sink, owner), owner)
 
 
-def told(pump: CopyPump | PeekPump) -> tuple[int, int, str]:
-    """What a pump's flow says, but for the time."""
+def counts(pump: CopyPump | PeekPump) -> tuple[int, int, str]:
+    """A pump's flow without the time."""
     flow = pump.flow(0.0)
     return flow.total_bytes, flow.event_count, flow.shutdown_reason
 
@@ -119,23 +119,23 @@ def test_bytes_go_through_and_are_counted(engine: EngineLoop, kind: Kind) -> Non
         moving.writer.send(word)
         engine.settle()
     assert take(moving.reader, 100) == b"three short reads"
-    assert told(moving.pump) == (17, 3, "")
+    assert counts(moving.pump) == (17, 3, "")
     moving.writer.shutdown_write()
     engine.settle()
     assert moving.reader.peek() is None
     assert moving.reader.ended
-    assert told(moving.pump) == (17, 3, ENDED)
-    assert moving.owner.told == ["ended"]
+    assert counts(moving.pump) == (17, 3, ENDED)
+    assert moving.owner.events == ["ended"]
     moving.pump.run()
     engine.settle()
-    assert moving.owner.told == ["ended"]
+    assert moving.owner.events == ["ended"]
 
 
 class Measured(MemoryChannel):
-    """A sink with room for a helping at a time, as sockets and links have."""
+    """A sink with room for one turn at a time, like sockets and links."""
 
     def room(self) -> int:
-        """Return a helping at most."""
+        """Return at most the bytes of one turn."""
         return min(super().room(), TURN_BYTES)
 
 
@@ -148,17 +148,17 @@ def test_one_turn_moves_turn_bytes_and_others_run_before_the_next(engine: Engine
     writer.send(noise(MIB))
     seen: list[int] = []
 
-    def look() -> None:
+    def check() -> None:
         seen.append(pump.bytes)
         if len(seen) < 8:
-            engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
+            engine.reactor.call_soon_charged(engine.reactor.unassigned, check)
 
     pump.run()
     assert pump.bytes == TURN_BYTES
     for _ in range(5):
-        pump.run()  # news for one that stands in the queue earns it no turn
+        pump.run()  # an event for a queued pump adds no turn
     assert pump.bytes == TURN_BYTES
-    engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
+    engine.reactor.call_soon_charged(engine.reactor.unassigned, check)
     engine.settle()
     assert pump.bytes == MIB
     assert seen[:3] == [2 * TURN_BYTES, 3 * TURN_BYTES, 4 * TURN_BYTES]
@@ -207,7 +207,7 @@ def test_what_a_sink_did_not_take_after_all_goes_first_and_the_end_behind_it(eng
     writer.send(message)
     writer.shutdown_write()
     engine.settle()
-    assert not owner.told
+    assert not owner.events
     assert sink.room() == 0
     assert pump.events == (1 if kind is CopyPump else 0), "a read that brought nothing is none"
     engine.reactor.scratch[:] = b"\xee" * len(engine.reactor.scratch)  # others read meanwhile
@@ -224,7 +224,7 @@ def test_what_a_sink_did_not_take_after_all_goes_first_and_the_end_behind_it(eng
 
     engine.run_until(arrived)
     assert bytes(got[filled:]) == message
-    assert owner.told == ["ended"]
+    assert owner.events == ["ended"]
     assert pump.bytes == len(message)
     far.close()
     sink.close()
@@ -247,7 +247,7 @@ def test_a_copy_pump_buffers_one_read_and_a_peek_pump_nothing(engine: EngineLoop
 
 
 class Sparing(MemoryChannel):
-    """A sink that takes three bytes at a time, and whose promise to call comes from `room` alone, as the contract says."""
+    """A sink that accepts three bytes at a time and calls back only after `room` returned 0, according to the contract."""
 
     offered: int = 0
     """The most that was offered at once."""
@@ -270,7 +270,7 @@ def test_a_sink_that_takes_little_at_a_time_gets_everything(engine: EngineLoop, 
     writer.shutdown_write()
     engine.run_until(lambda: end.ended, deadline_s=2)
     assert end.received == noise(5000)
-    assert owner.told == ["ended"]
+    assert owner.events == ["ended"]
     assert sink.offered <= 7, "a sink that takes everything, as TLS does, must not be offered more than it has room for"
 
 
@@ -314,11 +314,11 @@ def test_a_broken_source_is_reported_once_with_its_reason(engine: EngineLoop, ki
     engine.settle()
     moving.writer.abort()
     engine.settle()
-    assert moving.owner.told == ["broke"]
-    assert told(moving.pump) == (10, 1, READ_BROKE)
+    assert moving.owner.events == ["broke"]
+    assert counts(moving.pump) == (10, 1, READ_BROKE)
     moving.pump.run()
     moving.pump.abort()
-    assert moving.owner.told == ["broke"]
+    assert moving.owner.events == ["broke"]
     assert moving.pump.reason == READ_BROKE
     assert not moving.reader.ended, "a break is never an end"
 
@@ -330,8 +330,8 @@ def test_a_source_that_broke_behind_its_last_bytes_is_a_broken_source_too(engine
     moving.writer.close()
     engine.settle()
     moving.start()
-    assert told(moving.pump) == (10, 1, READ_BROKE)
-    assert moving.owner.told == ["broke"]
+    assert counts(moving.pump) == (10, 1, READ_BROKE)
+    assert moving.owner.events == ["broke"]
     assert take(moving.reader, 100) == b"half of it"
     assert not moving.reader.ended
 
@@ -343,7 +343,7 @@ def test_a_broken_sink_is_reported_once_with_its_reason(engine: EngineLoop, kind
     moving.reader.close()
     moving.writer.send(b"nobody will read this")
     engine.settle()
-    assert moving.owner.told == ["broke"]
+    assert moving.owner.events == ["broke"]
     assert moving.pump.reason == WRITE_BROKE
 
 
@@ -353,10 +353,10 @@ def test_a_sink_that_breaks_with_buffered_bytes_is_reported(engine: EngineLoop, 
     writer, _, pump, owner = from_memory(engine, kind, sink)
     writer.send(noise(100_000))
     engine.settle()
-    assert not owner.told
+    assert not owner.events
     far.close()  # with unread bytes: a reset
-    engine.run_until(lambda: bool(owner.told))
-    assert owner.told == ["broke"]
+    engine.run_until(lambda: bool(owner.events))
+    assert owner.events == ["broke"]
     assert pump.reason == WRITE_BROKE
     sink.abort()
     engine.settle()
@@ -369,8 +369,8 @@ def test_an_aborted_pump_reports_it_and_moves_nothing_more(engine: EngineLoop, k
     moving.pump.abort()
     moving.writer.send(b"too late")
     engine.settle()
-    assert told(moving.pump) == (0, 0, ABORTED)
-    assert moving.owner.told == ["broke"]
+    assert counts(moving.pump) == (0, 0, ABORTED)
+    assert moving.owner.events == ["broke"]
 
 
 @both_kinds
@@ -382,7 +382,7 @@ def test_an_end_that_was_there_before_the_pump_is_found_by_the_first_run(engine:
     moving.start()
     engine.settle()
     assert take(moving.reader, 100) == b"all of it"
-    assert moving.owner.told == ["ended"]
+    assert moving.owner.events == ["ended"]
 
 
 def test_a_reset_behind_bytes_from_a_real_socket_is_a_break(engine: EngineLoop) -> None:
@@ -398,8 +398,8 @@ def test_a_reset_behind_bytes_from_a_real_socket_is_a_break(engine: EngineLoop) 
     engine.run_until(lambda: pump.bytes == 1000)
     reset(far)
     end.read()
-    engine.run_until(lambda: bool(owner.told))
-    assert owner.told == ["broke"]
+    engine.run_until(lambda: bool(owner.events))
+    assert owner.events == ["broke"]
     assert pump.reason == READ_BROKE
     assert noise(5000).startswith(end.received)
     assert not end.ended
@@ -421,7 +421,7 @@ def test_small_pieces_over_a_real_socket_arrive_in_order(engine: EngineLoop) -> 
         far.sendall(message[at : at + 100])
         engine.settle()
     far.shutdown(socket.SHUT_WR)
-    engine.run_until(lambda: owner.told == ["ended"])
+    engine.run_until(lambda: owner.events == ["ended"])
     assert read_exactly(end, len(message)) == message
     assert pump.events == 30
     for thing in (source, sink):

@@ -21,72 +21,72 @@ from tests.kit.sockets import open_descriptors, tcp_pair, unix_pair
 
 
 def test_the_ready_queue_keeps_its_order(engine: EngineLoop) -> None:
-    heard: list[str] = []
+    calls: list[str] = []
 
     def first() -> None:
-        heard.append("first")
-        engine.reactor.call_soon(lambda: heard.append("third"))
+        calls.append("first")
+        engine.reactor.call_soon(lambda: calls.append("third"))
 
     engine.reactor.call_soon(first)
-    engine.reactor.call_soon(lambda: heard.append("second"))
+    engine.reactor.call_soon(lambda: calls.append("second"))
     engine.settle()
-    assert heard == ["first", "second", "third"]
+    assert calls == ["first", "second", "third"]
 
 
 def test_a_flush_comes_once_after_everybody_had_a_turn_and_before_the_next_turns(engine: EngineLoop) -> None:
-    heard: list[str] = []
+    calls: list[str] = []
 
     def work() -> None:
-        engine.reactor.at_batch_end(lambda: heard.append("flush"))
-        engine.reactor.call_soon(lambda: heard.append("second turn"))
+        engine.reactor.at_batch_end(lambda: calls.append("flush"))
+        engine.reactor.call_soon(lambda: calls.append("second turn"))
 
     engine.reactor.call_soon(work)
-    engine.reactor.call_soon(lambda: heard.append("somebody else"))
+    engine.reactor.call_soon(lambda: calls.append("somebody else"))
     engine.settle()
-    assert heard == ["somebody else", "flush", "second turn"]
+    assert calls == ["somebody else", "flush", "second turn"]
 
 
 def test_a_socket_event_comes_between_two_turns_of_a_busy_source(engine: EngineLoop) -> None:
     left, right = socket.socketpair()
-    heard: list[str] = []
+    calls: list[str] = []
 
     def busy() -> None:
-        heard.append("turn")
-        if len(heard) == 1:
+        calls.append("turn")
+        if len(calls) == 1:
             right.send(b"x")
-        if len(heard) < 8:
+        if len(calls) < 8:
             engine.reactor.call_soon(busy)
 
-    engine.reactor.watch(left.fileno(), lambda mask: heard.append("event") if mask & READABLE else None)
+    engine.reactor.watch(left.fileno(), lambda mask: calls.append("event") if mask & READABLE else None)
     engine.settle()
-    heard.clear()
+    calls.clear()
     engine.reactor.call_soon(busy)
     engine.settle()
-    assert heard[:3] == ["turn", "event", "turn"]
+    assert calls[:3] == ["turn", "event", "turn"]
     engine.reactor.unwatch(left.fileno())
     left.close()
     right.close()
 
 
 def test_a_flush_asked_for_by_a_coroutine_comes_too(engine: EngineLoop) -> None:
-    heard: list[str] = []
+    calls: list[str] = []
 
     async def conversation() -> None:
         flushed = asyncio.Event()
-        engine.reactor.at_batch_end(lambda: heard.append("flush"))
+        engine.reactor.at_batch_end(lambda: calls.append("flush"))
         engine.reactor.at_batch_end(flushed.set)
-        engine.reactor.call_soon(lambda: heard.append("soon"))
+        engine.reactor.call_soon(lambda: calls.append("soon"))
         await flushed.wait()
 
     engine.run(conversation())
-    assert heard == ["soon", "flush"]
+    assert calls == ["soon", "flush"]
 
 
 def test_a_flush_asked_for_by_a_flush_is_not_lost(engine: EngineLoop) -> None:
-    heard: list[str] = []
-    engine.reactor.at_batch_end(lambda: engine.reactor.at_batch_end(lambda: heard.append("second")))
+    calls: list[str] = []
+    engine.reactor.at_batch_end(lambda: engine.reactor.at_batch_end(lambda: calls.append("second")))
     engine.settle()
-    assert heard == ["second"]
+    assert calls == ["second"]
 
 
 def test_work_that_never_ends_leaves_coroutines_and_timers_their_turn(engine: EngineLoop) -> None:
@@ -115,33 +115,33 @@ def test_work_that_never_ends_leaves_coroutines_and_timers_their_turn(engine: En
 
 
 def test_timers_fire_in_order_and_not_early(engine: EngineLoop) -> None:
-    heard: list[tuple[str, float]] = []
+    calls: list[tuple[str, float]] = []
     start = time.monotonic()
-    engine.reactor.call_later(0.2, lambda: heard.append(("late", time.monotonic())))
-    engine.reactor.call_later(0.05, lambda: heard.append(("early", time.monotonic())))
-    engine.reactor.call_later(0.1, lambda: heard.append(("never", 0.0))).cancel()
-    engine.run_until(lambda: len(heard) == 2)
-    assert [name for name, _ in heard] == ["early", "late"]
-    assert heard[0][1] - start >= 0.05
-    assert heard[1][1] - start >= 0.2
+    engine.reactor.call_later(0.2, lambda: calls.append(("late", time.monotonic())))
+    engine.reactor.call_later(0.05, lambda: calls.append(("early", time.monotonic())))
+    engine.reactor.call_later(0.1, lambda: calls.append(("never", 0.0))).cancel()
+    engine.run_until(lambda: len(calls) == 2)
+    assert [name for name, _ in calls] == ["early", "late"]
+    assert calls[0][1] - start >= 0.05
+    assert calls[1][1] - start >= 0.2
 
 
 def test_an_earlier_timer_set_later_is_not_held_up(engine: EngineLoop) -> None:
-    heard: list[str] = []
-    engine.reactor.call_later(30, lambda: heard.append("too late"))
+    calls: list[str] = []
+    engine.reactor.call_later(30, lambda: calls.append("too late"))
     engine.settle()
-    engine.reactor.call_later(0.0, lambda: heard.append("now"))
-    engine.run_until(lambda: heard == ["now"], deadline_s=2)
+    engine.reactor.call_later(0.0, lambda: calls.append("now"))
+    engine.run_until(lambda: calls == ["now"], deadline_s=2)
 
 
 def test_a_timer_set_by_a_timer_fires(engine: EngineLoop) -> None:
-    heard: list[str] = []
+    calls: list[str] = []
 
     def first() -> None:
-        engine.reactor.call_later(0.0, lambda: heard.append("second"))
+        engine.reactor.call_later(0.0, lambda: calls.append("second"))
 
     engine.reactor.call_later(0.0, first)
-    engine.run_until(lambda: heard == ["second"], deadline_s=2)
+    engine.run_until(lambda: calls == ["second"], deadline_s=2)
 
 
 def test_now_moves_with_the_batches_and_on_request(engine: EngineLoop) -> None:
@@ -203,19 +203,19 @@ def test_a_failed_timer_turn_or_flush_ends_its_connection(engine: EngineLoop, wa
 
 def test_failing_timers_flushes_and_ready_callbacks_do_not_stop_the_rest(engine: EngineLoop) -> None:
     engine.tolerant = True
-    heard: list[str] = []
+    calls: list[str] = []
 
     def fail() -> None:
         raise RuntimeError("a bug")
 
     engine.reactor.call_soon(fail)
-    engine.reactor.call_soon(lambda: heard.append("ready"))
+    engine.reactor.call_soon(lambda: calls.append("ready"))
     engine.reactor.at_batch_end(fail)
-    engine.reactor.at_batch_end(lambda: heard.append("flush"))
+    engine.reactor.at_batch_end(lambda: calls.append("flush"))
     engine.reactor.call_later(0.0, fail)
-    engine.reactor.call_later(0.0, lambda: heard.append("timer"))
-    engine.run_until(lambda: len(heard) == 3)
-    assert sorted(heard) == ["flush", "ready", "timer"]
+    engine.reactor.call_later(0.0, lambda: calls.append("timer"))
+    engine.run_until(lambda: len(calls) == 3)
+    assert sorted(calls) == ["flush", "ready", "timer"]
     assert engine.logged_errors == 3
 
 
@@ -321,7 +321,7 @@ def test_a_closed_reactor_leaves_nothing_behind() -> None:
 
 
 def test_the_end_is_seen_by_a_channel_that_takes_over_a_socket_late(engine: EngineLoop) -> None:
-    """A short read must not hide a FIN that was reported to whoever watched the socket before."""
+    """A short read must not hide a FIN that was reported to an earlier handler of the socket."""
     near, far = tcp_pair()
     near.setblocking(False)
     engine.reactor.watch(near.fileno(), lambda mask: None)
@@ -336,7 +336,7 @@ def test_the_end_is_seen_by_a_channel_that_takes_over_a_socket_late(engine: Engi
 
 
 class SlowClock:
-    """A clock that moves only when a callback says how long it took."""
+    """A clock that advances only when a callback reports its duration."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -356,17 +356,17 @@ def slow(engine: EngineLoop) -> Iterator[tuple[Reactor, SlowClock]]:
 
 def test_charged_turns_take_a_millisecond_before_everybody_else_comes_again(engine: EngineLoop, slow: tuple[Reactor, SlowClock]) -> None:
     reactor, clock = slow
-    heard: list[str] = []
+    calls: list[str] = []
 
     def expensive() -> None:
-        heard.append("charged")
+        calls.append("charged")
         clock.now += 0.0004
-        if len(heard) < 60:
+        if len(calls) < 60:
             reactor.call_soon_charged(account, expensive)
 
     def cheap() -> None:
-        heard.append("ready")
-        if len(heard) < 60:
+        calls.append("ready")
+        if len(calls) < 60:
             reactor.call_soon(cheap)
 
     account = reactor.authenticated.child(tenant=True)
@@ -374,7 +374,7 @@ def test_charged_turns_take_a_millisecond_before_everybody_else_comes_again(engi
         reactor.call_soon_charged(account, expensive)
     reactor.call_soon(cheap)
     engine.settle()
-    rounds = "".join(word[0] for word in heard).split("r")[1:-1]
+    rounds = "".join(word[0] for word in calls).split("r")[1:-1]
     assert len(rounds) > 5
     assert set(rounds) == {"ccc"}
 
@@ -382,22 +382,22 @@ def test_charged_turns_take_a_millisecond_before_everybody_else_comes_again(engi
 def test_an_event_waits_for_a_millisecond_of_ready_callbacks_and_not_for_all(engine: EngineLoop, slow: tuple[Reactor, SlowClock]) -> None:
     reactor, clock = slow
     left, right = socket.socketpair()
-    heard: list[str] = []
+    calls: list[str] = []
 
     def work() -> None:
-        if not heard:
+        if not calls:
             right.send(b"x")
-        heard.append("callback")
+        calls.append("callback")
         clock.now += 0.0005
 
-    reactor.watch(left.fileno(), lambda mask: heard.append("event"))
+    reactor.watch(left.fileno(), lambda mask: calls.append("event"))
     engine.settle()
-    heard.clear()
+    calls.clear()
     for _ in range(500):
         reactor.call_soon(work)
     engine.settle()
-    assert heard.count("callback") == 500
-    assert heard.index("event") < 30
+    assert calls.count("callback") == 500
+    assert calls.index("event") < 30
     reactor.unwatch(left.fileno())
     left.close()
     right.close()
@@ -406,24 +406,24 @@ def test_an_event_waits_for_a_millisecond_of_ready_callbacks_and_not_for_all(eng
 def test_an_event_waits_for_a_millisecond_of_timers_and_not_for_all(engine: EngineLoop, slow: tuple[Reactor, SlowClock]) -> None:
     reactor, clock = slow
     left, right = socket.socketpair()
-    heard: list[str] = []
+    calls: list[str] = []
 
     def ring() -> None:
-        if not heard:
+        if not calls:
             right.send(b"x")
-        heard.append("timer")
+        calls.append("timer")
         clock.now += 0.0005
 
-    reactor.watch(left.fileno(), lambda mask: heard.append("event"))
+    reactor.watch(left.fileno(), lambda mask: calls.append("event"))
     engine.settle()
-    heard.clear()
+    calls.clear()
     for _ in range(500):
         reactor.call_later(1.0, ring)
     clock.now += 2.0
     reactor.call_soon(lambda: None)
     engine.settle()
-    assert heard.count("timer") == 500
-    assert heard.index("event") < 30
+    assert calls.count("timer") == 500
+    assert calls.index("event") < 30
     reactor.unwatch(left.fileno())
     left.close()
     right.close()
@@ -431,11 +431,11 @@ def test_an_event_waits_for_a_millisecond_of_timers_and_not_for_all(engine: Engi
 
 def test_a_timer_that_is_due_and_waits_can_still_be_cancelled(engine: EngineLoop, slow: tuple[Reactor, SlowClock]) -> None:
     reactor, clock = slow
-    heard: list[int] = []
+    calls: list[int] = []
     timers: list[Timer] = []
 
     def ring(number: int) -> None:
-        heard.append(number)
+        calls.append(number)
         clock.now += 0.001
         for timer in timers[100:]:
             timer.cancel()
@@ -444,24 +444,24 @@ def test_a_timer_that_is_due_and_waits_can_still_be_cancelled(engine: EngineLoop
     clock.now += 2.0
     reactor.call_soon(lambda: None)
     engine.settle()
-    assert heard == list(range(100))
+    assert calls == list(range(100))
 
 
 def test_output_of_events_is_flushed_before_charged_turns(engine: EngineLoop) -> None:
-    heard: list[str] = []
+    calls: list[str] = []
     account = engine.reactor.authenticated.child(tenant=True)
 
     def event() -> None:
-        engine.reactor.at_batch_end(lambda: heard.append("flush of the event"))
+        engine.reactor.at_batch_end(lambda: calls.append("flush of the event"))
 
     def turn() -> None:
-        heard.append("turn")
-        engine.reactor.at_batch_end(lambda: heard.append("flush of the turn"))
+        calls.append("turn")
+        engine.reactor.at_batch_end(lambda: calls.append("flush of the turn"))
 
     engine.reactor.call_soon_charged(account, turn)
     engine.reactor.call_soon(event)
     engine.settle()
-    assert heard == ["flush of the event", "turn", "flush of the turn"]
+    assert calls == ["flush of the event", "turn", "flush of the turn"]
 
 
 def test_charged_turns_get_all_the_time_when_nothing_else_is_queued(engine: EngineLoop) -> None:
@@ -480,31 +480,31 @@ def test_charged_turns_get_all_the_time_when_nothing_else_is_queued(engine: Engi
 
 def test_a_charged_turn_that_fails_costs_its_owner_and_no_other(engine: EngineLoop) -> None:
     engine.tolerant = True
-    heard: list[str] = []
+    calls: list[str] = []
 
     class Broken:
         def turn(self) -> None:
             raise ValueError("a bug")
 
         def abort(self) -> None:
-            heard.append("aborted")
+            calls.append("aborted")
 
     account = engine.reactor.authenticated.child(tenant=True)
     engine.reactor.call_soon_charged(account, Broken().turn)
-    engine.reactor.call_soon_charged(account, lambda: heard.append("next"))
-    engine.reactor.call_soon_charged(engine.reactor.unassigned, lambda: heard.append("another account"))
+    engine.reactor.call_soon_charged(account, lambda: calls.append("next"))
+    engine.reactor.call_soon_charged(engine.reactor.unassigned, lambda: calls.append("another account"))
     engine.settle()
-    assert sorted(heard) == ["aborted", "another account", "next"]
+    assert sorted(calls) == ["aborted", "another account", "next"]
     assert engine.logged_errors == 1
 
 
 def test_one_sizeable_turn_per_tenant_and_round_runs_at_once(engine: EngineLoop) -> None:
     reactor = engine.reactor
     tenant = reactor.authenticated.child(tenant=True)
-    heard: list[str] = []
+    calls: list[str] = []
 
     def turn(name: str, work: int) -> None:
-        heard.append(name)
+        calls.append(name)
         reactor.work.done += work
 
     def event(name: str, work: int) -> None:
@@ -515,17 +515,17 @@ def test_one_sizeable_turn_per_tenant_and_round_runs_at_once(engine: EngineLoop)
         event("first", TURN_WORK)
         event("second", TURN_WORK)
         event("third", 1)
-        heard.append("end of events")
+        calls.append("end of events")
 
     reactor.call_soon(events)
     engine.settle()
-    assert heard == ["first", "end of events", "second", "third"]
-    heard.clear()
+    assert calls == ["first", "end of events", "second", "third"]
+    calls.clear()
     for number in range(3):
         reactor.call_soon(partial(event, str(number), SIZEABLE_WORK - 1))
-    reactor.call_soon(lambda: heard.append("end of events"))
+    reactor.call_soon(lambda: calls.append("end of events"))
     engine.settle()
-    assert heard == ["0", "1", "2", "end of events"]
+    assert calls == ["0", "1", "2", "end of events"]
 
 
 def test_a_sizeable_turn_runs_without_queueing_once_a_round_and_never_before_queued_ones(engine: EngineLoop) -> None:

@@ -1,4 +1,4 @@
-"""The relay, over every combination of channels: bytes, ends, breaks, tallies, and what waits for whom."""
+"""The relay over every combination of channels: bytes, ends, breaks, tallies and waiting."""
 
 import gc
 import random
@@ -254,7 +254,7 @@ def test_a_bug_during_a_socket_event_ends_the_whole_relay(engine: EngineLoop) ->
     left = SocketChannel(engine.reactor, near)
     relay = Relay(engine.reactor, left, Buggy(engine.reactor, far), done.append)
     engine.settle()
-    left.readable = False  # so that the bug is met in an event, not in `start`
+    left.readable = False  # so that the bug happens in an event, not in `start`
     relay.start()
     visitor.sendall(b"x")
     engine.run_until(lambda: done == [relay])
@@ -373,7 +373,7 @@ def test_a_bulk_relay_gives_a_small_one_its_turn(engine: EngineLoop, identity: I
 
 
 class Visit:
-    """Whoever holds a relay and is told by it, as both edges' visits do."""
+    """An owner that refers to a relay and is referenced by it, like the visitors of both edges."""
 
     def __init__(self, engine: EngineLoop, left: Pair, right: Pair) -> None:
         self.relay = Relay(engine.reactor, left.near, right.near, self.over)

@@ -1,4 +1,4 @@
-"""The thread that waits for a loop: it wakes once for news, begins anew when the wishes change, and always ends."""
+"""The select thread: one wake-up per event, restarts on changed descriptors, and always ends."""
 
 import asyncio
 import selectors

@@ -1,4 +1,4 @@
-"""What a socket's peer sees when this process dies, or ends the connection properly."""
+"""Sockets as channels: what the peer sees when this process is killed or ends the connection, and bytes on their way."""
 
 import socket
 import subprocess

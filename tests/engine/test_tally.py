@@ -1,4 +1,4 @@
-"""What a tally calls a clean end, and what it says of the others."""
+"""Clean ends and other reasons in a tally."""
 
 from pathlib import Path
 

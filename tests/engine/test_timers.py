@@ -12,7 +12,7 @@ from portway.engine.timers import NEAR_S, TICK_S, Timer, TimerWheel
 
 DAY_S = 86400.0
 LONGEST_S = 1e9
-"""What a limit may be at most (protocol/control/messages.py)."""
+"""Upper bound of a limit (protocol/control/messages.py)."""
 
 
 def nothing() -> None:
@@ -136,13 +136,13 @@ def test_a_bucket_that_was_full_once_is_small_again_when_it_is_empty() -> None:
 def test_a_distant_timer_is_moved_only_a_few_times() -> None:
     wheel = TimerWheel()
     timer = wheel.set(100.0, LONGEST_S, nothing)
-    looks = 0
+    checks = 0
     ripe: list[Timer] = []
     while (deadline := wheel.next_deadline()) is not None:
-        looks += 1
+        checks += 1
         ripe = wheel.due(deadline)
     assert ripe == [timer]
-    assert looks <= 6
+    assert checks <= 6
 
 
 def test_a_delay_below_zero_is_due_at_once() -> None:

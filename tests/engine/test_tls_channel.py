@@ -1,4 +1,4 @@
-"""What only TLS has: handshakes that fail, records that are damaged, and a peer that is plain OpenSSL."""
+"""Properties of TLS only: failed handshakes, damaged records, and a peer that is plain OpenSSL."""
 
 import fcntl
 import os
@@ -79,7 +79,7 @@ def test_an_alert_arrives_although_the_socket_was_set_to_reset(engine: EngineLoo
     channel = TlsChannel(engine.reactor, sock, identity.server_context(), server_side=True)
     said: list[BrokenChannel | None] = []
     channel.handshake(said.append)
-    stranger.sendall(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00")  # a ClientHello with nothing in it
+    stranger.sendall(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00")  # an empty ClientHello
     engine.run_until(lambda: bool(said))
     assert said[0] is not None
     channel.close()
@@ -136,7 +136,7 @@ def test_what_is_not_tls_is_refused(engine: EngineLoop, identity: Identity, gree
 
 
 def in_the_kernel(sock: socket.socket) -> int:
-    """Return how many bytes a socket has received that nobody has read."""
+    """Return the number of unread received bytes of a socket."""
     unread = array("i", [0])
     fcntl.ioctl(sock, termios.FIONREAD, unread)
     return unread[0]
@@ -370,7 +370,7 @@ class PlainOpenssl:
 
 
 def test_a_flood_of_tiny_records_is_read_a_few_at_a_time(engine: EngineLoop, identity: Identity) -> None:
-    """A stranger's helping of one-byte records kept everybody else waiting for 230 ms."""
+    """A turn of one-byte records from an unverified peer once delayed all others by 230 ms."""
     near, far = tcp_pair()
     near.setblocking(False)
     server = TlsChannel(engine.reactor, near, identity.server_context(), server_side=True)
@@ -459,7 +459,7 @@ def test_an_error_of_send_leaves_the_senders_buffer_free_to_grow(engine: EngineL
 
 
 def test_a_write_that_tls_refuses_leaves_the_senders_buffer_free_to_grow(engine: EngineLoop, identity: Identity) -> None:
-    """Also when it is TLS that broke, not the socket: the library's own frame, which the error keeps, has seen the buffer."""
+    """Also when TLS and not the socket broke: the frame of the ssl module, referenced by the error, has seen the buffer."""
     client, server, cable = tls_ends(engine, identity)
     cable.leftward.mangle = lambda data: data[:-1] + bytes([data[-1] ^ 1])
     server.send(b"damaged on its way")

@@ -15,7 +15,7 @@ from tests.kit.socket_cable import CableDirection
 
 ANSWER = random.Random(9).randbytes(60_000)
 CUTS = 25
-"""Places a kind and a way; all bytes of the cable are as likely."""
+"""Cuts as kind and direction; all bytes are equally likely."""
 
 
 def passed(way: CableDirection, count: int, reader: Probe) -> bool:
@@ -67,7 +67,7 @@ def test_a_response_cut_anywhere_never_looks_complete(kind: str, torn: bool, ide
 
 
 def test_a_request_cut_anywhere_never_looks_complete(identity: Identity) -> None:
-    """The other direction: what the origin is sent by a visitor who breaks off."""
+    """The other direction: bytes sent to the origin by a visitor that breaks off."""
     dice = random.Random(2)
     for _ in range(CUTS):
         engine = EngineLoop()

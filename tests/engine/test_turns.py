@@ -1,4 +1,4 @@
-"""Whose turn it is: one helping a turn and one place in the queue, whatever a source or a peer does meanwhile."""
+"""Turns of pumps: at most `TURN_BYTES` per turn and one place in the queue, for any behaviour of source and peer."""
 
 from itertools import pairwise
 
@@ -65,22 +65,22 @@ class Owner:
 def test_news_of_a_source_that_waits_for_its_turn_earns_it_no_second_one(engine: EngineLoop, kind: type[CopyPump] | type[PeekPump]) -> None:
     pump = kind(engine.reactor, Endless(), Endless(), Owner(engine))
     pump.run()
-    helping = pump.bytes
-    assert 0 < helping <= TURN_BYTES
+    turn_bytes = pump.bytes
+    assert 0 < turn_bytes <= TURN_BYTES
     for _ in range(50):
-        pump.run()  # as `on_readable` does at each segment that comes
-    assert pump.bytes == helping
+        pump.run()  # as `on_readable` does for each arriving segment
+    assert pump.bytes == turn_bytes
     turns: list[int] = []
 
-    def look() -> None:
+    def check() -> None:
         turns.append(pump.bytes)
         pump.run()
-        engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
+        engine.reactor.call_soon_charged(engine.reactor.unassigned, check)
 
-    engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
+    engine.reactor.call_soon_charged(engine.reactor.unassigned, check)
     engine.run_until(lambda: len(turns) >= 20)
     pump.reason = "the test is over"
-    assert {after - before for before, after in pairwise(turns)} == {helping}
+    assert {after - before for before, after in pairwise(turns)} == {turn_bytes}
 
 
 def test_a_source_of_small_pieces_has_a_short_turn(engine: EngineLoop) -> None:

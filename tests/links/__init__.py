@@ -1,1 +1,1 @@
-"""Proof of dialling, accepting and verifying links: real sockets, real TLS, strangers of every kind."""
+"""Tests of dialling, accepting and verifying links: real sockets, real TLS, and all kinds of peers."""

@@ -1,4 +1,4 @@
-"""An agents' door in a test's loop, and strangers who knock with bare sockets."""
+"""A listener for links in a test's loop, and unauthenticated peers with plain sockets."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"
 
 
 def context_of(identity: Identity) -> ssl.SSLContext:
-    """Return the context of a door that shows this identity."""
+    """Return the context of a listener with this identity."""
     return server_context(str(identity.cert_file), str(identity.key_file))
 
 
@@ -32,7 +32,7 @@ def pinned(identity: Identity) -> AgentTls:
 
 
 class RecordingListener:
-    """A LinkListener on a free port, and what it told."""
+    """A LinkListener on a free port, and its results."""
 
     def __init__(
         self, engine: EngineLoop, context: ssl.SSLContext | None, limits: HandshakeLimits = DEFAULT_LIMITS, *, host: str = "127.0.0.1"
@@ -42,51 +42,53 @@ class RecordingListener:
         self.links: list[Channel] = []
         self.peers: list[Address] = []
         self.failures: list[str] = []
-        self.blamed: list[Address] = []
-        self.strangers: list[socket.socket] = []
+        self.failed_peers: list[Address] = []
+        self.clients: list[socket.socket] = []
         self.sources = Sources()
-        self.listener = LinkListener(engine.reactor, listen(host, 0), context, self._take, self._note, limits=limits, sources=self.sources)
+        self.listener = LinkListener(
+            engine.reactor, listen(host, 0), context, self._on_link, self._on_failure, limits=limits, sources=self.sources
+        )
 
     @property
     def port(self) -> int:
         """Where agents dial."""
         return self.listener.address[1]
 
-    def _take(self, link: Channel, address: Address) -> None:
+    def _on_link(self, link: Channel, address: Address) -> None:
         self.links.append(link)
         self.peers.append(address)
 
-    def _note(self, address: Address, why: str) -> None:
-        self.failures.append(why)
-        self.blamed.append(address)
+    def _on_failure(self, address: Address, failure: str) -> None:
+        self.failures.append(failure)
+        self.failed_peers.append(address)
 
     def dial(self, tls: AgentTls | None, timeout_s: float = 5.0) -> Channel:
-        """Return an agent's end of a new link, once the door has its own end too."""
+        """Return an agent's end of a new link, once the listener has its own end too."""
         before = len(self.links)
         link = self.engine.run(dial(self.engine.reactor, "127.0.0.1", self.port, tls, timeout_s))
         self.engine.run_until(lambda: len(self.links) > before, what="the link's arrival at the door")
         return link
 
-    def knock(self, first: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
-        """Return a bare connection that has said `first`, accepted by the door."""
-        stranger = socket.create_connection(self.listener.address, DEADLINE_S, source_address=(source, 0))
-        self.strangers.append(stranger)
-        stranger.sendall(first)
+    def connect_raw(self, first: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
+        """Return a plain connection that has sent `first` and was accepted."""
+        client = socket.create_connection(self.listener.address, DEADLINE_S, source_address=(source, 0))
+        self.clients.append(client)
+        client.sendall(first)
         self.engine.settle()
-        return stranger
+        return client
 
-    def why(self, count: int = 1, deadline_s: float = 5.0) -> str:
+    def failure(self, count: int = 1, deadline_s: float = 5.0) -> str:
         """Return why handshake number `count` failed, once it did."""
         self.engine.run_until(lambda: len(self.failures) >= count, deadline_s, what="a failed handshake")
         return self.failures[count - 1]
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Close everything."""
         self.listener.close()
         for link in self.links:
             link.abort()
-        for stranger in self.strangers:
-            stranger.close()
+        for client in self.clients:
+            client.close()
         self.engine.settle()
 
 
@@ -94,15 +96,15 @@ class RecordingListener:
 def open_listener(
     engine: EngineLoop, context: ssl.SSLContext | None, limits: HandshakeLimits = DEFAULT_LIMITS, *, host: str = "127.0.0.1"
 ) -> Iterator[RecordingListener]:
-    """Keep a door open within the block."""
+    """Keep a listener open within the block."""
     listener = RecordingListener(engine, context, limits, host=host)
     try:
         yield listener
     finally:
-        listener.leave()
+        listener.close()
 
 
-def says(engine: EngineLoop, sender: Channel, receiver: Channel, data: bytes) -> bool:
+def delivers(engine: EngineLoop, sender: Channel, receiver: Channel, data: bytes) -> bool:
     """Return whether `data` sent at one end is what arrives at the other."""
     got = bytearray()
     buffer = memoryview(bytearray(65536))
@@ -118,7 +120,7 @@ def says(engine: EngineLoop, sender: Channel, receiver: Channel, data: bytes) ->
 
 
 def broke(engine: EngineLoop, link: Channel) -> str:
-    """Return how a link broke, once it did; an end is no break."""
+    """Return how a link broke, once it did; a proper end is not a break."""
     buffer = memoryview(bytearray(65536))
     reasons: list[str] = []
 
@@ -135,11 +137,11 @@ def broke(engine: EngineLoop, link: Channel) -> str:
     return reasons[0]
 
 
-def received_by(stranger: socket.socket) -> bytes | None:
-    """Return what a stranger hears until the end, or None when he is reset."""
+def read_until_end(client: socket.socket) -> bytes | None:
+    """Return what a client receives until the end, or None when it is reset."""
     heard = bytearray()
     with suppress(ConnectionResetError):
-        while piece := stranger.recv(65536):
+        while piece := client.recv(65536):
             heard += piece
         return bytes(heard)
     return None
@@ -147,7 +149,7 @@ def received_by(stranger: socket.socket) -> bytes | None:
 
 @contextmanager
 def in_a_thread(talk: Callable[[socket.socket], object]) -> Iterator[int]:
-    """Give the port of a listener whose every caller is talked to by `talk`, in a thread of his own."""
+    """Return the port of a listener that calls `talk` for each connection, in a separate thread."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(DEADLINE_S)
         calls: list[threading.Thread] = []

@@ -1,4 +1,4 @@
-"""The agents' door: links come in verified, strangers are turned away with a reason, and nobody waits for anybody."""
+"""Accepting links: verified links, refusals with a reason, and no peer that delays another."""
 
 import random
 import socket
@@ -18,7 +18,7 @@ from portway.links.tls import ALPN, AgentTls, agent_tls
 from tests.kit.certificates import Identity
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import DEADLINE_S, open_descriptors, reset
-from tests.links.kit import REQUEST, broke, context_of, open_listener, pinned, received_by, says
+from tests.links.kit import REQUEST, broke, context_of, delivers, open_listener, pinned, read_until_end
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 """A record of 512 bytes that begins with a ClientHello: more has to follow."""
@@ -34,7 +34,7 @@ def offering(identity: Identity, *protocols: str) -> AgentTls:
 
 
 def client_handshake(engine: EngineLoop, port: int, tls: AgentTls) -> tuple[TlsChannel, str]:
-    """Shake hands as whoever does not look at ALPN; return the channel and why it failed, empty if it did not."""
+    """Handshake as a client that ignores ALPN; return the channel and the failure, empty if there was none."""
     sock = socket.create_connection(("127.0.0.1", port))
     sock.setblocking(False)
     channel = TlsChannel(engine.reactor, sock, tls.context, server_side=False, server_hostname=tls.server_name or None)
@@ -52,8 +52,8 @@ def test_an_encrypted_link_has_its_peers_address_and_carries_both_directions(eng
         assert (link.alpn, listener.links[0].alpn) == (ALPN, ALPN)
         assert listener.peers == [link._sock.getsockname()]
         assert listener.links[0]._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES_MAX
-        assert says(engine, link, listener.links[0], random.Random(1).randbytes(20_000))
-        assert says(engine, listener.links[0], link, random.Random(2).randbytes(20_000))
+        assert delivers(engine, link, listener.links[0], random.Random(1).randbytes(20_000))
+        assert delivers(engine, listener.links[0], link, random.Random(2).randbytes(20_000))
         assert not listener.failures
         link.close()
 
@@ -63,8 +63,8 @@ def test_a_plain_link_is_a_link_at_once(engine: EngineLoop) -> None:
         link = listener.dial(None)
         assert isinstance(link, SocketChannel)
         assert isinstance(listener.links[0], SocketChannel)
-        assert says(engine, link, listener.links[0], b"hello")
-        assert says(engine, listener.links[0], link, b"hello yourself")
+        assert delivers(engine, link, listener.links[0], b"hello")
+        assert delivers(engine, listener.links[0], link, b"hello yourself")
         link.close()
 
 
@@ -73,7 +73,7 @@ def test_a_peer_without_the_links_alpn_is_not_an_agent(engine: EngineLoop, ident
     with open_listener(engine, context_of(identity)) as listener:
         link, failure = client_handshake(engine, listener.port, offering(identity, *protocols))
         assert not failure
-        assert listener.why() == "ALPN None instead of 'portway/1': not an agent"
+        assert listener.failure() == "ALPN None instead of 'portway/1': not an agent"
         assert not listener.links
         assert "reset" in broke(engine, link)
         link.close()
@@ -89,7 +89,7 @@ def test_old_tls_is_refused_with_a_reason_on_both_ends(engine: EngineLoop, ident
     with open_listener(engine, context_of(identity)) as listener:
         link, failure = client_handshake(engine, listener.port, tls)
         assert failure == "TLS handshake failed: tlsv1 alert protocol version"
-        assert listener.why() == "TLS handshake failed: unsupported protocol"
+        assert listener.failure() == "TLS handshake failed: unsupported protocol"
         assert not listener.links
         link.close()
 
@@ -99,7 +99,7 @@ def test_tls_1_2_is_good_enough(engine: EngineLoop, identity: Identity) -> None:
     tls.context.maximum_version = ssl.TLSVersion.TLSv1_2
     with open_listener(engine, context_of(identity)) as listener:
         link = listener.dial(tls)
-        assert says(engine, link, listener.links[0], b"hello")
+        assert delivers(engine, link, listener.links[0], b"hello")
         link.close()
 
 
@@ -109,8 +109,8 @@ def test_the_listener_gets_the_reason_why_an_agent_does_not_trust_it(engine: Eng
         link, failure = client_handshake(engine, listener.port, tls)
         link.abort()
         assert "example.org" in failure
-        assert "alert" in listener.why()
-        assert "certificate" in listener.why()
+        assert "alert" in listener.failure()
+        assert "certificate" in listener.failure()
         assert not listener.links
 
 
@@ -130,11 +130,11 @@ def test_the_listener_gets_the_reason_why_an_agent_does_not_trust_it(engine: Eng
 def test_what_is_no_client_hello_is_refused_at_once_and_named(engine: EngineLoop, identity: Identity, greeting: bytes, reason: str) -> None:
     before = open_descriptors()
     with open_listener(engine, context_of(identity)) as listener:
-        stranger = listener.knock(greeting)
-        assert reason in listener.why(deadline_s=1)
-        assert listener.blamed == [stranger.getsockname()]
+        client = listener.connect_raw(greeting)
+        assert reason in listener.failure(deadline_s=1)
+        assert listener.failed_peers == [client.getsockname()]
         engine.settle()
-        answer = received_by(stranger)
+        answer = read_until_end(client)
         assert answer is None or len(answer) <= 7, "an alert at most"
         link = listener.dial(pinned(identity))
         link.close()
@@ -145,22 +145,22 @@ def test_what_is_no_client_hello_is_refused_at_once_and_named(engine: EngineLoop
 
 def test_an_http_client_receives_an_end_and_not_a_reset(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity)) as listener:
-        assert received_by(listener.knock(REQUEST)) is not None
+        assert read_until_end(listener.connect_raw(REQUEST)) is not None
 
 
-@pytest.mark.parametrize("said", [b"", HELLO[:1], HELLO, HELLO.ljust(300, b"\0")])
+@pytest.mark.parametrize("first", [b"", HELLO[:1], HELLO, HELLO.ljust(300, b"\0")])
 @pytest.mark.parametrize("rudely", [False, True])
-def test_a_peer_that_closes_during_the_handshake_is_released(engine: EngineLoop, identity: Identity, said: bytes, rudely: bool) -> None:
+def test_a_peer_that_closes_during_the_handshake_is_released(engine: EngineLoop, identity: Identity, first: bytes, rudely: bool) -> None:
     before = open_descriptors()
     with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=1)) as listener:
-        stranger = listener.knock(said)
+        client = listener.connect_raw(first)
         assert not listener.failures
         if rudely:
-            reset(stranger)
+            reset(client)
         else:
-            stranger.close()
-        assert listener.why(deadline_s=1)
-        link = listener.dial(pinned(identity))  # his place is free again
+            client.close()
+        assert listener.failure(deadline_s=1)
+        link = listener.dial(pinned(identity))  # its slot is free again
         link.close()
     assert open_descriptors() == before
 
@@ -168,23 +168,23 @@ def test_a_peer_that_closes_during_the_handshake_is_released(engine: EngineLoop,
 def test_a_silent_peer_delays_no_other_and_is_closed_in_time(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity), HandshakeLimits(seconds_max=0.4)) as listener:
         began = time.monotonic()
-        silent = listener.knock()
-        halfway = listener.knock(HELLO)
+        silent = listener.connect_raw()
+        halfway = listener.connect_raw(HELLO)
         link = listener.dial(pinned(identity))
-        assert says(engine, link, listener.links[0], b"nobody is in my way")
+        assert delivers(engine, link, listener.links[0], b"nobody is in my way")
         assert not listener.failures, "the others were still at it meanwhile"
-        assert listener.why(2) == "no TLS handshake within 0.4 s"
+        assert listener.failure(2) == "no TLS handshake within 0.4 s"
         assert 0.4 <= time.monotonic() - began < 2
         engine.settle()
-        assert received_by(silent) is None
-        assert received_by(halfway) is None
-        assert says(engine, link, listener.links[0], b"and I am still there")
+        assert read_until_end(silent) is None
+        assert read_until_end(halfway) is None
+        assert delivers(engine, link, listener.links[0], b"and I am still there")
         link.close()
 
 
 def test_one_byte_at_a_time_does_not_move_the_deadline(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity), HandshakeLimits(seconds_max=0.5)) as listener:
-        stranger = listener.knock()
+        client = listener.connect_raw()
         hello = iter(HELLO.ljust(517, b"\0"))
         began = time.monotonic()
         sent = 0
@@ -192,56 +192,56 @@ def test_one_byte_at_a_time_does_not_move_the_deadline(engine: EngineLoop, ident
         def drip() -> None:
             nonlocal sent
             if not listener.failures:
-                sent += stranger.send(bytes([next(hello)]))
+                sent += client.send(bytes([next(hello)]))
                 engine.reactor.call_later(0.02, drip)
 
         drip()
-        assert "within 0.5 s" in listener.why()
+        assert "within 0.5 s" in listener.failure()
         assert time.monotonic() - began < 2
         assert 1 < sent < 100
 
 
 def test_handshakes_are_bounded_and_slots_become_free(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=3, seconds_max=0.5)) as listener:
-        waiting = [listener.knock(HELLO) for _ in range(3)]
-        late = [listener.knock(), listener.knock(REQUEST)]
+        waiting = [listener.connect_raw(HELLO) for _ in range(3)]
+        late = [listener.connect_raw(), listener.connect_raw(REQUEST)]
         assert listener.failures == ["too many pending handshakes: all 3 slots are in use, 3 of them by 127.0.0.1"] * 2
-        assert listener.blamed == [stranger.getsockname() for stranger in late]
-        assert not received_by(late[0])
+        assert listener.failed_peers == [client.getsockname() for client in late]
+        assert not read_until_end(late[0])
         waiting[0].close()
-        listener.why(3)
+        listener.failure(3)
         link = listener.dial(pinned(identity))
         link.close()
         again = listener.dial(pinned(identity))  # a place is given back after success too
         again.close()
-        listener.why(5)
+        listener.failure(5)
         assert listener.failures[3:] == ["no TLS handshake within 0.5 s"] * 2
 
 
-@pytest.mark.parametrize("said", [b"", HELLO], ids=["nothing", "half a ClientHello"])
-def test_sources_that_hold_all_slots_exclude_no_agent(engine: EngineLoop, identity: Identity, said: bytes) -> None:
+@pytest.mark.parametrize("first", [b"", HELLO], ids=["nothing", "half a ClientHello"])
+def test_sources_that_hold_all_slots_exclude_no_agent(engine: EngineLoop, identity: Identity, first: bytes) -> None:
     with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=20)) as listener:
-        crowd = [listener.knock(said, f"127.0.0.{2 + number % 5}") for number in range(30)]
+        crowd = [listener.connect_raw(first, f"127.0.0.{2 + number % 5}") for number in range(30)]
         assert len(listener.failures) == 10, "nobody may hold more than all"
         link = listener.dial(pinned(identity))
-        assert says(engine, link, listener.links[0], b"in at the first try")
+        assert delivers(engine, link, listener.links[0], b"in at the first try")
         assert listener.failures[10:] == ["replaced by a handshake from another source"]
-        assert received_by(next(stranger for stranger in crowd if stranger.getsockname() == listener.blamed[10])) is None
+        assert read_until_end(next(client for client in crowd if client.getsockname() == listener.failed_peers[10])) is None
         link.close()
 
 
 def test_handshakes_begin_one_source_after_the_other(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity)) as listener:
-        strangers = [
+        clients = [
             socket.create_connection(listener.listener.address, DEADLINE_S, (f"127.0.0.{source}", 0)) for source in [2] * 40 + [3] * 3
         ]
-        for stranger in strangers:
-            stranger.sendall(REQUEST)
-        listener.why(43)
-        places = [number for number, (host, _) in enumerate(listener.blamed) if host == "127.0.0.3"]
+        for client in clients:
+            client.sendall(REQUEST)
+        listener.failure(43)
+        places = [number for number, (host, _) in enumerate(listener.failed_peers) if host == "127.0.0.3"]
         assert max(places) < 20, "not behind all of the other one's"
-        for stranger in strangers:
-            stranger.close()
+        for client in clients:
+            client.close()
 
 
 def test_a_source_with_an_earlier_login_gets_more_cpu_time(engine: EngineLoop, identity: Identity) -> None:
@@ -254,9 +254,9 @@ def test_a_source_with_an_earlier_login_gets_more_cpu_time(engine: EngineLoop, i
 def test_nothing_is_remembered_of_closed_peers(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity), HandshakeLimits(under_way_max=2)) as listener:
         for number in range(2, 6):
-            listener.knock(source=f"127.0.0.{number}").close()
-            listener.knock(REQUEST, source=f"127.0.1.{number}")
-        listener.why(8)
+            listener.connect_raw(source=f"127.0.0.{number}").close()
+            listener.connect_raw(REQUEST, source=f"127.0.1.{number}")
+        listener.failure(8)
         link = listener.dial(pinned(identity))
         link.close()
         assert not listener.listener._handshakes._shares
@@ -268,13 +268,13 @@ def test_closing_the_door_breaks_off_handshakes_and_leaves_links_alone(engine: E
     before = open_descriptors()
     with open_listener(engine, context_of(identity)) as listener:
         link = listener.dial(pinned(identity))
-        strangers = [listener.knock(), listener.knock(HELLO)]
+        clients = [listener.connect_raw(), listener.connect_raw(HELLO)]
         listener.listener.close()
         engine.settle()
         assert listener.failures == ["aborted"] * 2
-        assert [received_by(stranger) for stranger in strangers] == [None, None]
-        assert says(engine, link, listener.links[0], b"still there")
-        assert says(engine, listener.links[0], link, b"still here")
+        assert [read_until_end(client) for client in clients] == [None, None]
+        assert delivers(engine, link, listener.links[0], b"still there")
+        assert delivers(engine, listener.links[0], link, b"still here")
         listener.listener.close()
         link.close()
     assert open_descriptors() == before
@@ -295,7 +295,7 @@ def test_a_bug_behind_one_link_costs_that_link_and_no_other(engine: EngineLoop, 
     assert "reset" in broke(engine, first)
     second, _ = client_handshake(engine, listener.address[1], pinned(identity))
     engine.run_until(lambda: len(taken) == 2)
-    assert says(engine, second, taken[1], b"hello")
+    assert delivers(engine, second, taken[1], b"hello")
     assert engine.logged_errors == 1
     for channel in (first, second, *taken):
         channel.close()

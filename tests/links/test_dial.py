@@ -1,4 +1,4 @@
-"""Dialling a link: verified before anybody sees it, and a reason in words for every way in which there is none."""
+"""Dialling a link: verified before use, and a reason for every failure."""
 
 import asyncio
 import random
@@ -20,7 +20,7 @@ from portway.links.tls import ALPN, AgentTls, agent_tls
 from tests.kit.certificates import Identity, make_identity
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import free_port, open_descriptors, reset
-from tests.links.kit import context_of, in_a_thread, moments, open_listener, pinned, says
+from tests.links.kit import context_of, delivers, in_a_thread, moments, open_listener, pinned
 
 
 def refusal_of(engine: EngineLoop, port: int, tls: AgentTls | None, *, host: str = "127.0.0.1", timeout_s: float = 5.0) -> str:
@@ -60,11 +60,11 @@ def deaf() -> Iterator[NumericAddress]:
 
 
 def refusing() -> NumericAddress:
-    """Return an address where nobody listens."""
+    """Return an address without a listener."""
     return socket.AF_INET, ("127.0.0.1", free_port())
 
 
-# Who is verified, and how.
+# Verification.
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -76,7 +76,7 @@ def test_the_pinned_server_is_known_again(engine: EngineLoop, identity: Identity
         assert isinstance(link, TlsChannel)
         assert link.peer_certificate_der() == identity.der
         assert link._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_BYTES_MAX
-        assert says(engine, link, listener.links[0], b"hello")
+        assert delivers(engine, link, listener.links[0], b"hello")
         link.close()
 
 
@@ -118,7 +118,7 @@ def test_a_server_that_the_ca_vouches_for_is_taken(engine: EngineLoop, tmp_path:
     server = make_identity(tmp_path, *names, signed_by=authority)
     with open_listener(engine, context_of(server)) as listener:
         link = listener.dial(agent_tls(names[0], None, str(authority.cert_file)))
-        assert says(engine, link, listener.links[0], b"hello")
+        assert delivers(engine, link, listener.links[0], b"hello")
         link.close()
 
 
@@ -153,7 +153,7 @@ def test_a_certificate_that_the_ca_does_not_verify_is_refused_and_the_server_get
         refused = not_this_one(engine, listener.port, agent_tls("localhost", None, str(trusted.cert_file)))
         assert reason in refused.reason
         assert "--ca-file" in refused.next_step
-        assert alert in listener.why()
+        assert alert in listener.failure()
         assert not listener.links
 
 
@@ -162,14 +162,14 @@ def test_the_systems_authorities_do_not_know_a_self_made_certificate(engine: Eng
         assert "certificate not accepted" in not_this_one(engine, listener.port, agent_tls("localhost", None)).reason
 
 
-# Who is no server.
+# Peers that are not servers.
 
 
 def test_a_web_server_with_the_right_certificate_is_not_a_portway_server(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, identity.server_context()) as listener:
         reason = refusal_of(engine, listener.port, pinned(identity))
         assert reason == f"the peer is not a Portway server (ALPN None, expected {ALPN!r})"
-        assert listener.why() == f"ALPN None instead of {ALPN!r}: not an agent"
+        assert listener.failure() == f"ALPN None instead of {ALPN!r}: not an agent"
 
 
 @pytest.mark.parametrize(
@@ -190,9 +190,9 @@ def test_what_answers_without_tls_is_named(engine: EngineLoop, identity: Identit
         sock.recv(65536)
 
     with in_a_thread(speak) as port:
-        said = refusal_of(engine, port, pinned(identity))
-    assert said.startswith("cannot establish TLS: ")
-    assert reason in said
+        reason_given = refusal_of(engine, port, pinned(identity))
+    assert reason_given.startswith("cannot establish TLS: ")
+    assert reason in reason_given
 
 
 def test_a_server_that_resets_within_the_handshake_is_named(engine: EngineLoop, identity: Identity) -> None:
@@ -291,7 +291,7 @@ def test_a_server_that_stops_within_the_handshake_costs_the_timeout_and_no_more(
     assert ended == [b"reset"]
 
 
-# Who changes his mind.
+# Cancellation.
 
 
 @pytest.mark.parametrize("encrypted", [True, False])

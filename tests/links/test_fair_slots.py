@@ -1,4 +1,4 @@
-"""Places that sources share: nobody is kept out by somebody who holds more."""
+"""Slots shared by source: no source is excluded by one with more slots."""
 
 import random
 from collections import Counter
@@ -14,7 +14,7 @@ from portway.links.sources import Sources
 
 
 class Crowd:
-    """Places, and who holds them, by numbers that tell who came when."""
+    """Slots and their holders, numbered in order of arrival."""
 
     def __init__(self, slots_max: int, *known: str) -> None:
         self.sources = Sources()
@@ -25,7 +25,7 @@ class Crowd:
         self.inside: dict[int, str] = {}
 
     def come(self, source: str, times: int = 1, now: float = 0.0) -> list[int]:
-        """Let some come; return who had to go."""
+        """Let some arrive; return those that lost their slot."""
         lost = []
         for _ in range(times):
             number = next(self.numbers)

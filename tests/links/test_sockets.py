@@ -1,4 +1,4 @@
-"""What a link's socket is set to."""
+"""Socket options of links."""
 
 import socket
 

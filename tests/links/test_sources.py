@@ -1,4 +1,4 @@
-"""What is remembered of sources: logins."""
+"""Sources remember logins."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The bound on what slow readers keep: exact sums, and the longest stalled goes first."""
+"""The bound for buffered bytes of slow readers: exact sums, and the longest-stalled stream is evicted first."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from portway.mux.buffer_budget import ProcessBufferBudget, SessionBufferBudget
 
 
 class Reader:
-    """A stream that keeps."""
+    """A stream with buffered bytes."""
 
     def __init__(self) -> None:
         self.given_up = 0

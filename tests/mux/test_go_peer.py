@@ -19,7 +19,7 @@ from tests.kit.streams import blocks, stream_hash
 KIB = 1024
 MIB = 1024 * KIB
 BULK_BYTES = int(os.environ.get("PORTWAY_TEST_BULK_BYTES", str(1024 * MIB)))
-"""1 GiB unless told otherwise."""
+"""1 GiB by default."""
 
 MakePeer = Callable[..., GoPeer]
 

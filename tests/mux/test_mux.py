@@ -1,4 +1,4 @@
-"""The mux against a peer by hand: what it says, what it survives, what it bounds, and when it gives up."""
+"""The mux against a hand-written peer: output, robustness, bounds, and loss of the link."""
 
 import random
 import socket
@@ -86,7 +86,7 @@ def test_small_writes_of_a_batch_leave_in_one_piece(engine: EngineLoop, peer: Ra
 
 
 def test_many_small_writes_of_a_batch_do_not_wait_for_its_end(engine: EngineLoop, peer: RawPeer) -> None:
-    """The far end can begin with the first ones; what comes last leaves at the end all the same."""
+    """The other end can start with the first ones; the last are sent at the end all the same."""
     streams = [peer.mux.open() for _ in range(3)]
     peer.receive_frames()
     peer.link.sends.clear()
@@ -130,7 +130,7 @@ def test_no_frame_is_longer_than_a_rust_peer_accepts(engine: EngineLoop, peer: R
 
 
 def test_bulk_frames_stay_long_beside_other_bulk(engine: EngineLoop) -> None:
-    """Transfers do not mind waiting for each other, and short frames cost more per byte; nor do their own crumbs count."""
+    """Transfers can wait for each other, and short frames cost more per byte; the small rests of their own do not count."""
     peer = RawPeer(engine, mux_is_client=True, buffer_bytes=64 * KIB)
     transfers = [Probe(peer.mux.open()) for _ in range(2)]
     for turn, transfer in enumerate(transfers):
@@ -184,7 +184,7 @@ def test_a_small_frame_overtakes_bulk_that_waits(engine: EngineLoop) -> None:
     peer.close()
 
 
-# What the peer may do ---------------------------------------------------------------------------------------------
+# Limits for the peer -------------------------------------------------------------------------------------------
 
 
 def test_a_stream_that_the_peer_opens_arrives_with_its_data(engine: EngineLoop, peer: RawPeer) -> None:
@@ -316,18 +316,18 @@ def test_closing_sends_go_away_and_calls_on_lost_once(engine: EngineLoop, peer: 
 
 
 def test_a_flood_of_tiny_frames_leaves_turns_to_others(engine: EngineLoop, peer: RawPeer) -> None:
-    """One helping of one-byte frames is 20,000 calls of a stream: nobody may have to wait for all of them."""
+    """One turn of one-byte frames would be 20,000 calls of a stream: others must not have to wait for all of them."""
     reader = Probe(peer.mux.open()).read()
     peer.receive_frames()
     crumbs = 20_000
     seen: list[int] = []
 
-    def look() -> None:
+    def check() -> None:
         seen.append(reader.received_bytes)
         if reader.received_bytes < crumbs:
-            engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
+            engine.reactor.call_soon_charged(engine.reactor.unassigned, check)
 
-    engine.reactor.call_soon_charged(engine.reactor.unassigned, look)
+    engine.reactor.call_soon_charged(engine.reactor.unassigned, check)
     peer.send_bytes(b"".join(data(1, b"x").wire for _ in range(crumbs)))
     engine.settle()
     assert seen[-1] == crumbs
@@ -397,7 +397,7 @@ def test_too_many_stalled_readers_cost_the_longest_stalled_its_stream(engine: En
 
 @pytest.mark.parametrize("finished_here", [False, True])
 def test_stalled_readers_of_streams_that_have_ended_are_bounded_too(engine: EngineLoop, finished_here: bool) -> None:
-    """The whole answer and its FIN have come: such a stream is half closed, or gone from the session, and still keeps."""
+    """The whole response and its FIN have arrived: such a stream is half closed, or removed from the session, and still buffers."""
     peer = RawPeer(engine, mux_is_client=True, settings=MuxSettings(buffered_bytes_max=MIB))
     streams = [peer.mux.open() for _ in range(12)]
     readers = [Probe(stream) for stream in streams]
@@ -469,7 +469,7 @@ def test_closing_an_unfinished_stream_resets_it(engine: EngineLoop, peer: RawPee
 
 
 def test_a_reset_after_the_peers_own_end_takes_nothing_of_what_it_sent(engine: EngineLoop, peer: RawPeer) -> None:
-    """`close` after `shutdown_write` resets the way that nobody reads any more; the way that ended properly is whole."""
+    """`close` after `shutdown_write` resets the direction that is no longer read; the properly ended direction is complete."""
     peer.send(update(2, flags=SYN))
     reader = Probe(peer.accepted[0])
     peer.send(data(2, b"the whole answer", FIN), data(2, b"", RST))
@@ -482,7 +482,7 @@ def test_a_reset_after_the_peers_own_end_takes_nothing_of_what_it_sent(engine: E
 def test_a_reset_after_the_peers_own_end_is_reported_to_a_waiting_writer(
     engine: EngineLoop, peer: RawPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A relay whose visitor says nothing more would stay for ever: nothing makes it try to send."""
+    """A relay whose visitor sends nothing more would never end: nothing makes it try to send."""
     monkeypatch.setattr(mux_channel, "RESET_NOTICE_S", 0.1)
     peer.send(update(2, flags=SYN), update(4, flags=SYN))
     prompt, slow = Probe(peer.accepted[0]).read(), Probe(peer.accepted[1])
@@ -499,7 +499,7 @@ def test_a_reset_after_the_peers_own_end_is_reported_to_a_waiting_writer(
 
 
 def test_a_writer_finds_a_dead_stream_also_while_the_link_is_blocked(engine: EngineLoop) -> None:
-    """A lost link is never unblocked: who waited for that would wait for ever."""
+    """A lost link is never unblocked: a stream that waited for that would wait for ever."""
     peer = RawPeer(engine, mux_is_client=True, buffer_bytes=64 * KIB)
     writer = Probe(peer.mux.open())
     writer.piece_bytes = MIB
@@ -543,7 +543,7 @@ def test_ten_thousand_streams_one_after_the_other_leave_nothing(engine: EngineLo
 
 
 def flood(peer: RawPeer, wire: bytes, rounds: int) -> int:
-    """Send frames of 12 bytes without reading anything, until the mux stops reading or gives up; return how much it took."""
+    """Send frames of 12 bytes without reading anything, until the mux stops reading or ends; return how many bytes it accepted."""
     taken = 0
     for _ in range(rounds):
         view = memoryview(bytes(peer.unsent_pongs) + wire)
@@ -555,7 +555,7 @@ def flood(peer: RawPeer, wire: bytes, rounds: int) -> int:
                 before = peer.mux.bytes_in
                 peer.engine.settle()
                 if peer.mux.bytes_in == before:
-                    peer.unsent_pongs += view[: len(view) % 12]  # the rest of a frame that was cut: the next one stays readable
+                    peer.unsent_pongs += view[: len(view) % 12]  # the rest of a frame that was cut: the next one stays valid
                     return taken
                 continue
             except ConnectionError:
@@ -700,7 +700,7 @@ def test_a_peer_that_sends_bulk_and_no_pongs_is_alive(engine: EngineLoop) -> Non
 
 
 def test_own_sleep_is_not_the_peers_silence(engine: EngineLoop) -> None:
-    """After SIGSTOP or a laptop's sleep the first look must be at what has arrived, not at the clock."""
+    """After SIGSTOP or the sleep of a laptop, arrived data must be handled before the clock is checked."""
     clock = Hand()
     near, far = memory_pair(engine.reactor)
     lost: list[str] = []
@@ -836,7 +836,7 @@ def test_stalled_readers_of_all_links_share_a_bound_and_the_largest_link_is_evic
 
 
 def test_a_link_that_joins_transfers_its_buffered_bytes(engine: EngineLoop) -> None:
-    """An agent may have said more on its control stream than was heard: left behind, it would count for ever."""
+    """An agent may have sent more on its control stream than was read: left in the old budget, it would count for ever."""
     total = ProcessBufferBudget()
     first, joining = (RawPeer(engine, mux_is_client=True, settings=MuxSettings(process_budget=total)) for _ in range(2))
     joining.send(data(2, bytes(100 * KIB), SYN))
@@ -884,13 +884,13 @@ class Encrypted:
 
 
 def test_a_link_whose_tls_breaks_during_a_bulk_frame_still_queues_resets(engine: EngineLoop, identity: Identity) -> None:
-    """Whoever handles the error resets streams; the error must not hold the link's output, which is to grow."""
+    """The handler of the error resets streams; the error must not reference the link's output, which has to grow."""
     link = Encrypted(engine, identity)
     bulk, small = link.streams
     broken: list[BrokenChannel] = []
 
     def answer() -> None:
-        """Like a relay: a small frame gathers, a large one goes out at once, and meets the break."""
+        """Like a relay: a small frame is queued, a large one is sent at once, and meets the break."""
         if broken:
             return
         small.send(b"small")
@@ -908,7 +908,7 @@ def test_a_link_whose_tls_breaks_during_a_bulk_frame_still_queues_resets(engine:
 
 
 def test_a_link_that_breaks_during_an_early_flush_notifies_its_streams_later(engine: EngineLoop, identity: Identity) -> None:
-    """Who sends is in the middle of something, and so is everybody above him."""
+    """The sender is in the middle of a call, like all its callers."""
     link = Encrypted(engine, identity)
     asked, innocent = link.streams
     heard: list[str] = []

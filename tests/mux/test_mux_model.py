@@ -18,7 +18,7 @@ QUIET = MuxSettings(heartbeat=HeartbeatSettings(silence_s_max=60))
 
 
 class Talk:
-    """One stream: both ends, and what was said into each."""
+    """One stream: both ends, and the bytes sent at each."""
 
     def __init__(self, number: int, opener: Probe) -> None:
         self.number = number
@@ -103,7 +103,7 @@ class Play:
                 end.abort()
 
     def finish(self) -> None:
-        """Let everybody read and end, then look at what came."""
+        """Let all streams read and end, then check what arrived."""
         self.engine.settle()
         for talk in self.talks.values():
             for side in ("opener", "acceptor"):

@@ -20,7 +20,7 @@ LIMIT = 1000
 
 
 @pytest.fixture
-def stranger(engine: EngineLoop) -> Iterator[RawPeer]:
+def peer(engine: EngineLoop) -> Iterator[RawPeer]:
     """A peer of a server's mux that has not logged in."""
     peer = RawPeer(engine, mux_is_client=True, settings=MuxSettings(bytes_before_login=LIMIT))
     yield peer
@@ -28,27 +28,27 @@ def stranger(engine: EngineLoop) -> Iterator[RawPeer]:
 
 
 @pytest.mark.parametrize("frame", [update(1, 1), data(9, b"x"), data(9, bytes(100)), ping(3)], ids=["updates", "strays", "bodies", "pings"])
-def test_bytes_before_login_are_bounded(stranger: RawPeer, frame: Frame) -> None:
-    stranger.mux.open()
+def test_bytes_before_login_are_bounded(peer: RawPeer, frame: Frame) -> None:
+    peer.mux.open()
     allowed = LIMIT // len(frame.wire)
-    stranger.send(*[frame] * allowed)
-    assert not stranger.mux.lost
-    stranger.send(frame)
-    assert stranger.lost == [f"{(allowed + 1) * len(frame.wire)} bytes before the login, at most {LIMIT} are accepted"]
-    assert stranger.mux.offended
+    peer.send(*[frame] * allowed)
+    assert not peer.mux.lost
+    peer.send(frame)
+    assert peer.lost == [f"{(allowed + 1) * len(frame.wire)} bytes before the login, at most {LIMIT} are accepted"]
+    assert peer.mux.offended
 
 
-def test_an_admitted_peer_may_send_more(stranger: RawPeer) -> None:
-    engine = stranger.engine
-    stream = Probe(stranger.mux.open()).read()
-    stranger.send(data(1, bytes(500)))
+def test_an_admitted_peer_may_send_more(peer: RawPeer) -> None:
+    engine = peer.engine
+    stream = Probe(peer.mux.open()).read()
+    peer.send(data(1, bytes(500)))
     account = engine.reactor.authenticated.child(tenant=True)
-    stranger.mux.admit(account)
-    stranger.send(*[data(1, bytes(500))] * 100)
+    peer.mux.admit(account)
+    peer.send(*[data(1, bytes(500))] * 100)
     assert stream.received_bytes == 101 * 500
-    assert stranger.mux.account is account
+    assert peer.mux.account is account
     assert stream.channel.account is account
-    assert not stranger.mux.offended
+    assert not peer.mux.offended
 
 
 def test_a_protocol_error_is_distinguished_from_a_lost_link(engine: EngineLoop) -> None:
@@ -99,14 +99,14 @@ def test_records_without_data_end_a_turn_though_there_is_some_in_between(engine:
     mux = Mux(engine.reactor, link, client=False, on_stream=lambda stream: None, on_lost=lambda why: None)
     turns: list[int] = []
 
-    def look() -> None:
+    def check() -> None:
         turns.append(link.reads)
         if len(turns) < 5:
-            engine.reactor.call_soon_charged(mux.account, look)
+            engine.reactor.call_soon_charged(mux.account, check)
         else:
             mux.abort()
 
-    engine.reactor.call_soon(lambda: engine.reactor.call_soon_charged(mux.account, look))
+    engine.reactor.call_soon(lambda: engine.reactor.call_soon_charged(mux.account, check))
     engine.settle()
     assert max(after - before for before, after in pairwise(turns)) <= 1
 
