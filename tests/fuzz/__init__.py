@@ -1,1 +1,1 @@
-"""Every parser fed with what nobody would send: mutated, structured, and found by coverage where atheris is installed."""
+"""Feeds every parser with hostile input: mutated, structured, and found by coverage if atheris is installed."""

@@ -1,4 +1,4 @@
-"""Feeds one parser for a while, and keeps what broke it and what cost it most."""
+"""Fuzzes one parser for some time, and saves inputs that break it or are the most expensive."""
 
 import random
 import time
@@ -13,7 +13,7 @@ from tests.fuzz.target import Target, corpus_of
 HANG_S = 1.0
 """One input may take so long, all cuts and comparisons included, before it is called a hang."""
 AT_A_TIME = 200
-"""Structured inputs between two looks at the clock."""
+"""Structured inputs between two readings of the clock."""
 FAILURES_MAX = 5
 COST_BYTES_MIN = 256
 """Shorter inputs cost mostly the call; they are measured too, but not compared by byte."""
@@ -21,7 +21,7 @@ COST_BYTES_MIN = 256
 
 @dataclass
 class Found:
-    """What a campaign found."""
+    """The results of a campaign."""
 
     cases: int = 0
     failures: list[tuple[bytes, str]] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Campaign:
         target = self.target
         while time.monotonic() < until and len(self.found.failures) < FAILURES_MAX:
             for _ in range(50):
-                self.try_one(mutated(self._dice, self._dice.choice(self._pool), target.words, self._pool, target.bytes_max))
+                self.try_one(mutated(self._dice, self._dice.choice(self._pool), target.dictionary, self._pool, target.bytes_max))
 
     def _structured(self, until: float) -> None:
         number = self._number
@@ -67,7 +67,7 @@ class Campaign:
         began = time.perf_counter()
         try:
             self.target.check(data)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, it is what is looked for
+        except Exception as exc:  # noqa: BLE001 - any exception is a finding
             self._fail(data, f"{type(exc).__name__}: {exc}")
             return
         took_s = time.perf_counter() - began

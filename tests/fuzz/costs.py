@@ -1,4 +1,4 @@
-"""What the dearest inputs cost a parser: nanoseconds of CPU for each byte, and how they grow with the length."""
+"""Costs of the most expensive inputs of a parser: nanoseconds of CPU per byte, and their growth with the length."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One target under atheris, which instruments the parsers and keeps inputs that reach new lines; libFuzzer's arguments follow the name.
+"""Runs one target under atheris, which instruments the parsers and saves inputs that reach new lines; libFuzzer's arguments follow the name.
 
 `python -m tests.fuzz.coverage yamux -max_total_time=60 tests/fuzz/corpus/yamux`. Not part of what is locked in requirements/: `.venv/bin/pip install atheris`.
 """

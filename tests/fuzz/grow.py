@@ -1,4 +1,4 @@
-"""Runs atheris beside us: for a look at new ways through a parser, or to add to its corpus what reaches new lines."""
+"""Runs atheris as a separate process: to search for new paths through a parser, or to extend its corpus with inputs that reach new lines."""
 
 import hashlib
 import subprocess
@@ -10,28 +10,28 @@ from tests.fuzz.target import CORPUS, Target, corpus_of
 
 FOUND = Path(__file__).parent / "found"
 FILES_MAX = 48
-"""Inputs that a corpus keeps, the shortest ones: the whole of it is to be read at a glance, and tried in each run."""
+"""Inputs saved in a corpus, the shortest ones: it should be readable at a glance, and is tried in each run."""
 FILE_BYTES_MAX = 1500
 
 
 def run(target: Target, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run atheris on a target, with libFuzzer's arguments."""
-    words = [sys.executable, "-m", "tests.fuzz.coverage", target.name, f"-max_len={target.bytes_max}", "-timeout=5", *arguments]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+    argv = [sys.executable, "-m", "tests.fuzz.coverage", target.name, f"-max_len={target.bytes_max}", "-timeout=5", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
 def with_atheris(target: Target, seconds: float) -> list[str]:
-    """Look for inputs that break a parser; return what atheris said of one."""
+    """Search for inputs that break a parser; return the output of atheris about one."""
     FOUND.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as new:
-        # What is found goes to the first folder, which is thrown away; a run changes no file of the repository.
+        # Findings go to the first folder, which is deleted; a run changes no file of the repository.
         folders = [new, _with_seeds(target, Path(new) / "seeds")]
         done = run(target, f"-max_total_time={max(1, int(seconds))}", f"-artifact_prefix={FOUND / target.name}-", *folders)
     return [] if done.returncode == 0 else (done.stdout + done.stderr).splitlines()[-25:]
 
 
 def grow(target: Target, seconds: float) -> int:
-    """Fuzz, keep the shortest of the inputs that reached what none before them did, and return how many there are."""
+    """Fuzz, save the shortest of the inputs that reach new code, and return their number."""
     FOUND.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as new:
         work = Path(new) / "work"

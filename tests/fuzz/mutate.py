@@ -1,4 +1,4 @@
-"""Makes inputs out of others: bytes changed, pieces dropped, doubled, moved, and words put in."""
+"""Mutates inputs: bytes changed, pieces dropped, duplicated or moved, and dictionary entries inserted."""
 
 import random
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ BYTES = (0, 1, 0x09, 0x0A, 0x0B, 0x0D, 0x20, 0x2B, 0x2D, 0x30, 0x3A, 0x5F, 0x7F,
 """Those at which parsers disagree."""
 
 
-def mutated(dice: random.Random, data: bytes, words: Sequence[bytes], others: Sequence[bytes], bytes_max: int) -> bytes:
+def mutated(dice: random.Random, data: bytes, dictionary: Sequence[bytes], others: Sequence[bytes], bytes_max: int) -> bytes:
     """Return `data` after one to six changes."""
     found = bytearray(data)
     for _ in range(1 + dice.randrange(3) * dice.randrange(3)):
-        _change(dice, found, words, others)
+        _change(dice, found, dictionary, others)
     return bytes(found[:bytes_max])
 
 
-def _change(dice: random.Random, data: bytearray, words: Sequence[bytes], others: Sequence[bytes]) -> None:
+def _change(dice: random.Random, data: bytearray, dictionary: Sequence[bytes], others: Sequence[bytes]) -> None:
     at = dice.randrange(len(data) + 1)
     size = min(len(data) - at, 1 + dice.randrange(8) ** 2)
     match dice.randrange(9):
@@ -29,8 +29,8 @@ def _change(dice: random.Random, data: bytearray, words: Sequence[bytes], others
             del data[at : at + size]
         case 4:
             data[at:at] = data[at : at + size] * dice.choice((1, 1, 2, 20))
-        case 5 if words:
-            data[at : at + dice.choice((0, size))] = dice.choice(words)
+        case 5 if dictionary:
+            data[at : at + dice.choice((0, size))] = dice.choice(dictionary)
         case 6 if others:
             other = dice.choice(others)
             start = dice.randrange(len(other) + 1)

@@ -1,4 +1,4 @@
-"""What is fuzzed: a parser, what must hold for each input, and inputs to begin with."""
+"""Fuzz targets: a parser, the properties of its results, and initial inputs."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ class Target:
     check: Callable[[bytes], None]
     """Reads, and raises AssertionError unless all holds that must, another implementation's opinion included."""
     seeds: tuple[bytes, ...]
-    words: tuple[bytes, ...] = ()
-    """What mutations put in."""
+    dictionary: tuple[bytes, ...] = ()
+    """Byte strings that mutations insert."""
     made: SearchStrategy[bytes] = field(default_factory=lambda: binary(max_size=2000))
     """Inputs with the structure that the parser expects, or nearly."""
     bytes_max: int = 4096
@@ -49,7 +49,7 @@ def all_targets() -> dict[str, Target]:
 
 
 def corpus_of(name: str) -> list[bytes]:
-    """Return the kept inputs of a target."""
+    """Return the saved inputs of a target."""
     return [path.read_bytes() for path in sorted((CORPUS / name).glob("*"))]
 
 

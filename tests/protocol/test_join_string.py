@@ -50,7 +50,7 @@ def test_it_is_read_as_documented(text: str, expected: JoinString) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "reason"),
     [
         ("", "invalid join string"),
         ("https://example.org", "invalid join string"),
@@ -77,8 +77,8 @@ def test_it_is_read_as_documented(text: str, expected: JoinString) -> None:
         (f"{BASE}\nportway://", "invalid join string"),
     ],
 )
-def test_a_broken_one_is_refused_with_a_reason_and_without_its_secret(text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words) as caught:
+def test_a_broken_one_is_refused_with_a_reason_and_without_its_secret(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as caught:
         parse(text)
     assert SECRET not in str(caught.value)
     assert caught.value.exit_code == 2

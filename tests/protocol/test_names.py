@@ -1,4 +1,4 @@
-"""Host names: one normaliser for everybody, and honest reasons for names that cannot be had."""
+"""Host names: one normaliser, and reasons for names that cannot be claimed."""
 
 import os
 import re

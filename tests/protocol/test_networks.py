@@ -1,4 +1,4 @@
-"""Networks, and who is in them."""
+"""Networks and their members."""
 
 import pytest
 

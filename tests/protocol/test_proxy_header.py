@@ -108,14 +108,14 @@ def test_bytes_after_the_header_that_look_like_a_tlv_belong_to_the_visitor() -> 
 
 
 @pytest.mark.parametrize(
-    ("tlv", "words"),
+    ("tlv", "reason"),
     [
         ("02 000A 31323334353132333435", "0x02 of 10 bytes, but the header ends after 5"),
         ("02 0004 31323334", "stray"),
     ],
 )
-def test_haproxys_invalid_tlvs_are_refused(tlv: str, words: str) -> None:
-    with pytest.raises(PeerError, match=words):
+def test_haproxys_invalid_tlvs_are_refused(tlv: str, reason: str) -> None:
+    with pytest.raises(PeerError, match=reason):
         decode(HAPROXY_TCP4 + bytes.fromhex(tlv) + b"GET / HTTP/1.1")
 
 

@@ -1,4 +1,4 @@
-"""PROXY protocol as proxies in front speak it: version 1, and version 2 with room for their TLVs."""
+"""PROXY protocol from proxies in front: version 1, and version 2 with their TLVs."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""SCRAM-SHA-256: the RFC's own conversation, and every way to lie in one."""
+"""SCRAM-SHA-256: the RFC's own exchange, and every way to forge one."""
 
 import base64
 import hashlib
@@ -169,7 +169,7 @@ def test_a_wrong_reply_uses_up_the_challenge() -> None:
 
 
 def test_a_right_proof_over_a_nonce_of_ones_own_choice_is_refused() -> None:
-    """The proof covers whatever nonce the client names, so the nonce is compared by itself."""
+    """The proof covers any nonce that the client names, so the nonce is compared separately."""
     first, edge = client().first(), server()
     challenge = edge.challenge(first, VERIFIER)
     binding = base64.b64encode(b"p=tls-server-end-point,," + BINDING).decode()
@@ -190,7 +190,7 @@ def test_a_right_proof_over_a_nonce_of_ones_own_choice_is_refused() -> None:
 
 
 def test_a_right_proof_over_a_wrong_binding_is_refused() -> None:
-    """The proof covers whatever binding the client names, so the binding is compared by itself."""
+    """The proof covers any binding that the client names, so the binding is compared separately."""
     first, edge = "p=tls-server-end-point,,n=laptop,r=client-nonce", server()
     challenge = edge.challenge(first, VERIFIER)
     lying = client(binding=certificate_binding(b"his certificate"))
@@ -217,9 +217,9 @@ def test_the_servers_proof_of_another_conversation_is_found_out() -> None:
         now.verify(recorded)
 
 
-@pytest.mark.parametrize(("agent", "edge", "words"), [(BINDING, None, "a TLS link"), (None, BINDING, "a plain link")])
-def test_the_two_ends_must_agree_whether_there_is_tls(agent: bytes | None, edge: bytes | None, words: str) -> None:
-    with pytest.raises(RefusedError, match=f"the agent's login is for {words}"):
+@pytest.mark.parametrize(("agent", "edge", "reason"), [(BINDING, None, "a TLS link"), (None, BINDING, "a plain link")])
+def test_the_two_ends_must_agree_whether_there_is_tls(agent: bytes | None, edge: bytes | None, reason: str) -> None:
+    with pytest.raises(RefusedError, match=f"the agent's login is for {reason}"):
         server(binding=edge).challenge(client(binding=agent).first(), VERIFIER)
 
 

@@ -1,4 +1,4 @@
-"""One customer is one source, however many addresses he has."""
+"""One customer is one source, with any number of addresses."""
 
 import pytest
 

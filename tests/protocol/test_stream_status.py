@@ -1,4 +1,4 @@
-"""The status byte: a closed table, with words for each entry."""
+"""The status byte: a closed table, with a description of each entry."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The golden vectors are what the code makes, and what the code, and the plain reading of the RFCs, understands."""
+"""The golden vectors equal the output of the code, and are decoded by it and by independent implementations of the RFCs."""
 
 import base64
 import hashlib
@@ -55,7 +55,7 @@ def test_unknown_fields_are_ignored_and_broken_bodies_refused() -> None:
 
 
 def test_the_logins_follow_rfc_5802() -> None:
-    """Computed here from the words of the RFC, without our own SCRAM."""
+    """Computed from the text of the RFC, without Portway's own SCRAM."""
     vectors = load("scram.json")
     salted = hashlib.pbkdf2_hmac("sha256", vectors["secret"].encode(), bytes.fromhex(vectors["salt"]), vectors["iterations"])
     client_key, server_key = (hmac.digest(salted, label, "sha256") for label in (b"Client Key", b"Server Key"))
@@ -151,7 +151,7 @@ def test_a_ping_is_answered_as_in_the_vectors() -> None:
 
 
 def test_a_link_opens_with_the_messages_of_the_login() -> None:
-    said = []
+    received = []
     for step in load("link_opening.json")["steps"]:
         wire = bytes.fromhex(step["wire"])
         _, kind, _, stream, length = struct.unpack("!BBHII", wire[:12])
@@ -159,8 +159,8 @@ def test_a_link_opens_with_the_messages_of_the_login() -> None:
         if kind == 0 and stream == 2:
             (body,) = MessageReader().feed(wire[12:])
             assert length == len(wire) - 12
-            said.append(decode_message(body))
+            received.append(decode_message(body))
     known = control_messages()
     names = ["Hello", "Challenge", "Proof", "Welcome", "Claim of a port", "Granted port"]
-    assert said == [known[name] for name in names]
-    assert [encode_message(message) for message in said] == [encode_message(known[name]) for name in names]
+    assert received == [known[name] for name in names]
+    assert [encode_message(message) for message in received] == [encode_message(known[name]) for name in names]

@@ -1,1 +1,1 @@
-"""Golden vectors: the bytes that docs/wire.md describes, for people who write an agent in another language."""
+"""Golden vectors: the bytes described in docs/wire.md, for developers of agents in other languages."""

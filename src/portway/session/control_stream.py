@@ -26,7 +26,7 @@ OUTBOX_BYTES_MAX = 128 * 1024
 into the window. A peer that lets more pile up has stopped listening."""
 
 READ_BYTES = 4096
-"""Bytes taken from the channel at a time: the largest message of a stranger (framing.STRANGER_BYTES_MAX)."""
+"""Bytes taken from the channel at a time: the largest message before login (framing.PRE_LOGIN_BYTES_MAX)."""
 
 GOODBYE_S = 1.0
 """How long `close_gracefully` waits for the peer to have read it all; a peer that takes longer gets a broken stream."""

@@ -52,7 +52,7 @@ def _pieces(data: list[bytes], limits: HeadLimits) -> bytes | None:
 def _same_head_however_cut(data: bytes, limits: HeadLimits) -> bytes | None:
     whole = outcome(lambda: head_of(data, limits), MessageError)
     for pieces in cuts(data):
-        # Only what becomes a head is compared: an error may be found earlier or later, by what has come.
+        # Only complete heads are compared: errors may be found earlier or later, depending on the cuts.
         found = outcome(lambda pieces=pieces: _pieces(pieces, limits), MessageError)  # type: ignore[misc]
         if isinstance(whole, bytes) and isinstance(found, bytes):
             assert whole == found
@@ -102,7 +102,7 @@ def parse_response(data: bytes) -> object:
 
 
 def check_response(data: bytes) -> None:
-    """Written anew, an answer means the same, and h11 understands it as we do."""
+    """A response that is serialised again has the same meaning, also for h11."""
     head = _same_head_however_cut(data, RESPONSE_LIMITS)
     if head is None:
         return

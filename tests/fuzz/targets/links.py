@@ -1,4 +1,4 @@
-"""What comes over a link: yamux frames, control messages, PROXY headers, status bytes, hints, TLS records."""
+"""Input over a link: yamux frames, control messages, PROXY headers, status bytes, hints, TLS records."""
 
 import ssl
 import struct
@@ -16,7 +16,7 @@ from portway.protocol.stream_status import StreamStatus
 from portway.protocol.yamux.limits import YamuxLimits
 from tests.fuzz.target import Target, add, cuts, outcome, quietly
 from tests.kit.yamux_wire import Frame, data, go_away, ping, update
-from tests.protocol.yamux.shell import RecordingStream, Shell
+from tests.protocol.yamux.harness import RecordingStream, SessionHarness
 from tests.vectors.make import control_messages
 
 # yamux
@@ -25,32 +25,32 @@ LIMITS = YamuxLimits(streams_max=64, accepts_max=32)
 WINDOW = 262144
 
 
-def _hear(pieces: list[bytes], *, client: bool) -> tuple[object, Shell]:
-    shell = Shell(client=client, limits=LIMITS)
+def _hear(pieces: list[bytes], *, client: bool) -> tuple[object, SessionHarness]:
+    harness = SessionHarness(client=client, limits=LIMITS)
     for _ in range(2):
-        shell.open()
+        harness.open()
 
-    def hear() -> None:
+    def receive() -> None:
         for piece in pieces:
-            shell.hear_bytes(piece)
+            harness.receive_bytes(piece)
 
-    return outcome(hear, PeerError), shell
+    return outcome(receive, PeerError), harness
 
 
 def check_frames(wire: bytes) -> None:
-    """However it is cut, a session hears the same; it says no more than a header for each that it heard, and keeps to its bounds."""
+    """A session behaves the same for any cuts; it sends at most one header per received frame, and respects its limits."""
     for client in (True, False):
         expected: tuple[object, ...] | None = None
         for pieces in cuts(wire):
-            found, shell = _hear(pieces, client=client)
-            session = shell.session
+            found, harness = _hear(pieces, client=client)
+            session = harness.session
             assert len(session.streams) <= LIMITS.streams_max
             assert len(session.out) <= 24 * (len(wire) // 12 + 4)
             for stream in session.streams.values():
                 assert isinstance(stream, RecordingStream)
                 assert stream.unread <= WINDOW
-            told = tuple((stream.stream_id, bytes(stream.received), stream.ended, stream.resets) for stream in shell.accepted)
-            # An error ends the link: how much was heard before it may depend on the cuts.
+            told = tuple((stream.stream_id, bytes(stream.received), stream.ended, stream.resets) for stream in harness.accepted)
+            # An error ends the link: how much was processed before it may depend on the cuts.
             now = (found,) if found is PeerError else (found, told, bytes(session.out), sorted(session.streams))
             assert expected is None or expected == now, (pieces, expected, now)
             expected = now
@@ -110,7 +110,7 @@ def _message_or_error(body: bytes) -> object:
 
 
 def read_messages(pieces: list[bytes], bytes_max: int) -> list[object]:
-    """Cut and decode, as a control stream does; what is no message is its error's class."""
+    """Cut and decode like a control stream; invalid messages are the class of their error."""
     reader, found = MessageReader(bytes_max), list[object]()
     for piece in pieces:
         found += [_message_or_error(body) for body in reader.feed(piece)]
@@ -183,7 +183,7 @@ add(
 
 
 def check_proxy(wire: bytes) -> None:
-    """A header is never another one when less of it has come, and written anew it says the same."""
+    """An incomplete header is never a different one, and serialised again it has the same meaning."""
     found = outcome(lambda: decode(wire), PeerError)
     if not isinstance(found, tuple):
         return
@@ -261,7 +261,7 @@ add(
 
 
 def check_status(first: bytes) -> None:
-    """Each byte is a status with words, or refused."""
+    """Each byte is a status with a description, or refused."""
     for byte in first[:300]:
         found = outcome(lambda byte=byte: StreamStatus.of(byte), PeerError)  # type: ignore[misc]
         assert found is PeerError or (isinstance(found, StreamStatus) and found.description)
@@ -279,7 +279,7 @@ add(
 
 
 def feed_records(pieces: list[bytes]) -> bytes:
-    """Return what comes out of a feed."""
+    """Return the output of a feed."""
     bio = ssl.MemoryBIO()
     feed = RecordFeed(bio)
     out = bytearray()
@@ -293,7 +293,7 @@ def feed_records(pieces: list[bytes]) -> bytes:
 
 
 def check_records(wire: bytes) -> None:
-    """All that is put in comes out, in order, however it was cut."""
+    """All input is output in order, for any cuts."""
     for pieces in cuts(wire):
         assert feed_records(pieces) == wire
 

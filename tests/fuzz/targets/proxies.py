@@ -1,4 +1,4 @@
-"""What proxies in front say: PROXY headers of both versions, and forwarding fields."""
+"""Input from proxies in front: PROXY headers of both versions, and forwarding fields."""
 
 from hypothesis import strategies as st
 
@@ -63,7 +63,7 @@ def hops_of(value: bytes) -> tuple[Hops, Hops]:
 
 
 def check_hops(value: bytes) -> None:
-    """Whatever stands before a proxy's own word, that is what counts; and nothing but addresses, hosts and schemes comes out."""
+    """The last entry, from the proxy itself, is used after any prefix; only addresses, hosts and schemes are returned."""
     for hops in hops_of(value):
         assert len(hops.addresses) <= HOPS_MAX
         assert all(address in TRUSTED for address in hops.addresses[1:]), "only proxies stand behind a visitor"

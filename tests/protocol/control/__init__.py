@@ -1,1 +1,1 @@
-"""Tests of what agent and server say to each other."""
+"""Tests of control messages."""

@@ -19,7 +19,7 @@ class Decoded:
 
     payload: bytes
     rest: bytes
-    """What follows the body; empty unless `done`."""
+    """The bytes after the body; empty unless `done`."""
     done: bool
 
 

@@ -199,7 +199,7 @@ DATA = st.one_of(st.binary(min_size=1, max_size=20), st.text("1\r\n;0f", min_siz
 DESCRIPTIONS = st.tuples(
     st.sampled_from([b"%x", b"%X", b"%04x", b"%x;e", b"%x;aa", b"%016x;", b"%x;" + b"e" * 40]), DATA, st.integers(1, 60)
 )
-"""A chunk, and how often it comes."""
+"""A chunk, and the number of its repetitions."""
 
 
 @given(

@@ -1,4 +1,4 @@
-"""What the edge itself answers."""
+"""Error responses of the edge."""
 
 import base64
 import hashlib
@@ -73,8 +73,8 @@ def test_text_from_a_visitor_is_escaped() -> None:
 
 def test_a_temporary_error_has_retry_after() -> None:
     for code, answer in ERROR_RESPONSES.items():
-        said = dict(read(render_error(code))[0].headers).get(b"retry-after")
-        assert said == (b"%d" % RETRY_AFTER_S if answer.retry else None)
+        retry_after = dict(read(render_error(code))[0].headers).get(b"retry-after")
+        assert retry_after == (b"%d" % RETRY_AFTER_S if answer.retry else None)
     assert ERROR_RESPONSES["agent_offline"].retry
 
 

@@ -1,4 +1,4 @@
-"""What the edge says about a visitor."""
+"""Fields of the edge that describe a visitor."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Request heads: what is refused, and what of the rest goes on."""
+"""Request heads: refused ones, and forwarded parts of the others."""
 
 import pytest
 from hypothesis import given
@@ -83,7 +83,7 @@ RULES = FieldRules(server_id="portway-0123", via="edge.example")
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("sent", "expected"),
     [
         (b"", b"portway-0123"),
         (b"CDN-Loop: a; v=1, b\r\n", b"a; v=1, b, portway-0123"),
@@ -92,9 +92,9 @@ RULES = FieldRules(server_id="portway-0123", via="edge.example")
         (b"CDN_Loop: portway-0123\r\n", b"portway-0123"),
     ],
 )
-def test_each_request_records_that_it_passed_this_server(sent: bytes, said: bytes) -> None:
+def test_each_request_records_that_it_passed_this_server(sent: bytes, expected: bytes) -> None:
     head = parse_request_head(b"GET / HTTP/1.1\r\n" + H + sent + b"\r\n", RULES)
-    assert head.fields == [(b"CDN-Loop", said), (b"Via", b"1.1 edge.example")]
+    assert head.fields == [(b"CDN-Loop", expected), (b"Via", b"1.1 edge.example")]
 
 
 @pytest.mark.parametrize("sent", [b"portway-0123", b"a, portway-0123; x", b"a\r\nCDN-Loop: b, portway-0123"])
@@ -171,7 +171,7 @@ def test_too_many_fields_are_refused() -> None:
 
 @pytest.mark.parametrize("byte", range(256))
 def test_no_byte_in_a_name_or_target_slips_through(byte: int) -> None:
-    """Every byte stands in every place once: it is refused, or it is a character that RFC 9110 allows there."""
+    """Every byte in every place once: it is refused, or allowed there by RFC 9110."""
     token = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     odd = bytes([byte])
     for place, allowed in (

@@ -1,4 +1,4 @@
-"""What changes in heads of a tunnel that asks for it, and what must not."""
+"""Requested changes in the heads of a tunnel, and heads that must not change."""
 
 import pytest
 

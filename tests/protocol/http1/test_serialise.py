@@ -29,7 +29,7 @@ def test_a_request_is_written_in_one_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "fields", "said"),
+    ("start", "fields", "expected"),
     [
         (b"GET / HTTP/1.1", b"", None),
         (b"GET / HTTP/1.1", b"Content-Length: 0\r\n", None),
@@ -38,10 +38,10 @@ def test_a_request_is_written_in_one_form() -> None:
         (b"PUT / HTTP/1.1", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: chunked"),
     ],
 )
-def test_a_request_has_its_framing_once(start: bytes, fields: bytes, said: bytes | None) -> None:
+def test_a_request_has_its_framing_once(start: bytes, fields: bytes, expected: bytes | None) -> None:
     lines = forwarded(start + b"\r\nHost: a.localhost\r\n" + fields + b"\r\n").split(b"\r\n")
     found = [line for line in lines if line.lower().startswith((b"content-length", b"transfer-encoding"))]
-    assert found == ([said] if said else [])
+    assert found == ([expected] if expected else [])
 
 
 def test_a_connection_that_is_not_reused_has_close() -> None:

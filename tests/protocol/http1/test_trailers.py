@@ -1,4 +1,4 @@
-"""Which fields may stand behind a body."""
+"""Fields that are allowed as trailers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a trusted proxy's fields say, and what of them is not believed."""
+"""Forwarding fields of trusted proxies, and their untrusted parts."""
 
 from collections.abc import Mapping
 
@@ -46,7 +46,7 @@ def test_the_visitor_is_the_rightmost_that_is_no_proxy(sent: str, addresses: tup
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "expected"),
     [
         ("proto", "https", Hops(scheme="https")),
         ("proto", "http, HTTPS", Hops(scheme="https")),
@@ -63,13 +63,13 @@ def test_the_visitor_is_the_rightmost_that_is_no_proxy(sent: str, addresses: tup
         ("port", "x", Hops()),
     ],
 )
-def test_scheme_host_and_port_are_the_last_hops(name: str, value: str, said: Hops) -> None:
-    assert X.parse({f"x-forwarded-{name}".encode(): value.encode()}) == said
+def test_scheme_host_and_port_are_the_last_hops(name: str, value: str, expected: Hops) -> None:
+    assert X.parse({f"x-forwarded-{name}".encode(): value.encode()}) == expected
     assert F.parse({f"x-forwarded-{name}".encode(): value.encode()}) == Hops()
 
 
 @pytest.mark.parametrize(
-    ("sent", "said"),
+    ("sent", "expected"),
     [
         ("for=192.0.2.1;proto=https;host=a.example", Hops(("192.0.2.1",), "https", b"a.example")),
         ("For=192.0.2.1 ; Proto=https", Hops(("192.0.2.1",), "https")),
@@ -88,8 +88,8 @@ def test_scheme_host_and_port_are_the_last_hops(name: str, value: str, said: Hop
         (",", Hops()),
     ],
 )
-def test_forwarded_is_read_from_its_end(sent: str, said: Hops) -> None:
-    assert F.parse({b"forwarded": sent.encode()}) == said
+def test_forwarded_is_read_from_its_end(sent: str, expected: Hops) -> None:
+    assert F.parse({b"forwarded": sent.encode()}) == expected
 
 
 @pytest.mark.parametrize("junk", [",", ',a="', 'a="', '\\"', ",a=b", '"', ";", '="\\'])
@@ -104,9 +104,9 @@ def test_the_last_entry_is_parsed_quickly_after_any_prefix(junk: str) -> None:
         st.sampled_from([b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"]), st.binary()
     )
 )
-def test_noise_yields_only_valid_values(said: Mapping[bytes, bytes]) -> None:
+def test_noise_yields_only_valid_values(expected: Mapping[bytes, bytes]) -> None:
     for family in (X, F):
-        hops = family.parse(said)
+        hops = family.parse(expected)
         assert hops.scheme in ("", "http", "https")
         assert len(hops.addresses) <= HOPS_MAX
         assert not set(hops.host) - set(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]")

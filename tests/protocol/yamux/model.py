@@ -1,4 +1,4 @@
-"""What yamux demands, once more and as simply as possible: the session under test must agree with it after every frame."""
+"""A minimal model of yamux: the session under test must agree with it after every frame."""
 
 from dataclasses import dataclass, field
 
@@ -19,31 +19,31 @@ class ModelStream:
     may_receive: int = INITIAL_WINDOW
     size: int = INITIAL_WINDOW
     unread: int = 0
-    owed: int = 0
+    ungranted: int = 0
     moved: int = 0
-    heard: bytearray = field(default_factory=bytearray)
-    here_ended: bool = False
-    there_ended: bool = False
+    received: bytearray = field(default_factory=bytearray)
+    local_ended: bool = False
+    peer_ended: bool = False
     said_syn: bool = True
 
 
 class Model:
-    """A session as a table of streams. `out` is what it must say."""
+    """A session as a table of streams. `out` is the expected output."""
 
     def __init__(self, *, client: bool, streams_max: int, accepts_max: int, unacknowledged_max: int, growth_max: int) -> None:
         """Start empty, with limits."""
-        self.mine = 1 if client else 0
+        self.parity = 1 if client else 0
         self.streams_max, self.accepts_max, self.unacknowledged_max = streams_max, accepts_max, unacknowledged_max
         self.growth_left = growth_max
         self.next_id = 1 if client else 2
         self.live: dict[int, ModelStream] = {}
         self.unacknowledged: set[int] = set()
-        self.no_opens = self.leaving = False
+        self.no_opens = self.go_away_sent = False
         self.out: list[Frame] = []
 
     # The peer's doing.
 
-    def hear(self, frame: Frame) -> None:
+    def receive(self, frame: Frame) -> None:
         """Take one frame."""
         if frame.version != 0 or frame.type > 3:
             raise RuleBroken
@@ -55,9 +55,9 @@ class Model:
             if frame.length:
                 raise RuleBroken
         else:
-            self._hear_on_stream(frame)
+            self._receive_on_stream(frame)
 
-    def _hear_on_stream(self, frame: Frame) -> None:
+    def _receive_on_stream(self, frame: Frame) -> None:
         if frame.stream_id == 0:
             raise RuleBroken
         stream = self._accept(frame) if frame.flags & SYN else self.live.get(frame.stream_id)
@@ -65,35 +65,35 @@ class Model:
             return
         if frame.flags & ACK and not frame.flags & SYN:
             self.unacknowledged.discard(frame.stream_id)
-        self._hear_length(stream, frame)
+        self._receive_length(stream, frame)
         if frame.flags & RST:
             self._drop(frame.stream_id)
         elif frame.flags & FIN:
-            if stream.there_ended:
+            if stream.peer_ended:
                 raise RuleBroken
-            stream.there_ended = True
-            if stream.here_ended:
+            stream.peer_ended = True
+            if stream.local_ended:
                 self._drop(frame.stream_id)
 
-    def _hear_length(self, stream: ModelStream, frame: Frame) -> None:
+    def _receive_length(self, stream: ModelStream, frame: Frame) -> None:
         if frame.type == DATA:
-            if frame.length > stream.may_receive or (frame.length and stream.there_ended):
+            if frame.length > stream.may_receive or (frame.length and stream.peer_ended):
                 raise RuleBroken
             stream.may_receive -= frame.length
             stream.unread += frame.length
-            stream.heard += frame.body
+            stream.received += frame.body
         else:
             if stream.may_send + frame.length > 2**32 - 1:
                 raise RuleBroken
             stream.may_send += frame.length
 
     def _accept(self, frame: Frame) -> ModelStream | None:
-        if frame.stream_id % 2 == self.mine or frame.stream_id in self.live:
+        if frame.stream_id % 2 == self.parity or frame.stream_id in self.live:
             raise RuleBroken
         if frame.type == DATA and frame.length > INITIAL_WINDOW:
             raise RuleBroken
-        accepted = sum(1 for stream_id in self.live if stream_id % 2 != self.mine)
-        if self.leaving or accepted >= self.accepts_max or len(self.live) >= self.streams_max:
+        accepted = sum(1 for stream_id in self.live if stream_id % 2 != self.parity)
+        if self.go_away_sent or accepted >= self.accepts_max or len(self.live) >= self.streams_max:
             self.out.append(update(frame.stream_id, 0, RST))
             return None
         self.live[frame.stream_id] = ModelStream()
@@ -111,7 +111,7 @@ class Model:
     def may_open(self) -> bool:
         """Whether a stream may be opened now."""
         room = len(self.live) < self.streams_max and len(self.unacknowledged) < self.unacknowledged_max
-        return room and not self.no_opens and not self.leaving
+        return room and not self.no_opens and not self.go_away_sent
 
     def open(self, first: bytes) -> int:
         """Open a stream, with data in its first frame when there is some."""
@@ -130,10 +130,10 @@ class Model:
     def end(self, stream_id: int) -> None:
         """Send FIN, once."""
         stream = self.live[stream_id]
-        if not stream.here_ended:
-            stream.here_ended = True
+        if not stream.local_ended:
+            stream.local_ended = True
             self.out.append(data(stream_id, b"", FIN))
-            if stream.there_ended:
+            if stream.peer_ended:
                 self._drop(stream_id)
 
     def reset(self, stream_id: int) -> None:
@@ -145,10 +145,10 @@ class Model:
         """Read, and grant credit from a quarter of the window on; the window grows to 1 MiB once that much was granted again."""
         stream = self.live[stream_id]
         stream.unread -= count
-        stream.owed += count
-        if 4 * stream.owed < stream.size or stream.there_ended:
+        stream.ungranted += count
+        if 4 * stream.ungranted < stream.size or stream.peer_ended:
             return
-        credit, stream.owed = stream.owed, 0
+        credit, stream.ungranted = stream.ungranted, 0
         stream.moved += credit
         if stream.moved >= PROVEN and stream.size < PROVEN:
             growth = min(PROVEN - stream.size, self.growth_left)
@@ -160,6 +160,6 @@ class Model:
 
     def go_away(self) -> None:
         """Say GoAway, once."""
-        if not self.leaving:
-            self.leaving = True
+        if not self.go_away_sent:
+            self.go_away_sent = True
             self.out.append(go_away(0))

@@ -29,7 +29,7 @@ from tests.kit.yamux_wire import (
     ping,
     update,
 )
-from tests.protocol.yamux.shell import Shell
+from tests.protocol.yamux.harness import SessionHarness
 
 EDGES = [0, 1, INITIAL_WINDOW - 1, INITIAL_WINDOW, INITIAL_WINDOW + 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 2, 2**32 - 1]
 
@@ -37,77 +37,77 @@ EDGES = [0, 1, INITIAL_WINDOW - 1, INITIAL_WINDOW, INITIAL_WINDOW + 1, 2**31 - 1
 
 
 def test_the_client_opens_odd_ids_and_the_server_even_ones() -> None:
-    client, server = Shell(client=True), Shell(client=False)
+    client, server = SessionHarness(client=True), SessionHarness(client=False)
     assert [client.open().stream_id for _ in range(3)] == [1, 3, 5]
     assert [server.open().stream_id for _ in range(3)] == [2, 4, 6]
 
 
 def test_an_open_sends_syn_at_once_with_a_window_update() -> None:
-    shell = Shell()
-    shell.open()
-    assert shell.said() == [update(1, flags=SYN)]
+    harness = SessionHarness()
+    harness.open()
+    assert harness.take_output() == [update(1, flags=SYN)]
 
 
 def test_an_open_with_data_sends_syn_with_the_data_and_only_once() -> None:
-    shell = Shell()
-    stream = shell.session.open()
+    harness = SessionHarness()
+    stream = harness.session.open()
     stream.write(b"hello")
     stream.announce(opened_here=True)
     stream.write(b"again")
-    assert shell.said() == [data(1, b"hello", SYN), data(1, b"again")]
+    assert harness.take_output() == [data(1, b"hello", SYN), data(1, b"again")]
 
 
 def test_an_open_that_ends_at_once_sends_syn_and_fin_together() -> None:
-    shell = Shell()
-    shell.session.open().end()
-    assert shell.said() == [data(1, b"", SYN | FIN)]
+    harness = SessionHarness()
+    harness.session.open().end()
+    assert harness.take_output() == [data(1, b"", SYN | FIN)]
 
 
 def test_an_accepted_stream_is_acknowledged_at_once() -> None:
-    shell = Shell()
-    shell.hear(update(2, flags=SYN))
-    assert [stream.stream_id for stream in shell.accepted] == [2]
-    assert shell.said() == [update(2, flags=ACK)]
+    harness = SessionHarness()
+    harness.receive(update(2, flags=SYN))
+    assert [stream.stream_id for stream in harness.accepted] == [2]
+    assert harness.take_output() == [update(2, flags=ACK)]
 
 
 def test_a_syn_may_carry_data_up_to_the_first_window() -> None:
-    shell = Shell()
-    shell.hear(data(2, bytes(INITIAL_WINDOW), SYN))
-    assert len(shell.accepted[0].received) == INITIAL_WINDOW
+    harness = SessionHarness()
+    harness.receive(data(2, bytes(INITIAL_WINDOW), SYN))
+    assert len(harness.accepted[0].received) == INITIAL_WINDOW
 
 
 def test_a_syn_with_one_byte_too_many_makes_no_stream() -> None:
     """CVE-2026-32314: the size is judged before there is a stream."""
-    shell = Shell()
-    assert "262145 bytes" in str(shell.breaks(data(2, bytes(INITIAL_WINDOW + 1), SYN)))
-    assert not shell.accepted
-    assert not shell.session.streams
+    harness = SessionHarness()
+    assert "262145 bytes" in str(harness.violation(data(2, bytes(INITIAL_WINDOW + 1), SYN)))
+    assert not harness.accepted
+    assert not harness.session.streams
 
 
 def test_a_syn_may_carry_credit_and_too_much_of_it_is_refused() -> None:
     """CVE-2026-31814: SYN, then an update that overflows."""
-    shell = Shell()
-    shell.hear(update(2, 1000, SYN))
-    assert shell.accepted[0].send_window == INITIAL_WINDOW + 1000
-    assert "2^32 - 1" in str(shell.breaks(update(4, 0xFFFF0000, SYN), update(4, 0xFFFF0000)))
+    harness = SessionHarness()
+    harness.receive(update(2, 1000, SYN))
+    assert harness.accepted[0].send_window == INITIAL_WINDOW + 1000
+    assert "2^32 - 1" in str(harness.violation(update(4, 0xFFFF0000, SYN), update(4, 0xFFFF0000)))
 
 
 def test_a_syn_with_fin_is_a_stream_that_only_we_may_write() -> None:
-    shell = Shell()
-    shell.hear(data(2, b"all", SYN | FIN))
-    stream = shell.accepted[0]
+    harness = SessionHarness()
+    harness.receive(data(2, b"all", SYN | FIN))
+    stream = harness.accepted[0]
     assert stream.received == b"all"
     assert stream.ended == 1
     stream.write(b"answer")
     stream.end()
-    assert not shell.session.streams
+    assert not harness.session.streams
 
 
 def test_a_syn_with_rst_leaves_nothing() -> None:
-    shell = Shell()
-    shell.hear(data(2, b"", SYN | RST))
-    assert shell.accepted[0].resets == 1
-    assert not shell.session.streams
+    harness = SessionHarness()
+    harness.receive(data(2, b"", SYN | RST))
+    assert harness.accepted[0].resets == 1
+    assert not harness.session.streams
 
 
 @pytest.mark.parametrize(
@@ -132,73 +132,73 @@ def test_a_syn_with_rst_leaves_nothing() -> None:
     ],
 )
 def test_a_broken_rule_is_named(frames: list[Frame], rule: str) -> None:
-    assert rule in str(Shell(client=True).breaks(*frames))
+    assert rule in str(SessionHarness(client=True).violation(*frames))
 
 
 def test_the_other_roles_ids_are_refused_by_a_server_too() -> None:
-    assert "an id of this end" in str(Shell(client=False).breaks(update(2, flags=SYN)))
-    assert Shell(client=False).breaks(update(1, flags=SYN)) is None
+    assert "an id of this end" in str(SessionHarness(client=False).violation(update(2, flags=SYN)))
+    assert SessionHarness(client=False).violation(update(1, flags=SYN)) is None
 
 
 def test_a_refused_stream_is_reset_and_its_data_is_skipped() -> None:
-    shell = Shell()
-    shell.refuse = True
-    shell.hear(data(2, b"hello", SYN), ping(7))
-    assert shell.said() == [update(2, flags=ACK), data(2, b"", RST), ping(7, ACK)]
-    assert not shell.session.streams
+    harness = SessionHarness()
+    harness.refuse = True
+    harness.receive(data(2, b"hello", SYN), ping(7))
+    assert harness.take_output() == [update(2, flags=ACK), data(2, b"", RST), ping(7, ACK)]
+    assert not harness.session.streams
 
 
 # Limits -----------------------------------------------------------------------------------------------------------
 
 
 def test_more_streams_than_allowed_are_reset_and_their_data_is_skipped() -> None:
-    shell = Shell(limits=YamuxLimits(accepts_max=2))
-    shell.hear(*(data(number, b"hello", SYN) for number in (2, 4, 6)), data(4, b" there"))
-    assert shell.said() == [update(2, flags=ACK), update(4, flags=ACK), update(6, flags=RST)]
-    assert shell.accepted[1].received == b"hello there"
-    shell.accepted[0].reset()
-    shell.said()
-    shell.hear(update(8, flags=SYN))
-    assert shell.said() == [update(8, flags=ACK)]
+    harness = SessionHarness(limits=YamuxLimits(accepts_max=2))
+    harness.receive(*(data(number, b"hello", SYN) for number in (2, 4, 6)), data(4, b" there"))
+    assert harness.take_output() == [update(2, flags=ACK), update(4, flags=ACK), update(6, flags=RST)]
+    assert harness.accepted[1].received == b"hello there"
+    harness.accepted[0].reset()
+    harness.take_output()
+    harness.receive(update(8, flags=SYN))
+    assert harness.take_output() == [update(8, flags=ACK)]
 
 
 def test_opens_of_both_sides_share_the_limit() -> None:
-    shell = Shell(limits=YamuxLimits(streams_max=3))
-    shell.open()
-    shell.hear(update(2, flags=SYN), update(4, flags=SYN), update(6, flags=SYN))
-    assert update(6, flags=RST) in shell.said()
+    harness = SessionHarness(limits=YamuxLimits(streams_max=3))
+    harness.open()
+    harness.receive(update(2, flags=SYN), update(4, flags=SYN), update(6, flags=SYN))
+    assert update(6, flags=RST) in harness.take_output()
     with pytest.raises(UnavailableError, match="3 streams"):
-        shell.session.open()
+        harness.session.open()
 
 
 def test_a_side_that_accepts_nothing_resets_everything() -> None:
-    shell = Shell(limits=YamuxLimits(accepts_max=0))
-    shell.hear(update(2, flags=SYN), data(4, b"x", SYN))
-    assert shell.said() == [update(2, flags=RST), update(4, flags=RST)]
+    harness = SessionHarness(limits=YamuxLimits(accepts_max=0))
+    harness.receive(update(2, flags=SYN), data(4, b"x", SYN))
+    assert harness.take_output() == [update(2, flags=RST), update(4, flags=RST)]
 
 
 def test_unacknowledged_opens_are_bounded() -> None:
-    shell = Shell(limits=YamuxLimits(unacknowledged_max=256))
+    harness = SessionHarness(limits=YamuxLimits(unacknowledged_max=256))
     for _ in range(256):
-        shell.open()
+        harness.open()
     with pytest.raises(UnavailableError, match="256 opened streams are not acknowledged yet"):
-        shell.session.open()
-    shell.hear(update(1, flags=ACK))
-    shell.open()
+        harness.session.open()
+    harness.receive(update(1, flags=ACK))
+    harness.open()
     with pytest.raises(UnavailableError):
-        shell.session.open()
-    shell.hear(data(3, b"first frame", ACK))
-    shell.open()
-    shell.hear(update(5, flags=RST))
-    shell.open()
+        harness.session.open()
+    harness.receive(data(3, b"first frame", ACK))
+    harness.open()
+    harness.receive(update(5, flags=RST))
+    harness.open()
 
 
 def test_ids_are_not_used_again_when_they_run_out() -> None:
-    shell = Shell()
-    shell.session._next_id = 2**32 - 3
-    assert shell.open().stream_id == 2**32 - 3
+    harness = SessionHarness()
+    harness.session._next_id = 2**32 - 3
+    assert harness.open().stream_id == 2**32 - 3
     with pytest.raises(UnavailableError, match="no stream ids left"):
-        shell.session.open()
+        harness.session.open()
 
 
 @pytest.mark.parametrize(
@@ -211,118 +211,118 @@ def test_ids_are_not_used_again_when_they_run_out() -> None:
     ],
 )
 def test_a_storm_of_frames_that_do_nothing_ends_the_session(limits: YamuxLimits, frame: Frame, allowed: int) -> None:
-    shell = Shell(limits=limits)
-    shell.hear(update(2, flags=SYN))
-    shell.hear(*[frame] * allowed)
-    assert "per second" in str(shell.breaks(frame))
-    calm = Shell(limits=limits)
-    calm.hear(update(2, flags=SYN))
+    harness = SessionHarness(limits=limits)
+    harness.receive(update(2, flags=SYN))
+    harness.receive(*[frame] * allowed)
+    assert "per second" in str(harness.violation(frame))
+    calm = SessionHarness(limits=limits)
+    calm.receive(update(2, flags=SYN))
     for second in range(10):
         calm.now = float(second)
-        calm.hear(*[frame] * allowed)
+        calm.receive(*[frame] * allowed)
 
 
 def test_a_storm_of_opens_ends_the_session() -> None:
-    shell = Shell(limits=YamuxLimits(opens_per_s_max=100, accepts_max=10))
+    harness = SessionHarness(limits=YamuxLimits(opens_per_s_max=100, accepts_max=10))
     opens = [update(2 * number, flags=SYN) for number in range(1, 102)]
-    shell.hear(*opens[:100])
-    assert "streams opened" in str(shell.breaks(opens[100]))
-    assert len(shell.accepted) == 10
+    harness.receive(*opens[:100])
+    assert "streams opened" in str(harness.violation(opens[100]))
+    assert len(harness.accepted) == 10
 
 
 def test_a_storm_of_resets_ends_the_session() -> None:
-    shell = Shell(limits=YamuxLimits(resets_per_s_max=100))
+    harness = SessionHarness(limits=YamuxLimits(resets_per_s_max=100))
     for number in range(1, 101):
-        shell.hear(update(2 * number, flags=SYN), update(2 * number, flags=RST))
-    assert "resets" in str(shell.breaks(update(1000, flags=SYN), update(1000, flags=RST)))
-    assert len(shell.session.streams) <= 1
+        harness.receive(update(2 * number, flags=SYN), update(2 * number, flags=RST))
+    assert "resets" in str(harness.violation(update(1000, flags=SYN), update(1000, flags=RST)))
+    assert len(harness.session.streams) <= 1
 
 
 def test_late_frames_of_a_stream_that_was_reset_here_are_no_attack() -> None:
-    """A whole window of tiny frames may be under way when a visitor breaks off; the link carries others too."""
-    shell = Shell()
-    shell.hear(update(2, flags=SYN))
-    shell.accepted[0].reset()
+    """A whole window of tiny frames may still arrive when a visitor breaks off; the link carries other streams, too."""
+    harness = SessionHarness()
+    harness.receive(update(2, flags=SYN))
+    harness.accepted[0].reset()
     late = data(2, b"x" * 20).wire * (INITIAL_WINDOW // 20)
     for _ in range(4):
-        shell.hear_bytes(late)
-    shell.hear(ping(5))
-    assert shell.said()[-1] == ping(5, ACK)
+        harness.receive_bytes(late)
+    harness.receive(ping(5))
+    assert harness.take_output()[-1] == ping(5, ACK)
 
 
 def test_a_flood_for_streams_that_never_were_ends_the_session() -> None:
-    shell = Shell()
+    harness = SessionHarness()
     flood = data(2, b"").wire * 10_000
     with pytest.raises(PeerError, match="per second"):
         for _ in range(100):
-            shell.hear_bytes(flood)
+            harness.receive_bytes(flood)
 
 
-# What Portway's own flags say ------------------------------------------------------------------------------------
+# Portway's own flags --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", [FIN, RST])
 def test_an_end_may_carry_untouched(how: int) -> None:
-    shell = Shell()
-    shell.hear(update(2, flags=SYN), update(4, flags=SYN), data(2, b"", how | UNTOUCHED), data(4, b"", how))
-    assert [stream.untouched for stream in shell.accepted] == [True, False]
-    assert [(stream.ended, stream.resets) for stream in shell.accepted] == [(how == FIN, how == RST)] * 2
+    harness = SessionHarness()
+    harness.receive(update(2, flags=SYN), update(4, flags=SYN), data(2, b"", how | UNTOUCHED), data(4, b"", how))
+    assert [stream.untouched for stream in harness.accepted] == [True, False]
+    assert [(stream.ended, stream.resets) for stream in harness.accepted] == [(how == FIN, how == RST)] * 2
 
 
 def test_untouched_is_sent_with_the_frame_that_ends_the_stream() -> None:
-    shell = Shell()
-    one, other = shell.open(), shell.open()
-    shell.said()
+    harness = SessionHarness()
+    one, other = harness.open(), harness.open()
+    harness.take_output()
     for stream in (one, other):
         stream.mark_untouched()
         stream.write(b"x")
     one.end()
     other.reset()
-    assert shell.said()[2:] == [data(1, b"", FIN | UNTOUCHED), data(3, b"", RST | UNTOUCHED)]
+    assert harness.take_output()[2:] == [data(1, b"", FIN | UNTOUCHED), data(3, b"", RST | UNTOUCHED)]
 
 
 def test_a_server_signals_that_a_stream_no_longer_carries_http() -> None:
-    shell = Shell()
-    stream = shell.open()
-    shell.said()
+    harness = SessionHarness()
+    stream = harness.open()
+    harness.take_output()
     stream.send_switched()
-    assert shell.said() == [update(1, 0, SWITCHED)]
+    assert harness.take_output() == [update(1, 0, SWITCHED)]
     stream.reset()
     stream.send_switched()
-    assert shell.said() == [data(1, b"", RST)]
-    shell.hear(update(2, flags=SYN), update(2, 5, SWITCHED))
-    assert shell.accepted[0].switched
-    assert shell.accepted[0].send_window == INITIAL_WINDOW + 5
+    assert harness.take_output() == [data(1, b"", RST)]
+    harness.receive(update(2, flags=SYN), update(2, 5, SWITCHED))
+    assert harness.accepted[0].switched
+    assert harness.accepted[0].send_window == INITIAL_WINDOW + 5
 
 
 def test_frames_with_nothing_but_unknown_flags_are_counted_as_empty() -> None:
-    shell = Shell(limits=YamuxLimits(empties_per_s_max=10))
-    shell.hear(update(2, flags=SYN))
-    assert "nothing" in str(shell.breaks(*[update(2, 0, SWITCHED)] * 11))
+    harness = SessionHarness(limits=YamuxLimits(empties_per_s_max=10))
+    harness.receive(update(2, flags=SYN))
+    assert "nothing" in str(harness.violation(*[update(2, 0, SWITCHED)] * 11))
 
 
 # Data and windows -------------------------------------------------------------------------------------------------
 
 
 def test_a_whole_window_in_one_frame_is_accepted_and_one_byte_more_is_fatal() -> None:
-    shell = Shell()
-    shell.hear(update(2, flags=SYN), data(2, bytes(INITIAL_WINDOW)))
-    assert shell.accepted[0].unread == INITIAL_WINDOW
-    assert "into a window of 0" in str(shell.breaks(data(2, b"x")))
+    harness = SessionHarness()
+    harness.receive(update(2, flags=SYN), data(2, bytes(INITIAL_WINDOW)))
+    assert harness.accepted[0].unread == INITIAL_WINDOW
+    assert "into a window of 0" in str(harness.violation(data(2, b"x")))
 
 
 @pytest.mark.parametrize("length", EDGES)
 @pytest.mark.parametrize("flags", [0, SYN, ACK, FIN, RST, SYN | FIN])
 @pytest.mark.parametrize("known", [False, True])
 def test_no_data_length_makes_trouble_before_its_body_comes(length: int, flags: int, known: bool) -> None:
-    shell = Shell()
+    harness = SessionHarness()
     if known:
-        shell.hear(update(2, flags=SYN))
-    before = len(shell.session.streams)
-    rule = shell.breaks(Frame(DATA, flags, 2, length))
+        harness.receive(update(2, flags=SYN))
+    before = len(harness.session.streams)
+    rule = harness.violation(Frame(DATA, flags, 2, length))
     if length > INITIAL_WINDOW and (known or flags & SYN):
         assert rule is not None
-        assert len(shell.session.streams) == before
+        assert len(harness.session.streams) == before
     elif known and flags & SYN:
         assert "open already" in str(rule)
     elif length > 16 * 1024 * 1024:
@@ -334,292 +334,296 @@ def test_no_data_length_makes_trouble_before_its_body_comes(length: int, flags: 
 @pytest.mark.parametrize("delta", EDGES)
 @pytest.mark.parametrize("flags", [0, SYN, ACK, FIN])
 def test_credit_adds_up_to_two_to_the_32_and_not_beyond(delta: int, flags: int) -> None:
-    shell = Shell()
+    harness = SessionHarness()
     if not flags & SYN:
-        shell.hear(update(2, flags=SYN))
-    rule = shell.breaks(update(2, delta, flags))
+        harness.receive(update(2, flags=SYN))
+    rule = harness.violation(update(2, delta, flags))
     if INITIAL_WINDOW + delta > 2**32 - 1:
         assert "2^32 - 1" in str(rule)
     else:
         assert rule is None
-        assert shell.stream(2).send_window == INITIAL_WINDOW + delta
+        assert harness.stream(2).send_window == INITIAL_WINDOW + delta
 
 
 def test_many_small_credits_cannot_pass_the_limit_either() -> None:
-    shell = Shell()
-    shell.hear(update(2, flags=SYN), update(2, 2**32 - 1 - INITIAL_WINDOW))
-    assert shell.accepted[0].send_window == 2**32 - 1
-    assert "2^32 - 1" in str(shell.breaks(update(2, 1)))
+    harness = SessionHarness()
+    harness.receive(update(2, flags=SYN), update(2, 2**32 - 1 - INITIAL_WINDOW))
+    assert harness.accepted[0].send_window == 2**32 - 1
+    assert "2^32 - 1" in str(harness.violation(update(2, 1)))
 
 
 def test_a_writer_cannot_send_more_than_its_window() -> None:
-    shell = Shell()
-    stream = shell.open()
+    harness = SessionHarness()
+    stream = harness.open()
     stream.write(bytes(INITIAL_WINDOW))
     with pytest.raises(MisuseError):
         stream.write(b"x")
     assert stream.credits == 0
-    shell.hear(update(1, 5))
+    harness.receive(update(1, 5))
     assert stream.credits == 1
     stream.write(b"12345")
     assert stream.send_window == 0
 
 
 def test_a_writer_is_called_only_when_its_window_was_empty() -> None:
-    shell = Shell()
-    stream = shell.open()
-    shell.hear(update(1, 5))
+    harness = SessionHarness()
+    stream = harness.open()
+    harness.receive(update(1, 5))
     assert stream.credits == 0
 
 
 def test_credit_is_sent_when_a_quarter_of_the_window_was_read() -> None:
-    shell = Shell()
-    shell.hear(data(2, bytes(INITIAL_WINDOW), SYN))
-    shell.said()
-    stream = shell.accepted[0]
+    harness = SessionHarness()
+    harness.receive(data(2, bytes(INITIAL_WINDOW), SYN))
+    harness.take_output()
+    stream = harness.accepted[0]
     stream.consume(INITIAL_WINDOW // 4 - 1, 0.0)
-    assert shell.said() == []
+    assert harness.take_output() == []
     stream.consume(1, 0.0)
-    assert shell.said() == [update(2, INITIAL_WINDOW // 4)]
-    shell.hear(data(2, bytes(INITIAL_WINDOW // 4)))
+    assert harness.take_output() == [update(2, INITIAL_WINDOW // 4)]
+    harness.receive(data(2, bytes(INITIAL_WINDOW // 4)))
 
 
 def test_a_stream_that_is_over_grants_nothing() -> None:
-    shell = Shell()
-    shell.hear(data(2, bytes(INITIAL_WINDOW), SYN | FIN))
-    shell.said()
-    shell.accepted[0].consume(INITIAL_WINDOW, 0.0)
-    assert shell.said() == []
+    harness = SessionHarness()
+    harness.receive(data(2, bytes(INITIAL_WINDOW), SYN | FIN))
+    harness.take_output()
+    harness.accepted[0].consume(INITIAL_WINDOW, 0.0)
+    assert harness.take_output() == []
 
 
 # Ends and resets --------------------------------------------------------------------------------------------------
 
 
 def test_a_stream_that_is_over_is_held_by_nothing_of_its_session() -> None:
-    shell = Shell()
-    first, second = shell.open(), shell.open()
-    shell.hear(data(first.stream_id, b"last words", ACK))
+    harness = SessionHarness()
+    first, second = harness.open(), harness.open()
+    harness.receive(data(first.stream_id, b"last words", ACK))
     first.end()
     for stream, last in ((first, data(first.stream_id, b"", FIN)), (second, data(second.stream_id, b"", RST))):
-        shell.hear(last)
+        harness.receive(last)
         assert stream.gone
-        assert all(stream not in gc.get_referents(held) for held in gc.get_referents(shell.session) if isinstance(held, dict))
-        assert stream not in gc.get_referents(shell.session)
+        assert all(stream not in gc.get_referents(held) for held in gc.get_referents(harness.session) if isinstance(held, dict))
+        assert stream not in gc.get_referents(harness.session)
 
 
 def test_each_direction_ends_separately_and_the_stream_is_removed_with_the_second() -> None:
-    shell = Shell()
-    stream = shell.open()
+    harness = SessionHarness()
+    stream = harness.open()
     stream.end()
-    shell.hear(data(1, b"still here"))
+    harness.receive(data(1, b"still here"))
     assert stream.received == b"still here"
-    shell.hear(data(1, b"", FIN))
-    assert not shell.session.streams
-    other = shell.open()
-    shell.hear(data(3, b"", FIN))
+    harness.receive(data(1, b"", FIN))
+    assert not harness.session.streams
+    other = harness.open()
+    harness.receive(data(3, b"", FIN))
     other.write(b"still here too")
     other.end()
-    assert not shell.session.streams
+    assert not harness.session.streams
 
 
 def test_fin_is_sent_once() -> None:
-    shell = Shell()
-    stream = shell.open()
-    shell.said()
+    harness = SessionHarness()
+    stream = harness.open()
+    harness.take_output()
     stream.end()
     stream.end()
-    assert shell.said() == [data(1, b"", FIN)]
+    assert harness.take_output() == [data(1, b"", FIN)]
     with pytest.raises(MisuseError):
         stream.write(b"x")
 
 
 def test_fin_may_ride_on_data_and_on_an_update() -> None:
-    shell = Shell()
-    shell.hear(update(2, flags=SYN), data(2, b"last words", FIN))
-    assert shell.accepted[0].received == b"last words"
-    assert shell.accepted[0].ended == 1
-    shell.hear(update(4, flags=SYN), update(4, 10, FIN))
-    assert shell.accepted[1].ended == 1
-    assert shell.accepted[1].send_window == INITIAL_WINDOW + 10
+    harness = SessionHarness()
+    harness.receive(update(2, flags=SYN), data(2, b"last words", FIN))
+    assert harness.accepted[0].received == b"last words"
+    assert harness.accepted[0].ended == 1
+    harness.receive(update(4, flags=SYN), update(4, 10, FIN))
+    assert harness.accepted[1].ended == 1
+    assert harness.accepted[1].send_window == INITIAL_WINDOW + 10
 
 
 def test_a_reset_ends_both_directions_and_is_sent_once() -> None:
-    shell = Shell()
-    stream = shell.open()
-    shell.said()
+    harness = SessionHarness()
+    stream = harness.open()
+    harness.take_output()
     stream.reset()
     stream.reset()
     stream.end()
-    assert shell.said() == [data(1, b"", RST)]
+    assert harness.take_output() == [data(1, b"", RST)]
     assert stream.resets == 0
-    shell.hear(data(1, b"late"), data(1, b"", FIN), data(1, b"", FIN), update(1, 5), update(1, 0, RST))
+    harness.receive(data(1, b"late"), data(1, b"", FIN), data(1, b"", FIN), update(1, 5), update(1, 0, RST))
     assert stream.received == b""
 
 
 def test_a_reset_by_the_peer_is_reported_once_and_not_answered() -> None:
-    shell = Shell()
-    stream = shell.open()
-    shell.said()
-    shell.hear(data(1, b"some", RST), data(1, b"", RST))
+    harness = SessionHarness()
+    stream = harness.open()
+    harness.take_output()
+    harness.receive(data(1, b"some", RST), data(1, b"", RST))
     assert stream.received == b"some"
     assert (stream.resets, stream.ended) == (1, 0)
-    assert shell.said() == []
+    assert harness.take_output() == []
 
 
 def test_frames_of_unknown_streams_are_skipped_with_their_bodies() -> None:
-    shell = Shell()
-    shell.hear(data(77, b"who?"), data(78, b"and who?", FIN | ACK), update(80, 5), data(82, b"", RST), ping(3))
-    assert shell.said() == [ping(3, ACK)]
+    harness = SessionHarness()
+    harness.receive(data(77, b"who?"), data(78, b"and who?", FIN | ACK), update(80, 5), data(82, b"", RST), ping(3))
+    assert harness.take_output() == [ping(3, ACK)]
 
 
 def test_a_stream_reset_while_its_frame_arrives_swallows_the_rest() -> None:
-    shell = Shell()
-    shell.hear(update(2, flags=SYN))
+    harness = SessionHarness()
+    harness.receive(update(2, flags=SYN))
     wire = data(2, b"0123456789", FIN).wire
-    shell.hear_bytes(wire[:15])
-    shell.accepted[0].reset()
-    shell.hear_bytes(wire[15:])
-    shell.hear(ping(9))
-    assert shell.accepted[0].received == b"012"
-    assert shell.accepted[0].ended == 0
-    assert shell.said()[-1] == ping(9, ACK)
+    harness.receive_bytes(wire[:15])
+    harness.accepted[0].reset()
+    harness.receive_bytes(wire[15:])
+    harness.receive(ping(9))
+    assert harness.accepted[0].received == b"012"
+    assert harness.accepted[0].ended == 0
+    assert harness.take_output()[-1] == ping(9, ACK)
 
 
 # The session itself -----------------------------------------------------------------------------------------------
 
 
 def test_a_ping_is_echoed_and_a_pong_is_reported() -> None:
-    shell = Shell()
-    shell.hear(ping(0xDEADBEEF), ping(7, ACK))
-    assert shell.said() == [ping(0xDEADBEEF, ACK)]
-    assert shell.pongs == [7]
-    shell.session.ping(5)
-    assert shell.said() == [ping(5, SYN)]
+    harness = SessionHarness()
+    harness.receive(ping(0xDEADBEEF), ping(7, ACK))
+    assert harness.take_output() == [ping(0xDEADBEEF, ACK)]
+    assert harness.pongs == [7]
+    harness.session.ping(5)
+    assert harness.take_output() == [ping(5, SYN)]
 
 
 def test_a_go_away_stops_our_opens_and_nothing_else() -> None:
-    shell = Shell()
-    stream = shell.open()
-    shell.hear(go_away(0), data(1, b"still here"), update(2, flags=SYN))
+    harness = SessionHarness()
+    stream = harness.open()
+    harness.receive(go_away(0), data(1, b"still here"), update(2, flags=SYN))
     assert stream.received == b"still here"
-    assert len(shell.accepted) == 1
+    assert len(harness.accepted) == 1
     with pytest.raises(UnavailableError, match="going away"):
-        shell.session.open()
+        harness.session.open()
 
 
 def test_after_our_go_away_their_opens_are_reset_and_old_streams_live() -> None:
-    shell = Shell()
-    shell.hear(update(2, flags=SYN))
-    shell.said()
-    shell.session.go_away()
-    shell.session.go_away()
-    shell.hear(data(4, b"x", SYN), data(2, b"old"))
-    assert shell.said() == [go_away(0), update(4, flags=RST)]
-    assert shell.accepted[0].received == b"old"
+    harness = SessionHarness()
+    harness.receive(update(2, flags=SYN))
+    harness.take_output()
+    harness.session.go_away()
+    harness.session.go_away()
+    harness.receive(data(4, b"x", SYN), data(2, b"old"))
+    assert harness.take_output() == [go_away(0), update(4, flags=RST)]
+    assert harness.accepted[0].received == b"old"
     with pytest.raises(UnavailableError):
-        shell.session.open()
+        harness.session.open()
 
 
 def test_ids_that_run_out_are_announced_before_and_streams_that_run_live_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "STREAM_ID_LAST", 9)
     monkeypatch.setattr(session_module, "SPARE_IDS", 4)
-    client, server = Shell(client=True), Shell(client=False)
+    client, server = SessionHarness(client=True), SessionHarness(client=False)
     for _ in range(2):
         client.open()
     before = client.session.expiring, server.session.expiring
     client.open()
-    server.hear(*client.said())
+    server.receive(*client.take_output())
     assert (*before, server.session.expiring) == (False, False, False), "two ids are left, as many as are spare"
 
     client.open()
-    said = client.said()
-    assert said[0] == go_away(0), "whoever opens streams tells that few ids are left"
+    take_output = client.take_output()
+    assert take_output[0] == go_away(0), "whoever opens streams tells that few ids are left"
     assert client.session.expiring
-    server.hear(*said[1:])
+    server.receive(*take_output[1:])
     assert server.session.expiring, "whoever accepts them sees it by itself"
     client.open()
     assert client.session.ids_exhausted
     assert not client.session.can_open
     with pytest.raises(UnavailableError, match="no stream ids left"):
         client.session.open()
-    server.hear(*client.said())
+    server.receive(*client.take_output())
     assert len(server.session.streams) == 5
 
 
 def test_a_session_must_be_replaced_after_a_go_away_of_the_peer() -> None:
-    shell = Shell()
-    before = shell.session.expiring
-    shell.hear(go_away(0))
-    assert (before, shell.session.expiring) == (False, True)
+    harness = SessionHarness()
+    before = harness.session.expiring
+    harness.receive(go_away(0))
+    assert (before, harness.session.expiring) == (False, True)
 
 
 def test_a_draining_end_accepts_streams_opened_before_its_go_away_arrived() -> None:
-    shell = Shell()
-    shell.session.drain()
-    assert shell.said() == [go_away(0)]
-    shell.hear(data(2, b"on its way", SYN))
-    assert shell.accepted[0].received == b"on its way"
-    assert shell.session.can_open, "only the peer was asked to stop"
-    shell.session.go_away()
-    shell.session.drain()
-    assert shell.said()[-1] == go_away(0)
-    assert not shell.session.can_open
+    harness = SessionHarness()
+    harness.session.drain()
+    assert harness.take_output() == [go_away(0)]
+    harness.receive(data(2, b"on its way", SYN))
+    assert harness.accepted[0].received == b"on its way"
+    assert harness.session.can_open, "only the peer was asked to stop"
+    harness.session.go_away()
+    harness.session.drain()
+    assert harness.take_output()[-1] == go_away(0)
+    assert not harness.session.can_open
 
 
 def test_can_open_is_true_exactly_when_a_stream_can_be_opened() -> None:
-    full, unanswered, told = Shell(limits=YamuxLimits(streams_max=1)), Shell(limits=YamuxLimits(unacknowledged_max=1)), Shell()
+    full, unanswered, told = (
+        SessionHarness(limits=YamuxLimits(streams_max=1)),
+        SessionHarness(limits=YamuxLimits(unacknowledged_max=1)),
+        SessionHarness(),
+    )
     assert full.session.can_open
     assert unanswered.session.can_open
     full.open()
     unanswered.open()
-    told.hear(go_away(0))
-    for shell in (full, unanswered, told):
-        assert not shell.session.can_open
+    told.receive(go_away(0))
+    for harness in (full, unanswered, told):
+        assert not harness.session.can_open
         with pytest.raises(UnavailableError):
-            shell.session.open()
+            harness.session.open()
 
 
 def test_a_protocol_error_is_sent_even_after_a_go_away() -> None:
-    shell = Shell()
-    shell.session.go_away()
-    shell.session.protocol_error()
-    assert shell.said() == [go_away(0), go_away(1)]
+    harness = SessionHarness()
+    harness.session.go_away()
+    harness.session.protocol_error()
+    assert harness.take_output() == [go_away(0), go_away(1)]
 
 
 def test_a_lost_session_breaks_every_stream_once() -> None:
-    shell = Shell()
-    mine = shell.open()
-    shell.hear(update(2, flags=SYN))
-    shell.session.lose()
-    shell.session.lose()
-    assert [mine.resets, shell.accepted[0].resets] == [1, 1]
-    assert not shell.session.streams
-    mine.end()
-    mine.reset()
+    harness = SessionHarness()
+    parity = harness.open()
+    harness.receive(update(2, flags=SYN))
+    harness.session.lose()
+    harness.session.lose()
+    assert [parity.resets, harness.accepted[0].resets] == [1, 1]
+    assert not harness.session.streams
+    parity.end()
+    parity.reset()
     with pytest.raises(UnavailableError):
-        shell.session.open()
+        harness.session.open()
 
 
 def test_the_shell_is_asked_to_send_once_per_filling() -> None:
-    shell = Shell()
-    shell.hear(*[ping(number) for number in range(20)], update(2, flags=SYN))
-    assert shell.output_calls == 1
-    shell.said()
-    shell.accepted[0].write(b"x")
-    assert shell.output_calls == 2
+    harness = SessionHarness()
+    harness.receive(*[ping(number) for number in range(20)], update(2, flags=SYN))
+    assert harness.output_calls == 1
+    harness.take_output()
+    harness.accepted[0].write(b"x")
+    assert harness.output_calls == 2
 
 
 def test_growth_of_an_ended_stream_returns_to_the_budget() -> None:
-    shell = Shell(limits=YamuxLimits(growth_bytes_max=1024 * 1024))
-    shell.hear(update(2, flags=SYN))
-    stream = shell.accepted[0]
+    harness = SessionHarness(limits=YamuxLimits(growth_bytes_max=1024 * 1024))
+    harness.receive(update(2, flags=SYN))
+    stream = harness.accepted[0]
     for _ in range(40):
         count = min(stream.receive_window.left, 128 * 1024)
-        shell.hear(data(2, bytes(count)))
+        harness.receive(data(2, bytes(count)))
         stream.consume(count, 0.0)
-    assert shell.session.growth.left_bytes == 1024 * 1024 - 768 * 1024
-    shell.hear(data(2, b"", RST))
-    assert shell.session.growth.left_bytes == 1024 * 1024
+    assert harness.session.growth.left_bytes == 1024 * 1024 - 768 * 1024
+    harness.receive(data(2, b"", RST))
+    assert harness.session.growth.left_bytes == 1024 * 1024
 
 
 # Cuts and noise ---------------------------------------------------------------------------------------------------
@@ -637,13 +641,13 @@ def conversation() -> list[Frame]:
 @given(cuts=st.lists(st.integers(1, 4000), max_size=80), last=st.integers(1, 200))
 def test_any_cut_leads_to_the_same_result(cuts: list[int], last: int) -> None:
     wire = b"".join(frame.wire for frame in conversation())
-    whole, cut = Shell(), Shell()
-    whole.hear_bytes(wire)
+    whole, cut = SessionHarness(), SessionHarness()
+    whole.receive_bytes(wire)
     at = 0
     for size in [*cuts, *[last] * (len(wire) // last + 1)]:
-        cut.hear_bytes(wire[at : at + size])
+        cut.receive_bytes(wire[at : at + size])
         at += size
-    assert cut.said() == whole.said()
+    assert cut.take_output() == whole.take_output()
     assert [(s.received, s.ended, s.resets, s.send_window) for s in cut.accepted] == [
         (s.received, s.ended, s.resets, s.send_window) for s in whole.accepted
     ]
@@ -651,25 +655,25 @@ def test_any_cut_leads_to_the_same_result(cuts: list[int], last: int) -> None:
 
 def test_one_byte_at_a_time_is_a_cut_too() -> None:
     wire = b"".join(frame.wire for frame in conversation())
-    whole, cut = Shell(), Shell()
-    whole.hear_bytes(wire)
+    whole, cut = SessionHarness(), SessionHarness()
+    whole.receive_bytes(wire)
     for at in range(len(wire)):
-        cut.hear_bytes(wire[at : at + 1])
-    assert cut.said() == whole.said()
+        cut.receive_bytes(wire[at : at + 1])
+    assert cut.take_output() == whole.take_output()
     assert [s.received for s in cut.accepted] == [s.received for s in whole.accepted]
 
 
 @given(noise=st.binary(max_size=300), start=st.sampled_from([b"", update(2, 0, SYN).wire, data(2, b"", SYN).wire]))
 def test_noise_ends_in_a_peer_error_or_in_nothing(noise: bytes, start: bytes) -> None:
-    shell = Shell()
+    harness = SessionHarness()
     rule = "yamux: none was broken"
     try:
-        shell.hear_bytes(start + noise)
+        harness.receive_bytes(start + noise)
     except PeerError as error:
         rule = str(error)
     assert rule.startswith("yamux: ")
-    all_frames(shell.session.out)
-    assert len(shell.session.streams) <= len(noise) // 12 + 1
+    all_frames(harness.session.out)
+    assert len(harness.session.streams) <= len(noise) // 12 + 1
 
 
 @given(
@@ -687,10 +691,10 @@ def test_noise_ends_in_a_peer_error_or_in_nothing(noise: bytes, start: bytes) ->
     )
 )
 def test_frames_that_lie_end_in_a_peer_error_or_in_nothing(frames: list[Frame]) -> None:
-    shell = Shell(client=False)
-    shell.open()
-    shell.breaks(*frames)
-    all_frames(shell.session.out)
+    harness = SessionHarness(client=False)
+    harness.open()
+    harness.violation(*frames)
+    all_frames(harness.session.out)
 
 
 @pytest.mark.parametrize("kind", [DATA, WINDOW_UPDATE, PING, GO_AWAY, 4, 255])
@@ -698,9 +702,9 @@ def test_frames_that_lie_end_in_a_peer_error_or_in_nothing(frames: list[Frame]) 
 def test_all_flags_of_all_types_are_survived(kind: int, stream_id: int) -> None:
     for flags in [*range(64), *(1 << bit for bit in range(6, 16)), 0xFFFF]:
         for length in (0, 1, INITIAL_WINDOW + 1, 2**32 - 1):
-            shell = Shell()
-            shell.open()
-            shell.hear(update(2, flags=SYN))
-            shell.breaks(Frame(kind, flags, stream_id, length))
-            assert len(shell.session.streams) <= 3
-            assert len(shell.session.out) < 100
+            harness = SessionHarness()
+            harness.open()
+            harness.receive(update(2, flags=SYN))
+            harness.violation(Frame(kind, flags, stream_id, length))
+            assert len(harness.session.streams) <= 3
+            assert len(harness.session.out) < 100

@@ -9,8 +9,8 @@ import pytest
 from portway.errors import PeerError
 from portway.protocol.yamux.limits import YamuxLimits
 from tests.kit.yamux_wire import ACK, FIN, INITIAL_WINDOW, PING, RST, SYN, WINDOW_UPDATE, Frame, all_frames, data
+from tests.protocol.yamux.harness import SessionHarness
 from tests.protocol.yamux.model import Model, RuleBroken
-from tests.protocol.yamux.shell import Shell
 
 CONVERSATIONS = int(os.environ.get("PORTWAY_YAMUX_CONVERSATIONS", "1500"))
 """How many a run tries; the nightly run asks for 1,000,000 (threats Y1)."""
@@ -29,7 +29,7 @@ class Play:
         self.model = Model(
             client=client, streams_max=streams_max, accepts_max=accepts_max, unacknowledged_max=unacknowledged_max, growth_max=growth_max
         )
-        self.shell = Shell(
+        self.harness = SessionHarness(
             client=client,
             limits=YamuxLimits(
                 streams_max=streams_max, accepts_max=accepts_max, unacknowledged_max=unacknowledged_max, growth_bytes_max=growth_max
@@ -53,7 +53,7 @@ class Play:
 
     def _breaks_a_rule(self, frame: Frame) -> bool:
         try:
-            copy.deepcopy(self.model).hear(frame)
+            copy.deepcopy(self.model).receive(frame)
         except RuleBroken:
             return True
         return False
@@ -87,13 +87,13 @@ class Play:
 
     def local_step(self) -> None:
         """Something that this end does."""
-        dice, model, shell = self.dice, self.model, self.shell
+        dice, model, harness = self.dice, self.model, self.harness
         roll = dice.random()
         if roll < 0.2:
             if model.may_open:
                 first = dice.choice([b"", b"first words"])
                 stream_id = model.open(first)
-                stream = shell.session.open()
+                stream = harness.session.open()
                 if first:
                     stream.write(first)
                 else:
@@ -102,16 +102,16 @@ class Play:
             return
         if roll < 0.22:
             model.go_away()
-            shell.session.go_away()
+            harness.session.go_away()
         if not model.live:
             return
         stream_id = dice.choice(list(model.live))
-        stream, expected = shell.stream(stream_id), model.live[stream_id]
+        stream, expected = harness.stream(stream_id), model.live[stream_id]
         if roll < 0.6:
             count = dice.choice([expected.unread, expected.unread // 2, min(1, expected.unread)])
             model.consume(stream_id, count)
-            stream.consume(count, shell.now)
-        elif roll < 0.85 and not expected.here_ended:
+            stream.consume(count, harness.now)
+        elif roll < 0.85 and not expected.local_ended:
             body = bytes(min(dice.choice([1, 500, 100_000]), expected.may_send))
             if body:
                 model.write(stream_id, body)
@@ -126,18 +126,18 @@ class Play:
     def hear_cut(self, wire: bytes) -> None:
         cuts = sorted(self.dice.randrange(len(wire) + 1) for _ in range(self.dice.choice([0, 0, 1, 3])))
         for start, stop in zip([0, *cuts], [*cuts, len(wire)], strict=True):
-            self.shell.hear_bytes(wire[start:stop])
+            self.harness.receive_bytes(wire[start:stop])
 
     def agree(self) -> None:
-        model, session = self.model, self.shell.session
+        model, session = self.model, self.harness.session
         assert set(session.streams) == set(model.live)
         for stream_id, expected in model.live.items():
-            stream = self.shell.stream(stream_id)
+            stream = self.harness.stream(stream_id)
             assert stream.send_window == expected.may_send
             assert stream.receive_window.left == expected.may_receive
             assert stream.receive_window.size == expected.size
-            assert stream.received == expected.heard
-            assert (stream.peer_ended, stream.local_ended) == (expected.there_ended, expected.here_ended)
+            assert stream.received == expected.received
+            assert (stream.peer_ended, stream.local_ended) == (expected.peer_ended, expected.local_ended)
             assert stream.resets == 0
         assert all_frames(session.out) == model.out
         assert session.growth.left_bytes == model.growth_left
@@ -147,20 +147,20 @@ class Play:
     def run(self) -> int:
         steps = self.dice.choice([5, 20, 60])
         for step in range(steps):
-            self.shell.now += 0.05
+            self.harness.now += 0.05
             if self.dice.random() < 0.35:
                 self.local_step()
             else:
                 frame = self.next_frame()
                 try:
-                    self.model.hear(frame)
+                    self.model.receive(frame)
                 except RuleBroken:
                     with pytest.raises(PeerError):
                         self.hear_cut(frame.wire)
-                    self.shell.session.protocol_error()
-                    self.shell.session.lose()
-                    assert not self.shell.session.streams
-                    assert all_frames(self.shell.session.out)[-1].length == 1
+                    self.harness.session.protocol_error()
+                    self.harness.session.lose()
+                    assert not self.harness.session.streams
+                    assert all_frames(self.harness.session.out)[-1].length == 1
                     return step
                 self.hear_cut(frame.wire)
             self.agree()

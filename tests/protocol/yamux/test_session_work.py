@@ -1,4 +1,4 @@
-"""What frames cost, and that tiny ones of one stream are delivered together."""
+"""The work of frames, and the joint delivery of tiny ones of one stream."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from portway.protocol.work import DATA_FRAME_WORK, OTHER_FRAME_WORK, TURN_WORK, WAKING_FRAME_WORK, Work
 from portway.protocol.yamux.session import TINY_BYTES
 from tests.kit.yamux_wire import FIN, SYN, Frame, data, update
-from tests.protocol.yamux.shell import RecordingStream, Shell
+from tests.protocol.yamux.harness import RecordingStream, SessionHarness
 
 
 class CountingStream(RecordingStream):
@@ -24,13 +24,13 @@ class CountingStream(RecordingStream):
         super().deliver(view)
 
 
-class CountingShell(Shell):
+class CountingShell(SessionHarness):
     """A session of a yamux server, to which the peer has opened streams 1 to 9."""
 
     def __init__(self) -> None:
         super().__init__(client=False)
         self.session._make_stream = CountingStream
-        self.hear(*(update(number, flags=SYN) for number in range(1, 10, 2)))
+        self.receive(*(update(number, flags=SYN) for number in range(1, 10, 2)))
 
     def turn(self, wire: bytes) -> tuple[int, int]:
         """Take a turn at `wire`; return how many bytes were taken, and the work."""
@@ -49,15 +49,15 @@ def wire_of(*frames: Frame) -> bytes:
 
 
 def test_tiny_frames_of_one_stream_are_delivered_in_one_piece_from_the_second_on() -> None:
-    shell = CountingShell()
-    shell.hear(*(data(1, b"%d" % (number % 10)) for number in range(100)))
-    assert shell.pieces(1) == [b"0", b"123456789" + b"0123456789" * 9]
+    harness = CountingShell()
+    harness.receive(*(data(1, b"%d" % (number % 10)) for number in range(100)))
+    assert harness.pieces(1) == [b"0", b"123456789" + b"0123456789" * 9]
 
 
 def test_tiny_frames_are_not_joined_past_a_large_frame_or_one_with_flags() -> None:
-    shell = CountingShell()
+    harness = CountingShell()
     large = b"x" * (TINY_BYTES + 1)
-    shell.hear(
+    harness.receive(
         data(1, b"a"),
         data(1, b"b"),
         data(1, b"c"),
@@ -69,17 +69,17 @@ def test_tiny_frames_are_not_joined_past_a_large_frame_or_one_with_flags() -> No
         data(1, b"f"),
         data(1, b"g", FIN),
     )
-    assert shell.pieces(1) == [b"a", b"bc", b"d", large, b"e", b"f", b"g"]
-    assert shell.pieces(3) == [b"other"]
-    assert shell.stream(1).ended == 1
+    assert harness.pieces(1) == [b"a", b"bc", b"d", large, b"e", b"f", b"g"]
+    assert harness.pieces(3) == [b"other"]
+    assert harness.stream(1).ended == 1
 
 
 def test_joined_frames_count_in_the_window_one_by_one() -> None:
-    shell = CountingShell()
-    window = shell.stream(1).receive_window
+    harness = CountingShell()
+    window = harness.stream(1).receive_window
     window.left = 10
-    assert shell.breaks(*(data(1, b"x") for _ in range(10))) is None
-    assert "window" in str(shell.breaks(data(1, b"x"), data(1, b"x")))
+    assert harness.violation(*(data(1, b"x") for _ in range(10))) is None
+    assert "window" in str(harness.violation(data(1, b"x"), data(1, b"x")))
 
 
 @given(
@@ -87,7 +87,7 @@ def test_joined_frames_count_in_the_window_one_by_one() -> None:
     cuts=st.lists(st.integers(0, 2000), max_size=8),
 )
 def test_every_stream_gets_its_bytes_in_order_for_any_joins_and_cuts(frames: list[tuple[int, bytes, int]], cuts: list[int]) -> None:
-    shell = CountingShell()
+    harness = CountingShell()
     wire = b"".join(data(stream_id, payload).wire * times for stream_id, payload, times in frames)
     expected = {1: b"", 3: b"", 5: b""}
     for stream_id, payload, times in frames:
@@ -96,11 +96,11 @@ def test_every_stream_gets_its_bytes_in_order_for_any_joins_and_cuts(frames: lis
     for cut in [*sorted(min(cut, len(wire)) for cut in cuts), len(wire)]:
         piece = wire[before:cut]
         while piece:
-            taken, _ = shell.turn(piece)
+            taken, _ = harness.turn(piece)
             piece = piece[taken:]
         before = cut
     for stream_id, payload in expected.items():
-        assert bytes(shell.stream(stream_id).received) == payload
+        assert bytes(harness.stream(stream_id).received) == payload
 
 
 @pytest.mark.parametrize(
@@ -113,18 +113,18 @@ def test_every_stream_gets_its_bytes_in_order_for_any_joins_and_cuts(frames: lis
     ],
 )
 def test_a_turn_takes_a_bounded_number_of_frames(frame: Frame, most: int) -> None:
-    shell = CountingShell()
+    harness = CountingShell()
     wire = frame.wire * 5000
-    taken, work = shell.turn(wire)
+    taken, work = harness.turn(wire)
     assert most * 0.9 <= taken / len(frame.wire) <= most + 1
     assert TURN_WORK <= work <= TURN_WORK + DATA_FRAME_WORK
 
 
 def test_frames_that_make_others_act_cost_more() -> None:
-    shell = CountingShell()
-    stream = shell.stream(1)
+    harness = CountingShell()
+    stream = harness.stream(1)
     stream.send_window = 0
-    _, work = shell.turn(update(1, 1).wire)
+    _, work = harness.turn(update(1, 1).wire)
     assert work == OTHER_FRAME_WORK + WAKING_FRAME_WORK
-    _, work = shell.turn(data(1, b"", FIN).wire)
+    _, work = harness.turn(data(1, b"", FIN).wire)
     assert work == OTHER_FRAME_WORK + WAKING_FRAME_WORK

@@ -51,7 +51,7 @@ def test_a_stream_that_moved_a_mebibyte_gets_a_window_of_one() -> None:
 def test_the_window_of_a_long_path_is_two_round_trips_of_its_reader() -> None:
     window = ReceiveWindow(GrowthBudget(64 * KIB * KIB))
     now, rtt_s = 0.0, 0.1
-    for _ in range(200):  # the sender keeps the window full: one window a round trip
+    for _ in range(200):  # the sender keeps the window full: one window per round trip
         now += rtt_s
         count = window.left
         window.arrived(count)
@@ -108,13 +108,13 @@ def test_nothing_is_lost_and_the_window_is_never_exceeded(
         if window.consumed(taken) and not lazy:
             granted += window.grant(now, rtt_s)
         assert window.left == granted - sent >= 0
-        assert window.left + unread + window.owed == window.size
+        assert window.left + unread + window.ungranted == window.size
         assert INITIAL <= window.size <= max(WINDOW_BYTES_MAX, INITIAL)
         assert budget.left_bytes + window.size - INITIAL == budget_bytes
 
 
 def carried_bytes(rtt_s: float, bytes_per_s: float, seconds: float) -> int:
-    """Play a sender who always has more, and a reader who takes everything at once, over a path; no clock, no I/O."""
+    """Simulate a sender that always has data, and a reader that consumes everything at once, over a path; no clock, no I/O."""
     window = ReceiveWindow(GrowthBudget(1 << 30))
     events: list[tuple[float, int, str, int]] = []
     number = itertools.count()

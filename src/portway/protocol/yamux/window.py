@@ -35,11 +35,11 @@ class GrowthBudget:
 class ReceiveWindow:
     """Flow control of one direction of one stream.
 
-    Invariant: `left + unread + owed == size`, where unread are the bytes that arrived and were not consumed. So a stalled
+    Invariant: `left + unread + ungranted == size`, where unread are the bytes that arrived and were not consumed. So a stalled
     reader pins at most `size` bytes.
     """
 
-    __slots__ = ("_budget", "_epoch_at", "_epoch_bytes", "left", "moved", "owed", "size")
+    __slots__ = ("_budget", "_epoch_at", "_epoch_bytes", "left", "moved", "size", "ungranted")
 
     def __init__(self, budget: GrowthBudget) -> None:
         """Start with the 256 KiB that yamux prescribes; growth is taken from `budget`."""
@@ -47,7 +47,7 @@ class ReceiveWindow:
         self.size = INITIAL_WINDOW_BYTES
         self.left = INITIAL_WINDOW_BYTES
         """Bytes that the peer may still send."""
-        self.owed = 0
+        self.ungranted = 0
         """Bytes consumed and not granted again yet."""
         self.moved = 0
         """Total bytes consumed."""
@@ -71,8 +71,8 @@ class ReceiveWindow:
         again: then twice the bytes per round trip equal the window, and it stops growing (a simulated path of 80 ms and
         125 MB/s averaged 16 MB/s over its first 5 s, with a quarter 102; loopback gains a quarter, too).
         """
-        self.owed += count
-        return self.owed * CREDIT_PARTS >= self.size
+        self.ungranted += count
+        return self.ungranted * CREDIT_PARTS >= self.size
 
     def grant(self, now: float, rtt_s: float | None) -> int:
         """Return the credit to send to the peer: consumed bytes, plus growth if the path needs it.
@@ -80,8 +80,8 @@ class ReceiveWindow:
         The target size is 1 MiB once the stream has moved 1 MiB, or twice what its reader consumed in one lowest round
         trip if that is more; it never shrinks. `now` is monotonic seconds, `rtt_s` the lowest recent round trip.
         """
-        credit = self.owed
-        self.owed = 0
+        credit = self.ungranted
+        self.ungranted = 0
         self.moved += credit
         wanted = min(max(PROVEN_BYTES if self.moved >= PROVEN_BYTES else 0, self._two_round_trips(credit, now, rtt_s)), WINDOW_BYTES_MAX)
         if wanted > self.size:

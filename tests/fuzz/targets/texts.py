@@ -1,4 +1,4 @@
-"""What people and peers write as text: names, addresses, join strings, sizes, settings, logins."""
+"""Text from users and peers: names, addresses, join strings, sizes, settings, logins."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tests.fuzz.target import Target, add, outcome, quietly
 
 
 def as_text(data: bytes) -> str:
-    """Return any bytes as text, surrogates included: what arguments and environments may hold."""
+    """Return any bytes as text, including surrogates, like arguments and environment variables."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -32,7 +32,7 @@ def of_text(read: Callable[[str], object]) -> Callable[[bytes], object]:
 
 
 def check_names(data: bytes) -> None:
-    """A host that is accepted is its own normal form, plain ASCII, and the same as text and as bytes."""
+    """An accepted host is its own normal form, plain ASCII, and the same as text and as bytes."""
     found = outcome(lambda: normalise_host(data), PeerError)
     if isinstance(found, str):
         assert found.isascii()
@@ -75,7 +75,7 @@ add(
 
 
 def check_source(data: bytes) -> None:
-    """Whatever an address is, it has a source."""
+    """Every address has a source."""
     assert isinstance(source_key(as_text(data)), str)
 
 
@@ -90,7 +90,7 @@ add(
 
 
 def check_join(data: bytes) -> None:
-    """Written again it is the same; no error repeats the secret."""
+    """Serialised again it is the same; no error repeats the secret."""
     text = as_text(data)
     try:
         join = parse(text)
@@ -103,7 +103,7 @@ def check_join(data: bytes) -> None:
 
 
 def _assert_hidden(text: str, said: str) -> None:
-    """Fail if an error repeats what may be a secret: what stands between a dot and an @, and nowhere else."""
+    """Fail if an error repeats a possible secret: the text between a dot and an @."""
     for secret in re.findall(r"\.([^.@]{22,})(?=@)", text):
         assert text.count(secret) > 1 or secret not in said
 
@@ -135,7 +135,7 @@ add(
 
 
 def check_values(data: bytes) -> None:
-    """Each reader reads or says what it expected; what is written again is read again."""
+    """Each reader returns a value or the expected form; formatted values can be read again."""
     text = as_text(data)
     for read in (parse_duration_s, parse_size_bytes):
         number = outcome(lambda read=read: read(text), ConfigError)  # type: ignore[misc]
@@ -187,7 +187,7 @@ add(
 
 
 def check_target(data: bytes) -> None:
-    """A TARGET reads, or the complaint offers what would."""
+    """A TARGET is accepted, or the error lists the accepted forms."""
     for kind in ("http", "tcp"):
         found = outcome(lambda kind=kind: parse_target(as_text(data), kind), ConfigError)  # type: ignore[misc]
         if found is not ConfigError:
@@ -208,7 +208,7 @@ add(
 
 
 def check_settings(data: bytes) -> None:
-    """A value from the environment is taken or complained about with its name."""
+    """A value from the environment is accepted, or the error has its name."""
     text = as_text(data)
     for name in ("DOMAIN", "HTTP", "TCP_PORTS", "HOLD", "WORKERS", "ADVERTISE", "DATA", "PLAINTEXT_LINKS"):
         try:
@@ -235,7 +235,7 @@ def _server() -> ScramServer:
 
 
 def scram_server(data: bytes) -> object:
-    """Give a server the two messages of a login, cut at the first line break."""
+    """Pass the two messages of a login to a server, cut at the first line break."""
     first, _, final = as_text(data).partition("\n")
     server = _server()
     server.challenge(first, VERIFIER)
@@ -243,13 +243,13 @@ def scram_server(data: bytes) -> object:
 
 
 def check_scram_server(data: bytes) -> None:
-    """Nobody without the secret gets in."""
+    """No login without the secret."""
     found = outcome(lambda: scram_server(data), PeerError, RefusedError)
     assert found in (PeerError, RefusedError), "a login was accepted"
 
 
 def scram_client(data: bytes) -> object:
-    """Give a client the two messages of a server."""
+    """Pass the two messages of a server to a client."""
     first, _, final = as_text(data).partition("\n")
     client = ScramClient("user", "secret", CLIENT_NONCE, BINDING)
     client.first()
@@ -259,7 +259,7 @@ def scram_client(data: bytes) -> object:
 
 
 def check_scram_client(data: bytes) -> None:
-    """No server without the verifier is believed."""
+    """No server without the verifier is accepted."""
     found = outcome(lambda: scram_client(data), PeerError, RefusedError, MisuseError)
     assert found in (PeerError, RefusedError), "a server was believed"
 
@@ -306,6 +306,6 @@ add(
         (f"{CHALLENGE}\nv={'A' * 43}=".encode(), f"r={CLIENT_NONCE},s=AAAA,i=1".encode(), b"e=other-error"),
         (*_words, CHALLENGE.encode()),
         bytes_max=1024,
-        by_byte=False,  # it computes what the server asks for, 100,000 rounds of PBKDF2 at most, whatever came
+        by_byte=False,  # it computes as many rounds as the server requests, at most 100,000 of PBKDF2, for any input
     )
 )

@@ -1,4 +1,4 @@
-"""A session with recording streams, as plain as a shell can be."""
+"""A session with recording streams, without I/O."""
 
 from portway.errors import PeerError
 from portway.protocol.yamux.limits import YamuxLimits
@@ -8,7 +8,7 @@ from tests.kit.yamux_wire import Frame, all_frames
 
 
 class RecordingStream(Stream):
-    """Keeps everything it hears."""
+    """Records all callbacks."""
 
     __slots__ = ("credits", "ended", "received", "resets", "unread")
 
@@ -42,8 +42,8 @@ class RecordingStream(Stream):
             self.grant(now)
 
 
-class Shell:
-    """Runs a session without I/O: `hear` frames, then look at `said`."""
+class SessionHarness:
+    """Runs a session without I/O: `receive` frames, then check `take_output`."""
 
     def __init__(self, *, client: bool = True, limits: YamuxLimits | None = None) -> None:
         self.accepted: list[RecordingStream] = []
@@ -57,7 +57,7 @@ class Shell:
             make_stream=RecordingStream,
             on_accept=self._accept,
             on_pong=self.pongs.append,
-            on_output=self._note_output,
+            on_output=self._on_output,
         )
 
     def _accept(self, stream: Stream) -> None:
@@ -67,34 +67,34 @@ class Shell:
         else:
             self.accepted.append(stream)
 
-    def _note_output(self) -> None:
+    def _on_output(self) -> None:
         assert not self.session.out, "called although there is output already"
         self.output_calls += 1
 
-    def hear(self, *frames: Frame) -> None:
+    def receive(self, *frames: Frame) -> None:
         """Receive whole frames in one piece."""
-        self.hear_bytes(b"".join(frame.wire for frame in frames))
+        self.receive_bytes(b"".join(frame.wire for frame in frames))
 
-    def hear_bytes(self, wire: bytes) -> None:
+    def receive_bytes(self, wire: bytes) -> None:
         """Receive bytes."""
         self.session.receive(memoryview(wire), self.now)
 
-    def breaks(self, *frames: Frame) -> str | None:
+    def violation(self, *frames: Frame) -> str | None:
         """Receive frames; return what rule they broke, or None."""
         try:
-            self.hear(*frames)
+            self.receive(*frames)
         except PeerError as error:
             return str(error)
         return None
 
-    def said(self) -> list[Frame]:
-        """Return the frames that are owed to the peer, and forget them."""
+    def take_output(self) -> list[Frame]:
+        """Return the pending output frames, and clear the output."""
         frames = all_frames(self.session.out)
         self.session.out.clear()
         return frames
 
     def open(self) -> RecordingStream:
-        """Open a stream and say so."""
+        """Open a stream and announce it."""
         stream = self.session.open()
         assert isinstance(stream, RecordingStream)
         stream.announce(opened_here=True)
