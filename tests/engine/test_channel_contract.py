@@ -326,7 +326,7 @@ def test_unread_bytes_are_bounded(engine: EngineLoop, pair: Pair) -> None:
     assert 0 < near.sent_bytes <= pair.buffered_bytes_max
 
 
-def test_a_reader_that_stops_and_goes_gets_every_byte(engine: EngineLoop, pair: Pair) -> None:
+def test_a_reader_that_pauses_and_resumes_gets_every_byte(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     message = noise(4 * MIB)
     dice = random.Random(5)
@@ -359,7 +359,7 @@ def test_closing_and_aborting_may_be_done_twice(engine: EngineLoop, pair: Pair) 
     engine.settle()
 
 
-def test_no_callback_comes_after_closing(engine: EngineLoop, pair: Pair) -> None:
+def test_no_callback_follows_a_close(engine: EngineLoop, pair: Pair) -> None:
     near, far = probes(pair)
     far.feed(noise(100_000))
     near.feed(noise(8 * MIB))

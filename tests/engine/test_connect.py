@@ -105,7 +105,7 @@ def test_unix_sockets_connect_too(engine: EngineLoop, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["missing", "much-too-long-" * 20])
-def test_a_bad_unix_path_is_an_error_that_comes_later(engine: EngineLoop, tmp_path: Path, path: str) -> None:
+def test_a_bad_unix_path_is_reported_later(engine: EngineLoop, tmp_path: Path, path: str) -> None:
     outcomes: list[Outcome] = []
     before = open_descriptors()
     connect(engine.reactor, socket.AF_UNIX, str(tmp_path / path), 5, outcomes.append)
@@ -116,7 +116,7 @@ def test_a_bad_unix_path_is_an_error_that_comes_later(engine: EngineLoop, tmp_pa
     assert open_descriptors() == before
 
 
-def test_an_address_that_cannot_be_used_is_an_error_that_comes_later(engine: EngineLoop) -> None:
+def test_an_unusable_address_is_reported_later(engine: EngineLoop) -> None:
     outcomes: list[Outcome] = []
     connect(engine.reactor, socket.AF_INET, ("255.255.255.255", 9), 5, outcomes.append)
     assert not outcomes

@@ -23,7 +23,7 @@ def test_it_shows_the_smallest_of_all_rooms(engine: EngineLoop) -> None:
     assert Gate(sink, (fast, slow), Quota(300, never)).room() == 200
 
 
-def test_what_is_offered_beyond_its_room_stays_outside(engine: EngineLoop) -> None:
+def test_bytes_beyond_the_room_are_not_accepted(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
     gate = Gate(sink, (), Quota(10, never))
     assert gate.send(b"0123456") == 7
@@ -32,7 +32,7 @@ def test_what_is_offered_beyond_its_room_stays_outside(engine: EngineLoop) -> No
     assert gate.bytes == 10
 
 
-def test_a_used_up_quota_shows_room_for_the_one_byte_that_ends_it(engine: EngineLoop) -> None:
+def test_a_used_up_quota_reports_room_for_the_byte_that_exceeds_it(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
     told: list[str] = []
     gate = Gate(sink, (), Quota(3, lambda: told.append("spent")))

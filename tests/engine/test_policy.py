@@ -66,7 +66,7 @@ def test_without_time_limits_there_are_no_checks() -> None:
 
 
 @pytest.mark.parametrize("name", ["idle_timeout_s", "min_rate_bpm", "max_rate_bps", "bandwidth_bps", "max_lifetime_s", "max_total_payload"])
-def test_a_limit_of_nothing_is_refused_by_the_name_that_a_person_gave(name: str) -> None:
+def test_a_limit_of_zero_is_refused_by_its_name(name: str) -> None:
     for value in (0, -1, NEVER, float("nan")):
         with pytest.raises(ConfigError, match=f"^{name.removesuffix('_s')}: invalid limit .*: expected more than 0"):
             Policy(**{name: value})  # type: ignore[arg-type]

@@ -106,7 +106,7 @@ def full_socket(engine: EngineLoop) -> tuple[SocketChannel, socket.socket, int]:
 @pytest.mark.parametrize(
     ("name", "kind"), [("tcp", CopyPump), ("unix", CopyPump), ("tls-server", CopyPump), ("mux-tls-opened", PeekPump), ("memory", PeekPump)]
 )
-def test_what_lends_is_not_copied(engine: EngineLoop, identity: Identity, name: str, kind: Kind) -> None:
+def test_a_source_that_can_peek_is_not_copied(engine: EngineLoop, identity: Identity, name: str, kind: Kind) -> None:
     with pair_of(name, engine, identity) as pair:
         assert choose_pump(pair.near) is kind
 
@@ -200,7 +200,7 @@ def from_memory(engine: EngineLoop, kind: Kind, sink: Channel) -> tuple[MemoryCh
 
 
 @both_kinds
-def test_what_a_sink_did_not_take_after_all_goes_first_and_the_end_behind_it(engine: EngineLoop, kind: Kind) -> None:
+def test_bytes_that_a_sink_did_not_accept_are_sent_first_and_then_the_end(engine: EngineLoop, kind: Kind) -> None:
     sink, far, filled = full_socket(engine)
     writer, _, pump, owner = from_memory(engine, kind, sink)
     message = noise(200_000)

@@ -33,7 +33,7 @@ def test_the_ready_queue_keeps_its_order(engine: EngineLoop) -> None:
     assert calls == ["first", "second", "third"]
 
 
-def test_a_flush_comes_once_after_everybody_had_a_turn_and_before_the_next_turns(engine: EngineLoop) -> None:
+def test_a_flush_runs_once_after_all_turns_of_a_round_and_before_the_next(engine: EngineLoop) -> None:
     calls: list[str] = []
 
     def work() -> None:
@@ -46,7 +46,7 @@ def test_a_flush_comes_once_after_everybody_had_a_turn_and_before_the_next_turns
     assert calls == ["somebody else", "flush", "second turn"]
 
 
-def test_a_socket_event_comes_between_two_turns_of_a_busy_source(engine: EngineLoop) -> None:
+def test_a_socket_event_is_handled_between_two_turns_of_a_busy_source(engine: EngineLoop) -> None:
     left, right = socket.socketpair()
     calls: list[str] = []
 
@@ -68,7 +68,7 @@ def test_a_socket_event_comes_between_two_turns_of_a_busy_source(engine: EngineL
     right.close()
 
 
-def test_a_flush_asked_for_by_a_coroutine_comes_too(engine: EngineLoop) -> None:
+def test_a_flush_requested_by_a_coroutine_runs_too(engine: EngineLoop) -> None:
     calls: list[str] = []
 
     async def conversation() -> None:
@@ -354,7 +354,7 @@ def slow(engine: EngineLoop) -> Iterator[tuple[Reactor, SlowClock]]:
     reactor.close()
 
 
-def test_charged_turns_take_a_millisecond_before_everybody_else_comes_again(engine: EngineLoop, slow: tuple[Reactor, SlowClock]) -> None:
+def test_charged_turns_take_a_millisecond_per_round(engine: EngineLoop, slow: tuple[Reactor, SlowClock]) -> None:
     reactor, clock = slow
     calls: list[str] = []
 

@@ -198,7 +198,7 @@ def test_a_slow_reader_holds_the_sender_and_no_memory(engine: EngineLoop, joined
     assert visitor.received_bytes == origin.sent_bytes == 24 * MIB
 
 
-def test_what_came_before_the_start_is_not_lost(engine: EngineLoop, joined: Joined) -> None:
+def test_bytes_from_before_the_start_are_not_lost(engine: EngineLoop, joined: Joined) -> None:
     joined.visitor.feed(b"early question", end=True)
     joined.origin.feed(b"early answer", end=True)
     engine.settle()
@@ -276,7 +276,7 @@ def test_on_done_is_called_once(engine: EngineLoop, sample: Joined) -> None:
     assert sample.done == [sample.relay]
 
 
-def test_a_visitor_that_vanishes_with_a_plain_fin_meets_a_reset_when_the_answer_comes(engine: EngineLoop, identity: Identity) -> None:
+def test_a_visitor_that_closed_with_a_fin_causes_a_reset_when_the_response_arrives(engine: EngineLoop, identity: Identity) -> None:
     with ExitStack() as stack:
         joined = join(stack, engine, identity, "tcp", "mux-socket-accepted")
         joined.relay.start()

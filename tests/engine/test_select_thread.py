@@ -68,7 +68,7 @@ def test_room_wakes_the_loop(waiter: Waiter, pair: tuple[socket.socket, socket.s
     waiter.run()
 
 
-def test_a_wish_that_comes_while_it_waits_is_not_lost(waiter: Waiter, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_change_during_a_wait_is_not_lost(waiter: Waiter, pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
     waiter.thread.update()
     waiter.loop.run_until_complete(asyncio.sleep(0))

@@ -36,7 +36,7 @@ def test_a_process_that_is_killed_in_mid_answer_resets_its_connections() -> None
             read_to_end(far)
 
 
-def test_a_channel_that_is_closed_ends_and_what_it_took_arrives(engine: EngineLoop) -> None:
+def test_a_closed_channel_ends_and_its_accepted_bytes_arrive(engine: EngineLoop) -> None:
     near, far = tcp_pair()
     near.setblocking(False)
     channel = SocketChannel(engine.reactor, near)
@@ -47,7 +47,7 @@ def test_a_channel_that_is_closed_ends_and_what_it_took_arrives(engine: EngineLo
         assert read_to_end(far) == b"the whole answer"
 
 
-def test_bytes_behind_urgent_data_are_not_left_lying(engine: EngineLoop) -> None:
+def test_bytes_behind_urgent_data_are_read(engine: EngineLoop) -> None:
     """Telnet and FTP's ABOR send urgent data: a read stops short before it although more is there."""
     near, far = tcp_pair()
     near.setblocking(False)

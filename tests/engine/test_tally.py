@@ -15,7 +15,7 @@ def tally(forward: str, backward: str) -> Tally:
     ("forward", "backward", "clean"),
     [(ENDED, ENDED, True), (ENDED, READ_BROKE, False), (WRITE_BROKE, ENDED, False), (ENDED, "", False), (ABORTED, ENDED, False)],
 )
-def test_clean_means_that_both_sides_came_to_their_own_end(forward: str, backward: str, clean: bool) -> None:
+def test_clean_means_that_both_sides_ended_properly(forward: str, backward: str, clean: bool) -> None:
     assert tally(forward, backward).clean is clean
 
 

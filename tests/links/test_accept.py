@@ -127,7 +127,9 @@ def test_the_listener_gets_the_reason_why_an_agent_does_not_trust_it(engine: Eng
         (b"\x16\x03\x01\xff\xff" + bytes(70_000), "TLS handshake failed"),
     ],
 )
-def test_what_is_no_client_hello_is_refused_at_once_and_named(engine: EngineLoop, identity: Identity, greeting: bytes, reason: str) -> None:
+def test_bytes_that_are_not_a_client_hello_are_refused_at_once_and_named(
+    engine: EngineLoop, identity: Identity, greeting: bytes, reason: str
+) -> None:
     before = open_descriptors()
     with open_listener(engine, context_of(identity)) as listener:
         client = listener.connect_raw(greeting)

@@ -52,7 +52,7 @@ def test_short_sessions_are_not_retried_fast_for_ever() -> None:
         assert backoff.next_delay_s() <= 0.1, "one that lived makes up for all before"
 
 
-def test_many_agents_do_not_come_back_together() -> None:
+def test_many_agents_do_not_reconnect_together() -> None:
     fleet = [Backoff(random.Random(number).random) for number in range(200)]
     for agent in fleet:
         for _ in range(5):

@@ -182,7 +182,7 @@ def test_a_web_server_with_the_right_certificate_is_not_a_portway_server(engine:
         (b"", "the connection ended"),
     ],
 )
-def test_what_answers_without_tls_is_named(engine: EngineLoop, identity: Identity, greeting: bytes, reason: str) -> None:
+def test_a_server_without_tls_is_named(engine: EngineLoop, identity: Identity, greeting: bytes, reason: str) -> None:
     def speak(sock: socket.socket) -> None:
         sock.recv(65536)
         sock.sendall(greeting)
@@ -223,12 +223,12 @@ def test_a_port_without_a_listener_is_reported(engine: EngineLoop, identity: Ide
     assert open_descriptors() <= before + 1, "one for the resolver's thread at most"
 
 
-def test_an_ipv6_address_stands_in_brackets(engine: EngineLoop) -> None:
+def test_an_ipv6_address_is_in_brackets(engine: EngineLoop) -> None:
     _, (_, port) = refusing()
     assert refusal_of(engine, port, None, host="::1").startswith(f"cannot connect to [::1]:{port} (::1: ")
 
 
-def test_links_over_ipv6_stand_too(engine: EngineLoop, identity: Identity) -> None:
+def test_links_work_over_ipv6(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity), host="::1") as listener:
         link = engine.run(dial(engine.reactor, "::1", listener.port, pinned(identity)))
         engine.run_until(lambda: len(listener.links) == 1)

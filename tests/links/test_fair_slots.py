@@ -47,7 +47,7 @@ def test_one_source_may_hold_everything_while_there_is_room() -> None:
     assert len(crowd.places) == 8
 
 
-def test_the_oldest_of_the_source_with_the_most_goes_first() -> None:
+def test_the_oldest_slot_of_the_largest_source_is_lost_first() -> None:
     crowd = Crowd(8)
     crowd.come("few", 2)
     crowd.come("many", 6)

@@ -87,6 +87,6 @@ def test_the_next_address_follows_a_refusal_at_once(engine: EngineLoop) -> None:
     assert all(one != other for one, other in pairwise(tried))
 
 
-def test_reasons_stand_in_the_order_of_the_addresses(engine: EngineLoop) -> None:
+def test_reasons_are_in_the_order_of_the_addresses(engine: EngineLoop) -> None:
     with deaf() as dead, pytest.raises(UnavailableError, match=r"^127\.0\.0\.1: connection timed out; 127\.0\.0\.1: connection refused$"):
         engine.run(connect_first(engine.reactor, [dead, refusing()], 0.5))

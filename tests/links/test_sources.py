@@ -15,7 +15,7 @@ def test_a_source_is_known_for_a_day_after_a_login() -> None:
     assert not sources.is_known("b", 100.0)
 
 
-def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_sources_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources_module, "SOURCES_MAX", 10)
     sources = Sources()
     for number in range(100):

@@ -45,7 +45,7 @@ def test_a_server_of_one_process_has_no_hint() -> None:
 
 
 @pytest.mark.parametrize("text", ["portway/1", "portway-hint/", "portway-hint/x", "portway-hint/1234567890", "x portway-hint/1", "\udc80"])
-def test_what_is_no_hint_is_not_shown(text: str) -> None:
+def test_an_invalid_hint_is_not_sent(text: str) -> None:
     assert not is_hint(text)
 
 
@@ -54,7 +54,7 @@ def test_a_number_that_is_too_long_names_no_worker() -> None:
 
 
 @pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n", b"\x80", b"\0\1" + bytes(10), b"\x16" + b"x" * FIRST_BYTES_MAX])
-def test_nothing_is_waited_for_where_no_hint_can_come(first: bytes) -> None:
+def test_bytes_that_cannot_contain_a_hint_are_complete(first: bytes) -> None:
     assert hint_complete(first)
 
 

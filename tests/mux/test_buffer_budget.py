@@ -16,7 +16,7 @@ class Reader:
         self.given_up += 1
 
 
-def test_the_longest_stalled_goes_first() -> None:
+def test_the_longest_stalled_stream_is_evicted_first() -> None:
     buffers = SessionBufferBudget(100)
     first, second, third = Reader(), Reader(), Reader()
     buffers.add(first, 40)
@@ -50,7 +50,7 @@ def test_a_slow_reader_is_not_a_stalled_one() -> None:
     assert buffers.bytes == 61
 
 
-def test_one_that_is_too_much_alone_goes_itself() -> None:
+def test_a_stream_above_the_bound_alone_is_evicted_itself() -> None:
     buffers = SessionBufferBudget(100)
     only = Reader()
     buffers.add(only, 101)

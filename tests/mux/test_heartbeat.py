@@ -8,7 +8,7 @@ from portway.mux.heartbeat import RTT_WINDOW_S, Heartbeat, HeartbeatSettings
 SETTINGS = HeartbeatSettings(silence_s_max=12.0, ping_every_s=4.0)
 
 
-def test_the_first_ping_goes_at_once_and_then_every_four_seconds() -> None:
+def test_the_first_ping_is_sent_at_once_and_then_every_four_seconds() -> None:
     beat = Heartbeat(SETTINGS, 100.0)
     asked = [now for now in range(100, 120) if beat.next_ping(float(now)) is not None]
     assert asked == [100, 104, 108, 112, 116]
@@ -23,7 +23,7 @@ def test_a_peer_is_lost_after_twelve_silent_seconds_and_not_before() -> None:
     assert beat.silent_for_s(115.0) == 4.0
 
 
-def test_both_ends_notice_within_fifteen_seconds() -> None:
+def test_both_ends_detect_a_loss_within_fifteen_seconds() -> None:
     for phase in range(10):
         start = 100.0 + phase / 10
         beat = Heartbeat(SETTINGS, start)

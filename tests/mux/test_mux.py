@@ -104,7 +104,7 @@ def test_many_small_writes_of_a_batch_do_not_wait_for_its_end(engine: EngineLoop
     assert len(peer.link.sends) == 5
 
 
-def test_a_large_write_goes_in_frames_that_its_window_and_the_link_allow(peer: RawPeer) -> None:
+def test_a_large_write_is_sent_in_frames_that_window_and_link_allow(peer: RawPeer) -> None:
     writer = Probe(peer.mux.open())
     writer.piece_bytes = MIB
     writer.feed(noise(MIB))
@@ -468,7 +468,7 @@ def test_closing_an_unfinished_stream_resets_it(engine: EngineLoop, peer: RawPee
     assert peer.mux.streams_open == 0
 
 
-def test_a_reset_after_the_peers_own_end_takes_nothing_of_what_it_sent(engine: EngineLoop, peer: RawPeer) -> None:
+def test_a_reset_after_the_peers_own_end_loses_none_of_its_data(engine: EngineLoop, peer: RawPeer) -> None:
     """`close` after `shutdown_write` resets the direction that is no longer read; the properly ended direction is complete."""
     peer.send(update(2, flags=SYN))
     reader = Probe(peer.accepted[0])

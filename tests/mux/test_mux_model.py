@@ -152,7 +152,7 @@ class Play:
 
 
 @pytest.mark.parametrize("block", range(4))
-def test_every_byte_arrives_where_it_belongs(block: int) -> None:
+def test_every_byte_arrives_on_its_stream(block: int) -> None:
     for number in range(PLAYS // 4):
         seed = block * 10**6 + number
         try:

@@ -121,7 +121,7 @@ def test_two_join_strings_pasted_into_one_repeat_neither_secret(text: str) -> No
     assert SECRET[::-1] not in str(raised.value)
 
 
-def test_the_secret_shows_only_where_it_is_asked_for() -> None:
+def test_the_secret_is_only_in_str() -> None:
     join = parse(f"{BASE}?pin=sha256:{PIN.hex()}")
     assert SECRET not in repr(join)
     assert SECRET not in repr([join])

@@ -158,7 +158,7 @@ def test_too_few_bytes_for_the_addresses_are_refused(family: int, length: int) -
 
 
 @pytest.mark.parametrize("length", [HEADER_BYTES_MAX - 15, 1000, 65535])
-def test_a_header_above_the_bound_is_refused_before_its_bytes_are_waited_for(length: int) -> None:
+def test_a_header_above_the_bound_is_refused_before_its_bytes_arrive(length: int) -> None:
     with pytest.raises(PeerError, match=f"{length + 16} bytes: expected at most 512"):
         decode(raw(body=b"", length=length))
     assert decode(raw(body=b"", length=length), bytes_max=70_000) is None
@@ -249,7 +249,7 @@ def test_an_ipv4_visitor_of_a_dual_stack_listener_is_sent_as_ipv4() -> None:
 
 
 @pytest.mark.parametrize("six", ["2001:db8::1", "::1", "::"])
-def test_ends_of_both_families_travel_as_ipv6(six: str) -> None:
+def test_ends_of_both_families_are_sent_as_ipv6(six: str) -> None:
     wire = encode(ProxyHeader(False, ("192.0.2.1", 1), (six, 2)))
     assert wire[13] == 0x21
     assert wire[16:32] == bytes.fromhex("00000000000000000000ffffc0000201")

@@ -58,7 +58,7 @@ def test_the_conversation_of_rfc_7677() -> None:
 
 
 @pytest.mark.parametrize("binding", [BINDING, None], ids=["tls", "plain"])
-def test_both_ends_get_the_same_key_and_no_other_conversation_gets_it(binding: bytes | None) -> None:
+def test_both_ends_get_the_same_key_and_no_other_exchange_gets_it(binding: bytes | None) -> None:
     keys = set()
     for number in range(3):
         agent, edge = client(nonce=f"c{number}", binding=binding), server(nonce=f"s{number}", binding=binding)
@@ -299,7 +299,7 @@ def test_a_broken_final_message_is_the_clients_fault(spoil: Callable[[str], str]
 
 
 @given(noise=st.text(max_size=120) | st.text("nprcsvie=,+/AZaz09-", max_size=120))
-def test_noise_is_the_peers_fault_on_both_sides(noise: str) -> None:
+def test_noise_is_a_peer_error_on_both_sides(noise: str) -> None:
     with pytest.raises(PeerError):
         ScramServer.user_of(noise)
     agent = client()

@@ -40,7 +40,7 @@ def test_noise_is_messages_or_the_peers_fault_and_never_held_beyond_the_bound(no
 
 
 @pytest.mark.parametrize("length", [0, PRE_LOGIN_BYTES_MAX + 1, 2**31 - 1, 2**31, 2**32 - 1])
-def test_a_length_out_of_bounds_is_refused_before_its_body_is_waited_for(length: int) -> None:
+def test_a_length_out_of_bounds_is_refused_before_its_body_arrives(length: int) -> None:
     with pytest.raises(PeerError, match=str(length)):
         MessageReader().feed(length.to_bytes(4, "big"))
 

@@ -211,7 +211,7 @@ def test_the_fullest_activity_fits_into_a_message() -> None:
     assert decode_message(encode_message(full)[4:]) == full
 
 
-def test_a_path_is_cut_where_it_does_not_fit() -> None:
+def test_a_long_path_is_cut() -> None:
     assert request_line("GET", "/short", 200, 0.5) == ("GET", "/short", 200, 0.5)
     assert request_line("GET", "/" * 500, 200, 0.5)[1] == "/" * (PATH_CHARS_MAX - 1) + "…"
 

@@ -56,7 +56,7 @@ def test_a_body_is_read_the_same_wherever_it_was_cut(
 
 
 @given(st.lists(st.binary(max_size=50), max_size=8))
-def test_what_was_encoded_is_decoded(parts: list[bytes]) -> None:
+def test_encoding_and_decoding_round_trip(parts: list[bytes]) -> None:
     wire = encode_chunk(parts) + encode_chunk([]) + LAST_CHUNK
     assert decoded(wire) == (b"".join(parts), b"", True)
     assert decoded(wire, list(range(len(wire)))) == (b"".join(parts), b"", True)

@@ -103,6 +103,6 @@ def test_a_line_that_is_not_one_field_is_refused(block: bytes) -> None:
 
 
 @pytest.mark.parametrize("block", [b"A: b\rc\r\n", b"A: b\nc: d\r\n", b"A: \x00\r\n", b"A: \x7f\r\n"])
-def test_our_own_rule_comes_before_the_parser_s(block: bytes) -> None:
+def test_own_rules_are_checked_before_the_parser(block: bytes) -> None:
     with pytest.raises(MessageError, match="control byte"):
         parse_fields(b"\r\n" + block + b"\r\n", 2)

@@ -14,7 +14,7 @@ def test_the_four_fields_agree() -> None:
     ]
 
 
-def test_proxies_stand_behind_the_visitor() -> None:
+def test_proxies_follow_the_visitor() -> None:
     assert forwarded_fields(["192.0.2.1", "::ffff:10.0.0.1", "2001:db8::2"], b"a", "https", b"8443") == [
         (b"X-Forwarded-For", b"192.0.2.1, 10.0.0.1, 2001:db8::2"),
         (b"X-Forwarded-Host", b"a"),

@@ -314,7 +314,7 @@ def test_a_whole_window_in_one_frame_is_accepted_and_one_byte_more_is_fatal() ->
 @pytest.mark.parametrize("length", EDGES)
 @pytest.mark.parametrize("flags", [0, SYN, ACK, FIN, RST, SYN | FIN])
 @pytest.mark.parametrize("known", [False, True])
-def test_no_data_length_makes_trouble_before_its_body_comes(length: int, flags: int, known: bool) -> None:
+def test_no_data_length_causes_errors_before_its_body_arrives(length: int, flags: int, known: bool) -> None:
     harness = SessionHarness()
     if known:
         harness.receive(update(2, flags=SYN))

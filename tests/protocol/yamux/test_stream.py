@@ -70,7 +70,7 @@ def test_an_accepted_stream_is_acknowledged_and_never_sends_syn() -> None:
     assert harness.take_output() == [data(2, b"hello"), data(2, b"", FIN)]
 
 
-def test_data_stands_behind_its_header_and_is_a_copy() -> None:
+def test_data_follows_its_header_and_is_a_copy() -> None:
     harness = SessionHarness()
     stream = accepted(harness)
     source = bytearray(b"abc")

@@ -71,7 +71,7 @@ def test_a_slow_reader_on_a_long_path_gets_no_growth_beyond_the_proven() -> None
     assert window.size == PROVEN_BYTES
 
 
-def test_growth_stops_at_the_budget_and_comes_back_to_it() -> None:
+def test_growth_stops_at_the_budget_and_returns_to_it() -> None:
     budget = GrowthBudget(100 * KIB)
     windows = [ReceiveWindow(budget) for _ in range(3)]
     for window in windows:
