@@ -104,4 +104,4 @@ def test_before_anything_failed_it_says_that_nothing_answered() -> None:
     async def scene() -> str:
         return str(await contact(Events(), 0.05).watch())
 
-    assert "has not answered yet. Check that the server runs" in asyncio.run(scene())
+    assert "has not answered yet. Check that the server is running" in asyncio.run(scene())

@@ -121,7 +121,7 @@ def test_the_handshake_yields_protocol_and_certificate(engine: EngineLoop, ident
         b"SSH-2.0-OpenSSH_9.2\r\n",
     ],
 )
-def test_what_is_not_tls_is_refused(engine: EngineLoop, identity: Identity, greeting: bytes) -> None:
+def test_plain_data_instead_of_tls_is_refused(engine: EngineLoop, identity: Identity, greeting: bytes) -> None:
     near, far = tcp_pair()
     near.setblocking(False)
     server = TlsChannel(engine.reactor, near, identity.server_context(), server_side=True)
@@ -305,7 +305,7 @@ def test_the_half_closed_openssl_peer_still_sends(engine: EngineLoop, identity: 
     engine.settle()
 
 
-def test_a_busy_close_delivers_what_was_taken_while_the_peer_reads_slowly(engine: EngineLoop, identity: Identity) -> None:
+def test_a_close_delivers_accepted_bytes_to_a_slow_reader(engine: EngineLoop, identity: Identity) -> None:
     client, server, cable = tls_ends(engine, identity)
     sender, receiver = Probe(client), Probe(server)
     cable.rightward.pause()
