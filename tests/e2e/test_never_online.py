@@ -63,7 +63,7 @@ def test_the_last_words_say_what_is_wrong(world: World, join: JoinString, https_
         cases: list[tuple[Callable[[JoinString], JoinString], str]] = [
             (lambda one: altered(one, port=world.http_port), "is where this Portway server takes HTTP visitors; agents dial another port"),
             (lambda one: altered(one, port=web_server.port), "who answers there is a web server; check host and port"),
-            (lambda one: altered(one, port=1), "connection refused). Check that the server runs"),
+            (lambda one: altered(one, port=1), "connection refused). Check that the server is running"),
             (lambda one: altered(one, host="no-such-host.invalid"), "cannot resolve the name"),
             (lambda one: altered(one, port=silent.port), f"127.0.0.1:{silent.port}"),
             (lambda one: altered(one, port=rude.port), "may be no Portway server" if join.plaintext else "cannot establish TLS"),
@@ -86,7 +86,7 @@ def test_without_a_limit_it_says_so_after_ten_seconds_and_is_online_once_it_can_
     world.start_server().stop()
     agent = world.agent(world.token(), *web(), as_json=False)
     told = agent.expect("not online after 10 s: ", 20, stream="err").string
-    assert "Check that the server runs" in told
+    assert "Check that the server is running" in told
     assert "Trying again, for ever" in told
     world.start_server()
     agent.expect("http://blog.localhost", 40)
