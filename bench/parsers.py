@@ -129,11 +129,11 @@ def chunks() -> Iterator[Case]:
 
 
 def _understand_request(data: bytes) -> None:
-    RequestHeadCache().understand(data)
+    RequestHeadCache().parse(data)
 
 
 def _understand_answer(data: bytes) -> None:
-    ResponseHeadCache(HeadRewriter("app.example.org", "example.org")).understand(data, b"GET").head(11, keep_alive=True)
+    ResponseHeadCache(HeadRewriter("app.example.org", "example.org")).parse(data, b"GET").head(11, keep_alive=True)
 
 
 def _buffer_head(data: bytes) -> None:

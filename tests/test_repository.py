@@ -131,7 +131,7 @@ TESTED_ELSEWHERE = {
     "src/portway/cli/expose.py": "tests/e2e runs it, tests/cli/test_main its errors",
     "src/portway/cli/options.py": "tests/cli/test_main checks every option's help and errors",
     "src/portway/cli/server.py": "tests/e2e runs it, tests/cli/test_main its errors",
-    "src/portway/server/edge/http/visitor/watched.py": "test_leaving covers it",
+    "src/portway/server/edge/http/visitor/read_ahead.py": "test_leaving covers it",
     "src/portway/server/edge/http/exchange/base.py": "failures of exchanges: test_answers_to_trouble, test_pool and test_truncation",
     "src/portway/server/edge/http/visitor/waiting.py": "waiting visitors: test_routing and test_full_links",
     "src/portway/clock.py": "names for the standard library's clocks",

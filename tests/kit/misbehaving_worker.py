@@ -9,7 +9,7 @@ import sys
 import time
 
 from portway.server.workers.ipc import receive_one
-from portway.server.workers.messages import Configure, Ping, Pong, Ready, RoutesComplete, Stop, encode, for_worker
+from portway.server.workers.messages import Configure, Ping, Pong, Ready, RoutesComplete, Stop, decode_for_worker, encode
 
 FINISH_S_MAX = 60.0
 
@@ -25,7 +25,7 @@ def main() -> int:
             if how == "ignores-stop":
                 time.sleep(FINISH_S_MAX)
             return 0
-        message = for_worker(memoryview(data))
+        message = decode_for_worker(memoryview(data))
         if isinstance(message, Configure):
             assert len(socks) == 2
         elif isinstance(message, RoutesComplete) and how != "never-ready":

@@ -72,7 +72,7 @@ class ServerCore:
         """
         admission = AdmissionControl(reactor, on_event)
         self._reactor = reactor
-        self._handshakes_max = admission.newcomers_max
+        self._handshakes_max = admission.unauthenticated_max
         self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
         self._listeners: list[Listener] = []
         on_done = on_event if report_relays else None
@@ -86,7 +86,7 @@ class ServerCore:
             admission,
             random_bytes=RandomPool(secrets.token_bytes),
             hand_off=hand_off,
-            on_done=on_done,
+            on_finished=on_done,
             server_id=server_id,
             proxies=TrustedProxies(trusted, settings.forwarded_fields) if trusted else None,
         )
@@ -94,7 +94,7 @@ class ServerCore:
             reactor,
             listen,
             RandomPool(secrets.token_bytes),
-            TcpEdgeSettings(hold_s=settings.hold_s, tell_visitors=settings.log_visitors),
+            TcpEdgeSettings(hold_s=settings.hold_s, log_visitors=settings.log_visitors),
             admission,
             on_done,
             hand_off=hand_off,
@@ -145,9 +145,9 @@ class ServerCore:
 def _edge_settings(settings: ServerSettings) -> HttpEdgeSettings:
     return HttpEdgeSettings(
         hold_s=settings.hold_s,
-        tell_visitors=settings.log_visitors,
+        log_visitors=settings.log_visitors,
         request_head_bytes_max=settings.max_request_head,
-        answer_head_bytes_max=settings.max_answer_head,
+        response_head_bytes_max=settings.max_answer_head,
         fields_max=settings.max_fields,
         trusted_headers=settings.trusted_header,
         domain=settings.domain,

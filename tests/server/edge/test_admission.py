@@ -11,7 +11,7 @@ import pytest
 
 from portway.engine.listener import Listener, listen
 from portway.errors import RefusedError
-from portway.server.edge.admission import ENDLESS, AdmissionControl, CapacityShare, descriptor_limit, reset_socket
+from portway.server.edge.admission import UNLIMITED, AdmissionControl, CapacityShare, descriptor_limit, reset_socket
 from portway.server.edge.connection_state import ConnectionState
 from portway.server.events import ConnectionsShed, VisitorsTurnedAway
 from portway.server.tunnels.lease import Holder
@@ -20,10 +20,15 @@ from tests.kit.sockets import open_descriptors, tcp_pair
 
 
 def share_of(
-    admission: AdmissionControl, where: str = "tcp port 1", held: Callable[[], int] = lambda: 0, *, times: int = 10**6, most: int = 10**6
+    admission: AdmissionControl,
+    where: str = "tcp port 1",
+    used: Callable[[], int] = lambda: 0,
+    *,
+    free_ratio: int = 10**6,
+    limit: int = 10**6,
 ) -> CapacityShare:
     """Return a share whose connections never give way."""
-    return CapacityShare(admission, where, lambda: (), held, times=times, most=most)
+    return CapacityShare(admission, where, lambda: (), used, free_ratio=free_ratio, limit=limit)
 
 
 _numbers = itertools.count()
@@ -43,23 +48,25 @@ def sockets() -> Iterator[Callable[[], socket.socket]]:
 
 
 @pytest.mark.parametrize(
-    ("descriptors", "visitors_end"), [(64, 32), (1024, 512), (4096, 3584), (20_000, 18_000), (ENDLESS, ENDLESS - ENDLESS // 10)]
+    ("descriptors", "visitors_end"), [(64, 32), (1024, 512), (4096, 3584), (20_000, 18_000), (UNLIMITED, UNLIMITED - UNLIMITED // 10)]
 )
 def test_a_part_of_all_descriptors_is_kept_from_visitors(engine: EngineLoop, descriptors: int, visitors_end: int) -> None:
     assert AdmissionControl(engine.reactor, descriptors=descriptors).visitors_end == visitors_end
 
 
-@pytest.mark.parametrize(("descriptors", "links_end", "newcomers_max"), [(256, 144, 16), (1024, 576, 64), (20_000, 13_912, 1_250)])
-def test_a_part_of_all_descriptors_is_kept_for_visitors(engine: EngineLoop, descriptors: int, links_end: int, newcomers_max: int) -> None:
+@pytest.mark.parametrize(("descriptors", "links_end", "unauthenticated_max"), [(256, 144, 16), (1024, 576, 64), (20_000, 13_912, 1_250)])
+def test_a_part_of_all_descriptors_is_kept_for_visitors(
+    engine: EngineLoop, descriptors: int, links_end: int, unauthenticated_max: int
+) -> None:
     admission = AdmissionControl(engine.reactor, descriptors=descriptors)
-    assert (admission.links_end, admission.newcomers_max) == (links_end, newcomers_max)
+    assert (admission.links_end, admission.unauthenticated_max) == (links_end, unauthenticated_max)
 
 
 def test_links_are_refused_when_all_but_visitors_have_their_part(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     descriptors = 4 * open_descriptors()
     admission = AdmissionControl(engine.reactor, descriptors=descriptors)
     visitors = 0
-    admission.count(lambda: visitors)
+    admission.add_counter(lambda: visitors)
     number = 0
     while admission.links_free(0) > 0:
         admission.check_link(0, 0)
@@ -87,7 +94,7 @@ def test_one_token_leaves_a_part_of_the_links_to_others(engine: EngineLoop) -> N
 def test_visitors_come_in_above_their_end_while_they_have_less_than_their_part(engine: EngineLoop) -> None:
     admission = AdmissionControl(engine.reactor, descriptors=256)
     visitors = 0
-    admission.count(lambda: visitors)
+    admission.add_counter(lambda: visitors)
     assert admission.free(190) == 50, "up to what neither may take"
     assert admission.free(240) == 0
     visitors = 60
@@ -101,13 +108,13 @@ def test_this_process_s_limit_counts_when_no_other_is_said(engine: EngineLoop, m
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (2048, 4096))
     assert AdmissionControl(engine.reactor).visitors_end == 1536
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert descriptor_limit() == ENDLESS
+    assert descriptor_limit() == UNLIMITED
 
 
 def test_whoever_took_the_descriptors_those_kept_are_not_for_visitors(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     end = open_descriptors() + 20
     admission = AdmissionControl(engine.reactor, descriptors=2 * end)
-    admission.count(lambda: end // 2)  # visitors have the part that is theirs
+    admission.add_counter(lambda: end // 2)  # visitors have the part that is theirs
     share = share_of(admission)
     answers = [(sock.fileno(), share.admits(sock, somebody())) for sock in (sockets() for _ in range(40))]
     assert answers == [(number, number < end) for number, _ in answers]
@@ -116,24 +123,24 @@ def test_whoever_took_the_descriptors_those_kept_are_not_for_visitors(engine: En
 
 def test_a_greedy_share_leaves_room_for_others(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     admission = AdmissionControl(engine.reactor, descriptors=36_000)
-    sock, held = sockets(), [0, 0]
-    admission.count(lambda: sum(held))
+    sock, used = sockets(), [0, 0]
+    admission.add_counter(lambda: sum(used))
     for who in range(2):
-        share = share_of(admission, "greedy", partial(held.__getitem__, who), times=3)
+        share = share_of(admission, "greedy", partial(used.__getitem__, who), free_ratio=3)
         while share.admits(sock, somebody()):
-            held[who] += 1
+            used[who] += 1
     end = admission.visitors_end
-    assert held[0] == pytest.approx(end * 3 / 4, abs=2)
-    assert held[1] == pytest.approx(end / 4 * 3 / 4, abs=2)
-    assert share_of(admission, "modest", times=3).admits(sock, somebody())
-    assert not share_of(admission, "modest", lambda: 5, times=3, most=5).admits(sock, somebody()), "its own cap holds, too"
+    assert used[0] == pytest.approx(end * 3 / 4, abs=2)
+    assert used[1] == pytest.approx(end / 4 * 3 / 4, abs=2)
+    assert share_of(admission, "modest", free_ratio=3).admits(sock, somebody())
+    assert not share_of(admission, "modest", lambda: 5, free_ratio=3, limit=5).admits(sock, somebody()), "its own cap holds, too"
 
 
 def test_the_first_one_is_told_at_once_and_a_flood_is_one_line(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     told: list[VisitorsTurnedAway | ConnectionsShed] = []
     admission = AdmissionControl(engine.reactor, told.append, descriptors=36_000)
-    admission.count(lambda: 7)
-    share, sock = share_of(admission, most=0), sockets()
+    admission.add_counter(lambda: 7)
+    share, sock = share_of(admission, limit=0), sockets()
     for _ in range(1000):
         assert not share.admits(sock, somebody())
     assert told == [VisitorsTurnedAway(1, 7, admission.visitors_end, "tcp port 1")]
@@ -154,7 +161,7 @@ def test_a_visitor_turned_away_sees_a_reset_and_holds_no_descriptor(engine: Engi
 def test_a_flood_in_one_batch_leaves_the_kept_descriptors_alone(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     end = open_descriptors() + 60
     admission = AdmissionControl(engine.reactor, descriptors=2 * end)
-    admission.count(lambda: end // 2)  # visitors have the part that is theirs
+    admission.add_counter(lambda: end // 2)  # visitors have the part that is theirs
     share, highest = share_of(admission), 0
     taken: list[socket.socket] = []
 
@@ -187,11 +194,11 @@ class Idler:
         self.address = address
         self.over = False
 
-    def standing(self) -> tuple[ConnectionState, float, int]:
-        return ConnectionState.OVER if self.over else ConnectionState.IDLE, float("-inf"), 0
+    def state(self) -> tuple[ConnectionState, float, int]:
+        return ConnectionState.EXEMPT if self.over else ConnectionState.IDLE, float("-inf"), 0
 
-    def give_way(self, standing: ConnectionState) -> None:
-        assert standing is ConnectionState.IDLE
+    def shed(self, state: ConnectionState) -> None:
+        assert state is ConnectionState.IDLE
         self.over = True
 
 
@@ -200,10 +207,10 @@ def test_where_descriptors_run_short_the_largest_share_makes_room_for_others(
 ) -> None:
     told: list[VisitorsTurnedAway | ConnectionsShed] = []
     admission = AdmissionControl(engine.reactor, told.append, descriptors=36_000)
-    admission.count(lambda: 29_000)
+    admission.add_counter(lambda: 29_000)
     crowd = [Idler("192.0.2.1") for _ in range(5)]
-    large = CapacityShare(admission, "http", lambda: crowd, lambda: 28_000, times=10**6, most=10**6)
-    small, sock = share_of(admission, held=lambda: 1_000), sockets()
+    large = CapacityShare(admission, "http", lambda: crowd, lambda: 28_000, free_ratio=10**6, limit=10**6)
+    small, sock = share_of(admission, used=lambda: 1_000), sockets()
     for number in range(1, 6):
         assert small.admits(sock, somebody())
         assert sum(one.over for one in crowd) == number
@@ -216,10 +223,10 @@ def test_a_share_that_is_not_full_leaves_others_alone_while_descriptors_suffice(
     engine: EngineLoop, sockets: Callable[[], socket.socket]
 ) -> None:
     admission = AdmissionControl(engine.reactor, descriptors=36_000)
-    admission.count(lambda: 20_000)
+    admission.add_counter(lambda: 20_000)
     crowd = [Idler("192.0.2.1") for _ in range(5)]
-    CapacityShare(admission, "http", lambda: crowd, lambda: 19_000, times=10**6, most=10**6)
-    assert share_of(admission, held=lambda: 1_000).admits(sockets(), somebody())
+    CapacityShare(admission, "http", lambda: crowd, lambda: 19_000, free_ratio=10**6, limit=10**6)
+    assert share_of(admission, used=lambda: 1_000).admits(sockets(), somebody())
     assert not any(one.over for one in crowd)
 
 
@@ -227,7 +234,7 @@ def test_a_source_with_a_quarter_of_all_does_not_get_the_last_sixteenth(engine: 
     admission = AdmissionControl(engine.reactor, descriptors=36_000)
     crowd = [Idler("192.0.2.1") for _ in range(95)]
     for one in crowd:
-        one.standing = lambda: (ConnectionState.OVER, 0.0, 0)  # type: ignore[method-assign]
-    share = CapacityShare(admission, "http", lambda: crowd, lambda: 95, times=7, most=100)
+        one.state = lambda: (ConnectionState.EXEMPT, 0.0, 0)  # type: ignore[method-assign]
+    share = CapacityShare(admission, "http", lambda: crowd, lambda: 95, free_ratio=7, limit=100)
     assert not share.admits(sockets(), "192.0.2.1")
     assert share.admits(sockets(), "192.0.2.2")

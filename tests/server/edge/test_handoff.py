@@ -8,9 +8,10 @@ import pytest
 
 from portway.engine.channel import Channel
 from portway.engine.socket_channel import SocketChannel
-from portway.server.edge.handoff import HOPS_MAX, HandoffState
+from portway.server.edge.handoff import HANDOFFS_MAX, HandoffState
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.http.visitor.connection import VisitorConnection
 from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
 from portway.server.tunnels.lease import Kind, Lease, LeaseKey, Owner
 from tests.kit.loops import EngineLoop
@@ -37,11 +38,11 @@ class Passing:
     def lookup(self, kind: Kind, address: str) -> Lease | None:
         return self.leases[kind] if address == self.leases[kind].address else None
 
-    def visitor(self, data: bytes = b"", hops: int = 0) -> socket.socket:
+    def visitor(self, data: bytes = b"", handoffs: int = 0) -> socket.socket:
         """Return the far end of a visitor's connection at the HTTP edge."""
         far, near = tcp_pair()
         near.setblocking(False)
-        self.http.take(near, HandoffState(("192.0.2.7", 0), b"", hops))
+        self.http.accept_handoff(near, HandoffState(("192.0.2.7", 0), b"", handoffs))
         far.sendall(data)
         return far
 
@@ -49,11 +50,11 @@ class Passing:
         self.engine.run_until(lambda: len(self.passed) >= count, what="a visitor who is passed on")
         return self.passed[count - 1][1]
 
-    def _pass_on(self, lease: Lease, channel: Channel, journey: HandoffState) -> bool:
+    def _pass_on(self, lease: Lease, channel: Channel, state: HandoffState) -> bool:
         if self.willing:
             assert isinstance(channel, SocketChannel)
             assert channel.detach(self._keep)
-            self.passed.append((lease, journey))
+            self.passed.append((lease, state))
         return self.willing
 
     def _keep(self, sock: socket.socket) -> bool:
@@ -89,16 +90,16 @@ def test_a_request_goes_along_with_all_that_was_read_and_the_rest_stays_in_the_s
     with passing.visitor(REQUEST[:cut]) as far:
         passing.engine.settle()
         far.sendall(REQUEST[cut:])
-        journey = passing.until_passed()
+        state = passing.until_passed()
         passing.engine.settle()
         with passing.taken[0] as sock:
             sock.setblocking(True)
             far.shutdown(socket.SHUT_WR)
-            assert journey.read + b"".join(iter(lambda: sock.recv(100), b"")) == REQUEST
+            assert state.buffered + b"".join(iter(lambda: sock.recv(100), b"")) == REQUEST
             sock.sendall(b"answer")
             assert far.recv(100) == b"answer"
 
-    assert journey == HandoffState(("192.0.2.7", 0), journey.read, 1, "http")
+    assert state == HandoffState(("192.0.2.7", 0), state.buffered, 1, "http")
     assert passing.http.visitors == 0
 
 
@@ -106,25 +107,25 @@ def test_who_was_passed_on_is_taken_for_read_until_he_says_more(passing: Passing
     far, near = tcp_pair()
     near.setblocking(False)
     with far:
-        passing.http.take(near, HandoffState(("192.0.2.7", 0), REQUEST[:20]))
+        passing.http.accept_handoff(near, HandoffState(("192.0.2.7", 0), REQUEST[:20]))
         (visitor,) = passing.http._visitors
         assert not visitor.channel.readable
         passing.engine.settle()
         far.sendall(REQUEST[20:])
-        assert passing.until_passed().read.startswith(REQUEST[:-5])
+        assert passing.until_passed().buffered.startswith(REQUEST[:-5])
 
     far, near = tcp_pair()
     near.setblocking(False)
     with far:
         far.sendall(REQUEST[20:])  # is there before he is
-        passing.http.take(near, HandoffState(("192.0.2.7", 0), REQUEST[:20]))
-        assert passing.until_passed(2).read.startswith(REQUEST[:-5])
+        passing.http.accept_handoff(near, HandoffState(("192.0.2.7", 0), REQUEST[:20]))
+        assert passing.until_passed(2).buffered.startswith(REQUEST[:-5])
 
 
 def test_nobody_is_passed_on_for_ever(passing: Passing) -> None:
-    with passing.visitor(REQUEST, hops=HOPS_MAX - 1):
-        assert passing.until_passed().hops == HOPS_MAX
-    with passing.visitor(REQUEST, hops=HOPS_MAX) as far:
+    with passing.visitor(REQUEST, handoffs=HANDOFFS_MAX - 1):
+        assert passing.until_passed().handoffs == HANDOFFS_MAX
+    with passing.visitor(REQUEST, handoffs=HANDOFFS_MAX) as far:
         passing.engine.run_until(lambda: passing.http.held == 1, what="a visitor who is held")
         passing.engine.run_until(lambda: passing.http.held == 0, what="the end of his hold")
         assert b"agent_offline" in far.recv(4096)
@@ -147,9 +148,9 @@ def test_who_could_not_be_passed_on_is_held_and_goes_when_it_can_be_done(passing
 
 def test_a_tcp_visitor_goes_with_where_he_comes_from(passing: Passing) -> None:
     with socket.create_connection(("127.0.0.1", int(KEYS["tcp"].address))) as far:
-        journey = passing.until_passed()
+        state = passing.until_passed()
 
-        assert journey == HandoffState(far.getsockname(), b"", 1)
+        assert state == HandoffState(far.getsockname(), b"", 1)
     assert passing.tcp.visitors == 0
 
 
@@ -173,11 +174,11 @@ def test_a_port_takes_in_whom_another_worker_passed_on(passing: Passing) -> None
     far, near = tcp_pair()
     near.setblocking(False)
     with far:
-        assert passing.tcp.take(lease.key, near, HandoffState(("192.0.2.7", 7), hops=1))
-        assert passing.until_passed() == HandoffState(("192.0.2.7", 7), hops=2)
+        assert passing.tcp.accept_handoff(lease.key, near, HandoffState(("192.0.2.7", 7), handoffs=1))
+        assert passing.until_passed() == HandoffState(("192.0.2.7", 7), handoffs=2)
     other = socket.socket()
     with closing(other):
-        assert not passing.tcp.take(LeaseKey("tcp", "1"), other, HandoffState(("192.0.2.7", 7)))
+        assert not passing.tcp.accept_handoff(LeaseKey("tcp", "1"), other, HandoffState(("192.0.2.7", 7)))
 
 
 def test_one_process_keeps_everybody_and_no_heads(passing: Passing) -> None:
@@ -187,5 +188,6 @@ def test_one_process_keeps_everybody_and_no_heads(passing: Passing) -> None:
         passing.engine.run_until(lambda: all(len(waiters) == 1 for waiters in waiting), what="visitors who wait")
         (visitor,) = passing.http._visitors
 
+        assert isinstance(visitor, VisitorConnection)
         assert visitor._head == b""
     assert passing.passed == []

@@ -15,17 +15,17 @@ class Hall:
     def __init__(self, most: int) -> None:
         self.holds = Holds(most)
         self.waiting: dict[str, Hold] = {}
-        self.gave_way: list[str] = []
+        self.evicted: list[str] = []
         self._numbers = itertools.count()
 
-    def enter(self, tenant: str, source: str = "s") -> bool:
+    def hold(self, tenant: str, source: str = "s") -> bool:
         name = f"{tenant} {source} {next(self._numbers)}"
 
-        def give_way() -> None:
-            self.gave_way.append(name)
-            self.waiting.pop(name).leave()
+        def evict() -> None:
+            self.evicted.append(name)
+            self.waiting.pop(name).release()
 
-        hold = self.holds.enter(tenant, source, give_way)
+        hold = self.holds.acquire(tenant, source, evict)
         if hold is not None:
             self.waiting[name] = hold
         return hold is not None
@@ -36,46 +36,46 @@ class Hall:
 
 def test_one_tenant_may_have_every_hold_while_nobody_else_wants_one() -> None:
     hall = Hall(100)
-    assert all(hall.enter("a", f"s{number}") for number in range(100))
-    assert not hall.enter("a", "s0")
-    assert hall.gave_way == []
+    assert all(hall.hold("a", f"s{number}") for number in range(100))
+    assert not hall.hold("a", "s0")
+    assert hall.evicted == []
 
 
 def test_the_tenant_with_the_most_gives_way_and_its_oldest_first() -> None:
     hall = Hall(10)
     for _ in range(10):
-        assert hall.enter("a")
-    assert hall.enter("b")
-    assert hall.gave_way == ["a s 0"]
+        assert hall.hold("a")
+    assert hall.hold("b")
+    assert hall.evicted == ["a s 0"]
     for _ in range(4):
-        assert hall.enter("b")
+        assert hall.hold("b")
     assert hall.count(0) == {"a": 5, "b": 5}
-    assert not hall.enter("b"), "that would only turn the tables"
-    assert not hall.enter("a")
-    assert hall.enter("c")
+    assert not hall.hold("b"), "that would only turn the tables"
+    assert not hall.hold("a")
+    assert hall.hold("c")
     assert len(hall.holds) == 10
 
 
 def test_within_a_tenant_the_source_with_the_most_gives_way() -> None:
     hall = Hall(10)
     for _ in range(9):
-        assert hall.enter("a", "flood")
-    assert hall.enter("a", "calm")
-    assert hall.enter("a", "new"), "a visitor of the same name from elsewhere"
+        assert hall.hold("a", "flood")
+    assert hall.hold("a", "calm")
+    assert hall.hold("a", "new"), "a visitor of the same name from elsewhere"
     assert hall.count(1) == {"flood": 8, "calm": 1, "new": 1}
-    assert not hall.enter("a", "flood")
+    assert not hall.hold("a", "flood")
 
 
 def test_of_a_tenant_that_gives_way_it_is_the_source_with_the_most() -> None:
     hall = Hall(6)
     for source in ("calm", "flood", "flood", "flood", "flood", "flood"):
-        assert hall.enter("a", source)
-    assert hall.enter("b")
-    assert hall.gave_way == ["a flood 1"]
+        assert hall.hold("a", source)
+    assert hall.hold("b")
+    assert hall.evicted == ["a flood 1"]
 
 
 def test_without_any_holds_nobody_waits() -> None:
-    assert not Hall(0).enter("a")
+    assert not Hall(0).hold("a")
 
 
 @given(
@@ -86,8 +86,8 @@ def test_the_count_is_what_is_held_and_a_refused_tenant_has_its_part(most: int, 
     hall = Hall(most)
     for tenant, source, leave in steps:
         if leave and hall.waiting:
-            hall.waiting.pop(next(iter(hall.waiting))).leave()
-        elif not hall.enter(tenant, source):
+            hall.waiting.pop(next(iter(hall.waiting))).release()
+        elif not hall.hold(tenant, source):
             counts = hall.count(0)
             assert len(hall.holds) == most
             assert max(counts.values()) <= counts[tenant] + 1
@@ -96,8 +96,8 @@ def test_the_count_is_what_is_held_and_a_refused_tenant_has_its_part(most: int, 
 
 def test_leaving_twice_counts_once() -> None:
     hall = Hall(2)
-    hall.enter("a")
+    hall.hold("a")
     hold = next(iter(hall.waiting.values()))
-    hold.leave()
-    hold.leave()
+    hold.release()
+    hold.release()
     assert len(hall.holds) == 0

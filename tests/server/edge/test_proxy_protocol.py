@@ -121,7 +121,7 @@ def test_one_that_never_ends_is_reset_in_time(door: LinkHandler, monkeypatch: py
     caller = door.call()
     caller.sendall(LINE[:-1])
     door.engine.run_until(lambda: len(door.reader.pending) == 1, what="it is read")
-    assert door.admission.taken == 1
+    assert door.admission.connected == 1
     door.engine.run_until(lambda: is_reset(caller), what="it is reset")
     assert time.monotonic() - begun > 0.2
     assert not door.reader.pending

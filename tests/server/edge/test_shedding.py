@@ -8,8 +8,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from portway.engine.reactor import Reactor
-from portway.server.edge.connection_state import CLOSING_S, IDLE_S, LITTLE, PACE_S, QUIET_S, SILENT_S, ConnectionState, SheddableConnection
-from portway.server.edge.shedding import CHECK_S, FORGET_S, STEP, Shedder
+from portway.server.edge.connection_state import (
+    CLOSING_S,
+    FEW,
+    IDLE_S,
+    QUIET_S,
+    RATE_WINDOW_S,
+    SILENT_S,
+    ConnectionState,
+    SheddableConnection,
+)
+from portway.server.edge.shedding import FORGET_S, SCAN_STEP, SCAN_VALID_S, Shedder
 from portway.server.tunnels.lease import Holder
 from tests.kit.loops import EngineLoop
 
@@ -24,16 +33,16 @@ class Connection:
     doing: ConnectionState
     since: float
     moved: int = 0
-    gave_way: list["Connection"] = field(default_factory=list)
+    closed: list["Connection"] = field(default_factory=list)
     holder: Holder | None = None
 
-    def standing(self) -> tuple[ConnectionState, float, int]:
+    def state(self) -> tuple[ConnectionState, float, int]:
         return self.doing, self.since, self.moved
 
-    def give_way(self, standing: ConnectionState) -> None:
-        assert standing is self.doing
-        self.doing = ConnectionState.OVER
-        self.gave_way.append(self)
+    def shed(self, state: ConnectionState) -> None:
+        assert state is self.doing
+        self.doing = ConnectionState.EXEMPT
+        self.closed.append(self)
 
 
 class Hall:
@@ -43,23 +52,23 @@ class Hall:
         self.time = 1000.0
         self.reactor = Reactor(engine.loop, lambda: self.time)
         self.there: list[Connection] = []
-        self.gave_way: list[Connection] = []
-        self.shedder = Shedder(self.reactor, self.members)
+        self.closed: list[Connection] = []
+        self.shedder = Shedder(self.reactor, self.connections)
 
-    def members(self) -> Iterator[SheddableConnection]:
+    def connections(self) -> Iterator[SheddableConnection]:
         yield from self.there
 
     def add(self, address: str, doing: ConnectionState, age_s: float = 60.0, *, count: int = 1, moved: int = 0) -> list[Connection]:
-        new = [Connection(address, doing, self.time - age_s, moved, self.gave_way) for _ in range(count)]
+        new = [Connection(address, doing, self.time - age_s, moved, self.closed) for _ in range(count)]
         self.there += new
         return new
 
-    def room(self, newcomer: str = NEW, *, cramped: bool = False) -> Connection | None:
+    def room(self, newcomer: str = NEW, *, critical: bool = False) -> Connection | None:
         """Return who gives way to a newcomer."""
-        before = len(self.gave_way)
-        made = self.shedder.make_room(newcomer, cramped=cramped)
-        assert made == (len(self.gave_way) == before + 1)
-        return self.gave_way[-1] if made else None
+        before = len(self.closed)
+        made = self.shedder.shed_one(newcomer, critical=critical)
+        assert made == (len(self.closed) == before + 1)
+        return self.closed[-1] if made else None
 
     def later(self, seconds: float) -> None:
         self.time += seconds
@@ -92,9 +101,9 @@ def test_newcomers_that_say_nothing_count_for_their_source_at_once(hall: Hall) -
     hall.add(FLOOD, ConnectionState.IDLE, count=5)
     for _ in range(3):
         assert hall.room() is not None
-        hall.shedder.came(NEW)
+        hall.shedder.count_admitted(NEW)
     assert hall.room() is None, "it has as many now, and none of its own could go"
-    assert hall.shedder.held(NEW) == 3
+    assert hall.shedder.connections_of(NEW) == 3
 
 
 def test_two_that_have_as_much_leave_each_other_alone(hall: Hall) -> None:
@@ -118,10 +127,10 @@ def test_one_that_was_answered_goes_first_unless_its_visitor_still_sends(hall: H
 
 
 def test_a_silent_one_is_spared_for_a_moment_unless_its_source_has_many(hall: Hall) -> None:
-    hall.add(CALM, ConnectionState.SILENT, SILENT_S / 2, count=LITTLE)
+    hall.add(CALM, ConnectionState.SILENT, SILENT_S / 2, count=FEW)
     assert hall.room() is None
-    hall.add(FLOOD, ConnectionState.SILENT, 0.0, count=LITTLE + 1)
-    hall.later(CHECK_S / 4)
+    hall.add(FLOOD, ConnectionState.SILENT, 0.0, count=FEW + 1)
+    hall.later(SCAN_VALID_S / 4)
     assert hall.room().address == FLOOD  # type: ignore[union-attr]
 
 
@@ -132,9 +141,9 @@ def test_the_crowd_behind_one_address_that_is_busy_loses_nothing(hall: Hall) -> 
     flood = hall.add(FLOOD, ConnectionState.SILENT, 5, count=20)
     for newcomer in (NEW, CALM):
         for _ in range(10):
-            assert hall.room(newcomer, cramped=True) in flood
-    assert hall.room(CALM, cramped=True) is None
-    assert not set(crowd) & set(hall.gave_way)
+            assert hall.room(newcomer, critical=True) in flood
+    assert hall.room(CALM, critical=True) is None
+    assert not set(crowd) & set(hall.closed)
 
 
 def test_of_bodies_the_slowest_go_first_and_those_that_move_stay(hall: Hall) -> None:
@@ -147,7 +156,7 @@ def test_a_body_that_was_fast_and_stopped_is_found(hall: Hall) -> None:
     [stopped, goes_on] = hall.add(FLOOD, ConnectionState.SLOW, 100, count=2, moved=10_000_000)
     for _ in range(2):
         assert hall.room() is None
-        hall.later(PACE_S / 2)
+        hall.later(RATE_WINDOW_S / 2)
         goes_on.moved += 1_000_000
     assert hall.room() is stopped
     assert hall.room() is None
@@ -157,20 +166,20 @@ def test_a_new_request_on_a_connection_starts_its_measurement_anew(hall: Hall) -
     [one] = hall.add(FLOOD, ConnectionState.SLOW, 0.5, moved=10_000_000)
     for _ in range(3):
         hall.room()
-        hall.later(PACE_S)
+        hall.later(RATE_WINDOW_S)
         one.moved, one.since = 5000, hall.time - 0.5
-    assert hall.gave_way == []
+    assert hall.closed == []
 
 
 def test_quiet_ones_give_way_only_when_it_is_cramped_to_sources_that_have_few(hall: Hall) -> None:
-    flood = hall.add(FLOOD, ConnectionState.QUIET, 100, count=LITTLE + 2)
-    hall.add(CALM, ConnectionState.QUIET, 100, count=LITTLE - 1)
+    flood = hall.add(FLOOD, ConnectionState.QUIET, 100, count=FEW + 2)
+    hall.add(CALM, ConnectionState.QUIET, 100, count=FEW - 1)
     assert hall.room() is None
-    assert hall.room(cramped=True) in flood
-    assert hall.room(FLOOD, cramped=True) is None, "who is there stays, rather than the next one of the same"
+    assert hall.room(critical=True) in flood
+    assert hall.room(FLOOD, critical=True) is None, "who is there stays, rather than the next one of the same"
     for _ in range(2):
-        assert hall.room(cramped=True) in flood
-    assert hall.room(cramped=True) is None
+        assert hall.room(critical=True) in flood
+    assert hall.room(critical=True) is None
 
 
 def test_who_found_something_to_do_since_the_look_stays(hall: Hall) -> None:
@@ -189,20 +198,20 @@ def test_a_network_of_one_customer_is_one_source(hall: Hall) -> None:
 
 
 def test_looks_are_rare_however_many_newcomers_find_nobody(hall: Hall) -> None:
-    hall.add(CALM, ConnectionState.QUIET, 1, count=STEP)
-    looks = 0
-    members = hall.members
+    hall.add(CALM, ConnectionState.QUIET, 1, count=SCAN_STEP)
+    scans = 0
+    connections = hall.connections
 
     def counted() -> Iterator[SheddableConnection]:
-        nonlocal looks
-        looks += 1
-        yield from members()
+        nonlocal scans
+        scans += 1
+        yield from connections()
 
     hall.shedder = Shedder(hall.reactor, counted)
     for _ in range(1000):
         assert hall.room() is None
         hall.later(0.001)
-    assert looks <= 101, "a second of newcomers, a thousand of them"
+    assert scans <= 101, "a second of newcomers, a thousand of them"
 
 
 def test_after_a_newcomer_that_was_rejected_the_next_one_sees_what_changed(hall: Hall) -> None:
@@ -210,7 +219,7 @@ def test_after_a_newcomer_that_was_rejected_the_next_one_sees_what_changed(hall:
     for source in sources:
         hall.add(source, ConnectionState.IDLE, IDLE_S)
     assert hall.room() is not None
-    hall.shedder.came(NEW)
+    hall.shedder.count_admitted(NEW)
     assert hall.room() is None, "it has one as well now"
     for source in sources:
         hall.add(source, ConnectionState.IDLE, IDLE_S)
@@ -219,10 +228,10 @@ def test_after_a_newcomer_that_was_rejected_the_next_one_sees_what_changed(hall:
 
 
 def test_a_crowd_is_looked_at_in_steps_and_newcomers_find_who_gives_way_after_the_last(hall: Hall, engine: EngineLoop) -> None:
-    flood = hall.add(FLOOD, ConnectionState.IDLE, count=STEP) + hall.add(FLOOD, ConnectionState.IDLE, 100, count=2 * STEP)
+    flood = hall.add(FLOOD, ConnectionState.IDLE, count=SCAN_STEP) + hall.add(FLOOD, ConnectionState.IDLE, 100, count=2 * SCAN_STEP)
     assert hall.room() is None
-    engine.run_until(lambda: hall.shedder._looking is None)
-    assert hall.room() in flood[STEP:], "the oldest of all"
+    engine.run_until(lambda: hall.shedder._scan is None)
+    assert hall.room() in flood[SCAN_STEP:], "the oldest of all"
 
 
 def test_nobody_is_kept_in_memory_for_having_been_looked_at(hall: Hall) -> None:
@@ -231,7 +240,7 @@ def test_nobody_is_kept_in_memory_for_having_been_looked_at(hall: Hall) -> None:
     hall.room()
     del one
     hall.there.clear()
-    hall.gave_way.clear()
+    hall.closed.clear()
     hall.later(FORGET_S + 1)
     for timer in hall.reactor._timers.due(hall.time):
         timer.fire()

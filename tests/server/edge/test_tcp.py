@@ -367,6 +367,6 @@ def test_a_relay_that_ended_is_told_with_both_ways_and_nothing_of_the_visitor(pl
 
 
 def test_the_visitors_address_is_told_to_an_operator_who_asks_for_it(engine: EngineLoop) -> None:
-    place = Place(engine, tell_visitors=True)
+    place = Place(engine, log_visitors=True)
     assert speak(place).visitor == "127.0.0.1"
     place.close()

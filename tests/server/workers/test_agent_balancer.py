@@ -14,7 +14,7 @@ from tests.links.test_worker_hint import client_hello, plain_start
 
 
 class Table:
-    """A dealer, and who got what."""
+    """A balancer, and who got what."""
 
     def __init__(self, engine: EngineLoop) -> None:
         self.engine = engine
@@ -23,9 +23,9 @@ class Table:
         self.dealt: list[int] = []
         self.socks: list[socket.socket] = []
         self.agents: list[socket.socket] = []
-        self.dealer = AgentBalancer(engine.reactor, listen("127.0.0.1", 0), lambda: dict(self.sessions), self._deal)
+        self.balancer = AgentBalancer(engine.reactor, listen("127.0.0.1", 0), lambda: dict(self.sessions), self._send_to)
 
-    def _deal(self, worker: int, sock: socket.socket, address: Address) -> bool:
+    def _send_to(self, worker: int, sock: socket.socket, address: Address) -> bool:
         if worker in self.gone:
             return False
         assert address == sock.getpeername()
@@ -35,7 +35,7 @@ class Table:
 
     def agent(self, first: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
         """Dial, and say something."""
-        agent = socket.create_connection(self.dealer.address, source_address=(source, 0))
+        agent = socket.create_connection(self.balancer.address, source_address=(source, 0))
         agent.settimeout(5)
         self.agents.append(agent)
         if first:
@@ -49,7 +49,7 @@ class Table:
         return dealt
 
     def close(self) -> None:
-        self.dealer.close()
+        self.balancer.close()
         for sock in (*self.socks, *self.agents):
             sock.close()
 
@@ -105,7 +105,7 @@ def test_a_worker_that_is_gone_gets_nothing_whatever_the_hint_says(table: Table,
 def test_without_workers_a_connection_is_closed(table: Table) -> None:
     table.sessions = {}
     agent = table.agent(client_hello(""))
-    table.engine.run_until(lambda: not table.dealer._looks, what="the look")
+    table.engine.run_until(lambda: not table.balancer._peeks, what="the peek")
     table.engine.settle()
 
     with pytest.raises(ConnectionResetError):
@@ -113,7 +113,7 @@ def test_without_workers_a_connection_is_closed(table: Table) -> None:
 
 
 def test_who_says_nothing_is_dealt_out_after_a_while(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dealer_module, "FIRST_BYTES_S_MAX", 0.1)
+    monkeypatch.setattr(dealer_module, "PEEK_S_MAX", 0.1)
     table.agent()
 
     assert table.dealt_now() == [1]
@@ -133,7 +133,7 @@ def test_looks_are_bounded(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) 
     table.agent()
 
     assert len(table.dealt_now()) == 1
-    table.dealer.close()
+    table.balancer.close()
     table.engine.settle()
     with pytest.raises(ConnectionResetError):
         table.agents[0].recv(1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from portway.server.workers import ipc as post_module
-from portway.server.workers.ipc import IpcChannel, connection, ipc_pair, receive_one
+from portway.server.workers.ipc import IpcChannel, connection_socket, ipc_pair, receive_one
 from tests.kit.loops import EngineLoop
 
 
@@ -18,7 +18,7 @@ class End:
         self.heard: list[bytes] = []
         self.socks: list[socket.socket] = []
         self.lost = 0
-        self.post = IpcChannel(engine.reactor, sock, self._hear, self._lose)
+        self.post = IpcChannel(engine.reactor, sock, self._hear, self._fail)
 
     def _hear(self, data: memoryview, socks: list[socket.socket]) -> None:
         self.heard.append(bytes(data))
@@ -26,7 +26,7 @@ class End:
         if bytes(data) == b"bad":
             raise ValueError("a bug")
 
-    def _lose(self) -> None:
+    def _fail(self) -> None:
         self.lost += 1
 
 
@@ -93,7 +93,7 @@ def test_descriptors_that_wait_are_bounded_and_closed_with_it(engine: EngineLoop
     one, other = ipc_pair()
     end = End(engine, one)
     with other:
-        while end.post.send(b"x" * 1000) and not end.post.waiting:
+        while end.post.send(b"x" * 1000) and not end.post.queued:
             pass
         pairs = [socket.socketpair() for _ in range(5)]
         given = [end.post.send(b"take this", [mine]) for mine, _ in pairs]
@@ -160,7 +160,7 @@ def test_something_may_have_to_happen_before_messages_are_read(engine: EngineLoo
     one, other = ipc_pair()
     told: list[str] = []
     end = IpcChannel(
-        engine.reactor, one, lambda data, socks: told.append(bytes(data).decode()), lambda: None, before=lambda: told.append("before")
+        engine.reactor, one, lambda data, socks: told.append(bytes(data).decode()), lambda: None, before_read=lambda: told.append("before")
     )
     with other:
         for word in (b"a", b"b"):
@@ -217,7 +217,7 @@ def test_a_connection_is_taken_in_without_asking_what_it_is(host: str) -> None:
     with socket.create_server((host, 0), family=family) as door, socket.create_connection(door.getsockname()[:2], 5) as visitor:
         accepted, _ = door.accept()
         accepted.setblocking(False)
-        with connection(accepted.detach()) as taken:
+        with connection_socket(accepted.detach()) as taken:
             assert not taken.get_inheritable()
             assert taken.gettimeout() == 0
             with pytest.raises(BlockingIOError):

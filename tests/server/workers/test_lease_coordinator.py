@@ -28,7 +28,7 @@ APP = Claim(id=1, kind="http", name="app")
 DEADLINE_S = 5.0
 
 
-class WorkerMessenger:
+class RecordingWorkers:
     """Workers that hear everything and answer when the test wants."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class WorkerMessenger:
         """What is answered to probes of a session; none, and nobody answers."""
         self.leases: LeaseCoordinator
 
-    def tell(self, worker: int, message: m.ToWorker, *socks: socket.socket) -> bool:
+    def send(self, worker: int, message: m.ToWorker, *socks: socket.socket) -> bool:
         if worker not in self.there:
             return False
         self.told.append((worker, message))
@@ -53,7 +53,7 @@ class WorkerMessenger:
         return True
 
     def later(self, worker: int, message: m.LeaseMessage) -> None:
-        asyncio.get_running_loop().call_soon(self.leases.hear, worker, message)
+        asyncio.get_running_loop().call_soon(self.leases.on_message, worker, message)
 
     def numbers(self) -> list[int]:
         return self.there
@@ -64,22 +64,22 @@ class WorkerMessenger:
     def of(self, kind: type) -> list[tuple[int, m.ToWorker]]:
         return [(worker, message) for worker, message in self.told if isinstance(message, kind)]
 
-    def answer(self, number: int) -> Granted | Refused | None:
+    def reply_to(self, number: int) -> Granted | Refused | None:
         """Return what a claim was answered, to the worker that had asked."""
         answers = [message for _, message in self.told if isinstance(message, m.ClaimResponse) and message.id == number]
         assert answers, self.told
-        return answers[0].answer
+        return answers[0].reply
 
 
-class House:
+class Setup:
     """Leases, and all that takes part."""
 
     def __init__(self, reactor: Reactor, tasks: asyncio.TaskGroup, store: Store, tokens: TokenReader, folder: Path) -> None:
-        self.staff, self.store, self.events, self.asked = WorkerMessenger(), store, list[ServerEvent](), 0
+        self.workers, self.store, self.events, self.claims_sent = RecordingWorkers(), store, list[ServerEvent](), 0
         self.port = free_port()
-        self.leases = self.staff.leases = LeaseCoordinator(
+        self.leases = self.workers.leases = LeaseCoordinator(
             reactor,
-            self.staff,
+            self.workers,
             tokens,
             ServerSettings(data=folder, tcp_ports=PortRange(self.port, self.port)),
             tasks,
@@ -97,16 +97,16 @@ class House:
         self.store.create_token(TokenRecord(id=name, name=name, verifier=verifier, grants=Grants(), created_at=1.0))
 
     def ask(self, worker: int, session: str, claim: Claim = APP, *, token: str = "t", identity: bytes = b"i") -> int:
-        self.asked += 1
-        self.leases.hear(worker, m.ClaimRequest(self.asked, session, token, identity, claim))
-        return self.asked
+        self.claims_sent += 1
+        self.leases.on_message(worker, m.ClaimRequest(self.claims_sent, session, token, identity, claim))
+        return self.claims_sent
 
     async def claim(
         self, worker: int, session: str, claim: Claim = APP, *, token: str = "t", identity: bytes = b"i"
     ) -> Granted | Refused | None:
         number = self.ask(worker, session, claim, token=token, identity=identity)
-        await self.until(lambda: any(isinstance(said, m.ClaimResponse) and said.id == number for _, said in self.staff.told))
-        return self.staff.answer(number)
+        await self.until(lambda: any(isinstance(said, m.ClaimResponse) and said.id == number for _, said in self.workers.told))
+        return self.workers.reply_to(number)
 
     async def until(self, wanted: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE_S):
@@ -115,11 +115,11 @@ class House:
 
 
 @asynccontextmanager
-async def house(folder: Path) -> AsyncIterator[House]:
+async def coordinator(folder: Path) -> AsyncIterator[Setup]:
     reactor = Reactor(asyncio.get_running_loop())
     with Store(folder / FILE) as store, TokenReader(Store(folder / FILE)) as tokens:
         async with asyncio.TaskGroup() as tasks:
-            one = House(reactor, tasks, store, tokens, folder)
+            one = Setup(reactor, tasks, store, tokens, folder)
             yield one
             one.leases.ports.close_all()
         reactor.close()
@@ -127,15 +127,15 @@ async def house(folder: Path) -> AsyncIterator[House]:
 
 def test_a_claim_is_granted_when_every_worker_knows_and_its_own_knew_first(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with house(tmp_path) as one:
-            one.staff.quick = {2}
+        async with coordinator(tmp_path) as one:
+            one.workers.quick = {2}
             number = one.ask(2, "s")
             await asyncio.sleep(0.05)
-            assert [worker for worker, _ in one.staff.of(m.RouteChanged)] == [2, 1]
-            assert not one.staff.of(m.ClaimResponse)
-            one.leases.hear(1, m.RouteAck(1))
-            await one.until(lambda: bool(one.staff.of(m.ClaimResponse)))
-            assert isinstance(one.staff.answer(number), Granted)
+            assert [worker for worker, _ in one.workers.of(m.RouteChanged)] == [2, 1]
+            assert not one.workers.of(m.ClaimResponse)
+            one.leases.on_message(1, m.RouteAck(1))
+            await one.until(lambda: bool(one.workers.of(m.ClaimResponse)))
+            assert isinstance(one.workers.reply_to(number), Granted)
             assert [type(event) for event in one.events] == [LeaseUp]
 
     asyncio.run(scene())
@@ -143,14 +143,14 @@ def test_a_claim_is_granted_when_every_worker_knows_and_its_own_knew_first(tmp_p
 
 def test_what_an_agent_asks_for_comes_with_the_route_and_is_not_kept(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with house(tmp_path) as one:
+        async with coordinator(tmp_path) as one:
             limits, rewrite = ExchangeLimits(max_total_payload=1000), HeadRewrite(host="localhost:3000")
             await one.claim(1, "s", Claim(id=1, kind="http", name="app", limits=limits, rewrite=rewrite))
-            routes = [message for _, message in one.staff.told if isinstance(message, m.RouteChanged)]
+            routes = [message for _, message in one.workers.told if isinstance(message, m.RouteChanged)]
             assert [(route.limits, route.rewrite) for route in routes] == [(limits, rewrite), (limits, rewrite)]
-            stand_in = one.leases.find("s")
-            assert stand_in is not None
-            assert stand_in.claims == {}
+            session = one.leases.find("s")
+            assert session is not None
+            assert session.claims == {}
 
     asyncio.run(scene())
 
@@ -159,8 +159,8 @@ def test_a_worker_that_is_slow_to_learn_is_not_waited_for_for_ever(tmp_path: Pat
     monkeypatch.setattr(leases_module, "ACK_S_MAX", 0.05)
 
     async def scene() -> None:
-        async with house(tmp_path) as one:
-            one.staff.quick = {1}
+        async with coordinator(tmp_path) as one:
+            one.workers.quick = {1}
             assert isinstance(await one.claim(1, "s"), Granted)
 
     asyncio.run(scene())
@@ -170,15 +170,15 @@ def test_a_worker_that_is_lost_is_waited_for_no_more_and_its_names_are_held(tmp_
     monkeypatch.setattr(leases_module, "ACK_S_MAX", 60.0)
 
     async def scene() -> None:
-        async with house(tmp_path) as one:
+        async with coordinator(tmp_path) as one:
             assert isinstance(await one.claim(2, "s"), Granted)
-            one.staff.quick = {1}
+            one.workers.quick = {1}
             number = one.ask(1, "other", Claim(id=1, kind="http", name="second"), identity=b"j")
             await asyncio.sleep(0.02)
-            one.staff.there = [1]
+            one.workers.there = [1]
             one.leases.on_lost(2)
-            await one.until(lambda: any(isinstance(said, m.ClaimResponse) and said.id == number for _, said in one.staff.told))
-            worker, last = one.staff.of(m.RouteChanged)[-1]
+            await one.until(lambda: any(isinstance(said, m.ClaimResponse) and said.id == number for _, said in one.workers.told))
+            worker, last = one.workers.of(m.RouteChanged)[-1]
             assert isinstance(last, m.RouteChanged)
             assert (worker, last.address, last.worker, last.session) == (1, "app.localhost", 0, "")
             refused = await one.claim(1, "thief", identity=b"thief")
@@ -194,32 +194,32 @@ def test_nobody_waits_for_a_worker_that_is_lost_though_it_had_nothing(tmp_path: 
     monkeypatch.setattr(leases_module, "ACK_S_MAX", 60.0)
 
     async def scene() -> None:
-        async with house(tmp_path) as one:
-            one.staff.quick = {1}
+        async with coordinator(tmp_path) as one:
+            one.workers.quick = {1}
             number = one.ask(1, "s")
             await asyncio.sleep(0.02)
-            assert not one.staff.of(m.ClaimResponse)
-            one.staff.there = [1]
+            assert not one.workers.of(m.ClaimResponse)
+            one.workers.there = [1]
             one.leases.on_lost(2)
-            await one.until(lambda: bool(one.staff.of(m.ClaimResponse)))
-            assert isinstance(one.staff.answer(number), Granted)
+            await one.until(lambda: bool(one.workers.of(m.ClaimResponse)))
+            assert isinstance(one.workers.reply_to(number), Granted)
 
     asyncio.run(scene())
 
 
 def test_a_live_holder_elsewhere_is_probed_and_replaced_when_silent_or_told_to(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with house(tmp_path) as one:
+        async with coordinator(tmp_path) as one:
             await one.claim(1, "old")
-            one.staff.alive["old"] = True
+            one.workers.alive["old"] = True
             refused = await one.claim(2, "new")
             assert isinstance(refused, Refused)
             assert refused.code == "name_in_use"
-            assert one.staff.of(m.Replace) == []
-            one.staff.alive["old"] = False
+            assert one.workers.of(m.Replace) == []
+            one.workers.alive["old"] = False
             granted = await one.claim(2, "new")
             assert isinstance(granted, Granted)
-            assert one.staff.of(m.Replace) == [(1, m.Replace("old", "app.localhost"))]
+            assert one.workers.of(m.Replace) == [(1, m.Replace("old", "app.localhost"))]
             taken = await one.claim(1, "newest", Claim(id=1, kind="http", name="app", takeover=True))
             assert isinstance(taken, Granted)
             assert taken.epoch > granted.epoch
@@ -229,11 +229,11 @@ def test_a_live_holder_elsewhere_is_probed_and_replaced_when_silent_or_told_to(t
 
 def test_a_session_that_is_lost_while_its_claim_is_decided_gets_nothing(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with house(tmp_path) as one:
+        async with coordinator(tmp_path) as one:
             number = one.ask(1, "s")
-            one.leases.hear(1, m.SessionLost("s"))
-            await one.until(lambda: bool(one.staff.of(m.ClaimResponse)))
-            assert one.staff.answer(number) is None
+            one.leases.on_message(1, m.SessionLost("s"))
+            await one.until(lambda: bool(one.workers.of(m.ClaimResponse)))
+            assert one.workers.reply_to(number) is None
             assert len(one.leases.registry) == 0
             assert one.leases.find("s") is None
 
@@ -242,12 +242,12 @@ def test_a_session_that_is_lost_while_its_claim_is_decided_gets_nothing(tmp_path
 
 def test_a_port_goes_with_its_session_and_is_closed_with_its_lease(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with house(tmp_path) as one:
+        async with coordinator(tmp_path) as one:
             granted = await one.claim(2, "s", Claim(id=1, kind="tcp"))
             assert isinstance(granted, Granted)
-            assert one.staff.of(m.Listen) == [(2, m.Listen(str(one.port)))]
-            one.leases.hear(2, m.Released("s", granted.tunnel))
-            assert [worker for worker, _ in one.staff.of(m.RouteRemoved)] == [1, 2]
+            assert one.workers.of(m.Listen) == [(2, m.Listen(str(one.port)))]
+            one.leases.on_message(2, m.Released("s", granted.tunnel))
+            assert [worker for worker, _ in one.workers.of(m.RouteRemoved)] == [1, 2]
             assert [type(event) for event in one.events] == [LeaseUp, LeaseDown]
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", one.port))
@@ -257,7 +257,7 @@ def test_a_port_goes_with_its_session_and_is_closed_with_its_lease(tmp_path: Pat
 
 def test_a_revoked_token_has_nothing_any_more_and_gets_nothing(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with house(tmp_path) as one:
+        async with coordinator(tmp_path) as one:
             await one.claim(1, "s")
             watching = asyncio.ensure_future(one.leases.watch_tokens())
             with Store(tmp_path / FILE) as elsewhere:
@@ -273,9 +273,9 @@ def test_a_revoked_token_has_nothing_any_more_and_gets_nothing(tmp_path: Path) -
 
 def test_a_token_that_a_worker_found_revoked_has_nothing_any_more(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with house(tmp_path) as one:
+        async with coordinator(tmp_path) as one:
             await one.claim(1, "s")
-            one.leases.hear(2, m.TokenRevoked("t"))
+            one.leases.on_message(2, m.TokenRevoked("t"))
             assert len(one.leases.registry) == 0
 
     asyncio.run(scene())
@@ -283,13 +283,13 @@ def test_a_token_that_a_worker_found_revoked_has_nothing_any_more(tmp_path: Path
 
 def test_a_new_worker_is_told_of_every_lease(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with house(tmp_path) as one:
+        async with coordinator(tmp_path) as one:
             await one.claim(1, "s")
             await one.claim(2, "s2", Claim(id=1, kind="tcp"))
-            one.staff.told.clear()
-            one.staff.there.append(3)
+            one.workers.told.clear()
+            one.workers.there.append(3)
             one.leases.on_started(3)
-            routes = [message for worker, message in one.staff.told if worker == 3 and isinstance(message, m.RouteChanged)]
+            routes = [message for worker, message in one.workers.told if worker == 3 and isinstance(message, m.RouteChanged)]
             assert sorted((route.kind, route.worker, route.session) for route in routes) == [("http", 1, "s"), ("tcp", 2, "s2")]
 
     asyncio.run(scene())
@@ -297,7 +297,7 @@ def test_a_new_worker_is_told_of_every_lease(tmp_path: Path) -> None:
 
 def test_what_nobody_asked_for_means_nothing(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with house(tmp_path) as one:
+        async with coordinator(tmp_path) as one:
             for message in (
                 m.SessionLost("nobody"),
                 m.Released("nobody", 1),
@@ -305,7 +305,7 @@ def test_what_nobody_asked_for_means_nothing(tmp_path: Path) -> None:
                 m.RouteAck(99),
                 m.TokenRevoked("nobody"),
             ):
-                one.leases.hear(1, message)
+                one.leases.on_message(1, message)
             one.leases.replace("nobody", "app.localhost")
             assert isinstance(await one.claim(1, "s"), Granted)
 

@@ -46,12 +46,12 @@ TO_SUPERVISOR: list[m.ToSupervisor] = [
 
 @pytest.mark.parametrize("message", [*TO_WORKER, m.ClaimResponse(5, REFUSED), m.ClaimResponse(5, None)], ids=repr)
 def test_what_the_supervisor_says_arrives(message: m.ToWorker) -> None:
-    assert m.for_worker(memoryview(m.encode(message))) == message
+    assert m.decode_for_worker(memoryview(m.encode(message))) == message
 
 
 @pytest.mark.parametrize("message", TO_SUPERVISOR, ids=repr)
 def test_what_a_worker_says_arrives(message: m.ToSupervisor) -> None:
-    assert m.for_supervisor(memoryview(m.encode(message))) == message
+    assert m.decode_for_supervisor(memoryview(m.encode(message))) == message
 
 
 def test_every_message_is_tried_here() -> None:
@@ -62,7 +62,7 @@ def test_every_message_is_tried_here() -> None:
 def test_a_visitor_arrives_with_bytes_that_outlive_the_buffer_they_came_in() -> None:
     passed = m.VisitorHandedOff("http", "app.localhost", "192.0.2.7", 4711, b"GET / HTTP/1.1\r\n\r\n", 1)
     buffer = bytearray(m.encode(passed))
-    heard = m.for_inbox(memoryview(buffer))
+    heard = m.decode_handoff(memoryview(buffer))
     buffer[:] = bytes(len(buffer))
 
     assert heard == passed
@@ -70,16 +70,16 @@ def test_a_visitor_arrives_with_bytes_that_outlive_the_buffer_they_came_in() -> 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x80", m.encode(m.Pong())[:-1]])
 def test_nonsense_is_a_fault_of_our_own(data: bytes) -> None:
-    for read in (m.for_worker, m.for_supervisor, m.for_inbox):
+    for read in (m.decode_for_worker, m.decode_for_supervisor, m.decode_handoff):
         with pytest.raises(MisuseError):
             read(memoryview(data))
 
 
 def test_a_message_for_somebody_else_is_nonsense() -> None:
     with pytest.raises(MisuseError):
-        m.for_worker(memoryview(m.encode(m.Pong())))
+        m.decode_for_worker(memoryview(m.encode(m.Pong())))
     with pytest.raises(MisuseError):
-        m.for_supervisor(memoryview(m.encode(m.Ping())))
+        m.decode_for_supervisor(memoryview(m.encode(m.Ping())))
 
 
 def test_settings_survive_the_way_to_a_worker(tmp_path: Path) -> None:

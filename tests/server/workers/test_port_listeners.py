@@ -24,7 +24,7 @@ class PortAssigner:
     def any_worker(self) -> int:
         return self.there[0] if self.there else 0
 
-    def give(self, worker: int, lease: Lease, listener: socket.socket) -> bool:
+    def assign(self, worker: int, lease: Lease, listener: socket.socket) -> bool:
         if worker in self.there:
             self.told.append(f"{worker} listens")
         return worker in self.there
@@ -33,39 +33,39 @@ class PortAssigner:
         self.told.append(f"{worker} does not")
 
 
-def opened(hands: PortAssigner) -> tuple[PortListeners, Lease]:
+def opened(assigner: PortAssigner) -> tuple[PortListeners, Lease]:
     lease = Lease(LeaseKey("tcp", str(free_port())), Owner("t", b"i"))
-    ports = PortListeners(lambda port: socket.create_server(("127.0.0.1", port)), hands)
+    ports = PortListeners(lambda port: socket.create_server(("127.0.0.1", port)), assigner)
     ports.open(lease)
     return ports, lease
 
 
 def test_a_port_is_where_its_session_is_and_stays_while_that_is_away() -> None:
-    hands = PortAssigner(at=2)
-    ports, lease = opened(hands)
-    hands.at = 0
+    assigner = PortAssigner(at=2)
+    ports, lease = opened(assigner)
+    assigner.at = 0
     ports.place(lease)
-    hands.at = 2
+    assigner.at = 2
     ports.open(lease)
-    assert hands.told == ["2 listens"]
+    assert assigner.told == ["2 listens"]
 
-    hands.at = 1
+    assigner.at = 1
     ports.place(lease)
-    assert hands.told == ["2 listens", "1 listens", "2 does not"]
+    assert assigner.told == ["2 listens", "1 listens", "2 does not"]
     ports.close_all()
 
 
 def test_the_port_of_a_dead_worker_goes_to_anybody_and_waits_when_nobody_is_there() -> None:
-    hands = PortAssigner(at=2)
-    ports, lease = opened(hands)
-    hands.at, hands.there = 0, []
+    assigner = PortAssigner(at=2)
+    ports, lease = opened(assigner)
+    assigner.at, assigner.there = 0, []
     ports.on_lost(2)
-    assert hands.told == ["2 listens"]
+    assert assigner.told == ["2 listens"]
     with socket.create_connection(("127.0.0.1", int(lease.address))):
-        hands.there = [3]
+        assigner.there = [3]
         ports.place_all()
         ports.place_all()
-    assert hands.told == ["2 listens", "3 listens"]
+    assert assigner.told == ["2 listens", "3 listens"]
     ports.close_all()
 
 

@@ -25,7 +25,7 @@ SESSION = RemoteSession(1, "s", Owner("t", b"identity"), alive)
 
 
 class Desk:
-    """A granter whose supervisor is the test."""
+    """A claim_handler whose supervisor is the test."""
 
     def __init__(self) -> None:
         self.said: list[ToSupervisor] = []
@@ -37,10 +37,10 @@ class Desk:
         await asyncio.sleep(0)
         asked = self.said[-1]
         assert isinstance(asked, ClaimRequest)
-        self.claim_handler.hear(ClaimResponse(asked.id + 1000, GRANTED))  # nobody's
+        self.claim_handler.on_response(ClaimResponse(asked.id + 1000, GRANTED))  # nobody's
         assert not task.done()
-        self.claim_handler.hear(ClaimResponse(asked.id, answer))
-        self.claim_handler.hear(ClaimResponse(asked.id, None))  # once more: nobody's any more
+        self.claim_handler.on_response(ClaimResponse(asked.id, answer))
+        self.claim_handler.on_response(ClaimResponse(asked.id, None))  # once more: nobody's any more
         return await task
 
 
@@ -64,7 +64,7 @@ def test_no_decision_is_no_grant() -> None:
 
 
 def test_a_supervisor_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "ANSWER_S_MAX", 0.05)
+    monkeypatch.setattr(claims, "REPLY_S_MAX", 0.05)
     desk = Desk()
 
     async def claim() -> None:
@@ -74,8 +74,8 @@ def test_a_supervisor_that_does_not_answer_is_not_waited_for_for_ever(monkeypatc
     with pytest.raises(UnavailableError, match="not decided within"):
         asyncio.run(claim())
 
-    desk.claim_handler.hear(ClaimResponse(1, GRANTED))  # too late, and nobody's
-    assert desk.claim_handler._open == {}
+    desk.claim_handler.on_response(ClaimResponse(1, GRANTED))  # too late, and nobody's
+    assert desk.claim_handler._pending == {}
 
 
 def test_a_release_waits_for_nothing() -> None:
@@ -88,4 +88,4 @@ def test_a_release_waits_for_nothing() -> None:
 
 
 def test_the_supervisor_has_time_for_a_probe_and_for_slow_workers() -> None:
-    assert claims.ANSWER_S_MAX > 1.0 + leases.PROBE_MARGIN_S + leases.ACK_S_MAX
+    assert claims.REPLY_S_MAX > 1.0 + leases.PROBE_MARGIN_S + leases.ACK_S_MAX

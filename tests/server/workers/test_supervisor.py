@@ -234,7 +234,7 @@ def test_a_killed_worker_is_replaced_and_takes_only_its_own_sessions(tmp_path: P
 
 
 def test_a_stopped_worker_that_answers_no_more_is_killed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "MISSED_MAX", 10)
+    monkeypatch.setattr(crew, "MISSED_PINGS_MAX", 10)
     monkeypatch.setattr(crew, "PING_EVERY_S", 0.2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
@@ -267,7 +267,7 @@ def test_the_server_is_told_of_before_its_workers_and_can_be_joined_from_then_on
 
 
 def test_who_waits_for_the_agents_port_may_make_a_token_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "END_S_MAX", 0.1)
+    monkeypatch.setattr(supervisor, "STOP_S_MAX", 0.1)
     never = [sys.executable, "-c", "import time; time.sleep(30)"]
 
     async def scene() -> None:
@@ -293,6 +293,6 @@ def test_every_event_can_be_told_by_a_worker() -> None:
     assert len(EVENTS) >= 10
     for event in (WorkerUp(1, 2), RelayDone("ab", 7, 20001, FLOW, FLOW, "", None)):
         told = messages.EventReported(type(event).__name__, dataclasses.asdict(event))
-        heard = messages.for_supervisor(memoryview(messages.encode(told)))
+        heard = messages.decode_for_supervisor(memoryview(messages.encode(told)))
         assert isinstance(heard, messages.EventReported)
         assert msgspec.convert(heard.fields, EVENTS[heard.name]) == event

@@ -21,8 +21,8 @@ class Http:
     def __init__(self) -> None:
         self.came: list[tuple[socket.socket, HandoffState]] = []
 
-    def take(self, sock: socket.socket, journey: HandoffState) -> None:
-        self.came.append((sock, journey))
+    def accept_handoff(self, sock: socket.socket, state: HandoffState) -> None:
+        self.came.append((sock, state))
 
 
 class Tcp:
@@ -30,9 +30,9 @@ class Tcp:
         self.came: list[tuple[LeaseKey, socket.socket, HandoffState]] = []
         self.is_open = True
 
-    def take(self, key: LeaseKey, sock: socket.socket, journey: HandoffState) -> bool:
+    def accept_handoff(self, key: LeaseKey, sock: socket.socket, state: HandoffState) -> bool:
         if self.is_open:
-            self.came.append((key, sock, journey))
+            self.came.append((key, sock, state))
         return self.is_open
 
 
@@ -46,7 +46,7 @@ class Two:
         self.on_drain = self._count
         self.one, self.other = HandoffRouter(engine.reactor), HandoffRouter(engine.reactor)
         self.other.open(inbox, self.http, self.tcp, self._drain)
-        self.one.meet(2, self.way)
+        self.one.add_worker(2, self.way)
         self.far, near = tcp_pair()
         self.far.settimeout(5)
         self.channel = SocketChannel(engine.reactor, near)
@@ -79,15 +79,15 @@ def two(engine: EngineLoop) -> Iterator[Two]:
 
 
 def test_a_visitor_comes_with_his_connection_and_what_was_read(two: Two) -> None:
-    journey = HandoffState(("192.0.2.7", 4711), b"GET / HTTP/1.1\r\n\r\n", 2)
-    assert two.one.hand_off(two.lease(), two.channel, journey)
+    state = HandoffState(("192.0.2.7", 4711), b"GET / HTTP/1.1\r\n\r\n", 2)
+    assert two.one.hand_off(two.lease(), two.channel, state)
     two.far.sendall(b"more")
     two.far.shutdown(socket.SHUT_WR)
     two.engine.run_until(lambda: bool(two.http.came), what="the visitor")
     two.engine.settle()
 
     sock, came = two.http.came[0]
-    assert came == journey
+    assert came == state
     assert two.drained == 1  # what the supervisor said before counts first
     sock.setblocking(True)
     assert sock.recv(100) == b"more"
@@ -97,10 +97,10 @@ def test_a_visitor_comes_with_his_connection_and_what_was_read(two: Two) -> None
 
 
 def test_the_largest_head_goes_along_with_what_was_read_behind_it(two: Two) -> None:
-    journey = HandoffState(("192.0.2.7", 4711), b"x" * (REQUEST_HEAD_BYTES_MOST + READ_BYTES), 1, "https")
-    assert two.one.hand_off(two.lease(), two.channel, journey)
+    state = HandoffState(("192.0.2.7", 4711), b"x" * (REQUEST_HEAD_BYTES_MOST + READ_BYTES), 1, "https")
+    assert two.one.hand_off(two.lease(), two.channel, state)
     two.engine.run_until(lambda: bool(two.http.came), what="the visitor")
-    assert two.http.came[0][1] == journey
+    assert two.http.came[0][1] == state
     two.http.came[0][0].close()
 
 
@@ -134,13 +134,13 @@ def test_who_comes_for_a_port_that_is_not_open_is_reset(two: Two) -> None:
 
 
 def test_nothing_happens_to_who_cannot_be_passed_on(two: Two) -> None:
-    journey = HandoffState(("192.0.2.7", 1))
-    assert not two.one.hand_off(two.lease(worker=3), two.channel, journey)
+    state = HandoffState(("192.0.2.7", 1))
+    assert not two.one.hand_off(two.lease(worker=3), two.channel, state)
     two.other.close()
     two.engine.settle()
-    assert not two.one.hand_off(two.lease(), two.channel, journey)
-    two.one.part(2)
-    assert not two.one.hand_off(two.lease(), two.channel, journey)
+    assert not two.one.hand_off(two.lease(), two.channel, state)
+    two.one.remove_worker(2)
+    assert not two.one.hand_off(two.lease(), two.channel, state)
 
     assert two.channel.send(b"still here") == 10
     assert two.far.recv(100) == b"still here"

@@ -39,7 +39,7 @@ class Supervisor:
     async def hear(self) -> m.ToSupervisor:
         async with asyncio.timeout(DEADLINE_S):
             data = await asyncio.get_running_loop().sock_recv(self.line, MESSAGE_BYTES_MAX)
-        return m.for_supervisor(memoryview(data))
+        return m.decode_for_supervisor(memoryview(data))
 
     async def begin(self) -> None:
         self.say(m.RoutesComplete())
@@ -130,8 +130,8 @@ def test_it_takes_visitors_in_who_were_passed_on_and_passes_others_on(tmp_path: 
             inbox.settimeout(DEADLINE_S)
             async with asyncio.timeout(DEADLINE_S):
                 data, numbers, _, _ = await asyncio.to_thread(socket.recv_fds, inbox, MESSAGE_BYTES_MAX, 2)
-            went = m.for_inbox(memoryview(data))
-            assert (went.address, went.read, went.hops) == ("there.localhost", head.replace(b"here", b"there"), 1)
+            went = m.decode_handoff(memoryview(data))
+            assert (went.address, went.buffered, went.handoffs) == ("there.localhost", head.replace(b"here", b"there"), 1)
             assert len(numbers) == 1
             socket.socket(fileno=numbers[0]).close()
             writer.close()
@@ -227,11 +227,13 @@ def test_a_slow_supervisor_is_spared_finished_relays_and_nothing_else(tmp_path: 
         with TokenReader(open_store(tmp_path, "read")) as tokens, listen("127.0.0.1", 0) as http, ours, way_in:
             async with asyncio.TaskGroup() as tasks:
                 worker = worker_module._Worker(reactor, WorkerConfig(1, True, settings, "id", http, inbox), tokens, theirs, tasks)
-                worker._tell_event(DONE)
+                worker._emit(DONE)
                 monkeypatch.setattr(worker_module, "EVENT_BACKLOG_MAX", 0)
-                worker._tell_event(DONE)
-                worker._tell_event(SessionDown("s", "laptop", "it left"))
-                names = [told.name for _ in range(2) if isinstance(told := m.for_supervisor(memoryview(ours.recv(4096))), m.EventReported)]
+                worker._emit(DONE)
+                worker._emit(SessionDown("s", "laptop", "it left"))
+                names = [
+                    told.name for _ in range(2) if isinstance(told := m.decode_for_supervisor(memoryview(ours.recv(4096))), m.EventReported)
+                ]
                 assert names == ["RelayDone", "SessionDown"]
                 with pytest.raises(BlockingIOError):
                     ours.recv(4096)
@@ -242,7 +244,7 @@ def test_a_slow_supervisor_is_spared_finished_relays_and_nothing_else(tmp_path: 
 
 
 def test_it_does_not_wait_for_routes_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "BEGIN_S_MAX", 0.1)
+    monkeypatch.setattr(worker_module, "CONFIGURE_S_MAX", 0.1)
 
     async def scene() -> None:
         async with supervised(tmp_path) as one:

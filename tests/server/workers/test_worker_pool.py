@@ -27,7 +27,7 @@ DEADLINE_S = 20.0
 
 
 class Office:
-    """A boss, and what it heard."""
+    """A callbacks, and what it heard."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -235,7 +235,7 @@ def test_the_loop_goes_on_while_a_process_is_waited_for_and_not_for_ever() -> No
         async with asyncio.timeout(DEADLINE_S):
             while not waiting.done():
                 turns += 1
-                await asyncio.sleep(crew_module.EXIT_LOOK_S)
+                await asyncio.sleep(crew_module.EXIT_POLL_S)
         assert turns > 5
         assert process.poll() is None
         process.kill()
@@ -255,9 +255,9 @@ def test_nothing_is_given_to_who_is_not_there_and_what_was_not_given_stays_open(
             await one.office.until("1 serves")
             mine, other = socket.socketpair()
             with mine, other:
-                assert not one.crew.tell(77, Listen("20001"), mine)
+                assert not one.crew.send(77, Listen("20001"), mine)
                 assert mine.fileno() >= 0
-                assert one.crew.tell(1, Listen("20001"), mine)
+                assert one.crew.send(1, Listen("20001"), mine)
                 async with asyncio.timeout(DEADLINE_S):
                     while mine.fileno() >= 0:  # noqa: ASYNC110 - closed at the end of a batch
                         await asyncio.sleep(0.01)
@@ -272,10 +272,10 @@ def test_a_worker_that_misses_what_it_must_know_is_given_up() -> None:
             worker = one.office.workers[1]
             mine, other = ipc_pair()
             with mine, other:
-                worker.post.close()
-                assert not worker.tell(Listen("20001"), mine)
+                worker.channel.close()
+                assert not worker.send(Listen("20001"), mine)
                 assert not worker.lost.is_set()  # a port can be given to another
-                worker.tell(Listen("20001"))
+                worker.send(Listen("20001"))
                 assert worker.lost.is_set()
             await one.office.until("2 serves")
 

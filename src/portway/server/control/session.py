@@ -180,9 +180,9 @@ class Session:
         if self._shedder is None:
             self._shedder = self._admission.shedder_of(self)
         for _ in range(min(taken - 3 * most // 4 + 1, SHED_AT_ONCE)):
-            if not self._shedder.make_room("", cramped=16 * taken > 15 * most):
+            if not self._shedder.shed_one("", critical=16 * taken > 15 * most):
                 return
-            self._admission.gave_way(f"session {self.session_id}")
+            self._admission.count_shed(f"session {self.session_id}")
 
     def add_link(self, link: SessionLink) -> None:
         """Use a link that has logged in or joined; what its streams may grow by and keep comes out of the session's budgets."""

@@ -93,7 +93,7 @@ class SessionManager:
         self._random_bytes = random_bytes
         self._tokens = TokenWatch(tokens, clock)
         self._admission = admission or AdmissionControl(reactor)
-        self.newcomers = LoginAdmission(reactor, on_event, self._admission.newcomers_max)
+        self.newcomers = LoginAdmission(reactor, on_event, self._admission.unauthenticated_max)
         self._tenants = TenantAccounts(reactor)
         self._speed_tests = SpeedTests(reactor, on_event, random_bytes, allowed=settings.speed_tests)
         self._tickets = Tickets(random_bytes, settings.worker)
@@ -158,7 +158,7 @@ class SessionManager:
             self.newcomers.enter(stranger)
         except RefusedError as exc:
             # Telling why costs a mux; nobody may make us pay that without a bound either.
-            if sum(guest.session is None for guest in self._guests) >= min(UNAUTHENTICATED_MAX, self._admission.newcomers_max):
+            if sum(guest.session is None for guest in self._guests) >= min(UNAUTHENTICATED_MAX, self._admission.unauthenticated_max):
                 link.abort()
                 self.newcomers.failed(stranger, exc)
                 return

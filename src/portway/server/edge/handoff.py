@@ -1,4 +1,4 @@
-"""Visitors who came to one worker and belong to another: their connection is passed on as it is, by its descriptor."""
+"""Connection handoff between workers: the state that travels with a visitor's descriptor."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,25 +7,25 @@ from portway.engine.channel import Channel
 from portway.engine.listener import Address
 from portway.server.tunnels.lease import Lease
 
-HOPS_MAX = 3
-"""How often a visitor is passed on for one request: a session that moves while he is on his way is seen once or twice.
-After that he is held like one whose agent is away."""
+HANDOFFS_MAX = 3
+"""Handoffs of one visitor for one request: a session that moves meanwhile causes one or two. Afterwards the visitor is held, as if
+its agent were offline."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandoffState:
-    """What goes along with a visitor's connection."""
+    """What accompanies a visitor's connection."""
 
     address: Address
-    """Where he comes from."""
-    read: bytes = b""
-    """What was read of his request already: its head, and what stood behind it."""
-    hops: int = 0
-    """How often he was passed on for this request."""
+    """The visitor's address."""
+    buffered: bytes = b""
+    """What was already read: the request's head, and the bytes behind it."""
+    handoffs: int = 0
+    """Handoffs of this request so far."""
     scheme: str = ""
-    """What origins are told over HTTP."""
+    """Scheme that HTTP origins are given."""
 
 
 HandOff = Callable[[Lease, Channel, HandoffState], bool]
-"""Passes a visitor on to the worker that serves a lease. True: the channel is over here. False: it cannot be done (now), and
-nothing has happened to him."""
+"""Hands a visitor off to the worker that serves a lease. True: the channel was given away and is closed here. False: that is not
+possible (now), and the channel is unchanged."""

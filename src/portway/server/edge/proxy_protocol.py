@@ -19,7 +19,7 @@ HEADER_S = 5.0
 """From accept to the end of the header, which comes in the first packet; the specification asks for at least 3 s."""
 
 PENDING_MAX = 1024
-"""Connections with an incomplete header: a listener's backlog. They are the operator's own proxies'."""
+"""Connections with an incomplete header: a listener's backlog. Only the operator's own proxies open them."""
 
 LOG_EVERY_S = 10.0
 """Interval between log messages about missing headers: a misconfigured proxy causes one for every visitor."""
@@ -44,7 +44,7 @@ class ProxyProtocolReader:
         self._trusted = trusted
         self.pending: dict[_PendingHeader, None] = {}
         self._log_at = 0.0
-        admission.count(lambda: len(self.pending))
+        admission.add_counter(lambda: len(self.pending))
 
     def wrap(self, on_accept: OnProxied) -> OnAccept:
         """Return a listener's callback that reads the header first and then calls `on_accept`."""
@@ -59,11 +59,11 @@ class ProxyProtocolReader:
 
         return accept
 
-    def failed(self, address: Address, why: str) -> None:
-        """Log, at most every LOG_EVERY_S, why a proxy's connection is reset."""
+    def log_failure(self, address: Address, reason: str) -> None:
+        """Log the reason for resetting a proxy's connection, at most every LOG_EVERY_S."""
         if self.reactor.now >= self._log_at:
             self._log_at = self.reactor.now + LOG_EVERY_S
-            log.warning("connection of a trusted proxy reset: no valid PROXY header", proxy=address[0], why=why)
+            log.warning("trusted proxy connection reset: no valid PROXY header", proxy=address[0], reason=reason)
 
     def close(self) -> None:
         """Reset all pending connections."""
@@ -87,7 +87,7 @@ class _PendingHeader:
     def abort(self) -> None:
         """Reset the connection; the reactor also calls this after a failed callback."""
         if self in self._reader.pending:
-            self._leave()
+            self._detach()
             set_close_mode(self._sock, RESET_ON_CLOSE)
             self._reader.reactor.discard(self._sock)
 
@@ -130,23 +130,23 @@ class _PendingHeader:
         self._sock.recv(size - len(self._data))
         self._data = data[:size]
         if found is not None:
-            self._hand_over(found[0])
+            self._deliver(found[0])
         return found is None
 
-    def _hand_over(self, header: ProxyHeader) -> None:
-        self._leave()
+    def _deliver(self, header: ProxyHeader) -> None:
+        self._detach()
         self._reader.reactor.unwatch(self._sock.fileno())
         # LOCAL, UNKNOWN and unix sockets: the connection is the proxy's own.
         source = None if header.local else header.source
         address = self._address if source is None or source[0].startswith("unix:") else source
         self._on_accept(self._sock, address, header)
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, reason: str) -> None:
         if self in self._reader.pending:
-            self._reader.failed(self._address, why)
+            self._reader.log_failure(self._address, reason)
             self.abort()
 
-    def _leave(self) -> None:
+    def _detach(self) -> None:
         timer, self._timer = self._timer, None  # breaks the reference cycle
         if timer is not None:
             timer.cancel()

@@ -1,13 +1,13 @@
-"""Random bytes from a pool, for names of which every visitor gets one."""
+"""Buffered random bytes, for ids that every visitor gets."""
 
 from collections.abc import Callable
 
 POOL_BYTES = 4096
-"""Drawn at a time: a call into the system for 256 relays instead of one for each."""
+"""Drawn at a time: one system call for 256 relays instead of one for each."""
 
 
 class RandomPool:
-    """Deals what a source of random bytes gave in one draw. For names that are no secrets: what is not dealt yet lies in memory."""
+    """Returns random bytes from a buffer. Not for secrets: unused bytes stay in memory."""
 
     __slots__ = ("_at", "_pool", "_source")
 
@@ -18,11 +18,11 @@ class RandomPool:
         self._at = 0
 
     def __call__(self, count: int) -> bytes:
-        """Return the next `count` bytes, at most POOL_BYTES; none is dealt twice."""
+        """Return the next `count` bytes, at most POOL_BYTES; no byte is returned twice."""
         end = self._at + count
         if end > len(self._pool):
             self._pool = self._source(POOL_BYTES)
             self._at, end = 0, count
-        dealt = self._pool[self._at : end]
+        data = self._pool[self._at : end]
         self._at = end
-        return dealt
+        return data

@@ -1,108 +1,109 @@
-"""Load shedding: connections give way to newcomers when places, descriptors or streams run short (ADR 0020)."""
+"""Load shedding: closes connections for newcomers when capacity, descriptors or streams run short (ADR 0020)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 
 from portway.engine.reactor import Reactor
 from portway.protocol.source_key import source_key
-from portway.server.edge.connection_state import LITTLE, PACE_S, SheddableConnection
+from portway.server.edge.connection_state import FEW, RATE_WINDOW_S, SheddableConnection
 from portway.server.edge.shedding_candidates import CandidateScan
 
-CHECK_S = 1.0
-"""How long a look at everybody holds good."""
-STEP = 500
-"""Connections that are looked at in one turn: a millisecond's work, as each takes up to 2 µs."""
-REST_S_EACH = 20e-6
-"""How long until the next look, for each connection that was looked at: looks take a tenth of the time at most."""
-FORGET_S = 2 * PACE_S
-"""How long after the last look everything is forgotten."""
+SCAN_VALID_S = 1.0
+"""How long the result of a scan is used."""
+SCAN_STEP = 500
+"""Connections scanned in one turn: 1 ms of work, as each takes up to 2 µs."""
+PAUSE_S_EACH = 20e-6
+"""Pause before the next scan, per scanned connection: scans take at most a tenth of the time."""
+FORGET_S = 2 * RATE_WINDOW_S
+"""Time after the last scan at which its result is dropped."""
 
 
 class Shedder:
-    """Has connections of one kind give way to newcomers.
+    """Closes connections of one kind in favour of newcomers.
 
-    Costs nothing while nobody calls it: who does what is looked up then, for all at once, and holds good for a second.
+    Costs nothing until it is called: connections are scanned then, all at once, and the result is used for a second.
     """
 
-    def __init__(self, reactor: Reactor, members: Callable[[], Iterable[SheddableConnection]]) -> None:
-        """Choose among `members()`."""
+    def __init__(self, reactor: Reactor, connections: Callable[[], Iterable[SheddableConnection]]) -> None:
+        """Choose among `connections()`."""
         self._reactor = reactor
-        self._members = members
-        self._looked_at = float("-inf")
-        self._rest_s = 0.0
-        self._came: Counter[str] = Counter()
-        self._seen = CandidateScan((), {}, 0.0, cramped=False)
-        self._looking: CandidateScan | None = None
-        self._forgetting = False
-        self._missed = False
-        """True when the last look had nobody for a newcomer: the next one looks again as soon as it may."""
+        self._connections = connections
+        self._scanned_at = float("-inf")
+        self._pause_s = 0.0
+        self._admitted: Counter[str] = Counter()
+        self._last_scan = CandidateScan((), {}, 0.0, critical=False)
+        self._scan: CandidateScan | None = None
+        self._forget_pending = False
+        self._rejected = False
+        """True if the last scan had no connection for a newcomer: the next newcomer starts another one as soon as that is allowed."""
 
-    def make_room(self, host: str, *, cramped: bool) -> bool:
-        """Have one connection give way to a newcomer from `host`; return whether one did.
+    def shed_one(self, host: str, *, critical: bool) -> bool:
+        """Close one connection for a newcomer from `host`; return whether one was closed.
 
-        The source that has most of what can give way loses one, unless the newcomer's has as much: then it loses one itself.
-        With `cramped`, also those give way that do nothing by no fault of theirs, to sources with fewer by more than LITTLE.
+        The source with the most sheddable connections loses one, unless the newcomer's source has as many: then it loses one itself.
+        With `critical`, connections that are idle through no fault of the visitor are closed too, for sources that have fewer by
+        more than FEW.
         """
         source = source_key(host)
-        if self._is_stale(cramped=cramped):
-            self._look(cramped=cramped)
-        easy, hard = self._seen.easy, self._seen.hard
-        held = easy.count(source) + self._came[source]
+        if self._is_stale(critical=critical):
+            self._start_scan(critical=critical)
+        eligible, last_resort = self._last_scan.eligible, self._last_scan.last_resort
+        own_count = eligible.count(source) + self._admitted[source]
         while True:
-            found = easy.take(source, held, 1, own=True)
-            if found is None and cramped:
-                found = hard.take(source, hard.count(source) + held, LITTLE, own=False)
+            found = eligible.take(source, own_count, 1, own=True)
+            if found is None and critical:
+                found = last_resort.take(source, last_resort.count(source) + own_count, FEW, own=False)
             if found is None:
-                self._missed = True
+                self._rejected = True
                 return False
-            standing, member = found
-            if member.standing()[0] is standing:  # still
-                member.give_way(standing)
+            state, connection = found
+            if connection.state()[0] is state:  # unchanged since the scan
+                connection.shed(state)
                 return True
 
-    def came(self, host: str) -> None:
-        """Note that a newcomer was let in, who is silent until the next look."""
-        self._came[source_key(host)] += 1
+    def count_admitted(self, host: str) -> None:
+        """Count a newcomer that was admitted; it is silent until the next scan."""
+        self._admitted[source_key(host)] += 1
 
-    def held(self, host: str) -> int:
-        """Return how many connections the source of `host` has, as far as is known."""
+    def connections_of(self, host: str) -> int:
+        """Return how many connections the source of `host` has, as of the last scan."""
         source = source_key(host)
-        return self._seen.everybody[source] + self._came[source]
+        return self._last_scan.by_source[source] + self._admitted[source]
 
     def abort(self) -> None:
-        """Give a look up, as the reactor asks after a failed callback."""
-        self._looking = None
+        """Cancel a scan; the reactor calls this after a failed callback."""
+        self._scan = None
 
-    def _is_stale(self, *, cramped: bool) -> bool:
-        age_s = self._reactor.now - self._looked_at
-        wanting = cramped > self._seen.cramped or self._missed or not self._seen.easy.left
-        return self._looking is None and (age_s >= CHECK_S or (wanting and age_s >= self._rest_s))
+    def _is_stale(self, *, critical: bool) -> bool:
+        age_s = self._reactor.now - self._scanned_at
+        insufficient = critical > self._last_scan.critical or self._rejected or not self._last_scan.eligible.remaining
+        return self._scan is None and (age_s >= SCAN_VALID_S or (insufficient and age_s >= self._pause_s))
 
-    def _look(self, *, cramped: bool) -> None:
-        """See what everybody is doing: the first ones at once, the others in turns."""
-        self._looked_at = self._reactor.now
-        self._looking = CandidateScan(self._members(), self._seen.paces, self._looked_at, cramped=cramped)
-        self._go_on()
+    def _start_scan(self, *, critical: bool) -> None:
+        """Scan all connections: the first ones at once, the others in further turns."""
+        self._scanned_at = self._reactor.now
+        self._scan = CandidateScan(self._connections(), self._last_scan.rates, self._scanned_at, critical=critical)
+        self._continue_scan()
 
-    def _go_on(self) -> None:
-        look = self._looking
-        if look is None:
+    def _continue_scan(self) -> None:
+        scan = self._scan
+        if scan is None:
             return
-        if not look.step(STEP):
-            self._reactor.call_soon(self._go_on)
+        if not scan.step(SCAN_STEP):
+            self._reactor.call_soon(self._continue_scan)
             return
-        self._looking, self._seen, self._missed = None, look, False
-        self._came.clear()
-        self._rest_s = REST_S_EACH * look.everybody.total()
-        if not self._forgetting:
-            self._forgetting = True
+        self._scan, self._last_scan, self._rejected = None, scan, False
+        self._admitted.clear()
+        self._pause_s = PAUSE_S_EACH * scan.by_source.total()
+        if not self._forget_pending:
+            self._forget_pending = True
             self._reactor.call_later(FORGET_S, self._forget)
 
     def _forget(self) -> None:
-        """Let go of everybody some time after the last look: who has left meanwhile would be kept in memory."""
-        self._forgetting = self._reactor.now - self._looked_at < FORGET_S
-        if self._forgetting:
+        """Drop the last scan after a while: it would keep closed connections in memory."""
+        self._forget_pending = self._reactor.now - self._scanned_at < FORGET_S
+        if self._forget_pending:
             self._reactor.call_later(FORGET_S, self._forget)
         else:
-            self._seen = CandidateScan((), {}, 0.0, cramped=False)
-            self._came.clear()
+            self._last_scan = CandidateScan((), {}, 0.0, critical=False)
+            self._admitted.clear()

@@ -1,4 +1,4 @@
-"""Public ports of tcp tunnels: each visitor becomes a stream to the agent, in the reactor, without a coroutine."""
+"""Public ports of tcp tunnels: connects each visitor to its agent by a stream and a relay, in the reactor."""
 
 import socket
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from portway.protocol.source_key import source_key
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.admission import TUNNEL_FREE_RATIO, AdmissionControl, CapacityShare, reset_socket
 from portway.server.edge.connection_state import ConnectionState
-from portway.server.edge.handoff import HOPS_MAX, HandOff, HandoffState
+from portway.server.edge.handoff import HANDOFFS_MAX, HandOff, HandoffState
 from portway.server.edge.holds import Hold, Holds
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.events import RelayDone
@@ -28,28 +28,28 @@ log = get_log(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcpEdgeSettings:
-    """What steers the public ports of tcp tunnels."""
+    """Settings of the public ports of tcp tunnels."""
 
     hold_s: float = 5.0
-    """How long a visitor is held while the agent is away; then it is reset."""
+    """How long a visitor is held while the agent is offline; then it is reset."""
 
     visitors_max: int = 16_000
     """Visitors of one tunnel at a time: as many streams as fit on four links (16,380). More are reset at once."""
 
-    tell_visitors: bool = False
-    """Say in each relay's line who the visitor was."""
+    log_visitors: bool = False
+    """Include the visitor's address in events of finished relays."""
 
     held_max: int = 256
-    """Visitors of one tunnel that wait for an agent that is away; each pins a descriptor and does nothing."""
+    """Visitors of one tunnel that wait for an offline agent; each uses a descriptor and does nothing."""
 
     held_all_max: int = 1024
-    """The same for all tunnels. When there are as many, tenants with few get room at the cost of those with many."""
+    """The same for all tunnels. At this limit, tenants with few are admitted at the expense of those with many."""
 
 
 class TcpEdge:
-    """All public ports, one for each tcp lease, open for as long as the lease lives (its grace time included)."""
+    """All public ports, one for each tcp lease, open for as long as the lease exists (its grace time included)."""
 
-    def __init__(  # noqa: PLR0913 - what edges share, and what tests replace
+    def __init__(  # noqa: PLR0913 - shared by the edges, or replaced by tests
         self,
         reactor: Reactor,
         listen: Callable[[int], socket.socket],
@@ -63,29 +63,29 @@ class TcpEdge:
     ) -> None:
         """`listen` returns a listening socket for a port, or raises OSError; `admission` is shared with other edges.
 
-        `on_relay` is told of every relay that ended; None spares the making of what it would be told. `proxy_protocol` reads the
-        PROXY headers of trusted proxies.
+        `on_relay` gets an event for every relay that ended; with None, none is made. `proxy_protocol` reads the PROXY headers of
+        trusted proxies.
         """
         self.reactor = reactor
         self.settings = settings or TcpEdgeSettings()
         self.random_bytes = random_bytes
         self.on_relay = on_relay
         self.visitors = 0
-        """Visitors now, on all ports, also on those that are closed already."""
+        """Number of visitors connected, on all ports, closed ones included."""
         self.admission = admission or AdmissionControl(reactor)
-        self.admission.count(lambda: self.visitors)
+        self.admission.add_counter(lambda: self.visitors)
         self.holds = Holds(self.settings.held_all_max)
         self.hand_off = hand_off
-        """Hands a visitor to the worker that has his agent, where there are several."""
+        """Hands a visitor off to the worker that has its agent; None in a single process."""
         self.proxy_protocol = proxy_protocol
         self._listen = listen
         self._ports: dict[LeaseKey, _Port] = {}
 
     def open(self, lease: Lease) -> None:
-        """Listen on the lease's port; a port that is open stays so.
+        """Listen on the lease's port, unless it is open already.
 
         Raises:
-            OSError: another program has the port, or it may not be used.
+            OSError: the port is in use or not permitted.
         """
         port = self._ports.get(lease.key)
         if port is None:
@@ -94,25 +94,25 @@ class TcpEdge:
             port.listen(self._listen(port.number))
 
     def close(self, lease: Lease) -> None:
-        """Stop listening on the lease's port and reset who still waits there; relays go on until their stream ends."""
+        """Stop listening on the lease's port and reset waiting visitors; relays continue until their stream ends."""
         port = self._ports.pop(lease.key, None)
         if port is not None:
             port.close()
 
     def pause(self, lease: Lease) -> None:
-        """Take no new visitors on the lease's port until it is opened again; those who are here stay."""
+        """Stop accepting visitors on the lease's port until it is opened again; connected ones stay."""
         if lease.key in self._ports:
             self._ports[lease.key].pause()
 
-    def take(self, key: LeaseKey, sock: socket.socket, journey: HandoffState) -> bool:
-        """Serve a visitor whom another worker passed on; False, and he is still the caller's, when the port is not open here."""
+    def accept_handoff(self, key: LeaseKey, sock: socket.socket, state: HandoffState) -> bool:
+        """Serve a visitor handed off by another worker; if the port is not open here, return False and leave `sock` to the caller."""
         port = self._ports.get(key)
         if port is not None:
-            port.accept(sock, journey.address, journey.hops)
+            port.accept(sock, state.address, state.handoffs)
         return port is not None
 
     def stop_listening(self) -> None:
-        """Take no new visitors on any port; those who are here go on."""
+        """Stop accepting visitors on all ports; connected ones stay."""
         for port in self._ports.values():
             port.pause()
 
@@ -123,12 +123,12 @@ class _Port:
     def __init__(self, edge: TcpEdge, lease: Lease, sock: socket.socket) -> None:
         self.edge = edge
         self.lease = lease
-        visits = self.visits = set[_TcpVisitor]()  # the share gets this one and not the port, which has the share
+        visitors = self.visitors = set[_TcpVisitor]()  # the share refers to this set, not to the port: no reference cycle
         host, self.number = sock.getsockname()[:2]
         self.listen(sock)
-        most = edge.settings.visitors_max
+        limit = edge.settings.visitors_max
         self._share = CapacityShare(
-            edge.admission, f"tcp port {self.number}", lambda: visits, lambda: len(visits), times=TUNNEL_FREE_RATIO, most=most
+            edge.admission, f"tcp port {self.number}", lambda: visitors, lambda: len(visitors), free_ratio=TUNNEL_FREE_RATIO, limit=limit
         )
         self._host = "" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared with, not bound
 
@@ -145,8 +145,8 @@ class _Port:
     def close(self) -> None:
         self.pause()
         self._share.close()
-        for visit in [visit for visit in self.visits if visit.held]:
-            visit.abort()
+        for visitor in [visitor for visitor in self.visitors if visitor.is_waiting]:
+            visitor.abort()
 
     def _accept_proxied(self, sock: socket.socket, address: Address, _header: ProxyHeader | None) -> None:
         if self.listening:
@@ -154,139 +154,151 @@ class _Port:
         else:
             reset_socket(sock)  # the listener was closed while the header was read
 
-    def accept(self, sock: socket.socket, address: Address, hops: int = 0) -> None:
+    def accept(self, sock: socket.socket, address: Address, handoffs: int = 0) -> None:
         if not self._share.admits(sock, address[0]):
             reset_socket(sock)
             return
-        visitor = SocketChannel(self.edge.reactor, sock, resets=RESETS_INHERITED)
+        channel = SocketChannel(self.edge.reactor, sock, resets=RESETS_INHERITED)
         try:
-            arrived_at: Address = (self._host, self.number) if self._host else sock.getsockname()[:2]
-        except OSError:  # gone already
-            visitor.abort()
+            local_address: Address = (self._host, self.number) if self._host else sock.getsockname()[:2]
+        except OSError:  # reset by the visitor meanwhile
+            channel.abort()
             return
-        visit = _TcpVisitor(self, visitor, address, arrived_at, hops)
-        self.visits.add(visit)
+        visitor = _TcpVisitor(self, channel, address, local_address, handoffs)
+        self.visitors.add(visitor)
         self.edge.visitors += 1
-        visit.go()
+        visitor.connect()
 
 
 class _TcpVisitor:
-    """One visitor: perhaps held for a while, then a stream and a relay."""
+    """One visitor: held if its agent is offline, then relayed."""
 
-    __slots__ = ("_arrived_at", "_from", "_hold", "_hops", "_over", "_port", "_relay", "_timer", "_told", "_visitor", "holder")
+    __slots__ = (
+        "_address",
+        "_channel",
+        "_closed",
+        "_handoffs",
+        "_hold",
+        "_local_address",
+        "_port",
+        "_relay",
+        "_relay_ids",
+        "_timer",
+        "holder",
+    )
 
-    def __init__(self, port: _Port, visitor: SocketChannel, address: Address, arrived_at: Address, hops: int) -> None:
+    def __init__(self, port: _Port, channel: SocketChannel, address: Address, local_address: Address, handoffs: int) -> None:
         self._port = port
-        self._visitor = visitor
-        self._from = address
-        self._arrived_at = arrived_at
-        self._hops = hops
+        self._channel = channel
+        self._address = address
+        self._local_address = local_address
+        self._handoffs = handoffs
         self._relay: Relay | None = None
         self._timer: Timer | None = None
         self._hold: Hold | None = None
         self.holder: Holder | None = None
-        """The session whose stream it has."""
-        self._told: tuple[int, bytes] | None = None
-        """Tunnel and random id, where somebody wants to hear of the relay."""
-        self._over = False
+        """The session that carries its stream."""
+        self._relay_ids: tuple[int, bytes] | None = None
+        """Tunnel and random id, for the event at the end; None if no event is needed."""
+        self._closed = False
 
     @property
-    def held(self) -> bool:
-        """True while the visitor waits for the agent."""
+    def is_waiting(self) -> bool:
+        """True while the visitor waits for its agent."""
         return self._relay is None
 
     @property
     def address(self) -> str:
         """The visitor's numeric host."""
-        return self._from[0]
+        return self._address[0]
 
-    def standing(self) -> tuple[ConnectionState, float, int]:
-        """Return what it is doing (see `standing.SheddableConnection`)."""
+    def state(self) -> tuple[ConnectionState, float, int]:
+        """Return its state (see `SheddableConnection`)."""
         relay = self._relay
-        if self._over:
-            return ConnectionState.OVER, 0.0, 0
+        if self._closed:
+            return ConnectionState.EXEMPT, 0.0, 0
         if relay is None:
             return ConnectionState.WAITING, 0.0, 0
         moved = relay.moved_bytes
         return ConnectionState.QUIET if moved else ConnectionState.SILENT, relay.started_at, moved
 
-    def give_way(self, _standing: ConnectionState) -> None:
-        """Reset the visitor, as another one needs the place."""
+    def shed(self, _state: ConnectionState) -> None:
+        """Reset the visitor to free capacity."""
         if self._relay is not None:
-            self._relay.abort("it was quiet, and its place was needed")
+            self._relay.abort("closed while idle: its capacity was needed")
         else:
             self.abort()
 
-    def go(self) -> None:
-        """Open the stream, or wait for the agent: on arrival, and when the lease's state has changed."""
+    def connect(self) -> None:
+        """Open a stream, or wait for the agent. Called on arrival, and when the state of the lease has changed."""
         lease = self._port.lease
-        if self._over:
+        if self._closed:
             return
         if lease.holder is None:
-            if lease.remote_worker and self._passed_on():
-                self._leave()
-            elif lease.gone or not self._may_wait():
+            if lease.remote_worker and self._try_handoff():
+                self._close()
+            elif lease.gone or not self._try_hold():
                 self.abort()
             return
-        self._stop_waiting()
+        self._release_hold()
         edge = self._port.edge
         unique_id = edge.random_bytes(UNIQUE_ID_BYTES)
         if edge.on_relay is not None:
-            self._told = (lease.tunnel_id, unique_id)
-        header = encode_visitor(self._from, self._arrived_at, lease.tunnel_id, unique_id)
+            self._relay_ids = (lease.tunnel_id, unique_id)
+        header = encode_visitor(self._address, self._local_address, lease.tunnel_id, unique_id)
         try:
-            stream = lease.holder.open(lease.tunnel_id, header, self._heard_status)
+            stream = lease.holder.open(lease.tunnel_id, header, self._on_status)
         except UnavailableError as exc:
-            log.debug("no stream for a visitor", port=self._port.number, why=exc)
+            log.debug("no stream for a visitor", port=self._port.number, reason=exc)
             self.abort()
             return
         self.holder = lease.holder
-        self._relay = Relay(edge.reactor, self._visitor, stream, self._done, lease.scopes)
-        # What the visitor says goes out behind the preamble at once; the other way waits for the status byte.
+        self._relay = Relay(edge.reactor, self._channel, stream, self._done, lease.scopes)
+        # The visitor's bytes follow the preamble at once; the other direction waits for the status byte.
         self._relay.start_forward()
 
     def abort(self) -> None:
-        """Reset the visitor; also what the reactor asks after a failed callback."""
+        """Reset the visitor; the reactor also calls this after a failed callback."""
         if self._relay is not None:
-            self._relay.abort("no way to the origin")
+            self._relay.abort("the origin was not reached")
         else:
-            self._visitor.abort()
-            self._leave()
+            self._channel.abort()
+            self._close()
 
-    def _passed_on(self) -> bool:
-        """Hand the visitor to the worker that has the agent; False when that cannot be done."""
+    def _try_handoff(self) -> bool:
+        """Hand the visitor off to the worker that has its agent; return whether that was possible."""
         lease, hand_off = self._port.lease, self._port.edge.hand_off
-        if hand_off is None or self._hops >= HOPS_MAX:
+        if hand_off is None or self._handoffs >= HANDOFFS_MAX:
             return False
-        return hand_off(lease, self._visitor, HandoffState(self._from, hops=self._hops + 1))
+        return hand_off(lease, self._channel, HandoffState(self._address, handoffs=self._handoffs + 1))
 
-    def _may_wait(self) -> bool:
-        """Join the waiters, unless there are too many or the time is over."""
+    def _try_hold(self) -> bool:
+        """Wait for the agent; return False if too many wait already or the time has passed."""
         settings, waiters = self._port.edge.settings, self._port.lease.waiters
         if self._timer is None:
             if len(waiters) >= settings.held_max or not settings.hold_s:
                 return False
-            self._hold = self._port.edge.holds.enter(self._port.lease.owner.token_id, source_key(self._from[0]), self.abort)
+            self._hold = self._port.edge.holds.acquire(self._port.lease.owner.token_id, source_key(self._address[0]), self.abort)
             if self._hold is None:
                 return False
             self._timer = self._port.edge.reactor.call_later(settings.hold_s, self.abort)
-            self._visitor.on_broken = self.abort
-        waiters[self] = self.go
+            self._channel.on_broken = self.abort
+        waiters[self] = self.connect
         return True
 
-    def _stop_waiting(self) -> None:
+    def _release_hold(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
             if self._hold is not None:
-                self._hold.leave()
+                self._hold.release()
                 self._hold = None
             self._port.lease.waiters.pop(self, None)
-            self._visitor.on_broken = nothing
+            self._channel.on_broken = nothing
 
-    def _heard_status(self, status: StreamStatus | None) -> None:
+    def _on_status(self, status: StreamStatus | None) -> None:
         relay = self._relay
-        if self._over or relay is None:
+        if self._closed or relay is None:
             return
         if status is StreamStatus.CONNECTED:
             try:
@@ -297,19 +309,19 @@ class _TcpVisitor:
             relay.abort("the agent's link broke" if status is None else status.description)
 
     def _done(self, relay: Relay) -> None:
-        self._leave()
+        self._close()
         edge = self._port.edge
-        if edge.on_relay is not None and self._told is not None:
-            tunnel_id, unique_id = self._told
+        if edge.on_relay is not None and self._relay_ids is not None:
+            tunnel_id, unique_id = self._relay_ids
             tally = relay.tally
-            visitor = self._from[0] if edge.settings.tell_visitors else None
+            visitor = self._address[0] if edge.settings.log_visitors else None
             number = self._port.number
             edge.on_relay(RelayDone(unique_id.hex(), tunnel_id, number, tally.forward, tally.backward, tally.why, visitor))
 
-    def _leave(self) -> None:
-        if self._over:
+    def _close(self) -> None:
+        if self._closed:
             return
-        self._over = True
-        self._stop_waiting()
-        self._port.visits.discard(self)
+        self._closed = True
+        self._release_hold()
+        self._port.visitors.discard(self)
         self._port.edge.visitors -= 1

@@ -1,4 +1,4 @@
-"""Takes agents' connections in and deals them out, unread: a further link to its session's worker, else to who has the least."""
+"""Accepts agent connections and assigns them without reading: to the worker named by the hint, otherwise to the least loaded."""
 
 import random
 import socket
@@ -13,111 +13,111 @@ from portway.links.fair_slots import FairSlots
 from portway.links.sources import Sources
 from portway.links.worker_hint import FIRST_BYTES_MAX, hint_complete, worker_from
 from portway.protocol.source_key import source_key
-from portway.server.edge.admission import NEWCOMERS_PART, descriptor_limit
+from portway.server.edge.admission import UNAUTHENTICATED_PART, descriptor_limit
 
-FIRST_BYTES_S_MAX = 1.0
-"""How long a connection's first bytes are waited for. Without them it goes to a worker by load, whose own deadlines hold."""
+PEEK_S_MAX = 1.0
+"""How long to wait for a connection's first bytes. Without them it is assigned by load; the worker's own deadlines apply."""
 
 PEEKS_MAX = 512
-"""Connections whose first bytes are waited for. Beyond, one goes on by load at once, of the source that has most of them here: a
-further link that nobody looked at comes to the wrong worker and is refused. Each costs a descriptor and 0.5 kB. At a low limit of
-descriptors fewer (`places.NEWCOMERS_PART`)."""
+"""Connections that wait for their first bytes. Beyond, one is assigned by load at once, of the source with the most of them: a
+further link without its hint reaches the wrong worker and is refused. Each costs a descriptor and 0.5 kB. Fewer at a low limit of
+descriptors (`admission.UNAUTHENTICATED_PART`)."""
 
 RECENT_S = 1.0
-"""A login takes milliseconds, and until it is through only the deal itself counts."""
+"""A login takes milliseconds; until it is complete, the assignment counts as a session."""
 
-Deal = Callable[[int, socket.socket, Address], bool]
-"""Gives a worker a connection; False, and it stays here, when the worker is gone."""
+SendAgent = Callable[[int, socket.socket, Address], bool]
+"""Sends a connection to a worker; False if the worker is gone, and the socket stays the caller's."""
 
 
 class AgentBalancer:
     """The agents' listener of a server with workers."""
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, sessions: Callable[[], dict[int, int]], assign: Deal) -> None:
-        """Accept on `sock`; `sessions` returns how many each worker has that takes some."""
+    def __init__(self, reactor: Reactor, sock: socket.socket, sessions: Callable[[], dict[int, int]], send_to: SendAgent) -> None:
+        """Accept on `sock`; `sessions` returns the number of sessions of each worker that accepts some."""
         self.reactor = reactor
         self._sessions = sessions
-        self._deal = assign
-        self._looks: set[_HintPeek] = set()
-        looks_max = min(PEEKS_MAX, descriptor_limit() // NEWCOMERS_PART)
-        self._slots: FairSlots[_HintPeek] = FairSlots(looks_max, Sources(), random.random)
-        self._lately: deque[tuple[float, int]] = deque()
+        self._send_to = send_to
+        self._peeks: set[_HintPeek] = set()
+        peeks_max = min(PEEKS_MAX, descriptor_limit() // UNAUTHENTICATED_PART)
+        self._peek_slots: FairSlots[_HintPeek] = FairSlots(peeks_max, Sources(), random.random)
+        self._recent: deque[tuple[float, int]] = deque()
         self._listener = Listener(reactor, sock, self._accept)
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """The listening address."""
         return self._listener.address
 
     def close(self) -> None:
-        """Stop listening, and let go of whom nobody has yet."""
+        """Stop listening, and close unassigned connections."""
         self._listener.close()
-        for look in list(self._looks):
-            look.close()
+        for peek in list(self._peeks):
+            peek.close()
 
     def _accept(self, sock: socket.socket, address: Address) -> None:
-        look = _HintPeek(self, sock, address)
+        peek = _HintPeek(self, sock, address)
         try:
-            loser = self._slots.acquire(look.source, look, self.reactor.now)
+            evicted = self._peek_slots.acquire(peek.source, peek, self.reactor.now)
         except UnavailableError:
             self.assign(sock, address, 0)
             return
-        self._looks.add(look)
-        look.start()
-        if loser is not None:
-            loser.give_up()
+        self._peeks.add(peek)
+        peek.start()
+        if evicted is not None:
+            evicted.skip()
 
-    def seen(self, look: "_HintPeek", worker: int) -> None:
-        """Deal a connection out that was looked at; `worker` is its hint, or 0."""
-        self.left(look)
-        self.assign(look.sock, look.address, worker)
+    def on_hint(self, peek: "_HintPeek", worker: int) -> None:
+        """Assign a connection; `worker` is its hint, or 0."""
+        self.forget(peek)
+        self.assign(peek.sock, peek.address, worker)
 
-    def left(self, look: "_HintPeek") -> None:
-        """Forget a connection that is not looked at any more."""
-        self._looks.discard(look)
-        self._slots.release(look.source, look)
+    def forget(self, peek: "_HintPeek") -> None:
+        """Forget a connection that no longer waits."""
+        self._peeks.discard(peek)
+        self._peek_slots.release(peek.source, peek)
 
     def assign(self, sock: socket.socket, address: Address, worker: int) -> None:
-        """Give a connection to `worker`, if there is such, else to whoever has the least; without anybody close it."""
+        """Send a connection to `worker` if it exists, otherwise to the least loaded; close it if there is none."""
         for number in self._best(worker):
-            if self._deal(number, sock, address):
-                self._lately.append((self.reactor.now, number))
+            if self._send_to(number, sock, address):
+                self._recent.append((self.reactor.now, number))
                 return
         self.reactor.discard(sock)
 
     def _best(self, hint: int) -> Iterable[int]:
-        """Return the workers in the order in which they are to be asked."""
+        """Return the workers in order of preference."""
         load = self._sessions()
-        while self._lately and self._lately[0][0] < self.reactor.now - RECENT_S:
-            self._lately.popleft()
-        for _, number in self._lately:
+        while self._recent and self._recent[0][0] < self.reactor.now - RECENT_S:
+            self._recent.popleft()
+        for _, number in self._recent:
             if number in load:
                 load[number] += 1
         return sorted(load, key=lambda number: (number != hint, load[number], number))
 
 
 class _HintPeek:
-    """One connection whose first bytes are waited for. They stay in the kernel."""
+    """One connection that waits for its first bytes, which stay in the kernel."""
 
-    def __init__(self, dealer: AgentBalancer, sock: socket.socket, address: Address) -> None:
+    def __init__(self, balancer: AgentBalancer, sock: socket.socket, address: Address) -> None:
         self.sock = sock
         self.address = address
         self.source = source_key(address[0])
-        self._dealer = dealer
-        self._over = False
+        self._balancer = balancer
+        self._closed = False
         self._timer: Timer | None = None
 
     def start(self) -> None:
-        """Look at once, and wait if that is not enough."""
-        reactor = self._dealer.reactor
-        self._timer = reactor.call_later(FIRST_BYTES_S_MAX, self.give_up)
+        """Peek now, and wait if that is not enough."""
+        reactor = self._balancer.reactor
+        self._timer = reactor.call_later(PEEK_S_MAX, self.skip)
         reactor.watch(self.sock.fileno(), self._on_events)
 
     def close(self) -> None:
         """Close the connection."""
-        if self._leave():
-            self._dealer.left(self)
-            self._dealer.reactor.discard(self.sock)
+        if self._detach():
+            self._balancer.forget(self)
+            self._balancer.reactor.discard(self.sock)
 
     abort = close
 
@@ -125,31 +125,31 @@ class _HintPeek:
         try:
             first = self.sock.recv(FIRST_BYTES_MAX, socket.MSG_PEEK)
         except BlockingIOError:
-            if self._dealer.reactor.level_poller is not None:
-                self._dealer.reactor.level_poller.want_read(self.sock.fileno())
+            if self._balancer.reactor.level_poller is not None:
+                self._balancer.reactor.level_poller.want_read(self.sock.fileno())
             return
         except OSError:
             self.close()
             return
         if not first or hint_complete(first):
-            self._go(worker_from(first))
-        elif self._dealer.reactor.level_poller is not None:
-            self._dealer.reactor.level_poller.want_read(self.sock.fileno())
+            self._finish(worker_from(first))
+        elif self._balancer.reactor.level_poller is not None:
+            self._balancer.reactor.level_poller.want_read(self.sock.fileno())
 
-    def give_up(self) -> None:
-        """Let the connection go on by load."""
-        self._go(0)
+    def skip(self) -> None:
+        """Assign the connection by load."""
+        self._finish(0)
 
-    def _go(self, worker: int) -> None:
-        if self._leave():
-            self._dealer.seen(self, worker)
+    def _finish(self, worker: int) -> None:
+        if self._detach():
+            self._balancer.on_hint(self, worker)
 
-    def _leave(self) -> bool:
-        """Let go of the socket, which the reactor must not know any more when others have it; False the second time."""
-        if self._over:
+    def _detach(self) -> bool:
+        """Remove the socket from the reactor, before another process uses it; return False the second time."""
+        if self._closed:
             return False
-        self._over = True
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._dealer.reactor.unwatch(self.sock.fileno())
+        self._balancer.reactor.unwatch(self.sock.fileno())
         return True

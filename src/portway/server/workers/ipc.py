@@ -1,4 +1,4 @@
-"""Messages with descriptors beside them, between processes: one end of a pair of unix sockets, in the reactor."""
+"""IPC between supervisor and workers: messages with file descriptors over a SOCK_SEQPACKET pair."""
 
 import array
 import socket
@@ -9,21 +9,21 @@ from portway.engine.reactor import Reactor
 from portway.telemetry.logs import get_log
 
 MESSAGE_BYTES_MAX = 176 * 1024
-"""A visitor's head (at most 128 KiB) and what was read behind it (32 KiB), and room for the rest. The kernel's default for a unix
-socket takes messages of up to 208 KiB."""
+"""A visitor's head (at most 128 KiB), the bytes read behind it (32 KiB), and the rest of a message. The kernel's default for a unix
+socket allows messages of up to 208 KiB."""
 
 DESCRIPTORS_MAX = 2
-"""Beside one message."""
+"""Maximum per message."""
 
 READS_A_TURN = 64
-"""Messages before others get their turn, as listeners do it."""
+"""Messages read before others get their turn, as in listeners."""
 
 QUEUED_MAX = 50_000
-"""Messages that wait for a reader who is slow: a table of so many routes, told at once. More means that nobody reads."""
+"""Messages queued for a slow reader: a table of as many routes, sent at once. More means that the other end does not read."""
 
 QUEUED_WITH_FDS_MAX = 1_000
-"""Messages among them with descriptors, which stay open here meanwhile; two batches' worth of new visitors. In front of them the
-kernel holds some 200 messages."""
+"""Messages among them with descriptors, which stay open here meanwhile; two batches' worth of new visitors. Beyond these the
+kernel buffers some 200 messages."""
 
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _CONNECTION = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
@@ -32,32 +32,32 @@ _SPACE = socket.CMSG_SPACE(DESCRIPTORS_MAX * array.array("i").itemsize)
 log = get_log(__name__)
 
 OnMessage = Callable[[memoryview, list[socket.socket]], None]
-"""Gets a message, valid within the call only, and the sockets that came with it, which are the receiver's."""
+"""Gets a message, valid during the call only, and the sockets that came with it, which the receiver then owns."""
 
 MakeSocket = Callable[[int], socket.socket]
 
 
 def any_socket(number: int) -> socket.socket:
-    """Return a non-blocking socket of whatever kind `number` is; asking the system costs four calls."""
+    """Return a non-blocking socket of any kind; determining the kind costs four system calls."""
     sock = socket.socket(fileno=number)
     sock.setblocking(False)
     return sock
 
 
-def connection(number: int) -> socket.socket:
-    """Return the socket of a connection that is non-blocking already, without a question.
+def connection_socket(number: int) -> socket.socket:
+    """Return the socket of a connection that is non-blocking already, without a system call.
 
-    Its family is a guess that only says how long an address may be: IPv6 has room for both.
+    The family is assumed; it only determines how long an address may be: IPv6 has room for both.
     """
     return socket.socket(socket.AF_INET6, _CONNECTION, 0, fileno=number)
 
 
 def _nothing() -> None:
-    """Stand in for nothing that has to happen before."""
+    """Used where nothing precedes reads."""
 
 
 def ipc_pair() -> tuple[socket.socket, socket.socket]:
-    """Return two connected ends that keep messages apart (Linux)."""
+    """Return two connected ends that preserve message boundaries (Linux)."""
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     one.setblocking(False)
     other.setblocking(False)
@@ -65,21 +65,21 @@ def ipc_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def receive_one(sock: socket.socket, within_s: float) -> tuple[bytes, list[socket.socket]]:
-    """Wait for one message, before there is a loop.
+    """Wait for one message, before an event loop runs.
 
     Raises:
-        OSError: none came in time, or the other end is gone.
+            OSError: none arrived in time, or the other end is closed.
     """
     sock.settimeout(within_s)
     data, ancillary, _, _ = sock.recvmsg(MESSAGE_BYTES_MAX, _SPACE, _FLAGS)
     sock.setblocking(False)
     if not data:
-        raise ConnectionResetError("the other end is gone")
+        raise ConnectionResetError("the other end is closed")
     return data, _sockets(ancillary)
 
 
 class IpcChannel:
-    """One end. Messages arrive in the order in which they were sent, whole or not at all."""
+    """One end of an IPC connection. Messages arrive in order, whole or not at all."""
 
     def __init__(
         self,
@@ -88,95 +88,95 @@ class IpcChannel:
         on_message: OnMessage,
         on_lost: Callable[[], None],
         *,
-        before: Callable[[], None] = _nothing,
+        before_read: Callable[[], None] = _nothing,
         make_socket: MakeSocket = any_socket,
     ) -> None:
-        """Take over `sock` (one of `ipc_pair`'s); `on_lost` is called once, when the other end is gone, `before` each time when
-        there is something to read. `make_socket` makes sockets of the descriptors that arrive.
+        """Take over `sock` (one of `ipc_pair`'s); `on_lost` is called once, when the other end is closed, `before_read` each time
+        messages are available. `make_socket` makes sockets of the descriptors that arrive.
         """
         self._make_socket = make_socket
-        self._before = before
+        self._before_read = before_read
         self._reactor = reactor
         self._sock = sock
         self._on_message = on_message
         self._on_lost = on_lost
-        self._waiting: deque[tuple[bytes, Sequence[socket.socket]]] = deque()
-        self._holding = 0
-        """How many of those that wait have sockets."""
+        self._outbox: deque[tuple[bytes, Sequence[socket.socket]]] = deque()
+        self._outbox_with_fds = 0
+        """Number of queued messages with sockets."""
         self._buffer = memoryview(bytearray(MESSAGE_BYTES_MAX))
         self._closed = False
-        self._queued = False
+        self._read_pending = False
         reactor.watch(sock.fileno(), self._on_events)
 
     def __repr__(self) -> str:
-        return f"<Post fd={self._sock.fileno()}, {len(self._waiting)} waiting{', closed' if self._closed else ''}>"
+        return f"<IpcChannel fd={self._sock.fileno()}, {len(self._outbox)} queued{', closed' if self._closed else ''}>"
 
     def send(self, data: bytes, socks: Sequence[socket.socket] = ()) -> bool:
-        """Send a message, and give `socks` away; False, and they stay the caller's, when the other end is gone or too slow."""
-        if self._closed or len(self._waiting) >= QUEUED_MAX or (socks and self._holding >= QUEUED_WITH_FDS_MAX):
+        """Send a message and give `socks` away; return False, leaving them to the caller, if the other end is closed or too slow."""
+        if self._closed or len(self._outbox) >= QUEUED_MAX or (socks and self._outbox_with_fds >= QUEUED_WITH_FDS_MAX):
             return False
-        if not self._waiting:
+        if not self._outbox:
             try:
-                self._give(data, socks)
+                self._send_now(data, socks)
             except BlockingIOError:
                 pass
             except OSError as exc:
-                log.debug("a message could not be sent", why=exc)
+                log.debug("message send failed", reason=exc)
                 return False
             else:
                 return True
-        self._waiting.append((data, socks))
-        self._holding += bool(socks)
+        self._outbox.append((data, socks))
+        self._outbox_with_fds += bool(socks)
         self._want_write()
         return True
 
     @property
-    def waiting(self) -> int:
-        """How many messages wait for a reader who is slow."""
-        return len(self._waiting)
+    def queued(self) -> int:
+        """Number of messages queued for a slow reader."""
+        return len(self._outbox)
 
     def drain(self) -> None:
-        """Take everything in that has arrived by now."""
+        """Process all messages that have arrived."""
         while self._read_one():
             pass
 
     def close(self) -> None:
-        """Close this end, and all that was to be given away; may be called twice. `on_lost` is not called."""
+        """Close this end and all sockets still queued; may be called twice. `on_lost` is not called."""
         if self._closed:
             return
         self._closed = True
         self._reactor.unwatch(self._sock.fileno())  # the other processes' copies would keep it in the poller
         self._reactor.discard(self._sock)
-        for _, socks in self._waiting:
+        for _, socks in self._outbox:
             for sock in socks:
                 self._reactor.discard(sock)
-        self._waiting.clear()
+        self._outbox.clear()
 
     def abort(self) -> None:
-        """Give up, as the reactor asks after a failed callback: the two sides do not understand each other any more."""
-        self._lose()
+        """Close; the reactor calls this after a failed callback, when the two ends are out of step."""
+        self._fail()
 
-    def _lose(self) -> None:
+    def _fail(self) -> None:
         if not self._closed:
             self.close()
             self._on_lost()
 
     def _on_events(self, _mask: int) -> None:
         self._flush()
-        if not self._queued:
+        if not self._read_pending:
             self._read_some()
 
     def _read_some(self) -> None:
-        self._queued = False
-        self._before()
+        self._read_pending = False
+        self._before_read()
         for _ in range(READS_A_TURN):
             if not self._read_one():
                 return
-        self._queued = True
+        self._read_pending = True
         self._reactor.call_soon(self._read_some)
 
     def _read_one(self) -> bool:
-        """Take one message in; False when there is none."""
+        """Process one message; return False if there is none."""
         if self._closed:
             return False
         try:
@@ -186,40 +186,40 @@ class IpcChannel:
                 self._reactor.level_poller.want_read(self._sock.fileno())
             return False
         except OSError as exc:
-            log.debug("a way between processes broke", why=exc)
-            self._lose()
+            log.debug("IPC connection broke", reason=exc)
+            self._fail()
             return False
         socks = _sockets(ancillary, self._make_socket)
         if not count:
-            self._lose()
+            self._fail()
             return False
         if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
-            log.warning("a message came without its descriptors; are too many in use?")
+            log.warning("message truncated, descriptors lost; the descriptor limit may be reached")
         try:
             self._on_message(self._buffer[:count], socks)
-        except Exception as exc:  # noqa: BLE001 - a bug met by one message must not cost all others their way
-            log.error("a message could not be taken in", exc=exc)  # noqa: TRY400 - our log takes the traceback
+        except Exception as exc:  # noqa: BLE001 - a bug in one message must not cost all others their connection
+            log.error("message processing failed", exc=exc)  # noqa: TRY400 - our log takes the traceback
         return True
 
     def _flush(self) -> None:
-        waiting = self._waiting
-        while waiting:
-            data, socks = waiting[0]
+        outbox = self._outbox
+        while outbox:
+            data, socks = outbox[0]
             try:
-                self._give(data, socks)
+                self._send_now(data, socks)
             except BlockingIOError:
                 self._want_write()
                 return
             except OSError as exc:
-                log.debug("messages could not be sent", why=exc)
-                self._lose()
+                log.debug("message send failed", reason=exc)
+                self._fail()
                 return
-            waiting.popleft()
-            self._holding -= bool(socks)
+            outbox.popleft()
+            self._outbox_with_fds -= bool(socks)
 
-    def _give(self, data: bytes, socks: Sequence[socket.socket]) -> None:
-        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [sock.fileno() for sock in socks]))] if socks else []
-        self._sock.sendmsg([data], beside)
+    def _send_now(self, data: bytes, socks: Sequence[socket.socket]) -> None:
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [sock.fileno() for sock in socks]))] if socks else []
+        self._sock.sendmsg([data], ancillary)
         for sock in socks:
             self._reactor.discard(sock)
 
@@ -229,7 +229,7 @@ class IpcChannel:
 
 
 def _sockets(ancillary: list[tuple[int, int, bytes]], make_socket: MakeSocket = any_socket) -> list[socket.socket]:
-    """Return the sockets of all descriptors that came along."""
+    """Return the sockets of all received descriptors."""
     found: list[socket.socket] = []
     for level_poller, kind, data in ancillary:
         if level_poller == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

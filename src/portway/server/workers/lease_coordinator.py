@@ -1,4 +1,4 @@
-"""Decides for all workers who has which address, and has every worker know before anybody is told."""
+"""The one registry of a server with workers: decides claims, and replicates every lease to all workers before a claim is granted."""
 
 import asyncio
 import secrets
@@ -43,38 +43,38 @@ from portway.session.login import refusal_of
 from portway.telemetry.logs import get_log
 
 ACK_S_MAX = 0.5
-"""How long a claim waits until every worker knows its route; a worker in the middle of a batch takes 5 ms. A worker that is
-slower still gets it, and until then answers this one address as it was before."""
+"""How long a claim waits until every worker has its route; a worker in the middle of a batch takes 5 ms. A slower worker still
+gets it, and until then serves this one address by its previous route."""
 
 PROBE_MARGIN_S = 0.5
-"""For a probe's way to the worker and back."""
+"""For the round trip of a probe between supervisor and worker."""
 
-LOOK_EVERY_S = 0.25
-"""How often held addresses are looked at; a grace time is seconds long."""
+EXPIRE_EVERY_S = 0.25
+"""Interval of checks for expired leases; a grace time is seconds long."""
 
 log = get_log(__name__)
 
 
 class WorkerMessenger(Protocol):
-    """The workers, as the leases need them."""
+    """Sends messages to workers."""
 
-    def tell(self, worker: int, message: ToWorker, *socks: socket.socket) -> bool:
-        """Tell one worker; False when it is not there. The sockets are given away with it."""
+    def send(self, worker: int, message: ToWorker, *socks: socket.socket) -> bool:
+        """Send to one worker and give the sockets away; return False if it does not exist."""
 
     def numbers(self) -> Iterable[int]:
-        """Return the workers that are there."""
+        """Return the workers that exist."""
 
     def serving(self) -> Iterable[int]:
-        """Return those that take visitors in."""
+        """Return those that accept visitors."""
 
 
 class LeaseCoordinator:
-    """The one registry of a server with workers, and the granter that changes it."""
+    """Owns the registry of a server with workers, and handles their claims."""
 
-    def __init__(  # noqa: PLR0913 - all that takes part in a grant, wired in supervisor.py
+    def __init__(  # noqa: PLR0913 - everything that takes part in a grant, wired in supervisor.py
         self,
         reactor: Reactor,
-        staff: WorkerMessenger,
+        workers: WorkerMessenger,
         tokens: TokenReader,
         settings: ServerSettings,
         tasks: asyncio.TaskGroup,
@@ -84,19 +84,19 @@ class LeaseCoordinator:
         on_event: EventSink,
         clock: Callable[[], float],
     ) -> None:
-        """`clock` tells when tokens expire."""
+        """`clock` decides when tokens expire."""
         self._reactor = reactor
-        self._staff = staff
+        self._workers = workers
         self._tokens = TokenWatch(tokens, clock)
         self._tasks = tasks
-        self._stand_ins: dict[str, RemoteSession] = {}
+        self._sessions: dict[str, RemoteSession] = {}
         self._seq = 0
-        self._seen: dict[int, int] = {}
-        """Worker → the last change that it knows of."""
-        self._unseen: dict[asyncio.Future[None], int] = {}
+        self._acked: dict[int, int] = {}
+        """Worker → the last change that it acknowledged."""
+        self._ack_waiters: dict[asyncio.Future[None], int] = {}
         self._probes: dict[int, asyncio.Future[bool]] = {}
         self._probe_id = 0
-        self.registry = Registry(reactor.call_soon, grace_s=settings.grace_s, first_epoch=first_epoch, on_change=self._changed)
+        self.registry = Registry(reactor.call_soon, grace_s=settings.grace_s, first_epoch=first_epoch, on_change=self._on_lease_changed)
         self.ports = PortListeners(lambda port: listen_on(ListenAddress(settings.tcp_host, port)), self)
         self._claim_handler = ClaimHandler(
             reactor,
@@ -109,132 +109,132 @@ class LeaseCoordinator:
             random_bytes=secrets.token_bytes,
         )
 
-    # Workers come and go.
+    # Called when workers start and end.
 
     def on_started(self, worker: int) -> None:
-        """Tell a new worker of every lease."""
-        self._seen[worker] = 0
+        """Send all leases to a new worker."""
+        self._acked[worker] = 0
         for lease in self.registry:
-            self._staff.tell(worker, self._told(lease))
+            self._workers.send(worker, self._route_message(lease))
 
     def on_ready(self) -> None:
-        """Place what had to wait for somebody to serve it."""
+        """Assign the ports that wait for a worker."""
         self.ports.place_all()
 
     def on_lost(self, worker: int) -> None:
-        """Hold what the sessions of a dead worker had; their agents come back to another."""
-        self._seen.pop(worker, None)
-        for stand_in in [one for one in self._stand_ins.values() if one.worker == worker]:
-            self._session_lost(stand_in.session_id)
+        """Hold the leases of a dead worker's sessions; their agents log in again at another worker."""
+        self._acked.pop(worker, None)
+        for session in [one for one in self._sessions.values() if one.worker == worker]:
+            self._session_lost(session.session_id)
         self.ports.on_lost(worker)
-        self._note_seen()
+        self._check_acks()
 
-    # What workers say.
+    # Messages from workers.
 
-    def hear(self, worker: int, message: LeaseMessage) -> None:
-        """Act on one message of a worker."""
+    def on_message(self, worker: int, message: LeaseMessage) -> None:
+        """Process one message of a worker."""
         match message:
             case ClaimRequest():
-                self._asked(worker, message)
+                self._on_claim(worker, message)
             case Released():
-                stand_in = self._stand_ins.get(message.session)
-                if stand_in is not None:
-                    self._claim_handler.release(stand_in, message.tunnel, keep=message.keep)
+                session = self._sessions.get(message.session)
+                if session is not None:
+                    self._claim_handler.release(session, message.tunnel, keep=message.keep)
             case SessionLost():
                 self._session_lost(message.session)
             case TokenRevoked():
                 self.registry.token_revoked(message.token)
             case RouteAck():
-                self._seen[worker] = message.seq
-                self._note_seen()
+                self._acked[worker] = message.seq
+                self._check_acks()
             case Probed():
-                self._settle_probe(message.id, alive=message.alive)
+                self._on_probed(message.id, alive=message.alive)
 
     def _session_lost(self, session_id: str) -> None:
-        stand_in = self._stand_ins.pop(session_id, None)
-        if stand_in is not None:
-            stand_in.closed = True
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            session.closed = True
             self.registry.session_lost(session_id, self._reactor.refresh_now())
 
-    def _asked(self, worker: int, asked: ClaimRequest) -> None:
-        stand_in = self._stand_in(worker, asked)  # at once: the session's end may be the next message
-        self._tasks.create_task(self._decide(stand_in, asked), name=f"a claim on worker {worker}")
+    def _on_claim(self, worker: int, request: ClaimRequest) -> None:
+        session = self._session_for(worker, request)  # now: the next message may be the session's end
+        self._tasks.create_task(self._handle_claim(session, request), name=f"claim from worker {worker}")
 
-    async def _decide(self, stand_in: RemoteSession, asked: ClaimRequest) -> None:
-        answer = await self._answer(stand_in, asked)
-        if isinstance(answer, Granted):
+    async def _handle_claim(self, session: RemoteSession, request: ClaimRequest) -> None:
+        reply = await self._decide_claim(session, request)
+        if isinstance(reply, Granted):
             await self._await_acks(self._seq)
-        self._staff.tell(stand_in.worker, ClaimResponse(asked.id, answer))
+        self._workers.send(session.worker, ClaimResponse(request.id, reply))
 
-    async def _answer(self, stand_in: RemoteSession, asked: ClaimRequest) -> Granted | Refused | None:
+    async def _decide_claim(self, session: RemoteSession, request: ClaimRequest) -> Granted | Refused | None:
         try:
-            stand_in.token = await self._tokens.live(asked.token)
-            return await self._claim_handler.grant(stand_in, asked.claim)
+            session.token = await self._tokens.live(request.token)
+            return await self._claim_handler.grant(session, request.claim)
         except RefusedError as refused:
-            return refusal_of(refused, asked.claim.id)
+            return refusal_of(refused, request.claim.id)
         except PortwayError as exc:
-            log.debug("a claim was not decided", why=exc)
+            log.debug("claim not decided", reason=exc)
         except Exception as exc:  # noqa: BLE001 - a bug in one claim must not end the server
-            log.error("a claim failed", exc=exc)  # noqa: TRY400 - our log takes the traceback
+            log.error("claim failed", exc=exc)  # noqa: TRY400 - our log takes the traceback
         return None
 
-    def _stand_in(self, worker: int, asked: ClaimRequest) -> RemoteSession:
-        """Return who stands for the session that asks."""
-        stand_in = self._stand_ins.get(asked.session)
-        if stand_in is None:
-            owner = Owner(asked.token, asked.identity)
-            stand_in = RemoteSession(worker, asked.session, owner, lambda session, within_s: self._probe(worker, session, within_s))
-            self._stand_ins[asked.session] = stand_in
-        return stand_in
+    def _session_for(self, worker: int, request: ClaimRequest) -> RemoteSession:
+        """Return the proxy of the session that claims."""
+        session = self._sessions.get(request.session)
+        if session is None:
+            owner = Owner(request.token, request.identity)
+            session = RemoteSession(worker, request.session, owner, lambda session, within_s: self._probe(worker, session, within_s))
+            self._sessions[request.session] = session
+        return session
 
-    # What the granter asks (see `server.control.claims.Sessions`).
+    # Called by the claim handler (see `server.control.claims.SessionLookup`).
 
     def find(self, session_id: str) -> ClaimingSession | None:
-        """Return who stands for a live session."""
-        return self._stand_ins.get(session_id)
+        """Return the proxy of a live session."""
+        return self._sessions.get(session_id)
 
     def replace(self, session_id: str, address: str) -> None:
         """End a session whose address was taken over by another one of its identity."""
-        stand_in = self._stand_ins.get(session_id)
-        if stand_in is not None:
-            self._staff.tell(stand_in.worker, Replace(session_id, address))
+        session = self._sessions.get(session_id)
+        if session is not None:
+            self._workers.send(session.worker, Replace(session_id, address))
             self._session_lost(session_id)
 
     async def _probe(self, worker: int, session_id: str, within_s: float) -> bool:
         self._probe_id += 1
-        number, answer = self._probe_id, asyncio.get_running_loop().create_future()
-        self._probes[number] = answer
+        number, reply = self._probe_id, asyncio.get_running_loop().create_future()
+        self._probes[number] = reply
         try:
-            if not self._staff.tell(worker, Probe(number, session_id, within_s)):
+            if not self._workers.send(worker, Probe(number, session_id, within_s)):
                 return False
             async with asyncio.timeout(within_s + PROBE_MARGIN_S):
-                return bool(await answer)
+                return bool(await reply)
         except TimeoutError:
             return False
         finally:
             del self._probes[number]
 
-    def _settle_probe(self, number: int, *, alive: bool) -> None:
-        answer = self._probes.get(number)
-        if answer is not None and not answer.done():
-            answer.set_result(alive)
+    def _on_probed(self, number: int, *, alive: bool) -> None:
+        reply = self._probes.get(number)
+        if reply is not None and not reply.done():
+            reply.set_result(alive)
 
-    # What workers are told (see `ports.PortAssigner`).
+    # Messages to workers (see `port_listeners.PortAssigner`).
 
-    def _changed(self, lease: Lease) -> None:
-        """Tell every worker how a lease stands now: first the one that serves it, as others pass visitors on to it at once."""
+    def _on_lease_changed(self, lease: Lease) -> None:
+        """Send the new state of a lease to every worker, first to the one that serves it, as others hand visitors off to it at once."""
         self._seq += 1
-        message = RouteRemoved(self._seq, *lease.key) if lease.gone else self._told(lease)
+        message = RouteRemoved(self._seq, *lease.key) if lease.gone else self._route_message(lease)
         first = self.worker_of(lease)
         if first:
-            self._staff.tell(first, message)
+            self._workers.send(first, message)
         if not lease.gone:
             self.ports.place(lease)
-        for worker in self._staff.numbers():
+        for worker in self._workers.numbers():
             if worker != first:
-                self._staff.tell(worker, message)
+                self._workers.send(worker, message)
 
-    def _told(self, lease: Lease) -> RouteChanged:
+    def _route_message(self, lease: Lease) -> RouteChanged:
         holder = lease.holder
         claim = holder.claims.get(lease.key) if isinstance(holder, RemoteSession) else None
         return RouteChanged(
@@ -255,56 +255,56 @@ class LeaseCoordinator:
         return lease.holder.worker if isinstance(lease.holder, RemoteSession) else 0
 
     def any_worker(self) -> int:
-        """Return a worker that takes visitors in, or 0."""
-        return next(iter(self._staff.serving()), 0)
+        """Return a worker that accepts visitors, or 0."""
+        return next(iter(self._workers.serving()), 0)
 
-    def give(self, worker: int, lease: Lease, listener: socket.socket) -> bool:
-        """Let a worker take a port's visitors in."""
+    def assign(self, worker: int, lease: Lease, listener: socket.socket) -> bool:
+        """Let a worker accept visitors on a port."""
         try:
             copy = listener.dup()
-        except OSError as exc:  # tried again by and by
-            log.warning("a port could not be handed to its worker", port=lease.address, why=exc)
+        except OSError as exc:  # retried by `watch`
+            log.warning("port assignment failed", port=lease.address, reason=exc)
             return False
-        if self._staff.tell(worker, Listen(lease.address), copy):
+        if self._workers.send(worker, Listen(lease.address), copy):
             return True
         copy.close()
         return False
 
     def unassign(self, worker: int, lease: Lease) -> None:
-        """Let a worker take no more of them in."""
-        self._staff.tell(worker, Unlisten(lease.address))
+        """Let a worker stop accepting visitors on a port."""
+        self._workers.send(worker, Unlisten(lease.address))
 
     async def _await_acks(self, seq: int) -> None:
-        """Wait until a change counts on every worker, but not for long."""
-        if self._all_know(seq):
+        """Wait until every worker has acknowledged a change, at most ACK_S_MAX."""
+        if self._all_acked(seq):
             return
-        known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._unseen[known] = seq
+        acked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ack_waiters[acked] = seq
         try:
             async with asyncio.timeout(ACK_S_MAX):
-                await known
+                await acked
         except TimeoutError:
-            log.warning("a worker is slow to learn of a route", behind=[worker for worker, seen in self._seen.items() if seen < seq])
+            log.warning("route not acknowledged in time", behind=[worker for worker, last in self._acked.items() if last < seq])
         finally:
-            del self._unseen[known]
+            del self._ack_waiters[acked]
 
-    def _all_know(self, seq: int) -> bool:
-        return all(self._seen.get(worker, 0) >= seq for worker in self._staff.serving())
+    def _all_acked(self, seq: int) -> bool:
+        return all(self._acked.get(worker, 0) >= seq for worker in self._workers.serving())
 
-    def _note_seen(self) -> None:
-        for known, seq in self._unseen.items():
-            if not known.done() and self._all_know(seq):
-                known.set_result(None)
+    def _check_acks(self) -> None:
+        for acked, seq in self._ack_waiters.items():
+            if not acked.done() and self._all_acked(seq):
+                acked.set_result(None)
 
     async def watch(self) -> None:
-        """Free what was held long enough; for ever."""
+        """Free expired leases, and assign ports without a worker; runs for ever."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(EXPIRE_EVERY_S)
             self.registry.expire(self._reactor.refresh_now())
             self.ports.place_all()
 
     async def watch_tokens(self) -> None:
-        """Free what belongs to tokens that were revoked; for ever."""
+        """Free the leases of revoked tokens; runs for ever."""
         await self._tokens.watch(self._tokens_used, self._tokens_changed)
 
     def _tokens_used(self) -> Collection[str]:

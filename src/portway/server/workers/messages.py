@@ -1,4 +1,4 @@
-"""What the supervisor and its workers tell each other, as typed values and as msgpack. Both are always the same version."""
+"""IPC messages between supervisor and workers, as typed values and as msgpack. Both ends are always the same version."""
 
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -13,31 +13,31 @@ from portway.server.tunnels.lease import Kind
 
 
 class _Message(Struct, frozen=True, tag_field="m"):
-    """What all messages share. Beside some of them a descriptor travels, as each says."""
+    """Base of all messages. Some carry descriptors; each class says which."""
 
 
 # Supervisor to worker
 
 
 class Configure(_Message, frozen=True):
-    """First message. Descriptors: the listener of HTTP visitors, and this worker's inbox for visitors of other workers."""
+    """First message. Descriptors: the listener of HTTP visitors, and this worker's inbox for handed-off visitors."""
 
     worker: int
-    """Its number, from 1 up, which no other worker of this server ever has."""
+    """Its number, from 1 up, never used for another worker of this server."""
     report_relays: bool
-    """Whether requests, tcp connections and WebSockets that are over are to be told."""
+    """Whether to report finished requests, tcp connections and WebSockets."""
     settings: bytes
-    """The server's, as `encode_settings` makes them."""
+    """The server's settings, from `encode_settings`."""
     server_id: str
-    """Random, one for all workers: how a request that comes back is known."""
+    """Random, the same for all workers: identifies requests that loop."""
 
 
 class RoutesComplete(_Message, frozen=True):
-    """Every route was told: take visitors in, and answer Ready."""
+    """All routes have been sent: accept visitors, and reply Ready."""
 
 
 class RouteChanged(_Message, frozen=True):
-    """How a lease stands now; answered by Seen."""
+    """Current state of a lease; acknowledged by RouteAck."""
 
     seq: int
     kind: Kind
@@ -45,18 +45,18 @@ class RouteChanged(_Message, frozen=True):
     tunnel_id: int
     epoch: int
     worker: int
-    """Whose session serves it; 0: held."""
+    """The worker whose session serves it; 0: held."""
     session: str
     limits: ExchangeLimits | None = None
-    """What the agent asked for, beside its token's; told with the grant, to whoever serves it."""
+    """Limits that the agent requested, beside its token's; sent with the grant, to the worker that serves it."""
     token: str = ""
-    """The id of the token that has it."""
+    """Id of the token that has the lease."""
     rewrite: HeadRewrite | None = None
-    """As `limits`: what changes in heads."""
+    """Like `limits`: changes to heads."""
 
 
 class RouteRemoved(_Message, frozen=True):
-    """An address is free again; answered by Seen."""
+    """An address is free again; acknowledged by RouteAck."""
 
     seq: int
     kind: Kind
@@ -64,52 +64,52 @@ class RouteRemoved(_Message, frozen=True):
 
 
 class Listen(_Message, frozen=True):
-    """Take the visitors of a tcp tunnel's port in. Descriptor: its listener."""
+    """Accept visitors on the port of a tcp tunnel. Descriptor: its listener."""
 
     address: str
 
 
 class Unlisten(_Message, frozen=True):
-    """Another worker takes them in from now on."""
+    """Stop accepting visitors on a port: another worker does."""
 
     address: str
 
 
 class WorkerJoined(_Message, frozen=True):
-    """Another worker is there. Descriptor: the way into its inbox."""
+    """Another worker has started. Descriptor: the sending end of its inbox."""
 
     worker: int
 
 
 class WorkerLeft(_Message, frozen=True):
-    """Another worker is no more."""
+    """Another worker has ended."""
 
     worker: int
 
 
 class AgentAssigned(_Message, frozen=True):
-    """A connection from an agent, of which nothing was read. Descriptor: it."""
+    """A connection from an agent, of which nothing was read. Descriptor: the connection."""
 
     host: str
     port: int
 
 
 class ClaimResponse(_Message, frozen=True):
-    """Answer to Asked; neither: the session was lost meanwhile."""
+    """Reply to ClaimRequest; None: the session was lost meanwhile."""
 
     id: int
-    answer: Granted | Refused | None
+    reply: Granted | Refused | None
 
 
 class Replace(_Message, frozen=True):
-    """Another session of the same identity took an address over: end this one."""
+    """Another session of the same identity took an address over: end this session."""
 
     session: str
     address: str
 
 
 class Probe(_Message, frozen=True):
-    """Does anybody answer in this session? Answered by Probed."""
+    """Check whether the agent of a session responds; answered by Probed."""
 
     id: int
     session: str
@@ -117,11 +117,11 @@ class Probe(_Message, frozen=True):
 
 
 class Ping(_Message, frozen=True):
-    """Answered by Pong: a worker that does not is replaced."""
+    """Answered by Pong: a worker that does not reply is replaced."""
 
 
 class Stop(_Message, frozen=True):
-    """Take nothing new, let visitors finish, and end."""
+    """Accept nothing new, let visitors finish, and exit."""
 
     reason: str
 
@@ -130,24 +130,24 @@ class Stop(_Message, frozen=True):
 
 
 class Ready(_Message, frozen=True):
-    """Visitors and agents may come."""
+    """The worker accepts visitors and agents."""
 
 
 class RouteAck(_Message, frozen=True):
-    """A route counts here from now on."""
+    """A route change has been applied."""
 
     seq: int
 
 
 class EventReported(_Message, frozen=True):
-    """An event, for the console and the board."""
+    """An event, for console and status."""
 
     name: str
     fields: dict[str, Any]
 
 
 class ClaimRequest(_Message, frozen=True):
-    """A session claims an address; answered by Answered."""
+    """A session claims an address; answered by ClaimResponse."""
 
     id: int
     session: str
@@ -156,58 +156,58 @@ class ClaimRequest(_Message, frozen=True):
     claim: Claim
 
     def __repr__(self) -> str:
-        return f"Asked(id={self.id}, session={self.session!r}, claim={self.claim!r})"  # the identity is a secret
+        return f"ClaimRequest(id={self.id}, session={self.session!r}, claim={self.claim!r})"  # the identity is a secret
 
 
 class Released(_Message, frozen=True):
-    """A session gives a tunnel's address back."""
+    """A session releases a tunnel's address."""
 
     session: str
     tunnel: int
     keep: bool = False
-    """Hold it for its agent, unless somebody else claims it."""
+    """Hold it for its agent, unless another one claims it."""
 
 
 class SessionLost(_Message, frozen=True):
-    """A session is over; what it had is held."""
+    """A session has ended; its leases are held."""
 
     session: str
 
 
 class TokenRevoked(_Message, frozen=True):
-    """A token may do nothing any more."""
+    """A token was revoked."""
 
     token: str
 
 
 class Probed(_Message, frozen=True):
-    """Answer to Probe."""
+    """Reply to Probe."""
 
     id: int
     alive: bool
 
 
 class Pong(_Message, frozen=True):
-    """Answer to Ping."""
+    """Reply to Ping."""
 
 
 # Worker to worker, into the inbox
 
 
 class VisitorHandedOff(_Message, frozen=True):
-    """A visitor whose route is the receiver's. Descriptor: his connection."""
+    """A visitor whose route is the receiver's. Descriptor: its connection."""
 
     kind: Literal["http", "tcp"]
     address: str
-    """The lease's, for tcp."""
+    """The lease's address, for tcp."""
     host: str
     port: int
-    """Where he comes from."""
-    read: bytes
-    """What was read of his request already."""
-    hops: int
+    """The visitor's address."""
+    buffered: bytes
+    """What was read of its request already."""
+    handoffs: int
     scheme: str = ""
-    """What origins are told, for http."""
+    """Scheme that origins are given, for http."""
 
 
 ToWorker: TypeAlias = (
@@ -232,49 +232,49 @@ ToSupervisor: TypeAlias = Ready | EventReported | LeaseMessage | Pong
 _encoder = msgspec.msgpack.Encoder()
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _to_supervisor: msgspec.msgpack.Decoder[ToSupervisor] = msgspec.msgpack.Decoder(ToSupervisor)
-_passed: msgspec.msgpack.Decoder[VisitorHandedOff] = msgspec.msgpack.Decoder(VisitorHandedOff)
+_handoff: msgspec.msgpack.Decoder[VisitorHandedOff] = msgspec.msgpack.Decoder(VisitorHandedOff)
 
 
 def encode(message: ToWorker | ToSupervisor | VisitorHandedOff) -> bytes:
-    """Return a message as one datagram."""
+    """Encode a message as one datagram."""
     return _encoder.encode(message)
 
 
-def for_worker(data: memoryview) -> ToWorker:
-    """Return what the supervisor said."""
+def decode_for_worker(data: memoryview) -> ToWorker:
+    """Decode a message of the supervisor."""
     try:
         return _to_worker.decode(data)
     except msgspec.DecodeError as exc:
-        raise MisuseError(f"the supervisor said what no worker understands: {exc}") from exc
+        raise MisuseError(f"invalid message from the supervisor: {exc}") from exc
 
 
-def for_supervisor(data: memoryview) -> ToSupervisor:
-    """Return what a worker said."""
+def decode_for_supervisor(data: memoryview) -> ToSupervisor:
+    """Decode a message of a worker."""
     try:
         return _to_supervisor.decode(data)
     except msgspec.DecodeError as exc:
-        raise MisuseError(f"a worker said what no supervisor understands: {exc}") from exc
+        raise MisuseError(f"invalid message from a worker: {exc}") from exc
 
 
-def for_inbox(data: memoryview) -> VisitorHandedOff:
-    """Return the visitor that another worker passed on."""
+def decode_handoff(data: memoryview) -> VisitorHandedOff:
+    """Decode a handoff from another worker."""
     try:
-        return _passed.decode(data)
+        return _handoff.decode(data)
     except msgspec.DecodeError as exc:
-        raise MisuseError(f"a worker passed something on that is no visitor: {exc}") from exc
+        raise MisuseError(f"invalid handoff from another worker: {exc}") from exc
 
 
 def encode_settings(settings: ServerSettings) -> bytes:
-    """Return a server's settings for its workers."""
+    """Encode a server's settings for its workers."""
     return msgspec.msgpack.encode(settings, enc_hook=str)
 
 
 def decode_settings(data: bytes) -> ServerSettings:
-    """Return the settings that `encode_settings` wrote."""
+    """Decode what `encode_settings` wrote."""
     return msgspec.msgpack.decode(data, type=ServerSettings, dec_hook=_from_text)
 
 
 def _from_text(kind: type, text: Any) -> Any:
     if kind is Path:
         return Path(text)
-    raise NotImplementedError(f"no way to read {kind}")
+    raise NotImplementedError(f"cannot decode {kind}")

@@ -1,4 +1,4 @@
-"""A session of a worker, as far as a decision about an address needs it."""
+"""The supervisor's proxy of a worker's session, for decisions about claims."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,14 +11,14 @@ from portway.server.access.tokens import TokenRecord
 from portway.server.tunnels.lease import LeaseKey, OnStatus, Owner
 
 Probing = Callable[[str, float], Awaitable[bool]]
-"""Asks a worker whether anybody answers in a session, within so many seconds."""
+"""Asks a worker whether the agent of a session responds within so many seconds."""
 
 
 class RemoteSession:
-    """What holds leases in the supervisor's registry (see `server.control.claims.ClaimingSession`). The session itself is elsewhere."""
+    """Holds leases in the supervisor's registry (see `server.control.claims.ClaimingSession`) for a session of a worker."""
 
     def __init__(self, worker: int, session_id: str, owner: Owner, probe: Probing) -> None:
-        """Stand for a session that lives on `worker`."""
+        """Represent a session of `worker`."""
         self.worker = worker
         self.owner = owner
         self.token: TokenRecord
@@ -36,16 +36,16 @@ class RemoteSession:
 
     @property
     def session_id(self) -> str:
-        """Return the id of the session that this stands for."""
+        """Id of the session."""
         return self._session_id
 
     async def is_responsive(self, within_s: float) -> bool:
-        """Let the session's worker ping its agent."""
+        """Return whether the agent responds to a ping of its worker."""
         return not self.closed and await self._probe(self._session_id, within_s)
 
-    def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> NoReturn:  # noqa: ARG002 - nobody opens anything here
-        """Refuse: visitors never come to the supervisor."""
-        raise MisuseError(f"a visitor of tunnel {tunnel_id} came to the supervisor")
+    def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> NoReturn:  # noqa: ARG002 - streams are opened in workers only
+        """Raise MisuseError: visitors never arrive at the supervisor."""
+        raise MisuseError(f"a visitor of tunnel {tunnel_id} arrived at the supervisor")
 
     def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
-        """Take no notice, for the same reason."""
+        """Do nothing, for the same reason."""

@@ -1,4 +1,4 @@
-"""The supervisor put together: it opens the listeners, deals agents out, decides about addresses, and keeps its workers alive."""
+"""The supervisor: wires listeners, agent balancer, lease coordinator and worker pool, and runs until stopped."""
 
 import asyncio
 import socket
@@ -22,10 +22,10 @@ from portway.server.tunnels.registry import first_epoch
 from portway.server.workers.agent_balancer import AgentBalancer
 from portway.server.workers.lease_coordinator import LeaseCoordinator
 from portway.server.workers.messages import AgentAssigned, EventReported, LeaseMessage, encode_settings
-from portway.server.workers.worker_pool import END_S_MAX, WorkerPool, WorkerProcess
+from portway.server.workers.worker_pool import STOP_S_MAX, WorkerPool, WorkerProcess
 
 EVENTS: dict[str, type] = {kind.__name__: kind for kind in get_args(ServerEvent)}
-"""By name, as workers tell them."""
+"""By name, as workers send them."""
 
 
 async def supervise(
@@ -33,8 +33,8 @@ async def supervise(
 ) -> None:
     """Serve visitors and agents with `settings.workers` processes, until `stop` is set or this is cancelled; then drain.
 
-    `command` starts a worker, with one more argument, the number of a descriptor. `on_event` hears of all of them, and
-    must not block; with `report_relays`, it hears of every request, tcp connection and WebSocket that is over, too.
+    `command` starts a worker; the number of a descriptor is appended. `on_event` gets the events of all workers, and
+    must not block; with `report_relays`, also one for every finished request, tcp connection and WebSocket.
 
     Raises:
         ConfigError: the settings, the data directory or a file in it cannot be used.
@@ -52,44 +52,44 @@ async def supervise(
         advertised = advertised_address(settings, agents_address[1])
         addresses = public_addresses(settings, advertised, http_address[1])
         record_advertised(settings.data, advertised_endpoint(settings, identity, advertised))
-        office = _WorkerEventHandler(reactor, on_event)
-        crew = WorkerPool(reactor, command, office, encode_settings(settings), http, report_relays=report_relays)
+        handler = _WorkerEventHandler(reactor, on_event)
+        pool = WorkerPool(reactor, command, handler, encode_settings(settings), http, report_relays=report_relays)
         async with asyncio.TaskGroup() as tasks:
-            office.crew = crew
-            office.leases = leases = LeaseCoordinator(
-                reactor, crew, tokens, settings, tasks, addresses=addresses, first_epoch=first_epoch(wall()), on_event=on_event, clock=wall
+            handler.pool = pool
+            handler.leases = leases = LeaseCoordinator(
+                reactor, pool, tokens, settings, tasks, addresses=addresses, first_epoch=first_epoch(wall()), on_event=on_event, clock=wall
             )
             stack.callback(leases.ports.close_all)
             running = [
-                tasks.create_task(leases.watch(), name="held addresses and ports"),
-                tasks.create_task(leases.watch_tokens(), name="revoked tokens lose addresses"),
+                tasks.create_task(leases.watch(), name="expiry of leases, assignment of ports"),
+                tasks.create_task(leases.watch_tokens(), name="revocation of tokens"),
             ]
-            all_serve = asyncio.Semaphore(0)
-            places = [tasks.create_task(crew.run_slot(all_serve.release), name="keeps a worker") for _ in range(settings.workers)]
+            ready = asyncio.Semaphore(0)
+            slots = [tasks.create_task(pool.run_slot(ready.release), name="worker slot") for _ in range(settings.workers)]
             try:
-                for _ in places:
-                    await all_serve.acquire()
-                dealer = AgentBalancer(reactor, agents, office.sessions, office.assign)
+                for _ in slots:
+                    await ready.acquire()
+                balancer = AgentBalancer(reactor, agents, handler.sessions, handler.assign)
                 on_event(listening_event(settings, http_address, agents_address, advertised))
-                office.tell_of_workers()
+                handler.report_workers()
                 try:
                     await (stop or asyncio.Event()).wait()
                 finally:
                     on_event(Stopping("stop requested"))
-                    dealer.close()
+                    balancer.close()
                     http.close()
                     leases.ports.close_all()
             finally:
-                crew.stop("the server is stopping")
-                await asyncio.wait(places, timeout=END_S_MAX)
-                for task in (*running, *places):
+                pool.stop("the server is stopping")
+                await asyncio.wait(slots, timeout=STOP_S_MAX)
+                for task in (*running, *slots):
                     task.cancel()
 
 
 class _WorkerEventHandler:
-    """Where what workers say arrives (see `crew.WorkerCallbacks`): events go on, everything else is the leases'."""
+    """Processes worker events (see `worker_pool.WorkerCallbacks`): emits reported events, and passes the rest to the coordinator."""
 
-    crew: WorkerPool
+    pool: WorkerPool
     leases: LeaseCoordinator
 
     def __init__(self, reactor: Reactor, on_event: EventSink) -> None:
@@ -97,8 +97,8 @@ class _WorkerEventHandler:
         self._on_event = on_event
         self._sessions: dict[int, dict[str, str]] = {}
         """Worker → its sessions, with the names of their tokens."""
-        self._first: list[WorkerUp] | None = []
-        """Workers that serve, until it was told that the server does."""
+        self._held_back: list[WorkerUp] | None = []
+        """Events of ready workers, until the server's own start was reported; then None."""
 
     def on_started(self, worker: WorkerProcess) -> None:
         self._sessions[worker.number] = {}
@@ -106,23 +106,23 @@ class _WorkerEventHandler:
 
     def on_ready(self, worker: WorkerProcess) -> None:
         up = WorkerUp(worker.number, worker.pid)
-        if self._first is None:
+        if self._held_back is None:
             self._on_event(up)
         else:
-            self._first.append(up)
+            self._held_back.append(up)
         self.leases.on_ready()
 
-    def tell_of_workers(self) -> None:
-        """Tell who serves, now that it is known that the server does."""
-        for up in self._first or ():
+    def report_workers(self) -> None:
+        """Emit the events held back until the server's start was reported."""
+        for up in self._held_back or ():
             self._on_event(up)
-        self._first = None
+        self._held_back = None
 
     def on_message(self, worker: WorkerProcess, message: EventReported | LeaseMessage) -> None:
         if isinstance(message, EventReported):
-            self._tell(worker, msgspec.convert(message.fields, EVENTS[message.name]))
+            self._emit(worker, msgspec.convert(message.fields, EVENTS[message.name]))
         else:
-            self.leases.hear(worker.number, message)
+            self.leases.on_message(worker.number, message)
 
     def on_lost(self, worker: WorkerProcess) -> None:
         self.leases.on_lost(worker.number)
@@ -133,14 +133,14 @@ class _WorkerEventHandler:
         self._on_event(WorkerDown(worker.number, worker.pid, how))
 
     def sessions(self) -> dict[int, int]:
-        """Return how many sessions each worker has that takes some."""
-        return {number: len(self._sessions.get(number, ())) for number in self.crew.serving()}
+        """Return the number of sessions of each worker that accepts some."""
+        return {number: len(self._sessions.get(number, ())) for number in self.pool.serving()}
 
     def assign(self, worker: int, sock: socket.socket, address: Address) -> bool:
-        """Give an agent's connection to a worker."""
-        return self.crew.tell(worker, AgentAssigned(*address), sock)
+        """Send an agent's connection to a worker."""
+        return self.pool.send(worker, AgentAssigned(*address), sock)
 
-    def _tell(self, worker: WorkerProcess, event: ServerEvent) -> None:
+    def _emit(self, worker: WorkerProcess, event: ServerEvent) -> None:
         if isinstance(event, SessionUp):
             self._sessions[worker.number][event.session] = event.token
         elif isinstance(event, SessionDown):

@@ -1,4 +1,4 @@
-"""Visitors between workers: each has an inbox, and a way into the inbox of every other one."""
+"""Hands visitors off between workers: each has an inbox, and a connection to the inbox of every other one."""
 
 import socket
 from collections.abc import Callable
@@ -9,94 +9,94 @@ from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.server.edge.handoff import HandoffState
 from portway.server.tunnels.lease import Lease, LeaseKey
-from portway.server.workers.ipc import IpcChannel, connection
-from portway.server.workers.messages import VisitorHandedOff, encode, for_inbox
+from portway.server.workers.ipc import IpcChannel, connection_socket
+from portway.server.workers.messages import VisitorHandedOff, decode_handoff, encode
 from portway.telemetry.logs import get_log
 
 log = get_log(__name__)
 
 
 class HttpVisitors(Protocol):
-    """Who serves visitors over HTTP."""
+    """Serves HTTP visitors."""
 
-    def take(self, sock: socket.socket, journey: HandoffState) -> None:
-        """Serve a visitor whom another worker passed on."""
+    def accept_handoff(self, sock: socket.socket, state: HandoffState) -> None:
+        """Serve a visitor handed off by another worker."""
 
 
 class TcpVisitors(Protocol):
-    """Who serves visitors of tcp tunnels."""
+    """Serves visitors of tcp tunnels."""
 
-    def take(self, key: LeaseKey, sock: socket.socket, journey: HandoffState) -> bool:
-        """Serve a visitor whom another worker passed on; False when the port is not open here."""
+    def accept_handoff(self, key: LeaseKey, sock: socket.socket, state: HandoffState) -> bool:
+        """Serve a visitor handed off by another worker; return False if the port is not open here."""
 
 
 class HandoffRouter:
-    """Passes visitors on to other workers, and takes in whom they pass."""
+    """Hands visitors off to other workers, and accepts theirs."""
 
     def __init__(self, reactor: Reactor) -> None:
-        """Know nobody yet."""
+        """Begin without other workers."""
         self._reactor = reactor
-        self._ways: dict[int, IpcChannel] = {}
+        self._inboxes: dict[int, IpcChannel] = {}
         self._inbox: IpcChannel | None = None
 
-    def open(self, inbox: socket.socket, http: HttpVisitors, tcp: TcpVisitors, first: Callable[[], None]) -> None:
-        """Take in who comes through `inbox`.
+    def open(self, inbox: socket.socket, http: HttpVisitors, tcp: TcpVisitors, sync: Callable[[], None]) -> None:
+        """Accept visitors from `inbox`.
 
-        `first` has to take in what the supervisor said before, on another way, as that may be why he comes. It is called before
-        some are taken in, and again for one whose port is not known.
+        `sync` processes pending supervisor messages: a visitor may arrive before the route update that sent it here. It is called
+        before visitors are read, and again for one whose port is unknown.
         """
 
-        def take(data: memoryview, socks: list[socket.socket]) -> None:
-            passed = for_inbox(data)
-            journey = HandoffState((passed.host, passed.port), passed.read, passed.hops, passed.scheme)
+        def receive(data: memoryview, socks: list[socket.socket]) -> None:
+            message = decode_handoff(data)
+            state = HandoffState((message.host, message.port), message.buffered, message.handoffs, message.scheme)
             for sock in socks:
-                if passed.kind == "http":
-                    http.take(sock, journey)
+                if message.kind == "http":
+                    http.accept_handoff(sock, state)
                     continue
-                key = LeaseKey("tcp", passed.address)
-                if tcp.take(key, sock, journey):
+                key = LeaseKey("tcp", message.address)
+                if tcp.accept_handoff(key, sock, state):
                     continue
-                first()
-                if not tcp.take(key, sock, journey):
-                    log.debug("a visitor came for a port that is not open here", port=passed.address)
+                sync()
+                if not tcp.accept_handoff(key, sock, state):
+                    log.debug("handoff for a port that is not open", port=message.address)
                     SocketChannel(self._reactor, sock).abort()
 
-        self._inbox = IpcChannel(self._reactor, inbox, take, _nothing, before=first, make_socket=connection)
+        self._inbox = IpcChannel(self._reactor, inbox, receive, _nothing, before_read=sync, make_socket=connection_socket)
 
-    def meet(self, worker: int, way: socket.socket) -> None:
-        """Know the way to another worker."""
+    def add_worker(self, worker: int, sock: socket.socket) -> None:
+        """Add the connection to another worker's inbox."""
 
         def lost() -> None:
-            self._ways.pop(worker, None)
+            self._inboxes.pop(worker, None)
 
-        self._ways[worker] = IpcChannel(self._reactor, way, _ignore, lost)
+        self._inboxes[worker] = IpcChannel(self._reactor, sock, _ignore, lost)
 
-    def part(self, worker: int) -> None:
-        """Forget a worker that is gone."""
-        way = self._ways.pop(worker, None)
-        if way is not None:
-            way.close()
+    def remove_worker(self, worker: int) -> None:
+        """Remove a worker that has ended."""
+        inbox = self._inboxes.pop(worker, None)
+        if inbox is not None:
+            inbox.close()
 
-    def hand_off(self, lease: Lease, channel: Channel, journey: HandoffState) -> bool:
-        """Pass a visitor on to the worker that serves his lease (see `edge.passing.HandOff`)."""
-        way = self._ways.get(lease.remote_worker)
-        if way is None or not isinstance(channel, SocketChannel):
+    def hand_off(self, lease: Lease, channel: Channel, state: HandoffState) -> bool:
+        """Hand a visitor off to the worker that serves its lease (see `edge.handoff.HandOff`)."""
+        inbox = self._inboxes.get(lease.remote_worker)
+        if inbox is None or not isinstance(channel, SocketChannel):
             return False
-        host, port = journey.address
-        message = encode(VisitorHandedOff(lease.key.kind, lease.address, host, port, journey.read, journey.hops, journey.scheme))
-        return channel.detach(lambda sock: way.send(message, [sock]))
+        host, port = state.address
+        message = encode(VisitorHandedOff(lease.key.kind, lease.address, host, port, state.buffered, state.handoffs, state.scheme))
+        return channel.detach(lambda sock: inbox.send(message, [sock]))
 
     def close(self) -> None:
-        """Pass nobody on and take nobody in any more."""
-        for worker in list(self._ways):
-            self.part(worker)
+        """Close all connections to other workers, and the inbox."""
+        for worker in list(self._inboxes):
+            self.remove_worker(worker)
         if self._inbox is not None:
             self._inbox.close()
 
 
 def _ignore(_data: memoryview, _socks: list[socket.socket]) -> None:
-    """Take no notice: nobody speaks out of an inbox."""
+    """Ignored: an inbox sends nothing back."""
 
 
 def _nothing() -> None:
-    """Take no notice: without other workers an inbox has no other end."""
+    """Ignored: without other workers an inbox has no other end."""

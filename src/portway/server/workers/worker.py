@@ -1,4 +1,4 @@
-"""One worker put together: what serves visitors and agents, and its line to the supervisor."""
+"""A worker process: serves visitors and agents, and exchanges messages with the supervisor."""
 
 import asyncio
 import dataclasses
@@ -41,19 +41,19 @@ from portway.server.workers.messages import (
     Unlisten,
     WorkerJoined,
     WorkerLeft,
+    decode_for_worker,
     decode_settings,
     encode,
-    for_worker,
 )
 from portway.server.workers.remote_claims import RemoteClaimHandler
 from portway.server.workers.visitor_handoff import HandoffRouter
 from portway.telemetry.logs import get_log
 
-BEGIN_S_MAX = 10.0
-"""How long the supervisor may take to say what there is to do."""
+CONFIGURE_S_MAX = 10.0
+"""How long the supervisor may take to send the configuration, and then all routes."""
 
 EVENT_BACKLOG_MAX = 10_000
-"""While so many messages wait for a supervisor who is slow, finished relays and requests are not told: everything else has to arrive."""
+"""Number of queued messages to a slow supervisor above which events of finished relays and requests are dropped. All others must arrive."""
 
 
 log = get_log(__name__)
@@ -61,170 +61,172 @@ log = get_log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What a worker begins with."""
+    """Configuration of a worker."""
 
     worker: int
     report_relays: bool
     settings: ServerSettings
     server_id: str
     http: socket.socket
-    """The listener of HTTP visitors, which all workers share."""
+    """The listener of HTTP visitors, shared by all workers."""
     inbox: socket.socket
-    """Where other workers pass visitors on to."""
+    """Visitors handed off by other workers arrive here."""
 
 
-def receive_config(line: socket.socket) -> WorkerConfig:
-    """Wait for the first message; nothing else goes on yet.
+def receive_config(supervisor: socket.socket) -> WorkerConfig:
+    """Wait for the first message; nothing else runs yet.
 
     Raises:
-        UnavailableError: it did not come; the supervisor may be gone.
+        UnavailableError: it did not arrive; the supervisor may be gone.
     """
     try:
-        data, socks = receive_one(line, BEGIN_S_MAX)
-        begin = for_worker(memoryview(data))
+        data, socks = receive_one(supervisor, CONFIGURE_S_MAX)
+        configure = decode_for_worker(memoryview(data))
     except (OSError, MisuseError) as exc:
-        raise UnavailableError(f"the supervisor did not say what to do: {exc}") from exc
-    if not isinstance(begin, Configure) or len(socks) != 2:
-        raise UnavailableError("the supervisor did not say what to do")
-    return WorkerConfig(begin.worker, begin.report_relays, decode_settings(begin.settings), begin.server_id, *socks)
+        raise UnavailableError(f"no configuration from the supervisor: {exc}") from exc
+    if not isinstance(configure, Configure) or len(socks) != 2:
+        raise UnavailableError("no configuration from the supervisor")
+    return WorkerConfig(configure.worker, configure.report_relays, decode_settings(configure.settings), configure.server_id, *socks)
 
 
-async def run_worker(orders: WorkerConfig, line: socket.socket) -> None:
-    """Serve until the supervisor says to stop or this is cancelled; then drain, for 3 s at most.
+async def run_worker(config: WorkerConfig, supervisor: socket.socket) -> None:
+    """Serve until the supervisor sends Stop or this is cancelled; then drain, for 3 s at most.
 
     Raises:
-        UnavailableError: the supervisor is gone. Whoever is served is let go of at once: the next server wants the ports.
+        UnavailableError: the supervisor is gone. All connections are closed at once: the next server needs the ports.
         ConfigError: the data directory cannot be used.
     """
     reactor = Reactor(asyncio.get_running_loop())
     async with AsyncExitStack() as stack:
         stack.callback(reactor.close)
-        stack.callback(orders.http.close)
-        tokens = stack.enter_context(TokenReader(open_store(orders.settings.data, "read")))
+        stack.callback(config.http.close)
+        tokens = stack.enter_context(TokenReader(open_store(config.settings.data, "read")))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        worker = _Worker(reactor, orders, tokens, line, tasks)
+        worker = _Worker(reactor, config, tokens, supervisor, tasks)
         stack.callback(worker.close)
-        await worker.serve(orders.http)
+        await worker.serve(config.http)
 
 
 class _Worker:
-    """A worker: rooms that ask the supervisor, and are asked by it."""
+    """A worker process: a `ServerCore` whose claims and leases are managed by the supervisor."""
 
-    def __init__(self, reactor: Reactor, orders: WorkerConfig, tokens: TokenReader, line: socket.socket, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, reactor: Reactor, config: WorkerConfig, tokens: TokenReader, supervisor: socket.socket, tasks: asyncio.TaskGroup
+    ) -> None:
         self._reactor = reactor
         self._tasks = tasks
-        self._told_all = asyncio.Event()
-        self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """The reason to stop; fails when the supervisor is gone."""
-        self._untold = 0
-        """Relays and requests in a row that the supervisor was too slow to hear of."""
+        self._routes_complete = asyncio.Event()
+        self._stopped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """The reason to stop; fails if the supervisor is gone."""
+        self._dropped_events = 0
+        """Consecutive events dropped because of a slow supervisor."""
         self._listeners: dict[int, socket.socket] = {}
-        """Listeners of tcp ports, on their way to the edge."""
-        self._claim_handler = RemoteClaimHandler(self._tell)
+        """Received listeners of tcp ports, until the edge opens them."""
+        self._claim_handler = RemoteClaimHandler(self._send)
         self._scopes = LimitScopes(reactor)
-        self._visitors = HandoffRouter(reactor)
+        self._handoffs = HandoffRouter(reactor)
         self._replica = Replica(
-            orders.worker,
+            config.worker,
             reactor.call_soon,
             self._find,
-            report_lost=lambda session_id: self._tell(SessionLost(session_id)),
-            report_revoked=lambda token_id: self._tell(TokenRevoked(token_id)),
+            report_lost=lambda session_id: self._send(SessionLost(session_id)),
+            report_revoked=lambda token_id: self._send(TokenRevoked(token_id)),
         )
         self._core = ServerCore(
             reactor,
-            orders.settings,
-            identity_of(orders.settings),
+            config.settings,
+            identity_of(config.settings),
             tokens,
             self._replica,
             listen=self._listeners.pop,
-            on_event=self._tell_event,
-            report_relays=orders.report_relays,
-            worker=orders.worker,
-            hand_off=self._visitors.hand_off,
-            server_id=orders.server_id,
+            on_event=self._emit,
+            report_relays=config.report_relays,
+            worker=config.worker,
+            hand_off=self._handoffs.hand_off,
+            server_id=config.server_id,
         )
         self._core.sessions.claim_handler = self._claim_handler
-        self._line = IpcChannel(reactor, line, self._hear, self._supervisor_lost)
-        self._visitors.open(orders.inbox, self._core.http, self._core.tcp, self._line.drain)
+        self._supervisor = IpcChannel(reactor, supervisor, self._on_message, self._supervisor_lost)
+        self._handoffs.open(config.inbox, self._core.http, self._core.tcp, self._supervisor.drain)
 
     async def serve(self, http: socket.socket) -> None:
-        """Serve, once every route was told."""
+        """Serve after all routes have arrived."""
         try:
-            async with asyncio.timeout(BEGIN_S_MAX):
-                await self._told_all.wait()
+            async with asyncio.timeout(CONFIGURE_S_MAX):
+                await self._routes_complete.wait()
         except TimeoutError:
-            raise UnavailableError(f"the supervisor did not tell every route within {BEGIN_S_MAX:g} s") from None
+            raise UnavailableError(f"routes incomplete after {CONFIGURE_S_MAX:g} s") from None
         async with self._core.serve(http, None):
-            self._tell(Ready())
+            self._send(Ready())
             try:
-                reason = await self._over
+                reason = await self._stopped
             except asyncio.CancelledError:
                 await self._core.drain("the server is stopping")
                 raise
             await self._core.drain(reason)
 
     def close(self) -> None:
-        """Let go of the supervisor and of all other workers."""
-        self._line.close()
-        self._visitors.close()
+        """Close the connections to the supervisor and to other workers."""
+        self._supervisor.close()
+        self._handoffs.close()
 
-    def _tell(self, message: ToSupervisor) -> None:
-        if not self._line.send(encode(message)):
-            self._supervisor_lost()  # or so slow that the two have lost touch: the next worker begins afresh
+    def _send(self, message: ToSupervisor) -> None:
+        if not self._supervisor.send(encode(message)):
+            self._supervisor_lost()  # or too slow to stay in step: the next worker starts afresh
 
-    def _tell_event(self, event: ServerEvent) -> None:
-        if isinstance(event, RelayDone | RequestDone) and self._line.waiting >= EVENT_BACKLOG_MAX:
-            self._untold += 1
-            if self._untold == 1:
-                log.warning("the supervisor is slow: some finished relays and requests go untold")
+    def _emit(self, event: ServerEvent) -> None:
+        if isinstance(event, RelayDone | RequestDone) and self._supervisor.queued >= EVENT_BACKLOG_MAX:
+            self._dropped_events += 1
+            if self._dropped_events == 1:
+                log.warning("events dropped, supervisor backlog full")
             return
-        self._untold = 0
-        self._tell(EventReported(type(event).__name__, dataclasses.asdict(event)))
+        self._dropped_events = 0
+        self._send(EventReported(type(event).__name__, dataclasses.asdict(event)))
 
     def _find(self, session_id: str) -> Session | None:
         return self._core.sessions.find(session_id)
 
     def _supervisor_lost(self) -> None:
-        self._told_all.set()
-        if not self._over.done():
-            self._over.set_exception(UnavailableError("the supervisor is gone"))
+        self._routes_complete.set()
+        if not self._stopped.done():
+            self._stopped.set_exception(UnavailableError("the supervisor is gone"))
 
-    def _hear(self, data: memoryview, socks: list[socket.socket]) -> None:
-        """Act on one message. Descriptors come with some, as `messages` says."""
-        message = for_worker(data)
+    def _on_message(self, data: memoryview, socks: list[socket.socket]) -> None:
+        """Process one message. Some carry descriptors, as `messages` says."""
+        message = decode_for_worker(data)
         match message:
             case RouteChanged() | RouteRemoved():
-                self._hear_route(message)
+                self._on_route(message)
             case Listen() | Unlisten():
-                self._hear_port(message, socks)
+                self._on_port(message, socks)
             case AgentAssigned():
                 for sock in socks:
                     self._core.links.take(sock, (message.host, message.port))
             case ClaimResponse():
-                self._claim_handler.hear(message)
+                self._claim_handler.on_response(message)
             case WorkerJoined():
                 for sock in socks:
-                    self._visitors.meet(message.worker, sock)
+                    self._handoffs.add_worker(message.worker, sock)
             case WorkerLeft():
-                self._visitors.part(message.worker)
+                self._handoffs.remove_worker(message.worker)
                 self._replica.worker_lost(message.worker)
             case Replace():
                 self._core.sessions.replace(message.session, message.address)
             case Probe():
-                self._tasks.create_task(self._probe(message), name="a probe")
+                self._tasks.create_task(self._probe(message), name="probe")
             case Ping():
-                self._tell(Pong())
+                self._send(Pong())
             case _:
-                self._hear_of_all(message)
+                self._on_lifecycle(message)
 
-    def _hear_of_all(self, message: Configure | RoutesComplete | Stop) -> None:
-        """Begin and end with everything."""
+    def _on_lifecycle(self, message: Configure | RoutesComplete | Stop) -> None:
+        """Process the messages that begin and end serving."""
         if isinstance(message, RoutesComplete):
-            self._told_all.set()
-        elif isinstance(message, Stop) and not self._over.done():
-            self._over.set_result(message.reason)
+            self._routes_complete.set()
+        elif isinstance(message, Stop) and not self._stopped.done():
+            self._stopped.set_result(message.reason)
 
-    def _hear_route(self, message: RouteChanged | RouteRemoved) -> None:
+    def _on_route(self, message: RouteChanged | RouteRemoved) -> None:
         if isinstance(message, RouteChanged):
             route = Route(message.kind, message.address, message.tunnel_id, message.epoch, message.worker, message.session, message.token)
             lease = self._replica.apply(route)
@@ -237,9 +239,9 @@ class _Worker:
             if gone is not None:
                 self._core.tcp.close(gone)
             self._replica.gone(message.kind, message.address)
-        self._tell(RouteAck(message.seq))
+        self._send(RouteAck(message.seq))
 
-    def _hear_port(self, message: Listen | Unlisten, socks: list[socket.socket]) -> None:
+    def _on_port(self, message: Listen | Unlisten, socks: list[socket.socket]) -> None:
         lease = self._replica.lookup("tcp", message.address)
         if isinstance(message, Unlisten):
             if lease is not None:
@@ -255,4 +257,4 @@ class _Worker:
     async def _probe(self, probe: Probe) -> None:
         session = self._core.sessions.find(probe.session)
         alive = session is not None and await session.is_responsive(probe.within_s)
-        self._tell(Probed(probe.id, alive))
+        self._send(Probed(probe.id, alive))

@@ -1,4 +1,4 @@
-"""The worker processes of one server: started, watched, replaced when they die, stopped at the end."""
+"""Starts, watches, restarts and stops the worker processes of one server."""
 
 import asyncio
 import random
@@ -26,102 +26,102 @@ from portway.server.workers.messages import (
     ToWorker,
     WorkerJoined,
     WorkerLeft,
+    decode_for_supervisor,
     encode,
-    for_supervisor,
 )
 from portway.telemetry.logs import get_log
 
 READY_S_MAX = 20.0
-"""From its start until a worker takes visitors in; it takes 0.3 s where nothing else is going on."""
+"""From its start until a worker accepts visitors; it takes 0.3 s on an idle machine."""
 
 PING_EVERY_S = 1.0
-MISSED_MAX = 10
-"""A worker that said nothing between so many pings is killed and replaced: the longest batch takes milliseconds. Pings are
-counted, not seconds, so that a supervisor that was itself stopped for a while does not take it for their silence."""
+MISSED_PINGS_MAX = 10
+"""A worker without any message during so many pings is killed and replaced: the longest batch takes milliseconds. Pings are
+counted, not seconds, so that a supervisor that was itself stopped for a while does not blame its workers."""
 
-MISSED_FEW = 2
-"""After so many it gets no agents and no ports, and nobody waits until it knows of a route."""
+MISSED_PINGS_SUSPECT = 2
+"""From so many missed pings on, a worker gets no agents and no ports, and claims do not wait for its acknowledgement."""
 
 EXIT_S_MAX = 1.0
-"""How long a worker that let go of its supervisor, or was killed, may take to be gone."""
+"""How long a worker may take to exit after it closed its connection, or was killed."""
 
-EXIT_LOOK_S = 0.02
+EXIT_POLL_S = 0.02
 
-END_S_MAX = 4.0
-"""How long a worker may take to end after Stop: 3 s of visitors, and a moment. The command line gives 5 s in all."""
+STOP_S_MAX = 4.0
+"""How long a worker may take to exit after Stop: 3 s for visitors, and a moment. The command line allows 5 s in all."""
 
 log = get_log(__name__)
 
 
 class WorkerCallbacks(Protocol):
-    """Whom the crew tells what happens."""
+    """Receives the events of worker processes."""
 
     def on_started(self, worker: "WorkerProcess") -> None:
-        """Hear of a worker that has begun, to tell it all it must know before it serves."""
+        """Called for a new worker, to send everything it must have before it serves."""
 
     def on_ready(self, worker: "WorkerProcess") -> None:
-        """Hear that it takes visitors in now."""
+        """Called when it accepts visitors."""
 
     def on_message(self, worker: "WorkerProcess", message: EventReported | LeaseMessage) -> None:
-        """Hear anything else that it says."""
+        """Called for any other message."""
 
     def on_lost(self, worker: "WorkerProcess") -> None:
-        """Hear, once, that it is no more."""
+        """Called once, when it is lost."""
 
     def on_exited(self, worker: "WorkerProcess", how: str) -> None:
-        """Hear, a moment later, how its process ended."""
+        """Called a moment later, with how its process ended."""
 
 
 class WorkerProcess:
-    """One worker process, as the supervisor sees it."""
+    """The supervisor's handle of one worker process."""
 
     def __init__(self, number: int, inbox: socket.socket) -> None:
-        """Start without a process; `inbox` is the way into its inbox, kept to be copied for others."""
+        """Begin without a process; `inbox` is the sending end of its inbox, kept to be copied for others."""
         self.number = number
         self.inbox = inbox
         self.pid = 0
         self.serving = asyncio.Event()
         self.lost = asyncio.Event()
-        self.missed = 0
-        """Pings in a row after which nothing was heard."""
-        self.post: IpcChannel
+        self.missed_pings = 0
+        """Consecutive pings without any message since."""
+        self.channel: IpcChannel
 
     def __repr__(self) -> str:
-        return f"<Worker {self.number}, process {self.pid}>"
+        return f"<WorkerProcess {self.number}, process {self.pid}>"
 
-    def tell(self, message: ToWorker, *socks: socket.socket) -> bool:
-        """Send it a message; the sockets are given away, unless this returns False: too many wait already, or it is gone."""
-        sent = self.post.send(encode(message), socks)
+    def send(self, message: ToWorker, *socks: socket.socket) -> bool:
+        """Send a message and give the sockets away; return False, leaving them to the caller, if the queue is full or it is gone."""
+        sent = self.channel.send(encode(message), socks)
         if not sent and not socks:
-            self.lost.set()  # it has missed something that it must know
+            self.lost.set()  # its state would be incomplete
         return sent
 
-    def give(self, message: ToWorker, *socks: socket.socket) -> None:
-        """Send it a message with sockets that it cannot do without."""
-        if not self.tell(message, *socks):
+    def send_required(self, message: ToWorker, *socks: socket.socket) -> None:
+        """Send a message whose sockets the worker cannot do without."""
+        if not self.send(message, *socks):
             self.lost.set()
             for sock in socks:
                 sock.close()
 
 
 class WorkerPool:
-    """All workers (see `leases.WorkerMessenger`). Each place is filled again as long as the server runs."""
+    """All worker processes (see `lease_coordinator.WorkerMessenger`). Each slot is refilled while the server runs."""
 
     def __init__(
         self,
         reactor: Reactor,
         command: Sequence[str],
-        boss: WorkerCallbacks,
+        callbacks: WorkerCallbacks,
         settings: bytes,
         http: socket.socket,
         *,
         report_relays: bool,
     ) -> None:
-        """`command` starts a worker; the number of its descriptor is appended. `http` is the listener that all share."""
+        """`command` starts a worker; the number of its descriptor is appended. `http` is the listener that all workers share."""
         self._report_relays = report_relays
         self._reactor = reactor
         self._command = command
-        self._boss = boss
+        self._callbacks = callbacks
         self._settings = settings
         self._server_id = secrets.token_hex(8)
         self._http = http
@@ -129,44 +129,44 @@ class WorkerPool:
         self._last_number = 0
         self._stopping = asyncio.Event()
 
-    def tell(self, worker: int, message: ToWorker, *socks: socket.socket) -> bool:
-        """Tell one worker; False when it is not there."""
+    def send(self, worker: int, message: ToWorker, *socks: socket.socket) -> bool:
+        """Send to one worker; return False if it does not exist."""
         known = self._workers.get(worker)
-        return known is not None and known.tell(message, *socks)
+        return known is not None and known.send(message, *socks)
 
     def numbers(self) -> Iterable[int]:
-        """Return the workers that are there."""
+        """Return the workers that exist."""
         return list(self._workers)
 
     def serving(self) -> Iterable[int]:
-        """Return those that take visitors in; of these, those that answer, if any does."""
-        there = [worker for worker in self._workers.values() if worker.serving.is_set()]
-        lively = [worker for worker in there if worker.missed < MISSED_FEW]
-        return [worker.number for worker in lively or there]
+        """Return those that accept visitors; of these only the responsive ones, if there are any."""
+        serving = [worker for worker in self._workers.values() if worker.serving.is_set()]
+        responsive = [worker for worker in serving if worker.missed_pings < MISSED_PINGS_SUSPECT]
+        return [worker.number for worker in responsive or serving]
 
-    async def run_slot(self, first: Callable[[], None]) -> None:
-        """Keep one place filled, for ever; `first` is called when its first worker serves.
+    async def run_slot(self, on_first_ready: Callable[[], None]) -> None:
+        """Keep one slot filled, for ever; `on_first_ready` is called when its first worker serves.
 
         Raises:
-            UnavailableError: its very first worker ended before it served. What ends the first ends all others, too.
+            UnavailableError: the very first worker ended before it served, so any other would as well.
         """
         backoff = Backoff(random.random)
         called = False
 
-        def serves() -> None:
+        def on_ready() -> None:
             nonlocal called
             if not called:
-                first()
+                on_first_ready()
             called = True
 
         while True:
-            began = self._reactor.refresh_now()
-            how = await self._run_worker(serves)
+            started = self._reactor.refresh_now()
+            how = await self._run_worker(on_ready)
             if self._stopping.is_set():
                 return
             if not called:
-                raise UnavailableError(f"a worker did not start ({how}); what it says itself stands above")
-            lived_s = self._reactor.refresh_now() - began
+                raise UnavailableError(f"a worker did not start ({how}); see its own messages above")
+            lived_s = self._reactor.refresh_now() - started
             if lived_s >= STABLE_S_MIN:
                 backoff.session_ended(lived_s)
             with suppress(TimeoutError):
@@ -174,38 +174,38 @@ class WorkerPool:
                     await self._stopping.wait()
                     return
 
-    async def _run_worker(self, serves: Callable[[], None]) -> str:
-        """Run one worker to its end, and return how it came; `serves` is called when it takes visitors in."""
+    async def _run_worker(self, on_ready: Callable[[], None]) -> str:
+        """Run one worker until it exits, and return how it ended; `on_ready` is called when it accepts visitors."""
         try:
             worker, process = self._start()
         except OSError as exc:
-            log.warning("a worker could not be started", why=exc)
+            log.warning("worker start failed", reason=exc)
             return str(exc)
-        fault = "the server stops"
+        fault = "the server is stopping"
         try:
-            fault = await self._until_lost(worker, serves)
+            fault = await self._watch(worker, on_ready)
         finally:
             how = await self._end(worker, process, fault)
         return how
 
     def stop(self, reason: str) -> None:
-        """Let all workers drain and end; none is replaced from now on."""
+        """Let all workers drain and exit; none is replaced from now on."""
         self._stopping.set()
         for worker in self._workers.values():
-            worker.tell(Stop(reason))
+            worker.send(Stop(reason))
 
     def _start(self) -> tuple[WorkerProcess, subprocess.Popen[bytes]]:
-        """Start a process, and tell it what it must know before it serves. Takes a few milliseconds, once in a worker's life.
+        """Start a process, and send everything it must have before it serves. Takes a few milliseconds, once in a worker's life.
 
         Raises:
-            OSError: no process or no descriptor is free, or this system lacks what workers need. Nothing is left of the try.
+            OSError: no process or descriptor is available, or the system lacks what workers need. Everything is undone.
         """
         others = list(self._workers.values())
         with ExitStack() as failed:
             ours, theirs = (failed.enter_context(sock) for sock in ipc_pair())
-            inbox, way_in = (failed.enter_context(sock) for sock in ipc_pair())
+            inbox, inbox_sender = (failed.enter_context(sock) for sock in ipc_pair())
             http = failed.enter_context(self._http.dup())
-            ways = [(other, failed.enter_context(other.inbox.dup()), failed.enter_context(way_in.dup())) for other in others]
+            inboxes = [(other, failed.enter_context(other.inbox.dup()), failed.enter_context(inbox_sender.dup())) for other in others]
             process = subprocess.Popen(  # noqa: S603 - our own program
                 [*self._command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -215,81 +215,81 @@ class WorkerPool:
             failed.pop_all()
         theirs.close()
         self._last_number += 1
-        worker = WorkerProcess(self._last_number, way_in)
+        worker = WorkerProcess(self._last_number, inbox_sender)
         worker.pid = process.pid
 
-        def hear(data: memoryview, _socks: list[socket.socket]) -> None:
-            self._hear(worker, for_supervisor(data))
+        def receive(data: memoryview, _socks: list[socket.socket]) -> None:
+            self._on_message(worker, decode_for_supervisor(data))
 
-        worker.post = IpcChannel(self._reactor, ours, hear, worker.lost.set)
-        worker.give(Configure(worker.number, self._report_relays, self._settings, self._server_id), http, inbox)
-        for other, to_other, to_new in ways:
-            worker.give(WorkerJoined(other.number), to_other)
-            other.give(WorkerJoined(worker.number), to_new)
+        worker.channel = IpcChannel(self._reactor, ours, receive, worker.lost.set)
+        worker.send_required(Configure(worker.number, self._report_relays, self._settings, self._server_id), http, inbox)
+        for other, to_other, to_new in inboxes:
+            worker.send_required(WorkerJoined(other.number), to_other)
+            other.send_required(WorkerJoined(worker.number), to_new)
         self._workers[worker.number] = worker
-        self._boss.on_started(worker)
-        worker.tell(RoutesComplete())
+        self._callbacks.on_started(worker)
+        worker.send(RoutesComplete())
         return worker, process
 
-    def _hear(self, worker: WorkerProcess, message: ToSupervisor) -> None:
-        worker.missed = 0
+    def _on_message(self, worker: WorkerProcess, message: ToSupervisor) -> None:
+        worker.missed_pings = 0
         match message:
             case Ready():
                 worker.serving.set()
-                self._boss.on_ready(worker)
+                self._callbacks.on_ready(worker)
             case Pong():
                 pass
             case _:
-                self._boss.on_message(worker, message)
+                self._callbacks.on_message(worker, message)
 
-    async def _until_lost(self, worker: WorkerProcess, serves: Callable[[], None]) -> str:
-        """Watch a worker until it is gone; return what is wrong with it if it has to be ended."""
+    async def _watch(self, worker: WorkerProcess, on_ready: Callable[[], None]) -> str:
+        """Watch a worker until it is lost; return the fault for which it has to be ended, if any."""
         try:
             async with asyncio.timeout(READY_S_MAX):
                 await _either(worker.serving, worker.lost)
         except TimeoutError:
             return f"not ready within {READY_S_MAX:g} s"
         if worker.serving.is_set():
-            serves()
+            on_ready()
         while not worker.lost.is_set():
-            worker.missed += 1
-            worker.tell(Ping())
+            worker.missed_pings += 1
+            worker.send(Ping())
             with suppress(TimeoutError):
                 async with asyncio.timeout(PING_EVERY_S):
                     await worker.lost.wait()
-            if worker.missed >= MISSED_MAX:
-                return f"silent for {MISSED_MAX * PING_EVERY_S:g} s"
+            if worker.missed_pings >= MISSED_PINGS_MAX:
+                return f"silent for {MISSED_PINGS_MAX * PING_EVERY_S:g} s"
         return ""
 
     async def _end(self, worker: WorkerProcess, process: subprocess.Popen[bytes], fault: str) -> str:
-        """Tell everybody that a worker is gone, see that it really is, and return how it ended."""
+        """Report a worker as lost, ensure that its process exits, and return how it ended."""
         self._workers.pop(worker.number, None)
-        worker.post.close()
+        worker.channel.close()
         worker.inbox.close()
         worker.lost.set()
         for other in self._workers.values():
-            other.tell(WorkerLeft(worker.number))
-        self._boss.on_lost(worker)
+            other.send(WorkerLeft(worker.number))
+        self._callbacks.on_lost(worker)
         try:
             if not fault:
                 await _exited(process)
         finally:
             process.kill()
-            # The kernel takes a moment, and longer when the process waits for a disk: whoever it is, agents are dealt meanwhile.
+            # The kernel takes a moment, and longer if the process waits for a disk; agents are assigned to others meanwhile.
             await _exited(process)
         code = process.returncode or 0
         how = fault or (f"signal {-code}" if code < 0 else f"exit code {code}")
-        if code or not self._stopping.is_set():  # that all end with the server is no news
-            self._boss.on_exited(worker, how)
+        if code or not self._stopping.is_set():  # a normal exit with the server must not be reported
+            self._callbacks.on_exited(worker, how)
         return how
 
 
 async def _exited(process: subprocess.Popen[bytes]) -> None:
-    """Wait until a process is gone, EXIT_S_MAX at most; a zombie that is left is reaped with the next one that is started."""
+    """Wait for a process to exit, EXIT_S_MAX at most; a zombie that is left is reaped when the next one is started."""
     left_s = EXIT_S_MAX
     while process.poll() is None and left_s > 0:
-        left_s -= EXIT_LOOK_S
-        await asyncio.sleep(EXIT_LOOK_S)
+        left_s -= EXIT_POLL_S
+        await asyncio.sleep(EXIT_POLL_S)
 
 
 async def _either(one: asyncio.Event, other: asyncio.Event) -> None:

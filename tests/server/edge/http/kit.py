@@ -23,6 +23,7 @@ from portway.protocol.proxy_header import ProxyHeader, decode
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.http.visitor.connection import VisitorConnection
 from portway.server.tunnels.lease import Holder, Lease, LeaseKey, OnStatus, Owner
 from portway.server.tunnels.registry import Acquired, Registry
 from portway.session.stream_handshake import PreambleReader, open_visitor_stream, send_status
@@ -68,7 +69,7 @@ def judge(wire: bytes, connection: int = 0) -> tuple[list[Request], bytes]:
     """Read requests as strictly as anybody could; return them and the incomplete rest.
 
     Raises:
-        AssertionError: something that a lenient origin and this reader could understand differently.
+        AssertionError: something that a lenient origin and this reader could parse differently.
     """
     found: list[Request] = []
     while True:
@@ -243,7 +244,7 @@ class Agent:
         """Whether these say that their origin was not touched."""
         self.gone = False
         """True: no stream can be opened."""
-        self.places = 1 << 31
+        self.streams_max = 1 << 31
         """Streams that its links carry at a time."""
         self.notes: list[tuple[str, str, int]] = []
         self.cuts: list[str] = []
@@ -263,7 +264,7 @@ class Agent:
         """Open a stream."""
         if self.gone:
             raise UnavailableError("no link")
-        if self._link is not None and self._link.streams_open >= self.places:
+        if self._link is not None and self._link.streams_open >= self.streams_max:
             raise UnavailableError("no place on any link")
         self.opened += 1
         self._tunnels.add(tunnel_id)
@@ -538,6 +539,11 @@ class Stage:
     def caller(self, receive_buffer: int | None = None, source: str = "") -> Caller:
         """Return a new visitor, from an address of its own if `source` is given."""
         return Caller(self.port, receive_buffer, source)
+
+    @property
+    def connections(self) -> list[VisitorConnection]:
+        """Connections with a visitor that are neither lingering nor upgraded."""
+        return [visitor for visitor in self.edge._visitors if isinstance(visitor, VisitorConnection)]
 
     @property
     def idle_streams(self) -> int:

@@ -54,7 +54,7 @@ def test_every_stream_status_has_its_answer(stage: Stage, origin: Origin, status
 
 
 def test_an_origin_that_stays_silent_has_timed_out(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
-    stage = stage_with(HttpEdgeSettings(answer_s=0.3))
+    stage = stage_with(HttpEdgeSettings(response_s=0.3))
     over = threading.Event()
 
     def answer(_request: Request, _sock: socket.socket) -> bytes | None:
@@ -214,8 +214,8 @@ def test_a_link_that_was_lost_unnoticed_holds_the_visitor_too(stage: Stage, orig
     def story() -> None:
         with stage.caller() as visitor:
             visitor.send(b"GET /held HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-            pool = stage.edge.pools.of(*stage.lease_and_holder("a.localhost"))
-            stage.eventually(lambda: len(pool.line) == 1)
+            pool = stage.edge.pools.for_lease(*stage.lease_and_holder("a.localhost"))
+            stage.eventually(lambda: len(pool.queue) == 1)
             stage.on_loop(lambda: stage.publish(origin))
             assert visitor.answer().body == b"/held"
 

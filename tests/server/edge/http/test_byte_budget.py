@@ -33,10 +33,10 @@ class Connection:
     """What it cannot spare."""
     over: bool = False
 
-    def spare(self) -> None:
+    def drop_optional(self) -> None:
         self.budget.count(self, self.needed)
 
-    def give_up(self) -> None:
+    def evict(self) -> None:
         self.over = True
         self.budget.count(self, 0)
 
@@ -85,7 +85,7 @@ def test_the_sum_is_what_is_kept_and_within_the_bound_after_each_turn(steps: lis
         for number, count in steps:
             budget.count(crowd[number], count)
             engine.settle()
-            assert budget.bytes == sum(budget._of.values()) <= 1000
+            assert budget.bytes == sum(budget._counts.values()) <= 1000
     finally:
         engine.close()
 

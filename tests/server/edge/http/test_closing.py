@@ -67,11 +67,11 @@ def test_an_origin_that_still_talks_or_never_ends_is_reset(engine: EngineLoop) -
         broken: list[bool] = []
         far.on_broken = lambda broken=broken: broken.append(True)  # type: ignore[misc]
         everybody: dict[GracefulClose, None] = {}
-        farewell = GracefulClose(engine.reactor, ChannelReader(near, engine.reactor.scratch_body), everybody)
+        closing_stream = GracefulClose(engine.reactor, ChannelReader(near, engine.reactor.scratch_body), everybody)
         if talk:
             far.send(talk)
         else:
-            farewell.abort()
+            closing_stream.abort()
         engine.settle()
         assert broken
         assert not everybody

@@ -83,7 +83,7 @@ def test_a_body_that_stops_is_answered_408(stage_with: MakeStage, origin: Origin
 
 
 def test_a_body_that_nobody_reads_is_the_origin_s_fault(stage_with: MakeStage) -> None:
-    stage = stage_with(HttpEdgeSettings(answer_s=0.3))
+    stage = stage_with(HttpEdgeSettings(response_s=0.3))
     with Origin() as origin:
         origin._next = lambda *_: time.sleep(3)  # type: ignore[method-assign]
         stage.publish(origin)
@@ -218,12 +218,12 @@ def test_an_idle_visitor_holds_no_parser_and_no_buffer(stage: Stage, origin: Ori
             visitor.answer()
 
         def look() -> None:
-            for visitor in stage.edge._visitors:
+            for visitor in stage.connections:
                 assert visitor._buffer is None
                 assert visitor._exchange is None
-                assert visitor._asked is None
-                assert visitor.inlet.held == b""
-                assert visitor.outlet.rest is None
+                assert visitor._cached_request is None
+                assert visitor.reader.buffered == b""
+                assert visitor.writer.pending is None
 
         stage.on_loop(look)
         for visitor in visitors:

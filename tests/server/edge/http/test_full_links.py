@@ -32,21 +32,21 @@ def test_visitors_wait_in_line_for_the_only_stream(stage_with: Callable[[HttpEdg
             visitors = [stage.caller() for _ in range(20)]
             visitors[0].send(GET % 0)
             stage.eventually(lambda: agent.opened == 1)
-            agent.places = 1
+            agent.streams_max = 1
             for turn, visitor in enumerate(visitors[1:], start=1):
                 visitor.send(GET % turn)
-            pool = stage.edge.pools.of(*stage.lease_and_holder("a.localhost"))
-            stage.eventually(lambda: len(pool.line) == 19)
+            pool = stage.edge.pools.for_lease(*stage.lease_and_holder("a.localhost"))
+            stage.eventually(lambda: len(pool.queue) == 19)
             leaver = visitors.pop(7)
             leaver.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             leaver.sock.close()
-            stage.eventually(lambda: len(pool.line) == 18)
+            stage.eventually(lambda: len(pool.queue) == 18)
             go_on.set()
             for visitor in visitors:
                 assert visitor.answer().status == 200
             for visitor in visitors:
                 visitor.sock.close()
-            assert not pool.line
+            assert not pool.queue
 
         stage.play(story)
         assert agent.opened == 1
@@ -56,14 +56,14 @@ def test_visitors_wait_in_line_for_the_only_stream(stage_with: Callable[[HttpEdg
 def test_a_link_that_gets_room_serves_who_waits(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
     stage = stage_with(HttpEdgeSettings())
     agent = stage.publish(origin)
-    agent.places = 0
+    agent.streams_max = 0
 
     def story() -> None:
         with stage.caller() as visitor:
             visitor.send(GET % 1)
-            pool = stage.edge.pools.of(*stage.lease_and_holder("a.localhost"))
-            stage.eventually(lambda: len(pool.line) == 1)
-            agent.places = 1
+            pool = stage.edge.pools.for_lease(*stage.lease_and_holder("a.localhost"))
+            stage.eventually(lambda: len(pool.queue) == 1)
+            agent.streams_max = 1
             assert visitor.answer().body == b"/1"
 
     stage.play(story)
@@ -72,19 +72,19 @@ def test_a_link_that_gets_room_serves_who_waits(stage_with: Callable[[HttpEdgeSe
 def test_nobody_overtakes_the_line(
     stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "CHECK_S", 0.5)
+    monkeypatch.setattr(pool_module, "QUEUE_POLL_S", 0.5)
     stage = stage_with(HttpEdgeSettings())
     agent = stage.publish(origin)
-    agent.places = 0
+    agent.streams_max = 0
 
     def story() -> None:
         with stage.caller() as first, stage.caller() as newcomer:
             first.send(GET % 1)
-            pool = stage.edge.pools.of(*stage.lease_and_holder("a.localhost"))
-            stage.eventually(lambda: len(pool.line) == 1)
-            agent.places = 1
+            pool = stage.edge.pools.for_lease(*stage.lease_and_holder("a.localhost"))
+            stage.eventually(lambda: len(pool.queue) == 1)
+            agent.streams_max = 1
             newcomer.send(GET % 2)
-            stage.eventually(lambda: len(pool.line) == 2)
+            stage.eventually(lambda: len(pool.queue) == 2)
             assert (first.answer().body, newcomer.answer().body) == (b"/1", b"/2")
 
     stage.play(story)
@@ -96,7 +96,7 @@ def test_a_request_that_may_not_use_a_kept_stream_gets_its_place_on_the_link(
     """A POST takes no stream of an origin that may be closing it just then."""
     stage = stage_with(HttpEdgeSettings())
     agent = stage.publish(origin)
-    agent.places = 1
+    agent.streams_max = 1
 
     def story() -> None:
         with stage.caller() as visitor:
@@ -110,14 +110,14 @@ def test_a_request_that_may_not_use_a_kept_stream_gets_its_place_on_the_link(
 def test_nobody_waits_for_ever(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
     stage = stage_with(HttpEdgeSettings(hold_s=0.2))
     agent = stage.publish(origin)
-    agent.places = 0
+    agent.streams_max = 0
 
     def story() -> None:
         with stage.caller() as visitor:
             visitor.send(GET % 1)
             refused = visitor.answer()
             assert (refused.status, refused.code) == (503, "overloaded")
-            agent.places = 1
+            agent.streams_max = 1
             visitor.send(GET % 2)
             assert visitor.answer().body == b"/2", "the connection lives on"
 
@@ -128,15 +128,15 @@ def test_who_waits_for_a_stream_is_served_by_the_next_agent_of_the_name(
     stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = stage_with(HttpEdgeSettings())
-    monkeypatch.setattr(pool_module, "CHECK_S", 60)
+    monkeypatch.setattr(pool_module, "QUEUE_POLL_S", 60)
     first = stage.publish(origin)
-    first.places = 0
+    first.streams_max = 0
 
     def story() -> None:
         with stage.caller() as visitor:
             visitor.send(GET % 1)
-            pool = stage.edge.pools.of(*stage.lease_and_holder("a.localhost"))
-            stage.eventually(lambda: len(pool.line) == 1)
+            pool = stage.edge.pools.for_lease(*stage.lease_and_holder("a.localhost"))
+            stage.eventually(lambda: len(pool.queue) == 1)
             stage.on_loop(lambda: stage.publish(origin))
             with stage.caller() as newcomer:
                 assert newcomer.get("/2").body == b"/2"

@@ -78,7 +78,7 @@ def test_an_answer_beyond_a_limit_is_told_which_one(stage_with: Callable[[HttpEd
     def answer(request: Request, sock: socket.socket) -> bytes:
         return say(b"fine") if request.target == "/fine" else reply
 
-    stage = stage_with(HttpEdgeSettings(answer_head_bytes_max=10_000, fields_max=50))
+    stage = stage_with(HttpEdgeSettings(response_head_bytes_max=10_000, fields_max=50))
     with Origin(answer) as origin:
         stage.publish(origin)
 
@@ -105,7 +105,7 @@ def test_interim_answers_in_pieces_are_counted_whole(stage_with: Callable[[HttpE
             pass
         return None
 
-    stage = stage_with(HttpEdgeSettings(answer_head_bytes_max=10_000))
+    stage = stage_with(HttpEdgeSettings(response_head_bytes_max=10_000))
     with Origin(answer) as origin:
         stage.publish(origin)
 

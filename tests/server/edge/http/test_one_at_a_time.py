@@ -185,9 +185,9 @@ def test_an_origin_that_was_replaced_by_one_with_one_thread(stage_with: Callable
                     assert visitor.answer().body == b"/%d" % number
 
             def end_idle() -> None:
-                pool = stage.edge.pools.of(*stage.lease_and_holder("a.localhost"))
+                pool = stage.edge.pools.for_lease(*stage.lease_and_holder("a.localhost"))
                 while pool._idle:
-                    pool._idle.pop().leave()
+                    pool._idle.pop().close_gracefully()
 
             for _ in range(3):
                 ask_all()

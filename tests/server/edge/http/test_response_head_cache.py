@@ -5,7 +5,7 @@ import pytest
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import NO_BODY
 from portway.protocol.http1.rewriting import HeadRewriter
-from portway.server.edge.http.head_cache import KNOWN_BYTES_MAX, KNOWN_FIELDS_MAX, KNOWN_MAX, ResponseHeadCache
+from portway.server.edge.http.head_cache import CACHED_FIELDS_MAX, CACHED_HEAD_BYTES_MAX, CACHED_RESPONSES_MAX, ResponseHeadCache
 
 PLAIN = HeadRewriter("app.localhost", "localhost")
 HEAD = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 3\r\n\r\n"
@@ -13,28 +13,28 @@ HEAD = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 3\r\n\r\n"
 
 def test_a_head_is_remembered() -> None:
     before = ResponseHeadCache(PLAIN)
-    assert before.understand(HEAD, b"GET") is before.understand(HEAD, b"POST")
+    assert before.parse(HEAD, b"GET") is before.parse(HEAD, b"POST")
 
 
 def test_a_head_that_differs_in_one_byte_is_read() -> None:
     before = ResponseHeadCache(PLAIN)
-    before.understand(HEAD, b"GET")
-    assert before.understand(HEAD.replace(b": 3", b": 4"), b"GET").response.body == 4
+    before.parse(HEAD, b"GET")
+    assert before.parse(HEAD.replace(b": 3", b": 4"), b"GET").response.body == 4
     with pytest.raises(MessageError):
-        before.understand(HEAD.replace(b": 3", b": x"), b"GET")
-    assert before.understand(HEAD, b"GET").response.body == 3
+        before.parse(HEAD.replace(b": 3", b": x"), b"GET")
+    assert before.parse(HEAD, b"GET").response.body == 3
 
 
 def test_the_same_bytes_mean_something_else_after_head() -> None:
     before = ResponseHeadCache(PLAIN)
     for _ in range(2):
-        assert before.understand(HEAD, b"GET").response.body == 3
-        assert before.understand(HEAD, b"HEAD").response.body == NO_BODY
-        assert before.understand(HEAD, b"HEAD").response.length == 3
+        assert before.parse(HEAD, b"GET").response.body == 3
+        assert before.parse(HEAD, b"HEAD").response.body == NO_BODY
+        assert before.parse(HEAD, b"HEAD").response.length == 3
 
 
 def test_each_visitor_is_told_what_concerns_its_connection() -> None:
-    answered = ResponseHeadCache(PLAIN).understand(HEAD, b"GET")
+    answered = ResponseHeadCache(PLAIN).parse(HEAD, b"GET")
     for _ in range(2):
         assert answered.head(11, keep_alive=True) == HEAD
         assert answered.head(11, keep_alive=False) == HEAD[:-2] + b"Connection: close\r\n\r\n"
@@ -43,29 +43,29 @@ def test_each_visitor_is_told_what_concerns_its_connection() -> None:
 
 
 def test_a_body_without_length_is_framed_for_each_version() -> None:
-    answered = ResponseHeadCache(PLAIN).understand(b"HTTP/1.1 200 OK\r\n\r\n", b"GET")
+    answered = ResponseHeadCache(PLAIN).parse(b"HTTP/1.1 200 OK\r\n\r\n", b"GET")
     assert b"Transfer-Encoding: chunked" in answered.head(11, keep_alive=True)
     assert b"Transfer-Encoding" not in answered.head(10, keep_alive=False)
 
 
 def test_few_heads_are_remembered_the_latest_ones() -> None:
     before = ResponseHeadCache(PLAIN)
-    heads = [HEAD.replace(b"Date: x", b"Date: %d" % turn) for turn in range(KNOWN_MAX * 3)]
-    said = [before.understand(head, b"GET") for head in heads]
-    assert len(before._known) == KNOWN_MAX
-    again = [before.understand(head, b"GET") is answered for head, answered in zip(heads[::-1], said[::-1], strict=True)]
-    assert again[:KNOWN_MAX] == [True] * KNOWN_MAX
-    assert not any(again[KNOWN_MAX:])
+    heads = [HEAD.replace(b"Date: x", b"Date: %d" % turn) for turn in range(CACHED_RESPONSES_MAX * 3)]
+    said = [before.parse(head, b"GET") for head in heads]
+    assert len(before._known) == CACHED_RESPONSES_MAX
+    again = [before.parse(head, b"GET") is answered for head, answered in zip(heads[::-1], said[::-1], strict=True)]
+    assert again[:CACHED_RESPONSES_MAX] == [True] * CACHED_RESPONSES_MAX
+    assert not any(again[CACHED_RESPONSES_MAX:])
 
 
 @pytest.mark.parametrize(
     "head",
     [
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
-        HEAD[:-2] + b"X: " + b"x" * KNOWN_BYTES_MAX + b"\r\n\r\n",
-        HEAD[:-2] + b"X:\r\n" * KNOWN_FIELDS_MAX + b"\r\n",
+        HEAD[:-2] + b"X: " + b"x" * CACHED_HEAD_BYTES_MAX + b"\r\n\r\n",
+        HEAD[:-2] + b"X:\r\n" * CACHED_FIELDS_MAX + b"\r\n",
     ],
 )
 def test_interim_and_long_heads_are_not_remembered(head: bytes) -> None:
     before = ResponseHeadCache(PLAIN)
-    assert before.understand(head, b"GET") is not before.understand(head, b"GET")
+    assert before.parse(head, b"GET") is not before.parse(head, b"GET")

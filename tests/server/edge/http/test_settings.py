@@ -15,7 +15,7 @@ def test_the_defaults_are_the_design_s() -> None:
 
 def test_no_deadline_ends_a_request_that_is_under_way() -> None:
     settings = HttpEdgeSettings()
-    assert settings.answer_s == settings.stall_s == settings.silence_s == inf
+    assert settings.response_s == settings.stall_s == settings.silence_s == inf
 
 
 def test_what_could_never_work_is_refused_with_its_name() -> None:
@@ -25,4 +25,4 @@ def test_what_could_never_work_is_refused_with_its_name() -> None:
 
 
 def test_some_things_can_be_switched_off() -> None:
-    HttpEdgeSettings(hold_s=0.0, held_max=0, pool_idle_max=0, pool_alone_s=0.0, body_bytes_max=0)
+    HttpEdgeSettings(hold_s=0.0, held_max=0, pool_idle_max=0, pool_serial_idle_s=0.0, body_bytes_max=0)

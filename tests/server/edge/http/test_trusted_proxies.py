@@ -12,7 +12,7 @@ from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from tests.server.edge.http.kit import Caller, MakeStage, Origin, Request, say
 
-SETTINGS = HttpEdgeSettings(tell_visitors=True, trusted_headers=("x-auth-request-user", "x-forwarded-user"))
+SETTINGS = HttpEdgeSettings(log_visitors=True, trusted_headers=("x-auth-request-user", "x-forwarded-user"))
 PROXY = "127.0.0.1"
 STRANGER = "127.0.0.9"
 
@@ -99,7 +99,7 @@ def test_one_connection_carries_many_visitors_and_each_is_told_by_its_own_addres
     stage = stage_with(SETTINGS, proxies())
     stage.publish(origin)
     done: list[str | None] = []
-    stage.edge.on_done = lambda event: done.append(event.visitor)
+    stage.edge.on_finished = lambda event: done.append(event.visitor)
     addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.1", "192.0.2.3"]
 
     def story() -> None:

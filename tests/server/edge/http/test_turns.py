@@ -17,7 +17,7 @@ from portway.server.edge.http.exchange.body_pumps import PumpResult, ReframingPu
 from portway.server.edge.http.head_cache import ResponseHeadCache
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.http.visitor.connection import VisitorConnection
-from portway.server.edge.http.visitor.head_reader import FIELDS_AT_ONCE, READS_A_TURN
+from portway.server.edge.http.visitor.head_reading import FIELDS_AT_ONCE, READS_A_TURN
 from tests.kit.loops import EngineLoop
 from tests.kit.origins import RawOrigin
 from tests.server.edge.http.kit import Origin, Stage
@@ -55,8 +55,8 @@ class Crumbs(Channel):
 
 
 Make = Callable[[EngineLoop, ChannelReader, ChannelWriter], SizedPump | ReframingPump]
-COUNTED: Make = lambda engine, inlet, outlet: SizedPump(engine.reactor, inlet, outlet, 1 << 30, b"")  # noqa: E731
-CODED: Make = lambda engine, inlet, outlet: ReframingPump(engine.reactor, inlet, outlet, (CHUNKED, CHUNKED), b"")  # noqa: E731
+COUNTED: Make = lambda engine, reader, writer: SizedPump(engine.reactor, reader, writer, 1 << 30, b"")  # noqa: E731
+CODED: Make = lambda engine, reader, writer: ReframingPump(engine.reactor, reader, writer, (CHUNKED, CHUNKED), b"")  # noqa: E731
 
 
 @pytest.mark.parametrize("make", [COUNTED, CODED], ids=["counted", "chunked"])
@@ -107,15 +107,15 @@ class Progress:
 
         def noting(pump: ReframingPump) -> PumpResult:
             before = pump.moved
-            flow = run(pump)
+            result = run(pump)
             self.moved[self._host_of(pump)] += pump.moved - before
             self.notes.append(dict(self.moved))
-            return flow
+            return result
 
         monkeypatch.setattr(ReframingPump, "run", noting)
 
     def _host_of(self, pump: ReframingPump) -> str:
-        for visitor in self._stage.edge._visitors:
+        for visitor in self._stage.connections:
             if visitor._exchange is not None and visitor._exchange._upload is pump:
                 return visitor._host
         raise AssertionError
@@ -154,7 +154,7 @@ def test_news_of_an_upload_that_waits_for_its_turn_earns_it_none(stage: Stage, m
         visitor.setblocking(False)
         visitor.send(b"POST / HTTP/1.1\r\nHost: a.localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + TINY * 20_000)
         stage.engine.run_until(lambda: progress.moved["a.localhost"] > 0)
-        (served,) = stage.edge._visitors
+        (served,) = stage.connections
         exchange = served._exchange
         assert exchange is not None
         turns = len(progress.notes)
@@ -182,7 +182,7 @@ def test_requests_in_advance_take_their_turns_and_news_of_more_earns_none(
     stage: Stage, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[bool] = []
-    take = VisitorConnection._take
+    take = VisitorConnection._handle_head
 
     def noting(visitor: VisitorConnection, head: bytes) -> None:
         taken.append(visitor._queued)
@@ -207,10 +207,10 @@ def test_many_fields_of_an_answer_end_the_turn_of_its_link(engine: EngineLoop) -
     known = ResponseHeadCache(HeadRewriter("app.localhost", "localhost"), work=engine.reactor.work)
     before = engine.reactor.work.done
     head = b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 300 + b"\r\n"
-    known.understand(head, b"GET")
+    known.parse(head, b"GET")
     assert engine.reactor.work.done - before >= TURN_WORK
     short = b"HTTP/1.1 200 OK\r\nDate: now\r\n\r\n"
-    known.understand(short, b"GET")
+    known.parse(short, b"GET")
     before = engine.reactor.work.done
-    known.understand(short, b"GET")
+    known.parse(short, b"GET")
     assert engine.reactor.work.done == before, "what is known costs nothing"

@@ -148,7 +148,7 @@ def test_a_connection_that_carried_a_body_is_told_to_close_and_is_ended(stage: S
                 assert (answer.body, answer.headers.get("connection")) == (b"posted", None), "the visitor's own stays"
                 assert agent.opened == turn
                 stage.eventually(lambda: stage.idle_streams == 0)
-                stage.eventually(lambda: not stage.edge.pools.farewells)
+                stage.eventually(lambda: not stage.edge.pools.closing)
 
     stage.play(story)
     assert forgetful.comments == [b"hello"] * 3

@@ -1,4 +1,4 @@
-"""The two ends of a body's way: one that any channel can be read through alike, one that keeps what was not taken."""
+"""Buffered reader and writer for a channel."""
 
 import contextlib
 
@@ -9,33 +9,33 @@ from portway.protocol.http1.fields import READ_BYTES
 
 
 class ChannelReader:
-    """The reading side of a channel, with what was read already and not used yet.
+    """The reading side of a channel, with bytes that were read but not consumed.
 
-    Makes every channel lend: bytes that were read off a socket and not used are kept in `held`, at most one read.
+    Adds `peek` to every channel: bytes that were read from a socket and not consumed stay in `buffered`, at most one read.
     """
 
-    __slots__ = ("_borrowed", "_can_peek", "_scratch", "_view", "channel", "ended", "held")
+    __slots__ = ("_can_peek", "_scratch", "_scratch_bytes", "_view", "buffered", "channel", "ended")
 
     def __init__(self, channel: Channel, scratch: memoryview) -> None:
-        """Read `channel`, through `scratch` if it does not lend."""
+        """Read `channel`, through `scratch` if it cannot peek."""
         self.channel = channel
-        self.held = b""
-        """Bytes to be used before the channel's."""
+        self.buffered = b""
+        """Bytes that come before those of the channel."""
         self.ended = False
-        """True once `view` found the peer's proper end."""
+        """True once the peer's proper end was found."""
         self._can_peek = channel.can_peek
         self._scratch = scratch
         self._view: memoryview | None = None
-        self._borrowed = 0
+        self._scratch_bytes = 0
 
-    def view(self, bytes_max: int) -> memoryview | None:
-        """Return at most `bytes_max` bytes that are there, or None; `used` must follow before anything else.
+    def peek(self, bytes_max: int) -> memoryview | None:
+        """Return at most `bytes_max` available bytes, or None; `consume` must follow before any other call.
 
         Raises:
             BrokenChannel: the bytes ended without a proper end.
         """
-        if self.held:
-            return memoryview(self.held)[:bytes_max]
+        if self.buffered:
+            return memoryview(self.buffered)[:bytes_max]
         channel = self.channel
         if self._can_peek:
             view = channel.peek()
@@ -47,33 +47,33 @@ class ChannelReader:
             return view
         count = channel.recv_into(self._scratch[:bytes_max])
         if count > 0:
-            self._borrowed = count
+            self._scratch_bytes = count
             return self._scratch[:count]
         self.ended = count == 0
         return None
 
-    def used(self, count: int) -> None:
+    def consume(self, count: int) -> None:
         """Drop the first `count` bytes of the last view."""
-        if self.held:
-            self.held = self.held[count:]
+        if self.buffered:
+            self.buffered = self.buffered[count:]
         elif self._can_peek:
             if self._view is not None:
                 self._view.release()
                 self._view = None
             self.channel.consume(count)
         else:
-            if count < self._borrowed:
-                self.held = bytes(self._scratch[count : self._borrowed])
-            self._borrowed = 0
+            if count < self._scratch_bytes:
+                self.buffered = bytes(self._scratch[count : self._scratch_bytes])
+            self._scratch_bytes = 0
 
-    def take(self, bytes_max: int) -> bytes | None:
-        """Return bytes that are held, else at most `bytes_max` that are there, or None; `ended` tells whether more can come.
+    def read(self, bytes_max: int) -> bytes | None:
+        """Return the buffered bytes, otherwise at most `bytes_max` available ones, or None; `ended` says whether more can follow.
 
         Raises:
             BrokenChannel: the bytes ended without a proper end.
         """
-        if self.held:
-            data, self.held = self.held, b""
+        if self.buffered:
+            data, self.buffered = self.buffered, b""
             return data
         channel = self.channel
         if not channel.readable:
@@ -85,37 +85,37 @@ class ChannelReader:
         self.ended = self.ended or count == 0
         return None
 
-    def throw_away(self) -> None:
-        """Drop what is held and what is there, at most one read."""
-        self.held = b""
+    def discard(self) -> None:
+        """Drop what is buffered and available, at most one read."""
+        self.buffered = b""
         if self.channel.readable:
             with contextlib.suppress(BrokenChannel):
                 self.channel.recv_into(self._scratch)
 
     def read_ahead(self, bytes_max: int) -> None:
-        """Read on behind what is held, until that is `bytes_max` bytes, nothing is there, or `ended`.
+        """Append to the buffer until it has `bytes_max` bytes, nothing is available, or `ended`.
 
-        Where more is held already, one byte is read, as nothing else tells whether the end is next.
+        If more is buffered already, one byte is read: only a read shows whether the end is next.
 
         Raises:
             BrokenChannel: the bytes ended without a proper end.
         """
         channel = self.channel
         while channel.readable and not self.ended:
-            room = bytes_max - len(self.held)
+            room = bytes_max - len(self.buffered)
             if room <= 0:
-                if len(self.held) >= READ_BYTES:
+                if len(self.buffered) >= READ_BYTES:
                     return
                 room, bytes_max = 1, 0
             if self._can_peek:
                 if channel.peek() is None:
                     self.ended = channel.ended
                 else:
-                    channel.consume(0)  # what it lends it keeps; an end behind that is not seen
+                    channel.consume(0)  # the bytes stay in the channel; an end behind them is not noticed
                 return
             count = channel.recv_into(self._scratch[:room])
             if count > 0:
-                self.held += bytes(self._scratch[:count])
+                self.buffered += bytes(self._scratch[:count])
                 if not bytes_max:
                     return
             else:
@@ -123,62 +123,62 @@ class ChannelReader:
                 return
 
     @property
-    def direct(self) -> bool:
-        """True when the next bytes may be read straight into a buffer of the reader's choice."""
-        return not self._can_peek and not self.held
+    def reads_direct(self) -> bool:
+        """True if the next bytes may be read directly into a buffer of the caller's choice."""
+        return not self._can_peek and not self.buffered
 
-    def dry(self) -> bool:
-        """Return True when nothing is there to read, not even an end. A byte may be lost finding out: ask before closing.
+    def is_idle(self) -> bool:
+        """Return True if nothing is available, not even an end. A byte may be lost: call it only on channels without expected input.
 
         Raises:
             BrokenChannel: the channel broke.
         """
-        if self.held:
+        if self.buffered:
             return False
         if not self.channel.readable:
             return True
-        if self.view(1) is not None:
-            self.used(0)
+        if self.peek(1) is not None:
+            self.consume(0)
             return False
         return not self.ended
 
 
 class ChannelWriter:
-    """The writing side of a channel, with what it did not take at once: at most one head and one piece of a body."""
+    """The writing side of a channel, with bytes that it did not accept at once: at most one head and one piece of a body."""
 
-    __slots__ = ("channel", "rest")
+    __slots__ = ("channel", "pending")
 
     def __init__(self, channel: Sink) -> None:
         """Write to `channel`, or to a gate before one."""
         self.channel = channel
-        self.rest: memoryview | None = None
-        """What is still to be sent before anything else."""
+        self.pending: memoryview | None = None
+        """Bytes to be sent before any others."""
 
     def write(self, data: bytes) -> None:
-        """Send all of `data`, keeping what there is no room for; the channel's `on_writable` then has to `flush`.
+        """Send all of `data`, buffering what is not accepted; `flush` must then be called from the channel's `on_writable`.
 
         Raises:
-            BrokenChannel: the peer is gone.
+            BrokenChannel: the channel broke.
         """
-        if self.rest is None:
+        if self.pending is None:
             sent = self.channel.send(data)
             if sent == len(data):
                 return
-            self.rest = memoryview(data)[sent:]
+            self.pending = memoryview(data)[sent:]
         else:
-            self.rest = memoryview(b"".join((self.rest, data)))
+            self.pending = memoryview(b"".join((self.pending, data)))
         self.flush()
 
     def flush(self) -> bool:
-        """Send what was kept; return True when nothing is left of it.
+        """Send buffered bytes; return True if none are left.
 
         Raises:
-            BrokenChannel: the peer is gone.
+            BrokenChannel: the channel broke.
         """
-        rest, channel = self.rest, self.channel
-        while rest is not None:
+        pending, channel = self.pending, self.channel
+        while pending is not None:
             if not channel.room():
                 return False
-            sent = channel.send(rest)
-            rest = self.rest = rest[sent:] if sent < len(rest) else None
+            sent = channel.send(pending)
+            pending = self.pending = pending[sent:] if sent < len(pending) else None
         return True

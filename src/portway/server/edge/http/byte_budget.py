@@ -1,4 +1,4 @@
-"""Bounds the bytes that visitors' requests keep in memory, all together; whoever keeps most of them gives some up."""
+"""Bounds the memory of all visitors' connections together; the sources that use most of it release some."""
 
 import heapq
 from typing import Protocol
@@ -7,76 +7,76 @@ from portway.engine.reactor import Reactor
 from portway.protocol.source_key import source_key
 
 
-class Keeper(Protocol):
-    """A visitor's connection that keeps bytes."""
+class BufferingConnection(Protocol):
+    """A visitor's connection with buffered bytes."""
 
     @property
     def address(self) -> str:
         """Return the visitor's numeric host."""
 
-    def spare(self) -> None:
-        """Give up what it can do without; it counts anew then."""
+    def drop_optional(self) -> None:
+        """Drop buffered bytes that can be spared, and update the count."""
 
-    def give_up(self) -> None:
-        """Keep nothing any more, whatever that costs its visitor."""
+    def evict(self) -> None:
+        """Drop all buffered bytes, at any cost to the visitor."""
 
 
 class ByteBudget:
-    """Counts bytes by keeper, and brings them down by a sixteenth when they are more than `bytes_max`.
+    """Counts bytes by connection, and reduces the total by a sixteenth if it exceeds `bytes_max`.
 
-    The source (see `sources`) that keeps most pays: first by what its connections can do without, then by the connections that have kept
-    theirs for longest without any progress. So a look at all of them is paid for by many.
+    The source (see `source_key`) with the most bytes pays: first with what its connections can spare, then with the connections
+    that have gone longest without progress. So the cost of a scan is shared by many additions.
     """
 
     def __init__(self, reactor: Reactor, bytes_max: int) -> None:
-        """Let at most `bytes_max` be kept at the end of a round of `reactor`."""
+        """Allow at most `bytes_max` at the end of a round of `reactor`."""
         self.bytes_max = bytes_max
         self.bytes = 0
         self._reactor = reactor
-        self._of: dict[Keeper, int] = {}
-        self._asked = False
+        self._counts: dict[BufferingConnection, int] = {}
+        self._reduction_due = False
 
     def __len__(self) -> int:
-        return len(self._of)
+        return len(self._counts)
 
-    def count(self, keeper: Keeper, count: int) -> None:
-        """Note that `keeper` keeps so many bytes now, because it has just made progress. Nobody gives anything up before the next turn."""
-        self.bytes += count - self._of.pop(keeper, 0)
+    def count(self, connection: BufferingConnection, count: int) -> None:
+        """Set the count of `connection`, which has just made progress. Nothing is dropped before the next turn."""
+        self.bytes += count - self._counts.pop(connection, 0)
         if count:
-            self._of[keeper] = count
-            if self.bytes > self.bytes_max and not self._asked:
-                self._asked = True
-                self._reactor.call_soon(self._bring_down)
+            self._counts[connection] = count
+            if self.bytes > self.bytes_max and not self._reduction_due:
+                self._reduction_due = True
+                self._reactor.call_soon(self._reduce)
 
-    def _bring_down(self) -> None:
-        self._asked = False
-        wanted = self.bytes_max - self.bytes_max // 16
-        for ask in (_spare, _give_up):
-            of_source: dict[str, list[Keeper]] = {}
+    def _reduce(self) -> None:
+        self._reduction_due = False
+        target = self.bytes_max - self.bytes_max // 16
+        for release in (_drop_optional, _evict):
+            by_source: dict[str, list[BufferingConnection]] = {}
             sums: dict[str, int] = {}
-            for keeper, count in self._of.items():
-                source = source_key(keeper.address)
-                of_source.setdefault(source, []).append(keeper)
+            for connection, count in self._counts.items():
+                source = source_key(connection.address)
+                by_source.setdefault(source, []).append(connection)
                 sums[source] = sums.get(source, 0) + count
-            for keepers in of_source.values():
-                keepers.reverse()  # who has kept for longest is taken first
+            for connections in by_source.values():
+                connections.reverse()  # the longest without progress is taken first
             heap = [(-total, source) for source, total in sums.items()]
             heapq.heapify(heap)
-            while self.bytes > wanted and heap:
+            while self.bytes > target and heap:
                 total, source = heapq.heappop(heap)
-                keeper = of_source[source].pop()
-                before = self._of.get(keeper, 0)
+                connection = by_source[source].pop()
+                before = self._counts.get(connection, 0)
                 if before:
-                    ask(keeper)
-                if of_source[source]:
+                    release(connection)
+                if by_source[source]:
                     heapq.heappush(heap, (total + before, source))
-            if self.bytes <= wanted:
+            if self.bytes <= target:
                 return
 
 
-def _spare(keeper: Keeper) -> None:
-    keeper.spare()
+def _drop_optional(connection: BufferingConnection) -> None:
+    connection.drop_optional()
 
 
-def _give_up(keeper: Keeper) -> None:
-    keeper.give_up()
+def _evict(connection: BufferingConnection) -> None:
+    connection.evict()

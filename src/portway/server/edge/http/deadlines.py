@@ -1,4 +1,4 @@
-"""Deadlines of many connections at the price of one timer: each carries an attribute, a sweep looks at all of them."""
+"""Deadlines of many connections with one timer: a sweep checks an attribute of each."""
 
 from typing import Protocol
 
@@ -6,26 +6,26 @@ from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
 
 SWEEP_S = 0.25
-"""How late a deadline may be met. A sweep over 18,000 idle visitors takes half a millisecond; a timer for each request
+"""Maximum delay of a deadline. A sweep over 18,000 idle visitors takes half a millisecond; a timer for each request
 would cost more than that at 250 requests a second."""
 
 
 class Expiring(Protocol):
-    """Something with a deadline that moves often and is missed rarely."""
+    """An object whose deadline moves often and passes rarely."""
 
     @property
     def deadline(self) -> float:
         """Return the time (the reactor's `now`) from which `expire` is to be called."""
 
     def expire(self) -> None:
-        """Act, if the deadline has really passed: it may have moved since the sweep."""
+        """Act if the deadline has really passed: it may have moved since the sweep."""
 
 
 class Deadlines:
-    """Watches any number of things; costs nothing while there is none."""
+    """Watches any number of objects; costs nothing while there are none."""
 
     def __init__(self, reactor: Reactor) -> None:
-        """Watch nothing yet."""
+        """Begin without any."""
         self._reactor = reactor
         self._watched: dict[Expiring, None] = {}
         self._timer: Timer | None = None
@@ -34,13 +34,13 @@ class Deadlines:
         return len(self._watched)
 
     def watch(self, item: Expiring) -> None:
-        """Look at `item.deadline` from now on."""
+        """Check `item.deadline` from now on."""
         self._watched[item] = None
         if self._timer is None:
             self._timer = self._reactor.call_later(SWEEP_S, self._sweep)
 
     def forget(self, item: Expiring) -> None:
-        """Look at it no more; fine for what was never watched."""
+        """Stop checking it; an unknown item is ignored."""
         self._watched.pop(item, None)
 
     def close(self) -> None:

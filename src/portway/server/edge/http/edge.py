@@ -1,4 +1,4 @@
-"""The HTTP edge: takes visitors, and knows what they share."""
+"""The HTTP edge: accepts visitors, routes hosts, and owns what connections share."""
 
 import secrets
 import socket
@@ -21,12 +21,12 @@ from portway.protocol.names import normalise_host
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader
 from portway.server.edge.admission import HTTP_FREE_RATIO, AdmissionControl, CapacityShare
 from portway.server.edge.connection_state import SheddableConnection
-from portway.server.edge.handoff import HOPS_MAX, HandOff, HandoffState
+from portway.server.edge.handoff import HANDOFFS_MAX, HandOff, HandoffState
 from portway.server.edge.holds import Holds
 from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.deadlines import Deadlines
 from portway.server.edge.http.exchange.upgrade import WebSocketUpgrade
-from portway.server.edge.http.interfaces import OnFinished
+from portway.server.edge.http.interfaces import OnFinished, ServedVisitor
 from portway.server.edge.http.origin.pool import OriginPools
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
@@ -37,25 +37,25 @@ from portway.server.edge.http.visitor.upgraded import UpgradedConnection
 from portway.server.events import RelayDone
 from portway.server.tunnels.lease import Kind, Lease
 
-HOSTS_KNOWN_MAX = 4096
-"""Host values whose normal form is remembered; each at most 260 bytes, so about 2 MiB. Only hosts that somebody serves
-get in: guesses of scanners cannot push them out."""
+CACHED_HOSTS_MAX = 4096
+"""Host values whose normal form is cached; at most 260 bytes each, so about 2 MiB. Only hosts with a lease are cached: guesses
+of scanners cannot evict them."""
 
 LOOP_PREFIX = "portway-"
-"""Before a server's id in CDN-Loop, so that people can tell what wrote it."""
+"""Prefix of a server's id in CDN-Loop, so that people can see what wrote it."""
 
 
 class Routes(Protocol):
-    """What the edge asks the registry."""
+    """The part of the registry that the edge uses."""
 
     def lookup(self, kind: Kind, address: str) -> Lease | None:
-        """Return who has a public address."""
+        """Return the lease of a public address."""
 
 
 class HttpEdge:
-    """Serves visitors of every http tunnel, on one reactor, without a coroutine."""
+    """Serves visitors of every http tunnel, on one reactor, without coroutines."""
 
-    def __init__(  # noqa: PLR0913 - all that an edge works with, wired in app.py
+    def __init__(  # noqa: PLR0913 - everything an edge works with, wired in core.py
         self,
         reactor: Reactor,
         routes: Routes,
@@ -65,59 +65,59 @@ class HttpEdge:
         hand_off: HandOff | None = None,
         scheme: str = "http",
         clock: Clock = wall,
-        on_done: OnFinished | None = None,
+        on_finished: OnFinished | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         server_id: str = "",
         proxies: TrustedProxies | None = None,
     ) -> None:
-        """Route by `routes`; `admission` is shared with other edges; `scheme` is what origins are told, `clock` tells them when.
-        `server_id` is what all processes of one server have in common; a random one if there is none. `proxies` says which proxies'
-        forwarding fields are read.
+        """Route by `routes`; `admission` is shared with other edges; `scheme` and the time of `clock` are passed to origins.
+        `server_id` is the same in all processes of one server, and random by default. `proxies` says which proxies' forwarding fields
+        are read.
 
-        `on_done` is told of every request and upgraded connection that is over; streams get ids of `random_bytes` then.
+        `on_finished` is called for every finished request and upgraded connection; then streams get ids of `random_bytes`.
         """
         self.reactor = reactor
         self.settings = settings or HttpEdgeSettings()
         self.wall = clock
         self.hand_off = hand_off
-        self.on_done = on_done
+        self.on_finished = on_finished
         own_id = LOOP_PREFIX + (server_id or secrets.token_hex(8))
-        about = (self.settings.request_limits, own_id, self.settings.via, self.settings.trusted_headers)
-        self.rules = FieldRules(*about)
+        arguments = (self.settings.request_limits, own_id, self.settings.via, self.settings.trusted_headers)
+        self.rules = FieldRules(*arguments)
         self._proxies = proxies
-        self._proxy_rules = self.rules if proxies is None else FieldRules(*about, proxies)
+        self._proxy_rules = self.rules if proxies is None else FieldRules(*arguments, proxies)
         self.holds = Holds(self.settings.held_max)
         self.heads = ByteBudget(reactor, self.settings.heads_bytes_max)
         self.unread = ByteBudget(reactor, self.settings.unread_bytes_max)
         self._routes = routes
         self._scheme = scheme
-        self._known_hosts: dict[bytes, str] = {}
+        self._cached_hosts: dict[bytes, str] = {}
         self._deadlines = Deadlines(reactor)
-        self._visitors: dict[VisitorConnection, None] = {}
+        self._visitors: dict[ServedVisitor, None] = {}
         self._relays: dict[Relay, UpgradedConnection] = {}
         self._lingering: dict[LingeringClose, None] = {}
         admission = admission or AdmissionControl(reactor)
-        admission.count(lambda: self.visitors)
+        admission.add_counter(lambda: self.visitors)
         self._share = CapacityShare(
-            admission, scheme, self._members, lambda: self.visitors, times=HTTP_FREE_RATIO, most=self.settings.visitors_max
+            admission, scheme, self._connections, lambda: self.visitors, free_ratio=HTTP_FREE_RATIO, limit=self.settings.visitors_max
         )
-        self._apologies = OverloadResponder(reactor, admission.apologies_max, self.settings.apology_s)
-        new_id = None if on_done is None else partial(random_bytes, UNIQUE_ID_BYTES)
+        self._overload = OverloadResponder(reactor, admission.overload_responses_max, self.settings.overload_response_s)
+        new_id = None if on_finished is None else partial(random_bytes, UNIQUE_ID_BYTES)
         self.pools = OriginPools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
 
     @property
     def visitors(self) -> int:
-        """How many visitors are connected, with those that are closing and those that were upgraded."""
+        """Number of visitors connected, with lingering and upgraded connections."""
         return len(self._visitors) + len(self._lingering) + len(self._relays)
 
     @property
     def held(self) -> int:
-        """How many visitors wait for an agent."""
+        """Number of visitors that wait for an agent."""
         return len(self.holds)
 
     @property
     def busy(self) -> int:
-        """How many visitors are in the middle of something: what a server that stops waits for."""
+        """Number of visitors with a request or relay in progress, for which a stopping server waits."""
         return sum(visitor.busy for visitor in self._visitors) + len(self._relays)
 
     def accept(self, sock: socket.socket, address: tuple[str, int], header: ProxyHeader | None = None) -> None:
@@ -126,60 +126,60 @@ class HttpEdge:
             scheme = "" if header is None else "https" if header.encrypted else self.settings.proxied_scheme
             self.serve(SocketChannel(self.reactor, sock, resets=RESETS_INHERITED), address, scheme)
         else:
-            self._apologies.say(sock, address[0])
+            self._overload.respond(sock, address[0])
 
-    def take(self, sock: socket.socket, journey: HandoffState) -> None:
-        """Serve a visitor whom another worker passed on, with what it read of his request."""
-        if self._share.admits(sock, journey.address[0]):
+    def accept_handoff(self, sock: socket.socket, state: HandoffState) -> None:
+        """Serve a visitor handed off by another worker, with the bytes that were read there."""
+        if self._share.admits(sock, state.address[0]):
             channel = SocketChannel(self.reactor, sock, resets=RESETS_INHERITED)
-            channel.mark_drained()  # else each would be lingered for, as one who may have more to say
-            visitor = self.serve(channel, journey.address, journey.scheme)
-            visitor.inlet.held, visitor.hops = journey.read, journey.hops
+            channel.mark_drained()  # otherwise every connection would be closed lingeringly, as if input were expected
+            visitor = self.serve(channel, state.address, state.scheme)
+            visitor.reader.buffered, visitor.handoffs = state.buffered, state.handoffs
         else:
-            self._apologies.say(sock, journey.address[0])
+            self._overload.respond(sock, state.address[0])
 
     def serve(self, channel: Channel, address: tuple[str, int], scheme: str = "") -> VisitorConnection:
-        """Serve a channel, of whatever kind; `address` is where it comes from, `scheme` what origins are told if it is not this edge's."""
+        """Serve a channel of any kind; `address` is the peer's, `scheme` the one that origins are given, by default this edge's."""
         visitor = VisitorConnection(self, channel, address[0], scheme or self._scheme)
         self._visitors[visitor] = None
         self._deadlines.watch(visitor)
         return visitor
 
-    def handed_off(self, visitor: VisitorConnection, lease: Lease, address: str, read: bytes) -> bool:
-        """Hand a visitor to the worker that serves `lease`, and forget him here; False when that cannot be done."""
-        journey = HandoffState((address, 0), read, visitor.hops + 1, visitor.scheme)
-        if self.hand_off is None or journey.hops > HOPS_MAX or not self.hand_off(lease, visitor.channel, journey):
+    def hand_off_visitor(self, visitor: ServedVisitor, lease: Lease, address: str, buffered: bytes) -> bool:
+        """Hand a visitor off to the worker that serves `lease`, and forget it here; return whether that was possible."""
+        state = HandoffState((address, 0), buffered, visitor.handoffs + 1, visitor.scheme)
+        if self.hand_off is None or state.handoffs > HANDOFFS_MAX or not self.hand_off(lease, visitor.channel, state):
             return False
-        self.left(visitor)
+        self.forget(visitor)
         return True
 
     def close(self) -> None:
-        """Break all visitors' connections and let go of all streams."""
+        """Break all visitors' connections and close all streams."""
         for visitor in list(self._visitors):
             visitor.abort()
         for linger in list(self._lingering):
             linger.abort()
         for relay in list(self._relays):
-            relay.abort("the server stops")
-        self._apologies.close()
+            relay.abort("the server is stopping")
+        self._overload.close()
         self.pools.close()
         self._deadlines.close()
 
     def route(self, host: bytes) -> tuple[str, Lease | None]:
-        """Return the host that a Host value names, normalised, and who has it.
+        """Return the normalised host of a Host value, and its lease.
 
         Raises:
-            PeerError: it is no host.
+            PeerError: invalid host.
         """
-        known = self._known_hosts.get(host)
+        known = self._cached_hosts.get(host)
         if known is not None:
             return known, self._routes.lookup("http", known)
         name = normalise_host(host)
         lease = self._routes.lookup("http", name)
         if lease is not None:
-            if len(self._known_hosts) >= HOSTS_KNOWN_MAX:
-                self._known_hosts.clear()
-            self._known_hosts[host] = name
+            if len(self._cached_hosts) >= CACHED_HOSTS_MAX:
+                self._cached_hosts.clear()
+            self._cached_hosts[host] = name
         return name, lease
 
     def rules_for(self, peer: str) -> FieldRules:
@@ -187,40 +187,40 @@ class HttpEdge:
         return self._proxy_rules if self._proxies is not None and peer in self._proxies.trusted else self.rules
 
     def forwarded(self, peer: str, host: bytes, scheme: str, hops: Hops | None) -> list[Field]:
-        """Return the forwarding fields of a request for `host` that came from `peer`; `hops` is what that proxy reported."""
+        """Return the forwarding fields of a request for `host` from `peer`; `hops` is what a trusted proxy reported."""
         if hops is None:
             return forwarded_fields((peer,), host, scheme)
         return forwarded_fields((*hops.addresses, peer), hops.host or host, hops.scheme or scheme, hops.port)
 
-    def left(self, visitor: VisitorConnection) -> None:
-        """Forget a visitor."""
-        if visitor.shaping is not None:
-            visitor.shaping.let_go()
+    def forget(self, visitor: ServedVisitor) -> None:
+        """Release everything that belongs to a visitor."""
+        if visitor.shaper is not None:
+            visitor.shaper.release()
         if visitor.counted:
-            visitor.uncount()
+            visitor.clear_counts()
         if visitor.pin is not None:
-            visitor.pin.let_go()
+            visitor.pin.release()
         self._visitors.pop(visitor, None)
         self._deadlines.forget(visitor)
 
     def linger(self, channel: Channel, address: str) -> None:
-        """Close the channel of a visitor from `address` so that what was sent arrives."""
+        """Close the channel of a visitor from `address` so that sent bytes arrive."""
         LingeringClose(self.reactor, channel, address, self.settings.linger_s, self._lingering, self.settings.linger_quiet_s)
 
-    def _members(self) -> Iterator[SheddableConnection]:
+    def _connections(self) -> Iterator[SheddableConnection]:
         yield from self._visitors
         yield from self._lingering
         yield from self._relays.values()
 
-    def join(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
-        """Relay between a visitor's channel and a stream from now on: the connection was upgraded."""
-        handover = WebSocketUpgrade(self.reactor, channel, stream, self._relay_done, scopes)
-        self._relays[handover.relay] = UpgradedConnection(handover.relay, stream, address)
+    def start_relay(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
+        """Relay between a visitor's channel and a stream: the connection was upgraded."""
+        upgrade = WebSocketUpgrade(self.reactor, channel, stream, self._on_relay_done, scopes)
+        self._relays[upgrade.relay] = UpgradedConnection(upgrade.relay, stream, address)
         to_origin, to_visitor = pending
-        handover.start(to_origin, to_visitor + stream.inlet.held)
+        upgrade.start(to_origin, to_visitor + stream.reader.buffered)
 
-    def _relay_done(self, relay: Relay) -> None:
-        over = self._relays.pop(relay, None)
-        if self.on_done is not None and over is not None:
-            tally, visitor = relay.tally, over.address if self.settings.tell_visitors else None
-            self.on_done(RelayDone(over.relay_id, over.tunnel_id, 0, tally.forward, tally.backward, tally.why, visitor))
+    def _on_relay_done(self, relay: Relay) -> None:
+        ended = self._relays.pop(relay, None)
+        if self.on_finished is not None and ended is not None:
+            tally, visitor = relay.tally, ended.address if self.settings.log_visitors else None
+            self.on_finished(RelayDone(ended.relay_id, ended.tunnel_id, 0, tally.forward, tally.backward, tally.why, visitor))

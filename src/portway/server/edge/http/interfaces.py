@@ -1,7 +1,7 @@
 """Protocols between an exchange, its visitor connection and the edge."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from portway.clock import Clock
 from portway.engine.channel import Channel
@@ -10,10 +10,12 @@ from portway.engine.reactor import Reactor
 from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.trusted_proxies import Hops
+from portway.server.edge.connection_state import SheddableConnection
 from portway.server.edge.handoff import HandOff
 from portway.server.edge.holds import Holds
 from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.server.edge.http.byte_budget import ByteBudget
+from portway.server.edge.http.deadlines import Expiring
 from portway.server.edge.http.exchange.shaping import ConnectionShaper
 from portway.server.edge.http.origin.pin import PinnedStream
 from portway.server.edge.http.origin.pool import OriginPools
@@ -22,110 +24,128 @@ from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.events import RelayDone, RequestDone
 from portway.server.tunnels.lease import Lease
 
-if TYPE_CHECKING:
-    from portway.server.edge.http.visitor.connection import VisitorConnection
-
 
 class ExchangeOwner(Protocol):
-    """Whoever asked, and gets the answer."""
+    """The visitor connection of an exchange: request and response pass through it."""
 
-    inlet: ChannelReader
-    outlet: ChannelWriter
+    reader: ChannelReader
+    writer: ChannelWriter
     channel: Channel
     deadline: float
     pin: PinnedStream | None
-    """A stream that is its own, while no request is on it."""
-    shaping: ConnectionShaper | None
-    """What the rates of the tunnel that it asked last make of its connection."""
+    """A stream of its own, while it carries no request."""
+    shaper: ConnectionShaper | None
+    """Enforces the rates of its last request's tunnel on the connection."""
 
     @property
     def shared(self) -> bool:
-        """Whether the connection may carry requests of several visitors: no stream may be pinned to it then."""
+        """True if the connection may carry requests of several visitors: then no stream may be pinned to it."""
 
-    def own_lines(self, host: bytes) -> bytes:
+    def edge_header_lines(self, host: bytes) -> bytes:
         """Return the lines that the edge adds to a request's head, and the empty one that ends it."""
 
-    def look_ahead(self) -> None:
-        """See whether the visitor has ended, as nothing of the request is left to be read."""
+    def read_ahead(self) -> None:
+        """Check whether the visitor has ended, after the whole request was read."""
 
-    def answered(self, status: int, *, keep_alive: bool) -> None:
-        """Hear that the whole answer was handed to the outlet."""
+    def response_done(self, status: int, *, keep_alive: bool) -> None:
+        """Called after the whole response was handed to the writer."""
 
-    def refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
-        """Answer in the origin's place; `complete` says that the whole request was read."""
+    def send_error(self, code: str, detail: str = "", *, complete: bool) -> None:
+        """Send an error response; `complete` means that the whole request was read."""
 
-    def try_again(self) -> None:
-        """Route the same request anew, perhaps after a hold."""
+    def retry(self) -> None:
+        """Route the same request again, perhaps after a hold."""
 
-    def switched(self, stream: OriginStream) -> None:
-        """Hear that the connection speaks another protocol from now on; `stream` changes hands."""
+    def upgraded(self, stream: OriginStream) -> None:
+        """Switch to another protocol; `stream` changes hands."""
 
-    def hang_up(self) -> None:
-        """End the visitor's connection properly, without an answer: the request did not reach the origin that it was meant for."""
+    def close_without_response(self) -> None:
+        """Close the visitor's connection properly, without a response: the request did not reach its origin."""
 
-    def pin_lost(self) -> None:
+    def on_pin_lost(self) -> None:
         """Called when the pinned stream has ended."""
 
-    def count_kept(self) -> None:
-        """Count anew what is kept of heads: it has changed."""
+    def count_buffered(self) -> None:
+        """Count buffered heads again, after a change."""
 
     def count_unread(self) -> None:
-        """Count anew what the visitor has not taken of its answer."""
+        """Count the unread bytes of the response again."""
 
-    def gone(self, status: int, cut: str = "") -> None:
-        """Break the visitor's connection: its answer cannot be completed, or it has left."""
+    def break_connection(self, status: int, cut: str = "") -> None:
+        """Break the visitor's connection: its response cannot be completed, or the visitor has closed."""
 
 
 OnFinished = Callable[[RequestDone | RelayDone], None]
 
 
+class ServedVisitor(SheddableConnection, Expiring, Protocol):
+    """A visitor connection, as the edge uses it."""
+
+    channel: Channel
+    scheme: str
+    handoffs: int
+    counted: bool
+    shaper: ConnectionShaper | None
+    pin: PinnedStream | None
+
+    @property
+    def busy(self) -> bool:
+        """True while a request is in progress."""
+
+    def clear_counts(self) -> None:
+        """Remove it from the byte budgets."""
+
+    def abort(self) -> None:
+        """Break the connection."""
+
+
 class EdgeServices(Protocol):
-    """What a visitor's connection needs of the edge."""
+    """What a visitor connection uses of the edge."""
 
     reactor: Reactor
     settings: HttpEdgeSettings
     pools: OriginPools
     rules: FieldRules
-    """The field rules of connections from untrusted peers."""
+    """Field rules of connections from untrusted peers."""
     heads: ByteBudget
-    """What requests keep that are not answered yet."""
+    """Budget of buffered requests without a response."""
     unread: ByteBudget
-    """What visitors have not taken of their answers, as far as it had to be kept here."""
+    """Budget of responses that visitors have not read, as far as they are buffered here."""
     holds: Holds
     """Visitors that wait for an agent."""
     hand_off: HandOff | None
-    """Hands a visitor to the worker that has his agent; None where one process does everything."""
+    """Hands a visitor off to the worker that has its agent; None in a single process."""
     wall: Clock
-    """Seconds since 1970, for what origins are told."""
-    on_done: OnFinished | None
-    """Is told of every request and upgraded connection that is over; None spares the counting."""
+    """Seconds since 1970, for fields that origins get."""
+    on_finished: OnFinished | None
+    """Called with an event for every finished request and upgraded connection; with None, nothing is counted."""
 
     def route(self, host: bytes) -> tuple[str, Lease | None]:
-        """Return the host that a Host value names, normalised, and who has it.
+        """Return the normalised host of a Host value, and its lease.
 
         Raises:
-            PeerError: it is no host.
+            PeerError: invalid host.
         """
 
     def rules_for(self, peer: str) -> FieldRules:
         """Return the field rules of a connection from `peer`."""
 
     def forwarded(self, peer: str, host: bytes, scheme: str, hops: Hops | None) -> list[Field]:
-        """Return the forwarding fields of a request for `host` that came from `peer`; `hops` is what that proxy reported."""
+        """Return the forwarding fields of a request for `host` from `peer`; `hops` is what a trusted proxy reported."""
 
-    def handed_off(self, visitor: "VisitorConnection", lease: Lease, address: str, read: bytes) -> bool:
-        """Hand a visitor whose connection is from `address` to the worker that serves `lease`, with what was read of his request, and forget him here;
-        False when that cannot be done.
+    def hand_off_visitor(self, visitor: ServedVisitor, lease: Lease, address: str, buffered: bytes) -> bool:
+        """Hand a visitor from `address` off to the worker that serves `lease`, with the buffered bytes of its request, and forget it
+        here; return whether that was possible.
         """
 
-    def left(self, visitor: "VisitorConnection") -> None:
-        """Hear that the connection is over, or is the edge's no more."""
+    def forget(self, visitor: ServedVisitor) -> None:
+        """Called when the connection is closed, or no longer served here."""
 
     def linger(self, channel: Channel, address: str) -> None:
-        """Close the channel of a visitor from `address` so that what was sent arrives."""
+        """Close the channel of a visitor from `address` so that sent bytes arrive."""
 
-    def join(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
-        """Relay between the channel of a visitor from `address` and a stream from now on, within the limits of `scopes`.
+    def start_relay(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
+        """Relay between the channel of a visitor from `address` and a stream, within the limits of `scopes`.
 
-        `pending` was read from the visitor and is still to be sent on; and is still to be sent to it first.
+        `pending` holds bytes to be sent first: to the origin, and to the visitor.
         """

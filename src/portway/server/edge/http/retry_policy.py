@@ -1,4 +1,4 @@
-"""What may be sent twice, whose connection may be used again, and how a stream's failure is called: pure decisions."""
+"""Pure decisions: which requests may be retried, which connections may be shared, and the error code of a stream's failure."""
 
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.framing import NO_BODY
@@ -8,7 +8,7 @@ from portway.protocol.stream_status import StreamStatus
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110 section 9.2.2)."""
 
-_ANSWER_TO = {
+_ERROR_CODES = {
     StreamStatus.REFUSED: "origin_unreachable",
     StreamStatus.UNRESOLVABLE: "origin_unreachable",
     StreamStatus.TIMED_OUT: "origin_timeout",
@@ -19,25 +19,25 @@ _ANSWER_TO = {
 
 
 def is_repeatable(request: RequestHead) -> bool:
-    """Return whether a request may be sent again when its first stream failed without an answer."""
+    """Return whether a request may be sent again after its first stream failed without a response."""
     return request.body == NO_BODY and request.method in _IDEMPOTENT
 
 
 def is_shareable(request: RequestHead) -> bool:
     """Return whether the connection that carried a request may carry another visitor's afterwards (ADR 0015).
 
-    Not after a body: no origin tells whether it has read one, and what it has not read is the next request to it. Not
-    after HEAD: programs that answer it with a body are common, and that body would be the next answer. Not after a
-    refused upgrade, whose origin may have gone on to another protocol.
+    Not after a body: no origin reports whether it has read one, and what it has not read is the next request to it. Not
+    after HEAD: programs that respond to it with a body are common, and that body would be the next response. Not after a
+    refused upgrade, whose origin may have switched to another protocol.
     """
     return request.body == NO_BODY and request.method != b"HEAD" and request.upgrade is None
 
 
-def answer_to_fault(fault: MessageError) -> str:
-    """Return the code of the answer to a visitor whose origin answered with a head that is not passed on."""
+def error_code_for_fault(fault: MessageError) -> str:
+    """Return the code for a visitor whose origin sent a response head that is not forwarded."""
     return "origin_head_too_large" if fault.code in ("head_too_large", "target_too_long") else "origin_invalid"
 
 
 def error_code_for(status: StreamStatus) -> str:
-    """Return the code of the answer to a visitor whose stream the agent refused."""
-    return _ANSWER_TO.get(status, "origin_unreachable")
+    """Return the code for a visitor whose stream the agent refused."""
+    return _ERROR_CODES.get(status, "origin_unreachable")

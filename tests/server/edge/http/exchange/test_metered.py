@@ -38,7 +38,7 @@ def limit(stage: Stage, policy: Policy, *hosts: str) -> Scopes:
 def told(stage: Stage) -> list[RequestDone | RelayDone]:
     """What the edge tells of requests and websockets that are over."""
     told: list[RequestDone | RelayDone] = []
-    stage.edge.on_done = told.append
+    stage.edge.on_finished = told.append
     numbers = iter(range(1, 1000))
     stage.edge.pools.new_id = lambda: next(numbers).to_bytes(16, "big")
     return told
@@ -194,7 +194,7 @@ FRAMINGS = [say, coded, until_end]
 def test_exactly_the_payload_arrives_and_then_the_break(
     stage: Stage, told: list[RequestDone], framing: Callable[[bytes], bytes], total: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits_module, "PAYLOAD_QUIET_S", 0.1)
+    monkeypatch.setattr(limits_module, "GRACEFUL_CLOSE_S", 0.1)
     body = b"".join(blocks(300_000))[:300_000]
 
     def answer(_request: Request, sock: socket.socket) -> bytes | None:
@@ -525,7 +525,7 @@ def test_without_limits_and_listeners_nothing_is_measured(stage: Stage, origin: 
 
 
 def test_who_the_visitor_was_is_told_where_the_operator_asks(stage: Stage, told: list[RequestDone], origin: Origin) -> None:
-    object.__setattr__(stage.edge.settings, "tell_visitors", True)
+    object.__setattr__(stage.edge.settings, "log_visitors", True)
     stage.publish(origin)
 
     def story() -> None:

@@ -14,11 +14,11 @@ from tests.kit.raw_agent import read_now
 def test_what_is_written_at_once_goes_out_as_there_is_credit(engine: EngineLoop) -> None:
     sink, reader = memory_pair(engine.reactor)
     clock = Scheduler()
-    outlet = ChannelWriter(PartialWriteGate(sink, (Bucket(clock, 1000),), None))
+    writer = ChannelWriter(PartialWriteGate(sink, (Bucket(clock, 1000),), None))
     gone_out: list[bool] = []
-    sink.on_writable = lambda: gone_out.append(outlet.flush())
-    outlet.write(bytes(200))
-    assert outlet.rest is not None
+    sink.on_writable = lambda: gone_out.append(writer.flush())
+    writer.write(bytes(200))
+    assert writer.pending is not None
     assert len(read_now(reader)) == 50
     clock.pass_time(0.1)
     assert 50 <= len(read_now(reader)) <= 100
@@ -28,34 +28,34 @@ def test_what_is_written_at_once_goes_out_as_there_is_credit(engine: EngineLoop)
 
 def test_a_connection_keeps_its_buckets_while_it_asks_for_the_same_tunnel(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
-    outlet, clock = ChannelWriter(channel), Scheduler()
+    writer, clock = ChannelWriter(channel), Scheduler()
     scopes = scopes_of(clock, Policy(max_rate_bps=1000))
-    first = shaper_for(None, clock, channel, outlet, scopes)
-    gate = outlet.channel
+    first = shaper_for(None, clock, channel, writer, scopes)
+    gate = writer.channel
     assert gate is not channel
-    assert shaper_for(first, clock, channel, outlet, (*scopes,)) is first
-    assert outlet.channel is gate
-    other = shaper_for(first, clock, channel, outlet, ())
-    assert outlet.channel is channel
+    assert shaper_for(first, clock, channel, writer, (*scopes,)) is first
+    assert writer.channel is gate
+    other = shaper_for(first, clock, channel, writer, ())
+    assert writer.channel is channel
     assert other.gate(channel) is None
     assert gate.room() == 0, "the old one lets nothing pass any more"
 
 
 def test_time_limits_alone_put_nothing_before_anybody(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
-    outlet = ChannelWriter(channel)
-    shaping = shaper_for(None, Scheduler(), channel, outlet, scopes_of(Scheduler(), Policy(idle_timeout_s=1)))
-    assert outlet.channel is channel
-    assert shaping.gate(channel) is None
-    shaping.let_go()
+    writer = ChannelWriter(channel)
+    shaper = shaper_for(None, Scheduler(), channel, writer, scopes_of(Scheduler(), Policy(idle_timeout_s=1)))
+    assert writer.channel is channel
+    assert shaper.gate(channel) is None
+    shaper.release()
 
 
 def test_who_leaves_waits_no_more(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
-    outlet, clock = ChannelWriter(channel), Scheduler()
+    writer, clock = ChannelWriter(channel), Scheduler()
     (scope,) = scopes_of(clock, Policy(bandwidth_bps=1000))
-    shaping = shaper_for(None, clock, channel, outlet, (scope,))
-    outlet.write(bytes(200))
+    shaper = shaper_for(None, clock, channel, writer, (scope,))
+    writer.write(bytes(200))
     assert scope.backward[0].waiting == 1
-    shaping.let_go()
+    shaper.release()
     assert scope.backward[0].waiting == 0

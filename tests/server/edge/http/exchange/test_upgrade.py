@@ -11,11 +11,11 @@ from tests.kit.loops import EngineLoop
 class NoPool:
     """Where the stream came from."""
 
-    farewells: dict[GracefulClose, None] = {}  # noqa: RUF012
+    closing: dict[GracefulClose, None] = {}  # noqa: RUF012
 
     tunnel_id = 7
 
-    def gone(self, stream: OriginStream) -> None:
+    def forget(self, stream: OriginStream) -> None:
         """Forget nothing."""
 
     def discard(self, stream: OriginStream) -> None:

@@ -1,44 +1,44 @@
 """What is concluded from how an origin treats its connections."""
 
-from portway.server.edge.http.origin.habits import AT_ONCE_S, FORGIVE_S, VERDICT_S, OriginHabits
+from portway.server.edge.http.origin.habits import FORGIVE_S, IMMEDIATE_CLOSE_S, VERDICT_S, OriginHabits
 
 
 def test_without_evidence_an_origin_serves_one_at_a_time_and_keeps_nothing_for_sure() -> None:
     habits = OriginHabits(60.0, 1.0)
-    assert (habits.at_once, habits.keep_s, habits.survived_s) == (1, 1.0, 0.0)
-    habits.answered_first()
-    assert (habits.at_once, habits.keep_s) == (1, 1.0)
+    assert (habits.concurrency, habits.keep_s, habits.survived_s) == (1, 1.0, 0.0)
+    habits.on_first_response()
+    assert (habits.concurrency, habits.keep_s) == (1, 1.0)
 
 
 def test_one_that_has_served_two_at_once_is_kept_for_longer() -> None:
     habits = OriginHabits(60.0, 1.0)
-    habits.answered_first()
-    habits.answered_first()
-    assert (habits.at_once, habits.held, habits.keep_s) == (2, 2, 60.0)
-    habits.held -= 2
-    assert habits.at_once == 2
-    habits.distrust()
-    assert (habits.at_once, habits.keep_s) == (1, 1.0)
+    habits.on_first_response()
+    habits.on_first_response()
+    assert (habits.concurrency, habits.active, habits.keep_s) == (2, 2, 60.0)
+    habits.active -= 2
+    assert habits.concurrency == 2
+    habits.reset_concurrency()
+    assert (habits.concurrency, habits.keep_s) == (1, 1.0)
 
 
 def test_one_that_closes_after_its_answers_is_not_kept_for_a_while() -> None:
     habits = OriginHabits(60.0, 1.0)
-    habits.closed(AT_ONCE_S / 2, 100.0)
+    habits.on_closed(IMMEDIATE_CLOSE_S / 2, 100.0)
     assert habits.keep_s == 0.0
-    habits.lapse(100.0 + VERDICT_S / 2)
+    habits.expire_verdict(100.0 + VERDICT_S / 2)
     assert habits.keep_s == 0.0
-    habits.lapse(100.0 + VERDICT_S)
+    habits.expire_verdict(100.0 + VERDICT_S)
     assert habits.keep_s == 1.0
 
 
 def test_an_idle_timeout_is_learned_and_kept_away_from() -> None:
     habits = OriginHabits(60.0, 1.0)
-    habits.answered_first()
-    habits.answered_first()
+    habits.on_first_response()
+    habits.on_first_response()
     habits.survived_s = 4.9
-    habits.closed(5.0, 100.0)
+    habits.on_closed(5.0, 100.0)
     assert (habits.keep_s, habits.survived_s) == (2.5, 2.5)
-    habits.lapse(100.0 + VERDICT_S)
+    habits.expire_verdict(100.0 + VERDICT_S)
     assert habits.keep_s == 60.0
 
 
@@ -46,9 +46,9 @@ def test_a_restart_of_one_that_keeps_connections_is_forgiven() -> None:
     habits = OriginHabits(60.0, 1.0)
     habits.survived_s = 0.2
     for _ in range(5):
-        habits.closed(0.1, 100.0)
+        habits.on_closed(0.1, 100.0)
     assert (habits.keep_s, habits.survived_s) == (1.0, 0.0)
-    habits.closed(0.1, 100.0 + FORGIVE_S)
+    habits.on_closed(0.1, 100.0 + FORGIVE_S)
     assert habits.keep_s == 0.0
 
 

@@ -124,12 +124,12 @@ def test_its_tunnel_may_be_granted_anew(stage: Stage, ntlm: NtlmOrigin) -> None:
 def test_one_that_rests_gives_way_to_visitors_who_wait_for_a_place(stage: Stage, ntlm: NtlmOrigin) -> None:
     agent = stage.publish(ntlm.port)
     if stage.kind != "mux":
-        return  # only links have places
+        return  # only links have a limit
 
     def story() -> None:
         with stage.caller() as alice, stage.caller() as other:
             assert alice.get("/", "a.localhost", NEGOTIATE).body == MINE
-            agent.places = 1
+            agent.streams_max = 1
             assert other.get("/public").body == b"public"
             assert alice.rest() == b""
 

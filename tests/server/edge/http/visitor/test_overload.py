@@ -25,8 +25,8 @@ def test_a_visitor_over_the_cap_hears_503_whatever_it_sends(stage_with: Callable
 
 
 def test_apologies_are_bounded_in_number_and_shared_by_sources(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
-    stage = stage_with(HttpEdgeSettings(visitors_max=1, apology_s=60))
-    most = stage.edge._apologies._at_a_time_max = 4
+    stage = stage_with(HttpEdgeSettings(visitors_max=1, overload_response_s=60))
+    most = stage.edge._overload._responses_max = 4
 
     def story() -> None:
         with ExitStack() as open_callers, stage.caller():
@@ -35,20 +35,20 @@ def test_apologies_are_bounded_in_number_and_shared_by_sources(stage_with: Calla
             assert outcomes == ["told", "told", "reset", "reset"], "half of them, and the rest is for others"
             outcomes = [outcome(stage, open_callers, f"127.0.0.{number}") for number in (2, 2, 3, 4)]
             assert outcomes == ["told", "reset", "told", "reset"]
-            assert stage.on_loop(lambda: len(stage.edge._apologies)) == most
-        stage.eventually(lambda: not len(stage.edge._apologies), "who leaves makes room")
+            assert stage.on_loop(lambda: len(stage.edge._overload)) == most
+        stage.eventually(lambda: not len(stage.edge._overload), "who leaves makes room")
 
     stage.play(story)
 
 
 def test_who_never_leaves_is_not_apologised_to_for_ever(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
-    stage = stage_with(HttpEdgeSettings(visitors_max=1, apology_s=0.3))
+    stage = stage_with(HttpEdgeSettings(visitors_max=1, overload_response_s=0.3))
 
     def story() -> None:
         with ExitStack() as open_callers, stage.caller():
             stage.eventually(lambda: stage.edge.visitors == 1)
             assert outcome(stage, open_callers) == "told"
-            stage.eventually(lambda: not len(stage.edge._apologies), "the silent one is closed")
+            stage.eventually(lambda: not len(stage.edge._overload), "the silent one is closed")
 
     stage.play(story)
 

@@ -35,19 +35,19 @@ def crowded(stage_with: Make) -> Iterator[Stage]:
         yield stage
 
 
-def standing(stage: Stage) -> ConnectionState:
+def state(stage: Stage) -> ConnectionState:
     """Return what the only visitor is doing."""
-    [member] = stage.edge._members()
-    return member.standing()[0]
+    [member] = stage.edge._connections()
+    return member.state()[0]
 
 
-def give_way(stage: Stage, doing: ConnectionState) -> None:
+def shed(stage: Stage, doing: ConnectionState) -> None:
     """Have the only visitor give way once it does this; its place is free at once."""
-    stage.eventually(lambda: stage.edge.visitors == 1 and standing(stage) is doing, f"it is never {doing!r}")
+    stage.eventually(lambda: stage.edge.visitors == 1 and state(stage) is doing, f"it is never {doing!r}")
 
     def act() -> None:
-        [member] = stage.edge._members()
-        member.give_way(doing)
+        [member] = stage.edge._connections()
+        member.shed(doing)
         assert stage.edge.visitors == 0
 
     stage.on_loop(act)
@@ -66,7 +66,7 @@ def test_one_between_requests_sees_a_proper_end(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
             assert visitor.get().body == b"hello"
-            give_way(crowded, ConnectionState.IDLE)
+            shed(crowded, ConnectionState.IDLE)
             assert visitor.rest() == b""
 
     crowded.play(story)
@@ -75,7 +75,7 @@ def test_one_between_requests_sees_a_proper_end(crowded: Stage) -> None:
 def test_one_that_said_nothing_sees_a_proper_end(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
-            give_way(crowded, ConnectionState.SILENT)
+            shed(crowded, ConnectionState.SILENT)
             assert visitor.rest() == b""
 
     crowded.play(story)
@@ -85,8 +85,8 @@ def test_half_a_head_is_answered_408(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
             visitor.send(b"GET / HTTP/1.1\r\n")
-            crowded.eventually(lambda: all(one._buffer is not None for one in crowded.edge._visitors) and crowded.edge.visitors == 1)
-            give_way(crowded, ConnectionState.SILENT)
+            crowded.eventually(lambda: all(one._buffer is not None for one in crowded.connections) and crowded.edge.visitors == 1)
+            shed(crowded, ConnectionState.SILENT)
             answer = visitor.answer()
             assert (answer.status, answer.code, answer.headers["connection"]) == (408, "request_timeout", "close")
             assert visitor.rest() == b""
@@ -98,7 +98,7 @@ def test_a_body_that_does_not_come_is_answered_408(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
             visitor.send(b"POST /wait HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 10\r\n\r\nabc")
-            give_way(crowded, ConnectionState.SLOW)
+            shed(crowded, ConnectionState.SLOW)
             answer = visitor.answer("POST")
             assert (answer.status, answer.code, answer.headers["connection"]) == (408, "request_timeout", "close")
             assert visitor.rest() == b""
@@ -111,7 +111,7 @@ def test_one_that_waits_for_its_agent_is_answered_503(crowded: Stage) -> None:
         crowded.on_loop(lambda: crowded.lose(crowded.agents[0]))
         with crowded.caller() as visitor:
             visitor.send(b"GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-            give_way(crowded, ConnectionState.WAITING)
+            shed(crowded, ConnectionState.WAITING)
             answer = visitor.answer()
             assert (answer.status, answer.code, answer.headers["connection"]) == (503, "agent_offline", "close")
             assert visitor.rest() == b""
@@ -124,7 +124,7 @@ def test_one_that_waits_for_its_answer_is_answered_503(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
             visitor.send(b"GET /wait HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-            give_way(crowded, ConnectionState.QUIET)
+            shed(crowded, ConnectionState.QUIET)
             assert visitor.answer().code == "overloaded"
             assert visitor.rest() == b""
 
@@ -136,7 +136,7 @@ def test_an_answer_that_pauses_is_broken_off(crowded: Stage) -> None:
         with crowded.caller() as visitor:
             visitor.send(b"GET /begin HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
             assert b"200 OK" in visitor.read_head()
-            give_way(crowded, ConnectionState.QUIET)
+            shed(crowded, ConnectionState.QUIET)
             assert is_broken_off(visitor)
 
     crowded.play(story)
@@ -146,7 +146,7 @@ def test_an_answer_that_is_not_read_is_broken_off(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller(16 * 1024) as visitor:
             visitor.send(b"GET /pour HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
-            give_way(crowded, ConnectionState.SLOW)
+            shed(crowded, ConnectionState.SLOW)
             assert is_broken_off(visitor)
 
     crowded.play(story)
@@ -157,7 +157,7 @@ def test_one_that_was_answered_and_does_not_close_is_closed(crowded: Stage) -> N
         with crowded.caller() as visitor:
             visitor.send(b"GET / HTTP/1.1\r\nHost: nobody.localhost\r\nConnection: close\r\nContent-Length: 10\r\n\r\nabc")
             assert visitor.answer().code == "unknown_host"
-            give_way(crowded, ConnectionState.CLOSING)
+            shed(crowded, ConnectionState.CLOSING)
             assert visitor.rest() == b""
 
     crowded.play(story)
@@ -169,13 +169,13 @@ def test_one_with_something_to_say_does_not_give_way(crowded: Stage) -> None:
             crowded.eventually(lambda: crowded.edge.visitors == 1)
 
             def told() -> ConnectionState:
-                [member] = crowded.edge._members()
-                member.inlet.held = b"GET"  # type: ignore[attr-defined]
-                found = member.standing()[0]
-                member.inlet.held = b""  # type: ignore[attr-defined]
+                [member] = crowded.edge._connections()
+                member.reader.buffered = b"GET"  # type: ignore[attr-defined]
+                found = member.state()[0]
+                member.reader.buffered = b""  # type: ignore[attr-defined]
                 return found
 
-            assert crowded.on_loop(told) is ConnectionState.OVER
+            assert crowded.on_loop(told) is ConnectionState.EXEMPT
             assert visitor.get().status == 200
 
     crowded.play(story)

@@ -25,12 +25,12 @@ def test_it_counts_what_it_moves_and_is_broken_off_for_a_newcomer(stage: Stage) 
             assert b"101" in visitor.read_head()
             visitor.send(b"hello")
             assert visitor.read(5) == b"hello"
-            [member] = stage.on_loop(lambda: list(stage.edge._members()))
+            [member] = stage.on_loop(lambda: list(stage.edge._connections()))
             assert member.address == "127.0.0.1"
             assert member.holder is agent
-            standing, _, moved = stage.on_loop(member.standing)
-            assert (standing, moved) == (ConnectionState.QUIET, 10)
-            stage.on_loop(lambda: member.give_way(ConnectionState.QUIET))
+            state, _, moved = stage.on_loop(member.state)
+            assert (state, moved) == (ConnectionState.QUIET, 10)
+            stage.on_loop(lambda: member.shed(ConnectionState.QUIET))
             assert stage.on_loop(lambda: stage.edge.visitors) == 0
             with pytest.raises(ConnectionResetError):
                 visitor.rest()

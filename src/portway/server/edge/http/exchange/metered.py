@@ -1,4 +1,4 @@
-"""An exchange whose bytes are counted: its tunnel has limits, or somebody wants to hear of each one that is over."""
+"""An exchange that counts bytes and enforces limits."""
 
 from portway.engine.channel import Channel
 from portway.engine.gate import Gate, Quota
@@ -19,152 +19,152 @@ from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.events import RequestDone
 
-_IN_WORDS = {
-    IDLE: "nothing went either way for as long as this tunnel allows",
-    TOO_SLOW: "it was slower than this tunnel allows",
-    LIFETIME: "it took longer than this tunnel allows",
-    PAYLOAD: "it is more than this tunnel lets through",
+_LIMIT_TEXT = {
+    IDLE: "idle for longer than this tunnel allows",
+    TOO_SLOW: "slower than this tunnel allows",
+    LIFETIME: "longer than this tunnel allows",
+    PAYLOAD: "larger than this tunnel allows",
 }
-"""What a visitor is told whose answer a limit came before."""
+"""Detail of the error response, if a limit ends an exchange before its response."""
 
 
 class MeteredExchange(Exchange):
-    """What an exchange has more when it is limited or told of; see `engine.limits.Limited` for the former.
+    """An exchange that enforces limits (see `engine.limits.Limited`) and reports its byte counts.
 
-    Payload is what bodies carry, without heads and framing; rates shape all that goes over the wire. What ends before its
-    answer has begun is answered, with 504, 408 or 413; afterwards the visitor's connection is broken.
+    Payload is the content of bodies, without heads and framing; rates shape all bytes on the connection. A limit that is reached
+    before the response has begun sends 504, 408 or 413; afterwards it breaks the visitor's connection.
     """
 
     __slots__ = (
-        *("_ending", "_forward_ended_at", "_gate", "_limits", "_pumps", "_quota", "_scopes"),
-        *("_relay_id", "_started_at", "_whole_bytes", "_why"),
+        *("_end_reasons", "_forward_ended_at", "_gate", "_limits", "_pumps", "_quota", "_scopes"),
+        *("_relay_id", "_started_at", "_inline_body_bytes", "_detail"),
     )
 
     def __init__(
-        self, reactor: Reactor, settings: HttpEdgeSettings, visitor: ExchangeOwner, asked: CachedRequest, pool: TunnelPool
+        self, reactor: Reactor, settings: HttpEdgeSettings, visitor: ExchangeOwner, cached: CachedRequest, pool: TunnelPool
     ) -> None:
-        """Stand ready for `start`."""
-        super().__init__(reactor, settings, visitor, asked, pool)
+        """Prepare for `start`."""
+        super().__init__(reactor, settings, visitor, cached, pool)
         self._scopes: Scopes = pool.lease.scopes
         self._limits: LimitEnforcer | None = None
         self._quota: Quota | None = None
         self._gate: Gate | None = None
         self._pumps: list[SizedPump | ReframingPump | None] = [None, None]
-        self._whole_bytes = 0
+        self._inline_body_bytes = 0
         self._started_at = reactor.now
         self._forward_ended_at: float | None = None
-        self._ending: tuple[str, str] | None = None
-        self._why = ""
+        self._end_reasons: tuple[str, str] | None = None
+        self._detail = ""
         self._relay_id = ""
 
-    def start(self, *, tried_before: bool = False) -> None:
-        """Begin, within the limits; refuse a body that is announced as longer than they allow, before any of it is sent on.
+    def start(self, *, is_retry: bool = False) -> None:
+        """Start within the limits; reject a body whose announced length exceeds them, before any of it is forwarded.
 
         Raises:
             UnavailableError: as `Exchange.start`.
         """
         visitor, scopes = self._visitor, self._scopes
-        if scopes or visitor.shaping is not None:
-            visitor.shaping = shaper_for(visitor.shaping, self._reactor, visitor.channel, visitor.outlet, scopes)
-        self._limit()
-        if self._quota is not None and self._asked.request.body > self._quota.left:
-            self._spent_before_answer()
+        if scopes or visitor.shaper is not None:
+            visitor.shaper = shaper_for(visitor.shaper, self._reactor, visitor.channel, visitor.writer, scopes)
+        self._start_limits()
+        if self._quota is not None and self._cached_request.request.body > self._quota.left:
+            self._reject_oversized()
             return
         try:
-            super().start(tried_before=tried_before)
+            super().start(is_retry=is_retry)
         except UnavailableError:
-            self._unlimit()
+            self._stop_limits()
             raise
 
-    def _limit(self) -> None:
+    def _start_limits(self) -> None:
         if self._scopes and self._limits is None:
             self._limits = LimitEnforcer(self._reactor, self, self._scopes)
             self._quota = self._limits.quota()
 
-    # ------------------------------------------------------------------------------------------ what its limits ask of it
+    # ------------------------------------------------------------------------------------- called by the limit enforcer
 
     @property
     def moved_bytes(self) -> int:
-        """Return what went either way; heads are signs of life."""
-        return sum(flow.total_bytes for flow in self._flows("")) + self._interims + (self._response is not None)
+        """Bytes moved in both directions; heads count as activity."""
+        return sum(flow.total_bytes for flow in self._flows("")) + self._interim_bytes + (self._response is not None)
 
     def outgoing_channels(self) -> tuple[Channel, ...]:
-        """Return where bytes may be on their way when the quota is used up: an answer's end."""
+        """Return the channels that may still hold bytes when the quota is used up: those of the response."""
         return (self._visitor.channel,)
 
     def stop(self, reason: str) -> None:
-        """Move nothing more."""
-        self._settle(reason, reason)
+        """Stop moving bytes."""
+        self._set_end_reason(reason, reason)
         self._upload = self._download = None
 
     def end(self, reason: str) -> None:
-        """Answer in the origin's place, or break off what has begun."""
-        self._settle(reason, reason)
+        """Send an error response, or break a response that has begun."""
+        self._set_end_reason(reason, reason)
         self.expire()
 
-    def _spent(self, pump: SizedPump | ReframingPump) -> None:
+    def _on_quota_used(self, pump: SizedPump | ReframingPump) -> None:
         quota = self._quota
         if quota is None:
             return
         if pump is self._download:
-            quota.on_spent()  # which breaks off once all of it has arrived
+            quota.on_spent()  # which breaks the connection after all of it has arrived
         else:
-            self._spent_before_answer()
+            self._reject_oversized()
 
-    def _spent_before_answer(self) -> None:
-        self._settle(PAYLOAD, PAYLOAD)
+    def _reject_oversized(self) -> None:
+        self._set_end_reason(PAYLOAD, PAYLOAD)
         self._end_stream()
-        self._refuse("body_too_large", complete=False)
+        self._send_error("body_too_large", complete=False)
 
-    # -------------------------------------------------------------------------------------------------- what it does more
+    # ---------------------------------------------------------------------------------------------- added to an exchange
 
-    def _send(self, stream: OriginStream) -> None:
-        self._ending = None  # of a first try, whose limits are gone as well
-        self._limit()
+    def _send_request(self, stream: OriginStream) -> None:
+        self._end_reasons = None  # of a first attempt, whose limits have ended as well
+        self._start_limits()
         self._relay_id = stream.unique_id.hex()
-        shaping = self._visitor.shaping
-        self._gate = None if shaping is None else shaping.gate(stream.channel)
+        shaper = self._visitor.shaper
+        self._gate = None if shaper is None else shaper.gate(stream.channel)
         if self._gate is not None:
-            stream.outlet.channel = self._gate
-        super()._send(stream)
-        self._look_at_request()
+            stream.writer.channel = self._gate
+        super()._send_request(stream)
+        self._check_upload_finished()
 
     def run_upload(self) -> None:
-        """Move the request's body on, and note when it is through."""
+        """Continue the request's body, and record its end."""
         super().run_upload()
-        self._look_at_request()
+        self._check_upload_finished()
 
-    def _look_at_request(self) -> None:
-        if self._upload is None and self._forward_ended_at is None and self._ending is None:
+    def _check_upload_finished(self) -> None:
+        if self._upload is None and self._forward_ended_at is None and self._end_reasons is None:
             self._forward_ended_at = self._reactor.now
 
-    def _body_begins(self, pump: SizedPump | ReframingPump) -> None:
+    def _on_body_start(self, pump: SizedPump | ReframingPump) -> None:
         self._pumps[pump is self._download] = pump
         pump.quota = self._quota
 
-    def _answer(self, answered: CachedResponse, inlet: ChannelReader, data: bytes, size: int) -> None:
-        body, quota = answered.response.body, self._quota
+    def _start_response(self, cached_response: CachedResponse, reader: ChannelReader, data: bytes, size: int) -> None:
+        body, quota = cached_response.response.body, self._quota
         if 0 <= body <= len(data) - size:
             if quota is not None and body > quota.left:
-                data = data[:size]  # not all at once: a pump stops where the quota ends
+                data = data[:size]  # not all at once: the pump stops at the quota
             else:
-                self._whole_bytes = body
-        super()._answer(answered, inlet, data, size)
+                self._inline_body_bytes = body
+        super()._start_response(cached_response, reader, data, size)
 
     def _finish(self) -> None:
-        self._unlimit()
+        self._stop_limits()
         super()._finish()
 
-    def _switch(self, response: ResponseHead) -> None:
-        self._unlimit()
-        super()._switch(response)
+    def _upgrade(self, response: ResponseHead) -> None:
+        self._stop_limits()
+        super()._upgrade(response)
 
     def _end_stream(self) -> None:
-        self._unlimit()
+        self._stop_limits()
         super()._end_stream()
 
-    def _unlimit(self) -> None:
-        """Let go of what limits it, and give the stream back its own way out."""
+    def _stop_limits(self) -> None:
+        """Stop the limits, and remove the gate from the stream."""
         limits, self._limits = self._limits, None
         if limits is not None:
             limits.close()
@@ -172,73 +172,73 @@ class MeteredExchange(Exchange):
         if gate is not None:
             gate.release()
             if self._stream is not None:
-                self._stream.outlet.channel = self._stream.channel
+                self._stream.writer.channel = self._stream.channel
 
-    def _keep_time(self, pump: SizedPump | ReframingPump, flow: PumpResult) -> None:
-        if flow is PumpResult.QUOTA_EXCEEDED:
-            self._spent(pump)
+    def _update_deadline(self, pump: SizedPump | ReframingPump, result: PumpResult) -> None:
+        if result is PumpResult.QUOTA_EXCEEDED:
+            self._on_quota_used(pump)
         else:
-            super()._keep_time(pump, flow)
+            super()._update_deadline(pump, result)
 
-    # ---------------------------------------------------------------------------------------------------- how it ended
+    # ---------------------------------------------------------------------------------------------------- why it ended
 
-    def visitor_broke(self) -> None:
-        """Note who left."""
-        self._settle(READ_BROKE, WRITE_BROKE)
-        super().visitor_broke()
+    def on_visitor_broken(self) -> None:
+        """Record that the visitor's connection broke."""
+        self._set_end_reason(READ_BROKE, WRITE_BROKE)
+        super().on_visitor_broken()
 
     def expire(self) -> None:
-        """Note that nobody was waited for any longer."""
-        self._settle(ABORTED, ABORTED, "a deadline of this server has passed")
+        """Record that a deadline passed."""
+        self._set_end_reason(ABORTED, ABORTED, "a deadline of this server has passed")
         super().expire()
 
     def abort(self) -> None:
-        """Note that this end broke it off."""
-        self._settle(ABORTED, ABORTED, "this server ended it")
+        """Record that this server ended it."""
+        self._set_end_reason(ABORTED, ABORTED, "this server ended it")
         super().abort()
 
-    def _truncate(self, why: str) -> None:
-        self._settle(WRITE_BROKE, READ_BROKE)
-        super()._truncate(why)
+    def _truncate(self, reason: str) -> None:
+        self._set_end_reason(WRITE_BROKE, READ_BROKE)
+        super()._truncate(reason)
 
-    def _origin_failed(self) -> None:
-        self._settle(WRITE_BROKE, READ_BROKE)
-        super()._origin_failed()
+    def _on_origin_failed(self) -> None:
+        self._set_end_reason(WRITE_BROKE, READ_BROKE)
+        super()._on_origin_failed()
 
-    def origin_refused(self, status: StreamStatus | None) -> None:
-        """Note that there was no way to the origin."""
-        self._settle(WRITE_BROKE, READ_BROKE)
-        super().origin_refused(status)
+    def on_origin_refused(self, status: StreamStatus | None) -> None:
+        """Record that the origin was not reached."""
+        self._set_end_reason(WRITE_BROKE, READ_BROKE)
+        super().on_origin_refused(status)
 
-    def _refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
-        self._settle(ABORTED, ABORTED)
-        self._why = self._why or code
-        limit = self._ending[1] if self._ending is not None else ""
-        super()._refuse(code, detail or _IN_WORDS.get(limit, ""), complete=complete)
+    def _send_error(self, code: str, detail: str = "", *, complete: bool) -> None:
+        self._set_end_reason(ABORTED, ABORTED)
+        self._detail = self._detail or code
+        limit = self._end_reasons[1] if self._end_reasons is not None else ""
+        super()._send_error(code, detail or _LIMIT_TEXT.get(limit, ""), complete=complete)
 
-    def _settle(self, forward: str, backward: str, why: str = "") -> None:
-        """Note why both ways end; the first reason is the one."""
-        if self._ending is None:
-            self._ending, self._why = (forward, backward), why
+    def _set_end_reason(self, forward: str, backward: str, reason: str = "") -> None:
+        """Record why both directions end; only the first reason counts."""
+        if self._end_reasons is None:
+            self._end_reasons, self._detail = (forward, backward), reason
 
-    def done(self, status: int, visitor: str | None) -> RequestDone:
-        """Return what is told of it, once the visitor has its answer, all that there will be."""
-        if self._ending is None and self._forward_ended_at is None:
-            self._settle(ABORTED, ENDED, "the origin answered before it had the whole request")
-        asked, pool = self._asked, self._pool
+    def finished_event(self, status: int, visitor: str | None) -> RequestDone:
+        """Return the event of a finished exchange; `visitor` is the address to report, if any."""
+        if self._end_reasons is None and self._forward_ended_at is None:
+            self._set_end_reason(ABORTED, ENDED, "the origin answered before it had the whole request")
+        cached, pool = self._cached_request, self._pool
         forward, backward = self._flows(ENDED)
-        return RequestDone(self._relay_id, pool.tunnel_id, asked.method, status, forward, backward, self._why, visitor)
+        return RequestDone(self._relay_id, pool.tunnel_id, cached.method, status, forward, backward, self._detail, visitor)
 
-    def _flows(self, proper: str) -> tuple[Flow, Flow]:
-        """Return what went each way so far; `proper` is the word for a way without trouble."""
+    def _flows(self, normal_end: str) -> tuple[Flow, Flow]:
+        """Return the counts of both directions so far; `normal_end` is the reason for a direction without an error."""
         up, down = self._pumps
         lasted = self._reactor.now - self._started_at
-        why_up, why_down = self._ending or (proper, proper)
+        why_up, why_down = self._end_reasons or (normal_end, normal_end)
         if self._forward_ended_at is not None:
             why_up, sent_for = ENDED, self._forward_ended_at - self._started_at
         else:
             sent_for = lasted
-        whole = self._whole_bytes
+        whole = self._inline_body_bytes
         forward = Flow(0 if up is None else up.moved, 0 if up is None else up.events, why_up, sent_for)
         backward = Flow(whole if down is None else down.moved, min(1, whole) if down is None else down.events, why_down, lasted)
         return forward, backward

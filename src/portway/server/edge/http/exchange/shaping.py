@@ -1,4 +1,4 @@
-"""Holds a visitor's connection to the rates of the tunnel that it asks, from one request to the next."""
+"""Limits a visitor's connection to the rates of its tunnel, across requests."""
 
 from portway.engine.bucket import Scheduler
 from portway.engine.channel import Channel
@@ -9,12 +9,12 @@ from portway.server.edge.http.buffers import ChannelWriter
 
 
 class PartialWriteGate(Gate):
-    """A gate for those who write without asking for room first, heads and answers: it takes what there is credit for."""
+    """A gate for writers that do not ask for room first (heads, error responses): it accepts as much as there is credit for."""
 
     __slots__ = ()
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
-        """Pass on what may pass now; after less than all of it, `room` says when more may."""
+        """Send what the credit allows; if that is not all, `room` arms the notification for more."""
         room = self.room()
         if not room:
             return 0
@@ -24,35 +24,35 @@ class PartialWriteGate(Gate):
 class ConnectionShaper:
     """The buckets of one connection, and a gate before its visitor.
 
-    They outlive a request: a visitor who asks a hundred times may not begin a hundred times with what a rate allows at once.
-    Each stream that serves it gets a gate for that request alone, because the next one may serve another visitor.
+    They outlive a request: a visitor with a hundred requests must not get the burst that a rate allows a hundred times.
+    Each stream that serves it gets a gate for that request only, because the next one may serve another visitor.
     """
 
     __slots__ = ("_forward", "_gate", "scopes")
 
-    def __init__(self, clock: Scheduler, channel: Channel, outlet: ChannelWriter, scopes: Scopes) -> None:
-        """Stand before a visitor's `channel`, in its `outlet`."""
+    def __init__(self, clock: Scheduler, channel: Channel, writer: ChannelWriter, scopes: Scopes) -> None:
+        """Insert a gate between `writer` and the visitor's `channel`."""
         self.scopes = scopes
         self._forward, backward = buckets_of(clock, scopes, strictest(scope.policy for scope in scopes))
         self._gate = PartialWriteGate(channel, backward, None) if backward else None
-        outlet.channel = self._gate or channel
+        writer.channel = self._gate or channel
 
     def gate(self, channel: Channel) -> Gate | None:
-        """Return a gate for what goes to the origin on `channel`, or None where nothing shapes it."""
+        """Return a gate for bytes to the origin on `channel`, or None if they are not limited."""
         return PartialWriteGate(channel, self._forward, None) if self._forward else None
 
-    def let_go(self) -> None:
-        """Hold nobody any more."""
+    def release(self) -> None:
+        """Remove the gate."""
         if self._gate is not None:
             self._gate.release()
 
 
 def shaper_for(
-    known: ConnectionShaper | None, clock: Scheduler, channel: Channel, outlet: ChannelWriter, scopes: Scopes
+    known: ConnectionShaper | None, clock: Scheduler, channel: Channel, writer: ChannelWriter, scopes: Scopes
 ) -> ConnectionShaper:
-    """Return what holds a connection to the rates of `scopes`: what it had before, where it asked for the same."""
+    """Return the shaper for `scopes`: the one that the connection has, if its scopes are the same."""
     if known is not None:
         if known.scopes == scopes:
             return known
-        known.let_go()
-    return ConnectionShaper(clock, channel, outlet, scopes)
+        known.release()
+    return ConnectionShaper(clock, channel, writer, scopes)

@@ -1,4 +1,4 @@
-"""From HTTP to a relay: what was read or not yet written on either side goes first, then both ways are free."""
+"""Upgrades an exchange to a WebSocket relay: buffered bytes are sent first, then both directions are relayed."""
 
 from collections.abc import Callable
 
@@ -12,29 +12,29 @@ from portway.server.edge.http.origin.stream import OriginStream
 
 
 class WebSocketUpgrade:
-    """Starts each way of a relay as soon as its beginning has been sent. The beginnings are bounded by what one head's
-    read brings, 32 KiB; nearly always there is none, and both ways start at once.
+    """Starts each direction of a relay after its buffered bytes have been sent. These are at most 32 KiB, as much as one read of a
+    head brings; usually there are none, and both directions start at once.
     """
 
-    __slots__ = ("_backward", "_forward", "_over", "relay")
+    __slots__ = ("_aborted", "_backward", "_forward", "relay")
 
     def __init__(
-        self, reactor: Reactor, channel: Channel, stream: OriginStream, on_done: Callable[[Relay], None], scopes: Scopes = ()
+        self, reactor: Reactor, channel: Channel, stream: OriginStream, on_finished: Callable[[Relay], None], scopes: Scopes = ()
     ) -> None:
-        """Join a visitor's channel (left) and a stream (right). The limits of `scopes` do not count the beginnings."""
-        self.relay = Relay(reactor, channel, stream.channel, on_done, scopes)
+        """Join a visitor's channel (left) and a stream (right). The limits of `scopes` do not count the buffered bytes."""
+        self.relay = Relay(reactor, channel, stream.channel, on_finished, scopes)
         self._backward = ChannelWriter(channel)
         self._forward = ChannelWriter(stream.channel)
-        self._forward.rest = stream.outlet.rest
-        self._over = False
+        self._forward.pending = stream.writer.pending
+        self._aborted = False
 
     def start(self, to_origin: bytes, to_visitor: bytes) -> None:
-        """Send the beginnings, then relay."""
+        """Send the buffered bytes, then relay."""
         left, right = self.relay.left, self.relay.right
-        left.on_readable = right.on_readable = _later
+        left.on_readable = right.on_readable = _ignore
         left.on_broken = right.on_broken = self.abort
-        left.on_writable = self._go_backward
-        right.on_writable = self._go_forward
+        left.on_writable = self._start_backward
+        right.on_writable = self._start_forward
         try:
             if to_visitor:
                 self._backward.write(to_visitor)
@@ -43,29 +43,29 @@ class WebSocketUpgrade:
         except BrokenChannel:
             self.abort()
             return
-        self._go_backward()
-        self._go_forward()
+        self._start_backward()
+        self._start_forward()
 
     def abort(self) -> None:
         """Break both sides."""
-        self._over = True
-        self.relay.abort("broken while switching to another protocol")
+        self._aborted = True
+        self.relay.abort("broken during the protocol upgrade")
 
-    def _go_backward(self) -> None:
-        if not self._over and self._flushed(self._backward):
+    def _start_backward(self) -> None:
+        if not self._aborted and self._flush(self._backward):
             self.relay.start_backward()
 
-    def _go_forward(self) -> None:
-        if not self._over and self._flushed(self._forward):
+    def _start_forward(self) -> None:
+        if not self._aborted and self._flush(self._forward):
             self.relay.start_forward()
 
-    def _flushed(self, outlet: ChannelWriter) -> bool:
+    def _flush(self, writer: ChannelWriter) -> bool:
         try:
-            return outlet.flush()
+            return writer.flush()
         except BrokenChannel:
             self.abort()
             return False
 
 
-def _later() -> None:
-    """Leave bytes where they are until the relay reads them."""
+def _ignore() -> None:
+    """Leave bytes in the channel until the relay reads them."""

@@ -1,47 +1,47 @@
-"""Ending a stream for its origin's sake: an end that is answered, not a stream that just vanishes."""
+"""Closes a stream gracefully: sends FIN and waits for the origin's FIN, because a bare close would reach the origin as a reset."""
 
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel
 from portway.server.edge.http.buffers import ChannelReader
 
-FAREWELL_S = 2.0
-"""How long an origin may take to end after we did; then it is reset."""
+GRACEFUL_CLOSE_S = 2.0
+"""How long an origin may take to send its FIN after ours; then it is reset."""
 
 
 class GracefulClose:
-    """Says the end on a channel and closes it once the origin has ended, too.
+    """Sends FIN on a channel, and closes it after the origin's FIN.
 
-    Closing a mux stream at once would reach the origin as a reset, which many a program writes into its log.
+    Closing a mux stream at once would reach the origin as a reset, which many programs log.
     """
 
-    __slots__ = ("_all", "_inlet", "_timer")
+    __slots__ = ("_all", "_reader", "_timer")
 
-    def __init__(self, reactor: Reactor, inlet: ChannelReader, everybody: "dict[GracefulClose, None]") -> None:
-        """End `inlet`'s channel; stands in `everybody` until that is over."""
-        self._all = everybody
-        self._inlet = inlet
-        channel = inlet.channel
-        self._timer = reactor.call_later(FAREWELL_S, self.abort)
-        everybody[self] = None
-        channel.on_readable = channel.on_broken = self._look
+    def __init__(self, reactor: Reactor, reader: ChannelReader, closing: "dict[GracefulClose, None]") -> None:
+        """Close `reader`'s channel; registered in `closing` until then."""
+        self._all = closing
+        self._reader = reader
+        channel = reader.channel
+        self._timer = reactor.call_later(GRACEFUL_CLOSE_S, self.abort)
+        closing[self] = None
+        channel.on_readable = channel.on_broken = self._check
         channel.shutdown_write()
-        self._look()
+        self._check()
 
     def abort(self) -> None:
-        """Wait no longer."""
-        self._over()
-        self._inlet.channel.abort()
+        """Reset at once."""
+        self._detach()
+        self._reader.channel.abort()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         try:
-            if self._inlet.view(1) is not None:
-                self.abort()  # whatever the origin still says is nobody's
-            elif self._inlet.ended:
-                self._over()
-                self._inlet.channel.close()
+            if self._reader.peek(1) is not None:
+                self.abort()  # further bytes of the origin have no recipient
+            elif self._reader.ended:
+                self._detach()
+                self._reader.channel.close()
         except BrokenChannel:
             self.abort()
 
-    def _over(self) -> None:
+    def _detach(self) -> None:
         self._timer.cancel()
         self._all.pop(self, None)

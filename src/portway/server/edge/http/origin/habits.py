@@ -1,55 +1,65 @@
-"""What an origin has shown of how it treats its connections: how long it keeps them, and how many it serves at once."""
+"""Observed behaviour of an origin: how long it keeps connections, and how many it serves at once."""
 
-AT_ONCE_S = 0.25
-"""An origin that ends a connection within this time after an answer does so after every answer: the shortest idle timeouts of
-real servers are a second."""
+IMMEDIATE_CLOSE_S = 0.25
+"""An origin that closes a connection within this time after a response does so after every response: the shortest idle timeouts of
+real servers are one second."""
 FORGIVE_S = 1.0
-"""How long ends are forgiven after a connection was found to have been kept before: an origin that restarts ends all of them."""
+"""How long closes are ignored after a connection that had been kept before was closed: an origin that restarts closes all of them."""
 VERDICT_S = 60.0
-"""How long an origin is taken for one that closes; then one connection is tried again, with a request that may be repeated."""
+"""How long an origin counts as one that closes; then one connection is tried again, with a repeatable request."""
 
 
 class OriginHabits:
-    """Evidence about one tunnel's origin, gathered from the connections to it. No clock: `now` comes in.
+    """Evidence about one tunnel's origin, from the connections to it. No clock: `now` is passed in.
 
-    Without evidence an origin is taken for one that serves one connection at a time, and that may close any of them.
+    Without evidence an origin is assumed to serve one connection at a time, and to close any of them.
     """
 
-    __slots__ = ("_alone_s", "_forgive_until", "_idle_s", "_limit_s", "_verdict_until", "at_once", "held", "keep_s", "survived_s")
+    __slots__ = (
+        "_forgive_until",
+        "_idle_s",
+        "_limit_s",
+        "_serial_idle_s",
+        "_verdict_until",
+        "active",
+        "concurrency",
+        "keep_s",
+        "survived_s",
+    )
 
-    def __init__(self, idle_s: float, alone_s: float) -> None:
-        """Connections are kept for `idle_s`, and for `alone_s` while the origin has not served several at once."""
+    def __init__(self, idle_s: float, serial_idle_s: float) -> None:
+        """Connections are kept for `idle_s`, and for `serial_idle_s` while the origin has not served several at once."""
         self._idle_s = idle_s
-        self._alone_s = min(alone_s, idle_s)
+        self._serial_idle_s = min(serial_idle_s, idle_s)
         self._limit_s = idle_s
         self._verdict_until = self._forgive_until = 0.0
-        self.at_once = 1
-        """Connections that it has served at the same time, at most."""
-        self.held = 0
-        """Connections that it has answered on and that are still open: each may occupy one of its threads."""
-        self.keep_s = self._alone_s
-        """How long a connection without a request is worth keeping; 0: it is not."""
+        self.concurrency = 1
+        """Maximum number of connections that it has served at the same time."""
+        self.active = 0
+        """Open connections with at least one response: each may occupy one of its threads."""
+        self.keep_s = self._serial_idle_s
+        """How long to keep a connection without a request; 0: not at all."""
         self.survived_s = 0.0
-        """The longest rest after which a connection served another request: for so long nothing is risked."""
+        """The longest idle period after which a connection served another request: up to it, reuse is safe."""
 
-    def answered_first(self) -> None:
-        """A connection was answered on for the first time, while the other `held` ones were open."""
-        self.held += 1
-        if self.held > self.at_once:
-            self.at_once = self.held
+    def on_first_response(self) -> None:
+        """Record the first response on a connection, while `active` others were open."""
+        self.active += 1
+        if self.active > self.concurrency:
+            self.concurrency = self.active
             self._decide()
 
-    def distrust(self) -> None:
-        """Forget how many it serves at once: a new connection is not answered."""
-        self.at_once = 1
+    def reset_concurrency(self) -> None:
+        """Forget the measured concurrency: a new connection gets no response."""
+        self.concurrency = 1
         self._decide()
 
-    def closed(self, rested_s: float, now: float) -> None:
-        """The origin ended a connection that had been without a request for `rested_s`."""
+    def on_closed(self, idle_for_s: float, now: float) -> None:
+        """Record that the origin closed a connection after it had been idle for `idle_for_s`."""
         kept_before = self.survived_s > 0
-        self.survived_s = min(self.survived_s, rested_s / 2)
-        if rested_s >= AT_ONCE_S:
-            self._limit_s = min(self._limit_s, rested_s / 2)
+        self.survived_s = min(self.survived_s, idle_for_s / 2)
+        if idle_for_s >= IMMEDIATE_CLOSE_S:
+            self._limit_s = min(self._limit_s, idle_for_s / 2)
         elif kept_before:
             self.survived_s = 0.0
             self._forgive_until = now + FORGIVE_S
@@ -58,11 +68,11 @@ class OriginHabits:
         self._verdict_until = now + VERDICT_S
         self._decide()
 
-    def lapse(self, now: float) -> None:
-        """Forget how soon it closes, when that is long ago."""
+    def expire_verdict(self, now: float) -> None:
+        """Forget how soon it closes, after VERDICT_S."""
         if self._limit_s < self._idle_s and now >= self._verdict_until:
             self._limit_s = self._idle_s
             self._decide()
 
     def _decide(self) -> None:
-        self.keep_s = min(self._limit_s, self._alone_s if self.at_once < 2 else self._idle_s)
+        self.keep_s = min(self._limit_s, self._serial_idle_s if self.concurrency < 2 else self._idle_s)

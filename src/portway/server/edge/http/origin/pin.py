@@ -1,4 +1,4 @@
-"""A stream that belongs to one visitor: its origin may have authenticated the connection (RFC 4559 section 6)."""
+"""A stream reserved for one visitor, because its origin may have authenticated the connection (RFC 4559 section 6)."""
 
 from typing import Protocol
 
@@ -7,30 +7,30 @@ from portway.server.edge.http.origin.stream import OriginStream
 
 
 class PinOwner(Protocol):
-    """A visitor with a stream of its own."""
+    """A visitor connection with a stream of its own."""
 
     pin: "PinnedStream | None"
 
-    def pin_lost(self) -> None:
-        """Called when the stream has ended: the visitor's connection ends, too, as it would without Portway."""
+    def on_pin_lost(self) -> None:
+        """Called when the stream has ended: the visitor's connection closes, too, as it would without Portway."""
 
 
 class PinPool(Protocol):
-    """The pool of the tunnel that the stream leads to."""
+    """The part of the tunnel's pool that a pinned stream uses."""
 
     pins: "dict[PinnedStream, None]"
-    """Pinned streams without a request, the one that rests longest first."""
+    """Pinned streams without a request, the longest idle first."""
 
 
 class PinnedStream:
-    """Keeps a visitor's stream between its requests; either ends with the other."""
+    """Keeps a visitor's stream between its requests; if one is closed, so is the other."""
 
     __slots__ = ("_owner", "_stream", "pool")
 
     def __init__(self, stream: OriginStream, owner: PinOwner, pool: PinPool) -> None:
-        """Keep `stream` for `owner`, in place of the one that it had before."""
+        """Keep `stream` for `owner`, replacing the one that it had before."""
         if owner.pin is not None:
-            owner.pin.let_go()
+            owner.pin.release()
         self._stream = stream
         self._owner = owner
         self.pool = pool
@@ -39,39 +39,39 @@ class PinnedStream:
         stream.user = self
 
     def take(self) -> OriginStream | None:
-        """Return the stream for the next request; None when it has ended, or got bytes that nobody asked for."""
-        self._forget()
-        if self._stream.is_dry():
+        """Return the stream for the next request; None if it has ended, or received unexpected bytes."""
+        self._detach()
+        if self._stream.is_idle():
             return self._stream
         self._stream.abort()
         return None
 
-    def let_go(self) -> None:
-        """End the stream: its visitor has left."""
-        self._forget()
-        self._stream.leave()
+    def release(self) -> None:
+        """Close the stream: its visitor has left."""
+        self._detach()
+        self._stream.close_gracefully()
 
     def end(self) -> None:
-        """End the stream, and its visitor's connection."""
-        self.let_go()
-        self._owner.pin_lost()
+        """Close the stream, and its visitor's connection."""
+        self.release()
+        self._owner.on_pin_lost()
 
-    def origin_readable(self) -> None:
-        """End when the origin has ended, or sent what nobody asked for."""
-        if not self._stream.is_dry():
+    def on_origin_readable(self) -> None:
+        """Close both if the origin has ended, or sent unexpected bytes."""
+        if not self._stream.is_idle():
             self.end()
 
-    def origin_writable(self) -> None:
-        """Nothing waits to be written."""
+    def on_origin_writable(self) -> None:
+        """Ignored: nothing waits to be written."""
 
-    def origin_refused(self, status: StreamStatus | None) -> None:
-        """The status of a stream that served a request has come before."""
+    def on_origin_refused(self, status: StreamStatus | None) -> None:
+        """Never called: the status arrived before the first request."""
 
     def abort(self) -> None:
-        """End both, as the reactor asks after a failed callback."""
+        """Close both; the reactor calls this after a failed callback."""
         self.end()
 
-    def _forget(self) -> None:
+    def _detach(self) -> None:
         self.pool.pins.pop(self, None)
         if self._owner.pin is self:
             self._owner.pin = None

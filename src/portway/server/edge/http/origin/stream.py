@@ -1,4 +1,4 @@
-"""A stream to a tunnel's origin: one request at a time is on it, and between requests it rests in the tunnel's pool."""
+"""A stream to a tunnel's origin: it carries one request at a time, and is idle in the tunnel's pool between requests."""
 
 import logging
 from typing import Protocol
@@ -16,121 +16,121 @@ log = logging.getLogger("portway.edge")
 
 
 class StreamUser(Protocol):
-    """What a stream tells whoever has a request on it."""
+    """Receives the events of a stream that carries its request."""
 
-    def origin_readable(self) -> None:
-        """Hear that bytes, the end or a break may be there."""
+    def on_origin_readable(self) -> None:
+        """Called when bytes, the end or a break may have arrived."""
 
-    def origin_writable(self) -> None:
-        """Hear that there may be room again."""
+    def on_origin_writable(self) -> None:
+        """Called when the stream may accept more."""
 
-    def origin_refused(self, status: StreamStatus | None) -> None:
-        """Hear why there is no connection to the origin; None: the stream broke or the agent stayed silent."""
+    def on_origin_refused(self, status: StreamStatus | None) -> None:
+        """Called with the reason if there is no connection to the origin; None: the stream broke or the agent stayed silent."""
 
     def abort(self) -> None:
-        """Break off, because something failed that never should."""
+        """Abort after an unexpected exception."""
 
 
 class StreamPool(Protocol):
-    """What a stream needs of the pool that it rests in."""
+    """The part of a pool that its streams use."""
 
     tunnel_id: int
-    farewells: dict[GracefulClose, None]
-    """Streams that are ending; somebody must break them off when there is no time for it."""
+    closing: dict[GracefulClose, None]
+    """Streams in a graceful close; the owner must abort them if there is no time for it."""
 
-    def gone(self, stream: "OriginStream") -> None:
-        """Forget a stream that is over."""
+    def forget(self, stream: "OriginStream") -> None:
+        """Forget a stream that is closed."""
 
     def discard(self, stream: "OriginStream") -> None:
-        """Hear that an idle stream got bytes, ended or broke: whatever it is, it is no use any more."""
+        """Called when an idle stream received bytes, ended or broke: it is useless then."""
 
 
 class OriginStream:
-    """A channel to the origin with both its ends, and whom to tell.
+    """A channel to the origin with its reader and writer, and its current user.
 
-    Callbacks are set once and go to the `user` of the moment, so that reuse costs nothing. They come from within the
-    link's decoder: an exception must not get there, as it would end the link and with it everybody else's streams.
+    Callbacks are set once and forwarded to the current `user`, so that reuse costs nothing. They are called by the
+    link's decoder: an exception must not reach it, as it would end the link and all its streams.
     """
 
-    __slots__ = ("_reactor", "answered", "channel", "idle_since", "inlet", "outlet", "pinned", "pool", "rested_s", "unique_id", "user")
+    __slots__ = ("_reactor", "channel", "idle_for_s", "idle_since", "pinned", "pool", "reader", "responded", "unique_id", "user", "writer")
 
     def __init__(self, pool: StreamPool) -> None:
-        """Stand ready for `attach`."""
+        """Prepare for `attach`."""
         self.pool = pool
         self.user: StreamUser | None = None
         self.idle_since = 0.0
-        self.rested_s = 0.0
-        """How long it was idle before the request that it carries."""
-        self.answered = False
-        """True once the origin has answered on it."""
+        self.idle_for_s = 0.0
+        """How long it had been idle before its current request."""
+        self.responded = False
+        """True once the origin has responded on it."""
         self.pinned = False
-        """True once it serves one visitor and no other (`pin`)."""
+        """True once it is reserved for one visitor (`pin`)."""
         self.unique_id = b""
-        """Random; the agent hears it, too, so that the lines of both ends can be told together. Empty where nobody is told."""
+        """Random; the agent gets it, too, so that log lines of both ends can be matched. Empty without events."""
 
     def attach(self, reactor: Reactor, channel: Channel) -> None:
-        """Take `channel`, whose reading callbacks stay with whoever opens it until `on_status`."""
+        """Use `channel`, whose reading callbacks belong to its opener until `on_status`."""
         self._reactor = reactor
         self.channel = channel
-        self.inlet = ChannelReader(channel, reactor.scratch_body)
-        self.outlet = ChannelWriter(channel)
+        self.reader = ChannelReader(channel, reactor.scratch_body)
+        self.writer = ChannelWriter(channel)
         channel.on_writable = self._on_writable
 
     def on_status(self, status: StreamStatus | None) -> None:
-        """Hear from the agent whether the origin is connected."""
+        """Called with the agent's status: whether the origin is connected."""
         user = self.user
         if user is None:
-            self.abort()  # given up meanwhile
+            self.abort()  # the exchange has ended meanwhile
         elif status is StreamStatus.CONNECTED:
             self.channel.on_readable = self._on_readable
             self.channel.on_broken = self._on_readable
             self._on_readable()
         else:
-            self._guarded_refusal(user, status)
+            self._report_refusal(user, status)
 
     @property
-    def leaving(self) -> bool:
-        """True when its link takes no new streams any more: it drains, and waits for this one too."""
+    def link_draining(self) -> bool:
+        """True if its link accepts no new streams: it drains, and waits for this one too."""
         return isinstance(self.channel, MuxChannel) and self.channel.mux.yamux.going_away
 
     @property
     def agent_away(self) -> bool:
-        """True when its link is lost or silent: not the origin is to blame when nothing comes, its agent is away."""
+        """True if its link is lost or silent: then the agent is the reason for missing bytes, not the origin."""
         return isinstance(self.channel, MuxChannel) and is_silent(self.channel.mux, self._reactor.now)
 
-    def is_dry(self) -> bool:
-        """Return whether nothing has come that nobody asked for."""
+    def is_idle(self) -> bool:
+        """Return whether nothing unexpected has arrived."""
         try:
-            return self.inlet.dry()
+            return self.reader.is_idle()
         except BrokenChannel:
             return False
 
-    def has_bytes(self) -> bool:
-        """Return whether bytes have come that nobody has read, as opposed to an end or a break."""
+    def has_unread(self) -> bool:
+        """Return whether unread bytes have arrived, as opposed to an end or a break."""
         try:
-            if not self.inlet.held and self.inlet.view(1) is None:
+            if not self.reader.buffered and self.reader.peek(1) is None:
                 return False
         except BrokenChannel:
             return False
-        self.inlet.used(0)
+        self.reader.consume(0)
         return True
 
-    def leave(self) -> None:
-        """End properly, which the origin sees as an end and not as a break; break off where part of a request was not sent."""
-        if self.outlet.rest is not None:
+    def close_gracefully(self) -> None:
+        """Close with FIN, so that the origin sees a proper end; abort if part of a request was not sent."""
+        if self.writer.pending is not None:
             self.abort()
             return
-        self._forget()
-        GracefulClose(self._reactor, self.inlet, self.pool.farewells)
+        self._detach()
+        GracefulClose(self._reactor, self.reader, self.pool.closing)
 
     def abort(self) -> None:
-        """Break off: the agent resets its connection to the origin."""
-        self._forget()
+        """Reset the stream: the agent resets its connection to the origin."""
+        self._detach()
         self.channel.abort()
 
-    def _forget(self) -> None:
+    def _detach(self) -> None:
         self.user = None
-        self.pool.gone(self)
+        self.pool.forget(self)
         self.channel.on_readable = self.channel.on_writable = self.channel.on_broken = nothing
 
     def _on_readable(self) -> None:
@@ -139,7 +139,7 @@ class OriginStream:
             self.pool.discard(self)
             return
         try:
-            user.origin_readable()
+            user.on_origin_readable()
         except Exception:
             log.exception("a visitor's exchange failed")
             user.abort()
@@ -149,15 +149,15 @@ class OriginStream:
         if user is None:
             return
         try:
-            user.origin_writable()
+            user.on_origin_writable()
         except Exception:
             log.exception("a visitor's exchange failed")
             user.abort()
 
     @staticmethod
-    def _guarded_refusal(user: StreamUser, status: StreamStatus | None) -> None:
+    def _report_refusal(user: StreamUser, status: StreamStatus | None) -> None:
         try:
-            user.origin_refused(status)
+            user.on_origin_refused(status)
         except Exception:
             log.exception("a visitor's exchange failed")
             user.abort()

@@ -1,4 +1,4 @@
-"""A visitor's connection: requests come in one after the other, each is routed by its own host."""
+"""One visitor connection: its requests arrive in sequence, and each is routed by its own host."""
 
 from collections.abc import Callable
 
@@ -18,56 +18,57 @@ from portway.server.edge.http.head_cache import CachedRequest, RequestHeadCache
 from portway.server.edge.http.interfaces import EdgeServices
 from portway.server.edge.http.origin.pin import PinnedStream
 from portway.server.edge.http.origin.stream import OriginStream
-from portway.server.edge.http.visitor.head_reader import HeadReading
-from portway.server.edge.http.visitor.sheddable import KEPT_FREE_BYTES
-from portway.server.edge.http.visitor.waiting import DRAIN, EXCHANGE, HEAD, HELD, OVER
+from portway.server.edge.http.visitor.head_reading import HeadReadingMixin
+from portway.server.edge.http.visitor.sheddable import UNCOUNTED_BYTES
+from portway.server.edge.http.visitor.waiting import CLOSED, EXCHANGE, FLUSHING, HEAD, WAITING
 from portway.server.tunnels.lease import Lease, NoLinkError
 
 
-class VisitorConnection(HeadReading):
-    """One connection of a visitor, which is in one state at any time.
+class VisitorConnection(HeadReadingMixin):
+    """State machine of one visitor connection.
 
-        HEAD ──a request──> EXCHANGE ──answered──> (DRAIN) ──> HEAD, or over
-          │                   │  ^
-          │                   v  │ the agent is back, or there is a stream
-          └──agent away──> HELD ─┘   (all links were full)
+        HEAD ──request──> EXCHANGE ──response──> (FLUSHING) ──> HEAD or CLOSED
+          │                  │  ^
+          │                  v  │ agent online again, or stream available
+          └─agent offline─> WAITING
+                             (or all links full)
 
-    Memory: while idle, this object, its two ends and the channel: no parser, no buffer, well below 4 kB. While a head
-    comes in pieces: those, at most `request_head_bytes_max` and one read. With a request: its head, once, until the
-    answer begins, and what one exchange keeps. Between requests only a short head stays that came twice (`asked`).
+    Memory: while idle, this object, its reader and writer, and the channel: no parser, no buffer, well below 4 kB. While a head is
+    incomplete: its parts, at most `request_head_bytes_max` and one read. With a request: its head, once, until the response
+    begins, and the buffers of one exchange. Between requests only a short head that was repeated (`RequestHeadCache`).
     """
 
     __slots__ = (
-        *("_asked_before", "_head", "_host", "_hops", "_measured", "_own_hops", "_own_host", "_own_lines", "_peer"),
-        *("_then_close", "_tried_before", "channel", "hops", "pin", "scheme", "shaping"),
+        *("_request_heads", "_head", "_host", "_hops", "_metered", "_edge_lines_hops", "_edge_lines_host", "_edge_lines", "_peer"),
+        *("_close_after", "_is_retry", "channel", "handoffs", "pin", "scheme", "shaper"),
     )
 
     def __init__(self, edge: EdgeServices, channel: Channel, address: str, scheme: str) -> None:
-        """Serve `channel` from the next turn on; `address` is the numeric host that it comes from, `scheme` what origins are told."""
+        """Serve `channel` from the next turn on; `address` is the peer's numeric host, `scheme` the one that origins are given."""
         self._edge = edge
         self._peer = self.address = address
         self.scheme = scheme
         self.channel = channel
-        self.inlet = ChannelReader(channel, edge.reactor.scratch_body)
-        self.outlet = ChannelWriter(channel)
+        self.reader = ChannelReader(channel, edge.reactor.scratch_body)
+        self.writer = ChannelWriter(channel)
         self._state = HEAD
         self._buffer: HeadBuffer | None = None
-        self._asked: CachedRequest | None = None
-        self._asked_before = RequestHeadCache(edge.rules_for(address))
+        self._cached_request: CachedRequest | None = None
+        self._request_heads = RequestHeadCache(edge.rules_for(address))
         self._lease: Lease | None = None
         self._exchange: Exchange | None = None
-        self._measured: MeteredExchange | None = None
-        self.shaping: ConnectionShaper | None = None
+        self._metered: MeteredExchange | None = None
+        self.shaper: ConnectionShaper | None = None
         self.pin: PinnedStream | None = None
-        self._head, self._host, self.hops = b"", "", 0
-        self._own_host = self._own_lines = b""
+        self._head, self._host, self.handoffs = b"", "", 0
+        self._edge_lines_host = self._edge_lines = b""
         self._hops: Hops | None = None
-        self._own_hops: Hops | None = None
+        self._edge_lines_hops: Hops | None = None
         self._started_at = 0.0
-        self._then_close = self._tried_before = self._hurried = self._queued = self.counted = False
-        self._held_in: dict[object, Callable[[], None]] = {}
+        self._close_after = self._is_retry = self._close_at_once = self._queued = self.counted = False
+        self._waiters: dict[object, Callable[[], None]] = {}
         self._hold = None
-        self._why_held = ""
+        self._wait_code = ""
         self.deadline = edge.reactor.now + edge.settings.head_s
         channel.on_readable = self._on_readable
         channel.on_writable = self._on_writable
@@ -75,15 +76,15 @@ class VisitorConnection(HeadReading):
         edge.reactor.call_soon(self._on_readable)
 
     def __repr__(self) -> str:
-        state = ("reads a head", "is held", "has an exchange", "drains", "is over")[self._state]
-        return f"<Visitor {self.address} {state}>"
+        state = ("head", "waiting", "exchange", "flushing", "closed")[self._state]
+        return f"<VisitorConnection {self.address} {state}>"
 
     @property
     def busy(self) -> bool:
-        """True while it waits for an answer, or for the rest of one."""
-        return self._state in (EXCHANGE, HELD, DRAIN)
+        """True while a request is in progress."""
+        return self._state in (EXCHANGE, WAITING, FLUSHING)
 
-    # ---------------------------------------------------------------------------------------------- what the reactor says
+    # -------------------------------------------------------------------------------------------- called by the reactor
 
     def _on_readable(self) -> None:
         state = self._state
@@ -95,259 +96,259 @@ class VisitorConnection(HeadReading):
                 if exchange.uploading:
                     exchange.run_upload()
                 else:
-                    self.look_ahead()
+                    self.read_ahead()
 
     def _on_writable(self) -> None:
         if self._state == EXCHANGE:
             if self._exchange is not None:
-                self._exchange.visitor_writable()
-        elif self._state == DRAIN:
-            self._drain()
+                self._exchange.on_visitor_writable()
+        elif self._state == FLUSHING:
+            self._flush()
 
     def _on_broken(self) -> None:
         if self._exchange is not None:
-            self._exchange.visitor_broke()
+            self._exchange.on_visitor_broken()
         else:
-            self.gone(499)
+            self.break_connection(499)
 
     def expire(self) -> None:
-        """Act on a deadline that has passed."""
+        """Act on a deadline that has passed; the connection may be closed or sent an error."""
         if self.deadline > self._edge.reactor.now:
             return
         state = self._state
         if state == EXCHANGE:
             if self._exchange is not None:
                 self._exchange.expire()
-        elif state == HELD:
-            self._give_way()
+        elif state == WAITING:
+            self._end_hold()
         elif state == HEAD and self._buffer is not None:
-            self._asked = None
-            self.refuse("request_timeout", complete=False)
-        elif state == DRAIN:
+            self._cached_request = None
+            self.send_error("request_timeout", complete=False)
+        elif state == FLUSHING:
             self.abort()
         else:
             self._close()
 
     def abort(self) -> None:
-        """Break the connection, visibly, and end whatever it was at."""
+        """Break the connection visibly, and end its exchange."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abort()
         self._stop_waiting()
-        if self._state != OVER:
-            self._state = OVER
+        if self._state != CLOSED:
+            self._state = CLOSED
             self.channel.abort()
-            self._edge.left(self)
+            self._edge.forget(self)
 
     # ------------------------------------------------------------------------------------------------------- a request
 
-    def _take(self, head: bytes) -> None:
-        """Understand a whole head, and route what it asks for."""
+    def _handle_head(self, head: bytes) -> None:
+        """Parse a complete head, and route the request."""
         edge = self._edge
         self._started_at = edge.reactor.now
         try:
-            asked = self._asked = self._asked_before.understand(head)
+            cached = self._cached_request = self._request_heads.parse(head)
         except MessageError as exc:
-            self.refuse(exc.code, str(exc), complete=False)
+            self.send_error(exc.code, str(exc), complete=False)
             return
-        if asked.request.hops is not None:
-            self._apply_hops(asked.request.hops)
+        if cached.request.hops is not None:
+            self._apply_hops(cached.request.hops)
         bytes_max = edge.settings.body_bytes_max
-        if bytes_max is not None and asked.request.body > bytes_max:
-            self.refuse("body_too_large", f"{asked.request.body} bytes, at most {bytes_max} are taken", complete=False)
+        if bytes_max is not None and cached.request.body > bytes_max:
+            self.send_error("body_too_large", f"{cached.request.body} bytes, at most {bytes_max} are accepted", complete=False)
             return
-        self._tried_before = False
-        if edge.hand_off is not None and asked.long is None:
+        self._is_retry = False
+        if edge.hand_off is not None and cached.long is None:
             self._head = head
-        self._route(asked)
-        if (asked.long is not None or len(self.inlet.held) > KEPT_FREE_BYTES or self.counted) and self._state != OVER:
-            self.count_kept()
+        self._route(cached)
+        if (cached.long is not None or len(self.reader.buffered) > UNCOUNTED_BYTES or self.counted) and self._state != CLOSED:
+            self.count_buffered()
 
     def _apply_hops(self, hops: Hops) -> None:
-        """Use the visitor's address that a trusted proxy reported for this request; the next request may be another visitor's."""
+        """Use the visitor's address that a trusted proxy reported for this request; the next request may be of another visitor."""
         self._hops = hops
         self.address = hops.addresses[0] if hops.addresses else self._peer
 
     @property
     def shared(self) -> bool:
-        """True when the connection is a trusted proxy's, which may carry requests of several visitors."""
+        """True for the connection of a trusted proxy, which may carry requests of several visitors."""
         return self._hops is not None
 
-    def _route(self, asked: CachedRequest) -> None:
-        """Send the request where its host says; hold it while nobody is there."""
+    def _route(self, cached: CachedRequest) -> None:
+        """Start an exchange with the tunnel of the host, or wait for it."""
         edge = self._edge
         try:
-            self._host, lease = edge.route(asked.request.host)
+            self._host, lease = edge.route(cached.request.host)
         except PeerError as exc:
-            self.refuse("bad_request", str(exc), complete=False)
+            self.send_error("bad_request", str(exc), complete=False)
             return
         self._lease = lease
         if lease is None:
-            self.refuse("unknown_host", complete=asked.bodyless)
+            self.send_error("unknown_host", complete=cached.bodyless)
             return
         holder = lease.holder
         if holder is None:
-            head = self._head if asked.long is None else asked.long.head
-            if lease.remote_worker and edge.handed_off(self, lease, self._peer, head + self.inlet.held):
-                self._state = OVER
+            head = self._head if cached.long is None else cached.long.head
+            if lease.remote_worker and edge.hand_off_visitor(self, lease, self._peer, head + self.reader.buffered):
+                self._state = CLOSED
                 return
-            self._wait("agent_offline", asked)
+            self._wait("agent_offline", cached)
             return
-        pool = edge.pools.of(lease, holder)
-        if pool.line and self not in pool.line and self.pin is None:
-            self._wait("overloaded", asked, pool)
+        pool = edge.pools.for_lease(lease, holder)
+        if pool.queue and self not in pool.queue and self.pin is None:
+            self._wait("overloaded", cached, pool)
             return
         self._state = EXCHANGE
-        if lease.scopes or edge.on_done is not None or self.shaping is not None:
-            self._exchange = self._measured = MeteredExchange(edge.reactor, edge.settings, self, asked, pool)
+        if lease.scopes or edge.on_finished is not None or self.shaper is not None:
+            self._exchange = self._metered = MeteredExchange(edge.reactor, edge.settings, self, cached, pool)
         else:
-            self._exchange = Exchange(edge.reactor, edge.settings, self, asked, pool)
+            self._exchange = Exchange(edge.reactor, edge.settings, self, cached, pool)
         try:
-            self._exchange.start(tried_before=self._tried_before)
+            self._exchange.start(is_retry=self._is_retry)
         except NoLinkError:
-            self._exchange = self._measured = None
-            self._wait("agent_offline", asked)
+            self._exchange = self._metered = None
+            self._wait("agent_offline", cached)
         except UnavailableError:
-            self._exchange = self._measured = None
-            self._wait("overloaded", asked, pool)
+            self._exchange = self._metered = None
+            self._wait("overloaded", cached, pool)
         else:
-            if self.channel.readable or self.inlet.ended:
-                self.look_ahead()  # no event will tell of what has come with the request
+            if self.channel.readable or self.reader.ended:
+                self.read_ahead()  # no event reports what arrived together with the request
 
-    # ---------------------------------------------------------------------------------------- what an exchange asks for
+    # ------------------------------------------------------------------------------------------- called by the exchange
 
-    def own_lines(self, host: bytes) -> bytes:
-        """Return what the edge says about this visitor, nearly always what it said the last time, and when; the head's end."""
-        if host != self._own_host or self._hops is not self._own_hops:
-            self._own_lines = field_lines(self._edge.forwarded(self._peer, host, self.scheme, self._hops))
-            self._own_host, self._own_hops = host, self._hops
-        return self._own_lines + request_start(self._edge.wall()) + CRLF
+    def edge_header_lines(self, host: bytes) -> bytes:
+        """Return the lines that the edge adds to a head, and its end. Except for the start time they are usually the same as before."""
+        if host != self._edge_lines_host or self._hops is not self._edge_lines_hops:
+            self._edge_lines = field_lines(self._edge.forwarded(self._peer, host, self.scheme, self._hops))
+            self._edge_lines_host, self._edge_lines_hops = host, self._hops
+        return self._edge_lines + request_start(self._edge.wall()) + CRLF
 
-    def try_again(self) -> None:
-        """Route the same request once more: the stream broke before the agent answered."""
+    def retry(self) -> None:
+        """Route the same request again: the stream broke before the agent responded."""
         self._exchange = None
-        self._tried_before = True
+        self._is_retry = True
         self._reroute()
 
-    def answered(self, status: int, *, keep_alive: bool) -> None:
-        """Go on after an origin's answer."""
-        self._note(status)
-        self._over_to_next(keep_alive)
+    def response_done(self, status: int, *, keep_alive: bool) -> None:
+        """Continue after an origin's response."""
+        self._record(status)
+        self._finish_request(keep_alive)
 
-    def refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
-        """Answer in the origin's place; the connection stays only when the request was `complete` and wants it to."""
-        asked, self._exchange = self._asked, None
-        keep_alive, reader = False, DEFAULT_FORMAT
-        if asked is not None:
-            request = asked.request
+    def send_error(self, code: str, detail: str = "", *, complete: bool) -> None:
+        """Send an error response; keep the connection only if the request was `complete` and allows it."""
+        cached, self._exchange = self._cached_request, None
+        keep_alive, response_format = False, DEFAULT_FORMAT
+        if cached is not None:
+            request = cached.request
             keep_alive = complete and request.keep_alive and request.upgrade is None
-            reader = ResponseFormat(asked.accept, request.method != b"HEAD", keep_alive, request.version)
-            if asked.long is not None:
-                asked.long.forget()
-        self._note(ERROR_RESPONSES[code].status)
+            response_format = ResponseFormat(cached.accept, request.method != b"HEAD", keep_alive, request.version)
+            if cached.long is not None:
+                cached.long.forget()
+        self._record(ERROR_RESPONSES[code].status)
         try:
-            self.outlet.write(render_error(code, self._host, detail, reader))
+            self.writer.write(render_error(code, self._host, detail, response_format))
         except BrokenChannel:
-            self.gone(499)
+            self.break_connection(499)
             return
-        self._over_to_next(keep_alive)
+        self._finish_request(keep_alive)
 
-    def switched(self, stream: OriginStream) -> None:
-        """Hand the connection over to a relay: it speaks another protocol now."""
+    def upgraded(self, stream: OriginStream) -> None:
+        """Hand the connection over to a relay: another protocol follows."""
         scopes = () if self._lease is None else self._lease.scopes
-        self._note(101)
-        self._exchange = self._asked = None
-        self._state = OVER
-        rest = b"" if self.outlet.rest is None else bytes(self.outlet.rest)
-        self.channel.readable = True  # type: ignore[misc]  # the relay has to find an end that was found before
-        self._edge.left(self)
-        self._edge.join(self.address, self.channel, (self.inlet.held, rest), stream, scopes)
+        self._record(101)
+        self._exchange = self._cached_request = None
+        self._state = CLOSED
+        pending = b"" if self.writer.pending is None else bytes(self.writer.pending)
+        self.channel.readable = True  # type: ignore[misc]  # the relay must find an end that was found here before
+        self._edge.forget(self)
+        self._edge.start_relay(self.address, self.channel, (self.reader.buffered, pending), stream, scopes)
 
-    def gone(self, status: int, cut: str = "") -> None:
-        """Break the connection: its answer cannot be completed (`cut` says how it broke off), or the visitor has left."""
+    def break_connection(self, status: int, cut: str = "") -> None:
+        """Break the connection: its response cannot be completed (`cut` says why), or the visitor has closed."""
         self._stop_waiting()
-        self._note(status, cut)
+        self._record(status, cut)
         self._exchange = None
         self.abort()
 
-    def hang_up(self) -> None:
-        """End the connection properly, without an answer."""
-        self._note(0)
+    def close_without_response(self) -> None:
+        """Close the connection properly, without a response."""
+        self._record(0)
         self._exchange = None
         self._close()
 
-    def pin_lost(self) -> None:
-        """End with the pinned stream, as soon as nothing is under way."""
-        self._then_close = True
+    def on_pin_lost(self) -> None:
+        """Close with the pinned stream, as soon as no request is in progress."""
+        self._close_after = True
         if self._state == HEAD:
-            self.hang_up()
+            self.close_without_response()
 
-    def _note(self, status: int, cut: str = "") -> None:
-        """Tell the agent's console of the request that ends now, once, and whoever wants to hear what went through."""
-        measured, on_done = self._measured, self._edge.on_done
-        if measured is not None:
-            self._measured = None
-            if on_done is not None:
-                on_done(measured.done(status, self.address if self._edge.settings.tell_visitors else None))
-        lease, asked = self._lease, self._asked
+    def _record(self, status: int, cut: str = "") -> None:
+        """Report the finished request, once: to the agent's console, and as an event if these are enabled."""
+        metered, on_finished = self._metered, self._edge.on_finished
+        if metered is not None:
+            self._metered = None
+            if on_finished is not None:
+                on_finished(metered.finished_event(status, self.address if self._edge.settings.log_visitors else None))
+        lease, cached = self._lease, self._cached_request
         self._lease = None
-        if lease is not None and asked is not None and lease.holder is not None:
+        if lease is not None and cached is not None and lease.holder is not None:
             seconds = self._edge.reactor.now - self._started_at
-            lease.holder.record_request(lease.tunnel_id, asked.method, asked.path, status, seconds, cut)
+            lease.holder.record_request(lease.tunnel_id, cached.method, cached.path, status, seconds, cut)
 
-    # ------------------------------------------------------------------------------------------------ what comes after it
+    # --------------------------------------------------------------------------------------------------- after a request
 
-    def _over_to_next(self, keep_alive: bool) -> None:
-        """Read the next request, or close, once everything has gone out."""
-        self._exchange, self._then_close = None, not keep_alive
-        if self.outlet.rest is not None:
-            self._state = DRAIN
+    def _finish_request(self, keep_alive: bool) -> None:
+        """Read the next request, or close, after everything has been sent."""
+        self._exchange, self._close_after = None, not keep_alive
+        if self.writer.pending is not None:
+            self._state = FLUSHING
             self.count_unread()
             self.deadline = self._edge.reactor.now + self._edge.settings.stall_s
-        elif keep_alive and not self.said_all:
-            self._next()
+        elif keep_alive and not self.finished_sending:
+            self._await_request()
         else:
-            self._finish()
+            self._close_lingering()
 
-    def _drain(self) -> None:
+    def _flush(self) -> None:
         try:
-            if not self.outlet.flush():
-                self.deadline = self._edge.reactor.now + self._edge.settings.stall_s  # some of it was taken
+            if not self.writer.flush():
+                self.deadline = self._edge.reactor.now + self._edge.settings.stall_s  # the visitor has read some of it
                 return
         except BrokenChannel:
-            self.gone(499)
+            self.break_connection(499)
             return
-        if self._then_close or self.said_all:
-            self._finish()
+        if self._close_after or self.finished_sending:
+            self._close_lingering()
         else:
-            self._next()
+            self._await_request()
 
-    def _next(self) -> None:
-        """Wait for another request; one that is there already waits for its turn."""
+    def _await_request(self) -> None:
+        """Wait for another request; one that has arrived already is queued for a turn."""
         edge = self._edge
-        self._state, self._head, self.hops = HEAD, b"", 0
-        self._asked = self._lease = None
+        self._state, self._head, self.handoffs = HEAD, b"", 0
+        self._cached_request = self._lease = None
         if self.counted:
-            self.uncount()
+            self.clear_counts()
         self.deadline = edge.reactor.now + edge.settings.idle_s
-        if self.inlet.held or self.channel.readable:
+        if self.reader.buffered or self.channel.readable:
             self._queue_head()
 
-    def _finish(self) -> None:
-        """Close so that the answer arrives: what the visitor still sends would turn a plain close into RST."""
-        asked, self._asked = self._asked, None
-        expected = asked is not None and asked.bodyless and not asked.request.keep_alive
-        if self._hurried:
-            self.inlet.throw_away()  # what is left unread makes a reset of the end
-        if self._hurried or self.inlet.ended or (expected and not self.inlet.held and not self.channel.readable):
+    def _close_lingering(self) -> None:
+        """Close so that the response arrives: bytes that the visitor still sends would turn a plain close into RST."""
+        cached, self._cached_request = self._cached_request, None
+        expected = cached is not None and cached.bodyless and not cached.request.keep_alive
+        if self._close_at_once:
+            self.reader.discard()  # unread bytes would turn the close into a reset
+        if self._close_at_once or self.reader.ended or (expected and not self.reader.buffered and not self.channel.readable):
             self._close()
             return
-        self._state = OVER
-        self._edge.left(self)
+        self._state = CLOSED
+        self._edge.forget(self)
         self._edge.linger(self.channel, self.address)
 
     def _close(self) -> None:
-        if self._state != OVER:
-            self._state = OVER
+        if self._state != CLOSED:
+            self._state = CLOSED
             self.channel.close()
-            self._edge.left(self)
+            self._edge.forget(self)

@@ -1,4 +1,4 @@
-"""Closing a visitor's connection so that the last answer arrives."""
+"""Closes a visitor's connection so that the last response arrives."""
 
 from portway.engine.channel import BLOCKED, Channel
 from portway.engine.reactor import Reactor
@@ -7,48 +7,48 @@ from portway.server.edge.connection_state import ConnectionState
 
 
 class LingeringClose:
-    """Says the end and reads on until the visitor ends, too: unread bytes would turn a plain close into a reset, which
-    overtakes the answer, and a program that writes its whole request before it reads would hear of nothing else.
+    """Sends FIN and reads until the visitor's FIN: unread bytes would turn a plain close into a reset, which overtakes the
+    response; a program that writes its whole request before it reads would see nothing else.
 
     Bounded in time: `total_s` in all, `quiet_s` without a byte (nginx: lingering_time 30 s, lingering_timeout 5 s). Not in
-    bytes, as only these tell a visitor that goes on sending from one that has left; they are read with the turns of any
-    other visitor, and none is kept.
+    bytes, as only these distinguish a visitor that still sends from one that has left; they are read in charged turns like
+    those of any visitor, and dropped.
     """
 
-    __slots__ = ("_all", "_channel", "_heard_at", "_quiet_s", "_reactor", "_timer", "_until", "address")
+    __slots__ = ("_all", "_channel", "_quiet_s", "_reactor", "_received_at", "_timer", "_until", "address")
 
     def __init__(
-        self, reactor: Reactor, channel: Channel, address: str, total_s: float, everybody: "dict[LingeringClose, None]", quiet_s: float
+        self, reactor: Reactor, channel: Channel, address: str, total_s: float, closing: "dict[LingeringClose, None]", quiet_s: float
     ) -> None:
-        """Close `channel`, of a visitor from `address`, in the end; stands in `everybody` until that is done."""
+        """Close `channel`, of a visitor from `address`; registered in `closing` until then."""
         self.address = address
-        self._all = everybody
+        self._all = closing
         self._channel = channel
         self._reactor = reactor
         self._quiet_s = quiet_s
-        self._heard_at = reactor.now
+        self._received_at = reactor.now
         self._until = reactor.now + total_s
-        self._timer = reactor.call_later(min(total_s, quiet_s), self._look)
-        everybody[self] = None
+        self._timer = reactor.call_later(min(total_s, quiet_s), self._check)
+        closing[self] = None
         channel.on_readable = channel.on_broken = self._read
         channel.shutdown_write()
         reactor.call_soon(self._read)
 
     def abort(self) -> None:
-        """Wait no longer."""
-        self._over()
+        """Reset at once."""
+        self._detach()
         self._channel.abort()
 
     @property
     def holder(self) -> None:
-        """Return None: it has no stream any more."""
+        """Return None: it has no stream."""
 
-    def standing(self) -> tuple[ConnectionState, float, int]:
-        """Return what its connection is doing (see `standing.SheddableConnection`)."""
-        return ConnectionState.CLOSING if self in self._all else ConnectionState.OVER, self._heard_at, 0
+    def state(self) -> tuple[ConnectionState, float, int]:
+        """Return its state (see `SheddableConnection`)."""
+        return ConnectionState.CLOSING if self in self._all else ConnectionState.EXEMPT, self._received_at, 0
 
-    def give_way(self, _standing: ConnectionState) -> None:
-        """Wait no longer, as another one needs the place."""
+    def shed(self, _state: ConnectionState) -> None:
+        """Close at once to free capacity."""
         self._close()
 
     def _read(self) -> None:
@@ -61,25 +61,25 @@ class LingeringClose:
         if count == BLOCKED:
             return
         if count:
-            self._heard_at = self._reactor.now
+            self._received_at = self._reactor.now
             self._reactor.work.done += count
             self._reactor.call_soon_charged(self._reactor.unassigned, self._read)
         else:
             self._close()
 
-    def _look(self) -> None:
-        """Close when it was quiet for too long, or all the time is over."""
+    def _check(self) -> None:
+        """Close after `quiet_s` without a byte, or `total_s` in all."""
         now = self._reactor.now
-        until = min(self._heard_at + self._quiet_s, self._until)
+        until = min(self._received_at + self._quiet_s, self._until)
         if now >= until:
             self._close()
         else:
-            self._timer = self._reactor.call_later(until - now, self._look)
+            self._timer = self._reactor.call_later(until - now, self._check)
 
     def _close(self) -> None:
-        self._over()
+        self._detach()
         self._channel.close()
 
-    def _over(self) -> None:
+    def _detach(self) -> None:
         self._timer.cancel()
         self._all.pop(self, None)

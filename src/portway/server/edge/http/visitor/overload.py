@@ -1,4 +1,4 @@
-"""Tells visitors for whom there is no place that there is none, as long as even that is affordable."""
+"""Sends 503 to visitors above capacity, bounded in number and time; the rest are reset."""
 
 import socket
 
@@ -10,44 +10,44 @@ from portway.protocol.source_key import source_key
 from portway.server.edge.admission import reset_socket
 from portway.server.edge.http.visitor.lingering_close import LingeringClose
 
-_NO_PLACE = render_error("overloaded")
+_OVERLOADED = render_error("overloaded")
 
 
 class OverloadResponder:
-    """Answers 503 before any request was read: there is no room to wait for it. Bounded in number and time."""
+    """Sends 503 before a request was read, as there is no capacity to wait for it."""
 
-    def __init__(self, reactor: Reactor, at_a_time_max: int, patience_s: float) -> None:
-        """Tell `at_a_time_max` visitors at a time, for `patience_s` seconds at most; others are reset. Once half of them are under way,
-        one source gets a quarter at most.
+    def __init__(self, reactor: Reactor, responses_max: int, time_s: float) -> None:
+        """Send at most `responses_max` at a time, each for at most `time_s` seconds. From half of them on, one source gets at most a
+        quarter.
         """
         self._reactor = reactor
-        self._at_a_time_max = at_a_time_max
-        self._patience_s = patience_s
-        self._under_way: dict[LingeringClose, None] = {}
+        self._responses_max = responses_max
+        self._time_s = time_s
+        self._in_progress: dict[LingeringClose, None] = {}
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return len(self._in_progress)
 
-    def say(self, sock: socket.socket, address: str) -> None:
-        """Answer a visitor from `address`, and close once he has read it; or reset at once."""
-        under_way, most = self._under_way, self._at_a_time_max
-        if len(under_way) >= most or (2 * len(under_way) >= most and 4 * self._told_to(address) >= most):
+    def respond(self, sock: socket.socket, address: str) -> None:
+        """Send 503 to a visitor from `address` and close after it was read; or reset at once."""
+        in_progress, most = self._in_progress, self._responses_max
+        if len(in_progress) >= most or (2 * len(in_progress) >= most and 4 * self._count_of(address) >= most):
             reset_socket(sock)
             return
         channel = SocketChannel(self._reactor, sock)
         try:
-            channel.send(_NO_PLACE)  # into the empty buffer of a new socket: it takes the whole
+            channel.send(_OVERLOADED)  # fits into the empty buffer of a new socket
         except BrokenChannel:
             channel.abort()
         else:
-            LingeringClose(self._reactor, channel, address, self._patience_s, self._under_way, self._patience_s)
+            LingeringClose(self._reactor, channel, address, self._time_s, self._in_progress, self._time_s)
 
-    def _told_to(self, address: str) -> int:
-        """Return to how many visitors from the source of `address` this is being told."""
+    def _count_of(self, address: str) -> int:
+        """Return the number of responses in progress to the source of `address`."""
         source = source_key(address)
-        return sum(source_key(one.address) == source for one in self._under_way)
+        return sum(source_key(one.address) == source for one in self._in_progress)
 
     def close(self) -> None:
-        """Break off those under way."""
-        for linger in list(self._under_way):
+        """Abort all in progress."""
+        for linger in list(self._in_progress):
             linger.abort()

@@ -1,4 +1,4 @@
-"""A visitor's connection after an upgrade: a WebSocket, mostly."""
+"""A visitor connection after an upgrade, usually a WebSocket."""
 
 from portway.engine.relay import Relay
 from portway.server.edge.connection_state import ConnectionState
@@ -8,12 +8,12 @@ from portway.server.tunnels.lease import Holder
 
 
 class UpgradedConnection:
-    """One relay, with what is told of it and what it may have to give way for."""
+    """The relay of an upgraded connection, with what shedding and its final event need."""
 
     __slots__ = ("_relay", "address", "holder", "relay_id", "tunnel_id")
 
     def __init__(self, relay: Relay, stream: OriginStream, address: str) -> None:
-        """`stream` leads to the origin, `address` is the visitor's numeric host."""
+        """`stream` leads to the origin; `address` is the visitor's numeric host."""
         self._relay = relay
         self.address = address
         self.relay_id = stream.unique_id.hex()
@@ -21,10 +21,10 @@ class UpgradedConnection:
         self.holder: Holder | None = stream.pool.holder if isinstance(stream.pool, TunnelPool) else None
         """The session that carries it."""
 
-    def standing(self) -> tuple[ConnectionState, float, int]:
-        """Return what it is doing (see `standing.SheddableConnection`)."""
+    def state(self) -> tuple[ConnectionState, float, int]:
+        """Return its state (see `SheddableConnection`)."""
         return ConnectionState.QUIET, self._relay.started_at, self._relay.moved_bytes
 
-    def give_way(self, _standing: ConnectionState) -> None:
-        """Break off, as another one needs the place."""
-        self._relay.abort("it was quiet, and its place was needed")
+    def shed(self, _state: ConnectionState) -> None:
+        """Break the connection to free capacity."""
+        self._relay.abort("closed while idle: its capacity was needed")

@@ -9,88 +9,88 @@ from portway.server.edge.http.interfaces import EdgeServices
 from portway.server.edge.http.origin.pool import TunnelPool
 from portway.server.tunnels.lease import Lease
 
-HEAD, HELD, EXCHANGE, DRAIN, OVER = range(5)
+HEAD, WAITING, EXCHANGE, FLUSHING, CLOSED = range(5)
 """The states of a visitor's connection."""
 
 
-class WaitingRequest:
-    """The HELD state of a visitor's connection, which `VisitorConnection` extends to the others."""
+class WaitingMixin:
+    """Adds the WAITING state to a visitor connection."""
 
-    __slots__ = ("_asked", "_edge", "_held_in", "_hold", "_lease", "_started_at", "_state", "_why_held", "address", "deadline")
+    __slots__ = ("_cached_request", "_edge", "_hold", "_lease", "_started_at", "_state", "_wait_code", "_waiters", "address", "deadline")
 
-    _asked: CachedRequest | None
+    _cached_request: CachedRequest | None
     _edge: EdgeServices
-    _held_in: dict[object, Callable[[], None]]
+    _waiters: dict[object, Callable[[], None]]
     _hold: Hold | None
-    """Where it waits for an agent: its right to."""
+    """Permission to wait for an agent."""
     _lease: Lease | None
     _started_at: float
     _state: int
-    _why_held: str
+    _wait_code: str
     address: str
     """The visitor's numeric host."""
     deadline: float
 
-    def _route(self, asked: CachedRequest) -> None:
-        """Send the request where its host says; hold it while nobody is there."""
+    def _route(self, cached: CachedRequest) -> None:
+        """Start an exchange with the tunnel of the host, or wait for it."""
         raise NotImplementedError
 
-    def refuse(self, code: str, detail: str = "", *, complete: bool) -> None:
-        """Answer in the origin's place."""
+    def send_error(self, code: str, detail: str = "", *, complete: bool) -> None:
+        """Send an error response."""
         raise NotImplementedError
 
-    def _wait(self, why: str, asked: CachedRequest, pool: TunnelPool | None = None) -> None:
-        """Wait for the agent, or in line for a stream of `pool`, not for long; refuse where that may not be."""
+    def _wait(self, code: str, cached: CachedRequest, pool: TunnelPool | None = None) -> None:
+        """Wait for the agent, or in the queue of `pool` for a stream, for a short time; send the error `code` if that is not allowed."""
         edge, lease = self._edge, self._lease
         until = self._started_at + edge.settings.hold_s
         if until <= edge.reactor.now or lease is None:
-            self.refuse(why, complete=asked.bodyless)
+            self.send_error(code, complete=cached.bodyless)
             return
         if pool is None:
-            self._hold = edge.holds.enter(lease.owner.token_id, source_key(self.address), self._give_way)
+            self._hold = edge.holds.acquire(lease.owner.token_id, source_key(self.address), self._end_hold)
             if self._hold is None:
-                self.refuse(why, complete=asked.bodyless)
+                self.send_error(code, complete=cached.bodyless)
                 return
-        if asked.long is not None:
-            asked.long.drop_lines()
-        self._state = HELD
+        if cached.long is not None:
+            cached.long.drop_lines()
+        self._state = WAITING
         self.deadline = until
-        self._why_held = why
+        self._wait_code = code
         if pool is None:
-            self._held_in = lease.waiters
-            lease.waiters[self] = self._woken
+            self._waiters = lease.waiters
+            lease.waiters[self] = self._resume
         else:
-            self._held_in = pool.line
-            pool.enqueue(self, self._woken)
+            self._waiters = pool.queue
+            pool.enqueue(self, self._resume)
 
-    def _give_way(self) -> None:
-        """Wait no longer: the time is over, or another one waits instead."""
+    def _end_hold(self) -> None:
+        """Send the error: the time has passed, or another request waits instead."""
         self._stop_waiting()
-        self.refuse(self._why_held, complete=self._asked is not None and self._asked.bodyless)
+        self.send_error(self._wait_code, complete=self._cached_request is not None and self._cached_request.bodyless)
 
-    def _woken(self) -> None:
-        """Try again: the lease is live again, or gone, or it is his turn in the line, where he keeps his place meanwhile."""
-        if self._state == HELD:
-            waited_in = self._held_in
-            self._leave_hold()
+    def _resume(self) -> None:
+        """Route again: the state of the lease has changed, or it is this request's turn in the queue, where it keeps its position."""
+        if self._state == WAITING:
+            waiters = self._waiters
+            self._release_hold()
             self._reroute()
-            if self._state != HELD or self._held_in is not waited_in:
-                waited_in.pop(self, None)
+            if self._state != WAITING or self._waiters is not waiters:
+                waiters.pop(self, None)
 
     def _stop_waiting(self) -> None:
-        """Wait no more."""
-        if self._state == HELD:
-            self._held_in.pop(self, None)
-            self._leave_hold()
+        """Leave the queue, and release the hold."""
+        if self._state == WAITING:
+            self._waiters.pop(self, None)
+            self._release_hold()
             self._state = HEAD
 
-    def _leave_hold(self) -> None:
+    def _release_hold(self) -> None:
         hold, self._hold = self._hold, None
         if hold is not None:
-            hold.leave()
+            hold.release()
 
     def _reroute(self) -> None:
-        asked = self._asked
-        if asked is not None:
+        cached = self._cached_request
+        if cached is not None:
             self._state = HEAD
-            self._route(asked)
+            self._route(cached)
