@@ -37,14 +37,14 @@ def test_a_worker_whose_supervisor_is_gone_ends_with_a_reason() -> None:
     code, output = start(b"")
 
     assert code == 1
-    assert output == "portway: the supervisor did not say what to do: the other end is gone\n"
+    assert output == "portway: no configuration from the supervisor: the other end is closed\n"
 
 
 def test_a_worker_with_an_invalid_message_ends_with_a_reason() -> None:
     code, output = start(b"\x01")
 
     assert code == 1
-    assert output.startswith("portway: the supervisor did not say what to do: ")
+    assert output.startswith("portway: no configuration from the supervisor: ")
 
 
 def test_a_worker_runs_this_python_with_the_log_options_of_its_server() -> None:
@@ -62,4 +62,4 @@ def test_a_worker_searches_the_current_folder_only_if_its_server_does(tmp_path: 
 
     code, output = start(b"", cwd=tmp_path)
 
-    assert (code, output) == (1, "portway: the supervisor did not say what to do: the other end is gone\n")
+    assert (code, output) == (1, "portway: no configuration from the supervisor: the other end is closed\n")

@@ -224,7 +224,7 @@ def test_one_that_does_not_want_to_end_is_killed() -> None:
         async with stage("ignores-stop") as one:
             await one.office.until("1 serves")
         assert not one.process(1)
-        assert one.office.heard[-1] == "1 ended: the server stops"
+        assert one.office.heard[-1] == "1 ended: the server is stopping"
 
     asyncio.run(scene())
 

@@ -1,4 +1,4 @@
-"""Load shedding: closes connections for newcomers when capacity, descriptors or streams run short (ADR 0020)."""
+"""Load shedding: closes connections for new visitors when capacity, descriptors or streams run short (ADR 0020)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""One scan of all connections: which ones may be closed for newcomers, and in which order."""
+"""One scan of all connections: which ones may be closed for new visitors, and in which order."""
 
 import heapq
 from collections import Counter

@@ -188,7 +188,7 @@ def test_requests_in_advance_take_their_turns_and_news_of_more_earns_none(
         taken.append(visitor._queued)
         take(visitor, head)
 
-    monkeypatch.setattr(VisitorConnection, "_take", noting)
+    monkeypatch.setattr(VisitorConnection, "_handle_head", noting)
     stage.publish(origin)
 
     def story() -> None:
