@@ -194,7 +194,7 @@ FRAMINGS = [say, coded, until_end]
 def test_exactly_the_payload_arrives_and_then_the_break(
     stage: Stage, told: list[RequestDone], framing: Callable[[bytes], bytes], total: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits_module, "FAREWELL_S", 0.1)
+    monkeypatch.setattr(limits_module, "PAYLOAD_QUIET_S", 0.1)
     body = b"".join(blocks(300_000))[:300_000]
 
     def answer(_request: Request, sock: socket.socket) -> bytes | None:
