@@ -1,1 +1,1 @@
-"""Several processes behind one set of listeners: the supervisor decides who has which address, its workers serve."""
+"""Multi-process mode: a supervisor with listeners and leases, and workers that serve visitors and agents."""
