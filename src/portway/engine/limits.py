@@ -165,9 +165,9 @@ class LimitEnforcer:
         if relay is None:
             return
         now = self._scheduler.now
-        ways = relay.outgoing_channels()
-        unsent = [channel.unsent_bytes() for channel in ways]
-        unread = (*unsent, *(channel.send_window for channel in ways))
+        channels = relay.outgoing_channels()
+        unsent = [channel.unsent_bytes() for channel in channels]
+        unread = (*unsent, *(channel.send_window for channel in channels))
         if unread != self._unread:
             self._unread, self._stuck_since = unread, now
         known = sum(count for count in unsent if count is not None)

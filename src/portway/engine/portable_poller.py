@@ -71,11 +71,11 @@ class PortablePoller:
         for key, events in self._selector.select(timeout_s):
             fd = key.fd
             armed = armed_by_fd[fd]
-            news = events & armed
-            if news:
-                armed_by_fd[fd] = armed & ~news
-                new_events.append((fd, _MASKS[news]))
-            unwanted = (events & ~armed) | (news & WRITE)
+            fresh = events & armed
+            if fresh:
+                armed_by_fd[fd] = armed & ~fresh
+                new_events.append((fd, _MASKS[fresh]))
+            unwanted = (events & ~armed) | (fresh & WRITE)
             if unwanted:
                 self._set_interest(fd, key.events & ~unwanted)
                 if not key.events & ~unwanted and (broken := self._add_idle(fd)):

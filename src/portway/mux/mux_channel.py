@@ -101,7 +101,7 @@ class MuxChannel(Stream, Channel):
 
     def __repr__(self) -> str:
         state = "broken" if self._broken else "closed" if self._closed else "gone" if self.gone else "open"
-        return f"<MuxChannel {self.stream_id} {state} send_window={self.send_window} kept={len(self._buffered or b'')}>"
+        return f"<MuxChannel {self.stream_id} {state} send_window={self.send_window} buffered={len(self._buffered or b'')}>"
 
     @property
     def account(self) -> Account:  # type: ignore[override]

@@ -35,7 +35,7 @@ _FREQUENT = """
 _SET_BY_EDGE = frozenset(
     {
         *(b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"forwarded", b"x-request-start"),
-        b"proxy",  # dangerous whoever sends it
+        b"proxy",  # dangerous from any sender
     }
 )
 """Fields that the edge sets or always drops; no trusted proxy can pass them."""
