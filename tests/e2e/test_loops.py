@@ -17,7 +17,7 @@ def test_a_tunnel_to_the_servers_own_port_is_told_so(flags: tuple[str, ...]) -> 
             answer = world.visit("loop")
             assert answer.status == 508
             assert json.loads(answer.body)["error"] == "loop_detected"
-            assert "leads back to this server" in json.loads(answer.body)["message"]
+            assert "sends the request back to this server" in json.loads(answer.body)["message"]
         event(agent, "request_line", 4)
         assert [told["status"] for told in events(agent, "request_line")] == [508] * 4
         assert len(list(events(agent, "relay_done"))) == 4, "each request came back once, and went no further"

@@ -285,7 +285,7 @@ def test_names_and_ports_that_one_may_not_have_are_refused_with_a_reason_and_a_w
         (mine, web("www"), "reserved_name", ("the name 'www' is reserved for the server",)),
         (mine, web("_acme-challenge"), "reserved_name", ("reserved for the server",)),
         (mine, web("My_App"), "invalid_name", ("'My_App' may contain only lower-case letters, digits and hyphens", "Try 'my-app'")),
-        (mine, web("a.b"), "invalid_name", ("'a.b' may only have", "Try 'a-b'")),
+        (mine, web("a.b"), "invalid_name", ("'a.b' may contain only", "Try 'a-b'")),
         (mine, web("x" * 64), "invalid_name", ("has 64 characters, at most 63",)),
         (mine, web("b\u00fccher\x1b[2J"), "invalid_name", (r"'b\xfccher\x1b[2J'", "Try")),
         (mine, ("http", "1", "--host", "localhost"), "invalid_name", ("localhost",)),
