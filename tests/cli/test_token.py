@@ -135,7 +135,7 @@ def test_a_name_is_free_again_after_revoke(portway: Portway) -> None:
     assert portway("token", "create", "laptop", "--init").exit_code == 0
     taken = portway("token", "create", "laptop")
     assert (taken.exit_code, taken.stdout) == (2, "")
-    assert "token laptop is there already" in taken.stderr
+    assert "token laptop already exists" in taken.stderr
 
     assert portway("token", "revoke", "laptop").exit_code == 0
     assert portway("token", "create", "laptop").exit_code == 0
@@ -170,7 +170,7 @@ def test_without_a_server_nothing_is_created_and_the_error_says_what_to_do(portw
     for args in (("create", "laptop"), ("create", "laptop", "--advertise", "example.org:4443"), ("list",), ("revoke", "laptop")):
         done = portway("token", *args, "--data", str(home / "new"))
         assert (done.exit_code, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"portway: data: no server ran on {home / 'new'} yet. Where does it run? As another user: ")
+        assert done.stderr.startswith(f"portway: data: no server has used {home / 'new'} yet. If the server runs as another user, ")
         assert all(word in done.stderr for word in ("sudo -u USER", "--data DIR", "PORTWAY_DATA", "--init"))
     assert portway("token", "list", env={"PORTWAY_DATA": str(home / "other")}).exit_code == 2
     assert portway("token", "create", "laptop", "--out", str(home / "join")).exit_code == 2
@@ -226,7 +226,7 @@ def test_a_token_that_cannot_be_created_leaves_no_join_string(portway: Portway, 
     done = portway("token", "create", "laptop", "--out", str(home / "join"))
 
     assert done.exit_code == 2
-    assert "is there already" in done.stderr
+    assert "already exists" in done.stderr
     assert not (home / "join").exists()
 
 

@@ -80,7 +80,7 @@ def test_command_lines_that_cannot_be_meant_end_with_2_and_say_why(world: World)
         (("http", "3000", "--ca-file", authority, *given), "--ca-file: cannot be used"),
         (("token", "create", "a b", "--data", world.server_data), "NAME: expected 1 to 63 letters"),
         (("token", "create", "x", "--expires", "soon", "--data", world.server_data), "'soon'"),
-        (("token", "revoke", "nobody", "--data", world.server_data), "no server ran"),
+        (("token", "revoke", "nobody", "--data", world.server_data), "no server has used"),
     ]
     for words, complaint in cases:
         ended = world.run(*words)

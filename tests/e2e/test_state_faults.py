@@ -83,7 +83,7 @@ def test_a_server_whose_disk_cannot_be_written_serves_and_says_what_it_cannot_ke
     world.server_before = disk(world.server_data)
     server = world.start_server()
     if disk is read_only:
-        server.expect("tokens can be read, but not made or revoked", stream="err")
+        server.expect("tokens cannot be created or revoked", stream="err")
     agent = world.agent(join, "http", str(origin.port), "--name", "blog")
     event(agent, "tunnel_up")
     assert world.visit("blog").body == OK
@@ -124,7 +124,7 @@ def test_a_second_server_on_a_data_directory_is_refused_and_everything_else_may_
     first = world.start_server()
     second = world.run("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", world.server_data)
     assert (second.code, second.out) == (2, "")
-    assert second.err.startswith(f"portway: data: another server runs on {world.server_data}; stop that one, or")
+    assert second.err.startswith(f"portway: data: another server uses {world.server_data}; stop it, or")
     world.token()
     assert world.run("token", "list", "--data", world.server_data).code == 0
     first.kill()
@@ -166,12 +166,12 @@ def test_agents_outlive_a_database_that_is_lost_while_the_server_runs_and_after_
 
     damage(database, other / FILE)
     if damage is not emptied:  # an open database that is overwritten in place shows nothing until somebody reads it
-        server.expect("tokens cannot be read.*removed or replaced", stream="err")
+        server.expect("tokens unreadable.*removed or replaced", stream="err")
     assert world.visit("blog").body == OK
     server.stop()
     refused = world.run("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", world.server_data)
     assert refused.code == 2
-    assert re.search("a server ran here|is another database than the one that belongs here", refused.err), refused.err
+    assert re.search("a server has used this directory|not the database of this directory", refused.err), refused.err
     assert "backup" in refused.err
 
     for suffix in ("-wal", "-shm"):

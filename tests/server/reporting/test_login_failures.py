@@ -1,4 +1,4 @@
-"""Scanners and guessers at a real server: the operator hears of them, in few lines whatever they do."""
+"""Scanners and guessers at a real server: reported to the operator, in few lines."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ HTTP = b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"
 
 
 def scan(port: int, times: int, first: bytes = HTTP) -> None:
-    """Come as somebody who takes the port for another one, and wait to be shown out."""
+    """Connect as a client of another protocol, and wait for the end of the connection."""
     for _ in range(times):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
             try:
@@ -34,24 +34,24 @@ def scan(port: int, times: int, first: bytes = HTTP) -> None:
 
 
 @pytest.mark.parametrize("plaintext", [False, True], ids=["TLS links", "plain links"])
-def test_three_hundred_scans_are_two_lines_that_count_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plaintext: bool) -> None:
+def test_three_hundred_scans_are_a_few_events_that_count_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plaintext: bool) -> None:
     monkeypatch.setattr(failures, "HANDSHAKES_EVERY_S", 3.0)
 
     async def scene(server: RunningServer) -> None:
         await asyncio.to_thread(scan, server.token().port, 300)
-        told = server.events.of(HandshakesFailed)
-        assert [news.count for news in told][:1] == [1]
-        await server.events.until(lambda: sum(news.count for news in server.events.of(HandshakesFailed)) == 300)
-        told = server.events.of(HandshakesFailed)
-        assert len(told) <= 3, told
-        assert told[-1].peer.startswith("127.0.0.1:")
-        assert told[-1].reason
-        assert "Host" not in told[-1].reason, "what a stranger sends is not told"
+        emitted = server.events.of(HandshakesFailed)
+        assert [event.count for event in emitted][:1] == [1]
+        await server.events.until(lambda: sum(event.count for event in server.events.of(HandshakesFailed)) == 300)
+        emitted = server.events.of(HandshakesFailed)
+        assert len(emitted) <= 3, emitted
+        assert emitted[-1].peer.startswith("127.0.0.1:")
+        assert emitted[-1].reason
+        assert "Host" not in emitted[-1].reason, "data of an unauthenticated peer is not shown"
 
     play(tmp_path, scene, plaintext_links=plaintext)
 
 
-def test_a_flood_of_refused_logins_is_told_one_by_one_for_a_while_and_then_as_a_sum(
+def test_a_flood_of_refused_logins_is_reported_individually_at_first_and_then_as_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failures, "LOGINS_MAX", 4)
@@ -65,22 +65,22 @@ def test_a_flood_of_refused_logins_is_told_one_by_one_for_a_while_and_then_as_a_
                 agent = await raw_agent(reactor, wrong)
                 with pytest.raises(PortwayError):
                     await agent.log_in(wrong)
-        await server.events.until(lambda: sum(news.count for news in server.events.of(LoginRefused)) == 40, deadline_s=15)
-        told = server.events.of(LoginRefused)
-        assert [news.count for news in told[:4]] == [1, 1, 1, 1]
-        assert len(told) < 12, "sums"
-        assert told[-1].code == "too_many_logins"
+        await server.events.until(lambda: sum(event.count for event in server.events.of(LoginRefused)) == 40, deadline_s=15)
+        emitted = server.events.of(LoginRefused)
+        assert [event.count for event in emitted[:4]] == [1, 1, 1, 1]
+        assert len(emitted) < 12, "counts"
+        assert emitted[-1].code == "too_many_logins"
 
     play(tmp_path, scene)
 
 
-def test_a_server_that_stops_takes_nobody_for_a_scanner(tmp_path: Path) -> None:
+def test_links_closed_by_a_stopping_server_are_not_reported(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         async with raw_reactor() as reactor:
-            guest = await raw_agent(reactor, server.token())
+            agent = await raw_agent(reactor, server.token())
             server.stop.set()
             await asyncio.wait({server.task})
-            guest.mux.abort()
+            agent.mux.abort()
         assert not server.events.of(HandshakesFailed)
 
     play(tmp_path, scene)

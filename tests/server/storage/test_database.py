@@ -1,4 +1,4 @@
-"""A database on a full or read-only disk is read all the same, with everything that was committed in it."""
+"""A database on a full or read-only disk can be read, with everything that was committed."""
 
 import json
 import os
@@ -18,21 +18,21 @@ from portway.server.storage.database import open_database, stamps_of
 from tests.kit.mounts import full_disk, read_only
 from tests.kit.programs import SOURCES
 
-LOOK = """
+READ_AND_WRITE = """
 import json, sys
 from pathlib import Path
 from portway.errors import PortwayError
 from portway.server.storage.token_store import Store
 try:
     with Store(Path(sys.argv[1])) as store:
-        told = {"fixed": store.fixed, "revoked": [token.revoked_at for token in store.tokens()]}
+        found = {"fixed": store.fixed, "revoked": [token.revoked_at for token in store.tokens()]}
         try:
             store.revoke("token2", 7.0)
         except PortwayError as exc:
-            told["write"] = str(exc)
+            found["write"] = str(exc)
 except PortwayError as exc:
-    told = {"error": str(exc)}
-print(json.dumps(told))
+    found = {"error": str(exc)}
+print(json.dumps(found))
 """
 
 LEAVE_UNMERGED = """
@@ -50,7 +50,7 @@ os._exit(0)  # as kill -9 would: nothing is merged
 
 
 def run(code: str, *words: str | Path, before: tuple[str, ...] = (), env: dict[str, str] | None = None) -> str:
-    """Run Python code in a process of its own and return what it printed."""
+    """Run Python code in a new process and return its output."""
     done = subprocess.run(
         [*before, sys.executable, "-c", code, *map(str, words)],
         env={**os.environ, "PYTHONPATH": f"{SOURCES}:{SOURCES.parent}", **(env or {})},
@@ -63,15 +63,15 @@ def run(code: str, *words: str | Path, before: tuple[str, ...] = (), env: dict[s
     return done.stdout
 
 
-def look(path: Path, before: tuple[str, ...] = (), **env: str) -> dict[str, Any]:
-    """Open the store in a process of its own, read it, and try to write."""
-    told: dict[str, Any] = json.loads(run(LOOK, path, before=before, env=env))
-    return told
+def read_and_write(path: Path, before: tuple[str, ...] = (), **env: str) -> dict[str, Any]:
+    """Open the store in a new process, read it, and try to write."""
+    found: dict[str, Any] = json.loads(run(READ_AND_WRITE, path, before=before, env=env))
+    return found
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Two tokens, the first of which is revoked: that is in the -wal file alone."""
+    """Two tokens; the revocation of the first one is only in the -wal file."""
     path = tmp_path / "data" / "server.db"
     run(LEAVE_UNMERGED, path)
     assert Path(f"{path}-wal").stat().st_size > 0
@@ -90,7 +90,7 @@ def merged(path: Path) -> Path:
 
 @pytest.fixture
 def unprivileged() -> Iterator[tuple[str, ...]]:
-    """The words before a command that runs as a user whose folders can be closed to him."""
+    """The prefix of a command that runs as an unprivileged user."""
     if os.geteuid() != 0:
         yield ()
     elif shutil.which("setpriv") is None:
@@ -99,31 +99,31 @@ def unprivileged() -> Iterator[tuple[str, ...]]:
         yield ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
-def test_a_database_on_a_read_only_disk_is_read_and_says_why_it_cannot_be_written(merged: Path) -> None:
-    told = look(merged, read_only(merged.parent))
+def test_a_database_on_a_read_only_disk_is_read_and_writing_is_explained(merged: Path) -> None:
+    found = read_and_write(merged, read_only(merged.parent))
 
-    assert told["revoked"] == [5.0, None]
-    assert "is read-only here" in told["fixed"]
-    assert "cannot be written" in told["write"]
+    assert found["revoked"] == [5.0, None]
+    assert "is read-only" in found["fixed"]
+    assert "cannot be written" in found["write"]
     assert [file.name for file in merged.parent.iterdir()] == ["server.db"]
 
 
-def test_a_revocation_that_is_not_merged_yet_counts_on_a_read_only_disk(path: Path) -> None:
+def test_an_unmerged_revocation_counts_on_a_read_only_disk(path: Path) -> None:
     before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
-    told = look(path, read_only(path.parent))
+    found = read_and_write(path, read_only(path.parent))
 
-    assert told["revoked"] == [5.0, None]
-    assert told["fixed"]
+    assert found["revoked"] == [5.0, None]
+    assert found["fixed"]
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
 
 
 @pytest.mark.parametrize("state", ["path", "merged"])
 def test_a_database_on_a_full_disk_is_read(state: str, request: pytest.FixtureRequest) -> None:
     path: Path = request.getfixturevalue(state)
-    told = look(path, full_disk(path.parent))
+    found = read_and_write(path, full_disk(path.parent))
 
-    assert told["revoked"] == [5.0, None]
-    assert state == "path" or "full" in told["write"]  # the unmerged file has room left in itself
+    assert found["revoked"] == [5.0, None]
+    assert state == "path" or "full" in found["write"]  # the unmerged file has free pages
 
 
 @pytest.mark.parametrize("state", ["path", "merged"])
@@ -139,47 +139,47 @@ def test_a_database_in_a_folder_that_a_user_may_not_write_is_read(
                 parent.chmod(0o711)
     path.parent.chmod(0o500)
     try:
-        told = look(path, unprivileged)
+        found = read_and_write(path, unprivileged)
     finally:
         path.parent.chmod(0o700)
 
-    assert told["revoked"] == [5.0, None]
-    assert told["fixed"]
+    assert found["revoked"] == [5.0, None]
+    assert found["fixed"]
 
 
-def test_changes_that_nowhere_can_be_merged_are_not_passed_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_that_cannot_be_merged_anywhere_are_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_may_write", lambda _: False)
-    monkeypatch.setattr(database, "_places", lambda: ["/proc", "/nowhere"])
+    monkeypatch.setattr(database, "_temporary_directories", lambda: ["/proc", "/nowhere"])
 
-    with pytest.raises(ConfigError, match=r"server.db-wal holds changes.*/proc: .*/nowhere: No such file.*TMPDIR"):
+    with pytest.raises(ConfigError, match=r"changes in server.db-wal: /proc:  .*/nowhere: No such file.*TMPDIR"):
         open_database(path, lambda _: None, None)
 
 
-def test_no_copy_is_left_and_no_other_user_could_have_read_it(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
+def test_copies_are_removed_and_private(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "temporary"
+    directory.mkdir()
     monkeypatch.setattr(database, "_may_write", lambda _: False)
-    monkeypatch.setattr(database, "_places", lambda: [str(place)])
+    monkeypatch.setattr(database, "_temporary_directories", lambda: [str(directory)])
     seen: list[int] = []
     in_memory = database._in_memory
 
-    def looked_at(source: sqlite3.Connection) -> sqlite3.Connection:
-        seen.extend(file.stat().st_mode for file in place.iterdir())
+    def observed(source: sqlite3.Connection) -> sqlite3.Connection:
+        seen.extend(file.stat().st_mode for file in directory.iterdir())
         return in_memory(source)
 
-    monkeypatch.setattr(database, "_in_memory", looked_at)
+    monkeypatch.setattr(database, "_in_memory", observed)
     opened = open_database(path, lambda _: None, None)
     opened.db.close()
 
     assert [mode & 0o077 for mode in seen] == [0]
-    assert list(place.iterdir()) == []
+    assert list(directory.iterdir()) == []
 
 
-def test_what_is_too_large_to_be_copied_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_too_large_to_be_copied_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_may_write", lambda _: False)
     monkeypatch.setattr(database, "COPY_BYTES_MAX", 1000)
 
-    with pytest.raises(ConfigError, match="is larger than 1000 bytes"):
+    with pytest.raises(ConfigError, match="larger than 1000 bytes"):
         open_database(path, lambda _: None, None)
 
 
@@ -214,10 +214,10 @@ with Store(path) as server:
     assert not server.fixed
     assert server.version() == after
     with Store(path) as command:
-        command.revoke  # opened alone is no change
+        command.revoke  # only opened: no change
         assert server.version() == after
 """
 
 
-def test_a_revocation_is_noticed_once_there_is_room_for_it_again(merged: Path) -> None:
+def test_a_revocation_is_detected_once_there_is_space_again(merged: Path) -> None:
     run(FREED, merged, before=full_disk(merged.parent))

@@ -1,4 +1,4 @@
-"""Tokens are read beside the loop, with a bound on what waits and a deadline for each answer."""
+"""Tokens are read outside of the loop, with a bounded queue and a deadline for each query."""
 
 import asyncio
 import threading
@@ -28,13 +28,13 @@ async def longest_pause_while(task: "asyncio.Future[None]") -> float:
     return longest
 
 
-def test_it_finds_what_the_store_has(tmp_path: Path) -> None:
+def test_it_finds_the_tokens_of_the_store(tmp_path: Path) -> None:
     async def scene() -> None:
-        with Store(tmp_path / FILE) as elsewhere, TokenReader(Store(tmp_path / FILE)) as reader:
+        with Store(tmp_path / FILE) as other, TokenReader(Store(tmp_path / FILE)) as reader:
             before = await reader.version()
             assert await reader.find("id1") is None
-            elsewhere.create_token(record(1))
-            elsewhere.create_token(record(2))
+            other.create_token(record(1))
+            other.create_token(record(2))
             assert await reader.version() != before
             assert await reader.find("id1") == record(1)
             assert await reader.find_all(["id1", "nobody", "id2"]) == {"id1": record(1), "id2": record(2)}
@@ -42,21 +42,21 @@ def test_it_finds_what_the_store_has(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-def test_what_the_store_raises_is_raised_to_the_asker(tmp_path: Path) -> None:
+def test_errors_of_the_store_are_raised_in_the_caller(tmp_path: Path) -> None:
     async def scene() -> None:
-        with Store(tmp_path / FILE) as elsewhere, TokenReader(Store(tmp_path / FILE)) as reader:
-            elsewhere.create_token(record(1))
-            elsewhere._db.execute("UPDATE tokens SET grants = '{}'")
-            with pytest.raises(ConfigError, match="does not understand"):
+        with Store(tmp_path / FILE) as other, TokenReader(Store(tmp_path / FILE)) as reader:
+            other.create_token(record(1))
+            other._db.execute("UPDATE tokens SET grants = '{}'")
+            with pytest.raises(ConfigError, match="does not support"):
                 await reader.find("id1")
-            elsewhere._db.execute("DROP TABLE tokens")
+            other._db.execute("DROP TABLE tokens")
             with pytest.raises(UnavailableError, match="no such table"):
                 await reader.find("id1")
 
     asyncio.run(scene())
 
 
-def test_the_loop_goes_on_while_another_process_keeps_the_database_locked(tmp_path: Path) -> None:
+def test_the_loop_continues_while_another_process_locks_the_database(tmp_path: Path) -> None:
     async def scene() -> None:
         with TokenReader(Store(tmp_path / FILE)) as reader:
             await reader.version()
@@ -64,7 +64,7 @@ def test_the_loop_goes_on_while_another_process_keeps_the_database_locked(tmp_pa
             with locked(tmp_path / FILE):
                 again = asyncio.ensure_future(reader.find("id1"))
                 waited = asyncio.ensure_future(asyncio.sleep(1.0))
-                # A database that is waited for on the loop would stop it for the whole second.
+                # Waiting for the database on the loop would block it for the whole second.
                 assert await longest_pause_while(waited) < 0.7
                 assert not again.done()
             assert await again is None
@@ -73,26 +73,24 @@ def test_the_loop_goes_on_while_another_process_keeps_the_database_locked(tmp_pa
     asyncio.run(scene())
 
 
-def test_an_answer_that_takes_too_long_is_given_up_and_the_next_question_is_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(token_reader, "ANSWER_S_MAX", 0.2)
+def test_a_query_that_takes_too_long_fails_and_the_next_one_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_reader, "QUERY_S_MAX", 0.2)
 
     async def scene() -> None:
         with TokenReader(Store(tmp_path / FILE)) as reader:
             await reader.version()
             with locked(tmp_path / FILE):
                 for _ in range(2):
-                    with pytest.raises(UnavailableError, match="did not answer within 0.2 s"):
+                    with pytest.raises(UnavailableError, match="no result within 0.2 s"):
                         await reader.find("id1")
-            monkeypatch.setattr(token_reader, "ANSWER_S_MAX", 20.0)
+            monkeypatch.setattr(token_reader, "QUERY_S_MAX", 20.0)
             assert await reader.find("id1") is None
 
     asyncio.run(scene())
 
 
-def test_no_more_questions_wait_than_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_reader, "QUESTIONS_MAX", 3)
+def test_the_queue_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_reader, "QUERIES_MAX", 3)
 
     async def scene() -> None:
         with TokenReader(Store(tmp_path / FILE)) as reader:
@@ -100,7 +98,7 @@ def test_no_more_questions_wait_than_may(tmp_path: Path, monkeypatch: pytest.Mon
             with locked(tmp_path / FILE):
                 asked = [asyncio.ensure_future(reader.find("id1")) for _ in range(10)]
                 done, waiting = await asyncio.wait(asked, timeout=0.5)
-                assert 3 <= len(waiting) <= 4  # one more may be in the thread's hands
+                assert 3 <= len(waiting) <= 4  # the thread may have one more
                 for one in done:
                     assert isinstance(one.exception(), UnavailableError)
             assert await asyncio.gather(*waiting) == [None] * len(waiting)
@@ -108,7 +106,7 @@ def test_no_more_questions_wait_than_may(tmp_path: Path, monkeypatch: pytest.Mon
     asyncio.run(scene())
 
 
-def test_its_thread_ends_with_it_and_the_database_is_closed(tmp_path: Path) -> None:
+def test_closing_ends_the_thread_and_closes_the_database(tmp_path: Path) -> None:
     async def scene() -> None:
         reader = TokenReader(Store(tmp_path / FILE))
         assert await reader.find("id1") is None
@@ -118,4 +116,4 @@ def test_its_thread_ends_with_it_and_the_database_is_closed(tmp_path: Path) -> N
 
     asyncio.run(scene())
     assert threads() == []
-    assert [path.name for path in tmp_path.iterdir()] == [FILE], "whoever closes a database last removes its -wal and -shm"
+    assert [path.name for path in tmp_path.iterdir()] == [FILE], "closing the last connection removes -wal and -shm"

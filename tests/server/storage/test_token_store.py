@@ -1,4 +1,4 @@
-"""Tokens survive restarts, kills and other processes: old state or new, never half."""
+"""Tokens survive restarts, kills and concurrent processes: the old state or the new one, never a mixture."""
 
 import dataclasses
 import os
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "server.db"
 
 
-def test_a_token_comes_back_as_it_went_in(path: Path) -> None:
+def test_a_stored_token_is_read_back_unchanged(path: Path) -> None:
     grants = Grants(hosts=("a", "*.b.c"), ports=(PortRange(1, 2), PortRange(7, 7)), protocols=("tcp",), tunnels_max=3, expires_at=12.5)
 
     with Store(path) as store:
@@ -43,7 +43,7 @@ def test_a_token_comes_back_as_it_went_in(path: Path) -> None:
         assert store.find("nobody") is None
 
 
-def test_the_file_and_its_helpers_are_for_the_owner_alone_whatever_the_umask(path: Path) -> None:
+def test_the_database_files_are_private_whatever_the_umask(path: Path) -> None:
     old = os.umask(0)
     try:
         with Store(path) as store:
@@ -59,7 +59,7 @@ def test_the_file_and_its_helpers_are_for_the_owner_alone_whatever_the_umask(pat
 def test_a_live_name_is_taken_until_it_is_revoked(path: Path) -> None:
     with Store(path) as store:
         store.create_token(record(1, "laptop"))
-        with pytest.raises(ConfigError, match="token laptop is there already"):
+        with pytest.raises(ConfigError, match="token laptop already exists"):
             store.create_token(record(2, "laptop"))
         assert store.revoke("laptop", 5.0) == dataclasses.replace(record(1, "laptop"), revoked_at=5.0)
         store.create_token(record(2, "laptop"))
@@ -67,16 +67,16 @@ def test_a_live_name_is_taken_until_it_is_revoked(path: Path) -> None:
         assert [(token.id, token.revoked_at) for token in store.tokens()] == [("id1", 5.0), ("id2", None)]
 
 
-def test_revoking_what_is_not_there_is_told(path: Path) -> None:
+def test_revoking_an_unknown_token_is_an_error(path: Path) -> None:
     with Store(path) as store:
         store.create_token(record(1))
         store.revoke("token1", 5.0)
         for name in ("token1", "nobody"):
-            with pytest.raises(ConfigError, match=f"no token is called {name}"):
+            with pytest.raises(ConfigError, match=f"unknown token {name}"):
                 store.revoke(name, 6.0)
 
 
-def test_each_change_by_somebody_else_is_another_version(path: Path) -> None:
+def test_each_change_by_another_process_is_a_new_version(path: Path) -> None:
     with Store(path) as server, Store(path) as command:
         first = server.version()
         assert server.version() == first
@@ -91,7 +91,7 @@ def test_each_change_by_somebody_else_is_another_version(path: Path) -> None:
         assert found.revoked_at == 5.0
 
 
-def test_a_reader_is_never_held_up_by_a_writer(path: Path) -> None:
+def test_a_writer_never_delays_a_reader(path: Path) -> None:
     with Store(path) as server:
         server.create_token(record())
         writer = sqlite3.connect(path, isolation_level=None)
@@ -104,7 +104,7 @@ def test_a_reader_is_never_held_up_by_a_writer(path: Path) -> None:
         writer.close()
 
 
-def test_a_writer_that_waits_too_long_is_told_to_try_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_waits_too_long_gets_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portway.server.storage.database.BUSY_S_MAX", 0.01)
     with Store(path) as store:
         writer = sqlite3.connect(path, isolation_level=None)
@@ -118,7 +118,7 @@ def test_a_writer_that_waits_too_long_is_told_to_try_again(path: Path, monkeypat
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660])
-def test_a_database_that_others_can_reach_is_refused(mode: int, path: Path) -> None:
+def test_a_database_that_others_can_access_is_rejected(mode: int, path: Path) -> None:
     Store(path).close()
     path.chmod(mode)
 
@@ -126,7 +126,7 @@ def test_a_database_that_others_can_reach_is_refused(mode: int, path: Path) -> N
         Store(path)
 
 
-def test_a_link_in_place_of_the_database_is_refused(path: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_database_is_rejected(path: Path, tmp_path: Path) -> None:
     Store(tmp_path / "other" / "server.db").close()
     path.parent.mkdir(mode=0o700)
     path.symlink_to(tmp_path / "other" / "server.db")
@@ -135,27 +135,27 @@ def test_a_link_in_place_of_the_database_is_refused(path: Path, tmp_path: Path) 
         Store(path)
 
 
-def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_rejected_and_left_alone(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     path.touch(mode=0o600)
     path.write_bytes(b"precious" * 1000)
 
-    with pytest.raises(ConfigError, match="is no database of Portway"):
+    with pytest.raises(ConfigError, match="not a Portway database"):
         Store(path)
     assert path.read_bytes() == b"precious" * 1000
 
 
-def test_a_database_of_a_newer_portway_is_refused(path: Path) -> None:
+def test_a_database_of_a_newer_portway_is_rejected(path: Path) -> None:
     Store(path).close()
     newer = sqlite3.connect(path)
     newer.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     newer.close()
 
-    with pytest.raises(ConfigError, match="made by a newer Portway"):
+    with pytest.raises(ConfigError, match="created by a newer Portway"):
         Store(path)
 
 
-def test_a_grant_that_this_version_does_not_know_closes_the_token(path: Path) -> None:
+def test_a_token_with_an_unknown_grant_cannot_be_used(path: Path) -> None:
     with Store(path) as store:
         store.create_token(record())
     newer = sqlite3.connect(path, isolation_level=None)
@@ -166,12 +166,12 @@ def test_a_grant_that_this_version_does_not_know_closes_the_token(path: Path) ->
         store.find("id1")
 
 
-def test_two_starts_at_once_make_one_database(path: Path) -> None:
+def test_concurrent_starts_create_one_database(path: Path) -> None:
     code = "import sys; from pathlib import Path; from portway.server.storage.token_store import Store; Store(Path(sys.argv[1])).close()"
     both = [subprocess.Popen([sys.executable, "-c", code, str(path)], stderr=subprocess.PIPE) for _ in range(4)]
-    said = [one.communicate(timeout=30)[1] for one in both]
+    errors = [one.communicate(timeout=30)[1] for one in both]
 
-    assert [one.returncode for one in both] == [0] * 4, said
+    assert [one.returncode for one in both] == [0] * 4, errors
     with Store(path) as store:
         assert store.tokens() == []
 
@@ -194,26 +194,26 @@ while True:
 
 
 @pytest.mark.parametrize("lines", [1, 7, 40])
-def test_a_writer_killed_at_any_time_leaves_all_that_it_told_and_nothing_half(lines: int, path: Path) -> None:
+def test_a_writer_killed_at_any_time_leaves_all_completed_writes_and_no_partial_one(lines: int, path: Path) -> None:
     for start in (0, 100_000):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(start)], stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
-            told = [int(writer.stdout.readline()) for _ in range(lines)]
+            reported = [int(writer.stdout.readline()) for _ in range(lines)]
             writer.kill()
-            told += [int(line) for line in writer.stdout if line.endswith("\n")]
+            reported += [int(line) for line in writer.stdout if line.endswith("\n")]
         with Store(path) as store:
             found = {token.id: token for token in store.tokens()}
             check = sqlite3.connect(path)
             assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             check.close()
 
-        assert {f"id{number}" for number in told} <= set(found)
+        assert {f"id{number}" for number in reported} <= set(found)
         assert all(token.verifier == VERIFIER for token in found.values())
-        # Each of them but the last was revoked before the next was told.
-        assert all(found[f"id{number}"].revoked_at == 1.0 for number in told[:-1])
+        # Each of them but the last was revoked before the next was reported.
+        assert all(found[f"id{number}"].revoked_at == 1.0 for number in reported[:-1])
 
 
-def test_limits_come_back_as_they_went_in_and_only_what_limits_is_kept(path: Path) -> None:
+def test_limits_are_read_back_unchanged_and_unset_ones_are_not_stored(path: Path) -> None:
     policies = [
         Policy(idle_timeout_s=2.5, min_rate_bpm=3, max_rate_bps=4, bandwidth_bps=5, max_lifetime_s=6, max_total_payload=7),
         Policy(bandwidth_bps=1_000_000),
@@ -229,7 +229,7 @@ def test_limits_come_back_as_they_went_in_and_only_what_limits_is_kept(path: Pat
     assert '"limits":{"bandwidth_bps":1000000}' in text
 
 
-def test_a_token_from_before_there_were_limits_has_none_and_one_without_reads_as_it_did(path: Path) -> None:
+def test_tokens_without_limits_have_the_same_format_as_before_limits_existed(path: Path) -> None:
     before = '{"hosts":["*"],"ports":[],"protocols":["http","tcp"],"tunnels_max":64,"expires_at":null}'
     with Store(path) as store:
         store.create_token(record(1))

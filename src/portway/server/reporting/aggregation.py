@@ -1,4 +1,4 @@
-"""Tells of what may happen thousands of times a second: the first ones at once, the others as a sum now and then."""
+"""Rate-limits events: reports the first ones individually, the rest as a count every few seconds."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -8,42 +8,42 @@ from portway.engine.reactor import Reactor
 T = TypeVar("T")
 
 EVERY_S = 10.0
-"""From one sum to the next: a flood is six lines a minute, however fast it is, and no line comes without news."""
+"""Interval between counts: a flood is six lines per minute, however fast it is. Nothing is reported while nothing happens."""
 
 
 class EventAggregator(Generic[T]):
-    """Counts one kind of thing. Costs an addition while a sum is being gathered."""
+    """Aggregates one kind of event. During a flood, an event costs an addition."""
 
-    def __init__(self, reactor: Reactor, tell: Callable[[T, int], None], *, singles_max: int = 1, every_s: float = EVERY_S) -> None:
-        """`tell` gets a thing and 1, for the first `singles_max` of a time; then the last thing, and how many there were."""
+    def __init__(self, reactor: Reactor, emit: Callable[[T, int], None], *, singles_max: int = 1, every_s: float = EVERY_S) -> None:
+        """`emit` receives an item and 1 for the first `singles_max` items of an interval; then the last item and the number of all others."""
         self._reactor = reactor
-        self._tell = tell
+        self._emit = emit
         self._singles_max = singles_max
         self._every_s = every_s
         self._singles = 0
-        self._more = 0
+        self._counted = 0
         self._last: T | None = None
-        self._gathering = False
+        self._collecting = False
 
-    def record(self, thing: T) -> None:
-        """Count one more."""
-        if not self._gathering:
-            self._gather(0)
+    def record(self, item: T) -> None:
+        """Report one item, or count it."""
+        if not self._collecting:
+            self._start_interval(0)
         if self._singles < self._singles_max:
             self._singles += 1
-            self._tell(thing, 1)
+            self._emit(item, 1)
         else:
-            self._more += 1
-            self._last = thing
+            self._counted += 1
+            self._last = item
 
-    def _gather(self, singles: int) -> None:
-        self._gathering, self._singles = True, singles
-        self._reactor.call_later(self._every_s, self._sum_up)
+    def _start_interval(self, singles: int) -> None:
+        self._collecting, self._singles = True, singles
+        self._reactor.call_later(self._every_s, self._end_interval)
 
-    def _sum_up(self) -> None:
-        self._gathering = False
-        more, last = self._more, self._last
-        self._more, self._last = 0, None
-        if more and last is not None:
-            self._gather(self._singles_max)  # a sum is all that is told of the time that follows, too
-            self._tell(last, more)
+    def _end_interval(self) -> None:
+        self._collecting = False
+        counted, last = self._counted, self._last
+        self._counted, self._last = 0, None
+        if counted and last is not None:
+            self._start_interval(self._singles_max)  # the flood may go on: the next interval is one count, too
+            self._emit(last, counted)

@@ -1,4 +1,4 @@
-"""Keeps what must survive a restart, in SQLite: the tokens, without their secrets."""
+"""Stores tokens in SQLite: verifiers, never secrets."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -40,51 +40,52 @@ MIGRATIONS = (
     INSERT INTO database VALUES (lower(hex(randomblob(16))));
     """,
 )
-"""Step N brings `user_version` from N to N + 1. Steps are added, never changed."""
+"""Step N raises `user_version` from N to N + 1. Steps are added, never changed."""
 
 _HAS_ID = 2
 """The first schema whose database has an id."""
 
 
 class Approve(Protocol):
-    """Decides whether a database is the right one, before anything is done to it."""
+    """Decides whether a database is the right one, before it is used."""
 
     def __call__(self, database_id: str, *, empty: bool) -> None:
-        """Raise ConfigError when it is not; the id is empty for one that was made before there were ids."""
+        """Raise ConfigError when it is not; the id is empty for a database from before ids existed."""
 
 
-def _anything(database_id: str, *, empty: bool) -> None:
-    """Approve of any database."""
+def _approve_any(database_id: str, *, empty: bool) -> None:
+    """Approve any database."""
 
 
 class Store:
     """The tokens of one data directory, shared with other processes (`portway token` while the server runs).
 
-    Every method is synchronous, and takes microseconds or, when the database is locked or the disk is slow, seconds: never
-    call one on a loop that serves (see `token_reader`). One thread at a time may use an instance.
+    Every method is synchronous and takes microseconds, or seconds when the database is locked or the disk is slow: never
+    call one on a serving loop (see `token_reader`). One thread at a time may use an instance.
     """
 
-    def __init__(self, path: Path, *, make: bool = True, approve: Approve = _anything) -> None:
-        """Open the database at `path`, make it (mode 0600) if it is missing, and bring it up to date.
+    def __init__(self, path: Path, *, make: bool = True, approve: Approve = _approve_any) -> None:
+        """Open the database at `path`, create it (mode 0600) if it is missing, and migrate it.
 
-        Without `make` neither happens. Where the disk is full or read-only, a copy in memory is read instead, and `fixed` says why.
+        Without `make`, it is neither created nor migrated. If the disk is full or read-only, a copy in memory is read instead, and
+        `fixed` contains the reason.
 
         Raises:
-            ConfigError: the file is missing, not approved of, somebody else's, readable by others, no database, or of a newer Portway.
+            ConfigError: the file is missing, not approved, owned by another user, readable by others, not a database, or of a newer Portway.
             UnavailableError: it is locked, or cannot be read now.
         """
         self.path = path
         self.database_id = ""
-        """What no other database has; empty for one that was made before there were ids, and is not brought up to date."""
+        """Unique id of the database; empty for one from before ids existed that was not migrated."""
         self._make = make
         self._approve = approve
         self._copies = 0
-        """How many copies were made, after the first one."""
+        """Copies made after the first one."""
         if not is_private_file(path):
             if not make:
                 raise ConfigError(f"{path}: does not exist")
             write_secret(path, b"", replace=False)  # SQLite gives its -wal and -shm files the mode of this one
-        with self._told():
+        with self._translated_errors():
             self._opened = self._open()
             self.database_id = _id_of(self._db)
 
@@ -94,19 +95,19 @@ class Store:
 
     @property
     def fixed(self) -> str:
-        """Why nothing can be written; empty when it can."""
+        """Why the database cannot be written; empty when it can."""
         return self._opened.fixed
 
     def check_whole(self) -> None:
-        """Make sure that every page of the database can be read and fits the others; 100,000 tokens take a tenth of a second.
+        """Check every page of the database; 100,000 tokens take a tenth of a second.
 
         Raises:
             ConfigError: it is damaged, or files of two databases were mixed.
         """
-        with self._told():
+        with self._translated_errors():
             found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise ConfigError(f"{self.path}: is damaged ({found}); restore it from a backup, with no -wal and -shm file beside it")
+            raise ConfigError(f"{self.path}: damaged ({found}); restore it from a backup, with no -wal and -shm file beside it")
 
     def __enter__(self) -> Self:
         return self
@@ -115,40 +116,40 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Give the file back; may be called twice."""
+        """Close the database; may be called twice."""
         self._db.close()
 
     def create_token(self, token: TokenRecord) -> None:
-        """Keep a new token.
+        """Store a new token.
 
         Raises:
-            ConfigError: a token of that name is there and not revoked.
+            ConfigError: a token of that name exists and is not revoked.
         """
         verifier = token.verifier
         row = (token.id, token.name, verifier.salt, verifier.iterations, verifier.stored_key, verifier.server_key)
         grants = _grants_to_text(token.grants)
         self._check_writable()
-        with self._told():
+        with self._translated_errors():
             try:
                 self._db.execute(
                     "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, grants, token.created_at, token.revoked_at)
                 )
             except sqlite3.IntegrityError as exc:
                 raise ConfigError(
-                    f"token {token.name} is there already; choose another NAME or run `portway token revoke {token.name}` first"
+                    f"token {token.name} already exists; choose another NAME or run `portway token revoke {token.name}` first"
                 ) from exc
 
     def tokens(self) -> list[TokenRecord]:
-        """Return all tokens, the revoked ones too, oldest first."""
-        with self._told():
+        """Return all tokens, including revoked ones, oldest first."""
+        with self._translated_errors():
             return [self._record(row) for row in self._db.execute(f"{_SELECT} ORDER BY created_at, id")]
 
     def find(self, token_id: str) -> TokenRecord | None:
         """Return the token with this id, revoked or not."""
-        with self._told():
+        with self._translated_errors():
             row = self._db.execute(f"{_SELECT} WHERE id = ?", (token_id,)).fetchone()
             if row is None:
-                self._check_id(self._db)  # tokens are never deleted: perhaps this is some other database by now
+                self._check_id(self._db)  # tokens are never deleted: the database may have been replaced
         return None if row is None else self._record(row)
 
     def revoke(self, name: str, now: float) -> TokenRecord:
@@ -157,34 +158,32 @@ class Store:
         Raises:
             ConfigError: no live token has that name.
         """
-        with self._told():
+        with self._translated_errors():
             row = self._db.execute(f"{_SELECT} WHERE name = ? AND revoked_at IS NULL", (name,)).fetchone()
             if row is None:
-                raise ConfigError(f"no token is called {name}; `portway token list` shows those there are")
+                raise ConfigError(f"unknown token {name}; see `portway token list`")
             token = self._record(row)
             self._check_writable()
             self._db.execute("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (now, token.id))
         return replace(token, revoked_at=now)
 
     def version(self) -> tuple[int, ...]:
-        """Return what is another value after each write of another process or connection; costs a few microseconds.
+        """Return a value that changes with each write of another process or connection; takes a few microseconds.
 
-        What this instance itself writes does not count. A copy is made anew when the file was written to.
+        Writes of this instance do not count. A copy in memory is renewed after the file was written.
 
         Raises:
-            ConfigError: the file was taken away, or another one put in its place.
+            ConfigError: the file was removed or replaced.
             UnavailableError: it cannot be read now.
         """
-        with self._told():
+        with self._translated_errors():
             stamps = stamps_of(self.path)
             if self.fixed and stamps != self._opened.stamps:
                 before, self._opened = self._opened, self._open()
                 before.db.close()
                 self._copies += 1
             elif stamps[0] != self._opened.stamps[0]:
-                raise ConfigError(
-                    f"{self.path}: was removed or replaced while it is in use; stop the server, put the right one there, and start it again"
-                )
+                raise ConfigError(f"{self.path}: removed or replaced while in use; stop the server, restore the file, and start it again")
             return (self._copies, self._data_version())
 
     def _record(self, columns: tuple[object, ...]) -> TokenRecord:
@@ -199,7 +198,7 @@ class Store:
                 revoked_at=row.revoked_at,
             )
         except msgspec.ValidationError as exc:
-            raise ConfigError(f"{self.path}: holds a token that this version does not understand: {exc}; update Portway") from exc
+            raise ConfigError(f"{self.path}: contains a token that this version does not support: {exc}; update Portway") from exc
 
     def _data_version(self) -> int:
         version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
@@ -209,38 +208,38 @@ class Store:
         return open_database(self.path, self._check, (lambda db: _migrate(db, self.path)) if self._make else None)
 
     def _check(self, db: sqlite3.Connection) -> None:
-        """Make sure that a connection just opened is to the right database."""
+        """Check that a connection just opened is to the right database."""
         if (schema := _schema(db)) > len(MIGRATIONS):
             raise _too_new(self.path, schema)
         self._check_id(db)
         self._approve(_id_of(db), empty=not schema)
         if not schema and not self._make:
-            raise ConfigError(f"{self.path}: is empty")
+            raise ConfigError(f"{self.path}: empty")
 
     def _check_id(self, db: sqlite3.Connection) -> None:
-        """Make sure that it is still the database that was opened."""
+        """Check that this is still the database that was opened."""
         if self.database_id and _id_of(db) != self.database_id:
-            raise ConfigError(f"{self.path}: was replaced by another database while it is in use; put the right one back")
+            raise ConfigError(f"{self.path}: replaced by another database while in use; restore the right one")
 
     def _check_writable(self) -> None:
         if self.fixed:
-            raise UnavailableError(f"{self.path}: cannot be written: {self.fixed}; make room there or make it writable, then try again")
+            raise UnavailableError(f"{self.path}: cannot be written: {self.fixed}; free space or make it writable, then try again")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Translate what SQLite raises."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Translate errors of SQLite into ours."""
         try:
             yield
         except sqlite3.OperationalError as exc:
             raise UnavailableError(f"{self.path}: {exc}; try again") from exc
         except sqlite3.DatabaseError as exc:
-            raise ConfigError(f"{self.path}: is no database of Portway: {exc}") from exc
+            raise ConfigError(f"{self.path}: not a Portway database: {exc}") from exc
         except OSError as exc:
             raise UnavailableError(f"{self.path}: cannot be read: {exc.strerror}") from exc
 
 
 def _too_new(path: Path, schema: int) -> ConfigError:
-    return ConfigError(f"{path}: was made by a newer Portway (schema {schema}, this one knows {len(MIGRATIONS)}); update it")
+    return ConfigError(f"{path}: created by a newer Portway (schema {schema}, this version supports {len(MIGRATIONS)}); update Portway")
 
 
 def _id_of(db: sqlite3.Connection) -> str:
@@ -256,18 +255,18 @@ def _schema(db: sqlite3.Connection) -> int:
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema up to date, in one transaction that another process waits for."""
+    """Migrate the schema in one transaction; other processes wait for it."""
     if _schema(db) == len(MIGRATIONS):
-        return  # without writing: others would take it for a change of the tokens
+        return  # without writing: others would see a change of the tokens
     db.execute("BEGIN IMMEDIATE")
     try:
         version = _schema(db)
-        if version > len(MIGRATIONS):  # made while we waited
+        if version > len(MIGRATIONS):  # migrated by another process while this one waited
             raise _too_new(path, version)
         if not version and db.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone():
-            raise ConfigError(f"{path}: is the database of some other program")
+            raise ConfigError(f"{path}: database of another program")
         for step in MIGRATIONS[version:]:
-            for statement in step.split(";"):  # not executescript: it would commit what stands before
+            for statement in step.split(";"):  # not executescript: it would commit the transaction
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         db.execute("COMMIT")
@@ -295,7 +294,7 @@ _SELECT = f"SELECT {', '.join(_Row._fields)} FROM tokens"  # noqa: S608 - our ow
 
 
 class _LimitsText(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A policy as JSON; what does not limit is left out."""
+    """A policy as JSON; unset limits are omitted."""
 
     idle_timeout_s: float | None = None
     min_rate_bpm: int | None = None
@@ -306,10 +305,10 @@ class _LimitsText(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
 
 
 class _GrantsText(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Grants as JSON in one column: they are only ever read whole.
+    """Grants as JSON in one column: they are always read as a whole.
 
-    Unknown fields are refused: a limit that a newer Portway wrote must not be lost on an older one. A field that came
-    later has a default, which is left out: what does not use it can be read by those before.
+    Unknown fields are rejected: an older Portway must not ignore a limit that a newer one wrote. Fields added later have a
+    default that is omitted, so older versions can read grants that do not use them.
     """
 
     hosts: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Knows which tokens may be used, and notices within a second when one was revoked."""
+"""Checks that tokens are usable, and detects revocations within a second."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -11,33 +11,33 @@ from portway.server.access.tokens import TokenRecord, check_usable
 from portway.server.storage.token_reader import TokenReader
 from portway.telemetry.logs import get_log
 
-LOOK_EVERY_S = 0.25
-"""How often the store is asked for changes: a revoked token ends its sessions within a second."""
+POLL_EVERY_S = 0.25
+"""How often the store is polled for changes: a revoked token ends its sessions within a second."""
 
 log = get_log(__name__)
 
 
 class TokenWatch:
-    """The tokens of a server, as fresh as the last change that was noticed."""
+    """The tokens of a server, as of the last change that was detected."""
 
     def __init__(self, reader: TokenReader, clock: Clock) -> None:
-        """`clock` tells when tokens expire (`clock.wall`)."""
+        """`clock` (`clock.wall`) decides when tokens expire."""
         self._reader = reader
         self._clock = clock
         self._changes = 0
-        """How many were noticed."""
-        self._trouble = ""
-        """Why tokens cannot be read now; told once."""
+        """Changes detected so far."""
+        self._read_error = ""
+        """Why tokens cannot be read now; logged once."""
 
     async def verifier(self, token_id: str) -> ScramVerifier | None:
-        """Return what checks a proof of a token's secret, also when the token was revoked; raises as `TokenReader.find`."""
+        """Return the verifier of a token, even if it was revoked; raises as `TokenReader.find`."""
         token = await self._reader.find(token_id)
         return None if token is None else token.verifier
 
     async def live(self, token_id: str) -> TokenRecord:
-        """Return a token that may be used now. No `watch` has noticed a change since it was read.
+        """Return a token that is usable now, read after the last change that `watch` detected.
 
-        So whoever stores it at once, without waiting for anything in between, is told of each later change.
+        A caller that stores it at once, without awaiting anything, therefore receives every later change through `watch`.
 
         Raises:
             RefusedError: `token_revoked`, `token_expired`, `bad_credentials`.
@@ -50,21 +50,21 @@ class TokenWatch:
                 return self.check(token)
 
     def check(self, token: TokenRecord | None) -> TokenRecord:
-        """Return `token` when it may be used now; raises RefusedError as `live`."""
+        """Return `token` if it is usable now; raises RefusedError as `live`."""
         if token is None:
-            # Not `token_revoked`, which is for good: rows are never deleted, so this is a database that somebody will put right.
-            raise RefusedError(codes.BAD_CREDENTIALS, "the server does not know the token any more", "Ask the server's operator.")
+            # Not `token_revoked`, which is permanent: rows are never deleted, so this is a wrong database, which can be corrected.
+            raise RefusedError(codes.BAD_CREDENTIALS, "the token no longer exists on the server", "Ask the server's operator.")
         check_usable(token, self._clock())
         return token
 
     async def watch(self, used: Callable[[], Collection[str]], on_change: Callable[[Mapping[str, TokenRecord | None]], None]) -> None:
-        """Call `on_change` after each change with the tokens that `used` returns as they are now; None stands for one that is not there.
+        """Call `on_change` after each change with the current records of the tokens that `used` returns; None for a missing one.
 
-        Runs for ever. A change is not lost when reading fails: reading is tried again until it succeeds.
+        Runs until cancelled. A change is not lost when reading fails: reading is retried until it succeeds.
         """
         seen: tuple[int, ...] = ()
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_EVERY_S)
             try:
                 version = await self._reader.version()
                 if version != seen:
@@ -74,15 +74,15 @@ class TokenWatch:
                     on_change({token_id: found.get(token_id) for token_id in wanted})
                     seen = version
             except (UnavailableError, ConfigError) as exc:
-                self._note_trouble(str(exc))
+                self._set_read_error(str(exc))
             else:
-                self._note_trouble("")
+                self._set_read_error("")
 
-    def _note_trouble(self, why: str) -> None:
-        if why == self._trouble:
+    def _set_read_error(self, reason: str) -> None:
+        if reason == self._read_error:
             return
-        self._trouble = why
-        if why:
-            log.error("tokens cannot be read; sessions stay as they are, revocations are not noticed", why=why)
+        self._read_error = reason
+        if reason:
+            log.error("tokens unreadable; sessions continue, revocations have no effect", reason=reason)
         else:
-            log.warning("tokens can be read again")
+            log.warning("tokens readable again")
