@@ -291,12 +291,12 @@ def test_names_and_ports_that_one_may_not_have_are_refused_with_a_reason_and_a_w
         (mine, ("http", "1", "--host", "localhost"), "invalid_name", ("localhost",)),
         (mine, ("http", "1", "--host", "shop.example.org"), "host_not_allowed", ("token mine does not allow the host shop.example.org",)),
         (narrow, web("blog-2"), "host_not_allowed", ("does not allow the host blog-2.localhost, only shop, dev-*", "--hosts")),
-        (mine, ("tcp", "1", "--port", "22"), "port_not_allowed", (f"port 22 is outside of this server's {inside}-{inside + 7}",)),
+        (mine, ("tcp", "1", "--port", "22"), "port_not_allowed", (f"port 22 is outside of this server's range {inside}-{inside + 7}",)),
         (mine, ("tcp", "1", "--port", str(beyond)), "port_not_allowed", (f"port {beyond} is outside",)),
         (narrow, ("tcp", "1", "--port", str(inside)), "port_not_allowed", (f"does not allow port {inside}, only {inside + 1}", "--ports")),
         (narrow, ("tcp", "1"), "no_free_port", ("in use", "more ports")),
         (no_tcp, ("tcp", "1"), "protocol_not_allowed", ("token no-tcp allows http tunnels only", "--protocols tcp")),
-        (one_only, web("another"), "too_many_tunnels", ("token one-only holds 1 tunnel already, of 1", "--max-tunnels")),
+        (one_only, web("another"), "too_many_tunnels", ("token one-only has 1 tunnel already, of at most 1", "--max-tunnels")),
     ]
     with socket.create_server(("127.0.0.1", inside + 7)), ThreadPoolExecutor(2) as hands:
         cases.append((mine, ("tcp", "1", "--port", str(inside + 7)), "port_taken", ("cannot be opened", "address already in use")))

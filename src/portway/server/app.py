@@ -46,7 +46,7 @@ async def serve(settings: ServerSettings, *, on_event: EventSink, stop: asyncio.
         agents = stack.enter_context(listen_for_setting(settings.agents, "agents"))
         http_address, agents_address = http.getsockname()[:2], agents.getsockname()[:2]
         advertised = advertised_address(settings, agents_address[1])
-        core.sessions.claim_handler = ClaimHandler(
+        core.sessions.dispatcher.claim_handler = ClaimHandler(
             reactor,
             registry,
             core.sessions,

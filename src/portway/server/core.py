@@ -47,7 +47,7 @@ class LeaseTable(interfaces.LeaseLifecycle, Protocol):
 
 
 class ServerCore:
-    """Serves visitors and agents in one process. Set `sessions.claim_handler` before `serve`."""
+    """Serves visitors and agents in one process. Set `sessions.dispatcher.claim_handler` before `serve`."""
 
     def __init__(  # noqa: PLR0913 - everything that a process needs to serve
         self,
@@ -120,9 +120,9 @@ class ServerCore:
             self._listeners = [Listener(self._reactor, http, on_visitor)]
             stack.callback(self._listeners[0].close)
             limits = replace(DEFAULT_LIMITS, under_way_max=min(DEFAULT_LIMITS.under_way_max, self._handshakes_max))
-            accept, newcomers = self.sessions.accept, self.sessions.newcomers
+            accept, logins = self.sessions.accept, self.sessions.login_admission
             self.links = LinkListener(
-                self._reactor, agents, self._context, accept, newcomers.handshake_failed, limits=limits, sources=newcomers.sources
+                self._reactor, agents, self._context, accept, logins.handshake_failed, limits=limits, sources=logins.sources
             )
             stack.callback(self.links.close)
             yield

@@ -352,7 +352,7 @@ def test_names_that_a_token_lists_are_given_out_until_there_are_none(engine: Eng
 
 def test_a_token_whose_names_cannot_be_completed_says_so(engine: EngineLoop) -> None:
     house = House(engine, Grants(hosts=("d" * 60 + "*",)))
-    with pytest.raises(RefusedError, match="no name for this tunnel follows from that.*--name"):
+    with pytest.raises(RefusedError, match="no name for this tunnel matches that.*--name"):
         house.grant(house.session("s1"), kind="http", seed=SEED)
 
 
@@ -399,10 +399,10 @@ def test_answers_are_remembered_for_addresses_that_a_session_has_and_no_others(h
     for number in range(3, 300):
         granted = claim(number, kind="http", name=f"app-{number}")
         house.claim_handler.release(session, granted.tunnel)
-    assert len(session.granted_claims) <= 2 * 3 + granting.ANSWERS_SPARE
+    assert len(session.granted_claims) <= 2 * 3 + granting.SPARE_REPLIES
     assert claim(1, kind="tcp") == port, "asked again, a claim of any port gets the same one"
     assert claim(2, kind="http") == name
 
     for number in range(300, 600):
         assert claim(number, kind="tcp", port=port.port).epoch == port.epoch
-    assert len(session.granted_claims) <= 2 * 3 + granting.ANSWERS_SPARE
+    assert len(session.granted_claims) <= 2 * 3 + granting.SPARE_REPLIES

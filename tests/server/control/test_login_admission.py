@@ -14,7 +14,7 @@ from portway.server.events import HandshakesFailed, LoginRefused
 from tests.kit.pair import Events
 
 
-def stranger() -> UnauthenticatedPeer:
+def new_peer() -> UnauthenticatedPeer:
     return UnauthenticatedPeer("192.0.2.1", "192.0.2.1:5000")
 
 
@@ -34,11 +34,11 @@ def test_only_what_no_honest_agent_causes_makes_a_source_wait(error: RefusedErro
     async def scene() -> bool:
         reactor = Reactor(asyncio.get_running_loop())
         try:
-            newcomers = LoginAdmission(reactor, Events())
+            admission = LoginAdmission(reactor, Events())
             for _ in range(FAILURES_WITHOUT_DELAY):
-                newcomers.failed(stranger(), error)
+                admission.record_failure(new_peer(), error)
             try:
-                newcomers.check(stranger(), "token")
+                admission.check(new_peer(), "token")
             except RefusedError as refused:
                 return refused.code == codes.TOO_MANY_LOGINS
             return False
@@ -53,9 +53,9 @@ def test_the_operator_is_told_of_strangers_who_do_not_become_agents() -> None:
         reactor = Reactor(asyncio.get_running_loop())
         events = Events()
         try:
-            newcomers = LoginAdmission(reactor, events)
-            newcomers.failed(stranger(), RefusedError(codes.BAD_CREDENTIALS, "x"))
-            newcomers.left(stranger(), "the other end closed the link")
+            admission = LoginAdmission(reactor, events)
+            admission.record_failure(new_peer(), RefusedError(codes.BAD_CREDENTIALS, "x"))
+            admission.record_disconnect(new_peer(), "the other end closed the link")
         finally:
             reactor.close()
         return events
@@ -69,12 +69,12 @@ def test_a_place_is_held_until_the_stranger_departs() -> None:
     async def scene() -> tuple[int, int]:
         reactor = Reactor(asyncio.get_running_loop())
         try:
-            newcomers, guest = LoginAdmission(reactor, Events()), stranger()
-            newcomers.enter(guest)
-            inside = newcomers._gate.strangers
-            guest.depart()
-            guest.depart()
-            return inside, newcomers._gate.strangers
+            admission, peer = LoginAdmission(reactor, Events()), new_peer()
+            admission.admit(peer)
+            inside = admission._throttle.unauthenticated
+            peer.release()
+            peer.release()
+            return inside, admission._throttle.unauthenticated
         finally:
             reactor.close()
 

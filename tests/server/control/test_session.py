@@ -113,7 +113,7 @@ def test_a_visitor_after_a_long_pause_meets_fresh_samples(engine: EngineLoop, se
     first, second = Far(engine, session), Far(engine, session)
     engine.run_until(lambda: session._sampled_at > 0 and first.link._mark_bytes > 0, what="sampled without a visitor")
     first.link.mux.bytes_out += 10_000_000
-    engine.run_until(lambda: first.link.steps > 0)
+    engine.run_until(lambda: first.link.load_step > 0)
     session.open(1, HEADER, lambda _: None)
     engine.settle()
     assert (len(first.streams), len(second.streams)) == (0, 1)
@@ -148,7 +148,7 @@ def few_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_link_without_ids_that_its_agent_does_not_replace_is_closed_once_its_visitors_have_left(
     engine: EngineLoop, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "USED_UP_S_MAX", 0.3)
+    monkeypatch.setattr(session_module, "EXHAUSTED_S_MAX", 0.3)
     far = Far(engine, session)
     visits = [session.open(1, HEADER, lambda _: None) for _ in range(4)]
     engine.settle()

@@ -1,1 +1,1 @@
-"""Decides who may do what, as pure functions over tokens and claims."""
+"""Access rules as pure functions: grants of tokens, login throttling, request pacing."""

@@ -1,4 +1,4 @@
-"""What a token allows: its grants, its end, and the answer to one claim."""
+"""Tokens: grants, expiry, and the check of one claim."""
 
 import base64
 import re
@@ -14,10 +14,10 @@ from portway.protocol.scram import ScramVerifier
 from portway.protocol.units import format_count
 
 PROTOCOLS = ("http", "tcp")
-"""Kinds of tunnels, in the order in which they are shown."""
+"""Kinds of tunnels, in display order."""
 
 TUNNELS_MAX = 64
-"""Tunnels of one token unless it says otherwise: more than a person needs, and a bound on what one secret can pin."""
+"""Default limit of tunnels per token: more than a person needs, and a bound on what one secret can occupy."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", re.ASCII)
 _PATTERN = re.compile(r"[a-z0-9*_-]{1,63}(\.[a-z0-9*_-]{1,63})*", re.ASCII)
@@ -29,22 +29,22 @@ class Grants:
     """What a token's agents may claim, and until when."""
 
     hosts: tuple[str, ...] = ("*",)
-    """Patterns; `*` stands for any characters within one label. Without a dot: names below the server's domain."""
+    """Patterns; `*` matches any characters within one label. Without a dot: names below the server's domain."""
     ports: tuple[PortRange, ...] = ()
-    """Public tcp ports; none means every port that the server gives out."""
+    """Public tcp ports; empty means every port that the server assigns."""
     protocols: tuple[str, ...] = PROTOCOLS
     tunnels_max: int = TUNNELS_MAX
-    """Names and ports held at once, over all sessions of the token."""
+    """Names and ports at a time, over all sessions of the token."""
     expires_at: float | None = None
     """Seconds since 1970 (`clock.wall`); None means never."""
     policy: Policy = UNLIMITED
-    """What each of its relays may do on the server, and what they share, over all tunnels and sessions of the token."""
+    """Limits of each relay, and limits that all relays of the token share, over all its tunnels and sessions."""
 
     def __post_init__(self) -> None:
-        """Refuse grants that nobody could mean.
+        """Reject invalid grants.
 
         Raises:
-            ConfigError: a pattern, protocol or number is not one.
+            ConfigError: a pattern, protocol or number is invalid.
         """
         for pattern in self.hosts:
             if len(pattern) > _PATTERN_CHARS_MAX or not _PATTERN.fullmatch(pattern):
@@ -68,14 +68,14 @@ class Grants:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRecord:
-    """A token as the server keeps it: everything but the secret."""
+    """A token as the server stores it: everything but the secret."""
 
     id: str
-    """What an agent says at login; not secret."""
+    """Sent by agents at login; not secret."""
     name: str
-    """What a person calls it; unique among the tokens that are not revoked."""
+    """Chosen by the operator; unique among the tokens that are not revoked."""
     verifier: ScramVerifier = field(repr=False)
-    """Checks a proof of the secret; useless for making one."""
+    """Checks a proof of the secret, but cannot create one."""
     grants: Grants = Grants()
     created_at: float = 0.0
     """Seconds since 1970 (`clock.wall`)."""
@@ -84,69 +84,69 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class RequestedAddress:
-    """A claim with its address worked out: a normalised full `host` for http, a `port` for tcp."""
+    """The resolved address of a claim: a normalised full `host` for http, a `port` for tcp."""
 
     kind: Literal["http", "tcp"]
     host: str = ""
     port: int = 0
-    """0 when the server chooses; it then chooses among what `Grants.allows_port`."""
+    """0: the server chooses one that `Grants.allows_port` accepts."""
 
 
 def check_usable(token: TokenRecord, now: float) -> None:
-    """Return when the token may be used at `now` (`clock.wall`).
+    """Check that the token is usable at `now` (`clock.wall`).
 
     Raises:
         RefusedError: `token_revoked`, `token_expired`.
     """
-    again = "Ask the server's operator for a new join string (`portway token create`), then run `portway join`."
+    next_step = "Ask the server's operator for a new join string (`portway token create`), then run `portway join`."
     if token.revoked_at is not None:
-        raise RefusedError(codes.TOKEN_REVOKED, f"token {token.name} was revoked", again)
+        raise RefusedError(codes.TOKEN_REVOKED, f"token {token.name} was revoked", next_step)
     if token.grants.expires_at is not None and token.grants.expires_at <= now:
-        raise RefusedError(codes.TOKEN_EXPIRED, f"token {token.name} has expired", again)
+        raise RefusedError(codes.TOKEN_EXPIRED, f"token {token.name} has expired", next_step)
 
 
-def may_claim(token: TokenRecord, wanted: RequestedAddress, *, domain: str, held: int, now: float) -> None:
-    """Return when the token may have what its agent wants.
+def may_claim(token: TokenRecord, requested: RequestedAddress, *, domain: str, held: int, now: float) -> None:
+    """Check that the token allows a requested address.
 
-    `held` is how many names and ports the token has already, without the wanted one itself: an agent that comes back
-    for its own name must not be stopped by it.
+    `held` is the number of names and ports that the token has, without the requested one: an agent that reclaims its own
+    name must not exceed the limit by it.
 
     Raises:
-        RefusedError: which grant is missing, and how the operator would give it.
+        RefusedError: names the missing grant, and how the operator can add it.
     """
     check_usable(token, now)
     grants = token.grants
-    if wanted.kind not in grants.protocols:
+    if requested.kind not in grants.protocols:
         raise RefusedError(
             codes.PROTOCOL_NOT_ALLOWED,
             f"token {token.name} allows {', '.join(grants.protocols)} tunnels only",
-            f"The server's operator can make a token with `--protocols {wanted.kind}`.",
+            f"Ask the server's operator for a token with `--protocols {requested.kind}`.",
         )
-    if wanted.kind == "http" and not grants.allows_host(wanted.host, domain):
+    if requested.kind == "http" and not grants.allows_host(requested.host, domain):
         raise RefusedError(
             codes.HOST_NOT_ALLOWED,
-            f"token {token.name} does not allow the host {wanted.host}, only {', '.join(grants.hosts) or 'none'}",
-            f"Ask for a name that it allows, or the operator for a token with `--hosts {wanted.host}`.",
+            f"token {token.name} does not allow the host {requested.host}, only {', '.join(grants.hosts) or 'none'}",
+            f"Ask for a name that it allows, or the operator for a token with `--hosts {requested.host}`.",
         )
-    if wanted.kind == "tcp" and wanted.port and not grants.allows_port(wanted.port):
+    if requested.kind == "tcp" and requested.port and not grants.allows_port(requested.port):
         raise RefusedError(
             codes.PORT_NOT_ALLOWED,
-            f"token {token.name} does not allow port {wanted.port}, only {', '.join(map(str, grants.ports))}",
-            f"Ask for a port that it allows, or the operator for a token with `--ports {wanted.port}`.",
+            f"token {token.name} does not allow port {requested.port}, only {', '.join(map(str, grants.ports))}",
+            f"Ask for a port that it allows, or the operator for a token with `--ports {requested.port}`.",
         )
     if held >= grants.tunnels_max:
         raise RefusedError(
             codes.TOO_MANY_TUNNELS,
-            f"token {token.name} holds {format_count(held, 'tunnel')} already, of {grants.tunnels_max}",
+            f"token {token.name} has {format_count(held, 'tunnel')} already, of at most {grants.tunnels_max}",
             "Stop one of them, or ask the operator for a token with a higher `--max-tunnels`.",
         )
 
 
 def check_token_name(name: str) -> str:
-    """Return `name` when a token may be called so.
+    """Return `name` if it is a valid token name.
 
     Raises:
-        ConfigError: it may not.
+        ConfigError: it is not.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"NAME: expected 1 to 63 letters, digits or . _ @ -, beginning with a letter or digit, got {name!r}")
@@ -154,22 +154,22 @@ def check_token_name(name: str) -> str:
 
 
 def new_credentials(random_bytes: Callable[[int], bytes]) -> tuple[str, str]:
-    """Return a fresh token id (60 bits, readable) and its secret (256 bits), both safe in a URL."""
+    """Return a new token id (60 bits, readable) and its secret (256 bits), both safe in a URL."""
     secret = base64.urlsafe_b64encode(random_bytes(32)).rstrip(b"=").decode()
     token_id = base64.b32encode(random_bytes(8))[:12].decode().lower()
     return token_id, secret
 
 
 def _matches(pattern: str, host: str) -> bool:
-    """Return whether a pattern covers a host, label by label, so that `*` never reaches across a dot."""
-    wanted, labels = pattern.split("."), host.split(".")
-    if len(wanted) != len(labels):
+    """Return whether a pattern matches a host, label by label, so that `*` never matches a dot."""
+    patterns, labels = pattern.split("."), host.split(".")
+    if len(patterns) != len(labels):
         return False
-    return all(_label_matches(piece, label) for piece, label in zip(wanted, labels, strict=True))
+    return all(_label_matches(one, label) for one, label in zip(patterns, labels, strict=True))
 
 
 def _label_matches(pattern: str, label: str) -> bool:
-    """Return whether `*` in the pattern can stand for what the label has more; linear, so no pattern is an attack."""
+    """Return whether a pattern matches one label. Linear, so that no pattern is an attack."""
     head, *pieces = pattern.split("*")
     if not pieces:
         return pattern == label

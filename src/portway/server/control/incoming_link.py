@@ -1,4 +1,4 @@
-"""One link of an agent: a mux, and the one control stream that the agent opens on it."""
+"""One agent link, from acceptance until it is lost: a mux, and the control stream that the agent opens on it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from portway.session.control_stream import ControlStream
 from portway.session.login import LOGIN_S_MAX
 
 BYTES_BEFORE_LOGIN = 64 * 1024
-"""What is read on a link before its login, where a Hello and a Proof with their frames are about 600 bytes, and four times what its
-messages may be (which is told to it). As 5,461 frames without a body it is 6 ms of work in turns of a quarter of one, and that only
-once: more counts as a failed login of its source."""
+"""Bytes read on a link before its login. A Hello and a Proof with their frames take about 600; this is four times the limit of its
+messages, so that too long ones get an error. Sent as 5,461 frames without a body, it is 6 ms of work, in turns of a quarter of one,
+and only once: more counts as a failed login of its source."""
 
 
 def link_settings(process_budget: MemoryBudget) -> MuxSettings:
-    """Return how agents' links behave; what their readers keep comes out of `process_budget`."""
+    """Return the mux settings of agents' links; their buffers count in `process_budget`."""
     return MuxSettings(
         limits=YamuxLimits(streams_max=STREAMS_MAX, accepts_max=1, unacknowledged_max=4096),
         process_budget=process_budget,
@@ -35,85 +35,85 @@ def link_settings(process_budget: MemoryBudget) -> MuxSettings:
 
 
 class LinkHandler(Protocol):
-    """Whom a guest tells what happens on its link."""
+    """Receives the events of an incoming link."""
 
-    def on_control_stream(self, guest: "IncomingLink", stream: ControlStream) -> None:
-        """Hear that the control stream is there."""
+    def on_control_stream(self, incoming: "IncomingLink", stream: ControlStream) -> None:
+        """Called when the agent has opened its control stream."""
 
-    def on_link_lost(self, guest: "IncomingLink", reason: str) -> None:
-        """Hear, once, that the link is gone."""
+    def on_link_lost(self, incoming: "IncomingLink", reason: str) -> None:
+        """Called once, when the link is lost."""
 
 
 def format_peer(address: Address) -> str:
-    """Return `host:port` of a peer, for people."""
+    """Return `host:port` of a peer, for display."""
     host, port = address
     return str(ListenAddress(host.removeprefix("::ffff:") if "." in host else host, port))
 
 
 @dataclass(slots=True, eq=False)
 class UnauthenticatedPeer:
-    """What is known of a link before anybody has logged in on it."""
+    """State of a link before its login."""
 
     host: str
-    peer: str
-    """`host:port`, for people."""
-    leave: Callable[[], None] = nothing
-    """Gives its place at the gate back."""
-    give_way: Callable[[], None] = nothing
-    """Ends the link, because another source needs the place."""
+    address: str
+    """`host:port`, for display."""
+    release_slot: Callable[[], None] = nothing
+    """Releases its slot of the login throttle."""
+    evict: Callable[[], None] = nothing
+    """Closes the link, because another source needs its slot."""
     token: str = ""
-    """The token that it tries to log in with."""
+    """The token of the login under way."""
     refusal: tuple[str, str, str] | None = None
-    """Why nobody may log in on this link, as RefusedError takes it; it is still told. (An error would keep the link by its traceback.)"""
+    """Why logins on this link are refused: arguments of RefusedError. (An exception would keep the link alive through its traceback.)"""
 
-    def depart(self) -> None:
-        """Be no stranger any more; may be called twice."""
-        leave, self.leave, self.give_way = self.leave, nothing, nothing
-        leave()
+    def release(self) -> None:
+        """Release the login slot; may be called twice."""
+        release_slot, self.release_slot, self.evict = self.release_slot, nothing, nothing
+        release_slot()
 
 
 class IncomingLink:
-    """Whoever is on one link, from the handshake until the link is gone."""
+    """One agent link, from acceptance until it is lost."""
 
-    def __init__(self, door: LinkHandler, reactor: Reactor, channel: Channel, stranger: UnauthenticatedPeer, settings: MuxSettings) -> None:
-        """Take over `channel`; its control stream has to come within the time for the whole login."""
-        self.stranger = stranger
-        stranger.give_way = self._give_way
+    def __init__(self, handler: LinkHandler, reactor: Reactor, channel: Channel, peer: UnauthenticatedPeer, settings: MuxSettings) -> None:
+        """Own `channel`; the agent has to open its control stream within LOGIN_S_MAX."""
+        self.peer = peer
+        peer.evict = self._evict
         self.session: Session | None = None
-        """What it logged in for."""
-        self.link: SessionLink | None = None
-        self._door = door
+        """Set by the login."""
+        self.session_link: SessionLink | None = None
+        self._handler = handler
         self._channel = channel
         self._reactor = reactor
-        self.spoke = False
-        """True once it has opened its control stream."""
-        self._timer = reactor.call_later(LOGIN_S_MAX, self._too_late)
+        self.control_stream_opened = False
+        """True once the agent has opened its control stream."""
+        self._timer = reactor.call_later(LOGIN_S_MAX, self._on_deadline)
         self.mux = Mux(reactor, channel, client=True, settings=settings, on_stream=self._on_stream, on_lost=self._on_lost)
 
-    def join(self, session: Session, link: SessionLink) -> None:
-        """Belong to a session from now on. The link is live."""
-        self.stranger.depart()
+    def attach(self, session: Session, link: SessionLink) -> None:
+        """Make the link, which is up, part of a session."""
+        self.peer.release()
         if isinstance(self._channel, TlsChannel):
-            link.narrow = self._channel
-        self.session, self.link = session, link
+            link.idle_channel = self._channel
+        self.session, self.session_link = session, link
         self.mux.admit(session.account.child())
         session.add_link(link)
 
     def _on_stream(self, channel: MuxChannel) -> None:
-        if self.spoke:
-            channel.abort()  # an agent opens one stream, ever: its control stream
+        if self.control_stream_opened:
+            channel.abort()  # an agent opens only one stream: its control stream
             return
-        self.spoke = True
-        self._timer.cancel()  # the login itself has a deadline of its own
+        self.control_stream_opened = True
+        self._timer.cancel()  # the login has its own deadline
         account = channel.buffer_account = ControlAccount()
-        self._door.on_control_stream(self, ControlStream(channel, self._reactor, account))
+        self._handler.on_control_stream(self, ControlStream(channel, self._reactor, account))
 
     def _on_lost(self, reason: str) -> None:
         self._timer.cancel()
-        self._door.on_link_lost(self, reason)
+        self._handler.on_link_lost(self, reason)
 
-    def _give_way(self) -> None:
-        self.mux.close("its place was needed for another source")
+    def _evict(self) -> None:
+        self.mux.close("its slot was needed for another source")
 
-    def _too_late(self) -> None:
+    def _on_deadline(self) -> None:
         self.mux.close(f"no control stream within {LOGIN_S_MAX:g} s")

@@ -1,4 +1,4 @@
-"""What the agents' door needs of others: its settings, whom it asks for addresses, and who keeps leases."""
+"""Settings of the control plane, and the protocols that it depends on: claims and leases."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -10,44 +10,44 @@ from portway.server.control.session import Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings:
-    """What steers the agents' door."""
+    """Settings of the control plane."""
 
     binding: bytes | None
-    """SHA-256 of the certificate that links are encrypted with; None for plain links."""
+    """SHA-256 of the certificate that links are encrypted with; None for links without TLS."""
     decoy_seed: bytes = field(repr=False)
-    """Makes the verifiers of tokens that do not exist."""
+    """Seed of the verifiers for unknown tokens."""
     grace_s: float
-    """Told to agents; the registry keeps it."""
+    """Sent to agents; the registry applies it."""
     region: str = ""
     speed_tests: bool = True
     worker: int = 0
-    """This process among several; 0 when it is the only one."""
+    """Number of this worker process; 0 when it is the only process."""
 
 
 class LeaseLifecycle(Protocol):
-    """Who keeps leases: the registry, or a worker's replica, which tells the supervisor.
+    """Changes of leases that the control plane causes: the registry, or a worker's replica, which notifies the supervisor.
 
     Every method is synchronous.
     """
 
     def session_lost(self, session_id: str, now: float) -> object:
-        """Hold what a lost session had."""
+        """Hold the addresses of a lost session."""
 
     def token_revoked(self, token_id: str) -> object:
-        """Free everything that a token has."""
+        """Free all addresses of a token."""
 
     def expire(self, now: float) -> object:
-        """Free what was held long enough."""
+        """Free addresses whose grace time is over."""
 
     def held_tokens(self) -> Collection[str]:
-        """Return the tokens for which something is held."""
+        """Return the tokens with held addresses."""
 
 
 class ClaimService(Protocol):
-    """Who answers claims (see `server.control.claims.ClaimHandler`)."""
+    """Grants and releases addresses (see `server.control.claims.ClaimHandler`)."""
 
     async def grant(self, session: Session, claim: Claim) -> Granted:
-        """Return the answer to a claim that holds; raises RefusedError or UnavailableError."""
+        """Grant a claim and return the reply; raises RefusedError or UnavailableError."""
 
     def release(self, session: Session, tunnel_id: int, *, keep: bool = False) -> None:
-        """Free a tunnel's address, or `keep` it for its agent."""
+        """Free a tunnel's address; with `keep`, hold it for its agent."""

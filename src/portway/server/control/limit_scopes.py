@@ -1,4 +1,4 @@
-"""What limits relays: a token's limits, one and the same for all its sessions within this process, and what an agent asks for."""
+"""Limits of relays: those of a token, shared by all its sessions in this process, and those that an agent requests."""
 
 from weakref import WeakValueDictionary
 
@@ -10,15 +10,15 @@ from portway.server.access.tokens import TokenRecord
 
 
 class LimitScopes:
-    """Keeps a token's scope for as long as a lease or a relay is in it."""
+    """One scope per token, for as long as a lease or a relay refers to it."""
 
     def __init__(self, reactor: Reactor) -> None:
-        """Know no token yet."""
+        """Start empty."""
         self._reactor = reactor
         self._scopes: WeakValueDictionary[str, Scope] = WeakValueDictionary()
 
     def of(self, token: TokenRecord) -> Scopes:
-        """Return what limits a token's relays; nothing when its policy does not."""
+        """Return the scopes of a token's relays; empty if its policy has no limits."""
         if token.grants.policy.is_unlimited:
             return ()
         scope = self._scopes.get(token.id)
@@ -28,7 +28,7 @@ class LimitScopes:
 
 
 def requested_scopes(reactor: Reactor, limits: ExchangeLimits | None) -> Scopes:
-    """Return what limits the requests of a tunnel as its agent asked for, beside its token."""
+    """Return the scopes that an agent requests for a tunnel, in addition to those of its token."""
     if limits is None:
         return ()
     policy = Policy(

@@ -1,4 +1,4 @@
-"""Strangers at the agents' address: who may try to log in, and what the operator is told of those who may not."""
+"""Admits unauthenticated links, and reports failed logins and handshakes to the operator."""
 
 import random
 
@@ -13,45 +13,45 @@ from portway.server.events import EventSink
 from portway.server.reporting.login_failures import LoginFailureReporter
 
 _PENALISED_CODES = frozenset({codes.BAD_CREDENTIALS, codes.BAD_TICKET, codes.NOT_LOGGED_IN, codes.BAD_MESSAGE})
-"""Refusals that a source has to answer for, because whoever has a right to be here does not cause them."""
+"""Refusals that count as failures of the source, because correct agents do not cause them."""
 
 
 class LoginAdmission:
-    """The gate, and what is told of it."""
+    """The login throttle, with reports of failures."""
 
-    def __init__(self, reactor: Reactor, on_event: EventSink, strangers_max: int | None = None) -> None:
-        """Start with nobody; `strangers_max` as for `LoginThrottle`."""
+    def __init__(self, reactor: Reactor, on_event: EventSink, unauthenticated_max: int | None = None) -> None:
+        """`unauthenticated_max` as for `LoginThrottle`."""
         self.sources = Sources()
         """Shared with the listener of links."""
         self._reactor = reactor
-        self._gate = LoginThrottle(self.sources, random.random, strangers_max)
+        self._throttle = LoginThrottle(self.sources, random.random, unauthenticated_max)
         self._failures = LoginFailureReporter(reactor, on_event)
 
-    def enter(self, stranger: UnauthenticatedPeer) -> None:
-        """Take a place for a stranger until it departs; raises RefusedError."""
-        stranger.leave = self._gate.enter(stranger.host, stranger, self._reactor.now)
+    def admit(self, peer: UnauthenticatedPeer) -> None:
+        """Take a login slot, which `peer.release` gives back; raises RefusedError."""
+        peer.release_slot = self._throttle.admit(peer.host, peer, self._reactor.now)
 
-    def check(self, stranger: UnauthenticatedPeer, token: str = "") -> None:
-        """Make sure that the stranger may try to log in with `token` (or, without one, join a session); raises RefusedError."""
-        stranger.token = token
-        self._gate.check(stranger.host, token, self._reactor.now)
+    def check(self, peer: UnauthenticatedPeer, token: str = "") -> None:
+        """Check that a login with `token` (without one, attaching to a session) is allowed now; raises RefusedError."""
+        peer.token = token
+        self._throttle.check(peer.host, token, self._reactor.now)
 
-    def logged_in(self, stranger: UnauthenticatedPeer, token: str) -> None:
-        """Note that a stranger has proved to be none."""
-        self._gate.logged_in(stranger.host, token, self._reactor.now)
+    def record_login(self, peer: UnauthenticatedPeer, token: str) -> None:
+        """Record a successful login."""
+        self._throttle.record_login(peer.host, token, self._reactor.now)
 
-    def failed(self, stranger: UnauthenticatedPeer, error: PortwayError) -> None:
-        """Tell of a login that failed, and let its source wait if it has to answer for that."""
+    def record_failure(self, peer: UnauthenticatedPeer, error: PortwayError) -> None:
+        """Report a failed login, and delay its source if the peer is at fault."""
         if isinstance(error, RefusedError | PeerError):
             code = error.code if isinstance(error, RefusedError) else codes.BAD_MESSAGE
-            self._failures.login(stranger.peer, code)
+            self._failures.login(peer.address, code)
             if code in _PENALISED_CODES:
-                self._gate.failed(stranger.host, self._reactor.refresh_now(), stranger.token)
+                self._throttle.record_failure(peer.host, self._reactor.refresh_now(), peer.token)
 
-    def handshake_failed(self, address: Address, why: str) -> None:
-        """Note a link that never came to be (LinkListener's `on_failure`): scanners, mostly."""
-        self._failures.handshake(format_peer(address), why)
+    def handshake_failed(self, address: Address, reason: str) -> None:
+        """Record a connection whose handshake failed (LinkListener's `on_failure`): mostly scanners."""
+        self._failures.handshake(format_peer(address), reason)
 
-    def left(self, stranger: UnauthenticatedPeer, reason: str) -> None:
-        """Note a stranger who left without a word."""
-        self._failures.handshake(stranger.peer, f"it left without a login: {reason}")
+    def record_disconnect(self, peer: UnauthenticatedPeer, reason: str) -> None:
+        """Record a link that was lost before its login."""
+        self._failures.handshake(peer.address, f"closed before login: {reason}")

@@ -1,4 +1,4 @@
-"""One live session: an agent that has logged in, its links, and streams to its origins."""
+"""A session: one logged-in agent, its links, and streams to its origins."""
 
 import asyncio
 from functools import partial
@@ -22,67 +22,67 @@ from portway.session.control_stream import ControlStream
 from portway.session.stream_handshake import open_visitor_stream
 
 LINKS_MAX = 4
-"""Links of one session that take visitors (ADR 0010), and as many again that drain: a quiet visitor may stay there for days."""
+"""Links of one session that accept streams (ADR 0010), and as many again that drain: an idle visitor may stay there for days."""
 
 BUSY_S = 0.1
-"""A link is judged by the bytes of the last 100 ms (ADR 0010)."""
+"""The load of a link is measured over the last 100 ms (ADR 0010)."""
 
 BUSY_BYTES = 64 * 1024
-"""Less than this in 100 ms counts as nothing, and above it each doubling as one step. Links on the same step are equally
-busy; then the number of streams decides, so that a crowd spreads instead of running to and fro between the links."""
+"""Less than this in 100 ms counts as idle, and above it each doubling is one step. Links on the same step are equally busy;
+then the number of streams decides, so that many new streams spread over the links instead of alternating between them."""
 
 STREAMS_MAX = 4096
 """Streams on one link at a time, its control stream included."""
 
-STREAMS_MANY = 3 * STREAMS_MAX // 4
-"""Streams on one link from which on it is looked at whether they become few."""
+SHED_STREAMS_MIN = 3 * STREAMS_MAX // 4
+"""Streams on one link above which the session checks whether to shed some."""
 
-SHED_AT_ONCE = 64
-"""Visitors of a session that give way in one turn: about a millisecond's work. The next stream that is asked for is the next turn."""
+SHED_PER_TURN = 64
+"""Visitors of a session that are shed in one turn: about a millisecond of work. The next opened stream causes the next turn."""
 
-USED_UP_S_MAX = 30.0
-"""How long visitors may finish on a link whose stream ids are used up and that its agent does not replace (one from before it
-could). After that it is closed: nobody new was served meanwhile, and the agent is back in a moment."""
+EXHAUSTED_S_MAX = 30.0
+"""How long visitors may finish on a link without stream ids left, if the agent does not replace it (older agents cannot). Then
+it is closed: it could not serve new visitors, and the agent reconnects at once."""
 
 ACTIVITY_BACKLOG_BYTES_MAX = 64 * 1024
-"""Unsent control bytes above which request lines are left out: the agent has more urgent things to read."""
+"""Unsent control bytes above which request lines are dropped: the agent has more urgent messages to read."""
 
 
 class SessionLink:
-    """One link of a session, with its own control stream."""
+    """One link of a session, with its control stream."""
 
     def __init__(self, mux: Mux, stream: ControlStream, now: float) -> None:
-        """Join what was logged in on one link."""
+        """Wrap the mux and the control stream of a link after its login."""
         self.mux = mux
         self.stream = stream
-        self.steps = 0
-        """How busy it was lately, in coarse steps."""
+        self.load_step = 0
+        """Recent load, in coarse steps."""
         self._mark_at = now
         self._mark_bytes = 0
         self.output: OutputAccount | None = None
-        """What waits for the link, as it was lately; once it takes part in a session."""
-        self.narrow: TlsChannel | None = None
-        """The link's channel, until it takes its first visitor: before that, it reads little at a time."""
-        self.ending = False
-        """True once it will be closed because its stream ids are used up."""
+        """Budget entry of its unsent bytes; set when the link is added to a session."""
+        self.idle_channel: TlsChannel | None = None
+        """The link's TLS channel until its first visitor: until then it reads in small pieces."""
+        self.closing = False
+        """True once its close is scheduled because it has no stream ids left."""
 
-    def widen(self) -> None:
-        """Read the link in large helpings from now on. OpenSSL's buffers never shrink: 350 kB for each link that does so."""
-        if self.narrow is not None:
-            self.narrow.feed_bytes = TLS_TURN_BYTES
-            self.narrow = None
+    def use_large_reads(self) -> None:
+        """Read the link in large pieces from now on. OpenSSL's buffers never shrink: this takes 350 kB per link."""
+        if self.idle_channel is not None:
+            self.idle_channel.feed_bytes = TLS_TURN_BYTES
+            self.idle_channel = None
 
     def sample(self, now: float) -> None:
-        """Judge the link by what it has carried since the last time."""
+        """Measure the load of the link since the last sample."""
         total = self.mux.bytes_in + self.mux.bytes_out
         passed_s = max(now - self._mark_at, BUSY_S / 2)
-        self.steps = (int((total - self._mark_bytes) * BUSY_S / passed_s) // BUSY_BYTES).bit_length()
+        self.load_step = (int((total - self._mark_bytes) * BUSY_S / passed_s) // BUSY_BYTES).bit_length()
         self._mark_at, self._mark_bytes = now, total
 
 
-def _end_soon(reactor: Reactor, mux: Mux, why: str) -> None:
-    """End a link, but not from within what another one is just doing."""
-    reactor.call_soon(partial(mux.abort, why))
+def _abort_soon(reactor: Reactor, mux: Mux, reason: str) -> None:
+    """Abort a link in a later callback, as the caller may be working on another link."""
+    reactor.call_soon(partial(mux.abort, reason))
 
 
 class Session:
@@ -91,7 +91,7 @@ class Session:
     Every method but `is_responsive` is synchronous and may be called from the reactor.
     """
 
-    def __init__(  # noqa: PLR0913 - who it is, and what it shares with others
+    def __init__(  # noqa: PLR0913 - its identity, and what it shares with other sessions
         self,
         reactor: Reactor,
         session_id: str,
@@ -100,11 +100,11 @@ class Session:
         key: bytes,
         *,
         admission: AdmissionControl | None = None,
-        memory: TokenBudget | None = None,
+        budget: TokenBudget | None = None,
     ) -> None:
-        """Start without links. `key` is the session's key, which further links must prove to know.
+        """Start without links. `key` is the session key that further links must prove to have.
 
-        `admission` knows who has its streams, for when they become few; `memory` is what its token's links may keep.
+        `admission` finds visitors to shed when streams run short; `budget` is the memory budget of its token.
         """
         self._reactor = reactor
         self._session_id = session_id
@@ -112,34 +112,34 @@ class Session:
         self.token = token
         self.key = key
         self.version = 1
-        """The protocol version that both ends speak."""
+        """The negotiated protocol version."""
         self.agent = ""
-        """Program and version, as the agent says."""
+        """Program and version, as reported by the agent."""
         self.peer = ""
-        """`host:port` of the first link's other end."""
-        self._memory = TokenBudgets().of(token.id) if memory is None else memory
-        self._buffers = SessionBufferBudget(total=self._memory.all)
+        """`host:port` of the agent, from its first link."""
+        self._budget = TokenBudgets().of(token.id) if budget is None else budget
+        self._buffers = SessionBufferBudget(total=self._budget.all)
         self.started_at = reactor.now
         self.account = reactor.authenticated.child(tenant=True)
-        """Who is charged for what is done for its tunnels and on its links; sessions of one token share it."""
+        """Account charged for work on its tunnels and links; sessions of one token share it."""
         self.links: list[SessionLink] = []
         """Live links, oldest first."""
         self._sampled_at = reactor.now
         self._sampling = False
         self.pending_claims: dict[int, asyncio.Event] = {}
-        """Claims that are being decided, by their request id; at most one a link."""
+        """Claims being decided, by request id; at most one per link."""
         self.granted_claims: dict[int, Granted] = {}
-        """What claims were answered with, by their request id: a claim that comes twice gets the same answer."""
+        """Replies to claims, by request id: a repeated claim gets the same reply."""
         self.claims: dict[LeaseKey, Claim] = {}
-        """Claims that are being decided."""
-        self.pace = RequestPacer(reactor.now)
-        """How fast its requests are answered; what comes faster waits in the control stream's window."""
+        """Claims being decided, by address."""
+        self.request_pacer = RequestPacer(reactor.now)
+        """Limits the rate of its requests; faster ones wait in the control stream's window."""
         self.closed = False
-        """True once it was ended or lost."""
-        self._activity = ActivityBatch(reactor, self._tell_leisurely)
+        """True once it has ended or was lost."""
+        self._activity = ActivityBatch(reactor, self._send_activity)
         self._admission = admission
         self._shedder: Shedder | None = None
-        self._relieving = False
+        self._shedding_scheduled = False
 
     def __repr__(self) -> str:
         return f"<Session {self._session_id} of {self.token.name}, {len(self.links)} links{', closed' if self.closed else ''}>"
@@ -155,42 +155,42 @@ class Session:
         if not links:
             raise NoLinkError("the agent has no live link")
         link = links[0] if len(links) == 1 else self._least_busy()
-        if link.narrow is not None:
-            link.widen()
+        if link.idle_channel is not None:
+            link.use_large_reads()
         mux = link.mux
-        if mux.streams_open >= STREAMS_MANY and not self._relieving and self._admission is not None:
-            self._relieving = True
-            self._reactor.call_soon(self._relieve)
+        if mux.streams_open >= SHED_STREAMS_MIN and not self._shedding_scheduled and self._admission is not None:
+            self._shedding_scheduled = True
+            self._reactor.call_soon(self._shed_streams)
         try:
             return open_visitor_stream(self._reactor, mux, header, on_status)
         except UnavailableError:
-            self._end_used_up()
+            self._close_exhausted()
             if all(is_silent(link.mux, self._reactor.now) for link in self.links):
                 raise NoLinkError("the agent does not answer") from None
             raise
 
-    def _relieve(self) -> None:
-        """Have those visitors give way who do least with their streams, while more than three quarters of all are taken."""
-        self._relieving = False
-        taking = [link.mux for link in self.links if not link.mux.yamux.going_away]
-        most = sum(mux.yamux.limits.streams_max for mux in taking)
-        taken = sum(mux.streams_open for mux in taking)
-        if 4 * taken < 3 * most or self._admission is None:
+    def _shed_streams(self) -> None:
+        """Shed the least active visitors while more than three quarters of all streams are in use."""
+        self._shedding_scheduled = False
+        accepting = [link.mux for link in self.links if not link.mux.yamux.going_away]
+        capacity = sum(mux.yamux.limits.streams_max for mux in accepting)
+        used = sum(mux.streams_open for mux in accepting)
+        if 4 * used < 3 * capacity or self._admission is None:
             return
         if self._shedder is None:
             self._shedder = self._admission.shedder_of(self)
-        for _ in range(min(taken - 3 * most // 4 + 1, SHED_AT_ONCE)):
-            if not self._shedder.shed_one("", critical=16 * taken > 15 * most):
+        for _ in range(min(used - 3 * capacity // 4 + 1, SHED_PER_TURN)):
+            if not self._shedder.shed_one("", critical=16 * used > 15 * capacity):
                 return
             self._admission.count_shed(f"session {self.session_id}")
 
     def add_link(self, link: SessionLink) -> None:
-        """Use a link that has logged in or joined; what its streams may grow by and keep comes out of the session's budgets."""
+        """Add an authenticated link; its streams share the session's budgets."""
         self.links.append(link)
-        link.stream.count_in(self._memory.control)
-        link.output = OutputAccount(self._memory.all, partial(_end_soon, self._reactor, link.mux))
+        link.stream.count_in(self._budget.control)
+        link.output = OutputAccount(self._budget.all, partial(_abort_soon, self._reactor, link.mux))
         if link is self.links[0]:
-            link.mux.buffers = self._buffers  # nothing was kept before: the server opens streams, and has opened none
+            link.mux.buffers = self._buffers  # nothing is buffered yet: only the server opens streams, and it has opened none
         else:
             link.mux.share_budgets(self.links[0].mux)
             if not self._sampling:
@@ -199,16 +199,16 @@ class Session:
 
     @property
     def links_full(self) -> bool:
-        """True while no further link may join."""
-        taking = sum(not link.mux.yamux.going_away for link in self.links)
-        return taking >= LINKS_MAX or len(self.links) >= 2 * LINKS_MAX
+        """True while no further link may be added."""
+        accepting = sum(not link.mux.yamux.going_away for link in self.links)
+        return accepting >= LINKS_MAX or len(self.links) >= 2 * LINKS_MAX
 
     def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
-        """Tell the agent's console of a finished request, soon; see `Holder.record_request`."""
+        """Add a finished request to the next batch for the agent's console; see `Holder.record_request`."""
         self._activity.record(tunnel_id, method, path, status, seconds, cut)
 
     def send(self, message: Message) -> bool:
-        """Send a message on the oldest live link; return whether there is one that took it."""
+        """Send a message on the oldest live link; return False if no link accepts it."""
         for link in list(self.links):
             try:
                 link.stream.send(message)
@@ -218,37 +218,37 @@ class Session:
         return False
 
     async def is_responsive(self, within_s: float) -> bool:
-        """Return whether anything at all is heard from the agent within so many seconds of being pinged."""
-        heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Ping the agent; return whether anything is received from it within `within_s` seconds."""
+        pong: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def note_pong(_round_trip_s: float) -> None:
-            if not heard.done():
-                heard.set_result(None)
+        def on_pong(_round_trip_s: float) -> None:
+            if not pong.done():
+                pong.set_result(None)
 
-        asked_at = self._reactor.refresh_now()
+        pinged_at = self._reactor.refresh_now()
         for link in self.links:
-            link.mux.ping(note_pong)
+            link.mux.ping(on_pong)
         try:
             async with asyncio.timeout(within_s):
-                await heard
+                await pong
         except TimeoutError:
-            # A pong may be stuck behind a bulk transfer; bytes of that are a sign of life as well.
-            return any(link.mux.received_at > asked_at for link in self.links)
+            # The pong may be queued behind a bulk transfer, whose bytes show that the agent is alive as well.
+            return any(link.mux.received_at > pinged_at for link in self.links)
         return True
 
     def end(self) -> None:
-        """Be over: tell the agent nothing more of its requests."""
+        """Mark the session as closed, and send no more request lines."""
         self.closed = True
         self._activity.close()
 
-    def look_at_output(self) -> None:
-        """Count what waits for the links to take it; every second is often enough, as little more can come in one."""
+    def update_output_budgets(self) -> None:
+        """Update the budget entries of unsent bytes; once a second suffices, as they cannot grow much in that time."""
         for link in self.links:
             if link.output is not None:
                 link.output.update(link.mux.waiting_bytes)
 
     def drop_link(self, link: SessionLink) -> bool:
-        """Forget a link that is gone; return whether it was the last one."""
+        """Remove a lost link; return whether it was the last one."""
         if link in self.links:
             self.links.remove(link)
             if link.output is not None:
@@ -258,7 +258,7 @@ class Session:
 
     @property
     def streams_open(self) -> int:
-        """Visitors' streams open now, on all links."""
+        """Open streams of visitors, on all links."""
         return sum(link.mux.streams_open - (not link.stream.lost) for link in self.links)
 
     @property
@@ -267,30 +267,30 @@ class Session:
         return min((link.mux.rtt_s for link in self.links if link.mux.rtt_s is not None), default=None)
 
     def _least_busy(self) -> SessionLink:
-        """Return the link for the next visitor: alive, with a place, the quietest lately, then the one with the fewest streams.
+        """Return the link for the next visitor: with free streams, the lowest recent load, then the fewest streams.
 
-        Costs a few comparisons a link and no reading of clocks.
+        Takes a few comparisons per link and reads no clock.
         """
         now = self._reactor.now
         if now - self._sampled_at >= BUSY_S:
             self._sample(now)
-        best, steps, streams = None, 0, 0
+        best, lowest, streams = None, 0, 0
         for link in self.links:
             if link.mux.yamux.can_open:  # neither lost nor going away nor full
-                here = link.mux.streams_open
-                if best is None or link.steps < steps or (link.steps == steps and here < streams):
-                    best, steps, streams = link, link.steps, here
-        return best or self.links[0]  # without a place anywhere, whose refusal says why
+                count = link.mux.streams_open
+                if best is None or link.load_step < lowest or (link.load_step == lowest and count < streams):
+                    best, lowest, streams = link, link.load_step, count
+        return best or self.links[0]  # none has a free stream: opening one raises the reason
 
-    def _end_used_up(self) -> None:
-        """Close links that have no stream ids left, once their visitors have left: an agent that replaces them drains them before."""
+    def _close_exhausted(self) -> None:
+        """Close links without stream ids left, once their visitors are gone; agents that replace such links drain them before."""
         for link in self.links:
             session = link.mux.yamux
-            if session.ids_exhausted and not session.going_away and not link.ending:
-                link.ending = True
+            if session.ids_exhausted and not session.going_away and not link.closing:
+                link.closing = True
                 close = partial(link.mux.close, "the link has used up its stream ids")
                 if link.mux.streams_open > 1:  # more than the control stream
-                    self._reactor.call_later(USED_UP_S_MAX, close)
+                    self._reactor.call_later(EXHAUSTED_S_MAX, close)
                 else:
                     self._reactor.call_soon(close)
 
@@ -300,13 +300,13 @@ class Session:
             link.sample(now)
 
     def _keep_sampling(self) -> None:
-        """Judge the links again, as long as there is a choice: what the last visitor saw may be long ago."""
+        """Sample the links again while there are several: without visitors, the last sample may be old."""
         self._sampling = len(self.links) > 1
         if self._sampling:
             if self._reactor.now - self._sampled_at >= BUSY_S / 2:
                 self._sample(self._reactor.now)
             self._reactor.call_later(BUSY_S, self._keep_sampling)
 
-    def _tell_leisurely(self, activity: Activity) -> None:
+    def _send_activity(self, activity: Activity) -> None:
         if self.links and self.links[0].stream.unsent_bytes <= ACTIVITY_BACKLOG_BYTES_MAX:
             self.send(activity)

@@ -1,4 +1,4 @@
-"""The accounts of tenants: all that is done for one token competes as one party (ADR 0018)."""
+"""Accounts of tenants: all work for one token competes as one party (ADR 0018)."""
 
 from weakref import WeakValueDictionary
 
@@ -7,10 +7,10 @@ from portway.engine.reactor import Reactor
 
 
 class TenantAccounts:
-    """One account for each token that has sessions; it lives as long as any of them refers to it."""
+    """One account per token with sessions; it lives as long as any of them refers to it."""
 
     def __init__(self, reactor: Reactor) -> None:
-        """Start with none."""
+        """Start empty."""
         self._authenticated = reactor.authenticated
         self._accounts: WeakValueDictionary[str, Account] = WeakValueDictionary()
 

@@ -145,7 +145,7 @@ class _Worker:
             hand_off=self._handoffs.hand_off,
             server_id=config.server_id,
         )
-        self._core.sessions.claim_handler = self._claim_handler
+        self._core.sessions.dispatcher.claim_handler = self._claim_handler
         self._supervisor = IpcChannel(reactor, supervisor, self._on_message, self._supervisor_lost)
         self._handoffs.open(config.inbox, self._core.http, self._core.tcp, self._supervisor.drain)
 
