@@ -1,4 +1,4 @@
-"""What a token allows, as a table."""
+"""Grants of tokens, as tables."""
 
 import pytest
 from hypothesis import given
@@ -17,9 +17,9 @@ def record(grants: Grants | None = None, revoked_at: float | None = None) -> Tok
     return TokenRecord(id="abc", name="laptop", verifier=VERIFIER, grants=grants or Grants(), created_at=0.0, revoked_at=revoked_at)
 
 
-def refusal(grants: Grants, wanted: RequestedAddress, held: int = 0, now: float = NOW) -> RefusedError:
+def refusal(grants: Grants, requested: RequestedAddress, held: int = 0, now: float = NOW) -> RefusedError:
     with pytest.raises(RefusedError) as found:
-        may_claim(record(grants), wanted, domain="example.org", held=held, now=now)
+        may_claim(record(grants), requested, domain="example.org", held=held, now=now)
     return found.value
 
 
@@ -48,7 +48,7 @@ def refusal(grants: Grants, wanted: RequestedAddress, held: int = 0, now: float 
         ("blog.test", "blog.test.example.org", False),
     ],
 )
-def test_a_host_pattern_covers_what_it_should_and_nothing_else(pattern: str, host: str, allowed: bool) -> None:
+def test_a_host_pattern_matches_only_its_hosts(pattern: str, host: str, allowed: bool) -> None:
     assert Grants(hosts=(pattern,)).allows_host(host, "example.org") is allowed
 
 
@@ -61,13 +61,13 @@ def test_patterns_agree_with_regular_expressions(pattern: str, label: str) -> No
     assert Grants(hosts=(pattern,)).allows_host(f"{label}.example.org", "example.org") is expected
 
 
-def test_without_grants_of_its_own_a_token_has_every_name_below_the_domain_and_every_port() -> None:
+def test_default_grants_allow_every_name_below_the_domain_and_every_port() -> None:
     may_claim(record(), RequestedAddress("http", host="app.example.org"), domain="example.org", held=0, now=NOW)
     may_claim(record(), RequestedAddress("tcp", port=20001), domain="example.org", held=0, now=NOW)
     may_claim(record(), RequestedAddress("tcp"), domain="example.org", held=63, now=NOW)
 
 
-def test_a_host_beyond_the_grants_is_refused_with_the_way_to_get_it() -> None:
+def test_a_host_beyond_the_grants_is_refused_with_the_next_step() -> None:
     refused = refusal(Grants(hosts=("app", "dev-*")), RequestedAddress("http", host="other.example.org"))
 
     assert refused.code == "host_not_allowed"
@@ -97,7 +97,7 @@ def test_more_tunnels_than_granted_are_refused() -> None:
     assert refusal(grants, RequestedAddress("tcp"), held=2).code == "too_many_tunnels"
 
 
-def test_a_token_ends_at_its_last_second_and_not_before() -> None:
+def test_a_token_expires_at_its_last_second_and_not_before() -> None:
     grants = Grants(expires_at=NOW)
 
     check_usable(record(grants), NOW - 0.001)
@@ -114,7 +114,7 @@ def test_a_revoked_token_is_refused_whatever_it_allows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("grants", "complaint"),
+    ("grants", "error"),
     [
         ({"hosts": ("App",)}, "hosts: expected patterns like"),
         ({"hosts": ("",)}, "got ''"),
@@ -126,8 +126,8 @@ def test_a_revoked_token_is_refused_whatever_it_allows() -> None:
         ({"tunnels_max": 0}, "max tunnels: expected at least 1, got 0"),
     ],
 )
-def test_grants_that_nobody_could_mean_are_refused(grants: dict[str, object], complaint: str) -> None:
-    with pytest.raises(ConfigError, match=complaint):
+def test_invalid_grants_are_rejected(grants: dict[str, object], error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
         Grants(**grants)  # type: ignore[arg-type]
 
 
@@ -138,7 +138,7 @@ def test_token_names_are_printable_words() -> None:
             check_token_name(name)
 
 
-def test_credentials_carry_all_their_randomness_and_fit_a_join_string() -> None:
+def test_credentials_contain_all_their_randomness_and_fit_a_join_string() -> None:
     from portway.protocol.join_string import JoinString
 
     asked: list[int] = []
@@ -154,5 +154,5 @@ def test_credentials_carry_all_their_randomness_and_fit_a_join_string() -> None:
     assert JoinString(token_id, secret, "example.org", 4443).secret == secret
 
 
-def test_a_verifier_never_shows_in_a_repr() -> None:
+def test_a_repr_never_contains_the_verifier() -> None:
     assert "kkkk" not in repr(record())

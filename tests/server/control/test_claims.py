@@ -1,4 +1,4 @@
-"""Answers to claims, below the wire: addresses, ports that cannot be opened, and claims that race each other."""
+"""Decisions on claims, below the wire: addresses, ports that cannot be opened, and claims that race each other."""
 
 import asyncio
 import errno
@@ -14,7 +14,7 @@ from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Claim, ExchangeLimits, Granted
 from portway.protocol.scram import make_verifier
 from portway.server.access.tokens import Grants, TokenRecord
-from portway.server.control import claims as granting
+from portway.server.control import claims as claims_module
 from portway.server.control.claims import ClaimHandler
 from portway.server.control.session import Session
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
@@ -30,7 +30,7 @@ PORTS = PortRange(20000, 20004)
 
 @dataclass
 class FakePorts:
-    """Public ports of which some are another program's."""
+    """Public ports, some of which are used by another program."""
 
     opened: set[int] = field(default_factory=set)
     errors: dict[int, list[int]] = field(default_factory=dict)
@@ -48,8 +48,8 @@ class FakePorts:
             self.opened.discard(int(lease.address))
 
 
-class House:
-    """A granter with sessions that say themselves whether they answer."""
+class Server:
+    """A claim handler with sessions whose responsiveness is given."""
 
     def __init__(self, engine: EngineLoop, grants: Grants | None = None) -> None:
         self.engine = engine
@@ -82,7 +82,7 @@ class House:
         self.sessions[session_id] = session
 
         async def is_responsive(within_s: float) -> bool:
-            assert within_s == granting.PROBE_S
+            assert within_s == claims_module.PROBE_S
             return alive
 
         session.is_responsive = is_responsive  # type: ignore[method-assign]
@@ -98,91 +98,91 @@ class House:
 
 
 @pytest.fixture
-def house(engine: EngineLoop) -> House:
-    return House(engine)
+def server(engine: EngineLoop) -> Server:
+    return Server(engine)
 
 
-def test_ports_are_given_out_until_there_are_none(house: House) -> None:
-    session = house.session("s1")
-    urls = {house.grant(session, kind="tcp") for _ in range(5)}
+def test_ports_are_assigned_until_none_is_free(server: Server) -> None:
+    session = server.session("s1")
+    urls = {server.grant(session, kind="tcp") for _ in range(5)}
     assert urls == {f"tcp://127.0.0.1:{port}" for port in range(20000, 20005)}
-    assert house.ports.opened == set(range(20000, 20005))
-    assert house.refused(session, kind="tcp") == "no_free_port"
+    assert server.ports.opened == set(range(20000, 20005))
+    assert server.refused(session, kind="tcp") == "no_free_port"
 
 
-def test_a_port_of_another_program_is_passed_over(house: House) -> None:
-    session = house.session("s1")
-    house.ports.errors = {port: [errno.EADDRINUSE] for port in range(20000, 20004)}
-    assert house.grant(session, kind="tcp") == "tcp://127.0.0.1:20004"
-    assert len(house.registry) == 1
-    assert [type(event) for event in house.events] == [LeaseUp], "nobody is told of the end of what never came up"
+def test_a_port_of_another_program_is_skipped(server: Server) -> None:
+    session = server.session("s1")
+    server.ports.errors = {port: [errno.EADDRINUSE] for port in range(20000, 20004)}
+    assert server.grant(session, kind="tcp") == "tcp://127.0.0.1:20004"
+    assert len(server.registry) == 1
+    assert [type(event) for event in server.events] == [LeaseUp], "no LeaseDown for a lease that never came up"
 
 
-def test_only_ports_that_the_token_may_have_are_given_out(engine: EngineLoop) -> None:
-    house = House(engine, Grants(ports=(PortRange(20002, 20002),)))
-    session = house.session("s1")
-    assert house.grant(session, kind="tcp") == "tcp://127.0.0.1:20002"
-    assert house.refused(session, kind="tcp") == "no_free_port"
-    assert house.refused(session, kind="tcp", port=20003) == "port_not_allowed"
+def test_only_ports_that_the_token_allows_are_assigned(engine: EngineLoop) -> None:
+    server = Server(engine, Grants(ports=(PortRange(20002, 20002),)))
+    session = server.session("s1")
+    assert server.grant(session, kind="tcp") == "tcp://127.0.0.1:20002"
+    assert server.refused(session, kind="tcp") == "no_free_port"
+    assert server.refused(session, kind="tcp", port=20003) == "port_not_allowed"
 
 
-def test_an_asked_port_that_was_just_released_is_tried_twice(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(granting, "REBIND_S", 0.01)
-    session = house.session("s1")
-    house.ports.errors = {20001: [errno.EADDRINUSE]}
-    assert house.grant(session, kind="tcp", port=20001) == "tcp://127.0.0.1:20001"
-    house.ports.errors = {20002: [errno.EADDRINUSE, errno.EADDRINUSE], 20003: [errno.EACCES]}
-    assert house.refused(session, kind="tcp", port=20002) == "port_taken"
-    assert house.refused(session, kind="tcp", port=20003) == "port_taken"
-    assert len(house.registry) == 1, "what cannot be opened is nobody's"
-    assert [type(event) for event in house.events] == [LeaseUp]
+def test_a_requested_port_that_was_just_released_is_tried_twice(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims_module, "REBIND_S", 0.01)
+    session = server.session("s1")
+    server.ports.errors = {20001: [errno.EADDRINUSE]}
+    assert server.grant(session, kind="tcp", port=20001) == "tcp://127.0.0.1:20001"
+    server.ports.errors = {20002: [errno.EADDRINUSE, errno.EADDRINUSE], 20003: [errno.EACCES]}
+    assert server.refused(session, kind="tcp", port=20002) == "port_taken"
+    assert server.refused(session, kind="tcp", port=20003) == "port_taken"
+    assert len(server.registry) == 1, "a port that cannot be opened has no lease"
+    assert [type(event) for event in server.events] == [LeaseUp]
 
 
-def test_a_port_stays_open_for_the_grace_time_and_closes_with_its_lease(house: House) -> None:
-    house.grant(house.session("s1"), kind="tcp", port=20001)
-    house.registry.session_lost("s1", now=house.engine.reactor.now)
-    assert house.ports.opened == {20001}
-    house.grant(house.session("s2"), kind="tcp", port=20001)
-    house.registry.session_lost("s2", now=house.engine.reactor.now)
-    house.registry.expire(now=house.engine.reactor.now + 61)
-    assert house.ports.opened == set()
-    assert [type(event) for event in house.events] == [LeaseUp, LeaseUp, LeaseDown]
+def test_a_port_stays_open_for_the_grace_time_and_closes_with_its_lease(server: Server) -> None:
+    server.grant(server.session("s1"), kind="tcp", port=20001)
+    server.registry.session_lost("s1", now=server.engine.reactor.now)
+    assert server.ports.opened == {20001}
+    server.grant(server.session("s2"), kind="tcp", port=20001)
+    server.registry.session_lost("s2", now=server.engine.reactor.now)
+    server.registry.expire(now=server.engine.reactor.now + 61)
+    assert server.ports.opened == set()
+    assert [type(event) for event in server.events] == [LeaseUp, LeaseUp, LeaseDown]
 
 
-def test_a_holder_that_answers_keeps_its_address_and_a_silent_one_is_replaced(house: House) -> None:
-    house.grant(house.session("s1"), kind="http", name="app")
-    assert house.refused(house.session("s2"), kind="http", name="app") == "name_in_use"
-    house.session("s1", alive=False)
-    assert house.grant(house.session("s3"), kind="http", name="app") == "http://app.localhost:8080"
-    assert house.replaced == ["s1 app.localhost"]
+def test_a_responsive_holder_keeps_its_address_and_a_silent_one_is_replaced(server: Server) -> None:
+    server.grant(server.session("s1"), kind="http", name="app")
+    assert server.refused(server.session("s2"), kind="http", name="app") == "name_in_use"
+    server.session("s1", alive=False)
+    assert server.grant(server.session("s3"), kind="http", name="app") == "http://app.localhost:8080"
+    assert server.replaced == ["s1 app.localhost"]
 
 
-def test_a_holder_that_nobody_knows_any_more_counts_as_silent(house: House) -> None:
-    house.grant(house.session("s1"), kind="http", name="app")
-    del house.sessions["s1"]
-    house.grant(house.session("s2"), kind="http", name="app")
+def test_an_unknown_holder_counts_as_silent(server: Server) -> None:
+    server.grant(server.session("s1"), kind="http", name="app")
+    del server.sessions["s1"]
+    server.grant(server.session("s2"), kind="http", name="app")
 
 
-def test_who_is_lost_while_the_holder_is_probed_gets_nothing(house: House) -> None:
-    house.grant(house.session("s1"), kind="http", name="app")
-    late = house.session("s2")
+def test_a_session_lost_during_the_probe_gets_nothing(server: Server) -> None:
+    server.grant(server.session("s1"), kind="http", name="app")
+    late = server.session("s2")
 
     async def lost_meanwhile(within_s: float) -> bool:
         late.closed = True
         return False
 
-    house.sessions["s1"].is_responsive = lost_meanwhile  # type: ignore[method-assign]
+    server.sessions["s1"].is_responsive = lost_meanwhile  # type: ignore[method-assign]
     with pytest.raises(UnavailableError):
-        house.grant(late, kind="http", name="app")
-    lease = house.registry.lookup("http", "app.localhost")
+        server.grant(late, kind="http", name="app")
+    lease = server.registry.lookup("http", "app.localhost")
     assert lease is not None
-    assert lease.holder is house.sessions["s1"]
+    assert lease.holder is server.sessions["s1"]
 
 
-def test_a_claim_that_comes_again_while_it_is_decided_is_granted_once(house: House) -> None:
-    """Its link died within the probe, and the agent asks again on the next one."""
-    house.grant(house.session("s1"), kind="http", name="app")
-    second, probes = house.session("s2"), 0
+def test_a_claim_repeated_while_it_is_decided_is_granted_once(server: Server) -> None:
+    """Its link was lost during the probe, and the agent repeats the claim on the next one."""
+    server.grant(server.session("s1"), kind="http", name="app")
+    second, probes = server.session("s2"), 0
 
     async def silent(within_s: float) -> bool:
         nonlocal probes
@@ -192,88 +192,88 @@ def test_a_claim_that_comes_again_while_it_is_decided_is_granted_once(house: Hou
 
     async def twice() -> list[Granted]:
         claim = Claim(id=9, kind="http", name="app")
-        return await asyncio.gather(*(house.claim_handler.grant(second, claim) for _ in range(3)))
+        return await asyncio.gather(*(server.claim_handler.grant(second, claim) for _ in range(3)))
 
-    house.sessions["s1"].is_responsive = silent  # type: ignore[method-assign]
-    answers = house.engine.run(twice())
+    server.sessions["s1"].is_responsive = silent  # type: ignore[method-assign]
+    answers = server.engine.run(twice())
     assert len({answer.epoch for answer in answers}) == 1
     assert probes == 1
-    assert house.replaced == ["s1 app.localhost"]
+    assert server.replaced == ["s1 app.localhost"]
     assert not second.pending_claims
 
 
-def test_of_two_who_wait_for_a_silent_holder_one_wins(house: House) -> None:
-    house.grant(house.session("s1"), kind="http", name="app")
-    second, third = house.session("s2"), house.session("s3")
+def test_of_two_claims_that_wait_for_a_silent_holder_one_wins(server: Server) -> None:
+    server.grant(server.session("s1"), kind="http", name="app")
+    second, third = server.session("s2"), server.session("s3")
 
     async def faster(within_s: float) -> bool:
-        lease = house.registry.lookup("http", "app.localhost")
+        lease = server.registry.lookup("http", "app.localhost")
         assert lease is not None
-        house.registry.claim(lease.key, third.owner, third, silent_epoch=lease.epoch)
+        server.registry.claim(lease.key, third.owner, third, silent_epoch=lease.epoch)
         return False
 
-    house.sessions["s1"].is_responsive = faster  # type: ignore[method-assign]
-    assert house.refused(second, kind="http", name="app") == "name_in_use"
+    server.sessions["s1"].is_responsive = faster  # type: ignore[method-assign]
+    assert server.refused(second, kind="http", name="app") == "name_in_use"
 
 
-def test_what_one_has_already_does_not_count_against_it(engine: EngineLoop) -> None:
-    house = House(engine, Grants(tunnels_max=1))
-    house.grant(house.session("s1"), kind="http", name="app")
-    assert house.refused(house.session("s1b"), kind="http", name="other") == "too_many_tunnels"
-    house.registry.session_lost("s1", now=house.engine.reactor.now)
-    house.grant(house.session("s2"), kind="http", name="app")
+def test_a_reclaimed_address_does_not_count_twice(engine: EngineLoop) -> None:
+    server = Server(engine, Grants(tunnels_max=1))
+    server.grant(server.session("s1"), kind="http", name="app")
+    assert server.refused(server.session("s1b"), kind="http", name="other") == "too_many_tunnels"
+    server.registry.session_lost("s1", now=server.engine.reactor.now)
+    server.grant(server.session("s2"), kind="http", name="app")
 
 
-def test_releasing_is_only_for_ones_own_tunnels(house: House) -> None:
-    house.grant(house.session("s1"), kind="http", name="app")
-    lease = house.registry.lookup("http", "app.localhost")
+def test_a_session_can_release_only_its_own_tunnels(server: Server) -> None:
+    server.grant(server.session("s1"), kind="http", name="app")
+    lease = server.registry.lookup("http", "app.localhost")
     assert lease is not None
-    house.claim_handler.release(house.session("s2", b"other"), lease.tunnel_id)
+    server.claim_handler.release(server.session("s2", b"other"), lease.tunnel_id)
     assert not lease.gone
-    house.claim_handler.release(house.sessions["s1"], lease.tunnel_id)
+    server.claim_handler.release(server.sessions["s1"], lease.tunnel_id)
     assert lease.gone
 
 
-def test_an_address_may_be_kept_and_does_not_count_as_a_tunnel_then(engine: EngineLoop) -> None:
-    house = House(engine, Grants(tunnels_max=1))
+def test_an_address_held_after_its_release_does_not_count_as_a_tunnel(engine: EngineLoop) -> None:
+    server = Server(engine, Grants(tunnels_max=1))
     for number, name in enumerate(("app", "other", "app")):
-        session = house.session(f"s{number}")
-        house.grant(session, kind="http", name=name)
-        lease = house.registry.lookup("http", f"{name}.localhost")
+        session = server.session(f"s{number}")
+        server.grant(session, kind="http", name=name)
+        lease = server.registry.lookup("http", f"{name}.localhost")
         assert lease is not None
-        house.claim_handler.release(session, lease.tunnel_id, keep=True)
+        server.claim_handler.release(session, lease.tunnel_id, keep=True)
         assert (lease.gone, lease.holder, lease.yields) == (False, None, True)
 
 
-def test_random_ports_are_free_ones_first_and_then_those_of_agents_that_left(engine: EngineLoop) -> None:
-    house = House(engine, Grants())
-    first, other = house.session("s1"), house.session("s2", identity=b"other")
-    kept = house.grant(first, kind="tcp")
-    (lease,) = house.registry.of_session("s1")
-    house.claim_handler.release(first, lease.tunnel_id, keep=True)
-    others = [house.grant(other, kind="tcp") for _ in range(5)]
+def test_random_ports_are_free_ones_first_and_then_held_ones_of_agents_that_left(engine: EngineLoop) -> None:
+    server = Server(engine, Grants())
+    first, other = server.session("s1"), server.session("s2", identity=b"other")
+    kept = server.grant(first, kind="tcp")
+    (lease,) = server.registry.of_session("s1")
+    server.claim_handler.release(first, lease.tunnel_id, keep=True)
+    others = [server.grant(other, kind="tcp") for _ in range(5)]
     assert others[4] == kept
     assert len(set(others)) == 5
-    assert house.refused(first, kind="tcp") == "no_free_port"
+    assert server.refused(first, kind="tcp") == "no_free_port"
 
 
 def test_all_leases_of_a_token_share_its_limits_and_those_without_have_none(engine: EngineLoop) -> None:
-    house = House(engine, Grants(policy=Policy(bandwidth_bps=1000)))
+    server = Server(engine, Grants(policy=Policy(bandwidth_bps=1000)))
     for session_id in ("s1", "s2"):
-        session = house.session(session_id, identity=session_id.encode())
-        house.grant(session, kind="tcp")
-        house.grant(session, kind="http", name=session_id)
-    leases = [lease for session_id in ("s1", "s2") for lease in house.registry.of_session(session_id)]
+        session = server.session(session_id, identity=session_id.encode())
+        server.grant(session, kind="tcp")
+        server.grant(session, kind="http", name=session_id)
+    leases = [lease for session_id in ("s1", "s2") for lease in server.registry.of_session(session_id)]
     assert len(leases) == 4
     (scope,) = leases[0].scopes
     assert all(lease.scopes == (scope,) for lease in leases)
     assert scope.policy.bandwidth_bps == 1000
-    house.grant(house.sessions["s1"], kind="http", name="more", limits=ExchangeLimits(max_total_payload=5, idle_timeout_s=2.0))
-    limited = house.registry.lookup("http", "more.localhost")
+    server.grant(server.sessions["s1"], kind="http", name="more", limits=ExchangeLimits(max_total_payload=5, idle_timeout_s=2.0))
+    limited = server.registry.lookup("http", "more.localhost")
     assert limited is not None
-    assert limited.scopes[0] is scope, "its own limits are kept in addition"
+    assert limited.scopes[0] is scope, "its own limits are applied in addition"
     assert limited.scopes[1].policy == Policy(max_total_payload=5, idle_timeout_s=2.0)
-    free = House(engine)
+    free = Server(engine)
     free.grant(free.session("s3"), kind="tcp")
     assert [lease.scopes for lease in free.registry.of_session("s3")] == [()]
 
@@ -283,48 +283,48 @@ def test_all_leases_of_a_token_share_its_limits_and_those_without_have_none(engi
 SEED = b"s" * 32
 
 
-def test_a_seed_has_the_same_name_again_in_a_later_session(house: House) -> None:
-    first = house.grant(house.session("s1"), kind="http", seed=SEED)
-    house.registry.session_lost("s1", now=house.engine.reactor.now)
-    assert house.grant(house.session("s2"), kind="http", seed=SEED) == first
-    house.registry.session_ended("s2")
-    assert house.grant(house.session("s3"), kind="http", seed=SEED) == first, "also long after the lease was over"
-    assert house.grant(house.session("s4"), kind="http", seed=b"another") != first
+def test_a_seed_gets_the_same_name_in_a_later_session(server: Server) -> None:
+    first = server.grant(server.session("s1"), kind="http", seed=SEED)
+    server.registry.session_lost("s1", now=server.engine.reactor.now)
+    assert server.grant(server.session("s2"), kind="http", seed=SEED) == first
+    server.registry.session_ended("s2")
+    assert server.grant(server.session("s3"), kind="http", seed=SEED) == first, "also long after the lease has ended"
+    assert server.grant(server.session("s4"), kind="http", seed=b"another") != first
 
 
-def test_two_terminals_with_the_same_seed_have_a_name_each_and_keep_it(house: House) -> None:
-    one = house.grant(house.session("s1"), kind="http", seed=SEED)
-    other = house.grant(house.session("s2"), kind="http", seed=SEED)
+def test_two_agents_with_the_same_seed_have_a_name_each_and_keep_it(server: Server) -> None:
+    one = server.grant(server.session("s1"), kind="http", seed=SEED)
+    other = server.grant(server.session("s2"), kind="http", seed=SEED)
     assert other != one
-    assert house.replaced == []
-    house.registry.session_lost("s2", now=house.engine.reactor.now)
-    assert house.grant(house.session("s3"), kind="http", seed=SEED) == other, "the second one is back while the first one lives"
-    assert house.grant(house.session("s4", alive=False), kind="http", seed=SEED) not in (one, other)
+    assert server.replaced == []
+    server.registry.session_lost("s2", now=server.engine.reactor.now)
+    assert server.grant(server.session("s3"), kind="http", seed=SEED) == other, "the second one is back while the first one lives"
+    assert server.grant(server.session("s4", alive=False), kind="http", seed=SEED) not in (one, other)
 
 
-def test_a_terminal_that_went_silent_gives_its_name_to_the_next(house: House) -> None:
-    first = house.grant(house.session("s1", alive=False), kind="http", seed=SEED)
-    assert house.grant(house.session("s2"), kind="http", seed=SEED) == first
-    assert house.replaced == [f"s1 {first.removeprefix('http://').removesuffix(':8080')}"]
+def test_the_name_of_a_silent_agent_goes_to_the_next_one_with_its_seed(server: Server) -> None:
+    first = server.grant(server.session("s1", alive=False), kind="http", seed=SEED)
+    assert server.grant(server.session("s2"), kind="http", seed=SEED) == first
+    assert server.replaced == [f"s1 {first.removeprefix('http://').removesuffix(':8080')}"]
 
 
-def test_one_agent_with_two_tunnels_to_the_same_target_has_two_names(house: House) -> None:
-    session = house.session("s1")
-    names = {house.grant(session, kind="http", seed=SEED) for _ in range(3)}
+def test_one_agent_with_two_tunnels_to_the_same_target_has_two_names(server: Server) -> None:
+    session = server.session("s1")
+    names = {server.grant(session, kind="http", seed=SEED) for _ in range(3)}
     assert len(names) == 3
-    house.registry.session_lost("s1", now=house.engine.reactor.now)
-    again = house.session("s2")
-    assert {house.grant(again, kind="http", seed=SEED) for _ in range(3)} == names
+    server.registry.session_lost("s1", now=server.engine.reactor.now)
+    again = server.session("s2")
+    assert {server.grant(again, kind="http", seed=SEED) for _ in range(3)} == names
 
 
-def test_more_terminals_than_a_seed_has_names_get_random_ones(house: House) -> None:
-    session = house.session("s1")
-    assert len({house.grant(session, kind="http", seed=SEED) for _ in range(naming.SEEDED_MAX + 2)}) == naming.SEEDED_MAX + 2
+def test_agents_beyond_the_names_of_a_seed_get_random_ones(server: Server) -> None:
+    session = server.session("s1")
+    assert len({server.grant(session, kind="http", seed=SEED) for _ in range(naming.SEEDED_MAX + 2)}) == naming.SEEDED_MAX + 2
 
 
-def test_somebody_elses_name_is_passed_over(house: House) -> None:
-    first = house.grant(house.session("s1", b"somebody"), kind="http", seed=SEED)
-    assert house.grant(house.session("s2", b"else"), kind="http", seed=SEED) != first
+def test_a_name_of_another_identity_is_skipped(server: Server) -> None:
+    first = server.grant(server.session("s1", b"somebody"), kind="http", seed=SEED)
+    assert server.grant(server.session("s2", b"else"), kind="http", seed=SEED) != first
 
 
 @pytest.mark.parametrize("seed", [b"", SEED])
@@ -338,71 +338,71 @@ def test_somebody_elses_name_is_passed_over(house: House) -> None:
     ],
 )
 def test_without_a_name_one_is_chosen_that_the_token_allows(hosts: tuple[str, ...], url: str, seed: bytes, engine: EngineLoop) -> None:
-    house = House(engine, Grants(hosts=hosts))
-    assert re.fullmatch(url, house.grant(house.session("s1"), kind="http", seed=seed))
+    server = Server(engine, Grants(hosts=hosts))
+    assert re.fullmatch(url, server.grant(server.session("s1"), kind="http", seed=seed))
 
 
-def test_names_that_a_token_lists_are_given_out_until_there_are_none(engine: EngineLoop) -> None:
-    house = House(engine, Grants(hosts=("www", "app", "shop")))
-    session = house.session("s1")
-    assert [house.grant(session, kind="http", seed=SEED) for _ in range(2)] == ["http://app.localhost:8080", "http://shop.localhost:8080"]
-    assert house.refused(house.session("s2"), kind="http", seed=SEED) == "name_in_use"
-    assert house.refused(house.session("s3", b"somebody"), kind="http") == "name_taken"
+def test_names_that_a_token_lists_are_assigned_until_none_is_free(engine: EngineLoop) -> None:
+    server = Server(engine, Grants(hosts=("www", "app", "shop")))
+    session = server.session("s1")
+    assert [server.grant(session, kind="http", seed=SEED) for _ in range(2)] == ["http://app.localhost:8080", "http://shop.localhost:8080"]
+    assert server.refused(server.session("s2"), kind="http", seed=SEED) == "name_in_use"
+    assert server.refused(server.session("s3", b"somebody"), kind="http") == "name_taken"
 
 
-def test_a_token_whose_names_cannot_be_completed_says_so(engine: EngineLoop) -> None:
-    house = House(engine, Grants(hosts=("d" * 60 + "*",)))
+def test_a_token_whose_patterns_cannot_be_completed_is_refused_with_the_reason(engine: EngineLoop) -> None:
+    server = Server(engine, Grants(hosts=("d" * 60 + "*",)))
     with pytest.raises(RefusedError, match="no name for this tunnel matches that.*--name"):
-        house.grant(house.session("s1"), kind="http", seed=SEED)
+        server.grant(server.session("s1"), kind="http", seed=SEED)
 
 
-def test_what_was_granted_last_is_tried_first_and_another_is_as_good(engine: EngineLoop) -> None:
-    house = House(engine, Grants(hosts=("dev-*",)))
-    assert house.grant(house.session("s1"), kind="http", seed=SEED, name="dev-mine") == "http://dev-mine.localhost:8080"
+def test_the_previous_name_is_tried_first_and_any_other_is_accepted(engine: EngineLoop) -> None:
+    server = Server(engine, Grants(hosts=("dev-*",)))
+    assert server.grant(server.session("s1"), kind="http", seed=SEED, name="dev-mine") == "http://dev-mine.localhost:8080"
     for name in ("dev-mine", "other", "www", "-"):
-        assert house.grant(house.session(f"s {name}"), kind="http", seed=SEED, name=name).startswith("http://dev-")
-    assert house.refused(house.session("s9"), kind="http", name="dev-mine") == "name_in_use", "who asked for this very name is told"
-    assert house.refused(house.session("s9"), kind="http", name="other") == "host_not_allowed"
+        assert server.grant(server.session(f"s {name}"), kind="http", seed=SEED, name=name).startswith("http://dev-")
+    assert server.refused(server.session("s9"), kind="http", name="dev-mine") == "name_in_use", "a request for this very name is refused"
+    assert server.refused(server.session("s9"), kind="http", name="other") == "host_not_allowed"
 
 
-def test_what_no_other_name_would_help_is_told_at_once(engine: EngineLoop) -> None:
-    house = House(engine, Grants(tunnels_max=1))
-    session = house.session("s1")
-    house.grant(session, kind="http", seed=SEED)
-    assert house.refused(session, kind="http", seed=SEED) == "too_many_tunnels"
-    assert house.refused(session, kind="http", seed=SEED, name="other") == "too_many_tunnels"
-    only_tcp = House(engine, Grants(protocols=("tcp",)))
+def test_a_refusal_that_no_other_name_would_avoid_is_sent_at_once(engine: EngineLoop) -> None:
+    server = Server(engine, Grants(tunnels_max=1))
+    session = server.session("s1")
+    server.grant(session, kind="http", seed=SEED)
+    assert server.refused(session, kind="http", seed=SEED) == "too_many_tunnels"
+    assert server.refused(session, kind="http", seed=SEED, name="other") == "too_many_tunnels"
+    only_tcp = Server(engine, Grants(protocols=("tcp",)))
     assert only_tcp.refused(only_tcp.session("s1"), kind="http", seed=SEED) == "protocol_not_allowed"
 
 
-def test_a_port_that_was_chosen_comes_back_too(house: House) -> None:
-    first = house.grant(house.session("s1"), kind="tcp", seed=SEED)
-    second = house.grant(house.session("s2"), kind="tcp", seed=SEED)
+def test_a_seed_gets_the_same_port_in_a_later_session(server: Server) -> None:
+    first = server.grant(server.session("s1"), kind="tcp", seed=SEED)
+    second = server.grant(server.session("s2"), kind="tcp", seed=SEED)
     assert second != first
-    house.registry.session_lost("s1", now=house.engine.reactor.now)
-    assert house.grant(house.session("s3"), kind="tcp", seed=SEED) == first
-    house.registry.session_ended("s3")
-    assert house.grant(house.session("s4"), kind="tcp", seed=SEED) == first
+    server.registry.session_lost("s1", now=server.engine.reactor.now)
+    assert server.grant(server.session("s3"), kind="tcp", seed=SEED) == first
+    server.registry.session_ended("s3")
+    assert server.grant(server.session("s4"), kind="tcp", seed=SEED) == first
     taken = int(first.rpartition(":")[2])
-    house.grant(house.session("s5", b"somebody"), kind="tcp", port=20000 + (taken - 20000 + 2) % 5)
-    assert house.grant(house.session("s6"), kind="tcp", seed=SEED, port=taken) not in (first, second)
-    assert house.refused(house.session("s7"), kind="tcp", port=taken) == "name_in_use"
+    server.grant(server.session("s5", b"somebody"), kind="tcp", port=20000 + (taken - 20000 + 2) % 5)
+    assert server.grant(server.session("s6"), kind="tcp", seed=SEED, port=taken) not in (first, second)
+    assert server.refused(server.session("s7"), kind="tcp", port=taken) == "name_in_use"
 
 
-def test_answers_are_remembered_for_addresses_that_a_session_has_and_no_others(house: House) -> None:
-    session = house.session("s1")
+def test_replies_are_stored_only_for_addresses_that_a_session_has(server: Server) -> None:
+    session = server.session("s1")
 
     def claim(number: int, **wish: object) -> Granted:
-        return house.engine.run(house.claim_handler.grant(session, Claim(id=number, **wish)))  # type: ignore[arg-type]
+        return server.engine.run(server.claim_handler.grant(session, Claim(id=number, **wish)))  # type: ignore[arg-type]
 
     port, name = claim(1, kind="tcp"), claim(2, kind="http")
     for number in range(3, 300):
         granted = claim(number, kind="http", name=f"app-{number}")
-        house.claim_handler.release(session, granted.tunnel)
-    assert len(session.granted_claims) <= 2 * 3 + granting.SPARE_REPLIES
+        server.claim_handler.release(session, granted.tunnel)
+    assert len(session.granted_claims) <= 2 * 3 + claims_module.SPARE_REPLIES
     assert claim(1, kind="tcp") == port, "asked again, a claim of any port gets the same one"
     assert claim(2, kind="http") == name
 
     for number in range(300, 600):
         assert claim(number, kind="tcp", port=port.port).epoch == port.epoch
-    assert len(session.granted_claims) <= 2 * 3 + granting.SPARE_REPLIES
+    assert len(session.granted_claims) <= 2 * 3 + claims_module.SPARE_REPLIES

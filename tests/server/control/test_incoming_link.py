@@ -1,4 +1,4 @@
-"""One link of an agent: a control stream in time, no second one, and its end told once."""
+"""One agent link: a control stream in time, no second one, and one report of its loss."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,12 +18,11 @@ from tests.kit.loops import EngineLoop
 
 @dataclass
 class FakeHandler:
-    """Keeps what guests tell."""
+    """Records the events of links."""
 
     engine: EngineLoop
     opened: list[ControlStream] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    places: int = 0
 
     def on_control_stream(self, incoming: IncomingLink, stream: ControlStream) -> None:
         self.opened.append(stream)
@@ -31,7 +30,7 @@ class FakeHandler:
     def on_link_lost(self, incoming: IncomingLink, reason: str) -> None:
         self.lost.append(reason)
 
-    def bring(self) -> tuple[IncomingLink, Mux, list[MuxChannel]]:
+    def accept(self) -> tuple[IncomingLink, Mux, list[MuxChannel]]:
         near, far = memory_pair(self.engine.reactor)
         streams: list[MuxChannel] = []
         incoming = IncomingLink(self, self.engine.reactor, near, UnauthenticatedPeer("192.0.2.1", "192.0.2.1:5"), MuxSettings())
@@ -46,8 +45,8 @@ def handler(engine: EngineLoop) -> Iterator[FakeHandler]:
     engine.settle()
 
 
-def test_the_first_stream_is_the_control_stream_and_there_is_no_second(handler: FakeHandler) -> None:
-    incoming, agent, _ = handler.bring()
+def test_the_first_stream_is_the_control_stream_and_a_second_one_is_reset(handler: FakeHandler) -> None:
+    incoming, agent, _ = handler.accept()
     agent.open()
     extra = agent.open(b"hello?")
     handler.engine.settle()
@@ -60,25 +59,25 @@ def test_the_first_stream_is_the_control_stream_and_there_is_no_second(handler: 
     assert handler.lost == ["over"]
 
 
-def test_who_opens_no_control_stream_is_put_out(handler: FakeHandler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_without_a_control_stream_is_closed_at_the_deadline(handler: FakeHandler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming_link_module, "LOGIN_S_MAX", 0.1)
-    _, agent, _ = handler.bring()
+    _, agent, _ = handler.accept()
     handler.engine.run_until(lambda: bool(handler.lost))
     assert handler.lost == ["no control stream within 0.1 s"]
     handler.engine.run_until(lambda: agent.lost)
 
 
-def test_a_control_stream_in_time_stops_the_clock(handler: FakeHandler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_control_stream_in_time_cancels_the_deadline(handler: FakeHandler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming_link_module, "LOGIN_S_MAX", 0.1)
-    incoming, agent, _ = handler.bring()
+    incoming, agent, _ = handler.accept()
     agent.open()
     late = False
 
-    def note() -> None:
+    def set_late() -> None:
         nonlocal late
         late = True
 
-    handler.engine.reactor.call_later(0.3, note)
+    handler.engine.reactor.call_later(0.3, set_late)
     handler.engine.run_until(lambda: late)
     assert handler.lost == []
     incoming.mux.close("over")

@@ -1,4 +1,4 @@
-"""One scope for all relays of a token, and none where there is no limit."""
+"""One scope for all relays of a token, and none without limits."""
 
 import gc
 
@@ -24,11 +24,11 @@ def test_all_sessions_of_a_token_share_one_scope(engine: EngineLoop) -> None:
     assert scopes.of(token("b", limits)) != first
 
 
-def test_a_token_without_limits_costs_nothing(engine: EngineLoop) -> None:
+def test_a_token_without_limits_has_no_scope(engine: EngineLoop) -> None:
     assert LimitScopes(engine.reactor).of(token("a", Policy())) == ()
 
 
-def test_a_scope_goes_with_the_last_who_is_in_it(engine: EngineLoop) -> None:
+def test_a_scope_is_freed_with_its_last_reference(engine: EngineLoop) -> None:
     scopes, limits = LimitScopes(engine.reactor), Policy(max_rate_bps=1_000_000)
     scopes.of(token("a", limits))
     gc.collect()

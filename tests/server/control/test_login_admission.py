@@ -1,4 +1,4 @@
-"""Strangers at the agents' address: whose failures count, and what the operator is told."""
+"""Unauthenticated links: which failures count, and what is reported to the operator."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ def new_peer() -> UnauthenticatedPeer:
     return UnauthenticatedPeer("192.0.2.1", "192.0.2.1:5000")
 
 
-FAULTS = [
+FAILURES = [
     (RefusedError(codes.BAD_CREDENTIALS, "x"), True),
     (RefusedError(codes.BAD_TICKET, "x"), True),
     (PeerError("x"), True),
@@ -29,8 +29,8 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("error", "counts"), FAULTS)
-def test_only_what_no_honest_agent_causes_makes_a_source_wait(error: RefusedError | PeerError, counts: bool) -> None:
+@pytest.mark.parametrize(("error", "counts"), FAILURES)
+def test_only_failures_that_correct_agents_do_not_cause_delay_a_source(error: RefusedError | PeerError, counts: bool) -> None:
     async def scene() -> bool:
         reactor = Reactor(asyncio.get_running_loop())
         try:
@@ -48,7 +48,7 @@ def test_only_what_no_honest_agent_causes_makes_a_source_wait(error: RefusedErro
     assert asyncio.run(scene()) is counts
 
 
-def test_the_operator_is_told_of_strangers_who_do_not_become_agents() -> None:
+def test_failed_logins_and_lost_links_are_reported() -> None:
     async def scene() -> Events:
         reactor = Reactor(asyncio.get_running_loop())
         events = Events()
@@ -60,12 +60,12 @@ def test_the_operator_is_told_of_strangers_who_do_not_become_agents() -> None:
             reactor.close()
         return events
 
-    told = asyncio.run(scene())
-    assert [event.code for event in told.of(LoginRefused)] == [codes.BAD_CREDENTIALS]
-    assert "without a login" in told.of(HandshakesFailed)[0].reason
+    events = asyncio.run(scene())
+    assert [event.code for event in events.of(LoginRefused)] == [codes.BAD_CREDENTIALS]
+    assert "closed before login" in events.of(HandshakesFailed)[0].reason
 
 
-def test_a_place_is_held_until_the_stranger_departs() -> None:
+def test_a_login_slot_is_taken_until_its_release() -> None:
     async def scene() -> tuple[int, int]:
         reactor = Reactor(asyncio.get_running_loop())
         try:

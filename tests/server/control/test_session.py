@@ -1,4 +1,4 @@
-"""A session: its links, the least busy of them, and whether anybody is still there."""
+"""A session: its links, the choice among them, and whether its agent responds."""
 
 import asyncio
 from collections.abc import Iterator
@@ -84,7 +84,7 @@ def test_a_link_with_a_bulk_transfer_is_avoided(engine: EngineLoop, session: Ses
     assert (len(first.streams), len(second.streams)) == (6, 1)
 
 
-def test_a_link_that_goes_away_is_passed_over(engine: EngineLoop, session: Session) -> None:
+def test_a_link_that_is_going_away_gets_no_streams(engine: EngineLoop, session: Session) -> None:
     first, second = Far(engine, session), Far(engine, session)
     first.mux.go_away()
     engine.settle()
@@ -98,7 +98,7 @@ def test_a_link_that_goes_away_is_passed_over(engine: EngineLoop, session: Sessi
         session.open(1, HEADER, lambda _: None)
 
 
-def test_links_that_differ_by_less_than_half_share_visitors_by_their_number(engine: EngineLoop, session: Session) -> None:
+def test_among_links_of_similar_load_the_number_of_streams_decides(engine: EngineLoop, session: Session) -> None:
     links = [Far(engine, session) for _ in range(4)]
     for number, far in enumerate(links):
         far.link.mux.bytes_in += 9_000_000 + 500_000 * number
@@ -109,7 +109,7 @@ def test_links_that_differ_by_less_than_half_share_visitors_by_their_number(engi
     assert [len(far.streams) for far in links] == [10] * 4
 
 
-def test_a_visitor_after_a_long_pause_meets_fresh_samples(engine: EngineLoop, session: Session) -> None:
+def test_links_are_sampled_also_without_visitors(engine: EngineLoop, session: Session) -> None:
     first, second = Far(engine, session), Far(engine, session)
     engine.run_until(lambda: session._sampled_at > 0 and first.link._mark_bytes > 0, what="sampled without a visitor")
     first.link.mux.bytes_out += 10_000_000
@@ -119,7 +119,7 @@ def test_a_visitor_after_a_long_pause_meets_fresh_samples(engine: EngineLoop, se
     assert (len(first.streams), len(second.streams)) == (0, 1)
     session.drop_link(second.link)
     second.link.mux.close("gone")
-    engine.run_until(lambda: not session._sampling, what="no choice, no samples")
+    engine.run_until(lambda: not session._sampling, what="one link needs no samples")
 
 
 def test_a_link_that_drains_or_is_lost_or_full_gets_no_visitors(engine: EngineLoop, session: Session) -> None:
@@ -139,13 +139,13 @@ def test_a_link_that_drains_or_is_lost_or_full_gets_no_visitors(engine: EngineLo
 
 @pytest.fixture
 def few_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link carries four visitors in its life."""
+    """A link has stream ids for four visitors."""
     monkeypatch.setattr(yamux_module, "STREAM_ID_LAST", 7)
     monkeypatch.setattr(yamux_module, "SPARE_IDS", 2)
 
 
 @pytest.mark.usefixtures("few_ids")
-def test_a_link_without_ids_that_its_agent_does_not_replace_is_closed_once_its_visitors_have_left(
+def test_a_link_without_stream_ids_that_is_not_replaced_is_closed_after_its_visitors(
     engine: EngineLoop, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "EXHAUSTED_S_MAX", 0.3)
@@ -157,7 +157,7 @@ def test_a_link_without_ids_that_its_agent_does_not_replace_is_closed_once_its_v
         with pytest.raises(UnavailableError, match="no stream ids left"):
             session.open(1, HEADER, lambda _: None)
     engine.settle()
-    assert not far.mux.lost, "those who are here may finish"
+    assert not far.mux.lost, "open streams may finish"
     visits[0].send(b"still here")
     engine.settle()
     assert far.streams[0].peek() is not None
@@ -165,7 +165,7 @@ def test_a_link_without_ids_that_its_agent_does_not_replace_is_closed_once_its_v
 
 
 @pytest.mark.usefixtures("few_ids")
-def test_a_link_without_ids_and_visitors_is_closed_at_once_unless_its_agent_drains_it(engine: EngineLoop, session: Session) -> None:
+def test_a_link_without_stream_ids_and_visitors_is_closed_at_once_unless_it_drains(engine: EngineLoop, session: Session) -> None:
     for drains in (False, True):
         far = Far(engine, session)
         for _ in range(4):
@@ -182,37 +182,37 @@ def test_a_link_without_ids_and_visitors_is_closed_at_once_unless_its_agent_drai
         engine.settle()
 
 
-def test_links_of_a_session_share_what_they_may_keep_and_grow_by(engine: EngineLoop, session: Session) -> None:
+def test_links_of_a_session_share_their_budgets(engine: EngineLoop, session: Session) -> None:
     first, second = Far(engine, session), Far(engine, session)
     assert second.link.mux.buffers is first.link.mux.buffers
     assert second.link.mux.yamux.growth is first.link.mux.yamux.growth
 
 
 def later(engine: EngineLoop, seconds: float) -> None:
-    """Let the reactor's time pass."""
+    """Advance the reactor's clock."""
     now = engine.reactor.now + seconds
     engine.reactor._clock = lambda: now
     engine.reactor.refresh_now()
 
 
-def test_a_status_comes_back(engine: EngineLoop, session: Session) -> None:
+def test_the_status_of_a_stream_is_reported(engine: EngineLoop, session: Session) -> None:
     far = Far(engine, session)
-    told: list[StreamStatus | None] = []
-    session.open(1, HEADER, told.append)
+    statuses: list[StreamStatus | None] = []
+    session.open(1, HEADER, statuses.append)
     engine.settle()
     far.streams[0].send(bytes((StreamStatus.TIMED_OUT,)))
     engine.settle()
-    assert told == [StreamStatus.TIMED_OUT]
+    assert statuses == [StreamStatus.TIMED_OUT]
 
 
-def test_a_living_agent_answers_and_a_silent_one_does_not(engine: EngineLoop, session: Session) -> None:
+def test_a_live_agent_is_responsive_and_a_silent_one_is_not(engine: EngineLoop, session: Session) -> None:
     far = Far(engine, session)
     assert engine.run(session.is_responsive(1.0))
     far.mux._link.on_readable = lambda: None
     assert not engine.run(session.is_responsive(0.1))
 
 
-def test_a_pong_that_is_late_behind_other_bytes_counts_as_an_answer(engine: EngineLoop, session: Session) -> None:
+def test_bytes_received_while_the_pong_is_late_count_as_responsive(engine: EngineLoop, session: Session) -> None:
     far = Far(engine, session)
     far.link.mux.ping = lambda on_pong: None  # type: ignore[method-assign]
 
@@ -225,7 +225,7 @@ def test_a_pong_that_is_late_behind_other_bytes_counts_as_an_answer(engine: Engi
     assert engine.run(busy())
 
 
-def test_messages_take_the_oldest_live_link(engine: EngineLoop, session: Session) -> None:
+def test_messages_use_the_oldest_live_link(engine: EngineLoop, session: Session) -> None:
     first, second = Far(engine, session), Far(engine, session)
     assert session.send(Drain(reason="one"))
     assert engine.run(first.control.receive(1.0)) == Drain(reason="one")
@@ -239,16 +239,18 @@ def test_messages_take_the_oldest_live_link(engine: EngineLoop, session: Session
     second.link.mux.close("gone")
 
 
-def test_request_lines_are_told_at_leisure_only(engine: EngineLoop, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_lines_are_dropped_while_control_bytes_are_unsent(
+    engine: EngineLoop, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     far = Far(engine, session)
     session.record_request(1, "GET", "/", 200, 0.1)
-    told = engine.run(far.control.receive(2.0))
-    assert told == Activity(tunnel=1, requests=[("GET", "/", 200, 0.1)])
+    message = engine.run(far.control.receive(2.0))
+    assert message == Activity(tunnel=1, requests=[("GET", "/", 200, 0.1)])
     monkeypatch.setattr(session_module, "ACTIVITY_BACKLOG_BYTES_MAX", -1)
     session.record_request(1, "GET", "/", 200, 0.1)
     with pytest.raises(UnavailableError):
         engine.run(far.control.receive(0.3))
 
 
-def test_a_session_is_shown_with_its_token(session: Session) -> None:
+def test_a_session_repr_has_its_token(session: Session) -> None:
     assert "laptop" in repr(session)

@@ -1,4 +1,4 @@
-"""The agents' door: who gets in, who is put out, and what each is told."""
+"""Sessions of agents at a real server: logins, claims, further links, refusals, and the ends of sessions."""
 
 import asyncio
 import contextlib
@@ -28,8 +28,7 @@ from portway.protocol.control.messages import (
     Ticket,
 )
 from portway.protocol.join_string import JoinString
-from portway.server.access import login_throttle as gate
-from portway.server.access import request_pacing as pace
+from portway.server.access import login_throttle, request_pacing
 from portway.server.control import session_manager as sessions_module
 from portway.server.control import token_budgets
 from portway.server.control.incoming_link import BYTES_BEFORE_LOGIN, IncomingLink
@@ -46,7 +45,7 @@ Scene = Callable[[RunningServer, RawReactor], Coroutine[Any, Any, None]]
 
 
 def play(tmp_path: Path, scene: Scene, **settings: Any) -> RunningServer:
-    """Run a scene beside a server."""
+    """Run a scene with a server."""
 
     async def whole() -> RunningServer:
         async with raw_reactor() as reactor, running_server(tmp_path, **settings) as server:
@@ -85,7 +84,7 @@ def test_an_agent_logs_in_claims_and_releases(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["secret", "token_id"])
-def test_a_wrong_token_is_refused_and_told(tmp_path: Path, wrong: str) -> None:
+def test_a_wrong_token_is_refused_and_reported(tmp_path: Path, wrong: str) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = altered(server.token(), **{wrong: "A" * 43})
         agent = await raw_agent(reactor, join)
@@ -100,7 +99,7 @@ def test_a_wrong_token_is_refused_and_told(tmp_path: Path, wrong: str) -> None:
     assert not server.events.of(SessionUp)
 
 
-def test_another_certificate_than_the_pinned_one_is_never_talked_to(tmp_path: Path) -> None:
+def test_no_login_with_another_certificate_than_the_pinned_one(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         with pytest.raises(RefusedError) as refusal:
             await raw_agent(reactor, altered(server.token(), pin=b"x" * 32))
@@ -109,7 +108,7 @@ def test_another_certificate_than_the_pinned_one_is_never_talked_to(tmp_path: Pa
     assert not play(tmp_path, scene).events.of(LoginRefused)
 
 
-def test_there_is_no_way_down_to_a_plain_link(tmp_path: Path) -> None:
+def test_a_link_cannot_be_downgraded_to_plaintext(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await raw_agent(reactor, altered(server.token(), pin=None, plaintext=True))
         with pytest.raises(UnavailableError):
@@ -118,7 +117,7 @@ def test_there_is_no_way_down_to_a_plain_link(tmp_path: Path) -> None:
     assert not play(tmp_path, scene).events.of(SessionUp)
 
 
-def test_a_token_that_expired_or_was_revoked_before_is_told_so_only_to_its_owner(tmp_path: Path) -> None:
+def test_only_its_owner_learns_that_a_token_expired_or_was_revoked(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         expired, revoked = server.token("old", expires_at=wall() - 1), server.token("gone")
         server.revoke("gone")
@@ -162,7 +161,7 @@ def test_revoking_a_token_ends_its_sessions_within_a_second_and_frees_their_name
     play(tmp_path, scene)
 
 
-def test_revoking_a_token_frees_what_is_held_for_it_also_when_nobody_is_logged_in(tmp_path: Path) -> None:
+def test_revoking_a_token_frees_its_held_addresses_also_without_sessions(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         gone = await raw_agent(reactor, join)
@@ -203,7 +202,7 @@ REFUSED_CLAIMS = [
 
 
 @pytest.mark.parametrize(("claim", "code"), REFUSED_CLAIMS, ids=[f"{c.name}{c.host}{c.port or ''}" for c, _ in REFUSED_CLAIMS])
-def test_a_claim_that_cannot_be_is_refused_with_a_reason_and_the_session_lives(tmp_path: Path, claim: Claim, code: str) -> None:
+def test_an_invalid_claim_is_refused_with_a_reason_and_the_session_continues(tmp_path: Path, claim: Claim, code: str) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join, other = server.token(), server.token("other")
         owner, agent = await raw_agent(reactor, other), await raw_agent(reactor, join)
@@ -219,7 +218,7 @@ def test_a_claim_that_cannot_be_is_refused_with_a_reason_and_the_session_lives(t
     play(tmp_path, scene)
 
 
-def test_a_token_gets_what_it_was_granted_and_no_more(tmp_path: Path) -> None:
+def test_claims_are_checked_against_the_grants_of_the_token(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token(hosts=("app", "*.example.org"), protocols=("http",), tunnels_max=2)
         agent = await raw_agent(reactor, join)
@@ -234,7 +233,7 @@ def test_a_token_gets_what_it_was_granted_and_no_more(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
-def test_a_claim_that_comes_twice_gets_the_same_answer(tmp_path: Path) -> None:
+def test_a_repeated_claim_gets_the_same_reply(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         agent = await raw_agent(reactor, join)
@@ -248,7 +247,7 @@ def test_a_claim_that_comes_twice_gets_the_same_answer(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
-def test_a_silent_holder_of_the_same_identity_gives_way_after_a_second(tmp_path: Path) -> None:
+def test_a_silent_holder_of_the_same_identity_is_replaced_after_a_second(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         old, new = await raw_agent(reactor, join), await raw_agent(reactor, join)
@@ -263,14 +262,14 @@ def test_a_silent_holder_of_the_same_identity_gives_way_after_a_second(tmp_path:
         assert 0.9 < loop.time() - began < 2.0
         began = loop.time()
         await new.claim(2, "blog")
-        assert loop.time() - began < 0.5, "the silent session is over: what else it had is held for its identity"
+        assert loop.time() - began < 0.5, "the silent session has ended, and its other addresses are held for its identity"
         old.link.abort()
 
     server = play(tmp_path, scene)
     assert len(server.events.of(SessionDown)) == 2
 
 
-def test_a_holder_that_answers_keeps_its_name_unless_it_is_taken_over(tmp_path: Path) -> None:
+def test_a_responsive_holder_keeps_its_name_unless_it_is_taken_over(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         old, new = await raw_agent(reactor, join), await raw_agent(reactor, join)
@@ -290,7 +289,7 @@ def test_a_holder_that_answers_keeps_its_name_unless_it_is_taken_over(tmp_path: 
     play(tmp_path, scene)
 
 
-def test_the_name_of_a_lost_session_is_its_owners_at_once_and_nobody_elses_before_the_grace_time(tmp_path: Path) -> None:
+def test_the_name_of_a_lost_session_is_reserved_for_its_owner_for_the_grace_time(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         lost, thief, back = [await raw_agent(reactor, join) for _ in range(3)]
@@ -312,16 +311,16 @@ def test_the_name_of_a_lost_session_is_its_owners_at_once_and_nobody_elses_befor
     play(tmp_path, scene, grace_s=1.0)
 
 
-def test_fifty_agents_race_one_name_and_one_has_it(tmp_path: Path) -> None:
+def test_of_fifty_agents_that_race_for_a_name_one_gets_it(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         agents = [await raw_agent(reactor, join) for _ in range(50)]
         for number, agent in enumerate(agents):
             await agent.log_in(join, number.to_bytes(32, "big"))
         for turn in range(5):
-            answers = await asyncio.gather(*(claim_or_not(agent, turn + 1, f"app{turn}") for agent in agents))
-            assert sum(isinstance(answer, Granted) for answer in answers) == 1
-            assert {answer.code for answer in answers if isinstance(answer, Refused)} == {"name_taken"}
+            replies = await asyncio.gather(*(claim_or_not(agent, turn + 1, f"app{turn}") for agent in agents))
+            assert sum(isinstance(reply, Granted) for reply in replies) == 1
+            assert {reply.code for reply in replies if isinstance(reply, Refused)} == {"name_taken"}
 
     play(tmp_path, scene, plaintext_links=True)
 
@@ -331,7 +330,7 @@ async def claim_or_not(agent: RawAgent, number: int, name: str) -> Message:
     return await agent.receive()
 
 
-def test_a_further_link_joins_with_a_ticket_and_visitors_take_the_less_busy_one(tmp_path: Path) -> None:
+def test_a_further_link_attaches_with_a_ticket_and_visitors_use_the_less_busy_one(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         first, second = await raw_agent(reactor, join), await raw_agent(reactor, join)
@@ -356,7 +355,7 @@ def test_a_further_link_joins_with_a_ticket_and_visitors_take_the_less_busy_one(
     play(tmp_path, scene)
 
 
-def test_a_claim_whose_link_dies_while_it_is_decided_is_answered_on_the_next_link(tmp_path: Path) -> None:
+def test_a_claim_whose_link_is_lost_meanwhile_gets_its_reply_on_the_next_link(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         silent, first, second = [await raw_agent(reactor, join) for _ in range(3)]
@@ -380,7 +379,7 @@ def test_a_claim_whose_link_dies_while_it_is_decided_is_answered_on_the_next_lin
     play(tmp_path, scene)
 
 
-def test_a_ticket_that_is_forged_used_late_or_shown_without_the_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ticket_that_is_forged_reused_late_or_without_the_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refused(reactor: RawReactor, join: JoinString, ticket: bytes, key: bytes) -> str:
         link = await raw_agent(reactor, join)
         with pytest.raises(RefusedError) as refusal:
@@ -389,7 +388,7 @@ def test_a_ticket_that_is_forged_used_late_or_shown_without_the_key_is_refused(t
         return str(refusal.value)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
-        monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 100)
+        monkeypatch.setattr(login_throttle, "FAILURES_WITHOUT_DELAY", 100)
         join = server.token()
         agent, other = await raw_agent(reactor, join), await raw_agent(reactor, join)
         key = (await agent.log_in(join)).session_key
@@ -398,7 +397,7 @@ def test_a_ticket_that_is_forged_used_late_or_shown_without_the_key_is_refused(t
         words = {
             await refused(reactor, join, secrets.token_bytes(32), key),
             await refused(reactor, join, tickets[0], other_key),
-            await refused(reactor, join, tickets[0], key),  # burned by its first presentation
+            await refused(reactor, join, tickets[0], key),  # invalidated by its first use
         }
         good = await raw_agent(reactor, join)
         await good.attach(tickets[1], key)
@@ -406,13 +405,13 @@ def test_a_ticket_that_is_forged_used_late_or_shown_without_the_key_is_refused(t
         agent.mux.abort()
         good.mux.abort()
         await server.events.wait(SessionDown)
-        words.add(await refused(reactor, join, tickets[2], key))  # of a session that is over
+        words.add(await refused(reactor, join, tickets[2], key))  # of a session that has ended
         assert len(words) == 1
 
     play(tmp_path, scene)
 
 
-def test_a_session_has_four_links_at_most(tmp_path: Path) -> None:
+def test_a_session_has_at_most_four_links(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         first = await raw_agent(reactor, join)
@@ -428,7 +427,7 @@ def test_a_session_has_four_links_at_most(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
-def test_a_link_that_said_go_away_makes_room_for_another_but_not_without_end(tmp_path: Path) -> None:
+def test_draining_links_may_be_replaced_up_to_a_limit(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         first = await raw_agent(reactor, join)
@@ -437,27 +436,27 @@ def test_a_link_that_said_go_away_makes_room_for_another_but_not_without_end(tmp
         for number in range(7):
             if len(links) >= 4:
                 links[number - 3].mux.yamux.drain()
-                await until_it_heard(links[number - 3])
+                await until_pong(links[number - 3])
             ticket = await links[-1].request(AskTicket(id=number + 1), Ticket)
             links.append(await raw_agent(reactor, join))
             await links[-1].attach(ticket.ticket, key)
         links[5].mux.yamux.drain()
-        await until_it_heard(links[5])
+        await until_pong(links[5])
         assert (await links[-1].request(AskTicket(id=99), Refused)).code == "bad_ticket"
-        assert [told.links for told in server.events.of(LinksChanged)] == list(range(2, 9))
+        assert [event.links for event in server.events.of(LinksChanged)] == list(range(2, 9))
 
     play(tmp_path, scene)
 
 
-async def until_it_heard(agent: RawAgent) -> None:
-    """Wait for the answer to a ping: it comes behind all that was said before."""
-    heard = asyncio.Event()
-    agent.mux.ping(lambda _: heard.set())
+async def until_pong(agent: RawAgent) -> None:
+    """Wait for a pong: it arrives after everything sent before."""
+    pong = asyncio.Event()
+    agent.mux.ping(lambda _: pong.set())
     async with asyncio.timeout(10):
-        await heard.wait()
+        await pong.wait()
 
 
-def test_an_agent_may_open_no_stream_but_its_control_stream(tmp_path: Path) -> None:
+def test_an_agent_may_open_only_its_control_stream(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         agent = await raw_agent(reactor, join)
@@ -472,7 +471,7 @@ def test_an_agent_may_open_no_stream_but_its_control_stream(tmp_path: Path) -> N
     play(tmp_path, scene)
 
 
-def test_a_message_that_nobody_understands_is_refused_and_the_session_lives(tmp_path: Path) -> None:
+def test_an_unknown_message_is_refused_and_the_session_continues(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         agent = await raw_agent(reactor, join)
@@ -489,7 +488,7 @@ def test_a_message_that_nobody_understands_is_refused_and_the_session_lives(tmp_
     play(tmp_path, scene)
 
 
-def test_who_says_nothing_is_put_out_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_link_is_closed_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portway.server.control.incoming_link.LOGIN_S_MAX", 0.2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
@@ -502,8 +501,8 @@ def test_who_says_nothing_is_put_out_in_time(tmp_path: Path, monkeypatch: pytest
     play(tmp_path, scene, plaintext_links=True)
 
 
-def test_a_source_that_fails_again_and_again_has_to_wait_and_is_told_how_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 2)
+def test_a_source_whose_logins_fail_repeatedly_is_delayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_throttle, "FAILURES_WITHOUT_DELAY", 2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
@@ -521,8 +520,8 @@ def test_a_source_that_fails_again_and_again_has_to_wait_and_is_told_how_long(tm
     play(tmp_path, scene)
 
 
-def test_one_agent_with_a_wrong_token_does_not_keep_its_neighbours_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 2)
+def test_an_agent_with_a_wrong_token_does_not_block_others_of_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_throttle, "FAILURES_WITHOUT_DELAY", 2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         good, bad = server.token("good"), server.token("bad")
@@ -539,10 +538,10 @@ def test_one_agent_with_a_wrong_token_does_not_keep_its_neighbours_out(tmp_path:
 @pytest.mark.parametrize(
     "frame", [update(1, 1), ping(7), data(1, b"x"), data(9999, b"x" * 1000)], ids=["updates", "pings", "crumbs", "strays"]
 )
-def test_who_sends_more_before_the_login_than_a_login_is_cut_and_that_is_a_failure(
+def test_a_link_that_sends_too_much_before_its_login_is_closed_as_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: Frame
 ) -> None:
-    monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 2)
+    monkeypatch.setattr(login_throttle, "FAILURES_WITHOUT_DELAY", 2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
@@ -559,22 +558,24 @@ def test_who_sends_more_before_the_login_than_a_login_is_cut_and_that_is_a_failu
 
 
 @pytest.mark.parametrize("plaintext", [False, True], ids=["TLS links", "plain links"])
-def test_strangers_who_hold_all_places_give_way_to_another_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plaintext: bool) -> None:
-    monkeypatch.setattr(gate, "UNAUTHENTICATED_MAX", 6)
+def test_when_all_login_slots_are_taken_a_link_is_evicted_for_another_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plaintext: bool
+) -> None:
+    monkeypatch.setattr(login_throttle, "UNAUTHENTICATED_MAX", 6)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         crowd = [await raw_agent(reactor, join, source=f"127.0.0.{2 + number % 2}") for number in range(6)]
         agent = await raw_agent(reactor, join)
         await agent.log_in(join)
-        lost = [stranger for stranger in crowd if stranger.lost]
+        lost = [link for link in crowd if link.lost]
         assert len(lost) == 1
         assert lost[0] in crowd[:2], "the oldest of one of them"
 
     play(tmp_path, scene, plaintext_links=plaintext)
 
 
-def test_a_login_in_small_pieces_is_not_too_much_and_afterwards_nothing_is(tmp_path: Path) -> None:
+def test_the_limit_before_the_login_is_ample_and_ends_with_it(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         agent = await raw_agent(reactor, join)
@@ -589,48 +590,48 @@ def test_a_login_in_small_pieces_is_not_too_much_and_afterwards_nothing_is(tmp_p
     play(tmp_path, scene)
 
 
-def test_all_sessions_of_a_token_are_one_party_and_their_links_belong_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    joined: list[IncomingLink] = []
+def test_all_sessions_of_a_token_and_their_links_share_one_tenant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attached: list[IncomingLink] = []
 
-    class NotingGuest(IncomingLink):
-        def join(self, session: Session, link: SessionLink) -> None:
+    class RecordingLink(IncomingLink):
+        def attach(self, session: Session, link: SessionLink) -> None:
             assert self.mux.account.tenant is None  # of its source
-            super().join(session, link)
-            joined.append(self)
+            super().attach(session, link)
+            attached.append(self)
 
-    monkeypatch.setattr(sessions_module, "IncomingLink", NotingGuest)
+    monkeypatch.setattr(sessions_module, "IncomingLink", RecordingLink)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join, other = server.token("one"), server.token("other")
         for number, owner in enumerate((join, join, other)):
             agent = await raw_agent(reactor, owner)
             await agent.log_in(owner, identity=bytes([number]) * 32)
-        tenants = [guest.mux.account.tenant for guest in joined]
+        tenants = [incoming.mux.account.tenant for incoming in attached]
         assert tenants[0] is not None
         assert tenants[0] is tenants[1]
         assert tenants[0] is not tenants[2]
-        for guest, tenant in zip(joined, tenants, strict=True):
-            assert guest.session is not None
-            assert guest.session.account is tenant
+        for incoming, tenant in zip(attached, tenants, strict=True):
+            assert incoming.session is not None
+            assert incoming.session.account is tenant
 
     play(tmp_path, scene)
 
 
-def test_strangers_beyond_the_limit_are_told_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "UNAUTHENTICATED_MAX", 3)
+def test_unauthenticated_links_beyond_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_throttle, "UNAUTHENTICATED_MAX", 3)
     monkeypatch.setattr(sessions_module, "UNAUTHENTICATED_MAX", 5)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         waiting = [await raw_agent(reactor, join) for _ in range(3)]
-        turned_away = await raw_agent(reactor, join)
-        with pytest.raises(UnavailableError, match=r"all 3 slots are in use, 3 of them by 127\.0\.0\.1"):
-            await turned_away.log_in(join)
+        refused = await raw_agent(reactor, join)
+        with pytest.raises(UnavailableError, match=r"all 3 places are taken, 3 of them by 127\.0\.0\.1"):
+            await refused.log_in(join)
         more = [await raw_agent(reactor, join) for _ in range(3)]
-        await more[-1].until_lost()  # explaining has a bound too
+        await more[-1].until_lost()  # the number of refusals with a reason is bounded, too
         waiting[0].mux.abort()
         async with asyncio.timeout(10):
-            while True:  # until the server has seen him go
+            while True:  # until the server has noticed that the first one is gone
                 late = await raw_agent(reactor, join)
                 try:
                     await late.log_in(join)
@@ -641,7 +642,7 @@ def test_strangers_beyond_the_limit_are_told_to_come_back(tmp_path: Path, monkey
     play(tmp_path, scene)
 
 
-def test_a_server_that_stops_tells_its_agents_first(tmp_path: Path) -> None:
+def test_a_server_that_stops_notifies_its_agents_first(tmp_path: Path) -> None:
     heard: list[Message] = []
 
     async def scene() -> None:
@@ -658,7 +659,7 @@ def test_a_server_that_stops_tells_its_agents_first(tmp_path: Path) -> None:
     assert isinstance(heard[0], Drain)
 
 
-def test_a_bug_in_one_conversation_ends_that_one_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_one_control_stream_ends_only_that_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(self: object, session: object, claim: Claim) -> Granted:
         raise ZeroDivisionError
 
@@ -681,10 +682,10 @@ def _short_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_stream, "GOODBYE_S", 0.2)
 
 
-def test_an_agent_that_asks_without_end_is_answered_at_a_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its requests wait in its own stream; before, they had the loop to themselves, 30,000 a second."""
-    monkeypatch.setattr(pace, "BURST", 3)
-    monkeypatch.setattr(pace, "PER_S", 20.0)
+def test_the_requests_of_an_agent_are_paced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its requests wait in its own stream; without pacing they would occupy the loop, 30,000 per second."""
+    monkeypatch.setattr(request_pacing, "BURST", 3)
+    monkeypatch.setattr(request_pacing, "PER_S", 20.0)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
@@ -693,14 +694,14 @@ def test_an_agent_that_asks_without_end_is_answered_at_a_pace(tmp_path: Path, mo
         began = asyncio.get_running_loop().time()
         for number in range(1, 10):
             agent.control.send(AskTicket(id=number))
-        answers = [await agent.receive() for _ in range(9)]
-        assert [answer.id for answer in answers if isinstance(answer, Ticket)] == list(range(1, 10))
+        replies = [await agent.receive() for _ in range(9)]
+        assert [reply.id for reply in replies if isinstance(reply, Ticket)] == list(range(1, 10))
         assert asyncio.get_running_loop().time() - began >= (9 - 3 - 1) / 20.0
 
     play(tmp_path, scene)
 
 
-def test_nothing_secret_is_printed_with_what_a_session_is_made_of() -> None:
+def test_reprs_of_settings_and_owners_contain_no_secret() -> None:
     shown = repr((ControlSettings(binding=None, decoy_seed=b"seed-of-decoys", grace_s=1.0), Owner("laptop", b"identity-of-an-agent")))
     assert "laptop" in shown
     assert "seed-of-decoys" not in shown
@@ -713,7 +714,7 @@ def stuff(number: int, count: int) -> bytes:
 
 
 async def flood(agent: RawAgent, wire: bytes) -> None:
-    """Send bytes on the control stream, as far as its window lets them go."""
+    """Send bytes on the control stream, as far as its window allows."""
     view = memoryview(wire)
     channel = agent.mux.yamux.streams[2]
     assert isinstance(channel, MuxChannel)
@@ -723,7 +724,7 @@ async def flood(agent: RawAgent, wire: bytes) -> None:
             await asyncio.sleep(0 if channel.room() else 0.01)
 
 
-def test_a_stranger_who_sends_more_than_a_login_hears_why_it_has_to_leave(tmp_path: Path) -> None:
+def test_a_link_with_too_long_messages_before_its_login_gets_the_reason(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await raw_agent(reactor, server.token())
         await flood(agent, b"".join(stuff(number, 3000) for number in range(1, 20)))
@@ -735,9 +736,9 @@ def test_a_stranger_who_sends_more_than_a_login_hears_why_it_has_to_leave(tmp_pa
     play(tmp_path, scene)
 
 
-def test_of_a_tokens_sessions_the_one_that_keeps_most_ends_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "BURST", 1)
-    monkeypatch.setattr(pace, "PER_S", 2.0)
+def test_of_a_tokens_sessions_those_that_buffer_most_end_and_the_others_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_pacing, "BURST", 1)
+    monkeypatch.setattr(request_pacing, "PER_S", 2.0)
     monkeypatch.setattr(token_budgets, "CONTROL_BYTES_MAX", 500_000)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
@@ -754,10 +755,10 @@ def test_of_a_tokens_sessions_the_one_that_keeps_most_ends_and_the_others_go_on(
         assert not honest.lost
 
     server = play(tmp_path, scene)
-    assert any("all links of its token may keep 500000 together" in event.reason for event in server.events.of(SessionDown))
+    assert any("all links of its token may buffer 500000 together" in event.reason for event in server.events.of(SessionDown))
 
 
-def test_an_agent_that_reads_nothing_is_ended_when_too_much_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_reads_nothing_is_disconnected_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_budgets, "TOKEN_BYTES_MAX", 200_000)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
@@ -779,7 +780,7 @@ def test_an_agent_that_reads_nothing_is_ended_when_too_much_waits_for_it(tmp_pat
 
         uploads = [asyncio.create_task(upload()) for _ in range(40)]
         down = await server.events.wait(SessionDown)
-        assert "bytes wait for the agent to read them; all links of its token may keep 200000 together" in down.reason
+        assert "bytes are unread by the agent; all links of its token may buffer 200000 together" in down.reason
         await asyncio.gather(*uploads)
         await reading.claim(2, "shop")
 

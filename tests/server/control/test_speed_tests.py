@@ -1,4 +1,4 @@
-"""Speed tests as an agent asks for them: run on its links, bounded, told to the operator, or refused with a reason."""
+"""Speed tests that agents request: run on their links, bounded, reported to the operator, or refused with a reason."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -24,7 +24,7 @@ PAYLOAD = memoryview(bytes(100_000))
 
 
 def play(tmp_path: Path, scene: Scene, **settings: Any) -> RunningServer:
-    """Run a scene beside a server."""
+    """Run a scene with a server."""
 
     async def whole() -> RunningServer:
         async with raw_reactor() as reactor, running_server(tmp_path, **settings) as server:
@@ -42,7 +42,7 @@ async def logged_in(server: RunningServer, reactor: RawReactor, name: str = "lap
 
 
 def take(agent: RawAgent, run: SpeedRun, seen: list[ProxyHeader]) -> None:
-    """Let the agent take the streams of a test as an agent should."""
+    """Accept the streams of a test as a correct agent does."""
 
     class Visits(list[tuple[ProxyHeader, Channel]]):
         def append(self, visit: tuple[ProxyHeader, Channel]) -> None:
@@ -59,7 +59,7 @@ def asks(direction: Any = "down", streams: int = 2, seconds: float = 0.3, number
 
 @pytest.mark.parametrize("plaintext", [False, True], ids=["TLS links", "plain links"])
 @pytest.mark.parametrize("direction", ["down", "up"])
-def test_a_test_moves_bytes_on_the_sessions_links_and_is_told(tmp_path: Path, direction: str, plaintext: bool) -> None:
+def test_a_test_transfers_bytes_on_the_sessions_links_and_is_reported(tmp_path: Path, direction: str, plaintext: bool) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
         seen: list[ProxyHeader] = []
@@ -83,7 +83,7 @@ def test_a_test_moves_bytes_on_the_sessions_links_and_is_told(tmp_path: Path, di
     play(tmp_path, scene, plaintext_links=plaintext)
 
 
-def test_the_conversation_goes_on_while_a_test_runs(tmp_path: Path) -> None:
+def test_control_messages_are_handled_while_a_test_runs(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
         take(agent, SpeedRun(reactor, streams=2, seconds=5.0, payload=None), [])
@@ -103,7 +103,7 @@ def test_the_conversation_goes_on_while_a_test_runs(tmp_path: Path) -> None:
         (asks(streams=0), "speed_test_too_large", "1 to 64 streams"),
     ],
 )
-def test_what_would_be_too_much_is_refused(tmp_path: Path, asked: Measure, code: str, words: str) -> None:
+def test_a_test_that_is_too_large_is_refused(tmp_path: Path, asked: Measure, code: str, words: str) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
         refused = await agent.request(asked, Refused)
@@ -115,7 +115,7 @@ def test_what_would_be_too_much_is_refused(tmp_path: Path, asked: Measure, code:
     play(tmp_path, scene)
 
 
-def test_the_operator_may_switch_tests_off(tmp_path: Path) -> None:
+def test_the_operator_can_disable_tests(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
 
@@ -146,7 +146,7 @@ def test_a_session_has_one_test_at_a_time_and_a_server_a_few(tmp_path: Path, mon
     play(tmp_path, scene)
 
 
-def test_an_agent_that_takes_no_stream_gets_an_empty_send_status(tmp_path: Path) -> None:
+def test_an_agent_that_accepts_no_stream_gets_an_empty_result(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
         agent.control.send(asks())
@@ -161,7 +161,7 @@ def test_an_agent_that_takes_no_stream_gets_an_empty_send_status(tmp_path: Path)
     play(tmp_path, scene)
 
 
-def test_an_agent_that_never_stops_sending_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_never_stops_sending_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "FINISH_S_MAX", 0.2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
@@ -190,7 +190,7 @@ def test_an_agent_that_does_not_read_stops_the_server(tmp_path: Path, monkeypatc
     play(tmp_path, scene)
 
 
-def test_a_test_whose_agent_leaves_is_over(tmp_path: Path) -> None:
+def test_a_test_ends_with_its_session(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         agent = await logged_in(server, reactor)
         run = SpeedRun(reactor, streams=2, seconds=20.0, payload=None)

@@ -6,7 +6,7 @@ from portway.server.control.tenant_accounts import TenantAccounts
 from tests.kit.loops import EngineLoop
 
 
-def test_a_token_has_one_account_as_long_as_anybody_refers_to_it(engine: EngineLoop) -> None:
+def test_a_token_has_one_account_as_long_as_it_is_referenced(engine: EngineLoop) -> None:
     tenants = TenantAccounts(engine.reactor)
     account = tenants.of("one")
     assert tenants.of("one") is account

@@ -23,11 +23,11 @@ def test_a_name_is_a_label_below_the_domain() -> None:
     assert LOCAL.url("http", "app.localhost") == "http://app.localhost:8080"
 
 
-def test_no_name_means_any() -> None:
+def test_a_claim_without_name_accepts_any() -> None:
     assert host(Claim(id=1, kind="http")) == ""
 
 
-def test_a_whole_host_is_normalised_and_asked_for_whole_again() -> None:
+def test_a_full_host_is_normalised_and_claimed_as_such_again() -> None:
     assert host(Claim(id=1, kind="http", host="WWW.Example.COM.")) == "www.example.com"
     assert PUBLIC.name_of("www.example.com") == "www.example.com"
     assert host(Claim(id=1, kind="http", host="App.tun.example.org")) == "app.tun.example.org"
@@ -55,7 +55,7 @@ def test_a_whole_host_is_normalised_and_asked_for_whole_again() -> None:
         ("", "example.org/x", "invalid_name"),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_reason(name: str, whole: str, code: str) -> None:
+def test_invalid_names_are_refused_with_a_reason(name: str, whole: str, code: str) -> None:
     with pytest.raises(RefusedError) as refusal:
         host(Claim(id=1, kind="http", name=name, host=whole))
     assert refusal.value.code == code
@@ -63,7 +63,7 @@ def test_what_cannot_be_is_refused_with_a_reason(name: str, whole: str, code: st
     assert refusal.value.next_step
 
 
-def test_the_servers_own_names_cannot_be_had_by_their_label_either() -> None:
+def test_the_servers_own_names_cannot_be_claimed_by_label_either() -> None:
     own = PublicAddresses("tun.example.org", {"gateway.tun.example.org"}, 80, "tun.example.org")
     for claim in (Claim(id=1, kind="http", name="gateway"), Claim(id=1, kind="http", host="gateway.tun.example.org")):
         with pytest.raises(RefusedError) as refusal:
@@ -72,7 +72,7 @@ def test_the_servers_own_names_cannot_be_had_by_their_label_either() -> None:
         assert refusal.value.reason == "gateway.tun.example.org is the server's own name"
 
 
-def test_two_levels_below_the_domain_get_a_name_that_would_do() -> None:
+def test_a_refusal_of_two_levels_suggests_a_valid_name() -> None:
     with pytest.raises(RefusedError, match=r"two levels below tun\.example\.org .* like a-b\."):
         host(Claim(id=1, kind="http", host="a.b.tun.example.org"))
     assert PUBLIC.name_of("a.b.tun.example.org") == "a.b.tun.example.org"
@@ -87,7 +87,7 @@ def test_tcp_urls_name_the_port() -> None:
     ("public_url", "url"),
     [("https://tun.example.org", "https://app.tun.example.org"), ("http://tun.example.org:8000", "http://app.tun.example.org:8000")],
 )
-def test_a_public_url_says_how_visitors_of_http_come_in(public_url: str, url: str) -> None:
+def test_a_public_url_replaces_scheme_domain_and_port(public_url: str, url: str) -> None:
     behind = replace(PUBLIC, http_port=8080, public_url=public_url)
     assert behind.url("http", "app.tun.example.org") == url
     assert behind.url("tcp", "20000") == "tcp://tun.example.org:20000"

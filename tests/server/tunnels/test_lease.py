@@ -3,7 +3,7 @@
 from portway.server.tunnels.lease import Lease, LeaseKey, Owner
 
 
-def test_a_lease_tells_where_it_stands_and_no_secret() -> None:
+def test_a_lease_repr_has_its_state_and_no_secret() -> None:
     lease = Lease(LeaseKey("http", "app.localhost"), Owner("laptop", b"secret-identity"))
     lease.held_until = 65.0
     assert lease.address == "app.localhost"

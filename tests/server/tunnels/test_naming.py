@@ -20,7 +20,7 @@ def hosts(*patterns: str, seed: bytes = b"seed", domain: str = "tun.test") -> li
     return list(chosen_hosts(patterns, domain, seed, os.urandom))
 
 
-def test_the_same_seed_has_the_same_names_in_the_same_order_and_another_has_others() -> None:
+def test_a_seed_determines_the_names_and_their_order() -> None:
     first, again, other = hosts("*"), hosts("*"), hosts("*", seed=b"other")
 
     assert first[:SEEDED_MAX] == again[:SEEDED_MAX]
@@ -29,7 +29,7 @@ def test_the_same_seed_has_the_same_names_in_the_same_order_and_another_has_othe
     assert not set(first) & set(other)
 
 
-def test_without_a_seed_chance_alone_decides() -> None:
+def test_without_a_seed_names_are_random() -> None:
     first, again = hosts("*", seed=b""), hosts("*", seed=b"")
 
     assert len(first) == len(again) == RANDOM_MAX
@@ -50,24 +50,24 @@ def test_without_a_seed_chance_alone_decides() -> None:
         (("d" * 60 + "*", "e-*"), rf"e-{WORD}\.tun\.test"),
     ],
 )
-def test_stars_are_completed_so_that_the_token_allows_it(patterns: tuple[str, ...], shape: str) -> None:
+def test_patterns_are_completed_to_names_that_the_token_allows(patterns: tuple[str, ...], shape: str) -> None:
     for host in hosts(*patterns):
         assert re.fullmatch(shape, host)
         assert Grants(hosts=patterns).allows_host(host, "tun.test")
         assert max(map(len, host.split("."))) <= LABEL_CHARS_MAX
 
 
-def test_where_no_name_is_open_those_that_there_are_are_tried_in_turn() -> None:
+def test_without_patterns_the_listed_names_are_tried_in_order() -> None:
     assert hosts("app", "api", "www.shop.test") == ["app.tun.test", "api.tun.test", "www.shop.test"]
 
 
-def test_where_nothing_follows_there_is_nothing() -> None:
+def test_patterns_that_cannot_be_completed_yield_nothing() -> None:
     assert hosts("d" * 60 + "*") == []
     assert hosts() == []
 
 
 @given(pattern=st.from_regex(r"\A[a-z0-9*-]{1,63}(\.[a-z0-9*-]{1,20}){0,2}\Z"), seed=st.binary(max_size=32))
-def test_whatever_is_chosen_is_allowed(pattern: str, seed: bytes) -> None:
+def test_every_chosen_name_is_allowed(pattern: str, seed: bytes) -> None:
     for host in islice(chosen_hosts([pattern], "tun.test", seed, os.urandom), 3):
         assert Grants(hosts=(pattern,)).allows_host(host, "tun.test")
 

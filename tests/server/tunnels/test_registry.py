@@ -76,7 +76,7 @@ def test_a_free_address_is_granted_and_found() -> None:
 @pytest.mark.parametrize("other", [BOB, ALICE_ELSEWHERE], ids=["another token", "another identity of the same token"])
 @pytest.mark.parametrize("state", ["live", "held"])
 @pytest.mark.parametrize("takeover", [False, True])
-def test_another_identity_is_told_that_the_name_is_taken(other: Owner, state: str, takeover: bool) -> None:
+def test_a_name_of_another_identity_is_refused_as_taken(other: Owner, state: str, takeover: bool) -> None:
     registry, _ = new_registry()
     granted(registry.claim(APP, ALICE, FakeHolder("s1")))
     if state == "held":
@@ -86,7 +86,7 @@ def test_another_identity_is_told_that_the_name_is_taken(other: Owner, state: st
     assert refusal.value.code == "name_taken"
 
 
-def test_a_held_address_goes_back_to_its_owner_at_once_under_a_new_epoch_and_tunnel_id() -> None:
+def test_a_held_address_returns_to_its_owner_at_once_with_a_new_epoch_and_tunnel_id() -> None:
     registry, _ = new_registry()
     first = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
     epoch, tunnel_id = first.epoch, first.tunnel_id
@@ -115,7 +115,7 @@ def test_a_live_holder_of_the_same_identity_is_probed_first_and_replaced_only_if
     assert registry.of_session("s1") == []
 
 
-def test_what_a_probe_found_is_worthless_after_the_address_changed_hands() -> None:
+def test_the_result_of_a_probe_is_void_after_the_address_was_granted_again() -> None:
     registry, _ = new_registry()
     granted(registry.claim(APP, ALICE, FakeHolder("s1")))
     probe = registry.claim(APP, ALICE, FakeHolder("s2"))
@@ -136,7 +136,7 @@ def test_takeover_needs_no_probe() -> None:
 
 
 @pytest.mark.parametrize("takeover", [False, True])
-def test_a_claim_that_comes_twice_in_a_session_changes_nothing(takeover: bool) -> None:
+def test_a_claim_repeated_in_a_session_changes_nothing(takeover: bool) -> None:
     registry, _ = new_registry()
     holder = FakeHolder("s1")
     first = granted(registry.claim(PORT, ALICE, holder))
@@ -146,7 +146,7 @@ def test_a_claim_that_comes_twice_in_a_session_changes_nothing(takeover: bool) -
     assert (first.epoch, first.tunnel_id) == (epoch, tunnel_id)
 
 
-def test_a_taken_port_is_refused_by_its_own_code() -> None:
+def test_a_taken_port_has_its_own_refusal_code() -> None:
     registry, _ = new_registry()
     granted(registry.claim(PORT, ALICE, FakeHolder("s1")))
     with pytest.raises(RefusedError, match="port 20001 belongs") as refusal:
@@ -179,7 +179,7 @@ def test_an_address_is_held_for_the_grace_time_and_free_for_all_after_it() -> No
     granted(registry.claim(APP, BOB, FakeHolder("s2")))
 
 
-def test_an_address_kept_for_an_agent_that_left_is_its_own_again_or_anybodys() -> None:
+def test_an_address_held_for_an_agent_that_left_returns_to_it_or_goes_to_any_other() -> None:
     registry, later = new_registry()
     parted: list[str] = []
     lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
@@ -205,7 +205,7 @@ def test_an_address_kept_for_an_agent_that_left_is_its_own_again_or_anybodys() -
     assert (lease.gone, others.owner, woken) == (True, BOB, ["woken"])
 
 
-def test_an_address_that_is_kept_is_free_after_the_grace_time() -> None:
+def test_an_address_held_for_an_agent_that_left_is_free_after_the_grace_time() -> None:
     registry, _ = new_registry()
     lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
     registry.keep(lease, lease.epoch, now=0.0)
@@ -213,13 +213,13 @@ def test_an_address_that_is_kept_is_free_after_the_grace_time() -> None:
     assert registry.expire(now=60.0) == [lease]
 
 
-def test_without_a_grace_time_nothing_is_kept() -> None:
+def test_without_a_grace_time_nothing_is_held() -> None:
     registry = Registry(Later(), grace_s=0.0)
     lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
     assert not registry.keep(lease, lease.epoch, now=0.0)
 
 
-def test_a_token_cannot_have_addresses_kept_without_end() -> None:
+def test_the_addresses_held_for_agents_that_left_are_bounded_per_token() -> None:
     registry, _ = new_registry()
     for number in range(3 * KEPT_MAX):
         lease = granted(registry.claim(LeaseKey("http", f"app{number}.localhost"), ALICE, FakeHolder("s1")))
@@ -258,7 +258,7 @@ def test_waiters_are_called_once_from_the_ready_queue_when_the_agent_is_back_or_
     assert called == ["back", "gone"]
 
 
-def test_what_belongs_to_an_address_is_closed_when_it_is_free_and_not_before() -> None:
+def test_on_gone_is_called_when_an_address_is_free_and_not_before() -> None:
     registry, _ = new_registry()
     lease = granted(registry.claim(PORT, ALICE, FakeHolder("s1")))
     closed: list[bool] = []
@@ -271,7 +271,7 @@ def test_what_belongs_to_an_address_is_closed_when_it_is_free_and_not_before() -
     assert closed == [True]
 
 
-def test_tunnel_ids_run_out_instead_of_coming_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tunnel_ids_are_exhausted_rather_than_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_module, "TUNNEL_IDS_MAX", 2)
     registry, _ = new_registry()
     for name in ("a", "b"):
@@ -285,7 +285,7 @@ def test_epochs_of_a_later_run_are_above_those_of_an_earlier_one() -> None:
     assert first_epoch(1_700_000_001.0) - first_epoch(1_700_000_000.0) > 1_000_000, "more than a run grants in a second"
 
 
-def test_fifty_agents_race_one_name_and_one_wins() -> None:
+def test_of_fifty_agents_that_race_for_a_name_one_wins() -> None:
     for round_number in range(200):
         registry, _ = new_registry()
         wins: list[str] = []

@@ -53,7 +53,7 @@ def route(worker: int, session: str = "", epoch: int = 1) -> Route:
     return Route("http", "app.localhost", 7, epoch, worker, session)
 
 
-def test_a_route_is_here_elsewhere_or_held() -> None:
+def test_a_route_is_local_remote_or_held() -> None:
     view = View()
     view.session("a")
     view.replica.apply(route(1, "a"))
@@ -67,7 +67,7 @@ def test_a_route_is_here_elsewhere_or_held() -> None:
     assert len(view.replica) == 1
 
 
-def test_the_lease_stays_the_same_object_until_it_is_gone() -> None:
+def test_a_lease_stays_the_same_object_until_it_is_gone() -> None:
     view = View()
     first = view.replica.apply(route(2, "b"))
     assert view.replica.apply(route(0)) is first
@@ -82,7 +82,7 @@ def test_the_lease_stays_the_same_object_until_it_is_gone() -> None:
     assert view.replica.apply(route(2, "b")) is not first
 
 
-def test_who_waits_is_woken_when_there_is_somebody_or_never_will_be() -> None:
+def test_waiters_are_woken_when_a_holder_appears_or_the_address_is_free() -> None:
     for is_gone in (False, True):
         view = View()
         lease = view.replica.apply(route(0))
@@ -97,7 +97,7 @@ def test_who_waits_is_woken_when_there_is_somebody_or_never_will_be() -> None:
         assert not lease.waiters
 
 
-def test_a_lost_session_serves_nobody_from_that_moment_on() -> None:
+def test_a_lost_session_serves_no_visitors_from_that_moment_on() -> None:
     view = View()
     view.session("a")
     view.replica.apply(route(1, "a"))
@@ -111,7 +111,7 @@ def test_a_lost_session_serves_nobody_from_that_moment_on() -> None:
     assert (view.lease().holder, view.lease().remote_worker) == (None, 0)
 
 
-def test_a_session_that_lost_an_address_before_it_ended_takes_nothing_from_the_next_one() -> None:
+def test_the_end_of_a_session_does_not_affect_addresses_that_it_had_lost_before() -> None:
     view = View()
     view.session("a")
     view.session("b")
@@ -123,7 +123,7 @@ def test_a_session_that_lost_an_address_before_it_ended_takes_nothing_from_the_n
     assert view.lease().holder is view.sessions["b"]
 
 
-def test_nobody_is_passed_on_to_a_worker_that_is_gone() -> None:
+def test_no_handoff_to_a_worker_that_is_gone() -> None:
     view = View()
     view.replica.apply(route(2, "b"))
     view.replica.worker_lost(3)
@@ -132,7 +132,7 @@ def test_nobody_is_passed_on_to_a_worker_that_is_gone() -> None:
     assert view.lease().remote_worker == 0
 
 
-def test_what_only_the_supervisor_knows_is_left_to_it() -> None:
+def test_decisions_of_the_supervisor_are_left_to_it() -> None:
     view = View()
     view.replica.apply(route(0))
     view.replica.expire(1e9)
@@ -143,7 +143,7 @@ def test_what_only_the_supervisor_knows_is_left_to_it() -> None:
     assert len(list(view.replica)) == 1
 
 
-def test_a_worker_knows_whose_a_lease_is_and_nobody_s_identity() -> None:
+def test_a_worker_has_the_token_of_a_lease_but_no_identity() -> None:
     view = View()
     view.replica.apply(Route("http", "app.localhost", 7, 1, token_id="laptop"))
     assert view.lease().owner == Owner("laptop", b"")
@@ -158,7 +158,7 @@ def test_a_worker_knows_whose_a_lease_is_and_nobody_s_identity() -> None:
         max_size=80,
     )
 )
-def test_what_is_kept_of_a_session_are_the_leases_that_it_has_and_no_others(steps: list[tuple[str, str, int, str]]) -> None:
+def test_a_session_has_exactly_its_leases_in_the_table(steps: list[tuple[str, str, int, str]]) -> None:
     view = View()
     for session in "xyz":
         view.session(session)

@@ -1,4 +1,4 @@
-"""Accounts of tenants: all work for one token competes as one party (ADR 0018)."""
+"""Accounts of tenants: all work for one token competes as one tenant (ADR 0018)."""
 
 from weakref import WeakValueDictionary
 
