@@ -351,7 +351,7 @@ def test_a_name_in_use_is_given_up_only_to_a_takeover(world: World) -> None:
         polite = world.agent(through, "http", str(two.port), "--name", "blog", as_json=False).wait()
         assert polite.code == 3
         assert polite.out == ""
-        assert "refused: another running agent of yours serves blog.localhost (name_in_use)" in polite.err
+        assert "refused: another running session of this agent uses blog.localhost (name_in_use)" in polite.err
         assert "take over with --takeover" in polite.err
         assert world.visit("blog").body == b"hello from first\n"
 

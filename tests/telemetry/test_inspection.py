@@ -24,7 +24,7 @@ def test_objects_and_their_tables_are_counted_until_released() -> None:
     before = take_inventory()
     throttle = LoginThrottle(Sources(), lambda: 0.0)
     for number in range(3):
-        throttle.failed(f"192.0.2.{number}", 0.0)
+        throttle.record_failure(f"192.0.2.{number}", 0.0)
     during = take_inventory()
     assert during.instances[name] == before.instances.get(name, 0) + 1
     assert during.tables[f"{name}._failed"] == before.tables.get(f"{name}._failed", 0) + 3

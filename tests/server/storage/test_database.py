@@ -151,7 +151,7 @@ def test_changes_that_cannot_be_merged_anywhere_are_an_error(path: Path, monkeyp
     monkeypatch.setattr(database, "_may_write", lambda _: False)
     monkeypatch.setattr(database, "_temporary_directories", lambda: ["/proc", "/nowhere"])
 
-    with pytest.raises(ConfigError, match=r"changes in server.db-wal: /proc:  .*/nowhere: No such file.*TMPDIR"):
+    with pytest.raises(ConfigError, match=r"changes in server.db-wal: /proc: .*/nowhere: No such file.*TMPDIR"):
         open_database(path, lambda _: None, None)
 
 

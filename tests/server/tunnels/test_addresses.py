@@ -1,4 +1,4 @@
-"""Which public address a claim asks for, and what may not be asked for."""
+"""Public addresses of claims, and names that are refused."""
 
 from dataclasses import replace
 

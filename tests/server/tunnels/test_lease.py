@@ -1,4 +1,4 @@
-"""A lease tells what it is."""
+"""The repr of a lease."""
 
 from portway.server.tunnels.lease import Lease, LeaseKey, Owner
 

@@ -1,4 +1,4 @@
-"""Names that a token allows, chosen by a seed or by chance."""
+"""Names that a token allows, chosen by a seed or at random."""
 
 import os
 import re

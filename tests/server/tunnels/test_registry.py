@@ -1,4 +1,4 @@
-"""The registry: every row of the claim table, and any sequence of events against a model."""
+"""The registry: every row of the claim table, and random sequences of events against a model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from portway.engine.channel import Channel
 from portway.errors import RefusedError, UnavailableError
 from portway.server.tunnels import registry as registry_module
 from portway.server.tunnels.lease import Lease, LeaseKey, OnStatus, Owner
-from portway.server.tunnels.registry import KEPT_MAX, Acquired, NeedsProbe, Registry, first_epoch
+from portway.server.tunnels.registry import YIELDING_MAX, Acquired, NeedsProbe, Registry, first_epoch
 
 APP = LeaseKey("http", "app.localhost")
 PORT = LeaseKey("tcp", "20001")
 ALICE = Owner("alice", b"a" * 32)
-ALICE_ELSEWHERE = Owner("alice", b"b" * 32)
+ALICE_OTHER_AGENT = Owner("alice", b"b" * 32)
 BOB = Owner("bob", b"a" * 32)
 
 
 @dataclass(eq=False)
 class FakeHolder:
-    """A session that does nothing but have an id."""
+    """A session that only has an id."""
 
     session_id: str
     account: Account = field(default_factory=Account)
@@ -38,7 +38,7 @@ class FakeHolder:
 
 
 class Later:
-    """A ready queue that runs when told."""
+    """A ready queue that runs on demand."""
 
     def __init__(self) -> None:
         self.queue: list[Callable[[], None]] = []
@@ -73,7 +73,7 @@ def test_a_free_address_is_granted_and_found() -> None:
     assert registry.count("bob") == 0
 
 
-@pytest.mark.parametrize("other", [BOB, ALICE_ELSEWHERE], ids=["another token", "another identity of the same token"])
+@pytest.mark.parametrize("other", [BOB, ALICE_OTHER_AGENT], ids=["another token", "another identity of the same token"])
 @pytest.mark.parametrize("state", ["live", "held"])
 @pytest.mark.parametrize("takeover", [False, True])
 def test_a_name_of_another_identity_is_refused_as_taken(other: Owner, state: str, takeover: bool) -> None:
@@ -184,8 +184,8 @@ def test_an_address_held_for_an_agent_that_left_returns_to_it_or_goes_to_any_oth
     parted: list[str] = []
     lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
     lease.on_holder_lost = lambda: parted.append("parted")
-    assert not registry.keep(lease, lease.epoch - 1, now=0.0)
-    assert registry.keep(lease, lease.epoch, now=0.0)
+    assert not registry.release_held(lease, lease.epoch - 1, now=0.0)
+    assert registry.release_held(lease, lease.epoch, now=0.0)
     assert not parted
     later.run()
     assert parted == ["parted"]
@@ -197,7 +197,7 @@ def test_an_address_held_for_an_agent_that_left_returns_to_it_or_goes_to_any_oth
     with pytest.raises(RefusedError):
         registry.claim(APP, BOB, FakeHolder("s3"))
 
-    assert registry.keep(lease, lease.epoch, now=0.0)
+    assert registry.release_held(lease, lease.epoch, now=0.0)
     woken: list[str] = []
     lease.waiters[object()] = lambda: woken.append("woken")
     others = granted(registry.claim(APP, BOB, FakeHolder("s4")))
@@ -208,7 +208,7 @@ def test_an_address_held_for_an_agent_that_left_returns_to_it_or_goes_to_any_oth
 def test_an_address_held_for_an_agent_that_left_is_free_after_the_grace_time() -> None:
     registry, _ = new_registry()
     lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
-    registry.keep(lease, lease.epoch, now=0.0)
+    registry.release_held(lease, lease.epoch, now=0.0)
     registry.session_lost("s1", now=30.0)
     assert registry.expire(now=60.0) == [lease]
 
@@ -216,23 +216,23 @@ def test_an_address_held_for_an_agent_that_left_is_free_after_the_grace_time() -
 def test_without_a_grace_time_nothing_is_held() -> None:
     registry = Registry(Later(), grace_s=0.0)
     lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
-    assert not registry.keep(lease, lease.epoch, now=0.0)
+    assert not registry.release_held(lease, lease.epoch, now=0.0)
 
 
 def test_the_addresses_held_for_agents_that_left_are_bounded_per_token() -> None:
     registry, _ = new_registry()
-    for number in range(3 * KEPT_MAX):
+    for number in range(3 * YIELDING_MAX):
         lease = granted(registry.claim(LeaseKey("http", f"app{number}.localhost"), ALICE, FakeHolder("s1")))
-        assert registry.keep(lease, lease.epoch, now=0.0)
-    assert len(registry) == KEPT_MAX
-    assert registry.lookup("http", f"app{3 * KEPT_MAX - 1}.localhost") is not None
+        assert registry.release_held(lease, lease.epoch, now=0.0)
+    assert len(registry) == YIELDING_MAX
+    assert registry.lookup("http", f"app{3 * YIELDING_MAX - 1}.localhost") is not None
     assert registry.lookup("http", "app0.localhost") is None, "the oldest one makes room"
 
 
 def test_a_revoked_token_loses_what_it_serves_and_what_is_held_for_it() -> None:
     registry, _ = new_registry()
     granted(registry.claim(APP, ALICE, FakeHolder("s1")))
-    granted(registry.claim(PORT, ALICE_ELSEWHERE, FakeHolder("s2")))
+    granted(registry.claim(PORT, ALICE_OTHER_AGENT, FakeHolder("s2")))
     other = granted(registry.claim(LeaseKey("http", "b.localhost"), BOB, FakeHolder("s3")))
     registry.session_lost("s1", now=0.0)
     assert len(registry.token_revoked("alice")) == 2
@@ -313,7 +313,7 @@ class ModelLease:
     yields: bool = False
 
 
-OWNERS = [ALICE, ALICE_ELSEWHERE, BOB]
+OWNERS = [ALICE, ALICE_OTHER_AGENT, BOB]
 KEYS = [APP, PORT, LeaseKey("http", "b.localhost")]
 
 
@@ -420,7 +420,7 @@ class RegistryMachine(RuleBasedStateMachine):
         lease = self.registry.lookup(*key)
         if lease is None or lease.holder is None:
             return
-        assert self.registry.keep(lease, lease.epoch - late, self.now) is not late
+        assert self.registry.release_held(lease, lease.epoch - late, self.now) is not late
         if not late:
             known = self.model[key]
             known.session, known.until, known.yields = None, self.now + 60.0, True

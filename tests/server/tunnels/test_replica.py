@@ -1,4 +1,4 @@
-"""A worker's view of the leases: here, on another worker, or nobody now."""
+"""A worker's replica of the registry: addresses are served here, by another worker, or by none."""
 
 from collections.abc import Callable
 
@@ -12,22 +12,22 @@ from portway.server.tunnels.replica import Replica, Route
 
 
 class View:
-    """A replica, and what it has told and asked for."""
+    """A replica, and its reports and callbacks."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, Holder] = {}
         self.call_soon: list[Callable[[], None]] = []
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.replica = Replica(
             1,
             self.call_soon.append,
             self.sessions.get,
-            report_lost=self.told.append,
-            report_revoked=lambda token: self.told.append(f"token {token}"),
+            report_lost=self.reported.append,
+            report_revoked=lambda token: self.reported.append(f"token {token}"),
         )
 
     def session(self, session_id: str) -> None:
-        self.sessions[session_id] = Somebody(session_id)
+        self.sessions[session_id] = FakeHolder(session_id)
 
     def lease(self, address: str = "app.localhost") -> Lease:
         lease = self.replica.lookup("http", address)
@@ -35,8 +35,8 @@ class View:
         return lease
 
 
-class Somebody:
-    """A holder that is only ever looked at."""
+class FakeHolder:
+    """A holder that serves no streams."""
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
@@ -74,8 +74,8 @@ def test_a_lease_stays_the_same_object_until_it_is_gone() -> None:
     ends: list[str] = []
     first.on_gone = lambda: ends.append("gone")
 
-    view.replica.gone("http", "app.localhost")
-    view.replica.gone("http", "app.localhost")
+    view.replica.remove("http", "app.localhost")
+    view.replica.remove("http", "app.localhost")
 
     assert ends == ["gone"]
     assert (first.gone, first.remote_worker, view.replica.lookup("http", "app.localhost")) == (True, 0, None)
@@ -90,7 +90,7 @@ def test_waiters_are_woken_when_a_holder_appears_or_the_address_is_free() -> Non
         view.replica.apply(route(0, epoch=2))
         assert not view.call_soon
         if is_gone:
-            view.replica.gone("http", "app.localhost")
+            view.replica.remove("http", "app.localhost")
         else:
             view.replica.apply(route(2, "b"))
         assert len(view.call_soon) == 1
@@ -105,9 +105,9 @@ def test_a_lost_session_serves_no_visitors_from_that_moment_on() -> None:
 
     view.replica.session_lost("a", 1.0)
 
-    assert view.told == ["a"]
+    assert view.reported == ["a"]
     assert view.lease().holder is None
-    view.replica.apply(route(1, "a"))  # told before the supervisor heard of it
+    view.replica.apply(route(1, "a"))  # reported before the supervisor heard of it
     assert (view.lease().holder, view.lease().remote_worker) == (None, 0)
 
 
@@ -138,7 +138,7 @@ def test_decisions_of_the_supervisor_are_left_to_it() -> None:
     view.replica.expire(1e9)
     view.replica.token_revoked("laptop")
 
-    assert view.told == ["token laptop"]
+    assert view.reported == ["token laptop"]
     assert not view.replica.held_tokens()
     assert len(list(view.replica)) == 1
 
@@ -166,7 +166,7 @@ def test_a_session_has_exactly_its_leases_in_the_table(steps: list[tuple[str, st
         if what == "route":
             view.replica.apply(Route("http", address, 7, epoch, worker, session))
         elif what == "gone":
-            view.replica.gone("http", address)
+            view.replica.remove("http", address)
         else:
             view.replica.session_lost(session, 1.0)
         served: dict[str, set[str]] = {}

@@ -154,7 +154,7 @@ class ClaimHandler:
         for lease in self._registry.of_session(session.session_id):
             if lease.tunnel_id != tunnel_id:
                 continue
-            if keep and self._registry.keep(lease, lease.epoch, self._reactor.refresh_now()):
+            if keep and self._registry.release_held(lease, lease.epoch, self._reactor.refresh_now()):
                 lease.on_gone = partial(self._ports.close, lease)
                 self._emit_down(lease)
             else:

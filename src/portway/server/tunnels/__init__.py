@@ -1,1 +1,1 @@
-"""Decides which public address belongs to which agent, without I/O and without a clock."""
+"""Leases: which public address belongs to which agent. Pure: no I/O and no clock."""

@@ -1,4 +1,4 @@
-"""Which public address a claim asks for, and how people write it. Pure."""
+"""Public addresses: resolves the address that a claim requests, and builds URLs. Pure."""
 
 import re
 from collections.abc import Collection
@@ -14,21 +14,21 @@ _NO_NAME = re.compile(r"[0-9.]+|\[.*\]", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class PublicAddresses:
-    """How the server's addresses look from outside."""
+    """The server's public addresses."""
 
     domain: str
     """Normalised; http tunnels get names below it."""
     own_hosts: Collection[str]
-    """Names that are the server's own (what agents dial, say); normalised."""
+    """The server's own names, such as the one that agents dial; normalised. Claims of them are refused."""
     http_port: int
-    """Where visitors come in, for URLs."""
+    """Port of the http listener, for URLs."""
     tcp_host: str
-    """What visitors of tcp tunnels connect to, for URLs."""
+    """Host of tcp tunnels, for URLs."""
     public_url: str = ""
-    """Where visitors of http tunnels come in as they see it, if that is not `http_port`: the domain with its scheme and port."""
+    """Scheme, domain and port of http tunnels as visitors see them, if not `http_port`."""
 
     def url(self, kind: str, address: str) -> str:
-        """Return what a visitor opens."""
+        """Return the URL that visitors open."""
         if kind == "tcp":
             host = f"[{self.tcp_host}]" if ":" in self.tcp_host else self.tcp_host
             return f"tcp://{host}:{address}"
@@ -39,31 +39,31 @@ class PublicAddresses:
         return f"http://{address}" if self.http_port == 80 else f"http://{address}:{self.http_port}"
 
     def host_of(self, claim: Claim) -> str:
-        """Return the full, normalised host name that an http claim asks for; empty if it asks for any.
+        """Return the full, normalised host name that an http claim requests; empty if it accepts any.
 
         Raises:
-            RefusedError: `invalid_name`, `reserved_name`; says what would be right.
+            RefusedError: `invalid_name`, `reserved_name`; with the next step.
         """
         if claim.host:
             return self.whole_host(claim.host)
         if not claim.name:
             return ""
         check_label(claim.name)
-        return self._not_ours(f"{claim.name}.{self.domain}")
+        return self._check_not_reserved(f"{claim.name}.{self.domain}")
 
     def name_of(self, host: str) -> str:
-        """Return what to claim next time: the label below the domain, or the whole host."""
+        """Return the name to claim next time: the label below the domain, or the full host."""
         label = host.removesuffix("." + self.domain)
         return label if label != host and "." not in label else host
 
     def whole_host(self, raw: str) -> str:
-        """Return a whole host name, normalised, if it may be claimed; raises as `host_of`."""
+        """Return a full host name, normalised, if it may be claimed; raises as `host_of`."""
         try:
             host = normalise_host(raw)
         except PeerError as exc:
             raise RefusedError(codes.INVALID_NAME, str(exc), "Give a host name like app.example.org.") from exc
         if host.endswith("." + self.domain):
-            # The rules for names hold however they are asked for, and only one level: a wildcard certificate covers no more.
+            # The rules for names apply to full hosts as well. Only one level, because a wildcard certificate covers no more.
             label = host.removesuffix("." + self.domain)
             if "." in label:
                 raise RefusedError(
@@ -71,10 +71,12 @@ class PublicAddresses:
                 )
             check_label(label)
         elif _NO_NAME.fullmatch(host) or "." not in host:
-            raise RefusedError(codes.INVALID_NAME, f"{host} is no host name that visitors could look up", "Give one like app.example.org.")
-        return self._not_ours(host)
+            raise RefusedError(
+                codes.INVALID_NAME, f"invalid host name {host}: visitors cannot resolve it", "Give a host name like app.example.org."
+            )
+        return self._check_not_reserved(host)
 
-    def _not_ours(self, host: str) -> str:
+    def _check_not_reserved(self, host: str) -> str:
         if host == self.domain or host in self.own_hosts:
             raise RefusedError(codes.RESERVED_NAME, f"{host} is the server's own name", "Choose another name.")
         return host

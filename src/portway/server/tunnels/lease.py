@@ -1,4 +1,4 @@
-"""A lease: one identity's right to one public address, which outlives a dropped session for a grace time."""
+"""A lease: one identity's right to one public address, which outlives a lost session for a grace time."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
@@ -12,14 +12,14 @@ from portway.protocol.stream_status import StreamStatus
 
 
 class NoLinkError(UnavailableError):
-    """The session has no link on which its agent can be reached: it is lost, or silent and about to be."""
+    """The session has no working link: it is lost, or silent and about to be lost."""
 
 
 Kind = Literal["http", "tcp"]
-"""What a tunnel carries, and so which listener brings its visitors."""
+"""The protocol of a tunnel, which also determines its listener."""
 
 OnStatus = Callable[[StreamStatus | None], None]
-"""Called once, from the reactor: the agent's status for a stream, or None when the stream broke or stayed silent."""
+"""Called once, from the reactor, with the agent's status for a stream, or None when the stream broke or timed out."""
 
 
 class LeaseKey(NamedTuple):
@@ -30,30 +30,30 @@ class LeaseKey(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """Who may have a lease back: an agent's identity is worth something only together with its token."""
+    """The owner of a lease, who may reclaim it: an agent's identity is valid only together with its token."""
 
     token_id: str
     identity: bytes
 
     def __repr__(self) -> str:
-        return f"<Owner of token {self.token_id}>"  # the identity is a secret: whoever knows it may have the names back
+        return f"<Owner of token {self.token_id}>"  # the identity is a secret: it allows to reclaim the names
 
 
 class Holder(Protocol):
-    """A live session, as a listener and the registry see it. Every method is synchronous and never blocks."""
+    """A live session, as the edges and the registry use it. Every method is synchronous and never blocks."""
 
     account: Account
-    """Who is charged for what is done for its tunnels."""
+    """Account charged for work on its tunnels."""
 
     @property
     def session_id(self) -> str:
         """Return the id that no other session of this server ever has."""
 
     def open(self, tunnel_id: int, header: bytes, on_status: OnStatus) -> Channel:
-        """Open a stream to the tunnel's origin: `header` (PROXY v2) goes first, then `on_status` is called once.
+        """Open a stream to the tunnel's origin: send `header` (PROXY v2), then call `on_status` once.
 
-        What is sent meanwhile follows the header. The status byte is taken off before `on_status`; the origin's bytes
-        stay in the channel.
+        Data sent meanwhile follows the header. The status byte is consumed before `on_status`; the origin's bytes stay in the
+        channel.
 
         Raises:
             NoLinkError: the agent cannot be reached.
@@ -61,15 +61,15 @@ class Holder(Protocol):
         """
 
     def record_request(self, tunnel_id: int, method: str, path: str, status: int, seconds: float, cut: str = "") -> None:
-        """Tell the agent of a finished request, for its console; bounded and batched, may be dropped and counted.
+        """Send a finished request to the agent's console; bounded and batched, it may be dropped and only counted.
 
-        `cut` says how an answer broke off.
+        `cut` describes how the response was truncated.
         """
 
 
 class Lease:
-    """One address, its owner, and who serves it now. Only the registry changes it, `waiters`, `on_gone`, `on_holder_lost`,
-    `origin_timeout_s`, `rewrite` and `scopes` excepted.
+    """One address, its owner, and the session that serves it now. Only the registry changes it, except for `waiters`, `on_gone`,
+    `on_holder_lost`, `origin_timeout_s`, `rewrite` and `scopes`.
     """
 
     __slots__ = (
@@ -95,47 +95,47 @@ class Lease:
         self.key = key
         self.owner = owner
         self.tunnel_id = 0
-        """What stream preambles carry; new at every grant, so that no two sessions share one."""
+        """Id in stream preambles; new with every grant, so that no two sessions share one."""
         self.epoch = 0
-        """Grows with every grant: a message about an older epoch is late and means nothing."""
+        """Grows with every grant: messages about an older epoch are late and ignored."""
         self.holder: Holder | None = None
-        """Who serves visitors now; None while the agent is away, or served by another worker."""
+        """The session that serves visitors now; None while the agent is offline, or while another worker serves them."""
         self.remote_worker = 0
-        """The worker whose session serves visitors now, where that is another one than this process; else 0."""
+        """The worker whose session serves visitors now, if it is not this process; otherwise 0."""
         self.held_until: float | None = None
-        """When a lease without holder ends, by the clock whose `now` the registry was given."""
+        """When a lease without holder ends, on the clock of the registry's `now` arguments."""
         self.gone = False
-        """True once the address is free again; whoever still has this object must let go of it."""
+        """True once the address is free again; remaining references to this object must be dropped."""
         self.waiters: dict[object, Callable[[], None]] = {}
-        """Visitors who wait for an agent that is away: called once when it is back or the lease is gone.
+        """Held visitors: callbacks that are called once when the agent is back or the lease is gone.
 
-        Whoever waits adds itself under a key of its own and takes itself out when its patience ends. The registry
-        empties this before it hands the callbacks to the reactor: look at `holder` and `gone` again when called.
+        A waiter adds its callback under a key of its own and removes it when its hold time ends. The registry clears this before it
+        passes the callbacks to the reactor: check `holder` and `gone` again when called.
         """
         self.on_gone: Callable[[], None] = _nothing
-        """Called at once when the address is free again, to close what belongs to it (a tcp tunnel's listener).
+        """Called at once when the address is free again, to close its resources (a tcp tunnel's listener).
 
-        It runs inside the registry: it must not call back into it.
+        Called by the registry: it must not call the registry.
         """
         self.yields = False
-        """True while it is held for an agent that left on purpose: anybody else may claim it, and it does not count as its token's."""
+        """True while it is held for an agent that left on purpose: others may claim it, and it does not count as a tunnel of its token."""
         self.on_holder_lost: Callable[[], None] = _nothing
-        """Called once, soon after its holder serves no new visitors any more: what was kept for them is of no use."""
+        """Called once, soon after its holder stopped serving new visitors, to drop what was prepared for them."""
         self.rewrite: HeadRewrite | None = None
-        """What its agent asked to be changed in heads; http only."""
+        """Changes of heads that its agent requested; http only."""
         self.origin_timeout_s = 0.0
-        """How long its origin may take to begin an answer, as its agent asked; 0: no limit. http only."""
+        """Deadline for the beginning of the origin's response, as requested by its agent; 0: none. http only."""
         self.scopes: Scopes = ()
-        """What its relays are held to: the limits of its token, which all of the token's leases share."""
+        """Limits of its relays: those of its token, which all leases of the token share."""
 
-    def part(self) -> Callable[[], None]:
-        """Have no holder any more; return what is to be called for that, soon."""
+    def detach_holder(self) -> Callable[[], None]:
+        """Remove the holder; return the callback to call soon."""
         self.holder = None
         on_holder_lost, self.on_holder_lost = self.on_holder_lost, _nothing
         return on_holder_lost
 
     def end(self) -> None:
-        """Be gone, and call `on_gone`, once: it may hold whoever holds this lease."""
+        """Mark the lease as gone and call `on_gone` once; drop it, as it may refer to an owner of this lease."""
         self.gone = True
         on_gone, self.on_gone = self.on_gone, _nothing
         on_gone()
@@ -153,4 +153,4 @@ class Lease:
 
 
 def _nothing() -> None:
-    """Stand in for `on_gone` until somebody sets it."""
+    """Default of `on_gone`."""

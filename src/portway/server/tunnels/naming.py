@@ -1,4 +1,4 @@
-"""Chooses host names for claims that ask for any: such as a token allows, and the same again for the same seed. Pure."""
+"""Chooses host names for claims without one: allowed by the token, and the same for the same seed. Pure."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from portway.protocol.names import LABEL_CHARS_MAX, random_name, random_tail
 
 SEEDED_MAX = 16
-"""How many names one seed stands for: so many terminals may show one target at a time, each under a name that stays."""
+"""Names per seed: so many agents may expose the same target at a time, each under a stable name."""
 
 RANDOM_MAX = 4
-"""How many names are drawn besides: with 50 bits each the first one is free."""
+"""Random names that are tried in addition: with 50 bits each, the first one is free."""
 
 RandomBytes = Callable[[int], bytes]
 
 
 def chosen_hosts(patterns: Sequence[str], domain: str, seed: bytes, random_bytes: RandomBytes) -> Iterator[str]:
-    """Walk over host names that match one of a token's `patterns`, in the order in which to try them.
+    """Yield host names that match one of a token's `patterns`, in the order in which to try them.
 
-    With a `seed` they are the same each time, further random ones excepted. Patterns with a star are completed, the first of
-    them; where there are none, the names themselves are what there is.
+    With a `seed` they are the same each time, followed by random ones. The first pattern with a star that can be completed is used;
+    without such patterns, the listed names.
     """
     open_ones = [pattern for pattern in patterns if "*" in pattern]
     if not open_ones:
@@ -35,19 +35,19 @@ def chosen_hosts(patterns: Sequence[str], domain: str, seed: bytes, random_bytes
 
 
 def _whole(name: str, domain: str) -> str:
-    """Return the host that a pattern or name means: without a dot, one below the server's domain."""
+    """Return the full host of a pattern or name: without a dot, it is below the server's domain."""
     return name if "." in name else f"{name}.{domain}"
 
 
 def _completed(pattern: str, random_bytes: RandomBytes) -> str:
-    """Return a name that matches a pattern; empty when a label has no room for anything that nobody guesses."""
+    """Return a name that matches a pattern; empty when a label is too long for a name that cannot be guessed."""
     labels = [_completed_label(label, random_bytes) if "*" in label else label for label in pattern.split(".")]
     return ".".join(labels) if all(labels) else ""
 
 
 def _completed_label(label: str, random_bytes: RandomBytes) -> str:
     first, *others = label.split("*")
-    # One star stands for the name; others could stay empty, but then a hyphen might come last.
+    # The first star is replaced by the name; the others could stay empty, but then a hyphen might come last.
     rest = "".join(f"{random_tail(random_bytes)[:2]}{piece}" for piece in others[1:])
     head, tail = first, others[0] + rest
     for word in (random_name(random_bytes), random_tail(random_bytes)):
@@ -57,7 +57,7 @@ def _completed_label(label: str, random_bytes: RandomBytes) -> str:
 
 
 def drawn_from(seed: bytes, number: int = 0) -> RandomBytes:
-    """Return what takes the place of chance for the name number `number` of a seed."""
+    """Return the deterministic byte source for name `number` of a seed."""
     drawn = 0
 
     def draw(count: int) -> bytes:

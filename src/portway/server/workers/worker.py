@@ -238,7 +238,7 @@ class _Worker:
             gone = self._replica.lookup(message.kind, message.address)
             if gone is not None:
                 self._core.tcp.close(gone)
-            self._replica.gone(message.kind, message.address)
+            self._replica.remove(message.kind, message.address)
         self._send(RouteAck(message.seq))
 
     def _on_port(self, message: Listen | Unlisten, socks: list[socket.socket]) -> None:
