@@ -195,8 +195,8 @@ def test_a_claim_repeated_while_it_is_decided_is_granted_once(server: Server) ->
         return await asyncio.gather(*(server.claim_handler.grant(second, claim) for _ in range(3)))
 
     server.sessions["s1"].is_responsive = silent  # type: ignore[method-assign]
-    answers = server.engine.run(twice())
-    assert len({answer.epoch for answer in answers}) == 1
+    replies = server.engine.run(twice())
+    assert len({reply.epoch for reply in replies}) == 1
     assert probes == 1
     assert server.replaced == ["s1 app.localhost"]
     assert not second.pending_claims
@@ -323,7 +323,7 @@ def test_agents_beyond_the_names_of_a_seed_get_random_ones(server: Server) -> No
 
 
 def test_a_name_of_another_identity_is_skipped(server: Server) -> None:
-    first = server.grant(server.session("s1", b"somebody"), kind="http", seed=SEED)
+    first = server.grant(server.session("s1", b"another"), kind="http", seed=SEED)
     assert server.grant(server.session("s2", b"else"), kind="http", seed=SEED) != first
 
 
@@ -347,7 +347,7 @@ def test_names_that_a_token_lists_are_assigned_until_none_is_free(engine: Engine
     session = server.session("s1")
     assert [server.grant(session, kind="http", seed=SEED) for _ in range(2)] == ["http://app.localhost:8080", "http://shop.localhost:8080"]
     assert server.refused(server.session("s2"), kind="http", seed=SEED) == "name_in_use"
-    assert server.refused(server.session("s3", b"somebody"), kind="http") == "name_taken"
+    assert server.refused(server.session("s3", b"another"), kind="http") == "name_taken"
 
 
 def test_a_token_whose_patterns_cannot_be_completed_is_refused_with_the_reason(engine: EngineLoop) -> None:
@@ -384,7 +384,7 @@ def test_a_seed_gets_the_same_port_in_a_later_session(server: Server) -> None:
     server.registry.session_ended("s3")
     assert server.grant(server.session("s4"), kind="tcp", seed=SEED) == first
     taken = int(first.rpartition(":")[2])
-    server.grant(server.session("s5", b"somebody"), kind="tcp", port=20000 + (taken - 20000 + 2) % 5)
+    server.grant(server.session("s5", b"another"), kind="tcp", port=20000 + (taken - 20000 + 2) % 5)
     assert server.grant(server.session("s6"), kind="tcp", seed=SEED, port=taken) not in (first, second)
     assert server.refused(server.session("s7"), kind="tcp", port=taken) == "name_in_use"
 

@@ -608,7 +608,7 @@ def test_unauthenticated_links_beyond_the_limit_are_refused(tmp_path: Path, monk
         join = server.token()
         waiting = [await raw_agent(reactor, join) for _ in range(3)]
         refused = await raw_agent(reactor, join)
-        with pytest.raises(UnavailableError, match=r"all 3 places are taken, 3 of them by 127\.0\.0\.1"):
+        with pytest.raises(UnavailableError, match=r"all 3 .* 127\.0\.0\.1"):
             await refused.log_in(join)
         more = [await raw_agent(reactor, join) for _ in range(3)]
         await more[-1].until_lost()  # the number of refusals with a reason is bounded, too
@@ -626,7 +626,7 @@ def test_unauthenticated_links_beyond_the_limit_are_refused(tmp_path: Path, monk
 
 
 def test_a_server_that_stops_notifies_its_agents_first(tmp_path: Path) -> None:
-    heard: list[Message] = []
+    received: list[Message] = []
 
     async def scene() -> None:
         async with raw_reactor() as reactor:
@@ -635,11 +635,11 @@ def test_a_server_that_stops_notifies_its_agents_first(tmp_path: Path) -> None:
                 agent = await raw_agent(reactor, join)
                 await agent.log_in(join)
                 await agent.claim(1, "app")
-            heard.append(await agent.receive())
+            received.append(await agent.receive())
             await agent.until_lost()
 
     asyncio.run(scene())
-    assert isinstance(heard[0], Drain)
+    assert isinstance(received[0], Drain)
 
 
 def test_a_bug_in_one_control_stream_ends_only_that_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

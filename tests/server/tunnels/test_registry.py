@@ -226,7 +226,7 @@ def test_the_addresses_held_for_agents_that_left_are_bounded_per_token() -> None
         assert registry.release_held(lease, lease.epoch, now=0.0)
     assert len(registry) == YIELDING_MAX
     assert registry.lookup("http", f"app{3 * YIELDING_MAX - 1}.localhost") is not None
-    assert registry.lookup("http", "app0.localhost") is None, "the oldest one makes room"
+    assert registry.lookup("http", "app0.localhost") is None, "the oldest one is freed"
 
 
 def test_a_revoked_token_loses_what_it_serves_and_what_is_held_for_it() -> None:

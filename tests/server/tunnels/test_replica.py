@@ -107,7 +107,7 @@ def test_a_lost_session_serves_no_visitors_from_that_moment_on() -> None:
 
     assert view.reported == ["a"]
     assert view.lease().holder is None
-    view.replica.apply(route(1, "a"))  # reported before the supervisor heard of it
+    view.replica.apply(route(1, "a"))  # sent before the supervisor received the report
     assert (view.lease().holder, view.lease().remote_worker) == (None, 0)
 
 

@@ -126,13 +126,13 @@ def may_claim(token: TokenRecord, requested: RequestedAddress, *, domain: str, h
         raise RefusedError(
             codes.HOST_NOT_ALLOWED,
             f"token {token.name} does not allow the host {requested.host}, only {', '.join(grants.hosts) or 'none'}",
-            f"Ask for a name that it allows, or the operator for a token with `--hosts {requested.host}`.",
+            f"Request a name that it allows, or ask the operator for a token with `--hosts {requested.host}`.",
         )
     if requested.kind == "tcp" and requested.port and not grants.allows_port(requested.port):
         raise RefusedError(
             codes.PORT_NOT_ALLOWED,
             f"token {token.name} does not allow port {requested.port}, only {', '.join(map(str, grants.ports))}",
-            f"Ask for a port that it allows, or the operator for a token with `--ports {requested.port}`.",
+            f"Request a port that it allows, or ask the operator for a token with `--ports {requested.port}`.",
         )
     if held >= grants.tunnels_max:
         raise RefusedError(

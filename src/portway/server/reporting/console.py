@@ -53,8 +53,8 @@ class Console:
             case Listening():
                 self._listening(event)
             case SessionUp():
-                who = f"{_safe(event.token)} from {_safe(event.peer)}, {_safe(event.agent)}"
-                self.out(f"{style.good('agent up')}    {who}, session {_safe(event.session)}")
+                agent = f"{_safe(event.token)} from {_safe(event.peer)}, {_safe(event.agent)}"
+                self.out(f"{style.good('agent up')}    {agent}, session {_safe(event.session)}")
             case LinksChanged() | RequestDone() | RelayDone():
                 pass  # too frequent for a console: `portway status` and the JSON output have them
             case SessionDown():

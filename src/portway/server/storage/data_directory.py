@@ -88,15 +88,15 @@ def open_state(settings: ServerSettings, *, init: bool = False) -> OpenedState:
         ConfigError: a file is lost, damaged, or of another server; with the next step.
         UnavailableError: the database is locked.
     """
-    data, known = settings.data, _read_state(settings.data)
-    if settings.agents_certificate is None and known is not None:
-        _check_identity(data, known, init=init)
+    data, saved = settings.data, _read_state(settings.data)
+    if settings.agents_certificate is None and saved is not None:
+        _check_identity(data, saved, init=init)
     store = open_store(data, "init" if init else "serve")
     try:
         store.check_whole()
         identity = identity_of(settings)
-        pin = identity.pin.hex() if identity.pin is not None else known.identity if known is not None else ""
-        _save_state(data, known, DirectoryState(store.database_id, pin))
+        pin = identity.pin.hex() if identity.pin is not None else saved.identity if saved is not None else ""
+        _save_state(data, saved, DirectoryState(store.database_id, pin))
     except BaseException:
         store.close()
         raise
@@ -112,14 +112,14 @@ def open_store(data: Path, purpose: Purpose) -> Store:
         ConfigError: it is missing, or belongs to another server; with the next step.
         UnavailableError: the database is locked.
     """
-    known, path = _read_state(data), data / FILE
-    is_new = known is None and not is_private_file(data / identities.FILE)
+    saved, path = _read_state(data), data / FILE
+    is_new = saved is None and not is_private_file(data / identities.FILE)
     may_create = purpose == "init" or (purpose == "serve" and is_new)
 
     def approve(database_id: str, *, empty: bool) -> None:
         if empty and not may_create:
             raise _lost_error(path, "empty, although a server has used this directory")
-        if known is not None and database_id != known.database and (database_id or purpose != "init"):
+        if saved is not None and database_id != saved.database and (database_id or purpose != "init"):
             what = "not the database of this directory" if database_id else "older than the database of this directory"
             raise ConfigError(f"{path}: {what}; restore the right one from a backup. To use this one, remove {data / STATE_FILE}")
 
@@ -143,14 +143,14 @@ def _lost_error(path: Path, what: str) -> ConfigError:
     )
 
 
-def _check_identity(data: Path, known: DirectoryState, *, init: bool) -> None:
+def _check_identity(data: Path, saved: DirectoryState, *, init: bool) -> None:
     """Check that the server's own certificate is the one whose pin agents have."""
     path = data / identities.FILE
-    if not known.identity or init:
+    if not saved.identity or init:
         return
     if not is_private_file(path):
         raise _lost_error(path, "missing, and without it agents reject this server")
-    if identities.certificate_pin(path).hex() != known.identity:
+    if identities.certificate_pin(path).hex() != saved.identity:
         raise ConfigError(
             f"{path}: not the identity of this directory, and agents would reject this server; restore the right one from a backup. "
             f"To use this one, remove {data / STATE_FILE}"
@@ -168,9 +168,9 @@ def _read_state(data: Path) -> DirectoryState | None:
         raise ConfigError(f"{path}: damaged ({exc}); remove it if server.db and {identities.FILE} beside it are the right ones") from exc
 
 
-def _save_state(data: Path, known: DirectoryState | None, found: DirectoryState) -> None:
+def _save_state(data: Path, saved: DirectoryState | None, found: DirectoryState) -> None:
     """Save the directory's state if it has changed."""
-    if found == known:
+    if found == saved:
         return
     try:
         write_secret(data / STATE_FILE, msgspec.json.encode(found), replace=True)
