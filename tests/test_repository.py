@@ -126,7 +126,6 @@ def test_modules_tested_elsewhere_exist() -> None:
 
 TESTED_ELSEWHERE = {
     "src/portway/agent/events.py": "plain values; test_console and test_status match on every one",
-    "src/portway/agent/settings.py": "plain values",
     "src/portway/cli/demo.py": "tests/demo runs it",
     "src/portway/cli/expose.py": "tests/e2e runs it, tests/cli/test_main its errors",
     "src/portway/cli/options.py": "tests/cli/test_main checks every option's help and errors",

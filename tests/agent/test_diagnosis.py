@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from portway.agent.diagnosis import address_of, advice, wrong_server
+from portway.agent.diagnosis import address_of, describe_wrong_server, with_advice
 from portway.errors import PeerError, PortwayError, UnavailableError
 from portway.links.dial import DialError
 from portway.links.tls import WrongServerError
@@ -20,7 +20,7 @@ def join_at(port: int, host: str = "127.0.0.1") -> JoinString:
 
 
 def found(port: int, error: PortwayError) -> str:
-    return asyncio.run(wrong_server(join_at(port), error))
+    return asyncio.run(describe_wrong_server(join_at(port), error))
 
 
 BROKE = UnavailableError("cannot establish TLS: the connection ended without close_notify")
@@ -43,14 +43,14 @@ def test_the_listener_for_visitors_is_recognised_by_its_own_field() -> None:
         sock.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nPortway-Error: unknown_host\r\n\r\n")
 
     with RawOrigin(be_an_edge) as origin:
-        assert "is where this Portway server takes HTTP visitors; agents dial another port" in found(origin.port, BROKE)
+        assert "is where this Portway server accepts HTTP visitors; agents use another port" in found(origin.port, BROKE)
 
 
 @pytest.mark.parametrize("error", [WrongServerError("ALPN None"), PeerError("yamux: version 72")])
 def test_whoever_speaks_something_else_is_no_portway_server(error: PortwayError) -> None:
     with RawOrigin(lambda sock: sock.sendall(b"SSH-2.0-x\r\n")) as origin:
         said = found(origin.port, error)
-    assert "no Portway server, or one with links of another kind" in said
+    assert "is not a Portway server, or only one of the two ends has --plaintext-links" in said
     assert str(error) in said
 
 
@@ -67,5 +67,5 @@ def test_where_nobody_took_the_connection_nobody_is_asked() -> None:
 
 
 def test_a_dial_that_failed_says_what_to_do() -> None:
-    assert advice(DialError("nobody is there", "Start the server", connected=False)) == "nobody is there. Start the server"
-    assert advice(BROKE) == str(BROKE)
+    assert with_advice(DialError("nobody is there", "Start the server", connected=False)) == "nobody is there. Start the server"
+    assert with_advice(BROKE) == str(BROKE)

@@ -42,15 +42,15 @@ async def visit_while_stopping(tmp_path: Path, port: int, drain_s: float) -> tup
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draining, "TELL_AFTER_S", 0.05)
+    monkeypatch.setattr(draining, "NOTICE_AFTER_S", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_a_visitor_who_is_there_may_finish(tmp_path: Path) -> None:
     with RawOrigin(echo) as origin:
-        told, heard = asyncio.run(visit_while_stopping(tmp_path, origin.port, 60.0))
+        announced, heard = asyncio.run(visit_while_stopping(tmp_path, origin.port, 60.0))
     assert heard == b"second"
-    assert told == ["stopping: waiting up to 60 s for 1 connection to finish; stop again to end them now"]
+    assert announced == ["stopping: waiting up to 60 s for 1 connection to finish; stop again to end them now"]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -61,12 +61,12 @@ def test_a_server_that_keeps_no_addresses_is_not_waited_for(tmp_path: Path, monk
     def free(self: ClaimHandler, session: ClaimingSession, tunnel_id: int, *, keep: bool = False) -> None:
         release(self, session, tunnel_id)
 
-    def released(id: int, kept: bool) -> Any:
+    def released(id: int, addresses_held: bool) -> Any:
         return Released(id=id) if answers else None
 
     monkeypatch.setattr(ClaimHandler, "release", free)
     monkeypatch.setattr(sessions_module, "Released", released)
-    monkeypatch.setattr(draining, "ANSWER_S_MAX", 0.02)
+    monkeypatch.setattr(draining, "REPLY_S_MAX", 0.02)
     with RawOrigin(echo) as origin:
-        told, heard = asyncio.run(visit_while_stopping(tmp_path, origin.port, 60.0))
-    assert (told, heard) == ([], b"")
+        announced, heard = asyncio.run(visit_while_stopping(tmp_path, origin.port, 60.0))
+    assert (announced, heard) == ([], b"")

@@ -139,7 +139,7 @@ def play(tmp_path: Path, part: Part, links_max: int = 2) -> tuple[Events, BaseEx
         join = JoinString("laptop", SECRET, "127.0.0.1", server.port, None, plaintext=True)
         tunnel = http_tunnel(free_port(), name="app")
         claims = Claims([TunnelClaim(tunnel.kind, tunnel, name=tunnel.name)])
-        needs = SessionContext(
+        context = SessionContext(
             reactor=reactor,
             settings=AgentSettings(join=join, tunnels=(tunnel,), data_dir=tmp_path, plaintext_links=True),
             tls=None,
@@ -149,7 +149,7 @@ def play(tmp_path: Path, part: Part, links_max: int = 2) -> tuple[Events, BaseEx
             on_event=events,
             random_bytes=secrets.token_bytes,
         )
-        session = AgentSession(needs)
+        session = AgentSession(context)
         running = asyncio.ensure_future(session.run())
         try:
             async with asyncio.timeout(10):
@@ -331,7 +331,7 @@ def test_a_good_bye_is_said_on_every_link_and_tunnels_are_released_once(tmp_path
 
     assert play(tmp_path, part)[1] is None
     assert isinstance(heard[0][0], control.Release)
-    assert heard[0][1:] == heard[1] == ["the peer ended the conversation"]
+    assert heard[0][1:] == heard[1] == ["the peer closed the control stream"]
 
 
 def test_who_asks_when_the_last_link_is_gone_hears_so(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ ONLINE = Online("s1", "0.1.0")
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TELL_AFTER_S", 0.1)
+    monkeypatch.setattr(module, "NOTICE_AFTER_S", 0.1)
     monkeypatch.setattr(module, "FIRST_FAILURE_S", 0.1)
 
 
@@ -58,17 +58,17 @@ def test_after_a_while_it_is_told_once_what_is_wrong() -> None:
     async def scene() -> list[str]:
         events = Events()
         first = contact(events)
-        first.failed(DialError("nobody is there", "Start the server", connected=False))
+        first.record_failure(DialError("nobody is there", "Start the server", connected=False))
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(first.watch())
             await events.wait(Notice)
-            first.failed(UnavailableError("still nobody"))
+            first.record_failure(UnavailableError("still nobody"))
             await asyncio.sleep(0.3)
             first(ONLINE)
         assert watching.result() is None
         return [notice.text for notice in events.of(Notice)]
 
-    assert asyncio.run(scene()) == ["not online after 0.1 s: nobody is there. Start the server. Trying again, for ever"]
+    assert asyncio.run(scene()) == ["not online after 0.1 s: nobody is there. Start the server. Retrying without limit"]
 
 
 def test_a_first_dial_that_takes_as_long_is_waited_for() -> None:
@@ -84,7 +84,7 @@ def test_a_first_dial_that_takes_as_long_is_waited_for() -> None:
 
     async def fail_late(first: FirstContact) -> None:
         await asyncio.sleep(0.15)
-        first.failed(DialError("silent for 10 s", "Look there", connected=False))
+        first.record_failure(DialError("silent for 10 s", "Look there", connected=False))
 
     assert "silent for 10 s. Look there" in asyncio.run(scene())
 
@@ -94,7 +94,7 @@ def test_with_a_limit_the_last_reason_is_why_it_gives_up(connect_s_max: float, n
     async def scene() -> tuple[str, int]:
         events = Events()
         first = contact(events, connect_s_max)
-        first.failed(UnavailableError("the server is full"))
+        first.record_failure(UnavailableError("the server is full"))
         return str(await first.watch()), len(events.of(Notice))
 
     assert asyncio.run(scene()) == (f"not online within {connect_s_max:g} s: the server is full", notices)

@@ -47,7 +47,7 @@ def test_without_a_disk_it_follows_from_the_token_so_that_names_come_back(caplog
         first = find_identity(None, JOIN, secrets.token_bytes)
     other = JoinString("laptop", "t" * 43, "example.org", 4443)
 
-    assert "identity of this agent not kept" in caplog.text
+    assert "agent identity not saved" in caplog.text
     assert len(first) == 32
     assert find_identity(None, JOIN, secrets.token_bytes) == first
     assert find_identity(None, other, secrets.token_bytes) != first
@@ -59,7 +59,7 @@ from pathlib import Path
 from portway.agent.identity import find_identity
 from portway.protocol.join_string import JoinString
 told = []
-logging.getLogger("portway").addHandler(type("H", (logging.Handler,), {"emit": lambda self, record: told.append(record.fields["why"])})())
+logging.getLogger("portway").addHandler(type("H", (logging.Handler,), {"emit": lambda self, record: told.append(record.fields["reason"])})())
 join = JoinString("laptop", "s" * 43, "example.org", 4443)
 print(json.dumps([find_identity(Path(sys.argv[1]), join, secrets.token_bytes).hex(), told]))
 """

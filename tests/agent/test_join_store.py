@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.join_store import agent_folder, check_server_name, explicit_join_string, kept_servers, load_join_string, save_join_string
+from portway.agent.join_store import (
+    agent_folder,
+    check_server_name,
+    explicit_join_string,
+    load_join_string,
+    save_join_string,
+    saved_servers,
+)
 from portway.errors import ConfigError
 from portway.protocol.join_string import JoinString
 
@@ -43,7 +50,7 @@ def test_without_any_the_way_to_one_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_missing_or_open_to_others_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--join-file: .*nowhere is not there"):
+    with pytest.raises(ConfigError, match="--join-file: .*nowhere does not exist"):
         explicit_join_string(tmp_path / "nowhere", {})
     (tmp_path / "open").write_text(str(join()))
     (tmp_path / "open").chmod(0o644)
@@ -67,11 +74,11 @@ def test_servers_have_names_and_a_wrong_one_is_told(tmp_path: Path) -> None:
 
     assert load_join_string(None, {}, tmp_path).host == "first"
     assert load_join_string(None, {"PORTWAY_JOIN": str(join("environ"))}, tmp_path, "office").host == "second"
-    assert kept_servers(tmp_path) == ["office"]
-    with pytest.raises(ConfigError, match="no join string is kept under the name home; those that are kept have the names office"):
+    assert saved_servers(tmp_path) == ["office"]
+    with pytest.raises(ConfigError, match="unknown name home: saved names: office"):
         load_join_string(None, {}, tmp_path, "home")
     for name in ("../x", "", "a" * 64, ".hidden", "a/b"):
-        with pytest.raises(ConfigError, match="--server: expected 1 to 63 letters"):
+        with pytest.raises(ConfigError, match="invalid name .*: expected 1 to 63 letters"):
             check_server_name(name)
 
 
@@ -94,7 +101,7 @@ def test_a_user_without_a_home_has_no_folder_and_needs_none(tmp_path: Path, monk
     assert agent_folder(None) is None
     assert agent_folder(tmp_path) == tmp_path
     assert load_join_string(None, {"PORTWAY_JOIN": str(join("environ"))}, None).host == "environ"
-    with pytest.raises(ConfigError, match="no data directory where one could be kept; set PORTWAY_JOIN"):
+    with pytest.raises(ConfigError, match="no data directory to read a saved one from; set PORTWAY_JOIN"):
         load_join_string(None, {}, None)
     monkeypatch.setenv("HOME", str(tmp_path / "new"))
     assert agent_folder(None) == tmp_path / "new" / ".local" / "share" / "portway"

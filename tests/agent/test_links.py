@@ -53,8 +53,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> Sessions:
     kept = Sessions()
 
     class Watched(AgentSession):
-        def __init__(self, needs: SessionContext) -> None:
-            super().__init__(needs)
+        def __init__(self, context: SessionContext) -> None:
+            super().__init__(context)
             kept.append(self)
 
     monkeypatch.setattr(app_module, "AgentSession", Watched)

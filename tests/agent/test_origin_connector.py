@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent import origin_connector as reach_module
+from portway.agent import origin_connector as connector_module
 from portway.agent import resolver as resolver_module
 from portway.agent.origin_connector import OriginConnector, origin_tls, status_of
 from portway.agent.resolver import Address, Resolver
@@ -26,7 +26,7 @@ def outcome_of(engine: EngineLoop, target: Target) -> Channel | StreamStatus:
     told: list[Channel | StreamStatus] = []
 
     async def begin() -> None:
-        OriginConnector(engine.reactor, Resolver(engine.reactor), target, origin_tls(target), told.append).start()
+        OriginConnector(engine.reactor, Resolver(engine.reactor), target, origin_tls(target), told.append).connect()
 
     engine.run(begin())
     engine.run_until(lambda: bool(told), deadline_s=10)
@@ -115,22 +115,22 @@ def test_failed_tls_is_told_apart_from_a_refused_connection(engine: EngineLoop) 
     with RawOrigin(echo) as origin:
         target = parse_target(f"https://127.0.0.1:{origin.port}")
         told: list[Channel | StreamStatus] = []
-        reach: list[OriginConnector] = []
+        connector: list[OriginConnector] = []
 
         async def begin() -> None:
-            reach.append(OriginConnector(engine.reactor, Resolver(engine.reactor), target, origin_tls(target), told.append))
-            reach[0].start()
+            connector.append(OriginConnector(engine.reactor, Resolver(engine.reactor), target, origin_tls(target), told.append))
+            connector[0].connect()
 
         engine.run(begin())
         engine.run_until(lambda: bool(told), deadline_s=10)
-    assert reach[0].why.startswith("TLS with the origin failed: ")
+    assert connector[0].reason.startswith("TLS with the origin failed: ")
 
 
 def test_each_failure_has_its_status(engine: EngineLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome_of(engine, Target("127.0.0.1", free_port())) is StreamStatus.REFUSED
     assert outcome_of(engine, Target(path=str(tmp_path / "nobody"))) is StreamStatus.REFUSED
     assert outcome_of(engine, Target("no-such-host.invalid", 80)) is StreamStatus.UNRESOLVABLE
-    monkeypatch.setattr(reach_module, "REACH_S_MAX", 0.1)
+    monkeypatch.setattr(connector_module, "CONNECT_S_MAX", 0.1)
     with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
         target = parse_target(f"https://127.0.0.1:{silent.getsockname()[1]}")
         assert outcome_of(engine, target) is StreamStatus.TIMED_OUT
@@ -157,7 +157,7 @@ def test_a_name_whose_addresses_lead_nowhere_is_asked_again(engine: EngineLoop, 
         asked.append(host)
         return [(socket.AF_INET, ("127.0.0.1", port))]
 
-    monkeypatch.setattr(resolver_module, "_look_up", look_up)
+    monkeypatch.setattr(resolver_module, "_query_system", look_up)
     target, told = Target("app.test", free_port()), list[Channel | StreamStatus]()
 
     async def resolver() -> Resolver:
@@ -165,7 +165,7 @@ def test_a_name_whose_addresses_lead_nowhere_is_asked_again(engine: EngineLoop, 
 
     names = engine.run(resolver())
     for number in (1, 2):
-        OriginConnector(engine.reactor, names, target, None, told.append).start()
+        OriginConnector(engine.reactor, names, target, None, told.append).connect()
         engine.run_until(lambda wanted=number: len(told) == wanted)  # type: ignore[misc]
     assert told == [StreamStatus.REFUSED] * 2
     assert asked == ["app.test"] * 2
@@ -175,9 +175,9 @@ def test_who_gives_up_is_not_called_back(engine: EngineLoop) -> None:
     told: list[Channel | StreamStatus] = []
 
     async def begin_and_give_up() -> None:
-        reach = OriginConnector(engine.reactor, Resolver(engine.reactor), Target("127.0.0.1", origin.port), None, told.append)
-        reach.start()
-        reach.abort()
+        connector = OriginConnector(engine.reactor, Resolver(engine.reactor), Target("127.0.0.1", origin.port), None, told.append)
+        connector.connect()
+        connector.abort()
 
     with RawOrigin(echo) as origin:
         engine.run(begin_and_give_up())

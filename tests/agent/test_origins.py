@@ -40,8 +40,8 @@ class Stage:
     def __post_init__(self) -> None:
         request = TunnelRequest(kind=self.kind, target=self.target, policy=self.policy)  # type: ignore[arg-type]
         self.claims: Claims[TunnelRequest] = Claims([TunnelClaim(self.kind, request)])  # type: ignore[arg-type]
-        (claim,) = self.claims.open()
-        self.claims.answered(Granted(id=claim.id, tunnel=7, epoch=1, url="x"))
+        (claim,) = self.claims.pending()
+        self.claims.apply_reply(Granted(id=claim.id, tunnel=7, epoch=1, url="x"))
 
         async def make() -> Origins:
             return Origins(self.engine.reactor, self.claims, self.events.append)
@@ -110,7 +110,7 @@ def test_a_stream_of_an_exported_tunnel_reaches_its_origin(engine: EngineLoop, n
     assert done.forward is not None
     assert done.backward is not None
     assert (done.forward.shutdown_reason, done.backward.shutdown_reason) == ("ended", "ended")
-    assert not stage.origins.visits
+    assert not stage.origins.streams
 
 
 def test_a_visitor_who_meets_a_full_link_is_served_when_it_has_room(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
@@ -134,9 +134,9 @@ def test_a_visitor_who_leaves_a_full_link_leaves_his_origin_too(engine: EngineLo
     stage.origins.accept(far)
     engine.run_until(lambda: origin.accepted == 1)
     engine.settle()
-    assert stage.origins.visits
+    assert stage.origins.streams
     near.abort()
-    engine.run_until(lambda: not stage.origins.visits)
+    engine.run_until(lambda: not stage.origins.streams)
 
 
 @pytest.mark.parametrize(
@@ -162,12 +162,12 @@ def test_a_tunnel_of_a_lost_session_is_not_exported_any_more(engine: EngineLoop,
 def test_a_stream_that_comes_before_its_grant_was_heard_waits_for_it(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port))
     stage.claims.session_lost()
-    (claim,) = stage.claims.open()
+    (claim,) = stage.claims.pending()
     near = stage.open(visitor(9) + b"early")
     engine.settle()
     assert read_now(near) == b""
-    stage.claims.answered(Granted(id=claim.id, tunnel=9, epoch=2, url="x"))
-    stage.origins.claims_answered()
+    stage.claims.apply_reply(Granted(id=claim.id, tunnel=9, epoch=2, url="x"))
+    stage.origins.on_claim_reply()
     assert stage.hear(near, 6) == b"\0early"
 
 
@@ -178,7 +178,7 @@ def test_a_stream_that_comes_too_early_is_refused_in_the_end(
     monkeypatch.setattr(origins_module, "PENDING_MAX", 1)
     stage = new_stage(Target("127.0.0.1", origin.port))
     stage.claims.session_lost()
-    stage.claims.open()
+    stage.claims.pending()
     first = stage.open(visitor(9))
     engine.settle()
     assert read_now(first) == b""
@@ -212,7 +212,7 @@ def test_streams_of_http_tunnels_are_told_as_such(engine: EngineLoop, new_stage:
     near = stage.open(encode_local(7, b"u") + b"hello")
     assert stage.hear(near, 6) == b"\0hello"
     near.shutdown_write()
-    engine.run_until(lambda: not stage.origins.visits)
+    engine.run_until(lambda: not stage.origins.streams)
     (done,) = stage.events
     assert isinstance(done, RelayDone)
     assert (done.kind, done.relay, done.bytes_in, done.bytes_out) == ("http", b"u".hex(), 5, 5)
@@ -237,16 +237,16 @@ def test_an_origin_that_dies_in_mid_answer_breaks_the_stream(engine: EngineLoop,
         engine.run_until(lambda: bool(stage.events))
         (done,) = stage.events
         assert isinstance(done, RelayDone)
-        assert done.reason == "the origin broke off"
+        assert done.reason == "the origin broke the connection"
 
 
 def test_a_visitor_who_leaves_before_the_origin_is_reached_ends_the_search(new_stage: NewStage, engine: EngineLoop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stage = new_stage(Target("127.0.0.1", silent.getsockname()[1], tls=True, scheme="https"))
         near = stage.open(visitor())
-        engine.run_until(lambda: len(stage.origins.visits) == 1)
+        engine.run_until(lambda: len(stage.origins.streams) == 1)
         near.abort()
-        engine.run_until(lambda: not stage.origins.visits)
+        engine.run_until(lambda: not stage.origins.streams)
         silent.settimeout(5)
         connection, _ = silent.accept()
         connection.settimeout(5)
@@ -261,29 +261,29 @@ def test_a_visitor_who_leaves_before_the_origin_answers_ends_the_search(engine: 
     near = stage.open(visitor())
     near.abort()
     engine.settle()
-    engine.run_until(lambda: not stage.origins.visits)
+    engine.run_until(lambda: not stage.origins.streams)
     assert not origin.live or stage.events
 
 
 def test_streams_beyond_the_bound_are_refused(
     engine: EngineLoop, new_stage: NewStage, origin: RawOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(origins_module, "VISITS_MAX", 1)
+    monkeypatch.setattr(origins_module, "STREAMS_MAX", 1)
     stage = new_stage(Target("127.0.0.1", origin.port))
     first = stage.open(visitor())
     assert stage.hear(first, 1) == b"\0"
     second = stage.open(visitor())
     assert stage.hear(second, 1) == bytes((StreamStatus.OVERLOADED,))
     first.abort()
-    engine.run_until(lambda: not stage.origins.visits)
+    engine.run_until(lambda: not stage.origins.streams)
 
 
 @pytest.mark.parametrize(
     ("policy", "reason"),
     [
         (Policy(idle_timeout_s=0.1), "idle for too long"),
-        (Policy(max_lifetime_s=0.1), "its time was over"),
-        (Policy(max_total_payload=5), "all that it may carry was carried"),
+        (Policy(max_lifetime_s=0.1), "lifetime limit reached"),
+        (Policy(max_total_payload=5), "payload limit reached"),
     ],
 )
 def test_the_relays_of_a_tunnel_are_held_to_its_limits(

@@ -77,14 +77,14 @@ def test_many_visitors_ask_once_and_the_answer_is_kept_for_a_while(engine: Engin
     ask(engine, resolver, "app.test")
     assert dns.asked == ["app.test"]
     dns.send_status = ["192.0.2.8"]
-    monkeypatch.setattr(engine.reactor, "_clock", lambda: engine.reactor.now + resolver_module.FRESH_S)
+    monkeypatch.setattr(engine.reactor, "_clock", lambda: engine.reactor.now + resolver_module.CACHE_S)
     assert ask(engine, resolver, "app.test") == [(socket.AF_INET, ("192.0.2.8", 80))]
 
 
 def test_a_name_that_led_nowhere_is_asked_again(engine: EngineLoop, dns: Dns) -> None:
     resolver = new_resolver(engine)
     ask(engine, resolver, "app.test")
-    resolver.forget("app.test", 80)
+    resolver.invalidate("app.test", 80)
     ask(engine, resolver, "app.test")
     assert dns.asked == ["app.test"] * 2
 
@@ -96,7 +96,7 @@ def test_a_failure_is_kept_for_a_moment_only(engine: EngineLoop, dns: Dns, monke
     assert ask(engine, resolver, "app.test") == []
     assert dns.asked == ["app.test"]
     dns.send_status = ["192.0.2.9"]
-    monkeypatch.setattr(engine.reactor, "_clock", lambda: engine.reactor.now + resolver_module.FAILED_S)
+    monkeypatch.setattr(engine.reactor, "_clock", lambda: engine.reactor.now + resolver_module.FAILURE_CACHE_S)
     assert ask(engine, resolver, "app.test") != []
 
 

@@ -15,28 +15,28 @@ def retrying() -> Retrying:
 
 @pytest.mark.parametrize("code", [*sorted(codes.DESCRIPTIONS), "a_code_of_the_future"])
 def test_whoever_was_never_online_is_told_at_once_whatever_is_wrong(code: str) -> None:
-    assert retrying().is_final(code, lived_s=0.0, had_tunnels=False)
+    assert retrying().is_final(code, logged_in_s=0.0, had_tunnels=False)
 
 
 @pytest.mark.parametrize("code", [*sorted(codes.DESCRIPTIONS), "a_code_of_the_future"])
 def test_who_was_online_goes_on_through_all_that_an_operator_may_put_right(code: str) -> None:
     one = retrying()
-    one.delay_s(lived_s=60.0)
+    one.delay_s(logged_in_s=60.0)
 
-    assert one.is_final(code, lived_s=0.0, had_tunnels=True) == (code in FINAL)
+    assert one.is_final(code, logged_in_s=0.0, had_tunnels=True) == (code in FINAL)
 
 
 def test_a_certificate_that_was_right_once_may_be_right_again() -> None:
     one = retrying()
-    assert one.is_final("wrong_certificate", lived_s=0.0, had_tunnels=False)
-    one.delay_s(lived_s=0.1)
-    assert not one.is_final("wrong_certificate", lived_s=0.0, had_tunnels=False)
+    assert one.is_final("wrong_certificate", logged_in_s=0.0, had_tunnels=False)
+    one.delay_s(logged_in_s=0.1)
+    assert not one.is_final("wrong_certificate", logged_in_s=0.0, had_tunnels=False)
 
 
 def test_lost_sessions_are_retried_soon_and_refusals_ever_more_slowly() -> None:
     one = retrying()
-    assert [one.delay_s(lived_s=0.0) for _ in range(2)] == [0.0, 0.05]
-    pauses = [one.delay_s(lived_s=0.0, refusal="bad_credentials") for _ in range(8)]
+    assert [one.delay_s(logged_in_s=0.0) for _ in range(2)] == [0.0, 0.05]
+    pauses = [one.delay_s(logged_in_s=0.0, refusal="bad_credentials") for _ in range(8)]
 
     assert pauses[:3] == [0.75 * REFUSED_S * factor for factor in (1, 2, 4)]
     assert pauses[-1] == 0.75 * REFUSED_S_MAX
@@ -46,7 +46,7 @@ def test_lost_sessions_are_retried_soon_and_refusals_ever_more_slowly() -> None:
 def test_a_session_that_lived_forgets_all_refusals() -> None:
     one = retrying()
     for _ in range(5):
-        one.delay_s(lived_s=0.0, refusal="host_not_allowed")
-    one.delay_s(lived_s=6.0)
+        one.delay_s(logged_in_s=0.0, refusal="host_not_allowed")
+    one.delay_s(logged_in_s=6.0)
 
-    assert one.delay_s(lived_s=0.0, refusal="host_not_allowed") == 0.75 * REFUSED_S
+    assert one.delay_s(logged_in_s=0.0, refusal="host_not_allowed") == 0.75 * REFUSED_S

@@ -98,7 +98,7 @@ def play(tmp_path: Path, part: Part, *tunnels: TunnelRequest, ends: bool = False
         wanted = tunnels or (http_tunnel(80, name="app"),)
         settings = AgentSettings(join=join, tunnels=wanted, data_dir=tmp_path, plaintext_links=True)
         claims = Claims([TunnelClaim(tunnel.kind, tunnel, name=tunnel.name) for tunnel in wanted])
-        needs = SessionContext(
+        context = SessionContext(
             reactor=reactor,
             settings=settings,
             tls=None,
@@ -108,7 +108,7 @@ def play(tmp_path: Path, part: Part, *tunnels: TunnelRequest, ends: bool = False
             on_event=events,
             random_bytes=secrets.token_bytes,
         )
-        session = asyncio.ensure_future(AgentSession(needs).run())
+        session = asyncio.ensure_future(AgentSession(context).run())
         try:
             async with asyncio.timeout(8):
                 await part(server, events)
@@ -183,7 +183,7 @@ def test_a_session_that_is_left_releases_its_tunnels_and_says_good_bye(tmp_path:
     assert error is None
     assert isinstance(heard[0], control.Release)
     assert heard[0].tunnel == 7
-    assert heard[1] == "the peer ended the conversation"
+    assert heard[1] == "the peer closed the control stream"
 
 
 def test_streams_before_the_welcome_are_aborted(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_streams_before_the_welcome_are_aborted(tmp_path: Path) -> None:
 ENDS: list[tuple[control.Message, type[Exception], str]] = [
     (control.Ended(code="replaced", reason="taken over", next_step="x"), RefusedError, "taken over"),
     (control.Ended(code="draining", reason="later", next_step="x"), UnavailableError, "later"),
-    (control.Challenge(scram="x"), PeerError, "Challenge, which nobody asked for"),
+    (control.Challenge(scram="x"), PeerError, "an unexpected Challenge"),
 ]
 
 
@@ -255,7 +255,7 @@ def test_a_claim_that_is_never_answered_is_not_waited_for_for_ever(tmp_path: Pat
 
     _, error = play(tmp_path, part, ends=True)
     assert isinstance(error, UnavailableError)
-    assert "no message came within" in str(error)
+    assert "no reply within" in str(error)
 
 
 def test_a_lost_link_is_told_in_the_links_own_words(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from portway.agent.status import AgentStatus, AgentStatusTracker
 
 
 def picture(board: AgentStatusTracker) -> AgentStatus:
-    return msgspec.json.decode(board.document(), type=AgentStatus)
+    return msgspec.json.decode(board.to_json(), type=AgentStatus)
 
 
 def test_the_board_follows_a_session_through_its_life() -> None:

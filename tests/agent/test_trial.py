@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from portway.agent.settings import AgentSettings
-from portway.agent.trial import contact
+from portway.agent.trial import try_login
 from portway.clock import wall
 from portway.errors import ConfigError, RefusedError, UnavailableError
 from portway.links.tls import WrongServerError
@@ -25,7 +25,7 @@ LINKS = pytest.mark.parametrize("plaintext", [False, True], ids=["TLS links", "p
 async def fault_of(join: JoinString, data: Path) -> Exception:
     """Return why a join string is of no use."""
     with pytest.raises((ConfigError, RefusedError, UnavailableError)) as found:
-        await contact(AgentSettings(join=join, tunnels=(), data_dir=data / "agent", plaintext_links=join.plaintext))
+        await try_login(AgentSettings(join=join, tunnels=(), data_dir=data / "agent", plaintext_links=join.plaintext))
     return found.value
 
 
@@ -41,7 +41,7 @@ def play(tmp_path: Path, scene: Callable[[RunningServer], object], **settings: b
 def test_the_right_one_logs_in_claims_nothing_and_leaves_with_a_good_bye(plaintext: bool, tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         join = server.token()
-        online = await contact(AgentSettings(join=join, tunnels=(), data_dir=tmp_path / "agent", plaintext_links=plaintext))
+        online = await try_login(AgentSettings(join=join, tunnels=(), data_dir=tmp_path / "agent", plaintext_links=plaintext))
         assert online.server
         assert (await server.events.wait(SessionDown)).reason
         assert len(server.events.of(SessionUp)) == 1
@@ -71,7 +71,7 @@ def test_what_the_server_refuses_is_told_by_its_code(plaintext: bool, tmp_path: 
 def test_the_port_for_visitors_is_named(plaintext: bool, tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         said = str(await fault_of(replace(server.token(), port=server.http_port), tmp_path))
-        assert f"127.0.0.1:{server.http_port} is where this Portway server takes HTTP visitors; agents dial another port" in said
+        assert f"127.0.0.1:{server.http_port} is where this Portway server accepts HTTP visitors; agents use another port" in said
 
     play(tmp_path, scene, plaintext_links=plaintext)
 
@@ -83,14 +83,14 @@ def test_a_web_server_is_named(plaintext: bool, tmp_path: Path) -> None:
         fault = asyncio.run(fault_of(join, tmp_path))
 
     assert isinstance(fault, ConfigError)
-    assert f"127.0.0.1:{origin.port}: who answers there is a web server" in str(fault)
+    assert f"127.0.0.1:{origin.port} is a web server" in str(fault)
 
 
 def test_a_server_with_the_other_kind_of_links_is_none_of_this_kind(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         fault = await fault_of(replace(server.token(), plaintext=False, pin=b"p" * 32), tmp_path)
         assert isinstance(fault, ConfigError)
-        assert "with links of another kind" in str(fault)
+        assert "only one of the two ends has --plaintext-links" in str(fault)
 
     play(tmp_path, scene, plaintext_links=True)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.join_store import kept_join, load_join_string
+from portway.agent.join_store import load_join_string, saved_join_string
 from portway.protocol.join_string import JoinString, parse
 from tests.cli.conftest import Portway
 from tests.kit.programs import Program
@@ -165,7 +165,7 @@ def test_the_port_for_visitors_is_recognised(portway: Portway, data: Path, serve
     done = portway("join", input=str(JoinString(join.token_id, join.secret, "127.0.0.1", visitors, join.pin)))
 
     assert done.exit_code == 2
-    assert f"127.0.0.1:{visitors} is where this Portway server takes HTTP visitors" in done.stderr
+    assert f"127.0.0.1:{visitors} is where this Portway server accepts HTTP visitors" in done.stderr
     assert "Nothing was saved" in done.stderr
     assert not data.exists()
 
@@ -237,7 +237,7 @@ def test_a_new_token_of_the_same_server_replaces_the_old_one(portway: Portway, d
     assert portway("join", "--offline", input=moved).exit_code == 0, "the same pin identifies the same server"
     again = JOIN.replace("example.org:4443", "example.com:443").replace("abc.", "ghi.")
     assert portway("join", "--offline", input=again).exit_code == 0
-    kept = kept_join(data)
+    kept = saved_join_string(data)
     assert kept is not None
     assert kept.token_id == "ghi"
 
@@ -247,11 +247,11 @@ def test_every_agent_command_has_the_server_option(args: tuple[str, ...], portwa
     portway("join", "--offline", "--server", "office", input=JOIN)
     unknown = portway(*args, "--server", "home")
     assert unknown.exit_code == 2
-    assert "--server: no join string is kept under the name home; those that are kept have the names office" in unknown.stderr
+    assert "--server: unknown name home: saved names: office" in unknown.stderr
     assert portway(*args, env={"PORTWAY_SERVER": "../x"}).exit_code == 2
     none = portway(*args)
     assert none.exit_code == 2
-    assert "or give --server, one of office" in none.stderr
+    assert "or give --server with one of office" in none.stderr
     assert sorted(path.name for path in data.iterdir()) == ["agent-join.office"]
 
 

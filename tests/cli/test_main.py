@@ -56,7 +56,7 @@ def test_every_token_command_has_examples(name: str, portway: Portway) -> None:
         (("http",), "Missing argument 'TARGET'"),
         (("http", "3000", "--colour"), "No such option"),
         (("tcp", "22", "--port", "70000"), "70000 is not in the range"),
-        (("http", "ftp://x"), "nothing here speaks ftp://"),
+        (("http", "ftp://x"), "unsupported scheme ftp://"),
         (("http", "3000", "--name", "a", "--host", "b.c"), "--name, --host: cannot be combined"),
         (("http", "3000"), "no join string yet"),
         (("server", "--http", "x"), "--http: expected an address"),

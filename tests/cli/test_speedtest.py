@@ -31,7 +31,7 @@ def test_links_without_tls_need_the_option_at_both_ends(portway: Portway) -> Non
 
     assert (plain.exit_code, encrypted.exit_code) == (2, 2)
     assert "--plaintext-links" in plain.stderr
-    assert "leave the flag away" in encrypted.stderr
+    assert "remove the option" in encrypted.stderr
 
 
 def test_a_ca_file_cannot_be_combined_with_a_pin(portway: Portway) -> None:

@@ -74,7 +74,7 @@ def test_no_running_processes_is_not_an_error(portway: Portway) -> None:
 def test_servers_and_agents_are_shown_with_their_tunnels(
     portway: Portway, folder: Path, agent: AgentStatusTracker, server: ServerStatusTracker
 ) -> None:
-    with program(folder / "server-2.sock", server.to_json()), program(folder / "agent-1.sock", agent.document()):
+    with program(folder / "server-2.sock", server.to_json()), program(folder / "agent-1.sock", agent.to_json()):
         done = portway("status")
 
     lines = done.stdout.splitlines()
@@ -108,7 +108,7 @@ def test_refused_logins_are_shown(portway: Portway, folder: Path, server: Server
 def test_the_number_of_links_is_shown(portway: Portway, folder: Path, agent: AgentStatusTracker, server: ServerStatusTracker) -> None:
     agent(LinksChanged(3, 1))
     server(ServerLinksChanged("s1", 3))
-    with program(folder / "server-2.sock", server.to_json()), program(folder / "agent-1.sock", agent.document()):
+    with program(folder / "server-2.sock", server.to_json()), program(folder / "agent-1.sock", agent.to_json()):
         lines = portway("status").stdout.splitlines()
 
     assert lines[0].endswith("1 logged in over 3 links")
@@ -116,7 +116,7 @@ def test_the_number_of_links_is_shown(portway: Portway, folder: Path, agent: Age
 
 
 def test_the_status_as_json(portway: Portway, folder: Path, agent: AgentStatusTracker) -> None:
-    with program(folder / "agent-1.sock", agent.document()):
+    with program(folder / "agent-1.sock", agent.to_json()):
         done = portway("status", "--json")
 
     (found,) = json.loads(done.stdout)
@@ -132,7 +132,7 @@ def test_the_socket_of_a_killed_process_is_removed(portway: Portway, folder: Pat
 
 
 def test_an_unexpected_reply_is_an_error_and_the_others_are_shown(portway: Portway, folder: Path, agent: AgentStatusTracker) -> None:
-    with program(folder / "agent-1.sock", agent.document()), program(folder / "agent-2.sock", b"hello"):
+    with program(folder / "agent-1.sock", agent.to_json()), program(folder / "agent-2.sock", b"hello"):
         done = portway("status")
 
     assert done.exit_code == 1

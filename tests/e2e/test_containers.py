@@ -50,7 +50,7 @@ def test_an_agent_needs_no_home_and_has_its_name_back_after_it_was_killed(home: 
     for _ in range(2):
         agent = contained(world, "http", str(origin.port), "--name", "blog", home=home, PORTWAY_JOIN=str(join))
         assert agent.first_line() == f"http://blog.localhost:{world.http_port}"
-        agent.expect("identity of this agent not kept", stream="err")
+        agent.expect("agent identity not saved", stream="err")
         assert world.visit("blog").body == OK
         agent.kill()
 
@@ -86,7 +86,7 @@ def test_a_data_directory_that_root_mounted_is_enough_for_an_agent(world: World,
         agent = contained(world, "http", str(origin.port), "--name", "blog", "--data", folder, before=read_only(folder))
         assert agent.first_line() == f"http://blog.localhost:{world.http_port}"
         agent.stop()
-        assert "identity of this agent not kept" not in "\n".join(agent.err.lines)
+        assert "agent identity not saved" not in "\n".join(agent.err.lines)
 
 
 @pytest.mark.parametrize("words", [("server",), ("token", "list"), ("join",), ("http", "1"), ("status",)])

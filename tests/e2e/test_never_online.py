@@ -61,15 +61,15 @@ def test_the_last_words_say_what_is_wrong(world: World, join: JoinString, https_
     assert server.running
     with HttpOrigin() as web_server, RawOrigin(listen) as silent, RawOrigin(lambda sock: sock.close()) as rude:
         cases: list[tuple[Callable[[JoinString], JoinString], str]] = [
-            (lambda one: altered(one, port=world.http_port), "is where this Portway server takes HTTP visitors; agents dial another port"),
-            (lambda one: altered(one, port=web_server.port), "who answers there is a web server; check host and port"),
+            (lambda one: altered(one, port=world.http_port), "is where this Portway server accepts HTTP visitors; agents use another port"),
+            (lambda one: altered(one, port=web_server.port), "is a web server; check host and port"),
             (lambda one: altered(one, port=1), "connection refused). Check that the server is running"),
             (lambda one: altered(one, host="no-such-host.invalid"), "cannot resolve the name"),
             (lambda one: altered(one, port=silent.port), f"127.0.0.1:{silent.port}"),
-            (lambda one: altered(one, port=rude.port), "may be no Portway server" if join.plaintext else "cannot establish TLS"),
+            (lambda one: altered(one, port=rude.port), "may not be a Portway server" if join.plaintext else "cannot establish TLS"),
         ]
         if not join.plaintext:
-            cases.append((lambda one: altered(one, port=https_port), "who answers there is no Portway server"))
+            cases.append((lambda one: altered(one, port=https_port), "is not a Portway server"))
         for change, words in cases:
             last = says(world, change(join))
             assert words in last, (words, last)
@@ -79,7 +79,7 @@ def test_links_of_the_other_kind_are_named(world: World) -> None:
     world.start_server()
     join = world.token()
     plain = altered(join, pin=None, plaintext=True)
-    assert "links of another kind" in says(world, plain)
+    assert "one of the two ends" in says(world, plain)
 
 
 def test_without_a_limit_it_says_so_after_ten_seconds_and_is_online_once_it_can_be(world: World) -> None:
@@ -87,7 +87,7 @@ def test_without_a_limit_it_says_so_after_ten_seconds_and_is_online_once_it_can_
     agent = world.agent(world.token(), *web(), as_json=False)
     told = agent.expect("not online after 10 s: ", 20, stream="err").string
     assert "Check that the server is running" in told
-    assert "Trying again, for ever" in told
+    assert "Retrying without limit" in told
     world.start_server()
     agent.expect("http://blog.localhost", 40)
 
@@ -106,5 +106,5 @@ def test_an_agent_that_is_online_is_not_ended_by_the_limit(world: World) -> None
 
 def test_programs_are_told_too(world: World) -> None:
     agent = world.agent(altered(TLS, port=1), *web(), "--connect-timeout", "12s")
-    agent.expect(r'"text":"not online after 10 s: cannot connect to 127\.0\.0\.1:1 .*Trying again, for 12 s in all"', 20)
+    agent.expect(r'"text":"not online after 10 s: cannot connect to 127\.0\.0\.1:1 .*Retrying for 12 s in total"', 20)
     assert agent.wait(10).code == 1

@@ -17,7 +17,7 @@ from portway.errors import RefusedError
 from portway.protocol.control.messages import AskTicket, Ticket
 from portway.protocol.join_string import JoinString
 from portway.session.login import attach
-from portway.session.tickets import LIFE_S
+from portway.session.tickets import VALID_S
 from tests.e2e.hostile import on_a_reactor
 from tests.e2e.world import ReportMeasurement, World, altered, assert_refused, event, events, moment, refusal, web
 from tests.kit.bad_network_proxy import BadNetworkProxy
@@ -56,7 +56,7 @@ class OldTicket:
             ticket = (await agent.request(AskTicket(id=1), Ticket)).ticket
             self.issued_at = time.monotonic()
             self._ready.set()
-            if await asyncio.to_thread(self._over.wait, LIFE_S + 0.2):
+            if await asyncio.to_thread(self._over.wait, VALID_S + 0.2):
                 return
             late = await raw_agent(reactor, self._join)
             try:
@@ -68,7 +68,7 @@ class OldTicket:
 
     def wait(self) -> str:
         """Return what came of presenting it too late."""
-        self._thread.join(LIFE_S + 10)
+        self._thread.join(VALID_S + 10)
         return self.outcome
 
     def close(self) -> None:
@@ -180,7 +180,7 @@ def test_an_expired_token_ends_its_session_and_lets_nobody_in(world: World) -> N
     assert re.search(rf"{name} +\S+ +expired", world.run("token", "list", "--data", world.server_data).out)
 
 
-# What answers there is no Portway server, or speaks another kind of link
+# The peer is not a Portway server, or only one end uses TLS
 
 
 def test_an_agent_says_what_is_wrong_with_an_address_where_no_portway_server_is(world: World, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_an_agent_says_what_is_wrong_with_an_address_where_no_portway_server_is(
         RawOrigin(_listen) as silent,
         RawOrigin(lambda sock: _https(sock, web_server)) as https,
     ):
-        foreign = r"What answers there may be no Portway server, or have links of another kind \(--plaintext-links\)"
+        foreign = "The peer may not be a Portway server, or one of the two ends may lack --plaintext-links"
         cases: list[tuple[JoinString, str]] = [
             (altered(pinned, port=http.port), r"cannot establish TLS: .*(wrong version number|not TLS)"),
             (altered(pinned, port=https.port), r"not a Portway server \(ALPN None, expected 'portway/1'\)"),
@@ -241,16 +241,16 @@ def test_plain_links_must_be_wanted_by_both_ends(world: World) -> None:
     world.secrets["the token"] = encrypted.secret
     ended = world.agent(plain, *web(), as_json=False).wait()
     assert (ended.code, ended.out) == (2, "")
-    assert "this server's links are not encrypted; if its network is private, say so too with --plaintext-links" in ended.err
+    assert "this server uses links without TLS; add --plaintext-links if the network is private" in ended.err
     ended = world.agent(encrypted, *web(), "--plaintext-links", as_json=False).wait()
     assert (ended.code, ended.out) == (2, "")
-    assert "--plaintext-links: this join string is for a server with encrypted links; leave the flag away" in ended.err
+    assert "--plaintext-links: the join string is for a server that uses TLS; remove the option" in ended.err
 
     # Both ends are told, but not the same.
     server = world.start_server()
     join = world.token()
     lied = world.agent(altered(join, pin=None, plaintext=True), *web(), "--plaintext-links", as_json=False)
-    lied.expect("portway: offline: .*What answers there may .* have links of another kind", stream="err")
+    lied.expect("portway: offline: .*one of the two ends may lack --plaintext-links", stream="err")
     assert lied.stop().out == ""
     assert not list(events(server, "session_up"))
     server.stop()

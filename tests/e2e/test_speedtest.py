@@ -103,7 +103,7 @@ def test_a_server_killed_in_the_middle_ends_the_test_with_an_error(tls_world: Wo
     ended = program.wait()
 
     assert ended.code == 1, ended
-    assert ended.err.splitlines()[-1].startswith("portway: the speed test broke off: ")
+    assert ended.err.splitlines()[-1].startswith("portway: the speed test was interrupted: ")
 
 
 def test_ctrl_c_ends_a_test_at_once_and_the_server_hears_of_it(tls_world: World) -> None:
@@ -118,7 +118,7 @@ def test_ctrl_c_ends_a_test_at_once_and_the_server_hears_of_it(tls_world: World)
     assert "stopped" in ended.err
     assert "Traceback" not in ended.err
     assert event(server, "speed_tested")["seconds"] < 15
-    assert event(server, "session_down")["reason"] == "the peer ended the conversation"
+    assert event(server, "session_down")["reason"] == "the peer closed the control stream"
 
 
 def test_memory_does_not_grow_with_what_goes_through(tls_world: World) -> None:

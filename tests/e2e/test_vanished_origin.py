@@ -52,7 +52,7 @@ def test_a_tcp_visitor_is_reset_when_the_origin_has_vanished(network: FarNetwork
             network.filter_packets("-A")
             with pytest.raises(ConnectionResetError):
                 visitor.recv(9)
-        assert event(agent, "relay_done")["reason"] == "the origin broke off"
+        assert event(agent, "relay_done")["reason"] == "the origin broke the connection"
 
 
 def test_an_http_visitor_gets_502_when_the_origin_has_vanished(network: FarNetwork) -> None:

@@ -15,15 +15,15 @@ def test_a_lost_session_asks_again_for_the_name_and_port_that_it_was_given() -> 
     claims: Claims[str] = Claims(
         [TunnelClaim("http", "site"), TunnelClaim("tcp", "db"), TunnelClaim("http", "own", host="www.example.org")]
     )
-    first = claims.open()
+    first = claims.pending()
     assert [(c.name, c.host, c.port) for c in first] == [("", "", 0), ("", "", 0), ("", "www.example.org", 0)]
-    claims.answered(grant(first[0].id, 1, name="swift-otter"))
-    claims.answered(grant(first[1].id, 2, port=20001))
-    claims.answered(grant(first[2].id, 3, name="www.example.org"))
+    claims.apply_reply(grant(first[0].id, 1, name="swift-otter"))
+    claims.apply_reply(grant(first[1].id, 2, port=20001))
+    claims.apply_reply(grant(first[2].id, 3, name="www.example.org"))
     assert claims.complete()
     claims.session_lost()
     assert not claims.complete()
-    again = claims.open()
+    again = claims.pending()
     assert [(c.name, c.host, c.port) for c in again] == [("swift-otter", "", 0), ("", "", 20001), ("", "www.example.org", 0)]
 
 
@@ -31,50 +31,50 @@ def test_what_the_server_chose_is_asked_for_again_with_the_seed_that_it_was_chos
     claims: Claims[str] = Claims(
         [TunnelClaim("http", "site", seed=b"s"), TunnelClaim("http", "shop", seed=b"t"), TunnelClaim("tcp", "db", seed=b"u")]
     )
-    first = claims.open()
+    first = claims.pending()
     assert [c.seed for c in first] == [b"s", b"t", b"u"]
-    claims.answered(grant(first[0].id, 1, name="swift-otter"))
-    claims.answered(grant(first[1].id, 2, name="swift-otter.shop.test"))
-    claims.answered(grant(first[2].id, 3, port=20001))
+    claims.apply_reply(grant(first[0].id, 1, name="swift-otter"))
+    claims.apply_reply(grant(first[1].id, 2, name="swift-otter.shop.test"))
+    claims.apply_reply(grant(first[2].id, 3, port=20001))
     claims.session_lost()
-    second = claims.open()
+    second = claims.pending()
     assert [(c.name, c.host, c.port, c.seed) for c in second] == [
         ("swift-otter", "", 0, b"s"),
         ("", "swift-otter.shop.test", 0, b"t"),
         ("", "", 20001, b"u"),
     ]
-    claims.answered(grant(second[1].id, 4, name="calm-owl"))
+    claims.apply_reply(grant(second[1].id, 4, name="calm-owl"))
     claims.session_lost()
-    assert [(c.name, c.host) for c in claims.open()][1] == ("calm-owl", "")
+    assert [(c.name, c.host) for c in claims.pending()][1] == ("calm-owl", "")
     assert "seed" not in repr(next(iter(claims)))
 
 
 def test_takeover_is_meant_for_once() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "site", name="app", takeover=True)])
-    (first,) = claims.open()
+    (first,) = claims.pending()
     assert first.takeover
-    claims.answered(grant(first.id, 1, name="app"))
+    claims.apply_reply(grant(first.id, 1, name="app"))
     claims.session_lost()
-    (again,) = claims.open()
+    (again,) = claims.pending()
     assert not again.takeover
 
 
 def test_a_claim_that_was_never_answered_keeps_its_takeover() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "site", name="app", takeover=True)])
-    claims.open()
+    claims.pending()
     claims.session_lost()
-    (again,) = claims.open()
+    (again,) = claims.pending()
     assert again.takeover
 
 
 def test_only_granted_tunnels_of_this_session_are_exported() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "site")])
-    (first,) = claims.open()
+    (first,) = claims.pending()
     assert claims.exported(7) is None
-    claims.answered(grant(first.id, 7, name="a"))
-    wish = claims.exported(7)
-    assert wish is not None
-    assert wish.subject == "site"
+    claims.apply_reply(grant(first.id, 7, name="a"))
+    claim = claims.exported(7)
+    assert claim is not None
+    assert claim.subject == "site"
     assert claims.tunnel_ids() == [7]
     claims.session_lost()
     assert claims.exported(7) is None
@@ -82,49 +82,49 @@ def test_only_granted_tunnels_of_this_session_are_exported() -> None:
 
 def test_open_claims_are_sent_again_under_the_same_id_and_answered_once() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "a"), TunnelClaim("http", "b")])
-    first = claims.open()
-    claims.answered(grant(first[0].id, 1, name="a"))
-    assert claims.open() == [first[1]]
+    first = claims.pending()
+    claims.apply_reply(grant(first[0].id, 1, name="a"))
+    assert claims.pending() == [first[1]]
     assert claims.unanswered == 1
-    claims.answered(grant(first[1].id, 2, name="b"))
+    claims.apply_reply(grant(first[1].id, 2, name="b"))
     assert claims.complete()
-    assert claims.answered(grant(first[1].id, 2, name="b")) is None
+    assert claims.apply_reply(grant(first[1].id, 2, name="b")) is None
     assert claims.unanswered == 0
 
 
 def test_ids_of_another_session_mean_nothing() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "a")])
-    (first,) = claims.open()
+    (first,) = claims.pending()
     claims.session_lost()
-    (again,) = claims.open()
+    (again,) = claims.pending()
     assert again.id != first.id
-    assert claims.answered(grant(first.id, 1, name="late")) is None
+    assert claims.apply_reply(grant(first.id, 1, name="late")) is None
     assert claims.exported(1) is None
 
 
 def test_what_was_refused_for_good_is_not_asked_again() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "a"), TunnelClaim("http", "b")])
-    first = claims.open()
-    wish = claims.answered(Refused(id=first[0].id, code="name_taken", reason="no"))
-    assert wish is not None
-    claims.drop(wish)
+    first = claims.pending()
+    claim = claims.apply_reply(Refused(id=first[0].id, code="name_taken", reason="no"))
+    assert claim is not None
+    claims.drop(claim)
     claims.session_lost()
-    assert [claim.kind for claim in claims.open()] == ["http"]
-    assert [wish.subject for wish in claims] == ["b"]
+    assert [claim.kind for claim in claims.pending()] == ["http"]
+    assert [claim.subject for claim in claims] == ["b"]
 
 
 def test_a_refusal_is_told_with_its_wish() -> None:
     claims: Claims[str] = Claims([TunnelClaim("tcp", "db", port=22)])
-    (first,) = claims.open()
-    wish = claims.answered(Refused(id=first.id, code="port_not_allowed", reason="no"))
-    assert wish is not None
-    assert wish.granted is None
-    assert claims.answered(Refused(id=first.id, code="port_not_allowed", reason="no")) is None
+    (first,) = claims.pending()
+    claim = claims.apply_reply(Refused(id=first.id, code="port_not_allowed", reason="no"))
+    assert claim is not None
+    assert claim.granted is None
+    assert claims.apply_reply(Refused(id=first.id, code="port_not_allowed", reason="no")) is None
 
 
 def test_one_tunnel_for_two_wishes_breaks_the_rules() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "a", name="app"), TunnelClaim("http", "b", name="app")])
-    first = claims.open()
-    claims.answered(grant(first[0].id, 1, name="app"))
+    first = claims.pending()
+    claims.apply_reply(grant(first[0].id, 1, name="app"))
     with pytest.raises(PeerError, match="twice"):
-        claims.answered(grant(first[1].id, 1, name="app"))
+        claims.apply_reply(grant(first[1].id, 1, name="app"))

@@ -9,7 +9,7 @@ from portway.errors import PeerError, UnavailableError
 from portway.mux.mux_channel import MuxChannel
 from portway.protocol.control import framing
 from portway.protocol.control.messages import AskTicket, Drain, Released
-from portway.session.control_account import STRANGER_KEPT_BYTES_MAX, ControlAccount
+from portway.session.control_account import PRE_LOGIN_BUFFERED_BYTES_MAX, ControlAccount
 from portway.session.control_stream import INBOX_BYTES_MAX, INBOX_MAX, MESSAGE_COST_BYTES, READ_BYTES, ControlStream
 from tests.kit.loops import EngineLoop
 from tests.kit.yamux_peer import RawPeer
@@ -20,7 +20,7 @@ STREAM = 2
 WINDOW = 256 * KIB
 
 
-class Listener:
+class ServerEnd:
     """A server's end of a control stream over a link, and the agent's end by hand."""
 
     def __init__(self, engine: EngineLoop) -> None:
@@ -31,10 +31,10 @@ class Listener:
         self.account = self.channel.buffer_account = ControlAccount()
         self.stream = ControlStream(self.channel, engine.reactor, self.account)
 
-    def join(self, budget: MemoryBudget) -> "Listener":
+    def join(self, budget: MemoryBudget) -> "ServerEnd":
         """Log in."""
         self.stream.allow_large_messages()
-        self.stream.count_in(budget)
+        self.stream.use_budget(budget)
         return self
 
     def say(self, body: bytes, times: int = 1) -> None:
@@ -50,44 +50,44 @@ class Listener:
 
 
 @pytest.fixture
-def listeners(engine: EngineLoop) -> Iterator[list[Listener]]:
-    made = [Listener(engine) for _ in range(3)]
+def ends(engine: EngineLoop) -> Iterator[list[ServerEnd]]:
+    made = [ServerEnd(engine) for _ in range(3)]
     yield made
-    for listener in made:
-        listener.close()
+    for end in made:
+        end.close()
 
 
-def test_a_stranger_who_sends_more_than_a_login_is_ended_with_the_reason(engine: EngineLoop, listeners: list[Listener]) -> None:
-    stranger = listeners[0]
+def test_a_stranger_who_sends_more_than_a_login_is_ended_with_the_reason(engine: EngineLoop, ends: list[ServerEnd]) -> None:
+    stranger = ends[0]
     stranger.say(bytes(4000), 3)
-    assert 12_000 < stranger.account.bytes <= STRANGER_KEPT_BYTES_MAX
+    assert 12_000 < stranger.account.bytes <= PRE_LOGIN_BUFFERED_BYTES_MAX
     stranger.say(bytes(4000), 10)
     assert stranger.stream.lost
     assert stranger.account.bytes == 0
-    with pytest.raises(PeerError, match="bytes of control messages wait before the login is through, at most 16384 may"):
+    with pytest.raises(PeerError, match="bytes of control messages buffered before the login; at most 16384 are allowed"):
         engine.run(stranger.stream.receive(5.0))
 
 
-def test_what_waits_unread_in_the_channel_counts_as_well(listeners: list[Listener]) -> None:
+def test_what_waits_unread_in_the_channel_counts_as_well(ends: list[ServerEnd]) -> None:
     budget = MemoryBudget(1 << 30)
-    member = listeners[0].join(budget)
+    member = ends[0].join(budget)
     sent = 200 * KIB
     member.say(bytes(1020), sent // KIB)
     assert sent <= budget.bytes <= sent + sent // KIB * MESSAGE_COST_BYTES
     assert member.stream._inbox_bytes <= INBOX_BYTES_MAX + READ_BYTES + READ_BYTES // 1024 * MESSAGE_COST_BYTES
 
 
-def test_an_inbox_is_bounded_in_bytes_for_large_messages_and_in_number_for_small_ones(listeners: list[Listener]) -> None:
-    large, small = listeners[0].join(MemoryBudget(1 << 30)), listeners[1].join(MemoryBudget(1 << 30))
+def test_an_inbox_is_bounded_in_bytes_for_large_messages_and_in_number_for_small_ones(ends: list[ServerEnd]) -> None:
+    large, small = ends[0].join(MemoryBudget(1 << 30)), ends[1].join(MemoryBudget(1 << 30))
     large.say(bytes(65_000), 4)
     assert len(large.stream._inbox) == 1
     small.say(b"x" * 100, 1000)
     assert len(small.stream._inbox) < INBOX_MAX + READ_BYTES // 100
 
 
-def test_everything_is_read_in_order_however_full_it_was(engine: EngineLoop, listeners: list[Listener]) -> None:
+def test_everything_is_read_in_order_however_full_it_was(engine: EngineLoop, ends: list[ServerEnd]) -> None:
     budget = MemoryBudget(1 << 30)
-    member = listeners[0].join(budget)
+    member = ends[0].join(budget)
     member.peer.send(
         data(STREAM, b"".join(framing.encode(b"\x82\xa1t\xa9AskTicket\xa2id\xcd" + number.to_bytes(2, "big")) for number in range(1, 3000)))
     )
@@ -100,23 +100,23 @@ def test_everything_is_read_in_order_however_full_it_was(engine: EngineLoop, lis
     assert budget.bytes == 0
 
 
-def test_of_all_links_of_a_token_the_one_that_keeps_most_ends(engine: EngineLoop, listeners: list[Listener]) -> None:
+def test_of_all_links_of_a_token_the_one_that_keeps_most_ends(engine: EngineLoop, ends: list[ServerEnd]) -> None:
     budget = MemoryBudget(300 * KIB)
-    modest, greedy, other = (listener.join(budget) for listener in listeners)
+    modest, greedy, other = (end.join(budget) for end in ends)
     modest.say(bytes(1000), 20)
     other.say(bytes(65_000), 2)
     greedy.say(bytes(65_000), 3)
     assert (modest.stream.lost, greedy.stream.lost, other.stream.lost) == (False, True, False)
     assert budget.bytes <= 300 * KIB
-    with pytest.raises(PeerError, match="all links of its token may keep 307200 together"):
+    with pytest.raises(PeerError, match="all links of the token may buffer 307200 in total"):
         engine.run(greedy.stream.receive(5.0))
     with pytest.raises(UnavailableError):
         greedy.stream.send(Released(id=1))
 
 
-def test_answers_that_nobody_reads_count(engine: EngineLoop, listeners: list[Listener]) -> None:
+def test_answers_that_nobody_reads_count(engine: EngineLoop, ends: list[ServerEnd]) -> None:
     budget = MemoryBudget(1 << 30)
-    member = listeners[0].join(budget)
+    member = ends[0].join(budget)
     for _ in range(360):  # the stream's window takes the first 256 KiB
         member.stream.send(Drain(reason="x" * 1000))
     engine.settle()
@@ -125,11 +125,11 @@ def test_answers_that_nobody_reads_count(engine: EngineLoop, listeners: list[Lis
     assert budget.bytes == 0
 
 
-def test_a_stream_that_breaks_or_closes_counts_nothing_any_more(listeners: list[Listener]) -> None:
+def test_a_stream_that_breaks_or_closes_counts_nothing_any_more(ends: list[ServerEnd]) -> None:
     budget = MemoryBudget(1 << 30)
-    broken, closed, aborted = (listener.join(budget) for listener in listeners)
-    for listener in listeners:
-        listener.say(bytes(65_000), 3)
+    broken, closed, aborted = (end.join(budget) for end in ends)
+    for end in ends:
+        end.say(bytes(65_000), 3)
     assert budget.bytes > 500_000
     broken.peer.mux.abort()
     assert 65_000 < broken.account.bytes < 70_000, "one message was here before the link broke"

@@ -58,12 +58,12 @@ def test_the_end_comes_after_the_last_message(engine: EngineLoop) -> None:
     left, right = pair(engine, capacity_bytes=5)
 
     async def talk() -> Message:
-        goodbye = asyncio.ensure_future(left.close_gracefully(Drain(reason="bye")))
+        closing = asyncio.ensure_future(left.close_gracefully(Drain(reason="bye")))
         message = await right.receive(5.0)
-        with pytest.raises(UnavailableError, match="ended the conversation"):
+        with pytest.raises(UnavailableError, match="closed the control stream"):
             await right.receive(5.0)
         right.close()
-        await goodbye
+        await closing
         return message
 
     assert engine.run(talk()) == Drain(reason="bye")
@@ -75,22 +75,22 @@ def test_nothing_is_sent_behind_a_goodbye(engine: EngineLoop, capacity_bytes: in
     left, right = pair(engine, capacity_bytes=capacity_bytes)
 
     async def talk() -> Message:
-        goodbye = asyncio.ensure_future(left.close_gracefully(Drain(reason="bye")))
+        closing = asyncio.ensure_future(left.close_gracefully(Drain(reason="bye")))
         await asyncio.sleep(0.01)
-        with pytest.raises(UnavailableError, match="good-bye"):
+        with pytest.raises(UnavailableError, match="is closing the control stream"):
             left.send(Drain(reason="one more thing"))
         message = await right.receive(5.0)
-        with pytest.raises(UnavailableError, match="ended the conversation"):
+        with pytest.raises(UnavailableError, match="closed the control stream"):
             await right.receive(5.0)
         right.close()
-        await goodbye
+        await closing
         return message
 
     assert engine.run(talk()) == Drain(reason="bye")
 
 
 def test_a_peer_that_does_not_hear_a_goodbye_is_left_after_a_moment(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_stream, "GOODBYE_S", 0.05)
+    monkeypatch.setattr(control_stream, "CLOSE_S_MAX", 0.05)
     stream, deaf = half(engine, capacity_bytes=4)
     engine.run(stream.close_gracefully(Drain(reason="bye")))
     assert stream.lost

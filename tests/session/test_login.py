@@ -40,7 +40,7 @@ LAPTOP = Credentials("laptop", SECRET, b"i" * 32, "portway/test")
 
 
 @dataclass
-class Doorman:
+class LoginServer:
     """The server's half as the shell runs it: admit, then Welcome."""
 
     binding: bytes | None = BINDING
@@ -52,15 +52,15 @@ class Doorman:
 
     async def authenticate(self, stream: ControlStream) -> Authenticated | Attach:
         try:
-            admitted = await authenticate(
+            authenticated = await authenticate(
                 stream, find_verifier=self.find, decoy_seed=self.seed, binding=self.binding, random_bytes=secrets.token_bytes
             )
         except PortwayError as error:
             await send_refusal(stream, error)
             raise
-        if isinstance(admitted, Authenticated):
-            stream.send(welcome(admitted.scram))
-        return admitted
+        if isinstance(authenticated, Authenticated):
+            stream.send(welcome(authenticated.scram))
+        return authenticated
 
 
 def welcome(scram: str) -> Welcome:
@@ -93,22 +93,22 @@ async def agent_login(stream: ControlStream, credentials: Credentials = LAPTOP, 
 @pytest.mark.parametrize("binding", [BINDING, None], ids=["TLS", "plain"])
 def test_both_halves_agree_through_any_pipe(engine: EngineLoop, capacity_bytes: int, binding: bytes | None) -> None:
     agent, server = streams(engine, capacity_bytes)
-    said, admitted = both(engine, agent_login(agent, binding=binding), Doorman(binding).authenticate(server))
-    assert isinstance(said, Login)
-    assert isinstance(admitted, Authenticated)
-    assert said.session_key == admitted.session_key
-    assert len(said.session_key) == 32
-    assert admitted.hello.token == "laptop"
-    assert admitted.hello.identity == b"i" * 32
-    assert said.welcome.session == "s1"
+    login_result, authenticated = both(engine, agent_login(agent, binding=binding), LoginServer(binding).authenticate(server))
+    assert isinstance(login_result, Login)
+    assert isinstance(authenticated, Authenticated)
+    assert login_result.session_key == authenticated.session_key
+    assert len(login_result.session_key) == 32
+    assert authenticated.hello.token == "laptop"
+    assert authenticated.hello.identity == b"i" * 32
+    assert login_result.welcome.session == "s1"
 
 
 def test_no_two_logins_share_a_session_key(engine: EngineLoop) -> None:
     keys = set()
     for _ in range(3):
         agent, server = streams(engine)
-        said, _admitted = both(engine, agent_login(agent), Doorman().authenticate(server))
-        keys.add(said.session_key)
+        login_result, _admitted = both(engine, agent_login(agent), LoginServer().authenticate(server))
+        keys.add(login_result.session_key)
     assert len(keys) == 3
 
 
@@ -123,20 +123,20 @@ WRONG = {
 def test_wrong_credentials_are_refused_at_both_ends_in_one_wording(engine: EngineLoop, case: str) -> None:
     credentials, binding = WRONG[case]
     agent, server = streams(engine, 16)
-    said, admitted = both(engine, agent_login(agent, credentials, binding), Doorman().authenticate(server))
-    assert isinstance(said, RefusedError)
-    assert isinstance(admitted, RefusedError)
-    assert said.code == admitted.code == "bad_credentials"
-    assert said.exit_code == 3
-    assert said.reason == "the server does not accept this token"
-    assert SECRET not in str(said) + repr(said) + repr(credentials)
+    login_result, authenticated = both(engine, agent_login(agent, credentials, binding), LoginServer().authenticate(server))
+    assert isinstance(login_result, RefusedError)
+    assert isinstance(authenticated, RefusedError)
+    assert login_result.code == authenticated.code == "bad_credentials"
+    assert login_result.exit_code == 3
+    assert login_result.reason == "the server does not accept this token"
+    assert SECRET not in str(login_result) + repr(login_result) + repr(credentials)
 
 
 def test_a_plain_login_on_a_tls_link_is_refused(engine: EngineLoop) -> None:
     agent, server = streams(engine)
-    said, _ = both(engine, agent_login(agent, binding=None), Doorman().authenticate(server))
-    assert isinstance(said, RefusedError)
-    assert "plain link" in said.reason
+    login_result, _ = both(engine, agent_login(agent, binding=None), LoginServer().authenticate(server))
+    assert isinstance(login_result, RefusedError)
+    assert "plain link" in login_result.reason
 
 
 class Recorder(ControlStream):
@@ -154,7 +154,7 @@ class Recorder(ControlStream):
 def test_a_replayed_login_is_refused(engine: EngineLoop) -> None:
     left, right = memory_pair(engine.reactor)
     agent = Recorder(left, engine.reactor)
-    both(engine, agent_login(agent), Doorman().authenticate(ControlStream(right, engine.reactor)))
+    both(engine, agent_login(agent), LoginServer().authenticate(ControlStream(right, engine.reactor)))
     assert [type(message) for message in agent.sent] == [Hello, Proof]
     replay, server = streams(engine)
 
@@ -164,10 +164,10 @@ def test_a_replayed_login_is_refused(engine: EngineLoop) -> None:
         replay.send(agent.sent[1])
         return await replay.receive(5.0)
 
-    reply, admitted = both(engine, play(), Doorman().authenticate(server))
+    reply, authenticated = both(engine, play(), LoginServer().authenticate(server))
     assert isinstance(reply, Refused)
     assert reply.code == "bad_credentials"
-    assert isinstance(admitted, RefusedError)
+    assert isinstance(authenticated, RefusedError)
 
 
 def test_an_unknown_token_gets_a_challenge_like_a_known_one_and_the_same_salt_twice(engine: EngineLoop) -> None:
@@ -181,7 +181,7 @@ def test_an_unknown_token_gets_a_challenge_like_a_known_one_and_the_same_salt_tw
             assert isinstance(reply, Challenge)
             return reply.scram
 
-        text, _ = both(engine, ask(), Doorman().authenticate(server))
+        text, _ = both(engine, ask(), LoginServer().authenticate(server))
         assert isinstance(text, str)
         return text.partition(",s=")[2]
 
@@ -201,9 +201,9 @@ def test_a_server_that_does_not_know_the_secret_is_not_believed(engine: EngineLo
         await server.receive(5.0)
         server.send(welcome("v=" + "A" * 43 + "="))
 
-    said, _ = both(engine, agent_login(agent), impostor())
-    assert isinstance(said, RefusedError)
-    assert "could not prove" in said.reason
+    login_result, _ = both(engine, agent_login(agent), impostor())
+    assert isinstance(login_result, RefusedError)
+    assert "could not prove" in login_result.reason
 
 
 @pytest.mark.parametrize(
@@ -229,10 +229,10 @@ def test_nothing_happens_before_a_proper_hello(engine: EngineLoop, first: Messag
         agent.close()
         return reply
 
-    reply, admitted = both(engine, barge_in(), Doorman().authenticate(server))
+    reply, authenticated = both(engine, barge_in(), LoginServer().authenticate(server))
     assert isinstance(reply, Refused)
     assert reply.code == code
-    assert isinstance(admitted, RefusedError | PeerError)
+    assert isinstance(authenticated, RefusedError | PeerError)
 
 
 def test_a_newer_agent_is_let_in_and_told_the_lower_version(engine: EngineLoop) -> None:
@@ -246,10 +246,10 @@ def test_a_newer_agent_is_let_in_and_told_the_lower_version(engine: EngineLoop) 
         agent.send(Proof(scram=scram.respond(challenge.scram)))
         return await agent.receive(5.0)
 
-    said, admitted = both(engine, newer(), Doorman().authenticate(server))
-    assert isinstance(said, Welcome)
-    assert isinstance(admitted, Authenticated)
-    assert admitted.version == PROTOCOL_VERSION
+    login_result, authenticated = both(engine, newer(), LoginServer().authenticate(server))
+    assert isinstance(login_result, Welcome)
+    assert isinstance(authenticated, Authenticated)
+    assert authenticated.version == PROTOCOL_VERSION
 
 
 @pytest.mark.parametrize("version", [0, PROTOCOL_VERSION + 1])
@@ -257,15 +257,15 @@ def test_a_server_that_speaks_what_the_agent_cannot_is_left(engine: EngineLoop, 
     agent, server = streams(engine)
 
     async def newer() -> None:
-        admitted = await authenticate(
+        authenticated = await authenticate(
             server, find_verifier=any_token(VERIFIER), decoy_seed=b"", binding=BINDING, random_bytes=secrets.token_bytes
         )
-        assert isinstance(admitted, Authenticated)
-        server.send(msgspec.structs.replace(welcome(admitted.scram), version=version))
+        assert isinstance(authenticated, Authenticated)
+        server.send(msgspec.structs.replace(welcome(authenticated.scram), version=version))
 
-    said, _ = both(engine, agent_login(agent), newer())
-    assert isinstance(said, PeerError)
-    assert f"version {version}" in str(said)
+    login_result, _ = both(engine, agent_login(agent), newer())
+    assert isinstance(login_result, PeerError)
+    assert f"version {version}" in str(login_result)
 
 
 def test_a_claim_instead_of_the_proof_is_refused(engine: EngineLoop) -> None:
@@ -279,7 +279,7 @@ def test_a_claim_instead_of_the_proof_is_refused(engine: EngineLoop) -> None:
         agent.close()
         return reply
 
-    reply, _ = both(engine, hurry(), Doorman().authenticate(server))
+    reply, _ = both(engine, hurry(), LoginServer().authenticate(server))
     assert isinstance(reply, Refused)
     assert reply.code == "not_logged_in"
 
@@ -293,12 +293,12 @@ def test_a_stranger_who_dawdles_is_put_out(engine: EngineLoop, monkeypatch: pyte
     if say is not None:
         agent.send(say)
     with pytest.raises(UnavailableError, match=r"not finished within 0\.1 s"):
-        engine.run(Doorman().authenticate(server))
+        engine.run(LoginServer().authenticate(server))
     with pytest.raises(UnavailableError):
-        engine.run(hear_everything(agent))
+        engine.run(read_everything(agent))
 
 
-async def hear_everything(stream: ControlStream) -> None:
+async def read_everything(stream: ControlStream) -> None:
     while True:
         await stream.receive(5.0)
 
@@ -324,12 +324,12 @@ def test_a_silent_server_is_given_up_on(engine: EngineLoop, monkeypatch: pytest.
 def test_an_agent_knows_a_final_no_from_a_later(engine: EngineLoop, reply: Refused | Ended | Drain, error: type[Exception]) -> None:
     agent, server = streams(engine)
 
-    async def answer_so() -> None:
+    async def send_reply() -> None:
         await server.receive(5.0)
         server.send(reply)
 
-    said, _ = both(engine, agent_login(agent), answer_so())
-    assert type(said) is error
+    login_result, _ = both(engine, agent_login(agent), send_reply())
+    assert type(login_result) is error
     if isinstance(reply, Refused | Ended):
         assert type(error_of(reply)) is error
 
@@ -339,13 +339,13 @@ def test_a_further_link_shows_its_ticket_and_the_sessions_key(engine: EngineLoop
     key, ticket = b"k" * 32, b"t" * 32
 
     async def accept() -> Attach:
-        attaching = await Doorman().authenticate(server)
+        attaching = await LoginServer().authenticate(server)
         assert isinstance(attaching, Attach)
         server.send(welcome(""))
         return attaching
 
-    said, shown = both(engine, attach(agent, ticket, key), accept())
-    assert isinstance(said, Welcome)
+    login_result, shown = both(engine, attach(agent, ticket, key), accept())
+    assert isinstance(login_result, Welcome)
     assert shown == Attach(ticket=ticket, proof=attach_proof(key, ticket))
 
 
@@ -361,4 +361,4 @@ def test_a_lost_link_is_unavailable_to_both(engine: EngineLoop, cut: Callable[[C
     agent, server = streams(engine)
     cut(agent)
     with pytest.raises(UnavailableError):
-        engine.run(Doorman().authenticate(server))
+        engine.run(LoginServer().authenticate(server))

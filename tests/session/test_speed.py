@@ -18,10 +18,14 @@ class Both:
 
     def __init__(self, engine: EngineLoop, *, streams: int = 2, seconds: float = 0.2, capacity_bytes: int = 65536) -> None:
         self.engine = engine
-        self.over: list[str] = []
+        self.finished: list[str] = []
         reactor = engine.reactor
-        self.sender = SpeedRun(reactor, streams=streams, seconds=seconds, payload=PAYLOAD, on_over=lambda: self.over.append("sender"))
-        self.receiver = SpeedRun(reactor, streams=streams, seconds=seconds, payload=None, on_over=lambda: self.over.append("receiver"))
+        self.sender = SpeedRun(
+            reactor, streams=streams, seconds=seconds, payload=PAYLOAD, on_finished=lambda: self.finished.append("sender")
+        )
+        self.receiver = SpeedRun(
+            reactor, streams=streams, seconds=seconds, payload=None, on_finished=lambda: self.finished.append("receiver")
+        )
         self.pairs = [memory_pair(reactor, capacity_bytes) for _ in range(streams)]
 
     def begin(self) -> None:
@@ -30,7 +34,7 @@ class Both:
             self.receiver.add(right)
 
     def until_over(self) -> None:
-        self.engine.run_until(lambda: len(self.over) == 2)
+        self.engine.run_until(lambda: len(self.finished) == 2)
 
 
 def test_all_that_is_sent_is_received_and_both_ends_find_the_end(engine: EngineLoop) -> None:
@@ -39,9 +43,9 @@ def test_all_that_is_sent_is_received_and_both_ends_find_the_end(engine: EngineL
     both.until_over()
 
     assert both.sender.moved == both.receiver.moved > 0
-    assert both.sender.over
-    assert both.receiver.over
-    sent, received = both.sender.stretch(), both.receiver.stretch()
+    assert both.sender.finished
+    assert both.receiver.finished
+    sent, received = both.sender.sample(), both.receiver.sample()
     assert 0 < sent.bytes < both.sender.moved  # neither the beginning nor the overtime counts
     assert 0 < received.bytes < both.receiver.moved
     assert 0.04 < received.seconds < 0.2 + 0.2
@@ -61,9 +65,9 @@ def test_a_stream_that_never_ends_is_broken_off(engine: EngineLoop, monkeypatch:
     both = Both(engine, streams=1, seconds=0.1)
     left, right = both.pairs[0]
     both.receiver.add(right)
-    engine.run_until(lambda: bool(both.over))
+    engine.run_until(lambda: bool(both.finished))
 
-    assert both.over == ["receiver"]
+    assert both.finished == ["receiver"]
     with pytest.raises(BrokenChannel):
         left.send(b"more")
 
@@ -80,12 +84,12 @@ def test_streams_beyond_those_that_were_wanted_are_reset(engine: EngineLoop) -> 
 
 def test_a_stream_that_cannot_be_had_is_not_waited_for(engine: EngineLoop) -> None:
     both = Both(engine, streams=2)
-    both.sender.miss()
-    assert both.over == []
-    both.sender.miss()
+    both.sender.stream_failed()
+    assert both.finished == []
+    both.sender.stream_failed()
 
-    assert both.over == ["sender"]
-    assert both.sender.stretch().bytes == 0
+    assert both.finished == ["sender"]
+    assert both.sender.sample().bytes == 0
 
 
 def test_a_broken_stream_is_over_and_the_others_go_on(engine: EngineLoop) -> None:
@@ -93,11 +97,11 @@ def test_a_broken_stream_is_over_and_the_others_go_on(engine: EngineLoop) -> Non
     both.begin()
     both.pairs[0][1].abort()
     engine.run_until(lambda: both.sender.moved > 200_000)
-    assert both.over == []
+    assert both.finished == []
     both.receiver.abort()
-    engine.run_until(lambda: len(both.over) == 2)
+    engine.run_until(lambda: len(both.finished) == 2)
 
-    assert sorted(both.over) == ["receiver", "sender"]
+    assert sorted(both.finished) == ["receiver", "sender"]
 
 
 def test_the_stopwatch_counts_between_two_looks_only(engine: EngineLoop) -> None:
@@ -105,7 +109,7 @@ def test_the_stopwatch_counts_between_two_looks_only(engine: EngineLoop) -> None
     cpu = iter([CpuTime(1.0, 0.0), CpuTime(2.0, 0.5), CpuTime(2.5, 1.5), CpuTime(99.0, 99.0)])
     watch = Stopwatch(engine.reactor, 0.1, lambda: next(looks), lambda: next(cpu))
     engine.run_until(lambda: watch._to is not None)
-    seen = watch.stretch()
+    seen = watch.sample()
 
     assert (seen.bytes, seen.cpu) == (10, CpuTime(0.5, 1.0))
 

@@ -1,1 +1,1 @@
-"""The program beside the origin: it keeps a session with a server and answers visitors from local services."""
+"""The program next to the origin: it keeps a session with a server and connects visitors to local services."""

@@ -1,4 +1,4 @@
-"""The agent put together: identity, claims and origins, and one session after the other until it is told to stop."""
+"""The agent: wires identity, claims and origins, and keeps a session with the server until it is stopped."""
 
 import asyncio
 import hmac
@@ -10,11 +10,10 @@ from typing import Any
 from portway.agent.context import SessionContext
 from portway.agent.diagnosis import address_of
 from portway.agent.draining import drain
-from portway.agent.events import AgentEvent, Connecting, Notice, Offline, Refused
+from portway.agent.events import Connecting, EventSink, Notice, Offline, Refused
 from portway.agent.first_contact import FirstContact
 from portway.agent.host_check import HostCheck
 from portway.agent.identity import find_identity
-from portway.agent.limits import split_policy
 from portway.agent.listening import is_listening
 from portway.agent.origins import Origins
 from portway.agent.retrying import Retrying
@@ -25,21 +24,19 @@ from portway.errors import ConfigError, PeerError, RefusedError, UnavailableErro
 from portway.links.tls import AgentTls, agent_tls
 from portway.session.claims import Claims, TunnelClaim
 
-Tell = Callable[[AgentEvent], None]
-
 
 async def run(
     settings: AgentSettings,
     *,
-    on_event: Tell,
+    on_event: EventSink,
     stop: asyncio.Event | None = None,
     watch: Callable[[Callable[[], dict[int, tuple[int, int]]]], None] | None = None,
 ) -> int:
-    """Offer the tunnels until `stop` is set or this is cancelled, and return the exit code: 0, or 3 when refused.
+    """Publish the tunnels until `stop` is set or this is cancelled, and return the exit code: 0, or 3 when refused.
 
-    A lost server is dialled again, for ever; every step is told to `on_event`, which must not block. Visitors may finish, for
-    `AgentSettings.drain_s` at most; then the server is told good-bye, within a second. `watch` gets a function that returns the
-    bytes of running connections.
+    A lost server is dialled again without limit. Every step is emitted to `on_event`, which must not block. When stopped, visitors
+    may finish within `AgentSettings.drain_s`; then the session is closed within a second. `watch` gets a function that returns
+    the bytes of running connections.
 
     Raises:
         ConfigError: the settings cannot work, or the data directory cannot be used.
@@ -48,12 +45,12 @@ async def run(
     reactor = Reactor(asyncio.get_running_loop())
     try:
         identity = find_identity(settings.data_dir, settings.join, secrets.token_bytes)
-        claims = Claims([_wish(tunnel, identity) for tunnel in settings.tunnels])
+        claims = Claims([_claim_for(tunnel, identity) for tunnel in settings.tunnels])
         contact = FirstContact(settings, on_event)
         origins = Origins(reactor, claims, contact)
         if watch is not None:
             watch(origins.moved)
-        needs = SessionContext(
+        context = SessionContext(
             reactor=reactor,
             settings=settings,
             tls=tls_of(settings),
@@ -64,97 +61,95 @@ async def run(
             host_check=HostCheck(rewritten=any(tunnel.rewrite is not None for tunnel in settings.tunnels)),
             random_bytes=secrets.token_bytes,
         )
-        return await _until_stopped(needs, contact, stop or asyncio.Event())
+        return await _run_until_stopped(context, contact, stop or asyncio.Event())
     finally:
         reactor.close()
 
 
-async def _look_for_services(needs: SessionContext) -> None:
-    """Tell the user of local services that do not listen yet."""
-    for tunnel in needs.settings.tunnels:
+async def _check_origins(context: SessionContext) -> None:
+    """Emit a notice for each local service that does not listen yet."""
+    for tunnel in context.settings.tunnels:
         if await asyncio.to_thread(is_listening, tunnel.target) is False:
             outcome = "get 502" if tunnel.kind == "http" else "are disconnected"
-            needs.on_event(Notice(f"nothing listens at {tunnel.target.text} yet; visitors {outcome} until something does"))
+            context.on_event(Notice(f"nothing listens at {tunnel.target.text} yet; visitors {outcome} until something does"))
 
 
-async def _until_stopped(needs: SessionContext, contact: FirstContact, stopping: asyncio.Event) -> int:
-    """Run sessions until `stopping` is set, the server refuses, or it is not there in time."""
+async def _run_until_stopped(context: SessionContext, contact: FirstContact, stopping: asyncio.Event) -> int:
+    """Run sessions until `stopping` is set, the server refuses, or `connect_s_max` has passed without a login."""
     async with asyncio.TaskGroup() as tasks:
         current: list[AgentSession] = []
-        sessions = tasks.create_task(_session_after_session(needs, contact, current), name="sessions")
-        asked = tasks.create_task(stopping.wait(), name="asked to stop")
-        looking = tasks.create_task(_look_for_services(needs), name="look for local services")
-        watching = tasks.create_task(contact.watch(), name="is it online at all")
-        waiting: set[asyncio.Task[Any]] = {sessions, asked, watching}
+        sessions = tasks.create_task(_keep_session(context, contact, current), name="sessions")
+        stop_requested = tasks.create_task(stopping.wait(), name="stop requested")
+        checking = tasks.create_task(_check_origins(context), name="check origins")
+        watching = tasks.create_task(contact.watch(), name="watch for the first login")
+        waiting: set[asyncio.Task[Any]] = {sessions, stop_requested, watching}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if watching.done() and watching.result() is None:  # online
                 await asyncio.wait(waiting - {watching}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            looking.cancel()
+            checking.cancel()
             watching.cancel()
             if not sessions.done() and current:
-                await drain(current[0], needs)
+                await drain(current[0], context)
             sessions.cancel()
-            asked.cancel()
-    given_up = None if watching.cancelled() else watching.result()
-    if given_up is not None:
-        raise given_up
+            stop_requested.cancel()
+    failure = None if watching.cancelled() else watching.result()
+    if failure is not None:
+        raise failure
     if sessions.cancelled():
         return 0
     refused = sessions.result()
-    needs.on_event(Refused(refused.code, refused.reason, refused.next_step))
+    context.on_event(Refused(refused.code, refused.reason, refused.next_step))
     return RefusedError.exit_code
 
 
-async def _session_after_session(needs: SessionContext, contact: FirstContact, current: list[AgentSession]) -> RefusedError:
-    """Keep a session with the server, which is in `current`; return only when it refuses."""
-    address = address_of(needs.settings.join)
+async def _keep_session(context: SessionContext, contact: FirstContact, current: list[AgentSession]) -> RefusedError:
+    """Keep a session with the server, and the session in `current`; return only when the server refuses permanently."""
+    address = address_of(context.settings.join)
     retrying = Retrying(random.random)
     while True:
-        needs.on_event(Connecting(address))
-        session, refusal = AgentSession(needs), ""
+        context.on_event(Connecting(address))
+        session, refusal = AgentSession(context), ""
         current[:] = [session]
         try:
             await session.run()
         except RefusedError as refused:
-            if retrying.is_final(refused.code, lived_s=session.lived_s, had_tunnels=needs.claims.any_was_granted):
+            if retrying.is_final(refused.code, logged_in_s=session.logged_in_s, had_tunnels=context.claims.any_was_granted):
                 return refused
             reason, refusal = str(refused), refused.code
-        except (UnavailableError, PeerError) as gone:
-            reason = str(gone)
-            contact.failed(gone)
+        except (UnavailableError, PeerError) as error:
+            reason = str(error)
+            contact.record_failure(error)
         else:
             reason = "the session ended"
-        delay_s = retrying.delay_s(lived_s=session.lived_s, refusal=refusal)
-        needs.on_event(Offline(reason, delay_s))
+        delay_s = retrying.delay_s(logged_in_s=session.logged_in_s, refusal=refusal)
+        context.on_event(Offline(reason, delay_s))
         await asyncio.sleep(delay_s)
 
 
 def tls_of(settings: AgentSettings) -> AgentTls | None:
-    """Return how to verify the server, None for plain links; both ends must have said it when links are plain.
+    """Return how to verify the server, None for plain links, which join string and settings must agree on.
 
     Raises:
-        ConfigError: only one of them has.
+        ConfigError: they do not agree.
     """
     join = settings.join
     if join.plaintext and not settings.plaintext_links:
         raise ConfigError(
-            "this server's links are not encrypted; if its network is private, say so too with --plaintext-links, "
-            "else ask its operator to encrypt them"
+            "this server uses links without TLS; add --plaintext-links if the network is private, otherwise ask the operator to enable TLS"
         )
     if settings.plaintext_links:
         if not join.plaintext:
-            raise ConfigError("--plaintext-links: this join string is for a server with encrypted links; leave the flag away")
+            raise ConfigError("--plaintext-links: the join string is for a server that uses TLS; remove the option")
         return None
     return agent_tls(join.host, join.pin, str(settings.ca_file) if settings.ca_file else None)
 
 
-def _wish(tunnel: TunnelRequest, identity: bytes) -> TunnelClaim[TunnelRequest]:
-    limits = split_policy(tunnel)[1]
-    any_will_do = not (tunnel.name or tunnel.host or tunnel.port)
-    # So that a name that the server chooses stays with this agent and this target, and nobody else can work it out.
-    seed = hmac.digest(identity, f"portway address {tunnel.kind} {tunnel.target.text}".encode(), "sha256") if any_will_do else b""
+def _claim_for(tunnel: TunnelRequest, identity: bytes) -> TunnelClaim[TunnelRequest]:
+    any_address = not (tunnel.name or tunnel.host or tunnel.port)
+    # A name that the server chooses stays with this agent and this target, and nobody else can compute it.
+    seed = hmac.digest(identity, f"portway address {tunnel.kind} {tunnel.target.text}".encode(), "sha256") if any_address else b""
     return TunnelClaim(
         tunnel.kind,
         tunnel,
@@ -163,6 +158,6 @@ def _wish(tunnel: TunnelRequest, identity: bytes) -> TunnelClaim[TunnelRequest]:
         port=tunnel.port,
         takeover=tunnel.takeover,
         seed=seed,
-        limits=limits,
+        limits=tunnel.server_limits,
         rewrite=tunnel.rewrite,
     )

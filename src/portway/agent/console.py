@@ -1,4 +1,4 @@
-"""Tells a person or a program what an agent does: the public URL first, then one line for each request or relay."""
+"""Output of an agent as text or JSON: the public URL first, then one line for each request or relay."""
 
 import time
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import assert_never
 from portway.agent.events import (
     AgentEvent,
     Connecting,
+    EventSink,
     LinksChanged,
     Notice,
     Offline,
@@ -24,25 +25,22 @@ from portway.telemetry.event_lines import event_line
 from portway.telemetry.terminal import Style, escape
 
 PATH_CHARS_MAX = 200
-"""Enough to recognise a request; a visitor may send 16 kB of path to flood a terminal."""
+"""Enough to recognise a request; a visitor may send a path of 16 kB to flood a terminal."""
 
 METHOD_CHARS_MAX = 20
 ORIGIN_FAILED = (502, 503, 504)
-"""What the server answers when there is no connection to the origin."""
+"""Statuses of responses that the server makes when the connection to the origin fails."""
 TEXT_CHARS_MAX = 400
 
-Tell = Callable[[AgentEvent], None]
-"""What `portway.agent.app.run` calls for every event; it never blocks."""
 
-
-def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> Tell:
+def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> EventSink:
     """Return a console that writes every event as one line of JSON; `clock` is `clock.wall`."""
     return lambda event: out(event_line(event, clock()))
 
 
 @dataclass(slots=True)
 class Console:
-    """Words for people. `out` is stdout: URLs, requests and relays. `notes` is stderr: how the session fares."""
+    """Text output. `out` is stdout: URLs, requests and relays. `notes` is stderr: the state of the session."""
 
     out: Callable[[str], None]
     notes: Callable[[str], None]
@@ -50,19 +48,19 @@ class Console:
     """Of `out`."""
     notes_style: Style
     interactive: bool
-    """True on a terminal: URLs come with a sentence around them, requests with aligned columns."""
+    """True on a terminal: URLs are shown with their target and a hint, requests in aligned columns."""
     log_time: Callable[[], float] | None = None
-    """Seconds since 1970, to begin each request and relay with the time of day; None to leave it out."""
-    _told: set[str] = field(default_factory=set)
-    """URLs told already: a reconnect says them again, a person needs them once."""
+    """Returns seconds since 1970, to begin each request and relay with the time of day; None: without it."""
+    _shown_urls: set[str] = field(default_factory=set)
+    """URLs shown before: a reconnect emits them again, a person needs them once."""
 
-    _unreached: dict[int, str] = field(default_factory=dict)
-    """Why the last connection to a tunnel's origin failed, until a request is shown with it."""
+    _origin_errors: dict[int, str] = field(default_factory=dict)
+    """Why the last connection to a tunnel's origin failed, until it is shown with a request."""
 
-    _dialled: bool = False
+    _connecting_shown: bool = False
 
     def __call__(self, event: AgentEvent) -> None:
-        """Tell one event."""
+        """Show one event."""
         match event:
             case TunnelUp():
                 self._tunnel_up(event)
@@ -73,14 +71,14 @@ class Console:
             case RequestsOmitted(count):
                 self.out(self.style.dim(f"... {count} more requests not shown"))
             case Connecting(address):
-                if self._dialled:
-                    return  # "offline, next try in ..." has said it already
-                self._dialled = True
+                if self._connecting_shown:
+                    return  # "offline, next try in ..." was shown
+                self._connecting_shown = True
                 self._note(self.notes_style.dim(f"connecting to {escape(address, TEXT_CHARS_MAX)}"))
             case Online():
                 self._note(self._online(event))
             case RoundTrip() | LinksChanged():
-                pass  # for `portway status`; a console that said it every few seconds would tire its reader
+                pass  # shown by `portway status`; too frequent for a console
             case Offline():
                 self._note(self._offline(event))
             case Refused() | Notice():
@@ -93,8 +91,8 @@ class Console:
     def _relay_done(self, event: RelayDone) -> None:
         if event.kind == "tcp":
             self.out(self._timed(self._relay(event)))
-        elif event.forward is None:  # never connected: the request that it was for says why
-            self._unreached[event.tunnel] = event.reason
+        elif event.forward is None:  # never connected: the reason is shown with its request
+            self._origin_errors[event.tunnel] = event.reason
 
     def _timed(self, line: str) -> str:
         if self.log_time is None:
@@ -106,9 +104,9 @@ class Console:
 
     def _tunnel_up(self, event: TunnelUp) -> None:
         url = escape(event.url, TEXT_CHARS_MAX)
-        if url in self._told:
+        if url in self._shown_urls:
             return
-        self._told.add(url)
+        self._shown_urls.add(url)
         if not self.interactive:
             self.out(url)
             return
@@ -122,12 +120,12 @@ class Console:
         path = escape(event.path, PATH_CHARS_MAX)
         status = self.style.status(event.status) if event.status else self.style.bad("cut")
         duration = format_duration(event.seconds)
-        reason = self._unreached.pop(event.tunnel, "")  # of an earlier request, if this one was answered
+        reason = self._origin_errors.pop(event.tunnel, "")  # that of an earlier request, if this one got a response
         reason = event.cut or (reason if event.status in ORIGIN_FAILED else "")
-        why = f"  {self.style.bad(escape(reason, TEXT_CHARS_MAX))}" if reason else ""
+        suffix = f"  {self.style.bad(escape(reason, TEXT_CHARS_MAX))}" if reason else ""
         if not self.interactive:
-            return f"{method} {path} {status} {duration}{why}"
-        return f"{method:<7} {status} {self.style.dim(f'{duration:>8}')}  {path}{why}"
+            return f"{method} {path} {status} {duration}{suffix}"
+        return f"{method:<7} {status} {self.style.dim(f'{duration:>8}')}  {path}{suffix}"
 
     def _relay(self, event: RelayDone) -> str:
         amounts = f"{format_size(event.bytes_in)} in, {format_size(event.bytes_out)} out"

@@ -1,10 +1,10 @@
-"""What every session of one agent uses, in one value."""
+"""The dependencies of an agent's sessions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from portway.agent.events import AgentEvent
+from portway.agent.events import EventSink
 from portway.agent.host_check import HostCheck
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.clock import Clock, monotonic
@@ -17,22 +17,22 @@ from portway.session.claims import Claims
 
 
 class StreamAcceptor(Protocol):
-    """Where the streams go that the server opens: to the origins, or to a speed test."""
+    """Accepts the streams that the server opens: the origins, or a speed test."""
 
     def accept(self, channel: Channel) -> None:
-        """Take a stream: its preamble first."""
+        """Accept a stream, which begins with a preamble."""
 
-    def claims_answered(self) -> None:
-        """Hear that a claim was answered, or never will be."""
+    def on_claim_reply(self) -> None:
+        """Handle the reply to a claim; also called when none can arrive any more."""
 
 
-def _nobody(_message: Message) -> bool:
+def _not_handled(_message: Message) -> bool:
     return False
 
 
 @dataclass(slots=True)
 class SessionContext:
-    """What every session of one agent uses."""
+    """The dependencies that all sessions of one agent share."""
 
     reactor: Reactor
     settings: AgentSettings
@@ -41,11 +41,11 @@ class SessionContext:
     identity: bytes = field(repr=False)
     claims: Claims[TunnelRequest]
     origins: StreamAcceptor
-    on_event: Callable[[AgentEvent], None]
+    on_event: EventSink
     random_bytes: Callable[[int], bytes]
-    on_answer: Callable[[Message], bool] = _nobody
-    """Gets every message first, and returns whether it was the answer to something else than a claim or a ticket."""
+    on_reply: Callable[[Message], bool] = _not_handled
+    """Called first with every message; returns whether it handled the message, as a reply to neither a claim nor a ticket request."""
     clock: Clock = monotonic
     host_check: HostCheck = field(default_factory=lambda: HostCheck(rewritten=True))
-    """Looks at the first response of all; an agent of several tunnels gives the hint once."""
+    """Checks the very first response only, so that an agent with several tunnels gives the hint once."""
     mux: MuxSettings = field(default_factory=MuxSettings)

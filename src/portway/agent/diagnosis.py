@@ -1,4 +1,4 @@
-"""Says what is wrong with the address of a server on which no agent gets online."""
+"""Diagnoses a wrong server address, when an agent cannot get online."""
 
 import asyncio
 import socket
@@ -10,14 +10,14 @@ from portway.links.tls import WrongServerError
 from portway.protocol.join_string import JoinString
 
 HTTP_S_MAX = 3.0
-"""How long somebody may take to answer an HTTP request who answers otherwise than an agents' port does."""
+"""Time limit of an HTTP request to a peer that does not behave like an agents' port."""
 
 HEAD_BYTES_MAX = 4096
 READS_MAX = 4
-"""Of that answer; our own error pages name themselves within the first 500 bytes."""
+"""Reads of that response; our own error pages have their header field within the first 500 bytes."""
 
 Http = Literal["", "http", "portway"]
-"""Who answers HTTP requests: nobody, some server, the listener for visitors of a Portway server."""
+"""What answers HTTP requests: nothing, some server, or the visitors' listener of a Portway server."""
 
 
 def address_of(join: JoinString) -> str:
@@ -25,33 +25,33 @@ def address_of(join: JoinString) -> str:
     return f"[{join.host}]:{join.port}" if ":" in join.host else f"{join.host}:{join.port}"
 
 
-async def wrong_server(join: JoinString, error: PortwayError) -> str:
-    """Return what answers at the server's address, if it is surely no agents' port; empty if nobody can tell.
+async def describe_wrong_server(join: JoinString, error: PortwayError) -> str:
+    """Return a description of the peer at the server's address if it is certainly not an agents' port; empty if that is unknown.
 
-    `error` is what became of the last try. Asks there over HTTP, which takes HTTP_S_MAX at most.
+    `error` is the result of the last attempt. Sends an HTTP request, which takes at most HTTP_S_MAX.
     """
     if isinstance(error, DialError) and not error.connected:
         return ""
     where = address_of(join)
-    http = await asyncio.to_thread(_answers_http, join.host, join.port)
+    http = await asyncio.to_thread(_probe_http, join.host, join.port)
     if http == "portway":
         return (
-            f"{where} is where this Portway server takes HTTP visitors; agents dial another port, usually 4443: the server says which "
-            "when it starts (“advertised as”), and its operator can set --advertise"
+            f"{where} is where this Portway server accepts HTTP visitors; agents use another port, usually 4443, which the server "
+            "prints when it starts (“advertised as”); its operator can set --advertise"
         )
     if http or isinstance(error, WrongServerError | PeerError):
-        what = "a web server" if http else f"no Portway server, or one with links of another kind: {error}"
-        return f"{where}: who answers there is {what}; check host and port of the join string"
+        what = "is a web server" if http else f"is not a Portway server, or only one of the two ends has --plaintext-links ({error})"
+        return f"{where} {what}; check host and port of the join string"
     return ""
 
 
-def advice(error: PortwayError) -> str:
-    """Return an error with what to do about it, where that is known."""
+def with_advice(error: PortwayError) -> str:
+    """Return the text of an error, with advice where there is some."""
     return f"{error}. {error.next_step}" if isinstance(error, DialError) else str(error)
 
 
-def _answers_http(host: str, port: int) -> Http:
-    """Ask as a visitor would; blocks."""
+def _probe_http(host: str, port: int) -> Http:
+    """Send an HTTP request, as a visitor would; blocks."""
     head = b""
     try:
         with socket.create_connection((host, port), HTTP_S_MAX) as visitor:
@@ -60,7 +60,7 @@ def _answers_http(host: str, port: int) -> Http:
                 if not (piece := visitor.recv(HEAD_BYTES_MAX)):
                     break
                 head += piece
-    except (OSError, UnicodeError):  # the latter from a label that is empty or too long
+    except (OSError, UnicodeError):  # a label that is empty or too long raises UnicodeError
         pass
     if not head.startswith(b"HTTP/1."):
         return ""

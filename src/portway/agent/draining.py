@@ -1,4 +1,4 @@
-"""How an agent leaves: nobody new comes, and whoever is there may finish, but not for ever."""
+"""Graceful stop of an agent: no new visitors, and a limited time for the present ones to finish."""
 
 import asyncio
 
@@ -6,36 +6,35 @@ from portway.agent.context import SessionContext
 from portway.agent.events import Notice
 from portway.agent.session import AgentSession
 
-ANSWER_S_MAX = 1.0
-"""How long the server may take to say that it keeps the addresses; one that does not know the question is not waited for."""
+REPLY_S_MAX = 1.0
+"""How long the server may take to confirm that it holds the addresses; older servers do not reply."""
 
 CHECK_S = 0.05
-"""How often the number of visitors is looked at; that happens only at the end of an agent's life."""
+"""Interval between checks of the number of visitors, while the agent stops."""
 
-TELL_AFTER_S = 0.5
-"""Most have finished by then, and there is nothing to tell."""
+NOTICE_AFTER_S = 0.5
+"""Most visitors have finished by then, so that no notice is needed."""
 
 
-async def drain(session: AgentSession, needs: SessionContext) -> None:
-    """Give all addresses back, and wait until no visitor is left, for `AgentSettings.drain_s` at most.
+async def drain(session: AgentSession, context: SessionContext) -> None:
+    """Release all addresses, and wait at most `AgentSettings.drain_s` until no visitor is left.
 
-    An older server goes on keeping idle connections to the origin: there is no telling which of them are in use, so that they
-    are not waited for.
+    With a server that does not hold them, do not wait: it keeps idle connections to the origin, which look like visitors.
     """
-    session.give_back()
-    begun, told = needs.clock(), False
+    session.release_addresses()
+    began_at, announced = context.clock(), False
     while session.visitors:
-        passed_s = needs.clock() - begun
-        if session.kept is False or (session.kept is None and passed_s > ANSWER_S_MAX):
+        passed_s = context.clock() - began_at
+        if session.addresses_held is False or (session.addresses_held is None and passed_s > REPLY_S_MAX):
             return
-        if passed_s >= needs.settings.drain_s:
-            if told:
-                needs.on_event(Notice(f"{_connections(session.visitors)} did not finish in time"))
+        if passed_s >= context.settings.drain_s:
+            if announced:
+                context.on_event(Notice(f"{_connections(session.visitors)} did not finish in time"))
             return
-        if passed_s > TELL_AFTER_S and not told:
-            told = True
-            left_s = needs.settings.drain_s - passed_s
-            needs.on_event(
+        if passed_s > NOTICE_AFTER_S and not announced:
+            announced = True
+            left_s = context.settings.drain_s - passed_s
+            context.on_event(
                 Notice(f"stopping: waiting up to {left_s:.0f} s for {_connections(session.visitors)} to finish; stop again to end them now")
             )
         await asyncio.sleep(CHECK_S)

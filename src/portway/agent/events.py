@@ -1,5 +1,6 @@
-"""What an agent tells its console while it runs; every event is one frozen value."""
+"""The events that an agent emits while it runs, each a frozen value."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from portway.engine.tally import Flow
@@ -15,63 +16,63 @@ class Connecting:
 
 @dataclass(frozen=True, slots=True)
 class Online:
-    """The server accepted the login and answers on the control stream."""
+    """The server accepted the login."""
 
     session: str
     server: str
     """The server's version."""
     rtt_s: float | None = None
-    """Lowest round trip seen on the link so far; None before the first answer."""
+    """Lowest round trip on the link so far; None before the first pong."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinksChanged:
-    """The session has more links than one, or fewer again; a session begins with one."""
+    """The number of the session's links has changed; a session begins with one."""
 
     links: int
     draining: int
-    """Links among them that take no new visitors, and close once the last one there has left."""
+    """Links among them that accept no new visitors, and close after the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """The lowest recent round trip of the link has changed, by a fifth at least."""
+    """The lowest recent round trip of the links has changed by at least a fifth."""
 
     rtt_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelUp:
-    """A claim was granted; visitors can come. Said again after every reconnect."""
+    """A claim was granted, so that visitors can connect. Emitted again after every reconnect."""
 
     tunnel: int
     url: str
-    """What a visitor opens: `http://app.localhost:8080` or `tcp://host:20001`."""
+    """The public URL: `http://app.localhost:8080` or `tcp://host:20001`."""
     name: str
     """The name under the server's domain; empty for a tcp tunnel."""
     port: int
     """The public port of a tcp tunnel; 0 for an http tunnel."""
     target: str
-    """The origin in the user's words (`Target.text`)."""
+    """The origin as the user wrote it (`Target.text`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLine:
-    """One HTTP exchange ended, as the server's edge saw it."""
+    """One HTTP exchange ended, as observed by the server's edge."""
 
     method: str
     path: str
-    """As the visitor sent it: hostile bytes included."""
+    """As the visitor sent it, including hostile bytes."""
     status: int
     seconds: float
     tunnel: int
     cut: str = ""
-    """How the answer broke off; empty where it was whole."""
+    """How the response was truncated; empty if it was complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelayDone:
-    """One connection to an origin ended. Those of http tunnels serve one request after the other, and are told to programs only."""
+    """One connection to an origin ended. Those of http tunnels serve many requests, and are shown to programs only."""
 
     tunnel: int
     bytes_in: int
@@ -82,18 +83,18 @@ class RelayDone:
     reason: str
     """How it ended, for example `closed` or `origin refused`."""
     relay: str = ""
-    """Random, in hex; the server's lines about the same connection have it too. Empty where that server tells nobody."""
+    """Random id in hex, also in the server's events for the same connection. Empty if that server sends none."""
     forward: Flow | None = None
     """From the visitor to the origin; None when it was never relayed."""
     backward: Flow | None = None
     """From the origin to the visitor."""
     kind: str = "tcp"
-    """The tunnel's: `tcp` or `http`."""
+    """Kind of the tunnel: `tcp` or `http`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offline:
-    """The session is lost; the agent comes back by itself."""
+    """The session is lost; the agent reconnects by itself."""
 
     reason: str
     retry_in_s: float
@@ -101,7 +102,7 @@ class Offline:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The server said no, or ended the session for good; the agent does not come back by itself."""
+    """The server refused permanently, or ended the session; the agent does not reconnect."""
 
     code: str
     reason: str
@@ -110,14 +111,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class RequestsOmitted:
-    """Some request lines were left out, because they came faster than they could be told."""
+    """Request lines were omitted, because there were too many in a short time."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that the user may want to change; the agent goes on."""
+    """A problem that the user may want to fix; the agent continues."""
 
     text: str
 
@@ -125,4 +126,7 @@ class Notice:
 AgentEvent = (
     Connecting | Online | LinksChanged | RoundTrip | TunnelUp | RequestLine | RelayDone | Offline | Refused | RequestsOmitted | Notice
 )
-"""Every event that an agent can tell."""
+"""Every event that an agent emits."""
+
+EventSink = Callable[[AgentEvent], None]
+"""Receives events; must not block."""

@@ -1,4 +1,4 @@
-"""The agent's identity: a secret in its data directory that its names and ports belong to."""
+"""The agent's identity: a secret in its data directory that owns its names and ports."""
 
 import hashlib
 import hmac
@@ -21,34 +21,34 @@ log = get_log(__name__)
 
 
 def find_identity(data_dir: Path | None, join: JoinString, random_bytes: Callable[[int], bytes]) -> bytes:
-    """Return who this agent is for a token (32 bytes), kept in `data_dir` where that can be done.
+    """Return the agent's identity for a token (32 bytes), saved in `data_dir` if possible.
 
-    Else it follows from the token's secret, so that names and ports come back to an agent that has no disk; all such agents
-    of one token are then one agent (ADR 0023). That is logged.
+    Otherwise it is derived from the token's secret, so that an agent without a disk gets its names and ports back; all such agents
+    of one token then count as one (ADR 0023). That is logged.
 
     Raises:
-        ConfigError: the file is damaged, or others can reach it.
+        ConfigError: the file is damaged, or other users can access it.
     """
     try:
         if data_dir is not None:
             return ensure_identity(data_dir, join.token_id, random_bytes)
-        why = "there is no data directory"
+        reason = "there is no data directory"
     except NotWrittenError as exc:
-        why = str(exc)
-    log.warning("identity of this agent not kept: all agents of its token without a data directory (--data) are taken for one", why=why)
+        reason = str(exc)
+    log.warning("agent identity not saved: all agents of this token without a data directory (--data) count as one", reason=reason)
     secret = hmac.digest(join.secret.encode("ascii"), b"portway agent without a data directory", "sha256")
     return _for_token(secret, join.token_id)
 
 
 def ensure_identity(data_dir: Path, token_id: str, random_bytes: Callable[[int], bytes]) -> bytes:
-    """Return who this agent is for a token (32 bytes), with a secret made now if there is none yet.
+    """Return the agent's identity for a token (32 bytes); creates its secret if there is none.
 
-    Two agents that start at once end up with the same one. Servers cannot tell that two tokens are used by one agent,
-    and whoever sees an identity cannot work out the agent's others.
+    Two agents that start at the same time get the same one. A server cannot detect that two tokens are used by one agent,
+    and an agent's other identities cannot be computed from one of them.
 
     Raises:
         NotWrittenError: there is none yet, and it cannot be written.
-        ConfigError: the file is damaged, or others can reach it.
+        ConfigError: the file is damaged, or other users can access it.
     """
     path = data_dir / FILE
     secret = read_secret(path)
@@ -56,7 +56,7 @@ def ensure_identity(data_dir: Path, token_id: str, random_bytes: Callable[[int],
         write_secret(path, random_bytes(SECRET_BYTES), replace=False)
         secret = read_secret(path)
     if secret is None or len(secret) != SECRET_BYTES:
-        raise ConfigError(f"{path}: is damaged, expected {SECRET_BYTES} bytes; remove it to get a new identity")
+        raise ConfigError(f"{path}: damaged: expected {SECRET_BYTES} bytes; remove it to get a new identity")
     return _for_token(secret, token_id)
 
 

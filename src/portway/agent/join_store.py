@@ -1,4 +1,4 @@
-"""Finds the join string that an agent uses, and keeps those that the user gave, one for each server by name."""
+"""Loads the join string that an agent uses, and saves join strings, optionally under a name for each server."""
 
 import re
 import sys
@@ -11,8 +11,8 @@ from portway.config.paths import data_dir
 from portway.errors import ConfigError
 from portway.protocol.join_string import JoinString, parse
 
-KEPT_FILE = "agent-join"
-"""The kept join string's name in the data directory; that of a server with a name is `agent-join.NAME`."""
+SAVED_FILE = "agent-join"
+"""File name of the saved join string in the data directory; for a named server it is `agent-join.NAME`."""
 
 VARIABLE, FILE_VARIABLE, SERVER_VARIABLE = "PORTWAY_JOIN", "PORTWAY_JOIN_FILE", "PORTWAY_SERVER"
 
@@ -20,9 +20,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 
 
 def agent_folder(given: Path | None) -> Path | None:
-    """Return the agent's data directory: what the user gave, else the platform's; None where there can be none.
+    """Return the agent's data directory: `given`, otherwise the platform's; None if there can be none.
 
-    Nothing is made. A user without a home, or with one that he cannot enter, is usual in containers.
+    Creates nothing. Users without an accessible home directory are common in containers.
     """
     if given is not None:
         return given
@@ -39,14 +39,14 @@ def agent_folder(given: Path | None) -> Path | None:
 
 
 def check_server_name(name: str) -> str:
-    """Return `name` when a server may be called so; raises ConfigError."""
+    """Return `name` if it is a valid name for a server; raises ConfigError."""
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"--server: expected 1 to 63 letters, digits or . _ -, beginning with a letter or digit, got {name!r}")
+        raise ConfigError(f"--server: invalid name {name!r}: expected 1 to 63 letters, digits or . _ -, beginning with a letter or digit")
     return name
 
 
 def save_join_string(folder: Path, join: JoinString, server: str = "") -> Path:
-    """Keep a join string for later commands, for its owner alone, and return where. `server` is the user's name for the server.
+    """Save a join string with mode 0600 for later commands, and return the path. `server` is the user's name for the server.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -56,11 +56,11 @@ def save_join_string(folder: Path, join: JoinString, server: str = "") -> Path:
     return path
 
 
-def kept_join(folder: Path | None, server: str = "") -> JoinString | None:
-    """Return the join string that is kept for a server, or None.
+def saved_join_string(folder: Path | None, server: str = "") -> JoinString | None:
+    """Return the saved join string of a server, or None.
 
     Raises:
-        ConfigError: it cannot be read; the message never holds it.
+        ConfigError: it cannot be read; the message never contains it.
     """
     if folder is None:
         return None
@@ -70,46 +70,46 @@ def kept_join(folder: Path | None, server: str = "") -> JoinString | None:
 
 
 def load_join_string(join_file: Path | None, environ: Mapping[str, str], folder: Path | None, server: str = "") -> JoinString:
-    """Return the join string kept for `server`, if one is named; else that of `join_file` (`-`: stdin), of PORTWAY_JOIN, or the kept one.
+    """Return the saved join string of `server` if one is named; otherwise that of `join_file` (`-`: stdin), PORTWAY_JOIN, or the saved one.
 
     Raises:
-        ConfigError: there is none, or it cannot be read; the message never holds it.
+        ConfigError: there is none, or it cannot be read; the message never contains it.
     """
     if server and join_file is not None:
         by_variable = (server == environ.get(SERVER_VARIABLE), str(join_file) == environ.get(FILE_VARIABLE))
         if by_variable not in ((True, False), (False, True)):
-            raise ConfigError("--server, --join-file: give one of them, the name of a kept join string or a file with another one")
+            raise ConfigError("--server, --join-file: give one of them, the name of a saved join string or a file that contains one")
         server, join_file = ("", join_file) if by_variable[0] else (server, None)  # a flag beats the environment
     given = None if server else explicit_join_string(join_file, environ)
     if given is not None:
         return given
-    kept = kept_join(folder, server)
-    if kept is not None:
-        return kept
+    saved = saved_join_string(folder, server)
+    if saved is not None:
+        return saved
     if folder is None:
         raise ConfigError(
-            f"no join string: there is no data directory where one could be kept; set {VARIABLE}, or give --join-file or --data"
+            f"no join string: there is no data directory to read a saved one from; set {VARIABLE}, or give --join-file or --data"
         )
-    names = kept_servers(folder)
+    names = saved_servers(folder)
     if server:
-        known = f"those that are kept have the names {', '.join(names)}" if names else "none has a name"
-        raise ConfigError(f"--server: no join string is kept under the name {server}; {known}. `portway join --server {server}` keeps one")
-    hint = f"; or give --server, one of {', '.join(names)}" if names else ""
+        known = f"saved names: {', '.join(names)}" if names else "no names are saved"
+        raise ConfigError(f"--server: unknown name {server}: {known}; `portway join --server {server}` saves its join string")
+    hint = f"; or give --server with one of {', '.join(names)}" if names else ""
     raise ConfigError(
         f"no join string yet: run `portway join` and paste the one that `portway token create` printed, or set {VARIABLE}{hint}"
     )
 
 
-def kept_servers(folder: Path) -> list[str]:
-    """Return the names of the servers for which a join string is kept under a name."""
+def saved_servers(folder: Path) -> list[str]:
+    """Return the names under which join strings are saved."""
     try:
-        return sorted(path.name.removeprefix(f"{KEPT_FILE}.") for path in folder.glob(f"{KEPT_FILE}.*"))
+        return sorted(path.name.removeprefix(f"{SAVED_FILE}.") for path in folder.glob(f"{SAVED_FILE}.*"))
     except OSError:
         return []
 
 
 def explicit_join_string(join_file: Path | None, environ: Mapping[str, str]) -> JoinString | None:
-    """Return the join string that this very command was given by file or environment, if it was.
+    """Return the join string from `join_file` or the environment; None if neither is set.
 
     Raises:
         ConfigError: it cannot be read.
@@ -119,19 +119,19 @@ def explicit_join_string(join_file: Path | None, environ: Mapping[str, str]) -> 
     if join_file is not None:
         data = read_secret(join_file, follow=True)
         if data is None:
-            raise ConfigError(f"--join-file: {join_file} is not there")
+            raise ConfigError(f"--join-file: {join_file} does not exist")
         return _parse(data, f"--join-file {join_file}")
     return _parse(environ[VARIABLE].encode(), VARIABLE) if environ.get(VARIABLE) else None
 
 
 def _file_of(server: str) -> str:
-    return f"{KEPT_FILE}.{check_server_name(server)}" if server else KEPT_FILE
+    return f"{SAVED_FILE}.{check_server_name(server)}" if server else SAVED_FILE
 
 
 def _parse(data: bytes, where: str) -> JoinString:
     try:
         return parse(data.decode("ascii"))
     except UnicodeDecodeError as exc:
-        raise ConfigError(f"{where}: invalid join string: it contains non-ASCII characters") from exc
+        raise ConfigError(f"{where}: invalid join string: expected ASCII characters only") from exc
     except ConfigError as exc:
         raise ConfigError(f"{where}: {exc}") from exc

@@ -1,4 +1,4 @@
-"""Whether a local service listens yet, read from the kernel's tables: a probing connection would use up a one-shot listener."""
+"""Checks in the kernel's tables whether a local service listens: a probe connection would use up a one-shot listener."""
 
 import ipaddress
 from pathlib import Path
@@ -7,13 +7,13 @@ from portway.agent.target import Target
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 LISTEN = "0A"
-"""TCP_LISTEN of Linux' include/net/tcp_states.h, as the tables print it."""
+"""TCP_LISTEN of Linux' include/net/tcp_states.h, as printed in the tables."""
 
 
 def is_listening(target: Target, tables: tuple[Path, ...] = TABLES) -> bool | None:
-    """Return whether something on this machine listens at `target`; None where that cannot be known.
+    """Return whether a process on this machine listens at `target`; None if that is unknown.
 
-    Blocks for as long as reading the tables takes: about 10 ms with 10,000 connections. Not for the event loop.
+    Blocks while it reads the tables: about 10 ms with 10,000 connections. Not for the event loop.
     """
     if target.path:
         return Path(target.path).exists()

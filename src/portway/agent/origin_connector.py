@@ -1,4 +1,4 @@
-"""Reaches an origin: its addresses in turn, TLS where it wants it, and one clear status when there is no way."""
+"""Connects to an origin: tries its addresses in turn, with TLS if needed, and returns a status if that fails."""
 
 import errno
 import ipaddress
@@ -16,57 +16,59 @@ from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel
 from portway.protocol.stream_status import StreamStatus
 
-REACH_S_MAX = 8.0
-"""For name, connection and TLS together: less than the server's patience (session/stream_handshake.py), so that it hears why."""
+CONNECT_S_MAX = 8.0
+"""For name, connection and TLS together: less than the server's deadline (session/stream_handshake.py), so that it gets the reason."""
 
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
 
-OnReached = Callable[[Channel | StreamStatus], None]
+OnConnected = Callable[[Channel | StreamStatus], None]
 
 
 class OriginConnector:
-    """One way to an origin, being found; calls back once, from the reactor, with a channel or with why there is none."""
+    """One attempt to connect to an origin; calls back once, from the reactor, with a channel or the status of the failure."""
 
     __slots__ = (
         "_addresses",
         "_attempt",
         "_context",
-        "_on_reached",
+        "_on_connected",
         "_reactor",
         "_resolver",
         "_status",
         "_target",
         "_timer",
         "_tls",
-        "why",
+        "reason",
     )
 
-    def __init__(self, reactor: Reactor, resolver: Resolver, target: Target, context: ssl.SSLContext | None, on_reached: OnReached) -> None:
-        """Stand ready; `start` begins. `context` is for a target that speaks TLS."""
+    def __init__(
+        self, reactor: Reactor, resolver: Resolver, target: Target, context: ssl.SSLContext | None, on_connected: OnConnected
+    ) -> None:
+        """Prepare; `connect` begins. `context` is for a target that uses TLS."""
         self._reactor = reactor
         self._resolver = resolver
         self._target = target
         self._context = context
-        self._on_reached: OnReached | None = on_reached
+        self._on_connected: OnConnected | None = on_connected
         self._addresses: list[Address] = []
         self._attempt: Attempt | None = None
         self._tls: TlsChannel | None = None
         self._status = StreamStatus.UNRESOLVABLE
-        self.why = ""
-        """Why there is no way, where the status alone does not tell."""
-        self._timer = reactor.call_later(REACH_S_MAX, self._time_out)
+        self.reason = ""
+        """Reason of the failure, where the status alone is not enough."""
+        self._timer = reactor.call_later(CONNECT_S_MAX, self._time_out)
 
-    def start(self) -> None:
-        """Look for a way."""
+    def connect(self) -> None:
+        """Begin to resolve and connect."""
         target = self._target
         if target.path:
-            self._attempt = connect(self._reactor, socket.AF_UNIX, target.path, None, self._connected)
+            self._attempt = connect(self._reactor, socket.AF_UNIX, target.path, None, self._on_socket)
         else:
-            self._resolver.resolve(target.host, target.port, self._resolved)
+            self._resolver.resolve(target.host, target.port, self._on_resolved)
 
     def abort(self) -> None:
-        """Stop looking, without calling back."""
-        self._on_reached = None
+        """Stop, without calling back."""
+        self._on_connected = None
         self._timer.cancel()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
@@ -75,25 +77,25 @@ class OriginConnector:
         if tls is not None:
             tls.abort()
 
-    def _resolved(self, addresses: list[Address]) -> None:
+    def _on_resolved(self, addresses: list[Address]) -> None:
         self._addresses = list(addresses)
         self._try_next()
 
     def _try_next(self) -> None:
-        if self._on_reached is None:
+        if self._on_connected is None:
             return
         if not self._addresses:
-            self._resolver.forget(self._target.host, self._target.port)
+            self._resolver.invalidate(self._target.host, self._target.port)
             self._report(self._status)
             return
         family, address = self._addresses.pop(0)
-        # Each address gets its share of the time, so that a dead first one does not use it up; the last one the rest.
-        share_s = REACH_S_MAX / (len(self._addresses) + 1) if self._addresses else None
-        self._attempt = connect(self._reactor, family, address, share_s, self._connected)
+        # Each address gets a share of the time, so that a dead first one does not use all of it; the last one gets the rest.
+        share_s = CONNECT_S_MAX / (len(self._addresses) + 1) if self._addresses else None
+        self._attempt = connect(self._reactor, family, address, share_s, self._on_socket)
 
-    def _connected(self, result: socket.socket | OSError) -> None:
+    def _on_socket(self, result: socket.socket | OSError) -> None:
         self._attempt = None
-        if self._on_reached is None:
+        if self._on_connected is None:
             if isinstance(result, socket.socket):
                 self._reactor.discard(result)
             return
@@ -115,38 +117,38 @@ class OriginConnector:
         if failure is not None or channel is None:
             if channel is not None:
                 channel.close()
-            self.why = f"TLS with the origin failed: {str(failure).removeprefix('TLS handshake failed: ')}"
+            self.reason = f"TLS with the origin failed: {str(failure).removeprefix('TLS handshake failed: ')}"
             self._report(StreamStatus.REFUSED)
         else:
             self._report(channel)
 
     def _time_out(self) -> None:
-        on_reached = self._on_reached
+        on_connected = self._on_connected
         self.abort()
-        if on_reached is not None:
-            on_reached(StreamStatus.TIMED_OUT)
+        if on_connected is not None:
+            on_connected(StreamStatus.TIMED_OUT)
 
     def _report(self, outcome: Channel | StreamStatus) -> None:
-        on_reached, self._on_reached = self._on_reached, None
+        on_connected, self._on_connected = self._on_connected, None
         self._timer.cancel()
-        if on_reached is not None:
-            on_reached(outcome)
+        if on_connected is not None:
+            on_connected(outcome)
         elif isinstance(outcome, Channel):
             outcome.abort()
 
 
 def status_of(error: OSError) -> StreamStatus:
-    """Return what a failed connect means to a visitor."""
+    """Return the stream status for a failed connect."""
     if error.errno in _EXHAUSTED:
         return StreamStatus.OVERLOADED
     return StreamStatus.TIMED_OUT if error.errno == errno.ETIMEDOUT else StreamStatus.REFUSED
 
 
 def origin_tls(target: Target) -> ssl.SSLContext | None:
-    """Return how to speak TLS with an origin, None when it wants none.
+    """Return the TLS context for an origin, None if it uses none.
 
-    On this machine its certificate is not checked: it is self-made nearly always, and the bytes do not leave the
-    machine. Anywhere else it is, by the system's CAs.
+    The certificate of an origin on this machine is not verified: it is nearly always self-signed, and the bytes do not leave
+    the machine. Elsewhere it is verified by the system's CAs.
     """
     if not target.tls:
         return None

@@ -1,4 +1,4 @@
-"""A relay of an http tunnel that tells the server when its origin has ended before it got a byte of a request."""
+"""Relay of an http tunnel that reports when its origin has ended before a byte of the next request reached it."""
 
 from portway.engine.pumps import Pump
 from portway.engine.relay import Relay
@@ -9,9 +9,9 @@ from portway.errors import BrokenChannel
 class OriginRelay(Relay):
     """Joins a stream that carries one request after the other (left) with a connection to the origin (right).
 
-    When the origin ends and nothing was written to it since it spoke last, the stream's end or reset says so (UNTOUCHED), and
-    nothing is written any more: the server sends the next request only when it has the last answer, so that no byte of one that
-    it waits for has reached the origin, or ever will. It may send that one again on another stream, whatever it is.
+    When the origin ends and nothing was written to it since its last bytes, the stream's end or reset is marked UNTOUCHED, and
+    nothing more is written: the server sends a request only after the previous response, so that no byte of the current one
+    has reached the origin, or ever will. The server may send it again on another stream, whatever its method.
     """
 
     __slots__ = ()
@@ -23,12 +23,12 @@ class OriginRelay(Relay):
         return quiet and not (forward.queued or forward.reason or self.left.switched)
 
     def pump_ends(self, pump: Pump) -> None:
-        """Write nothing more to an origin that ended in quiet."""
+        """Write nothing more to an origin that ended between requests."""
         if pump is self._backward and self._untouched:
             self.left.mark_untouched()
-            self._forward.queued = True  # holds it
-            self.left.on_readable = self._look_behind_the_end
-            self.right.on_writable = _nothing
+            self._forward.queued = True  # so that it does not run
+            self.left.on_readable = self._check_after_end
+            self.right.on_writable = _ignore
 
     def _right_broke(self) -> None:
         if self._untouched:
@@ -36,12 +36,12 @@ class OriginRelay(Relay):
         super()._right_broke()
 
     def _left_broke(self) -> None:
-        if self.left.on_readable == self._look_behind_the_end:
-            self._forward.stop(READ_BROKE)  # it is held, and would wait for ever
+        if self.left.on_readable == self._check_after_end:
+            self._forward.stop(READ_BROKE)  # it does not run, and would never end
         super()._left_broke()
 
-    def _look_behind_the_end(self) -> None:
-        """Go on for a stream that was upgraded just before, or that ends, too; what comes otherwise is a request that crossed the end."""
+    def _check_after_end(self) -> None:
+        """Continue if the stream was upgraded just before, or ends too; any other bytes are a request that crossed the end."""
         try:
             request = not self.left.switched and self.left.peek() is not None
         except BrokenChannel:
@@ -57,5 +57,5 @@ class OriginRelay(Relay):
             self._forward.drain()
 
 
-def _nothing() -> None:
-    """Stand in for a pump that is held."""
+def _ignore() -> None:
+    """Do nothing, in place of a pump that does not run."""

@@ -1,4 +1,4 @@
-"""Decides whether an agent goes on after a session ended, and when it tries again. Pure."""
+"""Decides whether an agent continues after a session ended, and when it retries. Pure."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ from portway.links.backoff import STABLE_S_MIN, Backoff
 from portway.protocol.control import codes
 
 REFUSED_S = 30.0
-"""The first pause after a refusal that somebody may put right; each further one in a row is twice as long."""
+"""The first pause after a refusal that can be repaired; each further one in a row is twice as long."""
 
 REFUSED_S_MAX = 900.0
-"""Longer than a server remembers failed logins of an address (10 minutes): an agent that is refused for days costs nobody
-behind the same address a wait."""
+"""Longer than a server remembers failed logins of an address (10 minutes): an agent that is refused for days does not delay
+others behind the same address."""
 
 
 class Retrying:
-    """The tries of one agent, over all its sessions."""
+    """The retries of one agent, over all its sessions."""
 
     def __init__(self, random: Callable[[], float]) -> None:
         """`random` returns numbers in [0, 1), as `random.random` does."""
@@ -24,23 +24,23 @@ class Retrying:
         self._refusals = 0
         """In a row."""
 
-    def is_final(self, code: str, *, lived_s: float, had_tunnels: bool) -> bool:
+    def is_final(self, code: str, *, logged_in_s: float, had_tunnels: bool) -> bool:
         """Return whether a refusal ends the agent.
 
-        `lived_s` is how long the session was logged in that ended with it, `had_tunnels` whether anything was granted since the
-        program started: whoever was never online may have mistyped something, and has to be told.
+        `logged_in_s` is how long the refused session was logged in, `had_tunnels` whether any tunnel was granted since the
+        program started: an agent that was never online may have a wrong setting, which its user must see.
         """
         if code == codes.WRONG_CERTIFICATE:
-            # It was the right server once: a certificate that ran out is renewed, perhaps tonight.
-            return not (self._logged_in or lived_s)
+            # It was the right server before: an expired certificate will be renewed.
+            return not (self._logged_in or logged_in_s)
         return not had_tunnels or code in codes.FINAL
 
-    def delay_s(self, *, lived_s: float, refusal: str = "") -> float:
-        """Return how many seconds to wait before the next try, after a session that lasted `lived_s` and ended with the code `refusal`."""
-        if lived_s:
+    def delay_s(self, *, logged_in_s: float, refusal: str = "") -> float:
+        """Return the pause in seconds after a session that was logged in for `logged_in_s` and ended with the code `refusal`."""
+        if logged_in_s:
             self._logged_in = True
-            self._backoff.session_ended(lived_s)
-        if lived_s >= STABLE_S_MIN:
+            self._backoff.session_ended(logged_in_s)
+        if logged_in_s >= STABLE_S_MIN:
             self._refusals = 0
         if not refusal or refusal == codes.WRONG_CERTIFICATE:
             return self._backoff.next_delay_s()

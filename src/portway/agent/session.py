@@ -1,4 +1,4 @@
-"""One session of an agent: dial, log in, claim, then answer the server on one or a few links until one of them leaves."""
+"""One session of an agent: dials, logs in, claims tunnels, and handles the server's messages on one or a few links."""
 
 import asyncio
 import sys
@@ -30,17 +30,17 @@ from portway.session.login import Credentials, Login, error_of, log_in
 from portway.telemetry.logs import get_log
 
 CLAIM_S_MAX = 10.0
-"""How long the server may take for the next answer while claims are open; a probe of a silent holder takes it one second."""
+"""How long the server may take for the next reply while claims are pending; its probe of a silent holder takes one second."""
 
-MEASURE_EVERY_S = 2.0
-"""How often the links' round trip is looked at; the mux pings every 4 s."""
-CHANGE_MIN = 0.2
-"""The share by which it must have changed to be news."""
+RTT_CHECK_S = 2.0
+"""Interval between checks of the links' round trip; the mux pings every 4 s."""
+RTT_CHANGE_MIN = 0.2
+"""The relative change from which a round trip is reported."""
 
 NO_REWRITES = "the server is older than this agent: it ignores --host-header, --request-header and --response-header"
 
 PROGRAM = f"portway/{__version__} {sys.platform}"
-"""How the agent introduces itself."""
+"""Program, version and platform, as sent in `Hello`."""
 
 log = get_log(__name__)
 
@@ -48,42 +48,42 @@ log = get_log(__name__)
 class AgentSession:
     """A session, from the dial to its end. Use it once."""
 
-    def __init__(self, needs: SessionContext) -> None:
-        """Nothing happens before `run`."""
+    def __init__(self, context: SessionContext) -> None:
+        """Prepare a session; `run` starts it."""
         self.links: list[AgentLink] = []
         """Live links, lowest number first: control messages travel on the first one."""
         self.welcome: Welcome | None = None
-        """What the server said of this session; None before the login."""
-        self.kept: bool | None = None
-        """Whether the server holds the addresses that were given back; None before it has said so."""
-        self._needs = needs
-        self._budgets = Budgets(needs)
+        """The server's reply to the login; None before it."""
+        self.addresses_held: bool | None = None
+        """Whether the server holds the released addresses for this agent; None before its reply."""
+        self._context = context
+        self._budgets = Budgets(context)
         self._welcomed_at: float | None = None
         self._drain_reason = ""
-        self._told_rtt_s = 0.0
-        self._answers_heard = 0
-        self._given_back = False
+        self._reported_rtt_s = 0.0
+        self._replies_received = 0
+        self._released = False
         self._tasks: asyncio.TaskGroup
-        self._listeners: set[asyncio.Task[None]] = set()
-        self._keeper: LinkManager
-        self._over: asyncio.Future[PortwayError] | None = None
-        self._measuring: Timer | None = None
-        self._awaiting: Timer | None = None
+        self._readers: set[asyncio.Task[None]] = set()
+        self._link_manager: LinkManager
+        self._ended: asyncio.Future[PortwayError] | None = None
+        self._rtt_timer: Timer | None = None
+        self._reply_timer: Timer | None = None
 
     @property
-    def lived_s(self) -> float:
-        """How long it was logged in, in seconds; 0 if it never was."""
-        return 0.0 if self._welcomed_at is None else self._needs.clock() - self._welcomed_at
+    def logged_in_s(self) -> float:
+        """Seconds since the login; 0 before it."""
+        return 0.0 if self._welcomed_at is None else self._context.clock() - self._welcomed_at
 
     @property
     def visitors(self) -> int:
-        """Streams of visitors that are open now, on all links."""
+        """Number of open visitor streams on all links."""
         return sum(link.visitors for link in self.links)
 
-    def give_back(self) -> None:
-        """Give all addresses back: nobody new comes, and the server holds them for this agent, unless somebody else claims them."""
-        self._given_back = True
-        claims = self._needs.claims
+    def release_addresses(self) -> None:
+        """Release all addresses: no new visitors arrive, and the server holds the addresses unless another agent claims them."""
+        self._released = True
+        claims = self._context.claims
         for link in self.links:
             try:
                 for tunnel_id in claims.tunnel_ids():
@@ -93,68 +93,68 @@ class AgentSession:
             return
 
     async def run(self) -> None:
-        """Hold the session until it ends, which is always told by an error; when cancelled, leave with a good-bye.
+        """Run the session until it ends, which always raises; when cancelled, close gracefully.
 
         Raises:
-            RefusedError: the server says no for good: to the token, to all tunnels, or to this session from now on.
+            RefusedError: the server permanently refuses the token, all tunnels, or this session.
             UnavailableError: the server cannot be reached, or the last link was lost.
-            PeerError: what answers there breaks the protocol.
+            PeerError: the peer violates the protocol.
         """
-        needs = self._needs
-        first = await AgentLink.dial(needs, self._budgets, 1)
+        context = self._context
+        first = await AgentLink.dial(context, self._budgets, 1)
         self.links.append(first)
         try:
-            raise await self._hold(await self._log_in(first))
+            raise await self._serve(await self._log_in(first))
         except asyncio.CancelledError:
-            await self._leave()
+            await self._close_gracefully()
             raise
         finally:
             links, self.links = self.links, []
-            needs.claims.session_lost()
+            context.claims.session_lost()
             for link in links:
-                link.close("this agent left")
-            needs.origins.claims_answered()
+                link.close("the agent stopped")
+            context.origins.on_claim_reply()
 
     async def _log_in(self, link: AgentLink) -> Login:
-        needs = self._needs
-        join = needs.settings.join
-        credentials = Credentials(join.token_id, join.secret, needs.identity, PROGRAM)
+        context = self._context
+        join = context.settings.join
+        credentials = Credentials(join.token_id, join.secret, context.identity, PROGRAM)
         try:
-            login = await log_in(link.stream, credentials, binding=link.binding, random_bytes=needs.random_bytes)
+            login = await log_in(link.stream, credentials, binding=link.binding, random_bytes=context.random_bytes)
         except (UnavailableError, PeerError) as error:
-            raise link.explained(error) from error
-        self._welcomed_at, self.welcome = needs.clock(), login.welcome
-        link.welcomed()
-        needs.on_event(Online(login.welcome.session, login.welcome.server, link.mux.rtt_s))
+            raise link.with_link_reason(error) from error
+        self._welcomed_at, self.welcome = context.clock(), login.welcome
+        link.on_welcome()
+        context.on_event(Online(login.welcome.session, login.welcome.server, link.mux.rtt_s))
         return login
 
-    async def _hold(self, login: Login) -> PortwayError:
-        """Converse on all links, and return why the session is over."""
-        over: asyncio.Future[PortwayError] = asyncio.get_running_loop().create_future()
-        self._over = over
+    async def _serve(self, login: Login) -> PortwayError:
+        """Handle messages on all links, and return why the session ended."""
+        ended: asyncio.Future[PortwayError] = asyncio.get_running_loop().create_future()
+        self._ended = ended
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self._keeper = LinkManager(self._needs, self, login, self._budgets, tasks)
-                self._listen_on(self.links[0])
-                self._ask()
-                self._keeper.start()
-                self._measuring = self._needs.reactor.call_later(MEASURE_EVERY_S, self._measure)
+                self._link_manager = LinkManager(self._context, self, login, self._budgets, tasks)
+                self._start_reading(self.links[0])
+                self._send_pending()
+                self._link_manager.start()
+                self._rtt_timer = self._context.reactor.call_later(RTT_CHECK_S, self._report_rtt)
                 try:
-                    return await over
+                    return await ended
                 finally:
-                    self._keeper.stop()
-                    for listener in self._listeners:
-                        listener.cancel()
+                    self._link_manager.stop()
+                    for reader in self._readers:
+                        reader.cancel()
         finally:
-            # Each of them holds this session, and with it the links of a lost one, for seconds or until a collector comes.
-            for timer in (self._measuring, self._awaiting):
+            # Each of them references this session, and would keep its links in memory for seconds or until a collection.
+            for timer in (self._rtt_timer, self._reply_timer):
                 if timer is not None:
                     timer.cancel()
-            self._over = None
-            del self._keeper, self._tasks
+            self._ended = None
+            del self._link_manager, self._tasks
 
-    # Links come and go.
+    # Links.
 
     def send(self, message: Message) -> None:
         """Send on the control link, the one with the lowest number; raises UnavailableError."""
@@ -163,154 +163,154 @@ class AgentSession:
         self.links[0].stream.send(message)
 
     def add_link(self, link: AgentLink) -> None:
-        """Use a further link that was welcomed."""
+        """Add a further link after its Welcome."""
         self.links.append(link)
-        self._listen_on(link)
-        self.tell_links()
+        self._start_reading(link)
+        self.report_links()
 
-    def tell_links(self) -> None:
-        """Tell how many links there are now."""
-        self._needs.on_event(LinksChanged(len(self.links), sum(link.draining for link in self.links)))
+    def report_links(self) -> None:
+        """Emit the current number of links."""
+        self._context.on_event(LinksChanged(len(self.links), sum(link.draining for link in self.links)))
 
-    def _listen_on(self, link: AgentLink) -> None:
-        listener = self._tasks.create_task(self._listen(link), name=f"control stream of link {link.number}")
-        self._listeners.add(listener)
-        listener.add_done_callback(self._listeners.discard)
+    def _start_reading(self, link: AgentLink) -> None:
+        reader = self._tasks.create_task(self._read_messages(link), name=f"control stream of link {link.number}")
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
 
-    async def _listen(self, link: AgentLink) -> None:
-        """Hear what the server says on one link, until the link is lost or the session is over."""
+    async def _read_messages(self, link: AgentLink) -> None:
+        """Handle the server's messages on one link until the link is lost or the session ends."""
         try:
             while True:
                 try:
                     message = await link.stream.receive()
-                except UnavailableError as gone:
-                    self._lose(link, gone)
+                except UnavailableError as error:
+                    self._on_link_lost(link, error)
                     return
-                except BadMessageError as unknown:  # of a newer server, perhaps: versions may differ by one
-                    log.debug("message passed over", why=unknown)
+                except BadMessageError as error:  # perhaps of a newer server: versions may differ by one
+                    log.debug("unknown message ignored", reason=error)
                     continue
-                self._hear(message)
-        except PortwayError as over:
-            self._end(link.explained(over, self._drain_reason))
+                self._handle(message)
+        except PortwayError as error:
+            self._end(link.with_link_reason(error, self._drain_reason))
 
-    def _lose(self, link: AgentLink, gone: UnavailableError) -> None:
-        """Go on without a link; it took its own streams with it, and no more."""
-        controlled = link is self.links[0]
+    def _on_link_lost(self, link: AgentLink, error: UnavailableError) -> None:
+        """Continue on the other links; only the streams of the lost one are lost with it."""
+        was_control_link = link is self.links[0]
         self.links.remove(link)
-        link.close(str(gone))
+        link.close(str(error))
         if not self.links:
-            self._end(link.explained(gone, self._drain_reason))
+            self._end(link.with_link_reason(error, self._drain_reason))
             return
-        self.tell_links()
-        if controlled:
-            log.info("control goes over to another link", lost=link.number, now=self.links[0].number)
-            self._ask()
+        self.report_links()
+        if was_control_link:
+            log.info("control link changed", lost=link.number, now=self.links[0].number)
+            self._send_pending()
 
     def _end(self, error: PortwayError) -> None:
-        if self._over is not None and not self._over.done():
-            self._over.set_result(error)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(error)
 
-    # The conversation.
+    # Control messages.
 
-    def _ask(self) -> None:
-        """Send all claims that have no answer on the control link, those included that a lost one was asked before."""
+    def _send_pending(self) -> None:
+        """Send all claims without a reply on the control link, including those that were sent on a lost one."""
         link = self.links[0]
         try:
-            for claim in self._needs.claims.open():
+            for claim in self._context.claims.pending():
                 link.stream.send(claim)
-            self._keeper.ask_again()
-            if self._given_back:
-                self.give_back()
+            self._link_manager.repeat_request()
+            if self._released:
+                self.release_addresses()
         except UnavailableError:
-            return  # whoever listens there hears of it, and the next link is asked
-        self._await_answers(link)
+            return  # its reader notices the loss, and the next link is used
+        self._await_replies(link)
 
-    def _await_answers(self, link: AgentLink) -> None:
-        heard = self._answers_heard
-        if self._awaiting is not None:
-            self._awaiting.cancel()  # of another control link, or answered
-        self._awaiting = self._needs.reactor.call_later(CLAIM_S_MAX, lambda: self._check_answers(link, heard))
+    def _await_replies(self, link: AgentLink) -> None:
+        received = self._replies_received
+        if self._reply_timer is not None:
+            self._reply_timer.cancel()  # that of another control link, or of a reply that has arrived
+        self._reply_timer = self._context.reactor.call_later(CLAIM_S_MAX, lambda: self._check_replies(link, received))
 
-    def _check_answers(self, link: AgentLink, heard: int) -> None:
-        """Give the control link up when the server has left a claim unanswered there for too long."""
-        if not self.links or link is not self.links[0] or not self._needs.claims.unanswered:
+    def _check_replies(self, link: AgentLink, received: int) -> None:
+        """Reset the control link when the server has left a claim on it without a reply for too long."""
+        if not self.links or link is not self.links[0] or not self._context.claims.unanswered:
             return
-        if self._answers_heard > heard:
-            self._await_answers(link)
+        if self._replies_received > received:
+            self._await_replies(link)
         else:
-            link.stream.abort(f"no message came within {CLAIM_S_MAX:g} s, and a claim is open")
+            link.stream.abort(f"no reply within {CLAIM_S_MAX:g} s to a pending claim")
 
-    def _hear(self, message: Message) -> None:
-        if self._needs.on_answer(message):
+    def _handle(self, message: Message) -> None:
+        if self._context.on_reply(message):
             return
         match message:
             case Granted() | Refused():
-                self._hear_answer(message)
+                self._handle_reply(message)
             case Activity():
-                self._hear_activity(message)
+                self._handle_activity(message)
             case Ended():
                 raise error_of(message)
             case Drain():
-                log.info("server about to stop", why=message.reason)
+                log.info("server is stopping", reason=message.reason)
                 self._drain_reason = message.reason
             case Ticket():
-                if not self._keeper.hear(message):
-                    log.debug("ticket that came too late")
+                if not self._link_manager.on_reply(message):
+                    log.debug("late ticket ignored")
             case Released():
-                self.kept = message.kept
+                self.addresses_held = message.kept
             case _:
-                raise PeerError(f"the server sent {type(message).__name__}, which nobody asked for")
+                raise PeerError(f"the server sent an unexpected {type(message).__name__}")
 
-    def _hear_answer(self, message: Granted | Refused) -> None:
-        if isinstance(message, Refused) and self._keeper.hear(message):
+    def _handle_reply(self, message: Granted | Refused) -> None:
+        if isinstance(message, Refused) and self._link_manager.on_reply(message):
             return
-        claims = self._needs.claims
-        wish = claims.answered(message)
-        self._answers_heard += 1
-        if wish is None:
-            log.warning("answer to nothing that was asked", received=repr(message))
+        claims = self._context.claims
+        claim = claims.apply_reply(message)
+        self._replies_received += 1
+        if claim is None:
+            log.warning("unexpected reply ignored", reply=repr(message))
         elif isinstance(message, Granted):
-            target = wish.subject.target.text
-            self._needs.on_event(TunnelUp(message.tunnel, message.url, message.name, message.port, target))
-            if wish.rewrite is not None and not message.rewrites:
-                self._needs.on_event(Notice(NO_REWRITES))
-            self._needs.origins.claims_answered()
+            target = claim.subject.target.text
+            self._context.on_event(TunnelUp(message.tunnel, message.url, message.name, message.port, target))
+            if claim.rewrite is not None and not message.rewrites:
+                self._context.on_event(Notice(NO_REWRITES))
+            self._context.origins.on_claim_reply()
         else:
             error = error_of(message)
             if not isinstance(error, RefusedError):
                 raise error
-            if not wish.was_granted or error.code in codes.FINAL:
-                claims.drop(wish)
-            if claims.hopeless:
-                raise error  # the next session asks again for what was not dropped
-            self._needs.on_event(RefusedEvent(error.code, error.reason, error.next_step))
+            if not claim.was_granted or error.code in codes.FINAL:
+                claims.drop(claim)
+            if claims.all_refused:
+                raise error  # the next session repeats the claims that were not dropped
+            self._context.on_event(RefusedEvent(error.code, error.reason, error.next_step))
 
-    def _hear_activity(self, activity: Activity) -> None:
-        wish = self._needs.claims.exported(activity.tunnel)
-        if wish is None:
+    def _handle_activity(self, activity: Activity) -> None:
+        claim = self._context.claims.exported(activity.tunnel)
+        if claim is None:
             return
         cuts = dict(activity.cuts)
         for number, (method, path, status, seconds) in enumerate(activity.requests):
-            self._needs.on_event(RequestLine(method, path, status, seconds, activity.tunnel, cuts.get(number, "")))
-            if self._needs.host_check.is_refusal(status):
-                self._needs.on_event(Notice(HINT))
+            self._context.on_event(RequestLine(method, path, status, seconds, activity.tunnel, cuts.get(number, "")))
+            if self._context.host_check.is_refusal(status):
+                self._context.on_event(Notice(HINT))
         if activity.missed:
-            self._needs.on_event(RequestsOmitted(activity.missed))
+            self._context.on_event(RequestsOmitted(activity.missed))
 
-    def _measure(self) -> None:
-        """Tell the lowest round trip of the links when it has changed, for as long as the session lives."""
+    def _report_rtt(self) -> None:
+        """Emit the lowest round trip of the links when it has changed, until the session ends."""
         if not self.links:
             return
         rtt_s = min((link.mux.rtt_s for link in self.links if link.mux.rtt_s is not None), default=None)
-        if rtt_s is not None and abs(rtt_s - self._told_rtt_s) > CHANGE_MIN * self._told_rtt_s:
-            self._told_rtt_s = rtt_s
-            self._needs.on_event(RoundTrip(rtt_s))
-        self._measuring = self._needs.reactor.call_later(MEASURE_EVERY_S, self._measure)
+        if rtt_s is not None and abs(rtt_s - self._reported_rtt_s) > RTT_CHANGE_MIN * self._reported_rtt_s:
+            self._reported_rtt_s = rtt_s
+            self._context.on_event(RoundTrip(rtt_s))
+        self._rtt_timer = self._context.reactor.call_later(RTT_CHECK_S, self._report_rtt)
 
-    async def _leave(self) -> None:
-        """Give all addresses back, and say good-bye on every link."""
-        if not self._given_back:
-            self.give_back()
-        async with asyncio.TaskGroup() as goodbyes:
+    async def _close_gracefully(self) -> None:
+        """Release all addresses, and close every link gracefully."""
+        if not self._released:
+            self.release_addresses()
+        async with asyncio.TaskGroup() as tasks:
             for link in self.links:
-                goodbyes.create_task(link.stream.close_gracefully(), name=f"good-bye on link {link.number}")
+                tasks.create_task(link.stream.close_gracefully(), name=f"close link {link.number}")

@@ -1,4 +1,4 @@
-"""What steers one running agent: whom it joins, and what it offers there."""
+"""Settings of one agent: the server that it joins, and the tunnels that it offers there."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,17 +6,17 @@ from typing import Literal
 
 from portway.agent.target import Target
 from portway.engine.policy import UNLIMITED, Policy
-from portway.protocol.control.messages import HeadRewrite
+from portway.protocol.control.messages import ExchangeLimits, HeadRewrite
 from portway.protocol.join_string import JoinString
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TunnelRequest:
-    """One tunnel that the user asked for. Each is itself alone: who asks for the same twice gets two, with limits of their own."""
+    """One tunnel that the user asked for. Compared by identity: two equal requests are two tunnels with separate limits."""
 
     kind: Literal["http", "tcp"]
     target: Target
-    """The origin that answers this tunnel's visitors."""
+    """The origin of this tunnel."""
     name: str = ""
     """Name under the server's domain; empty lets the server choose."""
     host: str = ""
@@ -24,31 +24,56 @@ class TunnelRequest:
     port: int = 0
     """The public port of a tcp tunnel; 0 lets the server choose."""
     takeover: bool = False
-    """Take the name or port even from a session of ours that still answers."""
+    """Take over the name or port even from a running session of this agent."""
     rewrite: HeadRewrite | None = None
-    """What the server shall change in the heads of an http tunnel."""
+    """Changes that the server makes to request and response heads of an http tunnel."""
     origin_timeout_s: float = 0.0
-    """How long an http origin may take to begin an answer; 0: no limit."""
+    """How long an http origin may take to begin a response; 0: no limit."""
     policy: Policy = UNLIMITED
-    """What each connection of the tunnel (of http: each request) may do, and what they share; see `agent/limits.py`."""
+    """Limits of each connection of the tunnel (of http: each request), and of all of them together."""
+
+    @property
+    def local_policy(self) -> Policy:
+        """The limits that the agent enforces itself.
+
+        The agent's connections to an http origin serve requests of many visitors, so that only the server can limit one
+        request. The shared bandwidth is always limited here, so that the agent does not read more from the origin.
+        """
+        return self.policy if self.kind != "http" else Policy(bandwidth_bps=self.policy.bandwidth_bps)
+
+    @property
+    def server_limits(self) -> ExchangeLimits | None:
+        """The limits of single requests that the server enforces for an http tunnel; None if there are none."""
+        if self.kind != "http":
+            return None
+        limits = ExchangeLimits(
+            idle_timeout_s=self.policy.idle_timeout_s or 0.0,
+            min_rate_bpm=self.policy.min_rate_bpm or 0,
+            max_rate_bps=self.policy.max_rate_bps or 0,
+            max_lifetime_s=self.policy.max_lifetime_s or 0.0,
+            max_total_payload=self.policy.max_total_payload or 0,
+            origin_timeout_s=self.origin_timeout_s,
+        )
+        return None if limits == ExchangeLimits() else limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
-    """Everything that `portway.agent.app.run` needs to know."""
+    """All settings of `portway.agent.app.run`."""
 
     join: JoinString
     """Server, token and secret; its `repr` masks the secret."""
     tunnels: tuple[TunnelRequest, ...]
     data_dir: Path | None
-    """Where the agent keeps its identity for each token; made with mode 0700 when there is something to keep. None: nowhere."""
+    """Where the agent saves its identity; created with mode 0700 when needed. None: not saved."""
     plaintext_links: bool = False
-    """Speak without TLS, on a network that is already private; the server must say so too."""
+    """Connect without TLS, for private networks only; the server must use the same option."""
     links_max: int = 4
-    """Links to the server that take visitors, as far as it allows them; 1 keeps to a single one."""
+    """Maximum of links that accept visitors, if the server allows as many."""
     ca_file: Path | None = None
     """CA certificates for a server without a pin in the join string; None means the system's."""
     connect_s_max: float | None = None
-    """How long to try to get online for the first time, in seconds; None means for ever: a machine's programs start before its network."""
+    """How long to try to get online for the first time, in seconds; None: without limit, because a machine's programs may start
+    before its network."""
     drain_s: float = 10.0
-    """How long visitors may finish after the agent was told to stop, in seconds; as long as `docker stop` waits."""
+    """How long visitors may finish after the agent was stopped, in seconds; as long as `docker stop` waits."""

@@ -1,4 +1,4 @@
-"""Remembers how an agent is, from its events, for `portway status`."""
+"""Tracks the state of an agent from its events, for `portway status`."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ State = Literal["connecting", "online", "offline", "refused"]
 
 
 class TunnelStatus(msgspec.Struct):
-    """One tunnel of an agent and what went through it."""
+    """One tunnel of an agent, with its counts."""
 
     url: str
     target: str
@@ -38,60 +38,60 @@ class TunnelStatus(msgspec.Struct):
 
 
 class AgentStatus(msgspec.Struct, tag_field="program", tag="agent"):
-    """One running agent, as its status socket tells."""
+    """One running agent, as reported by its status socket."""
 
     pid: int
     version: str
     state: State
     since: float
-    """When it came into this state; seconds since 1970."""
+    """When this state began; seconds since 1970."""
     server: str
     """`host:port` that it dials."""
     server_version: str = ""
     session: str = ""
     rtt_s: float | None = None
-    """Lowest round trip of the link in the last 30 s; None before the first ping came back."""
+    """Lowest round trip of the links in the last 30 s; None before the first pong."""
     links: int = 0
-    """Links that it has with the server."""
+    """Number of links to the server."""
     links_draining: int = 0
-    """Links among them that wait for their last visitor to leave."""
+    """Links among them that close after their last visitor."""
     problem: str = ""
     """Why it was last offline or refused."""
     tunnels: list[TunnelStatus] = []
     missed: int = 0
-    """Requests that were not told one by one."""
+    """Requests without a request line, because there were too many in a short time."""
 
 
 class AgentStatusTracker:
-    """Takes every event in, and gives the whole picture out. Synchronous, bounded by the number of tunnels."""
+    """Receives all events and returns the current status. Synchronous; its memory is bounded by the number of tunnels."""
 
     def __init__(self, server: str, clock: Callable[[], float]) -> None:
         """`server` is the address to dial, `clock` is `clock.wall`."""
         self._clock = clock
         self.moved: Callable[[], Mapping[int, tuple[int, int]]] = dict
-        """Bytes of running connections by tunnel id (`Origins.moved`), while there are any."""
+        """Returns the bytes of running connections by tunnel id (`Origins.moved`)."""
         self._tunnels: dict[int, TunnelStatus] = {}
-        self._before: dict[tuple[str, str], TunnelStatus] = {}
+        self._previous: dict[tuple[str, str], TunnelStatus] = {}
         self._status = AgentStatus(os.getpid(), __version__, "connecting", clock(), server, tunnels=[])
 
-    def document(self) -> bytes:
-        """Return the picture as JSON."""
+    def to_json(self) -> bytes:
+        """Return the status as JSON."""
         self._status.tunnels = [self._with_running(number, tunnel) for number, tunnel in self._tunnels.items()]
         return msgspec.json.encode(self._status)
 
     def _with_running(self, number: int, tunnel: TunnelStatus) -> TunnelStatus:
-        there, back = self.moved().get(number, (0, 0))
-        return msgspec.structs.replace(tunnel, bytes_in=tunnel.bytes_in + there, bytes_out=tunnel.bytes_out + back)
+        inbound, outbound = self.moved().get(number, (0, 0))
+        return msgspec.structs.replace(tunnel, bytes_in=tunnel.bytes_in + inbound, bytes_out=tunnel.bytes_out + outbound)
 
     def __call__(self, event: AgentEvent) -> None:
-        """Take one event in."""
+        """Update the status by one event."""
         status = self._status
         match event:
             case Connecting(address):
                 status.server = address
             case Online(session, server, rtt_s):
                 self._enter("online")
-                self._before = {(tunnel.url, tunnel.target): tunnel for tunnel in self._tunnels.values()}
+                self._previous = {(tunnel.url, tunnel.target): tunnel for tunnel in self._tunnels.values()}
                 self._tunnels.clear()
                 status.session, status.server_version, status.rtt_s, status.problem = session, server, rtt_s, ""
                 status.links, status.links_draining = 1, 0
@@ -123,13 +123,13 @@ class AgentStatusTracker:
             self._status.links = self._status.links_draining = 0
 
     def _tunnel_up(self, event: TunnelUp) -> None:
-        """Note a tunnel; after a reconnect it has a new id, and its counts go on if its URL is the same."""
-        known = self._before.pop((event.url, event.target), None)
+        """Add a tunnel; after a reconnect it has a new id, and keeps its counts if its URL is the same."""
+        known = self._previous.pop((event.url, event.target), None)
         self._tunnels[event.tunnel] = known or TunnelStatus(event.url, event.target)
 
     def _relay_done(self, event: RelayDone) -> None:
         tunnel = self._tunnels.get(event.tunnel)
         if tunnel is not None:
-            tunnel.relays += event.kind == "tcp"  # of http, requests are counted
+            tunnel.relays += event.kind == "tcp"  # for http tunnels, requests are counted
             tunnel.bytes_in += event.bytes_in
             tunnel.bytes_out += event.bytes_out

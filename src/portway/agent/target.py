@@ -1,4 +1,4 @@
-"""Reads TARGET, the local service that a tunnel shows: `3000`, `host:port`, `https://host:port`, `unix:/path`."""
+"""Parses TARGET, the local service that a tunnel publishes: `3000`, `host:port`, `https://host:port`, `unix:/path`."""
 
 import re
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Literal
 from portway.errors import ConfigError
 
 FORMS = "a port (3000), host:port, http://host:port, https://host:port or unix:/path"
-"""What every complaint offers instead."""
+"""The valid forms, for error messages."""
 
 UNIX_PATH_BYTES_MAX = 107
-"""Linux gives `sun_path` 108 bytes with the final zero; a longer path could never be dialled."""
+"""Linux limits `sun_path` to 108 bytes with the final zero; a longer path cannot be connected to."""
 
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+", re.ASCII)
@@ -23,20 +23,20 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an agent dials for every visitor: `host` and `port`, or `path` when it is a unix socket."""
+    """The address that an agent connects to for every visitor: `host` and `port`, or `path` of a unix socket."""
 
     host: str = ""
     port: int = 0
     path: str = ""
     """Path of a unix socket; empty for TCP."""
     tls: bool = False
-    """True when the origin itself speaks TLS (`https://`)."""
+    """True when the origin itself uses TLS (`https://`)."""
     scheme: Literal["", "http", "https"] = ""
-    """What the user wrote in front; empty when nothing."""
+    """The scheme that the user wrote; empty if none."""
 
     @property
     def text(self) -> str:
-        """The target in full, as a console shows it: `http://127.0.0.1:3000`, `127.0.0.1:22`, `unix:/run/app.sock`."""
+        """The complete target, as shown by a console: `http://127.0.0.1:3000`, `127.0.0.1:22`, `unix:/run/app.sock`."""
         if self.path:
             return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -44,13 +44,13 @@ class Target:
 
 
 def parse_target(text: str, kind: Literal["http", "tcp"] = "http") -> Target:
-    """Return where to dial for a tunnel of this `kind`.
+    """Return the target of a tunnel of this `kind`.
 
     Raises:
-        ConfigError: TARGET has none of the known forms, or a form that makes no sense for this kind of tunnel.
+        ConfigError: TARGET has no valid form, or none for this kind of tunnel.
     """
     if _NUMBER.fullmatch(text):
-        return Target("localhost", _port(text, text))  # both of its addresses: some development servers listen on ::1 alone
+        return Target("localhost", _port(text, text))  # both addresses, because some development servers listen only on ::1
     if text.startswith("unix:"):
         return _unix(text)
     found = _SCHEME.fullmatch(text)
@@ -58,7 +58,7 @@ def parse_target(text: str, kind: Literal["http", "tcp"] = "http") -> Target:
         return _host_and_port(text, text, default_port=None)
     scheme, rest = found[1].lower(), found[2]
     if scheme not in _DEFAULT_PORTS:
-        raise ConfigError(f"TARGET {text!r}: nothing here speaks {scheme}://; give {FORMS}")
+        raise ConfigError(f"TARGET {text!r}: unsupported scheme {scheme}://; give {FORMS}")
     return _url(text, "https" if scheme == "https" else "http", rest, kind)
 
 
@@ -67,7 +67,7 @@ def _url(text: str, scheme: Literal["http", "https"], rest: str, kind: str) -> T
         raise ConfigError(f"TARGET {text!r}: a tcp tunnel relays bytes as they are; give host:port, or use `portway http {text}`")
     authority, slash, path = rest.partition("/")
     if slash and path:
-        raise ConfigError(f"TARGET {text!r}: a tunnel shows a whole origin, not a path of it; give {scheme}://{authority}")
+        raise ConfigError(f"TARGET {text!r}: a tunnel publishes a whole origin, not a path; give {scheme}://{authority}")
     if "@" in authority:
         raise ConfigError("TARGET: leave the user name and password out of the address; the origin can ask its visitors for them")
     found = _host_and_port(text, authority, default_port=_DEFAULT_PORTS[scheme])
@@ -77,7 +77,7 @@ def _url(text: str, scheme: Literal["http", "https"], rest: str, kind: str) -> T
 def _unix(text: str) -> Target:
     path = text.removeprefix("unix:")
     if not path.startswith("/"):
-        raise ConfigError(f"TARGET {text!r}: give the socket's full path, as in unix:/run/app.sock")
+        raise ConfigError(f"TARGET {text!r}: give the socket's absolute path, as in unix:/run/app.sock")
     if len(path.encode("utf-8", "surrogateescape")) > UNIX_PATH_BYTES_MAX or "\0" in path:
         raise ConfigError(f"TARGET {text!r}: a unix socket's path has at most {UNIX_PATH_BYTES_MAX} bytes")
     return Target(path=path)
@@ -97,12 +97,12 @@ def _host_and_port(text: str, authority: str, default_port: int | None) -> Targe
     if not host and default_port is None:
         raise ConfigError(f"TARGET {text!r}: the host is missing; give a port alone for this machine (3000), or host:port")
     if not good:
-        raise ConfigError(f"TARGET {text!r}: {host!r} is no host name; give {FORMS}")
+        raise ConfigError(f"TARGET {text!r}: invalid host name {host!r}; give {FORMS}")
     return Target(host, _port(text, port) if colon else default_port or 0)
 
 
 def _is_ipv6(host: str) -> bool:
-    """Return whether this is an IPv6 address, perhaps with a zone (RFC 4007): `fe80::1%eth0`."""
+    """Return whether this is an IPv6 address, optionally with a zone (RFC 4007): `fe80::1%eth0`."""
     address, percent, zone = host.partition("%")
     try:
         IPv6Address(address)
@@ -114,5 +114,5 @@ def _is_ipv6(host: str) -> bool:
 def _port(text: str, port: str) -> int:
     number = int(port) if _PORT.fullmatch(port) else 0
     if not 1 <= number <= 65535:
-        raise ConfigError(f"TARGET {text!r}: a port is a number from 1 to 65535, not {port!r}")
+        raise ConfigError(f"TARGET {text!r}: invalid port {port!r}: expected 1 to 65535")
     return number

@@ -234,15 +234,15 @@ def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
 
 def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bool) -> int:
     from portway.agent.app import run
-    from portway.agent.console import Console, Tell, json_console
-    from portway.agent.events import AgentEvent
+    from portway.agent.console import Console, json_console
+    from portway.agent.events import AgentEvent, EventSink
     from portway.agent.status import AgentStatusTracker
     from portway.cli.lifecycle import STDERR, STDOUT, open_output, run_until_stopped, with_status
     from portway.clock import wall
     from portway.telemetry.terminal import Style, is_terminal
 
     with open_output(as_json=as_json, log_level=log_level) as output:
-        console: Tell
+        console: EventSink
         if as_json:
             console = json_console(output.out.write, wall)
         else:
@@ -264,6 +264,6 @@ def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bo
             status.moved = moved
 
         return run_until_stopped(
-            lambda: with_status("agent", status.document, lambda: run(settings, on_event=on_event, watch=watch)),
+            lambda: with_status("agent", status.to_json, lambda: run(settings, on_event=on_event, watch=watch)),
             settings.drain_s,
         )

@@ -78,11 +78,11 @@ def _read_join_string(join_file: Path | None) -> "JoinString":
 
 def _check_no_other_server(folder: Path, found: "JoinString", server: str) -> None:
     """Raise ConfigError if saving `found` would overwrite the join string of a different server."""
-    from portway.agent.join_store import kept_join
+    from portway.agent.join_store import saved_join_string
     from portway.config.values import ListenAddress
     from portway.errors import ConfigError
 
-    saved = kept_join(folder, server)
+    saved = saved_join_string(folder, server)
     if saved is None or (saved.host, saved.port) == (found.host, found.port) or (saved.pin is not None and saved.pin == found.pin):
         return
     name = f"under the name {server}" if server else "without a name"
@@ -101,7 +101,7 @@ def _contact_server(found: "JoinString", folder: Path, ca_file: Path | None) -> 
     import asyncio
 
     from portway.agent.settings import AgentSettings
-    from portway.agent.trial import contact
+    from portway.agent.trial import try_login
     from portway.config.values import ListenAddress
     from portway.errors import ConfigError, RefusedError, UnavailableError
     from portway.protocol.units import format_duration
@@ -113,7 +113,7 @@ def _contact_server(found: "JoinString", folder: Path, ca_file: Path | None) -> 
         click.echo(f"Contacting {where} ...", err=True)
     not_saved = "Nothing was saved; --offline saves a join string without contacting its server"
     try:
-        online = asyncio.run(contact(settings))
+        online = asyncio.run(try_login(settings))
     except UnavailableError as exc:
         click.echo(f"portway: {escape(str(exc))}. Join string saved anyway; each agent command retries the connection", err=True)
     except RefusedError as exc:

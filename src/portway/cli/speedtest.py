@@ -77,14 +77,15 @@ def speedtest(
 
 
 def _run(settings: AgentSettings, options: SpeedTestOptions, as_json: bool, log_level: str) -> int:
-    from portway.agent.speed.console import Console, Tell, json_console
+    from portway.agent.speed.console import Console, json_console
+    from portway.agent.speed.events import EventSink
     from portway.agent.speed.runner import run
     from portway.cli.lifecycle import STDOUT, open_output, run_until_stopped
     from portway.clock import wall
     from portway.telemetry.terminal import Style
 
     with open_output(as_json=as_json, log_level=log_level) as output:
-        console: Tell
+        console: EventSink
         style = Style.of(STDOUT)
         if as_json:
             console = json_console(output.out.write, wall)

@@ -1,1 +1,1 @@
-"""The conversation of one agent and one server, both halves of each part side by side."""
+"""The protocol between one agent and one server, with both halves of each exchange side by side."""

@@ -1,4 +1,4 @@
-"""What an agent wants to offer, and what it was granted: asked for again after every reconnect. Pure."""
+"""The tunnels that an agent claims, and what it was granted; claimed again after every reconnect. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,30 +12,30 @@ W = TypeVar("W")
 
 @dataclass(slots=True)
 class TunnelClaim(Generic[W]):
-    """One tunnel that the agent wants, and where it stands."""
+    """One tunnel that the agent claims, and the state of the claim."""
 
     kind: Literal["http", "tcp"]
     subject: W
-    """What the agent itself knows of the tunnel, such as its origin."""
+    """The agent's own data about the tunnel, such as its origin."""
     name: str = ""
     host: str = ""
     port: int = 0
     takeover: bool = False
     seed: bytes = field(default=b"", repr=False)
-    """What the server shall choose a name or port by; empty when the user asked for a certain one."""
+    """Seed from which the server derives a name or port; empty when the user asked for a specific one."""
     limits: ExchangeLimits | None = None
-    """What the server shall hold the tunnel's requests to."""
+    """Limits that the server enforces on the tunnel's requests."""
     rewrite: HeadRewrite | None = None
-    """What the server shall change in the tunnel's heads."""
+    """Changes that the server makes to the tunnel's request and response heads."""
     request_id: int = 0
-    """The id of its claim within this session, 0 before it; the same when it is asked again, so that once is enough."""
+    """The id of the claim within this session; 0 before it is sent. A repeated claim has the same id, so that it counts once."""
     granted: Granted | None = None
-    """The answer within this session; None before it and after the session was lost."""
+    """The reply within this session; None before it and after the session was lost."""
     was_granted: bool = False
-    """True once any session was granted it."""
+    """True once it was granted in any session."""
 
-    def claim(self) -> Claim:
-        """Return the request for it, with the address that was granted before, if there was one."""
+    def to_message(self) -> Claim:
+        """Return the claim as a message, with the address that was granted before, if any."""
         return Claim(
             id=self.request_id,
             kind=self.kind,
@@ -49,103 +49,103 @@ class TunnelClaim(Generic[W]):
         )
 
     def remember(self, granted: Granted) -> None:
-        """Keep what was granted, so that the next session asks for the same address.
+        """Store what was granted, so that the next session claims the same address.
 
-        Without `takeover` from now on: it was meant for once. Who loses the name to a takeover of another terminal
-        and meets it again after a reconnect must not take it back.
+        `takeover` applies once: an agent that loses its name to a takeover from another terminal must not take it back
+        after a reconnect.
         """
         self.granted = granted
         self.was_granted = True
         self.takeover = False
         if self.kind == "tcp":
             self.port = granted.port or self.port
-        elif granted.name and (self.seed or not self.host):  # else the user asked for this very host
-            hint_complete = "." in granted.name  # a name below the server's domain has no dot
-            self.name, self.host = ("", granted.name) if hint_complete else (granted.name, "")
+        elif granted.name and (self.seed or not self.host):  # otherwise the user asked for exactly this host
+            is_host = "." in granted.name  # a name below the server's domain has no dot
+            self.name, self.host = ("", granted.name) if is_host else (granted.name, "")
 
 
 class Claims(Generic[W]):
-    """All wishes of one agent, over all its sessions.
+    """All claims of one agent, over all its sessions.
 
     Every method is synchronous, so each call is atomic.
     """
 
-    def __init__(self, wishes: list[TunnelClaim[W]]) -> None:
+    def __init__(self, claims: list[TunnelClaim[W]]) -> None:
         """Start with nothing granted."""
-        self._wishes = wishes
-        self._asked: dict[int, TunnelClaim[W]] = {}
+        self._claims = claims
+        self._unanswered: dict[int, TunnelClaim[W]] = {}
         self._exported: dict[int, TunnelClaim[W]] = {}
         self._next_id = 1
 
     def __iter__(self) -> Iterator[TunnelClaim[W]]:
-        return iter(self._wishes)
+        return iter(self._claims)
 
     def complete(self) -> bool:
-        """True when every wish is granted."""
-        return all(wish.granted is not None for wish in self._wishes)
+        """Return whether every claim is granted."""
+        return all(claim.granted is not None for claim in self._claims)
 
-    def open(self) -> list[Claim]:
-        """Return a claim for every wish that is not granted; also after the link that carried the last ones died."""
-        claims = []
-        for wish in self._wishes:
-            if wish.granted is None:
-                wish.request_id = wish.request_id or self.new_request_id()
-                self._asked[wish.request_id] = wish
-                claims.append(wish.claim())
-        return claims
+    def pending(self) -> list[Claim]:
+        """Return the message for every claim that is not granted; also after the link that carried the last ones was lost."""
+        messages = []
+        for claim in self._claims:
+            if claim.granted is None:
+                claim.request_id = claim.request_id or self.new_request_id()
+                self._unanswered[claim.request_id] = claim
+                messages.append(claim.to_message())
+        return messages
 
     @property
     def unanswered(self) -> int:
-        """How many claims wait for their answer."""
-        return len(self._asked)
+        """Number of claims without a reply."""
+        return len(self._unanswered)
 
-    def answered(self, message: Granted | Refused) -> TunnelClaim[W] | None:
-        """Note an answer and return the wish that it is about; None when it is late or about something else.
+    def apply_reply(self, message: Granted | Refused) -> TunnelClaim[W] | None:
+        """Record a reply and return its claim; None when the reply is late or answers something else.
 
         Raises:
             PeerError: the server granted one tunnel twice, so that its visitors could not be told apart.
         """
-        wish = self._asked.pop(message.id, None)
-        if wish is None or isinstance(message, Refused):
-            return wish
+        claim = self._unanswered.pop(message.id, None)
+        if claim is None or isinstance(message, Refused):
+            return claim
         if message.tunnel in self._exported:
-            raise PeerError(f"the server granted tunnel {message.tunnel} twice ({message.url}); are two tunnels asking for one name?")
-        wish.remember(message)
-        self._exported[message.tunnel] = wish
-        return wish
+            raise PeerError(f"the server granted tunnel {message.tunnel} twice ({message.url}); do two tunnels claim the same name?")
+        claim.remember(message)
+        self._exported[message.tunnel] = claim
+        return claim
 
     def exported(self, tunnel_id: int) -> TunnelClaim[W] | None:
-        """Return the wish behind a tunnel id of this session: a stream for anything else is refused (threats Y8)."""
+        """Return the claim behind a tunnel id of this session; streams for any other id are refused (threats Y8)."""
         return self._exported.get(tunnel_id)
 
     def session_lost(self) -> None:
-        """Forget what the lost session was granted, but not the addresses."""
-        self._asked.clear()
+        """Discard what the lost session was granted, except for the addresses."""
+        self._unanswered.clear()
         self._exported.clear()
-        for wish in self._wishes:
-            wish.granted = None
-            wish.request_id = 0
+        for claim in self._claims:
+            claim.granted = None
+            claim.request_id = 0
 
     @property
     def any_was_granted(self) -> bool:
-        """True once any session was granted one of those that are still wanted."""
-        return any(wish.was_granted for wish in self._wishes)
+        """True once any of the remaining claims was granted, in any session."""
+        return any(claim.was_granted for claim in self._claims)
 
     @property
-    def hopeless(self) -> bool:
-        """True when nothing is granted in this session, and no claim waits for its answer."""
-        return not self._exported and not self._asked
+    def all_refused(self) -> bool:
+        """True when nothing is granted in this session, and no claim is without a reply."""
+        return not self._exported and not self._unanswered
 
     def tunnel_ids(self) -> list[int]:
-        """Return what is granted now, to release it."""
+        """Return the ids of the tunnels that are granted now."""
         return list(self._exported)
 
-    def drop(self, wish: TunnelClaim[W]) -> None:
-        """Stop wanting something, because it was refused for good."""
-        self._wishes.remove(wish)
+    def drop(self, claim: TunnelClaim[W]) -> None:
+        """Remove a claim that was refused permanently."""
+        self._claims.remove(claim)
 
     def new_request_id(self) -> int:
-        """Return an id for another request of the same session."""
+        """Return an unused id for a request of this session."""
         request_id = self._next_id
         self._next_id = self._next_id % 0xFFFFFFFF + 1
         return request_id

@@ -1,75 +1,75 @@
-"""What one control stream keeps in memory: a small fixed bound before the login, a part of its token's budget afterwards."""
+"""Memory account of one control stream: a small fixed bound before the login, its token's budget afterwards."""
 
 from collections.abc import Callable
 
 from portway.engine.memory_budget import MemoryBudget
 
-STRANGER_KEPT_BYTES_MAX = 16 * 1024
-"""Before the login is through: four of the largest messages that may come then. A login has one under way at a time."""
+PRE_LOGIN_BUFFERED_BYTES_MAX = 16 * 1024
+"""Before the login: four of the largest messages that are allowed then. A login has one in flight at a time."""
 
 
 class ControlAccount:
-    """Counts bytes that wait: in the stream's channel, unread; here, received and not asked for; and to be sent.
+    """Counts buffered bytes: unread in the channel, received but not consumed, and not sent yet.
 
-    As the store of what the channel keeps it stands in for the link's (see `mux.buffer_budget.SessionBufferBudget`), so that one number
-    holds all of it.
+    It takes the place of the session's budget for the channel's buffer (see `mux.buffer_budget.SessionBufferBudget`), so that
+    one number covers all of them.
     """
 
-    def __init__(self, bytes_max: int = STRANGER_KEPT_BYTES_MAX) -> None:
-        """Keep at most `bytes_max`, until `authenticate`."""
+    def __init__(self, bytes_max: int = PRE_LOGIN_BUFFERED_BYTES_MAX) -> None:
+        """Allow at most `bytes_max` until `authenticate` is called."""
         self.bytes = 0
         self.on_exceeded: Callable[[str], None] = _ignore
-        """Called with the reason, once, when this stream has to end."""
+        """Called once with the reason when this stream has to end."""
         self._bytes_max = bytes_max
         self._budget: MemoryBudget | None = None
         self._unread = 0
-        self._own = 0
+        self._stream_bytes = 0
         self._closed = False
 
     def authenticate(self, budget: MemoryBudget) -> None:
-        """Count in `budget` from now on, and nowhere else."""
+        """Count in `budget` from now on, instead of against the fixed bound."""
         self._budget = budget
         budget.count(self, self.bytes)
 
     def add(self, _channel: object, count: int) -> None:
-        """Count `count` more bytes that the channel keeps."""
+        """Add `count` bytes that the channel buffers."""
         self._unread += count
-        self._count()
+        self._update()
 
     def consume(self, _channel: object, count: int) -> None:
-        """Count `count` bytes of those as read."""
+        """Subtract `count` bytes that were read from the channel."""
         self._unread -= min(count, self._unread)
-        self._count()
+        self._update()
 
     def release(self, _channel: object) -> None:
-        """Count nothing of the channel any more."""
+        """Subtract all bytes that the channel buffers."""
         self._unread = 0
-        self._count()
+        self._update()
 
-    def set_own(self, count: int) -> None:
-        """Count `count` bytes that wait here or are to be sent, instead of what they were before."""
-        if count != self._own:
-            self._own = count
-            self._count()
+    def set_stream_bytes(self, count: int) -> None:
+        """Set the number of bytes in the stream's inbox and outbox to `count`."""
+        if count != self._stream_bytes:
+            self._stream_bytes = count
+            self._update()
 
     def evict(self) -> None:
-        """End the stream: it keeps more than any other of the budget that is exceeded."""
+        """End the stream, because it is the largest holder of a budget that is exceeded."""
         budget = self._budget
         if budget is not None:
-            self._exceed(f"{self.bytes} bytes of control messages wait; all links of its token may keep {budget.bytes_max} together")
+            self._exceed(f"{self.bytes} bytes of control messages buffered; all links of the token may buffer {budget.bytes_max} in total")
 
     def close(self) -> None:
-        """Count nothing any more: the stream is over."""
+        """Count nothing from now on, because the stream has ended."""
         self._closed = True
         self.on_exceeded = _ignore
         self._set(0)
 
-    def _count(self) -> None:
+    def _update(self) -> None:
         if self._closed:
             return
-        self._set(self._unread + self._own)
+        self._set(self._unread + self._stream_bytes)
         if self._budget is None and self.bytes > self._bytes_max:
-            self._exceed(f"{self.bytes} bytes of control messages wait before the login is through, at most {self._bytes_max} may")
+            self._exceed(f"{self.bytes} bytes of control messages buffered before the login; at most {self._bytes_max} are allowed")
 
     def _set(self, count: int) -> None:
         change, self.bytes = count - self.bytes, count
@@ -83,4 +83,4 @@ class ControlAccount:
 
 
 def _ignore(_reason: str) -> None:
-    """Stand in for a stream that is over."""
+    """Do nothing, because the stream has ended."""

@@ -1,4 +1,4 @@
-"""Control messages over a channel, for coroutines: receive one, send one, say good-bye."""
+"""Control messages over a channel, for coroutines: receive, send, close gracefully."""
 
 import asyncio
 from collections import deque
@@ -13,33 +13,33 @@ from portway.protocol.control.messages import Message, decode_message, encode_me
 from portway.session.control_account import ControlAccount
 
 INBOX_MAX = 32
-"""Messages received and not yet asked for; above it the channel is left unread, and its window stops the peer."""
+"""Messages received and not yet consumed; above it the channel is not read, and its window stops the peer."""
 
 INBOX_BYTES_MAX = 16 * 1024
-"""The same in bytes: a hundred claims. With the message that passes it, and one that is not complete, 150 kB at most."""
+"""The same in bytes: a hundred claims. With the message that exceeds it, and an incomplete one, at most 150 kB."""
 
 MESSAGE_COST_BYTES = 64
-"""What a received message takes besides its bytes: a bytes object and its place in the queue."""
+"""Memory of a received message besides its bytes: a bytes object and a slot in the queue."""
 
 OUTBOX_BYTES_MAX = 128 * 1024
-"""Bytes that wait for the peer to read, beyond the 256 KiB of its window: two full messages. The answers to a thousand claims fit
-into the window. A peer that lets more pile up has stopped listening."""
+"""Bytes that wait for the peer to read, beyond the 256 KiB of its window: two full messages. The replies to a thousand claims fit
+into the window. A peer with more than that has stopped reading."""
 
 READ_BYTES = 4096
-"""Bytes taken from the channel at a time: the largest message before login (framing.PRE_LOGIN_BYTES_MAX)."""
+"""Bytes read from the channel at a time: the largest message before the login (framing.PRE_LOGIN_BYTES_MAX)."""
 
-GOODBYE_S = 1.0
-"""How long `close_gracefully` waits for the peer to have read it all; a peer that takes longer gets a broken stream."""
+CLOSE_S_MAX = 1.0
+"""How long `close_gracefully` waits until the peer has read everything; after that the stream is reset."""
 
 
 class ControlStream:
-    """One end of a control stream. One coroutine receives; anybody may send, which never waits, and say good-bye.
+    """One end of a control stream. One coroutine receives; any code may send, which never waits, and close.
 
-    Nothing is lost by cancelling a `receive`: what came meanwhile is there for the next one.
+    Cancelling a `receive` loses nothing: the next one returns what has arrived meanwhile.
     """
 
     def __init__(self, channel: Channel, reactor: Reactor, account: ControlAccount | None = None) -> None:
-        """Take the channel over. Until `allow_large_messages` is called, only small messages are accepted. `account` bounds what waits here."""
+        """Take over the channel. Only small messages are accepted until `allow_large_messages`. `account` bounds what is buffered."""
         self._channel = channel
         self._reactor = reactor
         self._account = account
@@ -50,7 +50,7 @@ class ControlStream:
         self._outbox = bytearray()
         self._end: _End | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        self._finishing = self._said_goodbye = False
+        self._finishing = self._closing = False
         if account is not None:
             account.on_exceeded = self._exceed
         channel.on_readable = self._pull
@@ -65,42 +65,42 @@ class ControlStream:
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that wait for the peer to read; what can be left out is, when there are many."""
+        """Bytes that wait for the peer to read; optional messages are omitted when there are many."""
         return len(self._outbox)
 
     def allow_large_messages(self) -> None:
-        """Accept messages of full size from now on: the peer has proved who it is."""
+        """Accept messages of full size from now on, because the peer has authenticated."""
         self._reader.bytes_max = POST_LOGIN_BYTES_MAX
         self._trusted = True
 
-    def count_in(self, budget: MemoryBudget) -> None:
-        """Count what waits here in `budget` from now on."""
+    def use_budget(self, budget: MemoryBudget) -> None:
+        """Count buffered bytes in `budget` from now on."""
         if self._account is not None:
             self._account.authenticate(budget)
 
     def send(self, message: Message) -> None:
-        """Send after all that was sent before; returns at once.
+        """Send a message in order; returns immediately.
 
         Raises:
-            UnavailableError: the stream is lost or being ended, or the peer does not read what was sent before.
+            UnavailableError: the stream is lost or being closed, or the peer does not read.
         """
-        if self._said_goodbye:
-            raise UnavailableError("this end has said good-bye on the control stream")
+        if self._closing:
+            raise UnavailableError("this end is closing the control stream")
         if self._end is not None and (self._closed or self._end.kind is UnavailableError):
             raise UnavailableError(f"the control stream is lost: {self._end.reason}")
         self._outbox += encode_message(message)
         if len(self._outbox) > OUTBOX_BYTES_MAX:
-            self.abort(f"the peer left {len(self._outbox)} bytes unread, at most {OUTBOX_BYTES_MAX} may wait")
+            self.abort(f"the peer left {len(self._outbox)} bytes unread; at most {OUTBOX_BYTES_MAX} are buffered")
             raise UnavailableError("the peer does not read its control stream")
         self._push()
-        self._count()
+        self._update_account()
 
     async def receive(self, deadline_s: float | None = None) -> Message:
-        """Return the next message, waiting `deadline_s` for it, or without an end where the link's pings watch the peer.
+        """Return the next message, within `deadline_s`; None: no deadline, because the link's pings watch the peer.
 
         Raises:
-            UnavailableError: nothing came in time, or the stream is lost.
-            PeerError: something came that is no message; an BadMessageError leaves the stream usable.
+            UnavailableError: nothing arrived in time, or the stream is lost.
+            PeerError: invalid bytes arrived; a BadMessageError leaves the stream usable.
         """
         try:
             async with asyncio.timeout(deadline_s):
@@ -112,25 +112,25 @@ class ControlStream:
             raise UnavailableError(f"no message came within {deadline_s:g} s") from None
         body = self._inbox.popleft()
         self._inbox_bytes -= len(body) + MESSAGE_COST_BYTES
-        if self._full and self._has_room():
+        if self._full and self._may_read():
             self._full = False
             self._reactor.call_soon(self._pull)
-        self._count()
+        self._update_account()
         return decode_message(body)
 
-    async def close_gracefully(self, message: Message | None = None, patience_s: float | None = None) -> None:
-        """Send a last message, wait (1 s unless told otherwise) until the peer has ended its side too, then close.
+    async def close_gracefully(self, message: Message | None = None, timeout_s: float | None = None) -> None:
+        """Send a last message, wait at most `timeout_s` (default 1 s) until the peer has closed its side too, then close.
 
-        Never raises for a peer that is gone already: it needs no good-bye.
+        Does not raise when the peer is already gone.
         """
         try:
             if message is not None:
                 self.send(message)
-            self._finishing = self._said_goodbye = True
+            self._finishing = self._closing = True
             self._push()
-            async with asyncio.timeout(GOODBYE_S if patience_s is None else patience_s):
+            async with asyncio.timeout(CLOSE_S_MAX if timeout_s is None else timeout_s):
                 while self._end is None:
-                    self._drop_inbox()
+                    self._discard_inbox()
                     self._reactor.call_soon(self._pull)
                     await self._wait_for_change()
         except (UnavailableError, TimeoutError):
@@ -139,40 +139,40 @@ class ControlStream:
             self.close()
 
     def close(self) -> None:
-        """Give the channel back; may be called twice. A `receive` under way raises UnavailableError."""
+        """Close the channel; may be called twice. A pending `receive` raises UnavailableError."""
         self._finish_with(UnavailableError, "this end closed the control stream")
         self._channel.close()
-        self._settle()
+        self._release()
 
-    def abort(self, why: str = "aborted") -> None:
-        """Break the stream, as the reactor asks after a failed callback."""
-        self._finish_with(UnavailableError, f"the control stream was broken off: {why}")
+    def abort(self, reason: str = "aborted") -> None:
+        """Reset the stream; the reactor also calls this after a failed callback."""
+        self._finish_with(UnavailableError, f"the control stream was reset: {reason}")
         self._channel.abort()
-        self._settle()
+        self._release()
 
     def _exceed(self, reason: str) -> None:
-        """End the conversation: too much waits here. A member's memory is freed at once; a stranger is still told why."""
-        self._drop_inbox()
+        """End the stream because too much is buffered: after the login with a reset, before it so that a refusal can still be sent."""
+        self._discard_inbox()
         self._finish_with(PeerError, reason)
         if self._trusted:
             self._channel.abort()
-            self._settle()
+            self._release()
 
-    def _settle(self) -> None:
-        """Keep nothing any more: the channel is given back."""
+    def _release(self) -> None:
+        """Free all buffers, because the channel is closed."""
         self._closed = True
         self._outbox = bytearray()
         if self._account is not None:
             self._account.close()
 
-    def _count(self) -> None:
+    def _update_account(self) -> None:
         if self._account is not None:
-            self._account.set_own(self._inbox_bytes + self._reader.buffered_bytes + len(self._outbox))
+            self._account.set_stream_bytes(self._inbox_bytes + self._reader.buffered_bytes + len(self._outbox))
 
-    def _has_room(self) -> bool:
+    def _may_read(self) -> bool:
         return len(self._inbox) < INBOX_MAX and self._inbox_bytes < INBOX_BYTES_MAX
 
-    def _drop_inbox(self) -> None:
+    def _discard_inbox(self) -> None:
         self._inbox.clear()
         self._inbox_bytes = 0
         self._full = False
@@ -187,18 +187,18 @@ class ControlStream:
             self._waiters.remove(waiter)
 
     def _pull(self) -> None:
-        """Take what the channel has, as long as the inbox has room."""
+        """Read from the channel as long as the inbox is not full."""
         buffer = self._reactor.scratch_body[:READ_BYTES]
         try:
             while self._end is None:
-                if not self._has_room():
+                if not self._may_read():
                     self._full = True
                     break
                 count = self._channel.recv_into(buffer)
                 if count == BLOCKED:
                     break
                 if count == 0:
-                    self._finish_properly()
+                    self._on_peer_end()
                     return
                 for body in self._reader.feed(buffer[:count]):
                     self._inbox.append(body)
@@ -209,20 +209,20 @@ class ControlStream:
         except UnavailableError as error:
             self._finish_with(UnavailableError, str(error))
             self._channel.close()
-            self._settle()
+            self._release()
             return
-        self._count()
+        self._update_account()
         if self._inbox:
             self._wake()
 
-    def _finish_properly(self) -> None:
+    def _on_peer_end(self) -> None:
         if self._reader.buffered_bytes:
             self._finish_with(PeerError, f"the control stream ended {self._reader.buffered_bytes} bytes into a message")
         else:
-            self._finish_with(_PeerEndedError, "the peer ended the conversation")
+            self._finish_with(_PeerClosedError, "the peer closed the control stream")
 
     def _push(self) -> None:
-        """Send what waits, as far as the channel takes it."""
+        """Send the outbox, as far as the channel accepts it."""
         try:
             while self._outbox and self._channel.room():
                 sent = self._channel.send(bytes(self._outbox[:READ_BYTES]))
@@ -232,7 +232,7 @@ class ControlStream:
         except UnavailableError as error:
             self._finish_with(UnavailableError, str(error))
             self._channel.close()
-            self._settle()
+            self._release()
             return
         if self._finishing and not self._outbox:
             self._finishing = False
@@ -251,11 +251,11 @@ class ControlStream:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Why nothing more comes; no exception, as its traceback would keep the link's buffers for as long as this stream lives."""
+    """Why the stream ended. Not an exception, whose traceback would keep the link's buffers alive as long as this stream."""
 
     kind: type[UnavailableError | PeerError]
     reason: str
 
 
-class _PeerEndedError(UnavailableError):
-    """The peer has said all that it wanted to say; it may still be listening."""
+class _PeerClosedError(UnavailableError):
+    """The peer has closed its side properly; it may still read."""

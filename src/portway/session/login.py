@@ -1,4 +1,4 @@
-"""The login, both halves: SCRAM-SHA-256 bound to the server's certificate, and nothing else before `Welcome`.
+"""Both halves of the login: SCRAM-SHA-256 bound to the server's certificate; nothing else is allowed before `Welcome`.
 
 agent                                    server
 Hello{version, token, identity, scram} ─>
@@ -20,7 +20,7 @@ from portway.session.control_stream import ControlStream
 from portway.session.tickets import attach_proof
 
 LOGIN_S_MAX = 10.0
-"""For the whole login: four messages and one PBKDF2. A stranger may not hold a link longer (OpenSSH gives 120 s)."""
+"""For the whole login: four messages and one PBKDF2. An unauthenticated peer cannot occupy a link longer (OpenSSH allows 120 s)."""
 
 RandomBytes = Callable[[int], bytes]
 M = TypeVar("M", bound=Message)
@@ -28,28 +28,28 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What an agent logs in with."""
+    """The credentials that an agent logs in with."""
 
     token_id: str
     secret: str = field(repr=False)
     identity: bytes = field(repr=False)
-    """32 bytes that names and ports belong to, together with the token."""
+    """32 bytes; names and ports belong to this identity together with the token."""
     agent: str = ""
-    """Program and version, for people."""
+    """Program and version, for display."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What an agent has after the server welcomed it."""
+    """The result of a login, at the agent."""
 
     welcome: Welcome
     session_key: bytes = field(repr=False)
-    """Proves on further links that they belong to this session."""
+    """Proves that further links belong to this session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """Who has proved to be whom; the server answers with Welcome, which must carry `scram`."""
+    """The result of a login, at the server, which replies with a Welcome that carries `scram`."""
 
     hello: Hello
     scram: str = field(repr=False)
@@ -58,17 +58,17 @@ class Authenticated:
 
     @property
     def version(self) -> int:
-        """The protocol version that both ends speak: Welcome must tell it."""
+        """The protocol version that both ends support; Welcome must contain it."""
         return min(self.hello.version, PROTOCOL_VERSION)
 
 
 async def log_in(stream: ControlStream, credentials: Credentials, *, binding: bytes | None, random_bytes: RandomBytes) -> Login:
-    """Prove to the server who we are, let it prove the same, and return its welcome. `binding`: None on a plain link.
+    """Authenticate to the server, verify its own proof, and return its welcome. `binding`: None on a plain link.
 
     Raises:
-        RefusedError: the server says no, or could not prove that it knows the token.
-        UnavailableError: no answer within 10 s, or the server says to come back later.
-        PeerError: this is no Portway server.
+        RefusedError: the server refuses, or could not prove that it has the token.
+        UnavailableError: no reply within 10 s, or the server asks to retry later.
+        PeerError: the peer is not a Portway server.
     """
     try:
         async with asyncio.timeout(LOGIN_S_MAX):
@@ -94,7 +94,7 @@ async def log_in(stream: ControlStream, credentials: Credentials, *, binding: by
 
 
 async def attach(stream: ControlStream, ticket: bytes, session_key: bytes, hint: str = "") -> Welcome:
-    """Join a further link to a session, with a ticket that the session asked for on another link. `hint`: a plain link's alone.
+    """Attach a further link to a session, with a ticket that the session requested on another link. `hint`: for plain links only.
 
     Raises:
         RefusedError: `bad_ticket`.
@@ -105,7 +105,7 @@ async def attach(stream: ControlStream, ticket: bytes, session_key: bytes, hint:
             stream.send(Attach(ticket=ticket, proof=attach_proof(session_key, ticket), hint=hint))
             welcome = await _expect(stream, Welcome)
     except TimeoutError:
-        raise UnavailableError(f"the server did not answer on the new link within {LOGIN_S_MAX:g} s") from None
+        raise UnavailableError(f"the server did not reply on the new link within {LOGIN_S_MAX:g} s") from None
     stream.allow_large_messages()
     return welcome
 
@@ -118,16 +118,16 @@ async def authenticate(
     binding: bytes | None,
     random_bytes: RandomBytes,
 ) -> Authenticated | Attach:
-    """Return who logged in, or the Attach that came instead; whoever fails is not answered yet (see `send_refusal`).
+    """Return the authenticated peer, or the Attach that arrived instead. Failures are not answered here (see `send_refusal`).
 
-    The caller still decides whether the token may be used, then sends Welcome. `find_verifier` must also know revoked
-    and expired tokens: only who proves to have one is told that it was revoked. An unknown token is checked against a
+    The caller still decides whether the token may be used, then sends Welcome. `find_verifier` must also find revoked
+    and expired tokens: only a peer that proves to have one learns that it was revoked. An unknown token is checked against a
     decoy made from `decoy_seed`, so that it takes the same path as a wrong secret.
 
     Raises:
         RefusedError: wrong token, secret or certificate (one code for all), or no common version.
         UnavailableError: not finished within 10 s, or the link was lost.
-        PeerError: this is no agent.
+        PeerError: the peer is not an agent.
     """
     try:
         async with asyncio.timeout(LOGIN_S_MAX):
@@ -139,13 +139,13 @@ async def authenticate(
                     verifier = await find_verifier(first.token) or decoy_verifier(decoy_seed, first.token)
                     return await _check(stream, first, verifier, binding, random_bytes)
                 case _:
-                    raise RefusedError(codes.NOT_LOGGED_IN, f"{type(first).__name__} came before the login", "Send Hello first.")
+                    raise RefusedError(codes.NOT_LOGGED_IN, f"{type(first).__name__} received before the login", "Send Hello first.")
     except TimeoutError:
         raise UnavailableError(f"the login was not finished within {LOGIN_S_MAX:g} s") from None
 
 
 async def send_refusal(stream: ControlStream, error: PortwayError) -> None:
-    """Tell who may not come in why, as far as that is any use, and close the stream; takes a second at most."""
+    """Send the peer the reason for the refusal, where it could use it, and close the stream (1 s at most)."""
     match error:
         case RefusedError():
             await stream.close_gracefully(refusal_of(error))
@@ -156,15 +156,15 @@ async def send_refusal(stream: ControlStream, error: PortwayError) -> None:
 
 
 def refusal_of(error: RefusedError, request_id: int = 0) -> Refused:
-    """Return the message that tells the agent what `error` says."""
+    """Return the message that carries `error` to the agent."""
     return Refused(id=request_id, code=error.code, reason=error.reason, next_step=error.next_step)
 
 
 def error_of(message: Refused | Ended) -> RefusedError | UnavailableError:
-    """Return what a refusal means for the agent: stop, or (the server is busy or shutting down) come back later."""
+    """Return the error for a refusal: RefusedError to stop, UnavailableError to retry later (the server is busy or shutting down)."""
     if message.code in codes.RETRYABLE:
         return UnavailableError(f"{message.reason} ({message.code})")
-    return RefusedError(message.code, message.reason or codes.DESCRIPTIONS.get(message.code, "no reason was given"), message.next_step)
+    return RefusedError(message.code, message.reason or codes.DESCRIPTIONS.get(message.code, "no reason given"), message.next_step)
 
 
 async def _check(
@@ -173,7 +173,7 @@ async def _check(
     if hello.version < 1:
         raise RefusedError(
             codes.VERSION_UNSUPPORTED,
-            f"the agent speaks version {hello.version} of the protocol, this server 1 to {PROTOCOL_VERSION}",
+            f"unsupported protocol version {hello.version}: this server supports 1 to {PROTOCOL_VERSION}",
             "Update the agent.",
         )
     server = ScramServer(fresh_nonce(random_bytes), binding)
@@ -183,7 +183,7 @@ async def _check(
     stream.send(Challenge(scram=challenge))
     proof = await stream.receive()
     if not isinstance(proof, Proof):
-        raise RefusedError(codes.NOT_LOGGED_IN, f"{type(proof).__name__} came instead of Proof", "Send Proof after the Challenge.")
+        raise RefusedError(codes.NOT_LOGGED_IN, f"{type(proof).__name__} received instead of Proof", "Send Proof after the Challenge.")
     final = server.finish(proof.scram)
     stream.allow_large_messages()
     return Authenticated(hello, final, server.session_key)
@@ -191,7 +191,7 @@ async def _check(
 
 def _check_version(version: int) -> None:
     if not 1 <= version <= PROTOCOL_VERSION:
-        raise PeerError(f"the server chose version {version} of the protocol, expected 1 to {PROTOCOL_VERSION}")
+        raise PeerError(f"the server chose protocol version {version}: expected 1 to {PROTOCOL_VERSION}")
 
 
 async def _expect(stream: ControlStream, kind: type[M]) -> M:

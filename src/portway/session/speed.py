@@ -1,4 +1,4 @@
-"""A speed test's streams, both halves: one end pours bytes that mean nothing, the other forgets them; both look at the same stretch.
+"""Streams of a speed test, both halves: one end sends random bytes, the other discards them; both measure the same interval.
 
 agent                                            server
 Measure{direction, streams, seconds}          ─>
@@ -7,7 +7,7 @@ status byte 0 on each                         ─>
 the bytes, for `seconds` + 0.3 s, then FIN    <─> FIN at once
                                               <─  Measured{bytes, seconds, cpu_s, wait_s}
 
-The pumps that carry visitors carry these bytes too: the same turns, windows and back-pressure, no coroutine.
+The same pumps as for visitors carry these bytes: the same turns, windows and back-pressure, no coroutine.
 """
 
 from collections.abc import Callable
@@ -25,22 +25,23 @@ SPEED_TUNNEL: Final = 0
 """The tunnel id of a speed test's streams; those of tunnels begin at 1 (server/tunnels/registry.py)."""
 
 SETTLE_SHARE: Final = 0.3
-"""The first part of a test does not count: windows are growing, and TCP under them finds out what the path bears."""
+"""The first part of a test does not count: windows are still growing, and TCP is probing the path."""
 
 OVERTIME_S: Final = 0.3
-"""Senders go on for so long, so that no end's stretch outlasts the bytes: timers are 0.1 s coarse, and the ends start a trip apart."""
+"""Senders continue for this time, so that bytes arrive for the whole interval of either end: timers are 0.1 s coarse, and the ends
+start a round trip apart."""
 
 FINISH_S_MAX: Final = 3.0
-"""How long after that a stream may take to end by itself: what was in flight must arrive first."""
+"""How long after that a stream may take to end by itself: bytes in flight must arrive first."""
 
 SECONDS_MAX: Final = 30.0
 STREAMS_MAX: Final = 64
-"""What a server takes (docs/wire.md, section 9): enough for any line, and no way to keep a server busy for long with one message."""
+"""What a server accepts (docs/wire.md, section 9): enough for any network path, and too little to occupy a server for long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one end saw in the steady stretch of a test."""
+    """What one end measured in the steady interval of a test."""
 
     bytes: int
     seconds: float
@@ -48,38 +49,38 @@ class Sample:
 
 
 class Stopwatch:
-    """Looks at a test from its first stream on; `moved` tells the bytes so far, and is asked three times."""
+    """Measures the steady interval of a test; `moved` returns the bytes so far, and is called three times."""
 
     def __init__(self, reactor: Reactor, seconds: float, moved: Callable[[], int], cpu: Callable[[], CpuTime] = cpu_time) -> None:
-        """Start now, for a test of so many seconds."""
+        """Start now, for a test of `seconds`."""
         self._reactor = reactor
         self._moved = moved
         self._cpu = cpu
-        self._from = self._look()
+        self._from = self._read()
         self._to: tuple[float, int, CpuTime] | None = None
-        self._timers = [reactor.call_later(SETTLE_SHARE * seconds, self._begin), reactor.call_later(seconds, self._end)]
+        self._timers = [reactor.call_later(SETTLE_SHARE * seconds, self._on_settled), reactor.call_later(seconds, self._on_time_up)]
 
-    def stretch(self) -> Sample:
-        """Return what was seen, and look no more; a test that broke off is judged by what there was of it."""
+    def sample(self) -> Sample:
+        """Stop and return the measurement; for an interrupted test, of the part that took place."""
         for timer in self._timers:
             timer.cancel()
-        (began_at, bytes_before, cpu_before), (ended_at, bytes_then, cpu_then) = self._from, self._to or self._look()
+        (began_at, bytes_before, cpu_before), (ended_at, bytes_then, cpu_then) = self._from, self._to or self._read()
         return Sample(bytes_then - bytes_before, ended_at - began_at, cpu_then - cpu_before)
 
-    def _begin(self) -> None:
-        self._from = self._look()
+    def _on_settled(self) -> None:
+        self._from = self._read()
 
-    def _end(self) -> None:
-        self._to = self._look()
+    def _on_time_up(self) -> None:
+        self._to = self._read()
 
-    def _look(self) -> tuple[float, int, CpuTime]:
+    def _read(self) -> tuple[float, int, CpuTime]:
         return self._reactor.refresh_now(), self._moved(), self._cpu()
 
 
 class SpeedTestChannel(Channel):
-    """What a relay joins a test's stream with: gives `payload` again and again until it is stopped, and forgets what it gets.
+    """A source and sink that a relay joins with a test's stream: repeats `payload` until it is stopped, and discards all input.
 
-    Without a payload it has ended from the beginning. It always has room: the stream alone sets the pace.
+    Without a payload it has ended from the start. It always has room, so that only the stream limits the rate.
     """
 
     __slots__ = (*CHANNEL_SLOTS, "_payload", "moved")
@@ -87,11 +88,11 @@ class SpeedTestChannel(Channel):
     can_peek = True
 
     def __init__(self, payload: memoryview | None) -> None:
-        """Give `payload`, which belongs to the caller and never changes."""
+        """Repeat `payload`, which belongs to the caller and never changes."""
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = True
         self.moved = 0
-        """Bytes that were taken here or forgotten here."""
+        """Bytes that were sent or discarded here."""
         self._payload = payload
 
     @property
@@ -100,23 +101,23 @@ class SpeedTestChannel(Channel):
         return self._payload is None
 
     def stop(self) -> None:
-        """Give nothing any more: the stream is told the end behind what it has taken."""
+        """End the source: the stream is half-closed after the bytes that it has accepted."""
         self._payload = None
         self.readable = True
         self.on_readable()
 
     def peek(self) -> memoryview | None:
-        """Lend the payload from its start."""
+        """Return the payload from its start."""
         if self._payload is None:
             self.readable = False
         return self._payload
 
     def consume(self, count: int) -> None:
-        """Stay as full as before."""
+        """Count the bytes; the payload repeats."""
         self.moved += count
 
     def recv_into(self, buffer: memoryview) -> int:
-        """Copy out of the payload."""
+        """Copy from the payload."""
         if self._payload is None:
             return 0
         count = min(len(buffer), len(self._payload))
@@ -125,58 +126,58 @@ class SpeedTestChannel(Channel):
         return count
 
     def room(self) -> int:
-        """Return a helping, always."""
+        """Return `TURN_BYTES`, always."""
         return TURN_BYTES
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
-        """Forget all of it."""
+        """Discard all of it."""
         self.moved += len(data)
         return len(data)
 
     def shutdown_write(self) -> None:
-        """Take note of nothing: what was forgotten has no end."""
+        """Do nothing: discarded bytes need no end."""
 
     def abort(self) -> None:
-        """Let go of the payload and of whoever listened."""
+        """Release the payload and the callbacks."""
         self._payload = None
         self.on_readable = self.on_writable = self.on_broken = nothing
 
     def close(self) -> None:
-        """Let go, as `abort`."""
+        """Release everything, as `abort` does."""
         self.abort()
 
 
 class Payload:
-    """The bytes that all tests of one process send: random, as a line that compresses would flatter itself with others."""
+    """The bytes that all tests of one process send: random, because compression on the path would distort the result of others."""
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
-        """Make them at the first test, not before."""
+        """Create them at the first test, not before."""
         self._make = partial(random_bytes, TURN_BYTES)
         self._made: memoryview | None = None
 
     @property
     def view(self) -> memoryview:
-        """The bytes, a helping of them."""
+        """The bytes, `TURN_BYTES` of them."""
         if self._made is None:
             self._made = memoryview(self._make())
         return self._made
 
 
 class SpeedRun:
-    """One end of one test: its streams, when they stop, and what was seen. Synchronous; called from the reactor.
+    """One end of one test: its streams, their end, and the measurement. Synchronous; called from the reactor.
 
-    Everything counts from the first stream on. `on_over` is called once, when all streams that were wanted have ended.
+    All times start with the first stream. `on_finished` is called once, when all expected streams have ended.
     """
 
     def __init__(
-        self, reactor: Reactor, *, streams: int, seconds: float, payload: memoryview | None, on_over: Callable[[], None] = nothing
+        self, reactor: Reactor, *, streams: int, seconds: float, payload: memoryview | None, on_finished: Callable[[], None] = nothing
     ) -> None:
-        """Wait for so many streams; `payload` None: this end only receives."""
+        """Expect `streams` streams; `payload` None: this end only receives."""
         self._reactor = reactor
         self._missing = streams
         self._seconds = seconds
         self._payload = payload
-        self._on_over = on_over
+        self._on_finished = on_finished
         self._relays: dict[Relay, SpeedTestChannel] = {}
         self._moved_before = 0
         self._stopwatch: Stopwatch | None = None
@@ -186,42 +187,42 @@ class SpeedRun:
     @property
     def moved(self) -> int:
         """Bytes so far, on all streams."""
-        return self._moved_before + sum(end.moved for end in self._relays.values())
+        return self._moved_before + sum(channel.moved for channel in self._relays.values())
 
     @property
-    def over(self) -> bool:
-        """True when no stream is left and none can come."""
+    def finished(self) -> bool:
+        """True when no stream is open and none can follow."""
         return not self._relays and (self._stopped or not self._missing)
 
     def add(self, stream: Channel) -> bool:
-        """Take a stream, whose preamble and status byte are through; False, and it is reset, when it was not wanted."""
+        """Add a stream after its preamble and status byte; an unexpected one is reset, and False returned."""
         if self._stopped or not self._missing:
             stream.abort()
             return False
         self._missing -= 1
         if self._stopwatch is None:
             self._start()
-        end = SpeedTestChannel(self._payload)
-        relay = Relay(self._reactor, stream, end, self._ended)
-        self._relays[relay] = end
+        channel = SpeedTestChannel(self._payload)
+        relay = Relay(self._reactor, stream, channel, self._on_relay_ended)
+        self._relays[relay] = channel
         relay.start()
         return True
 
-    def miss(self) -> None:
-        """Do without one stream, because it could not be had."""
+    def stream_failed(self) -> None:
+        """Expect one stream less, because it could not be opened."""
         self._missing -= 1
-        self._look_if_over()
+        self._check_finished()
 
-    def stretch(self) -> Sample:
-        """Return what this end saw in the steady stretch; nothing at all without a stream."""
-        return Sample(0, 0.0, CpuTime()) if self._stopwatch is None else self._stopwatch.stretch()
+    def sample(self) -> Sample:
+        """Return what this end measured in the steady interval; zeros without a stream."""
+        return Sample(0, 0.0, CpuTime()) if self._stopwatch is None else self._stopwatch.sample()
 
     def abort(self) -> None:
-        """Break all streams off, and take none any more."""
+        """Reset all streams and accept no more."""
         self._stopped = True
         for relay in list(self._relays):
             relay.abort("the test is over")
-        self._look_if_over()
+        self._check_finished()
 
     def _start(self) -> None:
         reactor, at_s = self._reactor, self._seconds + OVERTIME_S
@@ -229,20 +230,20 @@ class SpeedRun:
         self._timers = [reactor.call_later(at_s, self._stop), reactor.call_later(at_s + FINISH_S_MAX, self.abort)]
 
     def _stop(self) -> None:
-        """End what this end sends; what comes in ends when the other end says so."""
+        """End what this end sends; the other direction ends when the peer ends it."""
         self._stopped = True
-        for end in list(self._relays.values()):
-            if not end.ended:
-                end.stop()
-        self._look_if_over()
+        for channel in list(self._relays.values()):
+            if not channel.ended:
+                channel.stop()
+        self._check_finished()
 
-    def _ended(self, relay: Relay) -> None:
+    def _on_relay_ended(self, relay: Relay) -> None:
         self._moved_before += self._relays.pop(relay).moved
-        self._look_if_over()
+        self._check_finished()
 
-    def _look_if_over(self) -> None:
-        if self.over:
-            on_over, self._on_over = self._on_over, nothing
+    def _check_finished(self) -> None:
+        if self.finished:
+            on_finished, self._on_finished = self._on_finished, nothing
             for timer in self._timers:
                 timer.cancel()
-            on_over()
+            on_finished()

@@ -1,4 +1,4 @@
-"""How a visitor's stream begins, both halves, in the reactor: a preamble there, one status byte back.
+"""Both halves of the handshake of a visitor's stream, in the reactor: a preamble to the agent, one status byte back.
 
 server                                       agent
 PROXY v2 header (≤ 512 bytes, tunnel id) ─>
@@ -20,7 +20,7 @@ from portway.protocol.proxy_header import HEADER_BYTES_MAX, ProxyHeader, decode
 from portway.protocol.stream_status import StreamStatus
 
 STATUS_S_MAX = 10.0
-"""How long the agent may take to reach its origin; it gives up by itself after less (agent/origins.py)."""
+"""How long the agent may take to connect to its origin; its own deadline is shorter (agent/origin_connector.py)."""
 
 PREAMBLE_S_MAX = 5.0
 """How long the server may take for its header, which it sends together with the open."""
@@ -31,27 +31,27 @@ OnStatus = Callable[[StreamStatus | None], None]
 class StatusWaiter:
     """Waits for the status byte of a stream that was just opened.
 
-    Until then it owns `on_readable` and `on_broken` of the channel; sending on it is free at any time. Whoever closes
-    the channel before that lets go of all this at once: scanners leave thousands a second, and a deadline is seconds long.
+    Until then it owns `on_readable` and `on_broken` of the channel; sending is allowed at any time. Closing the channel
+    earlier frees all of this at once: scanners leave by the thousand per second, and a deadline takes seconds.
     """
 
     __slots__ = ("__weakref__", "_channel", "_on_status", "_timer")
 
     def __init__(self, reactor: Reactor, channel: Channel, on_status: OnStatus, deadline_s: float) -> None:
-        """Wait from now on; `channel` lends (a mux stream does)."""
+        """Wait from now on; `channel` supports `peek`, as a mux stream does."""
         self._channel = channel
         self._on_status: OnStatus | None = on_status
         self._timer: Timer = reactor.call_later(deadline_s, partial(_expire, ref(self)))
-        channel.on_readable = channel.on_broken = self._look
+        channel.on_readable = channel.on_broken = self._poll
 
     def __del__(self) -> None:
         self._timer.cancel()
 
     def abort(self) -> None:
-        """Give up: the agent said nothing in time, or our own callback failed."""
-        self._tell(None)
+        """Give up, because the deadline has passed or our own callback failed."""
+        self._report(None)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if self._on_status is None:
             return
         channel = self._channel
@@ -59,17 +59,17 @@ class StatusWaiter:
             view = channel.peek()
             if view is None:
                 if channel.ended:
-                    self._tell(None)
+                    self._report(None)
                 return
             byte = view[0]
             channel.consume(1)
             status = StreamStatus.of(byte)
         except (BrokenChannel, PeerError):
-            self._tell(None)
+            self._report(None)
             return
-        self._tell(status)
+        self._report(status)
 
-    def _tell(self, status: StreamStatus | None) -> None:
+    def _report(self, status: StreamStatus | None) -> None:
         on_status, self._on_status = self._on_status, None
         if on_status is None:
             return
@@ -80,15 +80,15 @@ class StatusWaiter:
         on_status(status)
 
 
-def _expire(opening: ref[StatusWaiter]) -> None:
-    """Call `abort` if it is still waited for."""
-    alive = opening()
+def _expire(waiter: ref[StatusWaiter]) -> None:
+    """Abort a waiter that still exists."""
+    alive = waiter()
     if alive is not None:
         alive.abort()
 
 
 class StreamOpener(Protocol):
-    """Where streams are opened: a mux."""
+    """Opens streams: a mux."""
 
     def open(self, first: bytes = b"") -> Channel:
         """Open a stream that begins with `first`; raises UnavailableError."""
@@ -99,12 +99,12 @@ def open_visitor_stream(
 ) -> Channel:
     """Open a visitor's stream that begins with `header`; `on_status` is called once, from the reactor.
 
-    None: the stream broke, ended or stayed silent; it is aborted then. Otherwise the status byte has been taken off,
-    the origin's bytes are still in the channel, and its callbacks are free to be set (then try once at once).
-    Whoever closes the channel before that is told nothing more.
+    It gets None when the stream broke, ended or stayed silent; the stream is aborted then. Otherwise the status byte has been
+    consumed, the origin's bytes are still in the channel, and its callbacks can be set (then try to read once).
+    `on_status` is not called if the channel is closed before that.
 
     Raises:
-        UnavailableError: the link is gone, going away or full.
+        UnavailableError: the link is lost, draining or full.
     """
     channel = link.open(header)
     StatusWaiter(reactor, channel, on_status, deadline_s)
@@ -112,48 +112,48 @@ def open_visitor_stream(
 
 
 class PreambleReader:
-    """Takes the preamble off a stream that the server opened, then hands both on.
+    """Consumes the preamble of a stream that the server opened, then passes on header and stream.
 
-    Holds at most one preamble (512 bytes); what follows it stays in the channel.
+    Buffers at most one preamble (512 bytes); what follows it stays in the channel.
     """
 
-    __slots__ = ("_channel", "_deadline_s", "_held", "_on_bad", "_on_visit", "_reactor", "_timer")
+    __slots__ = ("_buffered", "_channel", "_deadline_s", "_on_bad", "_on_preamble", "_reactor", "_timer")
 
     def __init__(
         self,
         reactor: Reactor,
         channel: Channel,
-        on_visit: Callable[[ProxyHeader, Channel], None],
+        on_preamble: Callable[[ProxyHeader, Channel], None],
         on_bad: Callable[[str], None],
         deadline_s: float = PREAMBLE_S_MAX,
     ) -> None:
-        """Read from now on; `on_bad` hears why a stream without a proper preamble was aborted."""
+        """Read from now on; `on_bad` gets the reason when a stream without a valid preamble was aborted."""
         self._channel = channel
-        self._on_visit: Callable[[ProxyHeader, Channel], None] | None = on_visit
+        self._on_preamble: Callable[[ProxyHeader, Channel], None] | None = on_preamble
         self._on_bad = on_bad
-        self._held = b""
+        self._buffered = b""
         self._timer: Timer | None = None
         self._reactor = reactor
         self._deadline_s = deadline_s
-        channel.on_readable = channel.on_broken = self._look
-        reactor.call_soon(self._wait)
+        channel.on_readable = channel.on_broken = self._poll
+        reactor.call_soon(self._start_deadline)
 
     def abort(self) -> None:
-        """Give up, as the reactor asks after a failed callback."""
+        """Abort the stream; the reactor calls this after a failed callback."""
         self._fail("a callback failed")
 
-    def _wait(self) -> None:
-        """Set the deadline of a preamble that did not come with the stream itself, as nearly all do."""
-        if self._on_visit is not None:
+    def _start_deadline(self) -> None:
+        """Set the deadline, unless the preamble came together with the stream, as nearly all do."""
+        if self._on_preamble is not None:
             self._timer = self._reactor.call_later(self._deadline_s, self._time_out)
-            self._look()
+            self._poll()
 
     def _time_out(self) -> None:
         self._fail("no preamble in time")
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         try:
-            while self._on_visit is not None:
+            while self._on_preamble is not None:
                 view = self._channel.peek()
                 if view is None:
                     if self._channel.ended:
@@ -164,41 +164,41 @@ class PreambleReader:
             self._fail(str(error))
 
     def _take(self, view: memoryview) -> None:
-        before = len(self._held)
-        seen = self._held + bytes(view[: HEADER_BYTES_MAX - before])
-        found = decode(seen)
+        before = len(self._buffered)
+        received = self._buffered + bytes(view[: HEADER_BYTES_MAX - before])
+        found = decode(received)
         if found is not None:
             header, size = found
             self._channel.consume(size - before)
-            self._hand_on(header)
+            self._finish(header)
             return
-        if len(seen) >= HEADER_BYTES_MAX:
+        if len(received) >= HEADER_BYTES_MAX:
             raise PeerError(f"no end of the preamble within {HEADER_BYTES_MAX} bytes")
         self._channel.consume(len(view))
-        self._held = seen
+        self._buffered = received
 
-    def _hand_on(self, header: ProxyHeader) -> None:
-        on_visit, self._on_visit = self._on_visit, None
+    def _finish(self, header: ProxyHeader) -> None:
+        on_preamble, self._on_preamble = self._on_preamble, None
         if self._timer is not None:
             self._timer.cancel()
         self._channel.on_readable = self._channel.on_broken = nothing
-        if on_visit is not None:
-            on_visit(header, self._channel)
+        if on_preamble is not None:
+            on_preamble(header, self._channel)
 
-    def _fail(self, why: str) -> None:
-        if self._on_visit is not None:
-            self._on_visit = None
+    def _fail(self, reason: str) -> None:
+        if self._on_preamble is not None:
+            self._on_preamble = None
             if self._timer is not None:
                 self._timer.cancel()
             self._channel.abort()
-            self._on_bad(why)
+            self._on_bad(reason)
 
 
 def send_status(channel: Channel, status: StreamStatus) -> bool:
-    """Send the status byte, which is the first thing that goes back; return False when the stream is gone.
+    """Send the status byte, which is the first byte back; return False when the stream is lost.
 
-    Anything but CONNECTED also closes the stream: no bytes of an origin will follow. On a link so full that it takes not
-    even this byte the stream is broken off: what an origin sends would be taken for its status.
+    Any status but CONNECTED also closes the stream, because no bytes of an origin follow. A link too full for this byte
+    resets the stream: the origin's first byte would be taken for the status.
     """
     try:
         if not channel.send(bytes((status,))):

@@ -18,16 +18,16 @@ class Session:
         self.sent.append(message)
 
 
-async def ask(send_status: Message, *others: Message) -> Measured:
+async def request(send_status: Message, *others: Message) -> Measured:
     asking, session = SpeedTestClient(), Session()
-    future = asking.ask(session, "up", 8, 2.5)
+    future = asking.request(session, "up", 8, 2.5)
     assert session.sent == [Measure(id=1, direction="up", streams=8, seconds=2.5)]
-    assert not await asking.until_answered(future, 0.01)
+    assert not await asking.wait_reply(future, 0.01)
     for other in others:
-        assert not asking.hear(other)
-    assert asking.hear(send_status)
-    assert asking.hear(send_status)  # twice is no harm
-    assert await asking.until_answered(future, 5.0)
+        assert not asking.on_reply(other)
+    assert asking.on_reply(send_status)
+    assert asking.on_reply(send_status)  # twice is no harm
+    assert await asking.wait_reply(future, 5.0)
     return future.result()
 
 
@@ -35,7 +35,7 @@ def test_the_answer_is_the_one_with_the_id() -> None:
     measured = Measured(id=1, bytes=5, seconds=1.0, cpu_s=0.5)
     others = (Measured(id=2, bytes=6, seconds=1.0, cpu_s=0.5), Refused(code="draining", reason="x"), Drain(reason="x"))
 
-    assert asyncio.run(ask(measured, *others)) == measured
+    assert asyncio.run(request(measured, *others)) == measured
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_the_answer_is_the_one_with_the_id() -> None:
     [
         ("speed_test_off", RefusedError, "no tests here"),
         ("speed_test_busy", UnavailableError, "no tests here"),
-        ("bad_message", RefusedError, "does not know speed tests yet"),
+        ("bad_message", RefusedError, "does not support speed tests"),
     ],
 )
 def test_a_refusal_is_the_error_that_it_means(code: str, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
-        asyncio.run(ask(Refused(id=1, code=code, reason="no tests here")))
+        asyncio.run(request(Refused(id=1, code=code, reason="no tests here")))
 
 
 def test_the_patience_is_longer_than_the_servers() -> None:

@@ -52,7 +52,7 @@ def test_everything_fits_on_a_narrow_terminal() -> None:
 def test_a_verdict_is_wrapped_below_its_direction_and_its_next_step_stands_out() -> None:
     lines = said(LINE, ALL[-1])
 
-    assert lines[1:4] == ["What limits it", "", "  down   49.6 Mbit/s. Network: many words many words many words many words"]
+    assert lines[1:4] == ["What limits it", "", "  down   49.6 Mbit/s. Network: many words many words many words many words many"]
     assert all(line.startswith(" " * 9) for line in lines[4:-3])
     assert sum("-> Do this." in line for line in lines) == 1
     assert lines[-1] == "  delay  Going down adds 50ms."

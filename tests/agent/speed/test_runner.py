@@ -30,11 +30,11 @@ def only(group: BaseExceptionGroup[Exception]) -> BaseException:
     return error
 
 
-async def speed_test(join: JoinString, data: Path, *, wishes: SpeedTestOptions = SHORT, links_max: int = 4) -> Events:
+async def speed_test(join: JoinString, data: Path, *, options: SpeedTestOptions = SHORT, links_max: int = 4) -> Events:
     settings = AgentSettings(join=join, tunnels=(), data_dir=data / "agent", plaintext_links=join.plaintext, links_max=links_max)
     events = Events()
     try:
-        await run(settings, wishes, on_event=events)
+        await run(settings, options, on_event=events)
     except BaseExceptionGroup as group:
         raise only(group) from group
     return events
@@ -63,7 +63,7 @@ def test_a_speed_test_measures_both_ways_and_judges_them(tmp_path: Path, plainte
             assert len(events.of(DelayVerdict)) <= 1
             assert all(0 <= one.done <= 1 for one in events.of(Progress))
             assert {(one.direction, one.streams) for one in told} >= {("down", 1), ("up", 1), ("down", 3), ("up", 3)}
-            assert down.reason == "the peer ended the conversation"
+            assert down.reason == "the peer closed the control stream"
 
     asyncio.run(whole())
 
@@ -118,12 +118,14 @@ def test_a_token_that_was_revoked_starts_no_test(tmp_path: Path) -> None:
 def test_a_test_whose_session_ends_breaks_off_and_says_why(tmp_path: Path) -> None:
     async def whole() -> None:
         async with running_server(tmp_path) as server:
-            test = asyncio.ensure_future(speed_test(server.token(), tmp_path, wishes=SpeedTestOptions(seconds=20.0)))
+            test = asyncio.ensure_future(speed_test(server.token(), tmp_path, options=SpeedTestOptions(seconds=20.0)))
             await server.events.wait(SessionUp)
             await asyncio.sleep(0.5)
             server.stop.set()
             # The server's own reason comes unless the test's bytes fill the link just then.
-            with pytest.raises(UnavailableError, match="the speed test broke off: (the server is stopping|the other end closed the link)"):
+            with pytest.raises(
+                UnavailableError, match="the speed test was interrupted: (the server is stopping|the other end closed the link)"
+            ):
                 await test
 
     asyncio.run(whole())
@@ -173,7 +175,7 @@ def test_an_older_server_is_named_as_such(tmp_path: Path) -> None:
     error = played(tmp_path, part)
 
     assert isinstance(error, RefusedError)
-    assert str(error) == "this server does not know speed tests yet (bad_message). Update Portway there; tunnels work as they are."
+    assert str(error) == "this server does not support speed tests (bad_message). Update Portway on the server; tunnels are not affected."
 
 
 def test_streams_that_nobody_asked_for_are_refused(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_a_stream_is_taken_while_its_test_is_under_way(engine: EngineLoop, under
     assert view[0] == status
     assert run.moved == (0 if status else 100)
     run.abort()
-    streams.claims_answered()
+    streams.on_claim_reply()
 
 
 def test_a_stream_without_a_preamble_is_broken_off(engine: EngineLoop) -> None:

@@ -76,7 +76,7 @@ def test_a_test_transfers_bytes_on_the_sessions_links_and_is_reported(tmp_path: 
         assert len(seen) == 3
         assert (event.token, event.direction, event.streams) == ("laptop", direction, 3)
         assert event.bytes >= measured.bytes
-        await server.events.until(lambda: run.over)
+        await server.events.until(lambda: run.finished)
         assert run.moved == event.bytes  # nothing was lost at the end
         assert agent.mux.streams_open == 1
 
@@ -170,7 +170,7 @@ def test_an_agent_that_never_stops_sending_is_cut_off(tmp_path: Path, monkeypatc
         take(agent, run, [])
         assert isinstance(await agent.request(asks("up", streams=1), Measured), Measured)
 
-        await server.events.until(lambda: run.over)
+        await server.events.until(lambda: run.finished)
 
     play(tmp_path, scene)
 

@@ -1,1 +1,1 @@
-"""Measures the way to the server, and says in words what limits it."""
+"""Speed test: measures the connection to the server and reports the bottleneck."""

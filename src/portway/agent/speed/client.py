@@ -1,4 +1,4 @@
-"""Asks the server for speed tests, and waits for its answers."""
+"""Requests speed tests from the server, and waits for its replies."""
 
 import asyncio
 from typing import Protocol
@@ -10,60 +10,62 @@ from portway.protocol.control.messages import Measure, Measured, Message, Refuse
 from portway.session.login import error_of
 from portway.session.speed import FINISH_S_MAX, OVERTIME_S
 
-ANSWER_S_MAX = 10.0
-"""How long after its test an answer may take: it travels behind the test's own bytes."""
+REPLY_S_MAX = 10.0
+"""How long a reply may take after its test: it is sent behind the bytes of the test."""
 
 
-class Sends(Protocol):
-    """The session that is asked on."""
+class MessageSender(Protocol):
+    """The session that sends the requests."""
 
     def send(self, message: Message) -> None:
         """Send on the control link; raises UnavailableError."""
 
 
 class SpeedTestClient:
-    """The one test that is under way."""
+    """Requests one test at a time."""
 
     def __init__(self) -> None:
-        """Nothing was asked yet."""
+        """Start without a request."""
         self._id = 0
-        self._answer: asyncio.Future[Measured] | None = None
+        self._reply: asyncio.Future[Measured] | None = None
 
-    def ask(self, session: Sends, direction: Direction, streams: int, seconds: float) -> asyncio.Future[Measured]:
-        """Ask for a test; the future brings its answer, or the error that the server's refusal is."""
+    def request(self, session: MessageSender, direction: Direction, streams: int, seconds: float) -> asyncio.Future[Measured]:
+        """Request a test; the future gets the reply, or the error for a refusal."""
         self._id += 1
-        self._answer = asyncio.get_running_loop().create_future()
+        self._reply = asyncio.get_running_loop().create_future()
         session.send(Measure(id=self._id, direction=direction, streams=streams, seconds=seconds))
-        return self._answer
+        return self._reply
 
-    def hear(self, message: Message) -> bool:
-        """Take the answer to what was asked; return whether it was one (see `SessionContext.on_answer`)."""
+    def on_reply(self, message: Message) -> bool:
+        """Handle the reply to the current request; return whether `message` is one (see `SessionContext.on_reply`)."""
         if not isinstance(message, Measured | Refused) or message.id != self._id:
             return False
-        if self._answer is not None and not self._answer.done():
+        if self._reply is not None and not self._reply.done():
             if isinstance(message, Measured):
-                self._answer.set_result(message)
+                self._reply.set_result(message)
             else:
-                self._answer.set_exception(_error_from(message))
+                self._reply.set_exception(_error_from(message))
         return True
 
-    async def until_answered(self, reply: asyncio.Future[Measured], within_s: float) -> bool:
-        """Wait for so long at most, and return whether the answer is there."""
+    async def wait_reply(self, reply: asyncio.Future[Measured], within_s: float) -> bool:
+        """Wait at most `within_s`, and return whether the reply has arrived."""
         await asyncio.wait({reply}, timeout=within_s)
         return reply.done()
 
 
 def deadline_s(seconds: float) -> float:
-    """Return how long the answer to a test of so many seconds may take."""
-    return seconds + OVERTIME_S + FINISH_S_MAX + ANSWER_S_MAX
+    """Return how long the reply to a test of `seconds` may take."""
+    return seconds + OVERTIME_S + FINISH_S_MAX + REPLY_S_MAX
 
 
-def unanswered() -> UnavailableError:
-    """Return the error of a server that does not answer."""
-    return UnavailableError("the server gave no result of the speed test")
+def no_result_error() -> UnavailableError:
+    """Return the error for a server that does not reply."""
+    return UnavailableError("the server sent no result of the speed test")
 
 
 def _error_from(message: Refused) -> PortwayError:
     if message.code == codes.BAD_MESSAGE:
-        return RefusedError(message.code, "this server does not know speed tests yet", "Update Portway there; tunnels work as they are.")
+        return RefusedError(
+            message.code, "this server does not support speed tests", "Update Portway on the server; tunnels are not affected."
+        )
     return error_of(message)

@@ -1,4 +1,4 @@
-"""Shows a speed test to a person: a row for each measurement, drawn while it runs, then what limits it, in words."""
+"""Text and JSON output of a speed test: a row for each measurement, updated while it runs, then the bottleneck."""
 
 import textwrap
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import assert_never
 from portway.agent.speed.events import (
     DelayVerdict,
     Direction,
+    EventSink,
     Measurement,
     Progress,
     RoundTrips,
@@ -19,45 +20,43 @@ from portway.telemetry.event_lines import event_line
 from portway.telemetry.terminal import Style, escape
 
 COLUMNS = 79
-"""The narrowest terminal that people use shows 80; the last one stays empty, as some wrap there."""
+"""The usual minimum width of a terminal is 80; the last column stays empty, because some terminals wrap there."""
 
 BAR_CHARS = 22
 TEXT_CHARS_MAX = 200
 
 HEADINGS = ("Mbit/s", "links", "round trip", "CPU here", "CPU server")
 WIDTHS = (9, 7, 12, 10, 12)
-_ROOM = 24
-"""For the name of a row."""
+_NAME_CHARS = 24
+"""Width of a row's name."""
 
 UP_ONE_LINE = "\x1b[1A\x1b[2K"
-"""Goes back to the line before and clears it."""
-
-Tell = Callable[[SpeedEvent], None]
+"""Moves the cursor to the previous line and clears it."""
 
 
-def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> Tell:
+def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> EventSink:
     """Return a console that writes every event but progress as one line of JSON; `clock` is `clock.wall`."""
 
-    def tell(event: SpeedEvent) -> None:
+    def emit(event: SpeedEvent) -> None:
         if not isinstance(event, Progress):
             out(event_line(event, clock()))
 
-    return tell
+    return emit
 
 
 class Console:
-    """Words for people. `out` takes lines; with `live` (a terminal that can), a row is drawn while it is measured."""
+    """Text output. `out` writes lines; with `live` (on a capable terminal), a row is updated while it is measured."""
 
     def __init__(self, out: Callable[[str], None], style: Style, *, live: bool) -> None:
-        """Say nothing yet."""
+        """Write nothing before the first event."""
         self._out = out
         self._style = style
         self._live = live
         self._drawn = False
-        self._headed = False
+        self._heading_shown = False
 
     def __call__(self, event: SpeedEvent) -> None:
-        """Tell one event."""
+        """Show one event."""
         match event:
             case SpeedTestStarted():
                 self._begin(event)
@@ -86,27 +85,27 @@ class Console:
 
     def _round_trips(self, event: RoundTrips) -> None:
         at_rest = self._style.bold(f"{format_rtt(event.median_s):>9}")
-        self._out(f"  {'round trip at rest':<{_ROOM}}{at_rest}   median of {event.count}, lowest {format_rtt(event.lowest_s)}")
+        self._out(f"  {'round trip at rest':<{_NAME_CHARS}}{at_rest}   median of {event.count}, lowest {format_rtt(event.lowest_s)}")
         self._out("")
         headings = "".join(f"{heading:>{width}}" for heading, width in zip(HEADINGS, WIDTHS, strict=True))
-        self._out(self._style.dim(f"  {'':<{_ROOM}}{headings}"))
+        self._out(self._style.dim(f"  {'':<{_NAME_CHARS}}{headings}"))
 
     def _progress(self, event: Progress) -> str:
         done = round(event.done * BAR_CHARS)
         bar = ("=" * done)[:-1] + (">" if done else "")
         shown = self._style.good(f"{bar:<{BAR_CHARS}}")
-        return f"  {_name(event.direction, event.streams):<{_ROOM}}{_mbit(event.bytes_per_s):>{WIDTHS[0]}}  [{shown}]"
+        return f"  {_name(event.direction, event.streams):<{_NAME_CHARS}}{_mbit(event.bytes_per_s):>{WIDTHS[0]}}  [{shown}]"
 
     def _row(self, event: Measurement) -> str:
         rtt = "-" if event.rtt_s is None else format_rtt(event.rtt_s)
         rate = self._style.bold(f"{_mbit(event.bytes_per_s):>{WIDTHS[0]}}")
         cells = (str(event.links), rtt, f"{event.here_cpu:.0%}", f"{event.server_cpu:.0%}")
         rest = "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS[1:], strict=True))
-        return f"  {_name(event.direction, event.streams):<{_ROOM}}{rate}{rest}"
+        return f"  {_name(event.direction, event.streams):<{_NAME_CHARS}}{rate}{rest}"
 
     def _verdict(self, event: Verdict) -> None:
-        if not self._headed:
-            self._headed = True
+        if not self._heading_shown:
+            self._heading_shown = True
             self._out("")
             self._out(self._style.bold("What limits it"))
         self._paragraph(event.direction, f"{format_rate(event.bytes_per_s)}. {event.reason}", event.next_step)
@@ -124,7 +123,7 @@ class Console:
             self._out(self._style.good(f"{'':9}{'-> ' if not number else '   '}{line}"))
 
     def _replace(self, line: str) -> None:
-        """Write a line over the one that was drawn before, if there was."""
+        """Write a line over the row that was drawn before, if any."""
         self._out(f"{UP_ONE_LINE if self._drawn else ''}{line}")
         self._drawn = False
 

@@ -1,13 +1,14 @@
-"""What a speed test tells while it runs; every event is one frozen value."""
+"""The events that a speed test emits while it runs, each a frozen value."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 Direction = Literal["down", "up"]
-"""down: from the server to this machine; up: the other way."""
+"""down: from the server to this machine; up: the opposite direction."""
 
 Limit = Literal["here_cpu", "server_cpu", "both_cpus", "streams", "links", "line", "unknown"]
-"""What holds a direction back: a process at the end of its core, the window of each stream, each link's TCP, the line itself."""
+"""The bottleneck of a direction: a process that uses its whole core, the window of each stream, TCP of each link, the network path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +21,16 @@ class SpeedTestStarted:
     """The server's version."""
     encrypted: bool
     seconds: float
-    """Of each measurement."""
+    """Duration of each measurement."""
     streams: int
-    """Of those with many."""
+    """Number of streams in the multi-stream measurements."""
     links_max: int
-    """Links that this test may open, as far as the server allows them."""
+    """Links that this test may open, if the server allows as many."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundTrips:
-    """Pings over a link at rest, from mux to mux."""
+    """Pings on an idle link, from mux to mux."""
 
     count: int
     lowest_s: float
@@ -38,57 +39,60 @@ class RoundTrips:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A measurement is under way; told several times a second, to people only."""
+    """A measurement is running; emitted several times a second, not in JSON."""
 
     direction: Direction
     streams: int
     done: float
-    """Share of its time, 0 to 1."""
+    """Elapsed share of its time, 0 to 1."""
     bytes_per_s: float
-    """Lately, at this end."""
+    """Current rate at this end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One measurement. CPU is in shares of one core, and those of the server are of the process that serves this session."""
+    """One measurement. CPU is a share of one core; at the server, of the process that serves this session."""
 
     direction: Direction
     streams: int
     links: int
-    """Links that carried it."""
+    """Number of links that carried it."""
     bytes_per_s: float
-    """Payload that arrived, in the steady stretch."""
+    """Received payload in the steady interval."""
     rtt_s: float | None
-    """Median round trip of pings meanwhile; None when none came back."""
+    """Median round trip of concurrent pings; None without a pong."""
     here_cpu: float
     here_waited: float
-    """Share of the time in which this process was ready and others had the cores."""
+    """Share of the time in which this process was ready to run but others used the cores."""
     server_cpu: float
     server_waited: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What limits one direction, and what to do about it."""
+    """The bottleneck of one direction, and what to do about it."""
 
     direction: Direction
     limit: Limit
     bytes_per_s: float
-    """The most that was reached."""
+    """The highest measured rate."""
     reason: str
     next_step: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelayVerdict:
-    """What a full way does to the round trip of everybody else."""
+    """How a saturated network path affects round trips."""
 
     rest_s: float
     full_s: float
-    """The worse direction's, with many streams."""
+    """In the worse direction, with many streams."""
     reason: str
     next_step: str = ""
 
 
 SpeedEvent = SpeedTestStarted | RoundTrips | Progress | Measurement | Verdict | DelayVerdict
-"""Every event that a speed test can tell."""
+"""Every event that a speed test emits."""
+
+EventSink = Callable[[SpeedEvent], None]
+"""Receives events; must not block."""

@@ -1,13 +1,12 @@
-"""One measurement: streams one way for a few seconds, both ends' figures, and pings in between."""
+"""One measurement: streams in one direction for a few seconds, both ends' figures, and concurrent pings."""
 
 import asyncio
 import secrets
-from collections.abc import Callable
 
 from portway.agent.link import AgentLink
 from portway.agent.session import AgentSession
-from portway.agent.speed.client import SpeedTestClient, deadline_s, unanswered
-from portway.agent.speed.events import Direction, Measurement, Progress, SpeedEvent
+from portway.agent.speed.client import SpeedTestClient, deadline_s, no_result_error
+from portway.agent.speed.events import Direction, EventSink, Measurement, Progress
 from portway.agent.speed.pings import median
 from portway.agent.speed.streams import SpeedStreams
 from portway.engine.reactor import Reactor
@@ -15,78 +14,78 @@ from portway.protocol.control.messages import Measured
 from portway.session.speed import SETTLE_SHARE, Payload, Sample, SpeedRun
 from portway.telemetry.cpu import CpuTime
 
-LOOK_EVERY_S = 0.25
-"""How often progress is told."""
+PROGRESS_EVERY_S = 0.25
+"""Interval of progress events."""
 
 PINGS_MAX = 20
-"""Pings of each link under load. The mux judges its windows by the lowest of the last 64: those at rest must stay among them."""
+"""Pings on each link under load. The mux sizes its windows by the lowest of the last 64, which must include idle ones."""
 
 LINK_SHARE = 0.02
-"""A link that carried less of a test than this carried pings, not streams."""
+"""A link that carried a smaller share of a test carried pings, not streams."""
 
 
 class Measurer:
-    """Measures on one session, one thing at a time."""
+    """Measures on one session, one measurement at a time."""
 
     def __init__(
         self,
         reactor: Reactor,
         session: AgentSession,
-        asking: SpeedTestClient,
+        client: SpeedTestClient,
         streams: SpeedStreams,
-        on_event: Callable[[SpeedEvent], None],
+        on_event: EventSink,
     ) -> None:
-        """Measure nothing yet."""
+        """Prepare; `measure` begins."""
         self._reactor = reactor
         self._session = session
-        self._asking = asking
+        self._client = client
         self._streams = streams
         self._on_event = on_event
         self._payload = Payload(secrets.token_bytes)
 
-    async def measure(self, direction: Direction, streams: int, seconds: float, *, quietly: bool = False) -> Measurement:
-        """Return one measurement; `quietly`: without telling its progress.
+    async def measure(self, direction: Direction, streams: int, seconds: float, *, silent: bool = False) -> Measurement:
+        """Return one measurement; `silent`: without progress events.
 
         Raises:
-            RefusedError, UnavailableError: the server wants no test, or gives no answer.
+            RefusedError, UnavailableError: the server refuses the test, or does not reply.
         """
         payload = self._payload.view if direction == "up" else None
         run = SpeedRun(self._reactor, streams=streams, seconds=seconds, payload=payload)
         before = {link: _carried(link) for link in self._session.links}
         self._streams.run = run
         try:
-            reply = self._asking.ask(self._session, direction, streams, seconds)
-            round_trips = await self._watch(reply, run, seconds, None if quietly else (direction, streams))
+            reply = self._client.request(self._session, direction, streams, seconds)
+            round_trips = await self._watch(reply, run, seconds, None if silent else (direction, streams))
             measured = reply.result()
         finally:
             self._streams.run = None
-            seen = run.stretch()
+            sample = run.sample()
             run.abort()
         carried = [_carried(link) - before.get(link, 0) for link in self._session.links]
         links = sum(each > LINK_SHARE * sum(carried) for each in carried)
         server = Sample(measured.bytes, measured.seconds, CpuTime(measured.cpu_s, measured.wait_s))
-        return _measurement(direction, streams, links, round_trips, seen, server)
+        return _measurement(direction, streams, links, round_trips, sample, server)
 
     async def _watch(
-        self, reply: asyncio.Future[Measured], run: SpeedRun, seconds: float, told: tuple[Direction, int] | None
+        self, reply: asyncio.Future[Measured], run: SpeedRun, seconds: float, shown: tuple[Direction, int] | None
     ) -> list[float]:
-        """Ping every link now and then until the answer is there; return the round trips of the steady stretch."""
-        begun_at = self._reactor.refresh_now()
-        looked_at, looked_bytes, ping_at = begun_at, 0, begun_at + SETTLE_SHARE * seconds
+        """Ping every link periodically until the reply arrives; return the round trips of the steady interval."""
+        began_at = self._reactor.refresh_now()
+        shown_at, shown_bytes, ping_at = began_at, 0, began_at + SETTLE_SHARE * seconds
         found: list[float] = []
-        while not await self._asking.until_answered(reply, LOOK_EVERY_S):
+        while not await self._client.wait_reply(reply, PROGRESS_EVERY_S):
             now, moved = self._reactor.refresh_now(), run.moved
-            passed_s = now - begun_at
+            passed_s = now - began_at
             if passed_s > deadline_s(seconds):
-                raise unanswered()
-            if ping_at <= now <= begun_at + seconds:
+                raise no_result_error()
+            if ping_at <= now <= began_at + seconds:
                 ping_at = now + (1 - SETTLE_SHARE) * seconds / PINGS_MAX
                 for link in self._session.links:
                     link.mux.ping(found.append)
-            if told is not None:
-                rate = (moved - looked_bytes) / (now - looked_at)
-                self._on_event(Progress(*told, min(1.0, passed_s / seconds), rate))
-            looked_at, looked_bytes = now, moved
+            if shown is not None:
+                rate = (moved - shown_bytes) / (now - shown_at)
+                self._on_event(Progress(*shown, min(1.0, passed_s / seconds), rate))
+            shown_at, shown_bytes = now, moved
         return found
 
 
@@ -95,7 +94,7 @@ def _carried(link: AgentLink) -> int:
 
 
 def _measurement(direction: Direction, streams: int, links: int, round_trips: list[float], here: Sample, server: Sample) -> Measurement:
-    """Join what both ends saw; what arrived is what counts."""
+    """Combine the samples of both ends; the receiver's bytes count."""
     arrived = here if direction == "down" else server
     rtt_s = median(round_trips)
     return Measurement(
@@ -111,5 +110,5 @@ def _measurement(direction: Direction, streams: int, links: int, round_trips: li
     )
 
 
-def _share(amount: float, stretch: Sample) -> float:
-    return amount / stretch.seconds if stretch.seconds > 0 else 0.0
+def _share(amount: float, sample: Sample) -> float:
+    return amount / sample.seconds if sample.seconds > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Round trips over a session's links, from mux to mux: what a small request waits for."""
+"""Round trips on a session's links, from mux to mux: the delay of a small request."""
 
 import asyncio
 import statistics
@@ -9,44 +9,44 @@ from portway.errors import UnavailableError
 
 PINGS = 20
 PINGS_S_MAX = 3.0
-"""On a line of 200 ms, 15 pings say as much as 20."""
+"""With a round trip of 200 ms, 15 pings are as good as 20."""
 
 PING_S_MAX = 5.0
-"""A ping that has no answer by then meets a line that no speed test can help."""
+"""A ping without a pong by then means that a speed test makes no sense."""
 
 GAP_S = 0.01
-"""Between one answer and the next ping; the server allows 200 pings a second on a link."""
+"""Pause between a pong and the next ping; the server allows 200 pings per second on a link."""
 
 
 class Pings(Protocol):
-    """What answers pings: a mux."""
+    """Sends pings: a mux."""
 
     def ping(self, on_pong: Callable[[float], None]) -> None:
         """Ping now; `on_pong` gets the round trip in seconds."""
 
 
 async def round_trip_s(link: Pings) -> float:
-    """Return the time of one ping.
+    """Return the round trip of one ping in seconds.
 
     Raises:
-        UnavailableError: no answer came.
+        UnavailableError: no pong arrived.
     """
-    answered: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    pong: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
-    def note(seconds: float) -> None:
-        if not answered.done():
-            answered.set_result(seconds)
+    def on_pong(seconds: float) -> None:
+        if not pong.done():
+            pong.set_result(seconds)
 
-    link.ping(note)
+    link.ping(on_pong)
     try:
         async with asyncio.timeout(PING_S_MAX):
-            return await answered
+            return await pong
     except TimeoutError:
         raise UnavailableError(f"the server did not answer a ping within {PING_S_MAX:g} s") from None
 
 
 async def round_trips_s(link: Pings, now: Callable[[], float], count: int = PINGS) -> list[float]:
-    """Return the times of some pings, one after the other, for a few seconds at most."""
+    """Return the round trips of `count` pings, one after the other, fewer if they take more than a few seconds."""
     until, found = now() + PINGS_S_MAX, [await round_trip_s(link)]
     while len(found) < count and now() < until:
         await asyncio.sleep(GAP_S)
@@ -55,5 +55,5 @@ async def round_trips_s(link: Pings, now: Callable[[], float], count: int = PING
 
 
 def median(values: Sequence[float]) -> float | None:
-    """Return the value in the middle; None of nothing."""
+    """Return the median; None without values."""
     return statistics.median(values) if values else None

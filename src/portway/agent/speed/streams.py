@@ -1,4 +1,4 @@
-"""Takes the streams of the test that was asked for, and no others."""
+"""Accepts the streams of the requested test, and no others."""
 
 from portway.engine.channel import Channel
 from portway.engine.reactor import Reactor
@@ -12,26 +12,26 @@ log = get_log(__name__)
 
 
 class SpeedStreams:
-    """Where the streams go that the server opens; `run` is the test under way (see `agent.context.StreamAcceptor`)."""
+    """Accepts the streams that the server opens for the current test `run` (see `agent.context.StreamAcceptor`)."""
 
     def __init__(self, reactor: Reactor) -> None:
-        """Expect nothing yet."""
+        """Start without a test."""
         self.run: SpeedRun | None = None
         self._reactor = reactor
 
     def accept(self, channel: Channel) -> None:
-        """Take a stream: its preamble first."""
-        PreambleReader(self._reactor, channel, self._visit, self._bad)
+        """Accept a stream, which begins with a preamble."""
+        PreambleReader(self._reactor, channel, self._on_preamble, self._on_bad_stream)
 
-    def claims_answered(self) -> None:
-        """Claims are none of a speed test's business."""
+    def on_claim_reply(self) -> None:
+        """Do nothing: a speed test has no claims."""
 
-    def _visit(self, header: ProxyHeader, channel: Channel) -> None:
+    def _on_preamble(self, header: ProxyHeader, channel: Channel) -> None:
         if self.run is None or header.tunnel_id != SPEED_TUNNEL:
-            self._bad(f"tunnel {header.tunnel_id} is none of ours")
+            self._on_bad_stream(f"unknown tunnel {header.tunnel_id}")
             send_status(channel, StreamStatus.UNKNOWN_TUNNEL)
         elif send_status(channel, StreamStatus.CONNECTED):
             self.run.add(channel)
 
-    def _bad(self, why: str) -> None:
-        log.warning("stream of the server refused", why=why)
+    def _on_bad_stream(self, reason: str) -> None:
+        log.warning("stream refused", reason=reason)

@@ -1,4 +1,4 @@
-"""Says what limits the way to the server. Pure: figures in, words out."""
+"""Derives the bottleneck from the measurements, with its explanation. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ from portway.agent.speed.events import DelayVerdict, Limit, Measurement, Verdict
 from portway.agent.speed.rates import format_rate, format_rtt
 
 BUSY = 0.9
-"""A process that uses this much of a core, or would if others let it, has no time left: a reactor is one thread."""
+"""A process is busy if it used this share of a core or waited for one that others used: a reactor is one thread."""
 
-CROWDED = 0.15
-"""From here on the time that a process had to wait for a core is worth a word."""
+CONTENDED = 0.15
+"""Share of the time that a process had to wait for a core, from which it is reported."""
 
-MUCH_MORE = 1.5
-"""Many streams that reach so many times what one reaches had room that the one could not use; less is scatter."""
+CLEAR_GAIN = 1.5
+"""Many streams that reach this multiple of one show capacity that a single one cannot use; a smaller gain may be noise."""
 
 ADDS_UP = 0.7
-"""Streams (or links) that each reach this share of what one reaches alone do not feel each other yet."""
+"""Streams (or links) that each reach this share of a single one do not compete yet."""
 
 DELAY_S = 0.03
-"""A round trip that grows by less is no matter: nobody feels it while typing."""
+"""A smaller increase of the round trip does not matter: it is not noticeable while typing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinksAllowed:
-    """How many links there may be."""
+    """Maximum numbers of links."""
 
     by_server: int
     by_command: int
@@ -32,15 +32,15 @@ class LinksAllowed:
 
 
 def judge(one: Measurement, many: Measurement, allowed: LinksAllowed) -> Verdict:
-    """Return what limits the direction that both measured, with one stream and with many."""
+    """Return the verdict on one direction, from the measurements with one stream and with many."""
     limit = find_limit(one, many)
     best = max(one.bytes_per_s, many.bytes_per_s)
-    reason, next_step = _in_words(limit, one, many, allowed)
+    reason, next_step = _explain(limit, one, many, allowed)
     return Verdict(direction=many.direction, limit=limit, bytes_per_s=best, reason=reason, next_step=next_step)
 
 
 def find_limit(one: Measurement, many: Measurement) -> Limit:
-    """Return the limit's name: a busy process first, as nothing else can be seen behind it."""
+    """Return the bottleneck; a busy process comes first, because it hides all others."""
     if not one.bytes_per_s or not many.bytes_per_s:
         return "unknown"
     here, server = is_busy(many.here_cpu, many.here_waited), is_busy(many.server_cpu, many.server_waited)
@@ -49,7 +49,7 @@ def find_limit(one: Measurement, many: Measurement) -> Limit:
     if here or server:
         return "here_cpu" if here else "server_cpu"
     gain = many.bytes_per_s / one.bytes_per_s
-    if gain < MUCH_MORE:
+    if gain < CLEAR_GAIN:
         return "line"
     if gain >= ADDS_UP * many.streams:
         return "streams"
@@ -59,7 +59,7 @@ def find_limit(one: Measurement, many: Measurement) -> Limit:
 
 
 def is_busy(used: float, waited: float) -> bool:
-    """Return whether a process had no time left."""
+    """Return whether a process was busy."""
     return used + waited >= BUSY
 
 
@@ -68,7 +68,7 @@ def _any_busy(measured: Measurement) -> bool:
 
 
 def judge_delay(rest_s: float, measured: Sequence[Measurement]) -> DelayVerdict | None:
-    """Return what a full way does to a round trip, in the worse direction; None when no ping came back under load."""
+    """Return how a saturated path affects the round trip, in the worse direction; None without a pong under load."""
     known = [(one.rtt_s, one) for one in measured if one.rtt_s is not None]
     if not known:
         return None
@@ -86,56 +86,62 @@ def judge_delay(rest_s: float, measured: Sequence[Measurement]) -> DelayVerdict 
     return DelayVerdict(rest_s=rest_s, full_s=full_s, reason=reason, next_step=next_step)
 
 
-def _in_words(limit: Limit, one: Measurement, many: Measurement, allowed: LinksAllowed) -> tuple[str, str]:
+def _explain(limit: Limit, one: Measurement, many: Measurement, allowed: LinksAllowed) -> tuple[str, str]:
     """Return the reason and the next step."""
-    here, server = _cpu("this machine", many.here_cpu, many.here_waited), _cpu("the server", many.server_cpu, many.server_waited)
+    here, server = (
+        _cpu_usage("this machine", many.here_cpu, many.here_waited),
+        _cpu_usage("the server", many.server_cpu, many.server_waited),
+    )
     match limit:
         case "unknown":
             return "No data arrived.", "Check the server's output, and try again."
         case "here_cpu":
-            return f"CPU of {here}.{_alone(one, many)}", _relief("this machine", many.here_waited)
+            return f"CPU of {here}.{_single_stream_note(one, many)}", _cpu_advice("this machine", many.here_waited)
         case "server_cpu":
-            return f"CPU of {server}.{_alone(one, many)}", _relief("the server", many.server_waited)
+            return f"CPU of {server}.{_single_stream_note(one, many)}", _cpu_advice("the server", many.server_waited)
         case "both_cpus":
-            crowd = max(many.here_waited, many.server_waited)
-            return f"CPUs at both ends: {here}; {server}.{_alone(one, many)}", _relief("both ends", crowd)
+            waited = max(many.here_waited, many.server_waited)
+            return f"CPUs at both ends: {here}; {server}.{_single_stream_note(one, many)}", _cpu_advice("both ends", waited)
         case "streams":
             reason = (
-                f"Single streams: {many.streams} streams reach {_times(one, many)} times the rate of one, so the network is not saturated."
+                f"Single streams: {many.streams} streams reach {_gain(one, many)} times the rate of one, so the network is not saturated."
             )
-            return f"{reason}{_alone(one, many)}", f"To find the maximum, test with more streams: --streams {min(64, many.streams * 4)}."
+            return (
+                f"{reason}{_single_stream_note(one, many)}",
+                f"To find the maximum, test with more streams: --streams {min(64, many.streams * 4)}.",
+            )
         case "links":
             reason = (
-                f"TCP of each link: {many.links} links reach {_times(one, many)} times the rate of one; the network may have capacity left."
+                f"TCP of each link: {many.links} links reach {_gain(one, many)} times the rate of one; the network may have capacity left."
             )
             return reason, _more_links(many, allowed)
         case "line":
-            same = "" if _alone(one, many) else f"1 and {many.streams} streams reach about the same rate, and "
-            reason = f"Network: {same}neither CPU is busy.{_alone(one, many)}"
+            same = "" if _single_stream_note(one, many) else f"1 and {many.streams} streams reach about the same rate, and "
+            reason = f"Network: {same}neither CPU is busy.{_single_stream_note(one, many)}"
             best = format_rate(max(one.bytes_per_s, many.bytes_per_s))
             return reason, f"No Portway setting will help; the network provides {best}."
 
 
-def _cpu(whose: str, used: float, waited: float) -> str:
-    crowded = f" and waited for a free core {waited:.0%} of the time" if waited >= CROWDED else ""
-    return f"{whose}: Portway used {used:.0%} of a core{crowded}"
+def _cpu_usage(place: str, used: float, waited: float) -> str:
+    contended = f" and waited for a free core {waited:.0%} of the time" if waited >= CONTENDED else ""
+    return f"{place}: Portway used {used:.0%} of a core{contended}"
 
 
-def _relief(where: str, waited: float) -> str:
-    if waited >= CROWDED:
+def _cpu_advice(where: str, waited: float) -> str:
+    if waited >= CONTENDED:
         return f"Other programs use the cores of {where}: stop or move them."
     return f"A faster core at {where} would help; the network is not saturated."
 
 
-def _alone(one: Measurement, many: Measurement) -> str:
-    """Return the note on a single stream, where it could not use what many can, and no CPU was in its way."""
-    if many.bytes_per_s < MUCH_MORE * one.bytes_per_s or _any_busy(one):
+def _single_stream_note(one: Measurement, many: Measurement) -> str:
+    """Return a note on the single stream, if many are clearly faster and no CPU limited the single one."""
+    if many.bytes_per_s < CLEAR_GAIN * one.bytes_per_s or _any_busy(one):
         return ""
     rtt = f" of {format_rtt(one.rtt_s)}" if one.rtt_s is not None else ""
     return f" One stream alone reaches {format_rate(one.bytes_per_s)}: its window and its link's TCP limit it at a round trip{rtt}."
 
 
-def _times(one: Measurement, many: Measurement) -> str:
+def _gain(one: Measurement, many: Measurement) -> str:
     return f"{many.bytes_per_s / one.bytes_per_s:.1f}".removesuffix(".0")
 
 

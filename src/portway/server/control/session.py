@@ -187,7 +187,7 @@ class Session:
     def add_link(self, link: SessionLink) -> None:
         """Add an authenticated link; its streams share the session's budgets."""
         self.links.append(link)
-        link.stream.count_in(self._budget.control)
+        link.stream.use_budget(self._budget.control)
         link.output = OutputAccount(self._budget.all, partial(_abort_soon, self._reactor, link.mux))
         if link is self.links[0]:
             link.mux.buffers = self._buffers  # nothing is buffered yet: only the server opens streams, and it has opened none

@@ -43,7 +43,7 @@ class SpeedTests:
             streams=request.streams,
             seconds=request.seconds,
             payload=payload,
-            on_over=lambda: self._finish(session, request, run, began_at),
+            on_finished=lambda: self._finish(session, request, run, began_at),
         )
         began_at = self._reactor.refresh_now()
         self._running[session.session_id] = run
@@ -68,7 +68,7 @@ class SpeedTests:
 
     def _finish(self, session: Session, request: Measure, run: SpeedRun, began_at: float) -> None:
         del self._running[session.session_id]
-        sample = run.stretch()
+        sample = run.sample()
         cpu = sample.cpu
         session.send(Measured(id=request.id, bytes=sample.bytes, seconds=sample.seconds, cpu_s=cpu.used_s, wait_s=cpu.waited_s))
         took_s = self._reactor.refresh_now() - began_at
@@ -85,12 +85,12 @@ class _OpeningStream:
         try:
             self._stream = session.open(SPEED_TUNNEL, encode_local(SPEED_TUNNEL), self._on_status)
         except UnavailableError:
-            run.miss()
+            run.stream_failed()
 
     def _on_status(self, status: StreamStatus | None) -> None:
         if status is StreamStatus.CONNECTED:
             self._run.add(self._stream)
             return
-        self._run.miss()
+        self._run.stream_failed()
         if status is not None:
             self._stream.close()
