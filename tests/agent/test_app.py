@@ -84,15 +84,15 @@ def test_large_streams_arrive_whole_and_the_reply_comes_after_the_half_close(tmp
             ports = {told.target: told.port for told in agent.events.of(TunnelUp)}
             poured = await exchange(ports[f"127.0.0.1:{down.port}"], f"{size} 5\n".encode())
             assert len(poured) == size
-            send_status = await exchange(ports[f"127.0.0.1:{up.port}"], poured)
-            assert send_status == f"{size} {stream_hash(size, 5)}\n".encode()
+            reply = await exchange(ports[f"127.0.0.1:{up.port}"], poured)
+            assert reply == f"{size} {stream_hash(size, 5)}\n".encode()
 
     with RawOrigin(send_requested) as down, RawOrigin(report_after_end) as up:
         play(tmp_path, scene, plaintext_links=plaintext)
 
 
 @LINKS
-def test_an_origin_that_dies_in_mid_answer_is_an_error_to_the_visitor(tmp_path: Path, plaintext: bool) -> None:
+def test_an_origin_that_dies_during_a_response_is_an_error_to_the_visitor(tmp_path: Path, plaintext: bool) -> None:
     async def scene(server: RunningServer) -> None:
         async with running_agent(tmp_path, server.token(), tcp_tunnel(origin.port)) as agent:
             up = await agent.events.wait(TunnelUp)
@@ -120,7 +120,7 @@ def test_many_visitors_at_once_each_get_their_own_bytes(tmp_path: Path) -> None:
 
 
 @LINKS
-def test_requests_go_through_an_http_tunnel_and_are_told(tmp_path: Path, plaintext: bool) -> None:
+def test_requests_go_through_an_http_tunnel_and_are_reported(tmp_path: Path, plaintext: bool) -> None:
     async def scene(server: RunningServer) -> None:
         async with running_agent(tmp_path, server.token(), http_tunnel(origin.port, name="app")) as agent:
             up = await agent.events.wait(TunnelUp)
@@ -133,7 +133,7 @@ def test_requests_go_through_an_http_tunnel_and_are_told(tmp_path: Path, plainte
         play(tmp_path, scene, plaintext_links=plaintext)
 
 
-def test_the_round_trip_is_told_once_it_was_measured(tmp_path: Path) -> None:
+def test_the_round_trip_is_reported_once_measured(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         async with running_agent(tmp_path, server.token(), tcp_tunnel(origin.port)) as agent:
             assert 0 < (await agent.events.wait(RoundTrip)).rtt_s < 1
@@ -142,7 +142,7 @@ def test_the_round_trip_is_told_once_it_was_measured(tmp_path: Path) -> None:
         play(tmp_path, scene)
 
 
-def test_an_origin_that_is_not_there_is_a_502_and_a_reset(tmp_path: Path) -> None:
+def test_an_unreachable_origin_is_a_502_and_a_reset(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         nobody = free_port()
         async with running_agent(tmp_path, server.token(), http_tunnel(nobody, name="app"), tcp_tunnel(nobody)) as agent:
@@ -167,7 +167,7 @@ def altered(join: JoinString, **changes: Any) -> JoinString:
     return JoinString(**(fields | changes))
 
 
-def test_whoever_is_refused_ends_with_3_and_a_reason(tmp_path: Path) -> None:
+def test_a_refused_agent_ends_with_3_and_a_reason(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         join = server.token()
         good = AgentSettings(join=join, tunnels=(http_tunnel(80, name="app"),), data_dir=tmp_path / "other")
@@ -202,7 +202,7 @@ def test_a_revoked_agent_ends_with_3(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
-def test_a_replaced_agent_ends_with_3_and_does_not_come_back(tmp_path: Path) -> None:
+def test_a_replaced_agent_ends_with_3_and_does_not_reconnect(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         join = server.token()
         async with running_agent(tmp_path, join, http_tunnel(80, name="app")) as first:
@@ -250,7 +250,7 @@ def test_an_agent_that_was_online_outlives_a_server_without_its_token(tmp_path: 
         asyncio.run(scene())
 
 
-def test_a_session_whose_token_is_not_in_the_database_any_more_ends_and_comes_back_with_it(
+def test_a_session_ends_when_its_token_is_deleted_and_resumes_when_it_is_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portway.agent.retrying.REFUSED_S", 0.2)
@@ -271,7 +271,7 @@ def test_a_session_whose_token_is_not_in_the_database_any_more_ends_and_comes_ba
     play(tmp_path, scene)
 
 
-def test_a_name_that_an_operator_reserved_meanwhile_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_retries_while_its_name_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portway.agent.retrying.REFUSED_S", 0.2)
     agents = ListenAddress("127.0.0.1", free_port())
 
@@ -292,7 +292,7 @@ def test_a_name_that_an_operator_reserved_meanwhile_is_waited_for(tmp_path: Path
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_names_and_ports_that_the_server_chose_stay_across_restarts_of_both(workers: int, tmp_path: Path) -> None:
+def test_assigned_names_and_ports_survive_restarts_of_both(workers: int, tmp_path: Path) -> None:
     agents = ListenAddress("127.0.0.1", free_port())
 
     async def urls(server: RunningServer, join: JoinString) -> set[str]:
@@ -323,7 +323,7 @@ def test_names_and_ports_that_the_server_chose_stay_across_restarts_of_both(work
     asyncio.run(scene())
 
 
-def test_two_agents_of_one_machine_live_side_by_side(tmp_path: Path) -> None:
+def test_two_agents_of_one_machine_run_side_by_side(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         join = server.token()
         async with (
@@ -340,7 +340,7 @@ def test_two_agents_of_one_machine_live_side_by_side(tmp_path: Path) -> None:
         play(tmp_path, scene)
 
 
-def test_an_agent_that_leaves_properly_gives_its_names_back_at_once(tmp_path: Path) -> None:
+def test_a_stopped_agent_releases_its_names_at_once(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         join = server.token()
         async with running_agent(tmp_path, join, http_tunnel(80, name="app"), tcp_tunnel(80)) as agent:
@@ -360,7 +360,7 @@ def distinct_ports() -> list[int]:
     return sorted(ports)
 
 
-def test_a_server_that_comes_back_finds_its_agents_with_the_same_names_and_ports(tmp_path: Path) -> None:
+def test_agents_of_a_restarted_server_have_the_same_names_and_ports(tmp_path: Path) -> None:
     http, agents, tcp = distinct_ports()
     fixed: dict[str, Any] = {
         "http": ListenAddress("127.0.0.1", http),
@@ -423,7 +423,7 @@ class Cable:
         self._server.close()
 
 
-def test_a_cut_link_is_back_at_once_and_visitors_meanwhile_are_held(tmp_path: Path) -> None:
+def test_a_cut_link_is_replaced_at_once_and_visitors_are_held_meanwhile(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         join = server.token()
         cable = Cable(join.port)
@@ -445,7 +445,7 @@ def test_a_cut_link_is_back_at_once_and_visitors_meanwhile_are_held(tmp_path: Pa
         play(tmp_path, scene)
 
 
-def test_a_server_that_is_away_is_dialled_ever_more_slowly(tmp_path: Path) -> None:
+def test_an_unavailable_server_is_dialled_at_growing_intervals(tmp_path: Path) -> None:
     async def scene() -> None:
         join = JoinString("laptop", "A" * 43, "127.0.0.1", free_port(), b"p" * 32)
         async with running_agent(tmp_path, join, http_tunnel(80)) as agent:
@@ -461,7 +461,7 @@ def test_a_server_that_is_away_is_dialled_ever_more_slowly(tmp_path: Path) -> No
     asyncio.run(scene())
 
 
-def test_a_server_that_no_ca_vouches_for_is_refused_at_the_first_contact(tmp_path: Path, identity: Identity) -> None:
+def test_a_certificate_of_an_unknown_ca_is_refused_at_the_first_contact(tmp_path: Path, identity: Identity) -> None:
     async def scene(server: RunningServer) -> None:
         join = replace(server.token(), host="localhost", pin=None)
         async with running_agent(tmp_path, join, http_tunnel(80), ca_file=identity.cert_file) as agent:
@@ -475,7 +475,7 @@ def test_a_server_that_no_ca_vouches_for_is_refused_at_the_first_contact(tmp_pat
 
 
 @pytest.mark.parametrize("plaintext_join", [True, False])
-def test_plain_links_must_be_said_by_both_ends(tmp_path: Path, plaintext_join: bool) -> None:
+def test_plain_links_must_be_enabled_at_both_ends(tmp_path: Path, plaintext_join: bool) -> None:
     pin = None if plaintext_join else b"p" * 32
     join = JoinString("laptop", "A" * 43, "127.0.0.1", 4443, pin, plaintext_join)
     settings = AgentSettings(join=join, tunnels=(http_tunnel(80),), data_dir=tmp_path / "agent", plaintext_links=not plaintext_join)
@@ -483,7 +483,7 @@ def test_plain_links_must_be_said_by_both_ends(tmp_path: Path, plaintext_join: b
         asyncio.run(run(settings, on_event=Events()))
 
 
-def test_cancelling_is_a_good_bye_too(tmp_path: Path) -> None:
+def test_cancelling_closes_the_session_gracefully(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         settings = AgentSettings(join=server.token(), tunnels=(http_tunnel(80, name="app"),), data_dir=tmp_path / "agent")
         events = Events()

@@ -46,13 +46,13 @@ def test_a_relay_is_one_line_of_bytes_duration_and_end(heard: Heard) -> None:
     assert heard.out == ["relay 1.17 KiB in, 3.24 MiB out, 12.5s, closed"]
 
 
-def test_of_an_http_tunnel_people_read_the_requests_and_not_the_connections(heard: Heard) -> None:
+def test_for_an_http_tunnel_requests_are_shown_and_connections_are_not(heard: Heard) -> None:
     heard.tell(RelayDone(7, 1200, 3_400_000, 12.5, "closed", kind="http"))
 
     assert heard.out == []
 
 
-def test_a_request_that_found_no_origin_says_why(heard: Heard) -> None:
+def test_a_request_without_an_origin_is_shown_with_the_reason(heard: Heard) -> None:
     heard.tell(RelayDone(7, 0, 0, 0.001, "the origin refused the connection", kind="http"))
     heard.tell(RequestLine("GET", "/", 502, 0.002, 7))
     heard.tell(RequestLine("GET", "/", 502, 0.002, 7))
@@ -63,13 +63,13 @@ def test_a_request_that_found_no_origin_says_why(heard: Heard) -> None:
     assert heard.out == ["GET / 502 2ms  the origin refused the connection", "GET / 502 2ms", "GET / 200 2ms", "GET / 502 2ms"]
 
 
-def test_an_answer_that_broke_off_says_how_far_it_came(heard: Heard) -> None:
+def test_a_truncated_response_is_shown_with_its_size(heard: Heard) -> None:
     heard.tell(RequestLine("GET", "/", 200, 0.002, 7, "cut after 1.2 MiB: the origin reset the connection"))
 
     assert heard.out == ["GET / 200 2ms  cut after 1.2 MiB: the origin reset the connection"]
 
 
-def test_a_reconnect_does_not_tell_the_same_url_twice_and_a_new_one_is_told(heard: Heard) -> None:
+def test_a_reconnect_shows_only_new_urls(heard: Heard) -> None:
     again = Connecting("h:1")
     for event in (again, UP, Offline("link lost", 0.0), again, Offline("refused", 2.5), again, Online("s2", "0.1.0"), UP):
         heard.tell(event)
@@ -84,7 +84,7 @@ def test_a_reconnect_does_not_tell_the_same_url_twice_and_a_new_one_is_told(hear
     ]
 
 
-def test_a_refusal_says_code_reason_and_next_step(heard: Heard) -> None:
+def test_a_refusal_is_shown_with_code_reason_and_next_step(heard: Heard) -> None:
     heard.tell(Refused("name_taken", "app.localhost belongs to another agent", "Choose another name."))
     heard.tell(Refused("replaced", "another session took over"))
 
@@ -100,7 +100,7 @@ def test_omitted_requests_are_counted(heard: Heard) -> None:
     assert heard.out == ["... 12 more requests not shown"]
 
 
-def test_a_terminal_gets_a_sentence_around_the_url_and_colours() -> None:
+def test_a_terminal_gets_the_target_and_colours() -> None:
     heard = Heard(interactive=True, style=COLOURED)
     heard.tell(UP)
     heard.tell(RequestLine("GET", "/", 404, 0.5, 7))
@@ -126,7 +126,7 @@ HOSTILE = "/\x1b]0;owned\x07\r\nGET /fake 200 1ms\u202e" + "x" * 20000
     ids=lambda event: type(event).__name__,
 )
 @pytest.mark.parametrize("interactive", [False, True])
-def test_hostile_text_can_neither_forge_lines_nor_command_the_terminal_nor_flood_it(event: AgentEvent, interactive: bool) -> None:
+def test_hostile_text_cannot_forge_lines_control_the_terminal_or_flood_it(event: AgentEvent, interactive: bool) -> None:
     heard = Heard(interactive=interactive)
     heard.tell(event)
 
@@ -136,7 +136,7 @@ def test_hostile_text_can_neither_forge_lines_nor_command_the_terminal_nor_flood
     assert sum(map(len, said)) < 2000
 
 
-def test_json_tells_every_event_as_one_object() -> None:
+def test_json_output_has_one_object_per_event() -> None:
     said: list[str] = []
     tell = json_console(said.append, lambda: 0.0)
     for event in (UP, RequestLine("GET", HOSTILE, 200, 0.1, 7)):

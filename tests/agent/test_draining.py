@@ -46,7 +46,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_visitor_who_is_there_may_finish(tmp_path: Path) -> None:
+def test_a_present_visitor_may_finish(tmp_path: Path) -> None:
     with RawOrigin(echo) as origin:
         announced, heard = asyncio.run(visit_while_stopping(tmp_path, origin.port, 60.0))
     assert heard == b"second"
@@ -55,7 +55,7 @@ def test_a_visitor_who_is_there_may_finish(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("answers", [True, False], ids=["says that it frees", "says nothing"])
-def test_a_server_that_keeps_no_addresses_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+def test_drain_does_not_wait_if_the_server_holds_no_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
     release: Callable[..., None] = ClaimHandler.release
 
     def free(self: ClaimHandler, session: ClaimingSession, tunnel_id: int, *, keep: bool = False) -> None:

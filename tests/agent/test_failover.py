@@ -175,7 +175,7 @@ def grant(claim: control.Claim) -> control.Granted:
     return control.Granted(id=claim.id, tunnel=7, epoch=1, url="http://app.localhost", name="app")
 
 
-def test_an_open_claim_is_sent_again_under_its_id_when_its_link_dies(tmp_path: Path) -> None:
+def test_a_pending_claim_is_repeated_with_its_id_when_its_link_is_lost(tmp_path: Path) -> None:
     async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:
         first = await server.log_in()
         claim = await first.hear(control.Claim)
@@ -191,7 +191,7 @@ def test_an_open_claim_is_sent_again_under_its_id_when_its_link_dies(tmp_path: P
     assert play(tmp_path, part)[1] is None
 
 
-def test_an_answered_claim_is_not_sent_again(tmp_path: Path) -> None:
+def test_a_granted_claim_is_not_repeated(tmp_path: Path) -> None:
     async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:
         first = await server.log_in()
         await first.say(grant(await first.hear(control.Claim)))
@@ -208,7 +208,7 @@ def test_an_answered_claim_is_not_sent_again(tmp_path: Path) -> None:
     assert len(events.of(TunnelUp)) == 1
 
 
-def test_a_ticket_that_died_with_its_link_is_asked_for_again_under_its_id(tmp_path: Path) -> None:
+def test_a_ticket_request_is_repeated_with_its_id_when_its_link_is_lost(tmp_path: Path) -> None:
     async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:
         first = await server.log_in()
         await first.say(grant(await first.hear(control.Claim)))
@@ -227,7 +227,7 @@ def test_a_ticket_that_died_with_its_link_is_asked_for_again_under_its_id(tmp_pa
     assert play(tmp_path, part, links_max=3)[1] is None
 
 
-def test_a_link_that_leaves_a_claim_unanswered_is_given_up_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_control_link_without_replies_is_replaced_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect_module, "CLAIM_S_MAX", 0.5)
 
     async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:
@@ -243,7 +243,7 @@ def test_a_link_that_leaves_a_claim_unanswered_is_given_up_for_the_next(tmp_path
     assert play(tmp_path, part)[1] is None
 
 
-def test_a_visitor_right_behind_the_welcome_of_a_further_link_is_served(tmp_path: Path) -> None:
+def test_a_stream_right_behind_the_welcome_of_a_further_link_is_served(tmp_path: Path) -> None:
     async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:
         first = await server.log_in()
         await first.say(grant(await first.hear(control.Claim)))
@@ -260,7 +260,7 @@ def test_a_visitor_right_behind_the_welcome_of_a_further_link_is_served(tmp_path
     assert play(tmp_path, part)[1] is None
 
 
-def test_a_link_that_is_joined_to_another_session_is_not_used(tmp_path: Path) -> None:
+def test_a_link_that_was_attached_to_another_session_is_not_used(tmp_path: Path) -> None:
     async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:
         first = await server.log_in()
         await first.say(grant(await first.hear(control.Claim)))
@@ -273,7 +273,7 @@ def test_a_link_that_is_joined_to_another_session_is_not_used(tmp_path: Path) ->
     assert play(tmp_path, part)[1] is None
 
 
-def test_a_ticket_that_never_comes_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_ticket_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < TICKET_S_MAX < 30
     monkeypatch.setattr("portway.agent.link_manager.TICKET_S_MAX", 0.2)
 
@@ -288,7 +288,7 @@ def test_a_ticket_that_never_comes_is_not_waited_for_for_ever(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("where", ["ticket", "attach"])
-def test_a_refused_link_is_no_news_and_not_asked_for_in_a_hurry(tmp_path: Path, where: str) -> None:
+def test_a_refused_further_link_is_not_reported_and_retried_after_a_pause(tmp_path: Path, where: str) -> None:
     async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:
         first = await server.log_in()
         await first.say(grant(await first.hear(control.Claim)))
@@ -307,7 +307,7 @@ def test_a_refused_link_is_no_news_and_not_asked_for_in_a_hurry(tmp_path: Path, 
     assert not events.of(Refused)
 
 
-def test_a_good_bye_is_said_on_every_link_and_tunnels_are_released_once(tmp_path: Path) -> None:
+def test_every_link_is_closed_gracefully_and_tunnels_are_released_once(tmp_path: Path) -> None:
     heard: list[list[control.Message | str]] = [[], []]
 
     async def keep(link: PlayedLink, number: int) -> None:
@@ -334,7 +334,7 @@ def test_a_good_bye_is_said_on_every_link_and_tunnels_are_released_once(tmp_path
     assert heard[0][1:] == heard[1] == ["the peer closed the control stream"]
 
 
-def test_who_asks_when_the_last_link_is_gone_hears_so(tmp_path: Path) -> None:
+def test_sending_after_the_last_link_is_lost_raises(tmp_path: Path) -> None:
     """A speed test may ask at just that moment, and knows what to do with this error only."""
 
     async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:

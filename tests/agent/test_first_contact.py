@@ -41,7 +41,7 @@ def test_it_passes_every_event_on() -> None:
 
 
 @pytest.mark.parametrize("connect_s_max", [None, 5.0])
-def test_an_agent_that_is_online_soon_is_told_nothing(connect_s_max: float | None) -> None:
+def test_an_agent_that_is_online_soon_gets_no_notice(connect_s_max: float | None) -> None:
     async def scene() -> tuple[object, list[Notice]]:
         events = Events()
         first = contact(events, connect_s_max)
@@ -54,7 +54,7 @@ def test_an_agent_that_is_online_soon_is_told_nothing(connect_s_max: float | Non
     assert asyncio.run(scene()) == (None, [])
 
 
-def test_after_a_while_it_is_told_once_what_is_wrong() -> None:
+def test_after_a_while_there_is_one_notice_with_the_problem() -> None:
     async def scene() -> list[str]:
         events = Events()
         first = contact(events)
@@ -71,7 +71,7 @@ def test_after_a_while_it_is_told_once_what_is_wrong() -> None:
     assert asyncio.run(scene()) == ["not online after 0.1 s: nobody is there. Start the server. Retrying without limit"]
 
 
-def test_a_first_dial_that_takes_as_long_is_waited_for() -> None:
+def test_the_notice_waits_for_the_result_of_a_slow_first_dial() -> None:
     async def scene() -> str:
         events = Events()
         first = contact(events)
@@ -90,7 +90,7 @@ def test_a_first_dial_that_takes_as_long_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(("connect_s_max", "notices"), [(0.05, 0), (0.5, 1)])
-def test_with_a_limit_the_last_reason_is_why_it_gives_up(connect_s_max: float, notices: int) -> None:
+def test_with_a_limit_the_error_has_the_last_reason(connect_s_max: float, notices: int) -> None:
     async def scene() -> tuple[str, int]:
         events = Events()
         first = contact(events, connect_s_max)
@@ -100,7 +100,7 @@ def test_with_a_limit_the_last_reason_is_why_it_gives_up(connect_s_max: float, n
     assert asyncio.run(scene()) == (f"not online within {connect_s_max:g} s: the server is full", notices)
 
 
-def test_before_anything_failed_it_says_that_nothing_answered() -> None:
+def test_without_any_failure_the_reason_is_that_nothing_answered() -> None:
     async def scene() -> str:
         return str(await contact(Events(), 0.05).watch())
 

@@ -6,10 +6,10 @@ def test_a_refused_first_request_is_recognised_once() -> None:
     assert [check.is_refusal(status) for status in (403, 403)] == [True, False]
 
 
-def test_a_service_that_answered_once_knows_its_host() -> None:
+def test_a_service_that_answered_once_accepts_its_host() -> None:
     check = HostCheck(rewritten=False)
     assert [check.is_refusal(status) for status in (200, 403)] == [False, False]
 
 
-def test_who_rewrites_the_host_needs_no_hint() -> None:
+def test_with_a_rewritten_host_there_is_no_hint() -> None:
     assert not HostCheck(rewritten=True).is_refusal(403)

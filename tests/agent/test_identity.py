@@ -19,7 +19,7 @@ from tests.kit.programs import SOURCES
 JOIN = JoinString("laptop", "s" * 43, "example.org", 4443)
 
 
-def test_an_identity_is_made_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None:
+def test_an_identity_is_created_once_and_saved_for_its_owner_only(tmp_path: Path) -> None:
     first = ensure_identity(tmp_path / "data", "laptop", secrets.token_bytes)
     assert len(first) == 32
     assert ensure_identity(tmp_path / "data", "laptop", secrets.token_bytes) == first
@@ -27,12 +27,12 @@ def test_an_identity_is_made_once_and_kept_for_its_owner_alone(tmp_path: Path) -
     assert first not in (tmp_path / "data" / FILE).read_bytes()
 
 
-def test_no_two_tokens_and_no_two_machines_share_one(tmp_path: Path) -> None:
+def test_tokens_and_machines_have_different_identities(tmp_path: Path) -> None:
     faces = {ensure_identity(tmp_path / folder, token, secrets.token_bytes) for folder in "ab" for token in ("x", "y")}
     assert len(faces) == 4
 
 
-def test_a_damaged_or_open_file_is_told_and_not_used(tmp_path: Path) -> None:
+def test_a_damaged_or_readable_file_is_an_error(tmp_path: Path) -> None:
     ensure_identity(tmp_path, "laptop", secrets.token_bytes)
     (tmp_path / FILE).write_bytes(b"short")
     with pytest.raises(ConfigError, match="damaged"):
@@ -42,7 +42,7 @@ def test_a_damaged_or_open_file_is_told_and_not_used(tmp_path: Path) -> None:
         ensure_identity(tmp_path, "laptop", secrets.token_bytes)
 
 
-def test_without_a_disk_it_follows_from_the_token_so_that_names_come_back(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_disk_it_is_derived_from_the_token(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "portway"):
         first = find_identity(None, JOIN, secrets.token_bytes)
     other = JoinString("laptop", "t" * 43, "example.org", 4443)
@@ -78,7 +78,7 @@ def find_in(folder: Path, before: tuple[str, ...]) -> tuple[str, list[str]]:
 
 
 @pytest.mark.parametrize("disk", [read_only, full_disk])
-def test_one_that_was_kept_is_used_where_nothing_can_be_written_and_else_the_reason_is_told(disk: object, tmp_path: Path) -> None:
+def test_without_write_access_a_saved_one_is_used_or_the_reason_is_logged(disk: object, tmp_path: Path) -> None:
     assert callable(disk)
     kept = ensure_identity(tmp_path / "kept", "laptop", secrets.token_bytes)
     (tmp_path / "new").mkdir(mode=0o700)
@@ -89,7 +89,7 @@ def test_one_that_was_kept_is_used_where_nothing_can_be_written_and_else_the_rea
     assert "cannot be written" in told[0]
 
 
-def test_a_damaged_one_is_never_replaced_by_another(tmp_path: Path) -> None:
+def test_a_damaged_one_is_never_replaced(tmp_path: Path) -> None:
     ensure_identity(tmp_path, "laptop", secrets.token_bytes)
     (tmp_path / FILE).write_bytes(b"short")
 

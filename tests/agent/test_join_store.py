@@ -23,7 +23,7 @@ def join(host: str = "example.org") -> JoinString:
     return JoinString("abc", SECRET, host, 4443, b"p" * 32)
 
 
-def test_the_kept_one_is_found_and_private(tmp_path: Path) -> None:
+def test_the_saved_one_is_found_and_private(tmp_path: Path) -> None:
     path = save_join_string(tmp_path / "data", join())
 
     assert load_join_string(None, {}, tmp_path / "data") == join()
@@ -32,7 +32,7 @@ def test_the_kept_one_is_found_and_private(tmp_path: Path) -> None:
     assert load_join_string(None, {}, tmp_path / "data") == join("other.org")
 
 
-def test_a_file_beats_the_environment_which_beats_the_kept_one(tmp_path: Path) -> None:
+def test_a_file_takes_precedence_over_the_environment_and_the_saved_one(tmp_path: Path) -> None:
     save_join_string(tmp_path / "data", join("kept"))
     file = tmp_path / "file"
     file.touch(0o600)
@@ -44,7 +44,7 @@ def test_a_file_beats_the_environment_which_beats_the_kept_one(tmp_path: Path) -
     assert explicit_join_string(None, {"PORTWAY_JOIN": ""}) is None
 
 
-def test_without_any_the_way_to_one_is_told(tmp_path: Path) -> None:
+def test_without_any_the_error_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="run `portway join` and paste"):
         load_join_string(None, {}, tmp_path)
 
@@ -59,7 +59,7 @@ def test_a_file_that_is_missing_or_open_to_others_is_refused(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", [f"portway://abc.{SECRET}@", f"abc.{SECRET}", f"portway://abc.{SECRET}é@h:1", ""])
-def test_a_broken_one_is_named_by_its_source_and_never_repeated(text: str, tmp_path: Path) -> None:
+def test_an_invalid_one_is_named_by_its_source_and_never_repeated(text: str, tmp_path: Path) -> None:
     (tmp_path / "f").touch(0o600)
     (tmp_path / "f").write_text(text)
 
@@ -68,7 +68,7 @@ def test_a_broken_one_is_named_by_its_source_and_never_repeated(text: str, tmp_p
     assert SECRET not in str(found.value)
 
 
-def test_servers_have_names_and_a_wrong_one_is_told(tmp_path: Path) -> None:
+def test_servers_have_names_and_an_unknown_one_is_an_error(tmp_path: Path) -> None:
     save_join_string(tmp_path, join("first"))
     save_join_string(tmp_path, join("second"), "office")
 
@@ -82,7 +82,7 @@ def test_servers_have_names_and_a_wrong_one_is_told(tmp_path: Path) -> None:
             check_server_name(name)
 
 
-def test_a_flag_beats_the_environment_and_two_flags_are_one_too_many(tmp_path: Path) -> None:
+def test_a_flag_takes_precedence_over_the_environment_and_two_flags_are_an_error(tmp_path: Path) -> None:
     save_join_string(tmp_path, join("second"), "office")
     file = tmp_path / "file"
     file.touch(0o600)

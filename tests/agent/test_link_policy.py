@@ -70,43 +70,43 @@ NEEDED = [
 
 
 @pytest.mark.parametrize(("rates", "streams", "needed"), [row[1:] for row in NEEDED], ids=[row[0] for row in NEEDED])
-def test_one_more_link_is_wanted_when_the_least_busy_stays_busy(rates: list[int], streams: list[int], needed: bool) -> None:
+def test_a_link_is_opened_when_all_stay_busy(rates: list[int], streams: list[int], needed: bool) -> None:
     decided = Life().over(2 * OPEN_AFTER_S, rates, streams)
     assert decided[:1] == ([OpenLink()] if needed else [])
 
 
-def test_a_short_burst_is_no_reason_for_a_link() -> None:
+def test_a_short_burst_opens_no_link() -> None:
     life = Life()
     for _ in range(20):
         assert life.over(OPEN_AFTER_S, [BULK]) == []
         assert life.step([QUIET]) is None
 
 
-def test_a_crowd_is_a_reason_at_once() -> None:
+def test_many_visitors_open_a_link_at_once() -> None:
     life = Life()
     assert life.step([QUIET], [PRESSING_STREAMS]) == OpenLink()
     assert life.step([QUIET], [PRESSING_STREAMS], opening=True) is None, "one at a time"
 
 
-def test_a_link_that_is_being_opened_is_waited_for() -> None:
+def test_no_link_is_opened_while_another_one_is_being_opened() -> None:
     life = Life()
     assert [life.step([BULK], opening=True) for _ in range(20)] == [None] * 20
     assert life.over(OPEN_AFTER_S, [BULK]) == [], "its effect is waited for, too"
 
 
 @pytest.mark.parametrize(("draining", "decision"), [(0, OpenLink()), (2, OpenLink()), (3, None)])
-def test_links_that_drain_cost_the_others_no_place_and_are_bounded(draining: int, decision: Decision) -> None:
+def test_draining_links_do_not_count_against_the_others_and_are_bounded(draining: int, decision: Decision) -> None:
     assert LinkPolicy(2).decide(0.0, [LinkLoad(1, 0, PRESSING_STREAMS)], draining) == decision
 
 
-def test_a_link_that_never_gets_rid_of_its_last_visitor_does_not_keep_the_others_from_closing() -> None:
+def test_a_link_that_drains_for_ever_does_not_keep_others_from_closing() -> None:
     life = Life()
     assert life.over(CLOSE_AFTER_S + 1, [QUIET] * 3)[:1] == [DrainLink(3)]
     assert life.over(DRAIN_APART_S, [QUIET] * 2, draining=1) == [DrainLink(2)]
     assert life.over(5, [QUIET] * 2, draining=4) == [], "four of them are enough"
 
 
-def test_without_a_link_that_takes_visitors_one_is_opened_at_once() -> None:
+def test_without_a_link_that_accepts_visitors_one_is_opened_at_once() -> None:
     assert LinkPolicy(4).decide(0.0, [], 1) == OpenLink()
 
 
@@ -115,7 +115,7 @@ def expiring(numbers: list[int], *fresh: int) -> list[LinkLoad]:
 
 
 @pytest.mark.parametrize("links_max", [1, 4])
-def test_a_link_that_expires_drains_once_another_one_is_there(links_max: int) -> None:
+def test_a_link_that_expires_drains_once_another_one_is_open(links_max: int) -> None:
     policy = LinkPolicy(links_max, 4)
     assert policy.decide(1.0, expiring([1])) == OpenLink()
     assert policy.decide(1.1, expiring([1]), opening=True) is None, "it goes on serving meanwhile"
@@ -128,7 +128,7 @@ def test_a_link_that_expires_drains_once_another_one_is_there(links_max: int) ->
 
 
 @pytest.mark.parametrize("server_max", [1, 4])
-def test_where_the_server_takes_no_further_link_one_that_expires_makes_room_first(server_max: int) -> None:
+def test_if_the_server_allows_no_further_link_one_that_expires_drains_first(server_max: int) -> None:
     policy = LinkPolicy(server_max, server_max)
     numbers = list(range(1, server_max + 1))
     assert policy.decide(1.0, expiring(numbers)) == DrainLink(1)
@@ -150,7 +150,7 @@ def test_links_that_expire_at_once_are_not_replaced_without_a_pause() -> None:
     assert len(decided) < 100 * SAMPLE_S / REPLACE_APART_S + 5
 
 
-def test_visitors_who_stay_on_links_that_expired_do_not_keep_the_next_one_from_being_replaced() -> None:
+def test_visitors_on_expired_links_do_not_keep_the_next_one_from_being_replaced() -> None:
     policy = LinkPolicy(1, 4)
     assert policy.decide(1.0, expiring([4]), 3) == OpenLink()
     assert policy.decide(2.0, expiring([4], 5), 3) == DrainLink(4)
@@ -161,7 +161,7 @@ def test_a_single_link_is_never_closed() -> None:
     assert Life().over(10 * CLOSE_AFTER_S, [QUIET]) == []
 
 
-def test_the_youngest_idle_link_goes_after_a_long_calm_and_then_the_next() -> None:
+def test_idle_links_drain_one_after_the_other_newest_first() -> None:
     life = Life()
     assert life.over(CLOSE_AFTER_S - 1, [QUIET] * 3) == []
     assert life.over(2, [QUIET] * 3)[:1] == [DrainLink(3)]
@@ -180,7 +180,7 @@ KEPT = [
 
 
 @pytest.mark.parametrize(("rates", "streams"), [row[1:] for row in KEPT], ids=[row[0] for row in KEPT])
-def test_a_link_is_kept_as_long_as_it_is_of_use(rates: list[int], streams: list[int]) -> None:
+def test_a_link_in_use_is_not_drained(rates: list[int], streams: list[int]) -> None:
     assert Life().over(3 * CLOSE_AFTER_S, rates, streams) == []
 
 
@@ -202,7 +202,7 @@ def test_a_link_with_idle_visitors_may_drain() -> None:
     assert Life().over(CLOSE_AFTER_S + 1, [QUIET, QUIET], [3, 5])[:1] == [DrainLink(2)]
 
 
-def test_failures_are_not_repeated_in_a_hurry_and_forgotten_after_a_success() -> None:
+def test_retries_slow_down_until_a_success() -> None:
     life = Life()
     waits = []
     for _ in range(9):
@@ -222,7 +222,7 @@ def test_failures_are_not_repeated_in_a_hurry_and_forgotten_after_a_success() ->
     assert life.now - began == pytest.approx(RETRY_S, abs=0.6)
 
 
-def test_a_look_that_comes_too_early_or_late_measures_what_really_passed() -> None:
+def test_an_early_or_late_check_measures_the_real_interval() -> None:
     policy = LinkPolicy(4)
     assert policy.decide(0.0, [LinkLoad(1, 0, 0)]) is None
     for step in range(1, 10):  # a late timer: ten times the bytes in ten times the time
@@ -230,7 +230,7 @@ def test_a_look_that_comes_too_early_or_late_measures_what_really_passed() -> No
     assert policy.decide(9.01, [LinkLoad(1, 1 << 40, PRESSING_STREAMS)]) is None, "too little time to judge"
 
 
-def test_a_new_link_is_not_judged_by_bytes_of_before() -> None:
+def test_a_new_link_starts_without_earlier_bytes() -> None:
     life = Life()
     life.moved[2] = 1 << 40
     assert life.over(5, [BULK, QUIET]) == []

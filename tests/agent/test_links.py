@@ -112,7 +112,7 @@ async def agent_with_links(
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("plaintext", [False, True], ids=["TLS links", "plain links"])
 @pytest.mark.parametrize("cut", [0, 1, 2])
-def test_one_link_of_three_cut_in_mid_transfer_takes_its_own_streams_and_no_more(
+def test_one_link_of_three_cut_during_a_transfer_ends_only_its_own_streams(
     tmp_path: Path, sessions: Sessions, plaintext: bool, cut: int
 ) -> None:
     async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
@@ -145,7 +145,7 @@ def test_one_link_of_three_cut_in_mid_transfer_takes_its_own_streams_and_no_more
 
 
 @pytest.mark.usefixtures("eager")
-def test_control_goes_over_to_the_next_link_again_and_again(tmp_path: Path, sessions: Sessions) -> None:
+def test_the_control_link_moves_to_the_next_link_each_time(tmp_path: Path, sessions: Sessions) -> None:
     async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
         async with running_agent(tmp_path, proxy.through(server.token()), http_tunnel(origin.port, name="app")) as agent:
             await agent.events.wait(TunnelUp)
@@ -165,7 +165,7 @@ def test_control_goes_over_to_the_next_link_again_and_again(tmp_path: Path, sess
 
 
 @pytest.mark.usefixtures("eager")
-def test_all_links_lost_is_a_lost_session_which_comes_back(tmp_path: Path, sessions: Sessions) -> None:
+def test_losing_all_links_is_a_lost_session_and_the_agent_reconnects(tmp_path: Path, sessions: Sessions) -> None:
     async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
         async with agent_with_links(tmp_path, server, proxy, 80, links_max=3) as agent:
             await sessions.until(3)
@@ -180,7 +180,7 @@ def test_all_links_lost_is_a_lost_session_which_comes_back(tmp_path: Path, sessi
     play(tmp_path, scene)
 
 
-def test_a_crowd_of_visitors_brings_a_second_link(tmp_path: Path, sessions: Sessions, descriptors: int) -> None:
+def test_many_visitors_cause_a_second_link(tmp_path: Path, sessions: Sessions, descriptors: int) -> None:
     if descriptors < 4_000:
         pytest.skip(f"this machine allows {descriptors} descriptors a process; all four ends of each visitor are in this one")
 
@@ -204,7 +204,7 @@ def test_a_crowd_of_visitors_brings_a_second_link(tmp_path: Path, sessions: Sess
     play(tmp_path, scene)
 
 
-def test_one_link_is_kept_to_where_the_agent_or_the_server_wants_no_more(tmp_path: Path, sessions: Sessions, eager: None) -> None:
+def test_the_number_of_links_is_limited_by_agent_and_server(tmp_path: Path, sessions: Sessions, eager: None) -> None:
     async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
         async with agent_with_links(tmp_path, server, proxy, 80, links_max=1):
             await asyncio.sleep(0.5)
@@ -217,7 +217,7 @@ def test_one_link_is_kept_to_where_the_agent_or_the_server_wants_no_more(tmp_pat
     play(tmp_path, scene)
 
 
-def test_idle_links_are_closed_but_for_one_and_nobody_is_lost_with_them(
+def test_all_idle_links_but_one_are_closed_without_losing_a_visitor(
     tmp_path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
@@ -254,7 +254,7 @@ def test_idle_links_are_closed_but_for_one_and_nobody_is_lost_with_them(
     assert len(play(tmp_path, scene).events.of(SessionDown)) == 1
 
 
-def test_a_quiet_visitor_on_a_link_that_drains_costs_the_others_nothing(
+def test_a_quiet_visitor_on_a_draining_link_does_not_affect_the_others(
     tmp_path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """He may stay for days. Meanwhile further links are opened and closed as if that one were gone, and he is served."""
@@ -297,7 +297,7 @@ def taking_of(sessions: Sessions) -> list[AgentLink]:
     return [link for link in sessions.now.links if not link.draining]
 
 
-def test_the_last_link_that_takes_visitors_is_replaced_before_a_draining_one_goes(
+def test_the_last_active_link_is_replaced_before_a_draining_one_closes(
     tmp_path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
@@ -325,7 +325,7 @@ def test_the_last_link_that_takes_visitors_is_replaced_before_a_draining_one_goe
     play(tmp_path, scene)
 
 
-def test_streams_that_the_edge_keeps_do_not_keep_a_link_from_draining(
+def test_pooled_streams_of_the_edge_do_not_keep_a_link_from_closing(
     tmp_path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def get(server: RunningServer) -> None:
@@ -354,7 +354,7 @@ def test_streams_that_the_edge_keeps_do_not_keep_a_link_from_draining(
         play(tmp_path, scene)
 
 
-def test_two_thousand_visitors_share_four_links_and_each_gets_his_own_bytes(
+def test_two_thousand_visitors_share_four_links_and_each_gets_its_own_bytes(
     tmp_path: Path, sessions: Sessions, eager: None, descriptors: int
 ) -> None:
     if descriptors < 12_000:

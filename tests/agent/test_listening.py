@@ -24,20 +24,20 @@ def test_a_listener_is_found_on_either_family_and_not_used_up(address: str) -> N
 
 
 @needs_tables
-def test_a_free_port_and_a_connected_one_are_no_listeners() -> None:
+def test_a_free_port_and_a_connected_one_do_not_listen() -> None:
     assert is_listening(Target("127.0.0.1", free_port())) is False
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as connected:
         assert is_listening(Target("127.0.0.1", connected.getsockname()[1])) is False
 
 
-def test_a_unix_socket_is_there_or_not(tmp_path: Path) -> None:
+def test_a_unix_socket_listens_if_it_exists(tmp_path: Path) -> None:
     assert is_listening(Target(path=str(tmp_path / "none.sock"))) is False
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "some.sock"))
         assert is_listening(Target(path=str(tmp_path / "some.sock"))) is True
 
 
-def test_what_cannot_be_known_is_not_guessed(tmp_path: Path) -> None:
+def test_an_unknown_state_is_none(tmp_path: Path) -> None:
     assert is_listening(Target("service.internal", 80)) is None
     assert is_listening(Target("192.0.2.1", 80)) is None
     assert is_listening(Target("127.0.0.1", 80), (tmp_path / "missing",)) is None

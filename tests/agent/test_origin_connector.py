@@ -96,7 +96,7 @@ def test_an_https_origin_on_this_machine_is_reached_whatever_its_certificate(eng
         assert echoes(engine, channel)
 
 
-def test_an_https_origin_elsewhere_has_to_prove_itself() -> None:
+def test_an_https_origin_elsewhere_needs_a_valid_certificate() -> None:
     far, near = origin_tls(parse_target("https://192.0.2.1:443")), origin_tls(parse_target("https://127.0.0.1:443"))
     assert far is not None
     assert near is not None
@@ -106,12 +106,12 @@ def test_an_https_origin_elsewhere_has_to_prove_itself() -> None:
     assert origin_tls(Target("127.0.0.1", 80)) is None
 
 
-def test_an_origin_that_speaks_no_tls_where_it_should_is_refused(engine: EngineLoop) -> None:
+def test_an_https_origin_without_tls_is_refused(engine: EngineLoop) -> None:
     with RawOrigin(echo) as origin:
         assert outcome_of(engine, parse_target(f"https://127.0.0.1:{origin.port}")) is StreamStatus.REFUSED
 
 
-def test_failed_tls_is_told_apart_from_a_refused_connection(engine: EngineLoop) -> None:
+def test_failed_tls_is_distinguished_from_a_refused_connection(engine: EngineLoop) -> None:
     with RawOrigin(echo) as origin:
         target = parse_target(f"https://127.0.0.1:{origin.port}")
         told: list[Channel | StreamStatus] = []
@@ -146,11 +146,11 @@ def test_each_failure_has_its_status(engine: EngineLoop, tmp_path: Path, monkeyp
         (errno.EADDRNOTAVAIL, StreamStatus.OVERLOADED),
     ],
 )
-def test_what_an_error_means_to_a_visitor(number: int, status: StreamStatus) -> None:
+def test_each_error_has_its_stream_status(number: int, status: StreamStatus) -> None:
     assert status_of(OSError(number, "x")) is status
 
 
-def test_a_name_whose_addresses_lead_nowhere_is_asked_again(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_resolved_again_after_a_failed_connect(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def look_up(host: str, port: int) -> list[Address]:
@@ -171,7 +171,7 @@ def test_a_name_whose_addresses_lead_nowhere_is_asked_again(engine: EngineLoop, 
     assert asked == ["app.test"] * 2
 
 
-def test_who_gives_up_is_not_called_back(engine: EngineLoop) -> None:
+def test_an_aborted_connector_does_not_call_back(engine: EngineLoop) -> None:
     told: list[Channel | StreamStatus] = []
 
     async def begin_and_give_up() -> None:

@@ -55,7 +55,7 @@ def scene(request: pytest.FixtureRequest, engine: EngineLoop, identity: Identity
 
 @pytest.mark.parametrize("rude", [False, True])
 @pytest.mark.parametrize("exchanges", [0, 1, 2])
-def test_an_origin_that_ends_in_quiet(scene: Scene, exchanges: int, rude: bool) -> None:
+def test_an_origin_that_ends_between_requests(scene: Scene, exchanges: int, rude: bool) -> None:
     for _ in range(exchanges):
         scene.ask()
         scene.send_status()
@@ -71,7 +71,7 @@ def test_an_origin_that_ends_in_quiet(scene: Scene, exchanges: int, rude: bool) 
 
 
 @pytest.mark.parametrize("rude", [False, True])
-def test_an_origin_that_ends_with_a_request(scene: Scene, rude: bool) -> None:
+def test_an_origin_that_ends_during_a_request(scene: Scene, rude: bool) -> None:
     scene.ask()
     scene.send_status()
     scene.ask()
@@ -80,7 +80,7 @@ def test_an_origin_that_ends_with_a_request(scene: Scene, rude: bool) -> None:
     assert not scene.pair.far.untouched
 
 
-def test_what_comes_behind_a_quiet_end_is_not_written(scene: Scene) -> None:
+def test_a_request_that_crosses_the_end_is_not_written(scene: Scene) -> None:
     """An origin that only shuts down would still read it, and act on it."""
     scene.ask()
     scene.send_status()
@@ -93,7 +93,7 @@ def test_what_comes_behind_a_quiet_end_is_not_written(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("how", ["abort", "close the link"])
-def test_a_server_that_breaks_off_behind_a_quiet_end(scene: Scene, how: str) -> None:
+def test_a_server_that_resets_after_an_end_between_requests(scene: Scene, how: str) -> None:
     scene.ask()
     scene.send_status()
     scene.origin.shutdown(socket.SHUT_WR)
@@ -107,7 +107,7 @@ def test_a_server_that_breaks_off_behind_a_quiet_end(scene: Scene, how: str) -> 
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_an_upgraded_stream_ends_one_way_first(scene: Scene, late: bool) -> None:
+def test_an_upgraded_stream_ends_one_direction_first(scene: Scene, late: bool) -> None:
     scene.ask()
     scene.send_status()
     if not late:

@@ -113,7 +113,7 @@ def test_a_stream_of_an_exported_tunnel_reaches_its_origin(engine: EngineLoop, n
     assert not stage.origins.streams
 
 
-def test_a_visitor_who_meets_a_full_link_is_served_when_it_has_room(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+def test_a_stream_on_a_full_link_is_served_when_it_has_room(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port))
     near, far = memory_pair(engine.reactor, 100)
     stage.nears.append(near)
@@ -126,7 +126,7 @@ def test_a_visitor_who_meets_a_full_link_is_served_when_it_has_room(engine: Engi
     assert stage.hear(near, 6) == b"\0early"
 
 
-def test_a_visitor_who_leaves_a_full_link_leaves_his_origin_too(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+def test_a_visitor_that_leaves_a_full_link_closes_its_origin_connection(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port))
     near, far = memory_pair(engine.reactor, 100)
     far.send(b"x" * 100)
@@ -144,7 +144,7 @@ def test_a_visitor_who_leaves_a_full_link_leaves_his_origin_too(engine: EngineLo
     [visitor(8), encode_local(0), encode(ProxyHeader(local=True)), encode(ProxyHeader(local=True, tlvs=((0xE0, b"\0\0\0\7"),) * 2))],
     ids=["another tunnel", "tunnel 0", "no tunnel", "two tunnels"],
 )
-def test_a_stream_for_anything_else_is_refused_and_reaches_nobody(
+def test_a_stream_for_an_unknown_tunnel_is_refused_and_reaches_no_origin(
     engine: EngineLoop, new_stage: NewStage, origin: RawOrigin, preamble: bytes
 ) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port))
@@ -153,13 +153,13 @@ def test_a_stream_for_anything_else_is_refused_and_reaches_nobody(
     assert origin.accepted == 0
 
 
-def test_a_tunnel_of_a_lost_session_is_not_exported_any_more(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+def test_a_tunnel_of_a_lost_session_is_no_longer_exported(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port))
     stage.claims.session_lost()
     assert stage.hear(stage.open(visitor()), 1) == bytes((StreamStatus.UNKNOWN_TUNNEL,))
 
 
-def test_a_stream_that_comes_before_its_grant_was_heard_waits_for_it(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+def test_a_stream_that_arrives_before_its_grant_waits_for_it(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port))
     stage.claims.session_lost()
     (claim,) = stage.claims.pending()
@@ -171,7 +171,7 @@ def test_a_stream_that_comes_before_its_grant_was_heard_waits_for_it(engine: Eng
     assert stage.hear(near, 6) == b"\0early"
 
 
-def test_a_stream_that_comes_too_early_is_refused_in_the_end(
+def test_a_stream_whose_grant_never_arrives_is_refused(
     engine: EngineLoop, new_stage: NewStage, origin: RawOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(origins_module, "PENDING_S_MAX", 0.1)
@@ -198,7 +198,7 @@ def test_a_stream_without_a_preamble_is_aborted_and_counted(engine: EngineLoop, 
     assert origin.accepted == 0
 
 
-def test_an_origin_that_is_not_there_is_told_in_one_byte(engine: EngineLoop, new_stage: NewStage) -> None:
+def test_an_unreachable_origin_is_reported_in_one_byte(engine: EngineLoop, new_stage: NewStage) -> None:
     stage = new_stage(Target("127.0.0.1", free_port()))
     assert stage.hear(stage.open(visitor()), 1) == bytes((StreamStatus.REFUSED,))
     (done,) = stage.events
@@ -207,7 +207,7 @@ def test_an_origin_that_is_not_there_is_told_in_one_byte(engine: EngineLoop, new
     assert (done.relay, done.forward) == (b"u".hex(), None)
 
 
-def test_streams_of_http_tunnels_are_told_as_such(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+def test_streams_of_http_tunnels_are_reported_as_such(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port), kind="http")
     near = stage.open(encode_local(7, b"u") + b"hello")
     assert stage.hear(near, 6) == b"\0hello"
@@ -218,7 +218,7 @@ def test_streams_of_http_tunnels_are_told_as_such(engine: EngineLoop, new_stage:
     assert (done.kind, done.relay, done.bytes_in, done.bytes_out) == ("http", b"u".hex(), 5, 5)
 
 
-def test_an_origin_that_dies_in_mid_answer_breaks_the_stream(engine: EngineLoop, new_stage: NewStage) -> None:
+def test_an_origin_that_dies_during_a_response_breaks_the_stream(engine: EngineLoop, new_stage: NewStage) -> None:
     with RawOrigin(send_half_then_reset) as origin:
         stage = new_stage(Target("127.0.0.1", origin.port))
         near = stage.open(visitor() + b"8000000 1\n")
@@ -240,7 +240,7 @@ def test_an_origin_that_dies_in_mid_answer_breaks_the_stream(engine: EngineLoop,
         assert done.reason == "the origin broke the connection"
 
 
-def test_a_visitor_who_leaves_before_the_origin_is_reached_ends_the_search(new_stage: NewStage, engine: EngineLoop) -> None:
+def test_a_visitor_that_leaves_during_the_connect_aborts_it(new_stage: NewStage, engine: EngineLoop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stage = new_stage(Target("127.0.0.1", silent.getsockname()[1], tls=True, scheme="https"))
         near = stage.open(visitor())
@@ -256,7 +256,7 @@ def test_a_visitor_who_leaves_before_the_origin_is_reached_ends_the_search(new_s
     assert stage.events == []
 
 
-def test_a_visitor_who_leaves_before_the_origin_answers_ends_the_search(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+def test_a_visitor_that_leaves_before_the_origin_answers_aborts_the_connect(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port))
     near = stage.open(visitor())
     near.abort()
@@ -286,7 +286,7 @@ def test_streams_beyond_the_bound_are_refused(
         (Policy(max_total_payload=5), "payload limit reached"),
     ],
 )
-def test_the_relays_of_a_tunnel_are_held_to_its_limits(
+def test_the_limits_of_a_tunnel_apply_to_its_relays(
     engine: EngineLoop, new_stage: NewStage, origin: RawOrigin, policy: Policy, reason: str
 ) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port), policy=policy)

@@ -16,16 +16,16 @@ class Dns:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.send_status: list[str] | None = ["192.0.2.7"]
+        self.addresses: list[str] | None = ["192.0.2.7"]
         self.go = threading.Event()
         self.go.set()
 
     def __call__(self, host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
         self.asked.append(host)
         self.go.wait(5)
-        if self.send_status is None:
+        if self.addresses is None:
             raise socket.gaierror("unknown")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.send_status]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses]
 
 
 @pytest.fixture
@@ -58,14 +58,14 @@ def ask(engine: EngineLoop, resolver: Resolver, host: str) -> list[Address]:
         ("LocalHost", [(socket.AF_INET, ("127.0.0.1", 80)), (socket.AF_INET6, ("::1", 80))]),
     ],
 )
-def test_some_hosts_need_no_asking(engine: EngineLoop, dns: Dns, host: str, addresses: list[Address]) -> None:
+def test_some_hosts_need_no_query(engine: EngineLoop, dns: Dns, host: str, addresses: list[Address]) -> None:
     found: list[list[Address]] = []
     new_resolver(engine).resolve(host, 80, found.append)
     assert found == [addresses]
     assert dns.asked == []
 
 
-def test_many_visitors_ask_once_and_the_answer_is_kept_for_a_while(engine: EngineLoop, dns: Dns, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_visitors_cause_one_query_and_the_result_is_cached(engine: EngineLoop, dns: Dns, monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = new_resolver(engine)
     dns.go.clear()
     found: list[list[Address]] = []
@@ -76,12 +76,12 @@ def test_many_visitors_ask_once_and_the_answer_is_kept_for_a_while(engine: Engin
     assert found[0] == [(socket.AF_INET, ("192.0.2.7", 80))]
     ask(engine, resolver, "app.test")
     assert dns.asked == ["app.test"]
-    dns.send_status = ["192.0.2.8"]
+    dns.addresses = ["192.0.2.8"]
     monkeypatch.setattr(engine.reactor, "_clock", lambda: engine.reactor.now + resolver_module.CACHE_S)
     assert ask(engine, resolver, "app.test") == [(socket.AF_INET, ("192.0.2.8", 80))]
 
 
-def test_a_name_that_led_nowhere_is_asked_again(engine: EngineLoop, dns: Dns) -> None:
+def test_an_invalidated_name_is_queried_again(engine: EngineLoop, dns: Dns) -> None:
     resolver = new_resolver(engine)
     ask(engine, resolver, "app.test")
     resolver.invalidate("app.test", 80)
@@ -89,18 +89,18 @@ def test_a_name_that_led_nowhere_is_asked_again(engine: EngineLoop, dns: Dns) ->
     assert dns.asked == ["app.test"] * 2
 
 
-def test_a_failure_is_kept_for_a_moment_only(engine: EngineLoop, dns: Dns, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_is_cached_briefly(engine: EngineLoop, dns: Dns, monkeypatch: pytest.MonkeyPatch) -> None:
     resolver = new_resolver(engine)
-    dns.send_status = None
+    dns.addresses = None
     assert ask(engine, resolver, "app.test") == []
     assert ask(engine, resolver, "app.test") == []
     assert dns.asked == ["app.test"]
-    dns.send_status = ["192.0.2.9"]
+    dns.addresses = ["192.0.2.9"]
     monkeypatch.setattr(engine.reactor, "_clock", lambda: engine.reactor.now + resolver_module.FAILURE_CACHE_S)
     assert ask(engine, resolver, "app.test") != []
 
 
-def test_names_are_kept_in_a_bounded_number(engine: EngineLoop, dns: Dns) -> None:
+def test_the_cache_is_bounded(engine: EngineLoop, dns: Dns) -> None:
     resolver = new_resolver(engine)
     for number in range(resolver_module.NAMES_MAX + 10):
         ask(engine, resolver, f"n{number}.test")

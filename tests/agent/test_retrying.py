@@ -14,26 +14,26 @@ def retrying() -> Retrying:
 
 
 @pytest.mark.parametrize("code", [*sorted(codes.DESCRIPTIONS), "a_code_of_the_future"])
-def test_whoever_was_never_online_is_told_at_once_whatever_is_wrong(code: str) -> None:
+def test_any_refusal_ends_an_agent_that_was_never_online(code: str) -> None:
     assert retrying().is_final(code, logged_in_s=0.0, had_tunnels=False)
 
 
 @pytest.mark.parametrize("code", [*sorted(codes.DESCRIPTIONS), "a_code_of_the_future"])
-def test_who_was_online_goes_on_through_all_that_an_operator_may_put_right(code: str) -> None:
+def test_an_agent_that_was_online_retries_after_repairable_refusals(code: str) -> None:
     one = retrying()
     one.delay_s(logged_in_s=60.0)
 
     assert one.is_final(code, logged_in_s=0.0, had_tunnels=True) == (code in FINAL)
 
 
-def test_a_certificate_that_was_right_once_may_be_right_again() -> None:
+def test_a_wrong_certificate_is_not_final_after_a_valid_one() -> None:
     one = retrying()
     assert one.is_final("wrong_certificate", logged_in_s=0.0, had_tunnels=False)
     one.delay_s(logged_in_s=0.1)
     assert not one.is_final("wrong_certificate", logged_in_s=0.0, had_tunnels=False)
 
 
-def test_lost_sessions_are_retried_soon_and_refusals_ever_more_slowly() -> None:
+def test_lost_sessions_are_retried_soon_and_refusals_at_growing_intervals() -> None:
     one = retrying()
     assert [one.delay_s(logged_in_s=0.0) for _ in range(2)] == [0.0, 0.05]
     pauses = [one.delay_s(logged_in_s=0.0, refusal="bad_credentials") for _ in range(8)]
@@ -43,7 +43,7 @@ def test_lost_sessions_are_retried_soon_and_refusals_ever_more_slowly() -> None:
     assert pauses[-1] > FORGET_S, "a server that remembers a refusal would let others behind the same address wait"
 
 
-def test_a_session_that_lived_forgets_all_refusals() -> None:
+def test_a_long_session_resets_the_count_of_refusals() -> None:
     one = retrying()
     for _ in range(5):
         one.delay_s(logged_in_s=0.0, refusal="host_not_allowed")

@@ -132,7 +132,7 @@ async def granted(stream: ControlStream, tunnel: int = 7) -> control.Claim:
     return claim
 
 
-def test_a_session_logs_in_claims_and_tells(tmp_path: Path) -> None:
+def test_a_session_logs_in_claims_and_emits_events(tmp_path: Path) -> None:
     async def part(server: PlayedServer, events: Events) -> None:
         stream = await server.welcome()
         assert (await granted(stream)).name == "app"
@@ -149,7 +149,7 @@ def test_a_session_logs_in_claims_and_tells(tmp_path: Path) -> None:
     assert events.of(TunnelUp)[0].target == "127.0.0.1:80"
 
 
-def test_a_message_of_a_newer_server_is_passed_over_and_the_session_lives(tmp_path: Path) -> None:
+def test_an_unknown_message_is_ignored_and_the_session_continues(tmp_path: Path) -> None:
     async def part(server: PlayedServer, events: Events) -> None:
         stream = await server.welcome()
         await granted(stream)
@@ -162,7 +162,7 @@ def test_a_message_of_a_newer_server_is_passed_over_and_the_session_lives(tmp_pa
     assert error is None
 
 
-def test_a_session_that_is_left_releases_its_tunnels_and_says_good_bye(tmp_path: Path) -> None:
+def test_a_cancelled_session_releases_its_tunnels_and_closes_gracefully(tmp_path: Path) -> None:
     heard: list[object] = []
 
     async def part(server: PlayedServer, events: Events) -> None:
@@ -208,7 +208,7 @@ ENDS: list[tuple[control.Message, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("message", "kind", "words"), ENDS, ids=["replaced", "draining", "nonsense"])
-def test_a_session_ends_as_the_server_says(tmp_path: Path, message: control.Message, kind: type[Exception], words: str) -> None:
+def test_a_session_ends_with_the_error_that_the_server_sends(tmp_path: Path, message: control.Message, kind: type[Exception], words: str) -> None:
     async def part(server: PlayedServer, events: Events) -> None:
         stream = await server.welcome()
         await granted(stream)
@@ -219,7 +219,7 @@ def test_a_session_ends_as_the_server_says(tmp_path: Path, message: control.Mess
     assert words in str(error)
 
 
-def test_one_refused_tunnel_of_two_is_told_and_the_other_lives(tmp_path: Path) -> None:
+def test_one_refused_tunnel_of_two_is_reported_and_the_other_works(tmp_path: Path) -> None:
     async def part(server: PlayedServer, events: Events) -> None:
         stream = await server.welcome()
         first = await stream.receive(5.0)
@@ -246,7 +246,7 @@ def test_the_only_tunnel_refused_ends_the_session(tmp_path: Path, code: str, kin
     assert type(error) is kind
 
 
-def test_a_claim_that_is_never_answered_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_the_reply_to_a_claim_has_a_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect_module, "CLAIM_S_MAX", 0.1)
 
     async def part(server: PlayedServer, events: Events) -> None:
@@ -258,7 +258,7 @@ def test_a_claim_that_is_never_answered_is_not_waited_for_for_ever(tmp_path: Pat
     assert "no reply within" in str(error)
 
 
-def test_a_lost_link_is_told_in_the_links_own_words(tmp_path: Path) -> None:
+def test_a_lost_session_is_reported_with_the_reason_of_its_link(tmp_path: Path) -> None:
     async def part(server: PlayedServer, events: Events) -> None:
         stream = await server.welcome()
         await granted(stream)

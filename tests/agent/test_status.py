@@ -21,7 +21,7 @@ def picture(board: AgentStatusTracker) -> AgentStatus:
     return msgspec.json.decode(board.to_json(), type=AgentStatus)
 
 
-def test_the_board_follows_a_session_through_its_life() -> None:
+def test_the_status_follows_the_events_of_a_session() -> None:
     now = 100.0
     board = AgentStatusTracker("example.org:4443", lambda: now)
     assert (picture(board).state, picture(board).server, picture(board).since) == ("connecting", "example.org:4443", 100.0)
@@ -48,7 +48,7 @@ def test_the_board_follows_a_session_through_its_life() -> None:
     assert (picture(board).state, picture(board).problem, picture(board).links) == ("offline", "link lost", 0)
 
 
-def test_counts_go_on_after_a_reconnect_and_old_tunnels_are_forgotten() -> None:
+def test_counts_continue_after_a_reconnect_and_old_tunnels_are_removed() -> None:
     board = AgentStatusTracker("h:1", lambda: 0.0)
     for session in range(50):
         board(Online(f"s{session}", "0.1.0"))
@@ -60,7 +60,7 @@ def test_counts_go_on_after_a_reconnect_and_old_tunnels_are_forgotten() -> None:
     assert [(tunnel.url, tunnel.requests) for tunnel in status.tunnels] == [("http://a", 50), ("http://random49", 0)]
 
 
-def test_a_refusal_stays_with_its_reason() -> None:
+def test_a_refusal_is_kept_with_its_reason() -> None:
     board = AgentStatusTracker("h:1", lambda: 0.0)
     board(Refused("replaced", "another session took over"))
 

@@ -25,7 +25,7 @@ from portway.errors import ConfigError
         ("unix:/run/with space.sock", Target(path="/run/with space.sock"), "unix:/run/with space.sock"),
     ],
 )
-def test_every_form_is_read(text: str, expected: Target, shown: str) -> None:
+def test_every_valid_form_is_parsed(text: str, expected: Target, shown: str) -> None:
     assert parse_target(text) == expected
     assert expected.text == shown
 
@@ -58,7 +58,7 @@ def test_every_form_is_read(text: str, expected: Target, shown: str) -> None:
         ("--help:80", "invalid host name"),
     ],
 )
-def test_every_other_text_is_refused_with_its_own_advice(text: str, error: str) -> None:
+def test_every_invalid_form_has_its_own_error(text: str, error: str) -> None:
     with pytest.raises(ConfigError, match=error):
         parse_target(text)
 
@@ -71,7 +71,7 @@ def test_a_password_in_a_target_is_never_repeated() -> None:
     assert "leave the user name and password out" in str(found.value)
 
 
-def test_a_tcp_tunnel_has_no_use_for_a_url() -> None:
+def test_a_url_is_invalid_for_a_tcp_tunnel() -> None:
     for text in ("http://localhost:3000", "https://localhost"):
         with pytest.raises(ConfigError, match=f"relays bytes as they are; give host:port, or use `portway http {text}`"):
             parse_target(text, "tcp")

@@ -38,7 +38,7 @@ def play(tmp_path: Path, scene: Callable[[RunningServer], object], **settings: b
 
 
 @LINKS
-def test_the_right_one_logs_in_claims_nothing_and_leaves_with_a_good_bye(plaintext: bool, tmp_path: Path) -> None:
+def test_a_trial_logs_in_claims_nothing_and_closes_gracefully(plaintext: bool, tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         join = server.token()
         online = await try_login(AgentSettings(join=join, tunnels=(), data_dir=tmp_path / "agent", plaintext_links=plaintext))
@@ -52,7 +52,7 @@ def test_the_right_one_logs_in_claims_nothing_and_leaves_with_a_good_bye(plainte
 
 
 @LINKS
-def test_what_the_server_refuses_is_told_by_its_code(plaintext: bool, tmp_path: Path) -> None:
+def test_a_refusal_is_raised_with_its_code(plaintext: bool, tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         join, expired = server.token("laptop"), server.token("old", expires_at=wall() - 1)
         server.revoke("laptop")
@@ -86,7 +86,7 @@ def test_a_web_server_is_named(plaintext: bool, tmp_path: Path) -> None:
     assert f"127.0.0.1:{origin.port} is a web server" in str(fault)
 
 
-def test_a_server_with_the_other_kind_of_links_is_none_of_this_kind(tmp_path: Path) -> None:
+def test_a_server_with_or_without_tls_is_not_one_of_the_other_kind(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         fault = await fault_of(replace(server.token(), plaintext=False, pin=b"p" * 32), tmp_path)
         assert isinstance(fault, ConfigError)
@@ -96,7 +96,7 @@ def test_a_server_with_the_other_kind_of_links_is_none_of_this_kind(tmp_path: Pa
 
 
 @LINKS
-def test_who_cannot_be_reached_may_be_there_later(plaintext: bool, tmp_path: Path) -> None:
+def test_an_unreachable_server_is_unavailable(plaintext: bool, tmp_path: Path) -> None:
     for host in ("127.0.0.1", "portway.invalid"):
         join = JoinString("abc", "s" * 43, host, free_port(), None if plaintext else b"p" * 32, plaintext)
         fault = asyncio.run(fault_of(join, tmp_path))
@@ -104,7 +104,7 @@ def test_who_cannot_be_reached_may_be_there_later(plaintext: bool, tmp_path: Pat
         assert not isinstance(fault, WrongServerError)
 
 
-def test_a_load_balancer_without_a_server_behind_it_may_have_one_later(tmp_path: Path) -> None:
+def test_a_load_balancer_without_a_server_is_unavailable(tmp_path: Path) -> None:
     with RawOrigin(lambda sock: sock.close()) as origin:
         fault = asyncio.run(fault_of(JoinString("abc", "s" * 43, "127.0.0.1", origin.port, b"p" * 32), tmp_path))
 

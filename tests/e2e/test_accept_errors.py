@@ -32,7 +32,7 @@ def failing_accept(program: Program, error: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("error", ["ENETDOWN", "EHOSTUNREACH", "ENONET", "EPERM", "EIO"])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_visitor_whose_accept_fails_is_taken_in_at_the_next_try(error: str, workers: str) -> None:
+def test_a_visitor_is_accepted_after_a_failed_accept(error: str, workers: str) -> None:
     with World(server_flags=("--workers", workers)) as world, RawOrigin(echo) as origin:
         server = world.start_server()
         agent = world.agent(world.token(), "tcp", str(origin.port))

@@ -33,7 +33,7 @@ def world() -> Iterator[World]:
 # Who is in between
 
 
-def test_a_man_in_the_middle_with_another_certificate_gets_nothing_to_read(world: World, tmp_path: Path) -> None:
+def test_a_man_in_the_middle_with_another_certificate_can_read_nothing(world: World, tmp_path: Path) -> None:
     server = world.start_server()
     join = world.token()
     middle = make_identity(tmp_path, "portway.invalid")
@@ -44,7 +44,7 @@ def test_a_man_in_the_middle_with_another_certificate_gets_nothing_to_read(world
     assert not list(events(server, "session_up"))
 
 
-def test_a_man_in_the_middle_whom_the_agent_believes_cannot_use_what_he_hears(world: World, tmp_path: Path) -> None:
+def test_a_trusted_man_in_the_middle_cannot_use_the_login(world: World, tmp_path: Path) -> None:
     """The login is bound to the server's certificate, so that relaying it is of no use (RFC 5929)."""
     server = world.start_server()
     join = world.token()
@@ -58,7 +58,7 @@ def test_a_man_in_the_middle_whom_the_agent_believes_cannot_use_what_he_hears(wo
     assert not list(events(server, "session_up"))
 
 
-def test_a_server_with_a_certificate_of_an_authority_is_known_by_it_and_its_name(tmp_path: Path) -> None:
+def test_a_ca_certificate_is_verified_with_its_name(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("good", "other")]
     for folder in folders:
         folder.mkdir()
@@ -87,7 +87,7 @@ def test_a_server_with_a_certificate_of_an_authority_is_known_by_it_and_its_name
         assert len(list(events(server, "session_up"))) == 1
 
 
-def test_an_agent_that_knew_its_server_waits_for_the_certificate_to_be_right_again(tmp_path: Path) -> None:
+def test_an_agent_that_was_online_retries_until_the_certificate_is_valid_again(tmp_path: Path) -> None:
     """It ran out overnight, and is renewed in the morning: nobody should have to start every agent again."""
     authority, foreign = (make_identity(tmp_path, f"authority {name}", authority=True) for name in ("good", "other"))
     real = make_identity(tmp_path, "127.0.0.1", signed_by=authority)
@@ -111,7 +111,7 @@ def _links_of(identity: Identity) -> Any:
     return server_context(str(identity.cert_file), str(identity.key_file))
 
 
-def test_a_recorded_login_is_worth_nothing_to_whoever_plays_it_again(tmp_path: Path) -> None:
+def test_a_replayed_login_is_refused(tmp_path: Path) -> None:
     with World(("--plaintext-links",)) as world:
         server = world.start_server()
         join = world.token()
@@ -171,7 +171,7 @@ def _recite(sock: socket.socket, wire: bytes) -> None:
 # Agents that cheat
 
 
-def test_a_forged_ticket_one_used_twice_and_one_of_another_session_attach_nothing(world: World) -> None:
+def test_forged_used_and_foreign_tickets_are_refused(world: World) -> None:
     server = world.start_server()
     join, other = world.token(), world.token("other")
 
@@ -196,7 +196,7 @@ def test_a_forged_ticket_one_used_twice_and_one_of_another_session_attach_nothin
     assert [one["code"] for one in events(server, "login_refused")] == ["bad_ticket"] * 4
 
 
-def test_an_agent_has_one_stream_of_its_own_and_nothing_before_the_login(world: World) -> None:
+def test_an_agent_may_open_one_stream_and_nothing_else_before_the_login(world: World) -> None:
     server = world.start_server()
     join = world.token()
 
@@ -235,7 +235,7 @@ def against_hostile_server(
     asyncio.run(whole())
 
 
-def test_an_agent_serves_only_what_it_exported_and_dials_nothing_that_the_server_names(world: World, tmp_path: Path) -> None:
+def test_an_agent_serves_only_its_exported_tunnels(world: World, tmp_path: Path) -> None:
     with RawOrigin(echo) as origin, RawOrigin(echo) as treasure:
         target = treasure.address
 
@@ -314,7 +314,7 @@ async def _refuse_with_escapes(link: HostileLink) -> None:
         (_refuse_with_escapes, 3, r"portway: refused: \\x1b\]0;owned\\x07no\\nportway: online \(new_code\\x1b\[2J\)\. run\\x1b\[8m rm"),
     ],
 )
-def test_an_agent_believes_no_server_that_cannot_prove_itself(
+def test_an_agent_refuses_a_server_that_cannot_prove_itself(
     world: World, tmp_path: Path, does: Callable[[HostileLink], Coroutine[Any, Any, None]], code: int | None, words: str
 ) -> None:
     async def scene(server: HostileServer, start: Callable[..., Program]) -> None:

@@ -106,7 +106,7 @@ def scene() -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_whatever_breaks_visitors_get_the_right_answer_or_an_error_and_all_comes_back(scene: Scene, seed: int) -> None:
+def test_under_faults_visitors_get_the_right_response_or_an_error_and_everything_recovers(scene: Scene, seed: int) -> None:
     chance = random.Random(seed)
     assert [scene.outcome(random.Random(number)) for number in range(6)] == [RIGHT] * 6
     calm = scene.server.descriptors()

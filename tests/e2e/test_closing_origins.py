@@ -90,7 +90,7 @@ def _ask(client: http.client.HTTPConnection, tunnel: Tunnel, method: str, number
 
 @pytest.mark.parametrize("close", [False, True], ids=["keeping", "closing"])
 @pytest.mark.parametrize("origin", ORIGINS)
-def test_every_post_is_answered(stack: Stack, tmp_path: Path, origin: str, close: bool) -> None:
+def test_every_post_gets_a_response(stack: Stack, tmp_path: Path, origin: str, close: bool) -> None:
     with ORIGINS[origin](tmp_path) as port:
         tunnel = stack.tunnel("http", port)
         statuses: list[int] = []

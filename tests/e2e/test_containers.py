@@ -44,7 +44,7 @@ def contained(world: World, *words: str | Path, before: tuple[str, ...] = (), ho
 
 
 @pytest.mark.parametrize("home", [None, "/", "/nonexistent", "/dev/null", "/proc"])
-def test_an_agent_needs_no_home_and_has_its_name_back_after_it_was_killed(home: str | None, world: World, origin: HttpOrigin) -> None:
+def test_an_agent_without_a_home_gets_its_name_back_after_a_kill(home: str | None, world: World, origin: HttpOrigin) -> None:
     world.start_server()
     join = world.token()
     for _ in range(2):
@@ -55,7 +55,7 @@ def test_an_agent_needs_no_home_and_has_its_name_back_after_it_was_killed(home: 
         agent.kill()
 
 
-def test_a_secret_that_root_mounted_for_everybody_is_taken(world: World, origin: HttpOrigin) -> None:
+def test_a_world_readable_secret_of_root_is_accepted(world: World, origin: HttpOrigin) -> None:
     world.start_server()
     join = world.token()
     with TemporaryDirectory(prefix="portway-") as name:
@@ -72,7 +72,7 @@ def test_a_secret_that_root_mounted_for_everybody_is_taken(world: World, origin:
         agent.stop()
 
 
-def test_a_data_directory_that_root_mounted_is_enough_for_an_agent(world: World, origin: HttpOrigin) -> None:
+def test_a_data_directory_of_root_is_enough_for_an_agent(world: World, origin: HttpOrigin) -> None:
     world.start_server()
     join = world.token()
     with TemporaryDirectory(prefix="portway-") as name:
@@ -90,7 +90,7 @@ def test_a_data_directory_that_root_mounted_is_enough_for_an_agent(world: World,
 
 
 @pytest.mark.parametrize("words", [("server",), ("token", "list"), ("join",), ("http", "1"), ("status",)])
-def test_what_needs_a_data_directory_says_so(words: tuple[str, ...], world: World) -> None:
+def test_commands_that_need_a_data_directory_say_so(words: tuple[str, ...], world: World) -> None:
     ended = contained(world, *words).wait()
 
     assert ended.code == (0 if words == ("status",) else 2)
@@ -98,7 +98,7 @@ def test_what_needs_a_data_directory_says_so(words: tuple[str, ...], world: Worl
     assert words == ("status",) or "--data" in ended.err
 
 
-def test_a_server_runs_where_it_has_a_data_directory(world: World) -> None:
+def test_a_server_runs_with_only_a_data_directory(world: World) -> None:
     with TemporaryDirectory(prefix="portway-") as name:
         os.chown(name, UID, UID)
         server = contained(world, "server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", name)

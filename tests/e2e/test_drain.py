@@ -45,7 +45,7 @@ def begin(world: World, origin: SlowOrigin, visitors: ThreadPoolExecutor, method
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_request_under_way_is_answered_and_new_ones_are_told_that_the_agent_is_away(
+def test_a_running_request_finishes_and_new_ones_get_agent_offline(
     world: World, origin: SlowOrigin, method: str
 ) -> None:
     with ThreadPoolExecutor(4) as visitors:
@@ -71,7 +71,7 @@ def test_an_agent_whose_connections_are_all_idle_stops_at_once(world: World, ori
     assert agent.wait(10).code == 0
 
 
-def test_visitors_of_an_agent_that_is_started_again_wait_for_it(world: World, origin: SlowOrigin) -> None:
+def test_visitors_of_a_restarted_agent_are_held(world: World, origin: SlowOrigin) -> None:
     agent = blog(world, origin)
     agent.signal(signal.SIGTERM)
     assert agent.wait(5).code == 0
@@ -81,7 +81,7 @@ def test_visitors_of_an_agent_that_is_started_again_wait_for_it(world: World, or
         assert [visit.result() for visit in early] == [OK, OK]
 
 
-def test_what_does_not_finish_in_time_is_told_that_the_agent_is_away(world: World, origin: SlowOrigin) -> None:
+def test_requests_that_do_not_finish_in_time_get_agent_offline(world: World, origin: SlowOrigin) -> None:
     with ThreadPoolExecutor(4) as visitors:
         agent = blog(world, origin, "--drain", "1s")
         waiting = [begin(world, origin, visitors, method) for method in ("GET", "POST")]
@@ -102,7 +102,7 @@ def test_a_second_signal_ends_it_at_once(world: World, origin: SlowOrigin) -> No
         assert waiting.result() == AWAY
 
 
-def test_a_tcp_connection_finishes_and_its_port_is_anybodys(world: World) -> None:
+def test_a_tcp_connection_finishes_and_its_port_is_free(world: World) -> None:
     with RawOrigin(echo) as origin:
         agent = world.agent(world.token(), "tcp", str(origin.port))
         port = event(agent, "tunnel_up")["port"]
@@ -123,7 +123,7 @@ def test_a_tcp_connection_finishes_and_its_port_is_anybodys(world: World) -> Non
         assert agent.wait(5).code == 0
 
 
-def test_a_token_that_may_have_one_tunnel_gets_another_right_after_the_last_one(world: World, origin: SlowOrigin) -> None:
+def test_a_token_with_one_tunnel_gets_another_right_after_the_last_one(world: World, origin: SlowOrigin) -> None:
     join = world.token("one", "--max-tunnels", "1")
     for name in ("first", "second", "third"):
         agent = world.agent(join, "http", str(origin.port), "--name", name)
@@ -132,7 +132,7 @@ def test_a_token_that_may_have_one_tunnel_gets_another_right_after_the_last_one(
         assert agent.wait(5).code == 0
 
 
-def test_the_name_of_an_agent_that_was_stopped_is_anybodys(world: World, origin: SlowOrigin) -> None:
+def test_the_name_of_a_stopped_agent_is_free(world: World, origin: SlowOrigin) -> None:
     blog(world, origin).stop()
     heir = world.agent(world.token("heir"), "http", str(origin.port), "--name", "blog", data="heir")
     event(heir, "tunnel_up")

@@ -31,7 +31,7 @@ const server = http.createServer((request, response) => {
 
 
 @pytest.mark.parametrize("kind", ["http", "tcp"])
-def test_a_refusal_in_the_middle_of_an_upload_arrives(stack: Stack, tmp_path: Path, kind: str) -> None:
+def test_a_refusal_during_an_upload_arrives(stack: Stack, tmp_path: Path, kind: str) -> None:
     body = tmp_path / "body"
     body.write_bytes(bytes(5_000_000))
     with node_server(tmp_path, REFUSES) as port:
@@ -46,7 +46,7 @@ def test_a_refusal_in_the_middle_of_an_upload_arrives(stack: Stack, tmp_path: Pa
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 3.0])
-def test_a_client_that_reads_only_when_it_has_written_all_gets_the_answer(stack: Stack, tmp_path: Path, pause_s: float) -> None:
+def test_a_client_that_reads_only_after_writing_all_gets_the_response(stack: Stack, tmp_path: Path, pause_s: float) -> None:
     """Python's own client is one, and most that block."""
 
     def body() -> Iterator[bytes]:
@@ -65,7 +65,7 @@ def test_a_client_that_reads_only_when_it_has_written_all_gets_the_answer(stack:
     stack.healthy()
 
 
-def test_a_tcp_service_that_says_why_and_hangs_up_is_heard(stack: Stack) -> None:
+def test_the_last_bytes_of_a_tcp_service_that_closes_arrive(stack: Stack) -> None:
     with RawOrigin(lambda sock: sock.sendall(b"554 too many errors\r\n")) as origin:
         tunnel = stack.tunnel("tcp", origin.port)
         for _ in range(30):

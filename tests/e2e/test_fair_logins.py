@@ -93,7 +93,7 @@ def descriptors() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("behave", BEHAVIOURS)
-def test_an_agent_logs_in_at_its_first_try_while_five_addresses_hold_all_places(
+def test_an_agent_logs_in_at_once_while_five_addresses_occupy_all_slots(
     behave: Callable[[socket.socket], socket.socket], workers: int
 ) -> None:
     with World(server_flags=("--workers", str(workers))) as world:
@@ -106,7 +106,7 @@ def test_an_agent_logs_in_at_its_first_try_while_five_addresses_hold_all_places(
                 assert not list(events(agent, "offline")), "in at the first try"
 
 
-def test_an_agent_on_a_plain_link_does_so_too() -> None:
+def test_an_agent_on_a_plain_link_logs_in_at_once_too() -> None:
     with World(server_flags=("--plaintext-links",)) as world:
         world.start_server()
         join = world.token()
@@ -117,7 +117,7 @@ def test_an_agent_on_a_plain_link_does_so_too() -> None:
 
 
 @pytest.mark.parametrize("attacked", [False, True], ids=["in peace", "under attack"])
-def test_an_office_behind_one_address_is_back_soon(attacked: bool) -> None:
+def test_many_agents_behind_one_address_reconnect_soon(attacked: bool) -> None:
     with World() as world, ExitStack() as siege:
         world.start_server()
         join = world.token()

@@ -52,7 +52,7 @@ def freeze(agent: Program) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_visitors_of_a_frozen_agent_are_told_that_it_is_away(origin: SlowOrigin, workers: str) -> None:
+def test_visitors_of_a_frozen_agent_get_agent_offline(origin: SlowOrigin, workers: str) -> None:
     with World(server_flags=("--workers", workers)) as world, ThreadPoolExecutor(16) as visitors:
         world.start_server()
         agent = world.agent(world.token(), "http", str(origin.port), "--name", "blog")
@@ -72,7 +72,7 @@ def test_visitors_of_a_frozen_agent_are_told_that_it_is_away(origin: SlowOrigin,
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_agent_that_is_killed_in_the_middle_of_a_request_is_away(origin: SlowOrigin, method: str) -> None:
+def test_an_agent_killed_during_a_request_is_offline(origin: SlowOrigin, method: str) -> None:
     with World() as world, ThreadPoolExecutor(1) as visitors:
         world.start_server()
         agent = world.agent(world.token(), "http", str(origin.port), "--name", "blog")
@@ -83,7 +83,7 @@ def test_an_agent_that_is_killed_in_the_middle_of_a_request_is_away(origin: Slow
         assert waiting.result() == AWAY
 
 
-def test_a_request_whose_agent_is_back_soon_is_asked_again_if_it_may_be(origin: SlowOrigin) -> None:
+def test_a_repeatable_request_is_retried_when_its_agent_is_back_soon(origin: SlowOrigin) -> None:
     with World(server_flags=("--hold", "20s")) as world, ThreadPoolExecutor(1) as visitors:
         server = world.start_server()
         join = world.token()

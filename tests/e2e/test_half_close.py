@@ -63,7 +63,7 @@ def test_a_visitor_that_ends_first_still_gets_the_whole_reply(stack: Stack) -> N
     stack.healthy()
 
 
-def test_both_ways_at_once_end_each_in_its_own_time(stack: Stack) -> None:
+def test_both_directions_end_independently(stack: Stack) -> None:
     with RawOrigin(echo) as origin, stack.tunnel("tcp", origin.port).connect() as visitor:
         sender = threading.Thread(target=send_stream, args=(visitor,))
         sender.start()
@@ -72,7 +72,7 @@ def test_both_ways_at_once_end_each_in_its_own_time(stack: Stack) -> None:
     stack.healthy()
 
 
-def test_an_origin_that_ends_first_still_hears_all_that_the_visitor_says(stack: Stack) -> None:
+def test_an_origin_that_ends_first_still_receives_all_bytes_of_the_visitor(stack: Stack) -> None:
     ledger = HalfCloseRecorder()
     with RawOrigin(ledger) as origin, stack.tunnel("tcp", origin.port).connect() as visitor:
         assert read_to_end(visitor) == b"that is all from me\n"
@@ -83,7 +83,7 @@ def test_an_origin_that_ends_first_still_hears_all_that_the_visitor_says(stack: 
     stack.healthy()
 
 
-def test_an_http_visitor_that_ends_after_his_request_gets_the_whole_answer(stack: Stack, http_origin: HttpOrigin) -> None:
+def test_an_http_visitor_that_ends_after_its_request_gets_the_whole_response(stack: Stack, http_origin: HttpOrigin) -> None:
     tunnel = stack.tunnel("http", http_origin.port)
     with tunnel.connect() as visitor:
         visitor.sendall(f"GET /bytes?n={SIZE}&seed={DOWN} HTTP/1.1\r\nHost: {tunnel.host}\r\nConnection: close\r\n\r\n".encode())
@@ -108,7 +108,7 @@ def switch_then(handler: Callable[[socket.socket], None]) -> Callable[[socket.so
     return serve
 
 
-def test_half_close_is_as_exact_after_an_upgrade(stack: Stack) -> None:
+def test_half_close_works_after_an_upgrade(stack: Stack) -> None:
     with RawOrigin(switch_then(read_all_then_answer)) as origin:
         tunnel = stack.tunnel("http", origin.port)
         with tunnel.connect() as visitor:
@@ -136,7 +136,7 @@ def read_head(sock: socket.socket) -> bytes:
 
 @pytest.mark.parametrize("end", ["reset", "fin"])
 @pytest.mark.parametrize("how", ["length", "chunked"])
-def test_an_answer_that_its_origin_breaks_off_is_an_error_to_curl(stack: Stack, http_origin: HttpOrigin, how: str, end: str) -> None:
+def test_a_truncated_response_is_an_error_to_curl(stack: Stack, http_origin: HttpOrigin, how: str, end: str) -> None:
     path = f"/broken?n=20000000&how={how}&end={end}"
     for kind in ("http", "tcp"):
         with Curl(stack.tunnel(kind, http_origin.port).http(path)) as curl:
@@ -190,7 +190,7 @@ def downloads(http: Tunnel, tcp: Tunnel) -> Iterator[tuple[str, RawVisitor | Cur
 
 
 @pytest.mark.parametrize("victim", ["origin", "agents", "server"])
-def test_whoever_is_killed_in_mid_answer_every_visitor_sees_a_break(fresh_stack: Stack, victim: str) -> None:
+def test_any_program_killed_during_a_response_is_a_break_for_the_visitor(fresh_stack: Stack, victim: str) -> None:
     origin, port = mortal_origin.start()
     with origin:
         http, tcp = fresh_stack.tunnel("http", port), fresh_stack.tunnel("tcp", port)
@@ -238,7 +238,7 @@ def send_until_broken(sock: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("victim", ["agent", "server"])
-def test_whoever_is_killed_in_mid_upload_the_origin_sees_a_break(fresh_stack: Stack, victim: str) -> None:
+def test_any_program_killed_during_an_upload_is_a_break_for_the_origin(fresh_stack: Stack, victim: str) -> None:
     uploads = Uploads()
     with RawOrigin(uploads) as origin:
         tunnel = fresh_stack.tunnel("tcp", origin.port)

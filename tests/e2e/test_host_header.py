@@ -55,7 +55,7 @@ def test_a_refused_host_is_explained_once(stack: Stack, site: int) -> None:
     tunnel.program.expect("--host-header rewrite", stream="err")
 
 
-def test_the_service_is_asked_for_its_own_host(stack: Stack, site: int) -> None:
+def test_requests_carry_the_services_own_host(stack: Stack, site: int) -> None:
     tunnel = stack.tunnel("http", site, "--host-header", "rewrite")
     own = f"http://{tunnel.host}:{tunnel.port}"
 
@@ -70,7 +70,7 @@ def test_the_service_is_asked_for_its_own_host(stack: Stack, site: int) -> None:
     assert "domain=" not in head, "a cookie for the shared domain is confined to its host"
 
 
-def test_a_foreign_origin_stays_what_it_is(stack: Stack, site: int) -> None:
+def test_a_foreign_origin_field_is_unchanged(stack: Stack, site: int) -> None:
     tunnel = stack.tunnel("http", site, "--host-header", "rewrite")
 
     _, body = curl(tunnel, "/", "-H", "Origin: https://evil.example")
@@ -78,7 +78,7 @@ def test_a_foreign_origin_stays_what_it_is(stack: Stack, site: int) -> None:
     assert json.loads(body)["origin"] == "https://evil.example"
 
 
-def test_a_redirect_of_the_service_leads_back_to_the_tunnel(stack: Stack, site: int) -> None:
+def test_a_redirect_of_the_service_points_to_the_tunnel(stack: Stack, site: int) -> None:
     tunnel = stack.tunnel("http", site, "--host-header", "rewrite")
 
     head, _ = curl(tunnel, "/moved")

@@ -36,7 +36,7 @@ REQUESTS = {
 
 @pytest.mark.parametrize("rude", [False, True], ids=["closes", "resets"])
 @pytest.mark.parametrize("wire", REQUESTS)
-def test_node_hears_at_once_that_its_visitor_has_left(stack: Stack, tmp_path: Path, wire: str, rude: bool) -> None:
+def test_node_sees_at_once_that_its_visitor_has_left(stack: Stack, tmp_path: Path, wire: str, rude: bool) -> None:
     (tmp_path / "server.js").write_text(WAITS)
     request, path = REQUESTS[wire]
     with Program([node_command(), tmp_path / "server.js"], name="node") as node:
@@ -49,7 +49,7 @@ def test_node_hears_at_once_that_its_visitor_has_left(stack: Stack, tmp_path: Pa
     stack.healthy()
 
 
-def test_nc_that_ends_its_side_gets_the_answer(stack: Stack) -> None:
+def test_nc_that_ends_its_side_gets_the_response(stack: Stack) -> None:
     nc, ended, answered = command("nc"), threading.Event(), threading.Event()
     if "-N" not in subprocess.run([nc, "-h"], capture_output=True, text=True, check=False).stderr:
         pytest.skip("nc without -N")

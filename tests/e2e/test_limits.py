@@ -36,7 +36,7 @@ def ways(told: dict[str, Any]) -> list[tuple[int, str]]:
     return [(told[way]["total_bytes"], told[way]["shutdown_reason"]) for way in ("forward", "backward")]
 
 
-def test_a_tcp_connection_that_used_up_its_payload_is_one_line_on_both_ends(world: World) -> None:
+def test_a_tcp_connection_with_its_payload_used_up_is_one_event_at_both_ends(world: World) -> None:
     with RawOrigin(echo) as origin:
         server = world.start_server()
         agent = world.agent(world.token("laptop", "--max-total-payload", "100"), "tcp", str(origin.port))
@@ -57,7 +57,7 @@ def test_a_tcp_connection_that_used_up_its_payload_is_one_line_on_both_ends(worl
         server.stop()
 
 
-def test_http_requests_are_told_on_both_ends_and_held_to_their_tokens_limits(world: World) -> None:
+def test_http_requests_are_reported_at_both_ends_and_limited_by_their_token(world: World) -> None:
     with RawOrigin(answer) as origin:
         server = world.start_server("--log-visitors")
         agent = world.agent(world.token("laptop", "--max-total-payload", "5001"), "http", str(origin.port), "--name", "app")
@@ -105,7 +105,7 @@ def answer_late(sock: socket.socket) -> None:
     sock.sendall(HELLO)
 
 
-def test_a_tunnels_origin_timeout_ends_what_is_silent_and_not_what_is_at_work(world: World) -> None:
+def test_an_origin_timeout_ends_silent_requests_only(world: World) -> None:
     with RawOrigin(answer_late) as origin:
         server = world.start_server()
         agent = world.agent(world.token("laptop"), "http", str(origin.port), "--name", "app", "--origin-timeout", "800ms")

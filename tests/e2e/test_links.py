@@ -140,7 +140,7 @@ async def crowd_in(crowd: list[Visitor], port: int, agent: Program, links: int) 
 
 
 @pytest.mark.parametrize("cut", [0, 2], ids=["the link with the control messages", "the youngest link"])
-def test_a_link_of_three_cut_in_mid_transfer_breaks_its_own_transfer_and_nothing_else(world: World, cut: int) -> None:
+def test_one_link_of_three_cut_during_a_transfer_breaks_only_its_own_transfer(world: World, cut: int) -> None:
     """Each transfer comes when a link is new: it has no visitors, so he gets that one."""
 
     async def scene(origin: RawOrigin) -> None:
@@ -174,7 +174,7 @@ def test_a_link_of_three_cut_in_mid_transfer_breaks_its_own_transfer_and_nothing
         asyncio.run(scene(origin))
 
 
-def test_ten_thousand_visitors_share_four_links_and_a_cut_one_takes_its_share_of_them(world: World) -> None:
+def test_ten_thousand_visitors_share_four_links_and_a_cut_one_ends_only_its_own(world: World) -> None:
     async def scene(port_of_origin: int) -> None:
         async with published(world, port_of_origin, links_max=4) as (agent, port, proxy):
             visitors: list[Visitor] = []

@@ -8,7 +8,7 @@ from tests.e2e.world import World, event, events
 
 
 @pytest.mark.parametrize("flags", [(), ("--workers", "2")], ids=["one process", "two workers"])
-def test_a_tunnel_to_the_servers_own_port_is_told_so(flags: tuple[str, ...]) -> None:
+def test_a_tunnel_to_the_servers_own_port_is_a_detected_loop(flags: tuple[str, ...]) -> None:
     with World(server_flags=flags) as world:
         server = world.start_server()
         agent = world.agent(world.token(), "http", str(world.http_port), "--name", "loop")

@@ -11,14 +11,14 @@ OTHERS = 300
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_server_is_as_large_after_many_connections_as_before(kind: str) -> None:
+def test_a_servers_memory_does_not_grow_over_many_connections(kind: str) -> None:
     with Site() as site:
         assert grown_mb(site, kind, CONNECTS.get(kind, OTHERS)) < GROWTH_MAX_MB
         assert site.logged_errors() == []
 
 
 @pytest.mark.parametrize("kind", ["connect", "session"])
-def test_workers_are_as_large_after_many_connections_as_before(kind: str) -> None:
+def test_the_memory_of_workers_does_not_grow_over_many_connections(kind: str) -> None:
     with Site(flags=["--workers", "2"]) as site:
         assert grown_mb(site, kind, CONNECTS.get(kind, OTHERS)) < 3 * GROWTH_MAX_MB, "three processes"
         assert site.logged_errors() == []

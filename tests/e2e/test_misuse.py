@@ -18,7 +18,7 @@ def world() -> Iterator[World]:
         yield world
 
 
-def test_a_server_names_the_file_and_the_key_that_are_wrong(world: World) -> None:
+def test_a_server_names_the_file_and_key_of_an_invalid_setting(world: World) -> None:
     config = world.home / "portway.toml"
     cases: list[tuple[str, tuple[str, ...]]] = [
         ('[server]\ntcp_port = "1-2"\n', ("$.server.tcp_port: unknown setting; did you mean tcp_ports?",)),
@@ -45,7 +45,7 @@ def test_a_server_names_the_file_and_the_key_that_are_wrong(world: World) -> Non
     assert (ended.code, ended.err) == (2, "portway: PORTWAY_TCP_PORTS: expected ports from 1 to 65535 as LOW-HIGH, got 9-1")
 
 
-def test_a_server_says_which_address_is_in_use(world: World) -> None:
+def test_a_server_names_the_address_that_is_in_use(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = world.run("server", "--http", f"127.0.0.1:{port}", "--agents", "127.0.0.1:0", "--data", world.server_data)
@@ -55,7 +55,7 @@ def test_a_server_says_which_address_is_in_use(world: World) -> None:
     assert "Traceback" not in ended.err
 
 
-def test_command_lines_that_cannot_be_meant_end_with_2_and_say_why(world: World) -> None:
+def test_invalid_command_lines_end_with_2_and_a_reason(world: World) -> None:
     join = JoinString("laptop", "S" * 43, "127.0.0.1", 1, b"p" * 32)
     open_to_all, good = world.home / "open", world.home / "good"
     for file, mode in ((open_to_all, 0o644), (good, 0o600)):
@@ -90,7 +90,7 @@ def test_command_lines_that_cannot_be_meant_end_with_2_and_say_why(world: World)
         assert join.secret not in ended.err
 
 
-def test_a_join_string_is_never_repeated_wherever_it_was_put(world: World) -> None:
+def test_a_join_string_is_never_repeated_in_an_error(world: World) -> None:
     secret = "S" * 20 + "-" + "T" * 22
     text = f"portway://laptop.{secret}@127.0.0.1:1?pin=sha256:{'0' * 64}"
     broken = text.replace("sha256", "md5")

@@ -56,7 +56,7 @@ def listen(sock: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("join", [TLS, PLAIN], ids=["TLS links", "plain links"])
-def test_the_last_words_say_what_is_wrong(world: World, join: JoinString, https_port: int) -> None:
+def test_the_error_at_the_end_says_what_is_wrong(world: World, join: JoinString, https_port: int) -> None:
     server = world.start_server()
     assert server.running
     with HttpOrigin() as web_server, RawOrigin(listen) as silent, RawOrigin(lambda sock: sock.close()) as rude:
@@ -75,14 +75,14 @@ def test_the_last_words_say_what_is_wrong(world: World, join: JoinString, https_
             assert words in last, (words, last)
 
 
-def test_links_of_the_other_kind_are_named(world: World) -> None:
+def test_links_with_and_without_tls_are_distinguished(world: World) -> None:
     world.start_server()
     join = world.token()
     plain = altered(join, pin=None, plaintext=True)
     assert "one of the two ends" in says(world, plain)
 
 
-def test_without_a_limit_it_says_so_after_ten_seconds_and_is_online_once_it_can_be(world: World) -> None:
+def test_without_a_limit_there_is_a_notice_after_ten_seconds_and_retries_continue(world: World) -> None:
     world.start_server().stop()
     agent = world.agent(world.token(), *web(), as_json=False)
     told = agent.expect("not online after 10 s: ", 20, stream="err").string
@@ -104,7 +104,7 @@ def test_an_agent_that_is_online_is_not_ended_by_the_limit(world: World) -> None
     event(agent, "tunnel_up", 2)
 
 
-def test_programs_are_told_too(world: World) -> None:
+def test_the_notice_is_a_json_event_too(world: World) -> None:
     agent = world.agent(altered(TLS, port=1), *web(), "--connect-timeout", "12s")
     agent.expect(r'"text":"not online after 10 s: cannot connect to 127\.0\.0\.1:1 .*Retrying for 12 s in total"', 20)
     assert agent.wait(10).code == 1

@@ -81,7 +81,7 @@ def fill_with_links(world: World, join: JoinString, stack: ExitStack) -> tuple[i
     raise AssertionError("every link was taken")
 
 
-def test_idle_links_leave_visitors_and_other_tokens_their_part(world: World) -> None:
+def test_idle_links_leave_capacity_for_visitors_and_other_tokens(world: World) -> None:
     with RawOrigin(echo) as origin, ExitStack() as stack:
         agent = world.agent(world.token(), "tcp", str(origin.port))
         port = event(agent, "tunnel_up")["port"]
@@ -98,7 +98,7 @@ def test_idle_links_leave_visitors_and_other_tokens_their_part(world: World) -> 
         assert world.call(event(late, "tunnel_up")["port"], b"hello") == b"hello", "an agent of another token is let in"
 
 
-def test_links_without_a_login_leave_visitors_and_agents_their_part(world: World) -> None:
+def test_links_without_a_login_leave_capacity_for_visitors_and_agents(world: World) -> None:
     with RawOrigin(echo) as origin, ExitStack() as stack:
         agent = world.agent(world.token(), "tcp", str(origin.port))
         port = event(agent, "tunnel_up")["port"]
@@ -116,7 +116,7 @@ def test_links_without_a_login_leave_visitors_and_agents_their_part(world: World
         assert "Too many open files" not in "\n".join(world.programs[0].err.lines)
 
 
-def test_the_operator_sees_how_many_were_turned_away_in_few_lines(world: World) -> None:
+def test_rejected_visitors_are_reported_in_few_lines(world: World) -> None:
     with RawOrigin(echo) as origin:
         agent = world.agent(world.token(), "tcp", str(origin.port))
         up = event(agent, "tunnel_up")
@@ -145,7 +145,7 @@ def soon_called(world: World, port: int) -> bool:
     return False
 
 
-def test_an_http_visitor_without_a_place_is_told_the_truth(world: World) -> None:
+def test_a_rejected_http_visitor_gets_503(world: World) -> None:
     with RawOrigin(report_after_end) as origin:
         agent = world.agent(world.token(), "http", str(origin.port), "--name", "crowd")
         event(agent, "tunnel_up")

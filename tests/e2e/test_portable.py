@@ -33,7 +33,7 @@ def edge_triggered(fdinfo: Path) -> bool:
     return any(int(mask, 16) & 1 << 31 for mask in masks)
 
 
-def test_both_programs_run_on_what_was_asked_for(portable: Stack, http_origin: HttpOrigin) -> None:
+def test_both_programs_use_the_requested_engine(portable: Stack, http_origin: HttpOrigin) -> None:
     agent = portable.tunnel("http", http_origin.port).program
     for program in (portable.server, agent):
         assert not any(edge_triggered(fdinfo) for fdinfo in Path(f"/proc/{program.pid}/fdinfo").iterdir())
@@ -49,7 +49,7 @@ def test_many_megabytes_come_back_after_a_half_close(portable: Stack) -> None:
     portable.healthy()
 
 
-def test_a_visitor_over_http_gets_the_whole_answer(portable: Stack, http_origin: HttpOrigin) -> None:
+def test_a_visitor_over_http_gets_the_whole_response(portable: Stack, http_origin: HttpOrigin) -> None:
     tunnel = portable.tunnel("http", http_origin.port)
     with tunnel.connect() as visitor:
         visitor.sendall(b"GET /bytes?n=20000000&seed=1 HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % tunnel.host.encode())
@@ -60,7 +60,7 @@ def test_a_visitor_over_http_gets_the_whole_answer(portable: Stack, http_origin:
     portable.healthy()
 
 
-def test_an_origin_that_breaks_off_is_a_break_for_the_visitor(portable: Stack) -> None:
+def test_a_broken_origin_is_a_break_for_the_visitor(portable: Stack) -> None:
     def break_off(sock: socket.socket) -> None:
         sock.sendall(b"half of the ans")
         reset(sock)
@@ -70,7 +70,7 @@ def test_an_origin_that_breaks_off_is_a_break_for_the_visitor(portable: Stack) -
     portable.healthy()
 
 
-def test_an_engine_that_nobody_knows_is_refused_in_words() -> None:
+def test_an_unknown_engine_is_an_error() -> None:
     with portway("server", "--http", "127.0.0.1:0", env={"PORTWAY_ENGINE": "warp"}) as program:
         ended = program.wait()
     assert ended.code == 2

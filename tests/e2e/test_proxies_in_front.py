@@ -153,7 +153,7 @@ def told_address(server: Program, number: int = 1) -> Any:
 
 @pytest.mark.parametrize("proxy", [nginx, caddy], ids=["nginx", "Caddy"])
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one process", "two workers"])
-def test_an_origin_behind_a_proxy_knows_its_visitors(
+def test_an_origin_behind_a_proxy_gets_its_visitors_addresses(
     tmp_path: Path, certificate: Identity, origin: HttpOrigin, proxy: Any, workers: tuple[str, ...]
 ) -> None:
     port = steady_ports(1)
@@ -176,7 +176,7 @@ def test_an_origin_behind_a_proxy_knows_its_visitors(
             assert told_address(server, number) == address
 
 
-def test_who_logged_in_passes_from_the_proxy_and_from_nobody_else(tmp_path: Path, certificate: Identity, origin: HttpOrigin) -> None:
+def test_the_user_field_is_accepted_from_the_proxy_only(tmp_path: Path, certificate: Identity, origin: HttpOrigin) -> None:
     port = steady_ports(1)
     need("nginx")
     extra = 'proxy_set_header X-Auth-Request-User "alice";'

@@ -52,7 +52,7 @@ def figures(what: str, seconds: list[float]) -> str:
 # An agent that dies
 
 
-def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second(
+def test_a_killed_and_restarted_agent_has_its_name_and_port_within_a_second(
     world: World, origin: HttpOrigin, report_measurement: ReportMeasurement
 ) -> None:
     world.start_server()
@@ -81,7 +81,7 @@ def test_an_agent_killed_and_started_again_has_its_name_and_port_within_a_second
     assert max(owns) < 1.0 * crowding.slowdown
 
 
-def test_visitors_who_come_while_an_agent_is_away_wait_and_get_their_answers(world: World, origin: HttpOrigin) -> None:
+def test_visitors_of_an_offline_agent_are_held_and_get_their_responses(world: World, origin: HttpOrigin) -> None:
     server = world.start_server("--hold", "20s")
     join = world.token()
     with RawOrigin(echo) as raw, ThreadPoolExecutor(8) as visitors:
@@ -107,7 +107,7 @@ def test_visitors_who_come_while_an_agent_is_away_wait_and_get_their_answers(wor
         assert [call.result() for call in called] == [b"anybody there?"] * 2
 
 
-def test_after_the_hold_visitors_are_told_and_after_the_grace_the_name_is_free(world: World, origin: HttpOrigin) -> None:
+def test_after_the_hold_visitors_get_503_and_after_the_grace_the_name_is_free(world: World, origin: HttpOrigin) -> None:
     server = world.start_server("--hold", "1s", "--grace", "4s")
     mine, other = world.token("mine"), world.token("other")
     with world.agent(mine, "tcp", str(origin.port), "--port", str(world.tcp_port)) as tcp:
@@ -141,7 +141,7 @@ def test_after_the_hold_visitors_are_told_and_after_the_grace_the_name_is_free(w
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
-def test_a_server_that_is_started_again_has_its_agents_back_with_the_same_names_and_ports(
+def test_agents_of_a_restarted_server_have_the_same_names_and_ports(
     world: World, origin: HttpOrigin, how: signal.Signals, report_measurement: ReportMeasurement
 ) -> None:
     server = world.start_server()
@@ -181,7 +181,7 @@ def test_a_server_that_is_started_again_has_its_agents_back_with_the_same_names_
 # Links that break
 
 
-def test_a_hundred_cut_links_are_back_in_less_than_300_ms_in_the_mean(
+def test_a_hundred_cut_links_are_replaced_within_300_ms_on_average(
     world: World, origin: HttpOrigin, report_measurement: ReportMeasurement
 ) -> None:
     server = world.start_server()
@@ -240,7 +240,7 @@ def wait_until_old(told: dict[str, object], age_s: float) -> None:
 
 
 @pytest.mark.parametrize("make_path", [relay_path, network_path], ids=["relay", "network"])
-def test_a_silent_link_is_noticed_by_both_ends_and_its_name_is_free_for_the_same_agent_at_once(
+def test_a_silent_link_is_detected_at_both_ends_and_its_name_is_free_for_its_agent(
     make_path: Callable[[World], AbstractContextManager[SilentPath]], report_measurement: ReportMeasurement
 ) -> None:
     if make_path is network_path and not can_make_networks():
@@ -291,7 +291,7 @@ def downs(server: Program, deadline_s: float) -> Iterator[dict[str, str]]:
         number += 1
 
 
-def test_a_frozen_agent_gives_way_and_does_not_come_back_when_it_thaws(
+def test_a_frozen_agent_is_replaced_and_ends_when_it_continues(
     world: World, origin: HttpOrigin, report_measurement: ReportMeasurement
 ) -> None:
     world.start_server()
@@ -314,7 +314,7 @@ def test_a_frozen_agent_gives_way_and_does_not_come_back_when_it_thaws(
 # Several agents
 
 
-def test_two_agents_of_one_machine_live_side_by_side(world: World) -> None:
+def test_two_agents_of_one_machine_run_side_by_side(world: World) -> None:
     server = world.start_server()
     join = world.token()
     with HttpOrigin("one") as one, HttpOrigin("two") as two:
@@ -340,7 +340,7 @@ def test_two_agents_of_one_machine_live_side_by_side(world: World) -> None:
         assert len(list(events(second, "tunnel_up"))) == 1
 
 
-def test_a_name_in_use_is_given_up_only_to_a_takeover(world: World) -> None:
+def test_a_name_in_use_is_released_only_to_a_takeover(world: World) -> None:
     server = world.start_server()
     join = world.token()
     with HttpOrigin("first") as one, HttpOrigin("second") as two, BadNetworkProxy((world.agents_host, world.agents_port)) as relay:

@@ -145,7 +145,7 @@ def test_silent_visitors_of_two_addresses_cannot_keep_others_out(origin: Origin,
         assert len(lines) <= 3, lines
 
 
-def test_a_crowd_behind_one_address_that_waits_for_answers_loses_none(origin: Origin) -> None:
+def test_many_waiting_visitors_behind_one_address_all_get_responses(origin: Origin) -> None:
     with world_of(origin.port, CROWDED) as (_, port), flood(port, FLOODERS, 60, WAIT) as crowd:
         wait_until(lambda: origin.waiting == 60)
         with flood(port, FLOODERS, FLOOD):
@@ -162,7 +162,7 @@ def test_silent_visitors_of_a_tcp_port_cannot_keep_others_out() -> None:
                 assert sock.recv(5) == b"hello", source
 
 
-def test_slow_bodies_give_way_with_408_and_those_that_move_stay(origin: Origin) -> None:
+def test_slow_bodies_are_shed_with_408_and_faster_ones_stay(origin: Origin) -> None:
     with world_of(origin.port, CROWDED) as (_, port), ExitStack() as stack:
         mover = stack.enter_context(connect(port, CALM, SLOW_POST))
         stop = threading.Event()
@@ -185,7 +185,7 @@ def move(sock: socket.socket, stop: threading.Event) -> None:
         sock.send(bytes(200))
 
 
-def test_readers_who_read_nothing_give_way(origin: Origin) -> None:
+def test_visitors_that_read_nothing_are_shed(origin: Origin) -> None:
     few = limited(160)  # as each of them fills megabytes of buffers before it stands still
     with world_of(origin.port, few) as (_, port), flood(port, [f"127.0.1.{number}" for number in range(1, 17)], 60, POUR, 16384) as readers:
         begun = [reader for reader in readers if begins(reader)]
@@ -209,7 +209,7 @@ def was_reset(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def test_nobody_is_cut_while_there_is_room(origin: Origin) -> None:
+def test_no_connection_is_shed_below_capacity(origin: Origin) -> None:
     with world_of(origin.port, CROWDED) as (_, port), flood(port, FLOODERS, 60, SLOW_POST) as slow, flood(port, FLOODERS, 60) as silent:
         until = time.monotonic() + 3.0  # longer than a slow body is given where there is none
         while time.monotonic() < until:
@@ -217,8 +217,8 @@ def test_nobody_is_cut_while_there_is_room(origin: Origin) -> None:
         assert ended([*slow, *silent]) == []
 
 
-def test_slow_bodies_that_take_the_streams_of_a_tunnel_give_way(origin: Origin) -> None:
-    few = altered(portway__server__control__session__STREAMS_MAX=64, portway__server__control__session__SHED_STREAMS_MIN=48)
+def test_slow_bodies_that_use_up_the_streams_of_a_tunnel_are_shed(origin: Origin) -> None:
+    few = altered(portway__server__control__session__STREAMS_MAX=64, portway__server__control__session__STREAMS_MANY=48)
     with world_of(origin.port, few) as (_, port), flood(port, [f"127.0.1.{number}" for number in range(1, 65)], 80, SLOW_POST) as slow:
         assert [served(port, CALM) for _ in range(20)] == [True] * 20
         wait_until(lambda: sum(b"408" in heard for heard in ended(slow)) > 0)

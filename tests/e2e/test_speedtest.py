@@ -55,7 +55,7 @@ def told(ended: Finished, name: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == name]
 
 
-def test_a_line_of_10_megabits_is_found_and_named(world: World) -> None:
+def test_a_path_of_10_megabits_is_measured_and_named(world: World) -> None:
     server = world.start_server()
     join = world.token()
     with line(world) as port:
@@ -73,7 +73,7 @@ def test_a_line_of_10_megabits_is_found_and_named(world: World) -> None:
     assert len(list(events(server, "speed_tested"))) >= 4
 
 
-def test_a_person_reads_rows_and_sentences_that_fit_a_terminal(tls_world: World) -> None:
+def test_text_output_fits_a_terminal(tls_world: World) -> None:
     tls_world.start_server()
     ended = speedtest(tls_world, tls_world.token(), "--seconds", "0.5", "--streams", "2", "--max-links", "1", as_json=False).wait(60)
 
@@ -86,7 +86,7 @@ def test_a_person_reads_rows_and_sentences_that_fit_a_terminal(tls_world: World)
     assert "\x1b" not in ended.out
 
 
-def test_a_server_that_allows_none_says_so(tls_world: World) -> None:
+def test_a_server_that_allows_none_refuses(tls_world: World) -> None:
     tls_world.start_server("--no-speed-test")
     ended = speedtest(tls_world, tls_world.token(), as_json=False).wait()
 
@@ -94,7 +94,7 @@ def test_a_server_that_allows_none_says_so(tls_world: World) -> None:
     assert ended.err.splitlines()[-1].startswith("portway: this server allows no speed tests (speed_test_off). ")
 
 
-def test_a_server_killed_in_the_middle_ends_the_test_with_an_error(tls_world: World) -> None:
+def test_a_server_killed_during_a_test_ends_it_with_an_error(tls_world: World) -> None:
     server = tls_world.start_server()
     program = speedtest(tls_world, tls_world.token(), "--seconds", "20", as_json=False)
     program.expect("round trip at rest")
@@ -106,7 +106,7 @@ def test_a_server_killed_in_the_middle_ends_the_test_with_an_error(tls_world: Wo
     assert ended.err.splitlines()[-1].startswith("portway: the speed test was interrupted: ")
 
 
-def test_ctrl_c_ends_a_test_at_once_and_the_server_hears_of_it(tls_world: World) -> None:
+def test_ctrl_c_ends_a_test_at_once_at_both_ends(tls_world: World) -> None:
     server = tls_world.start_server()
     program = speedtest(tls_world, tls_world.token(), "--seconds", "20", as_json=False)
     program.expect("round trip at rest")
@@ -121,7 +121,7 @@ def test_ctrl_c_ends_a_test_at_once_and_the_server_hears_of_it(tls_world: World)
     assert event(server, "session_down")["reason"] == "the peer closed the control stream"
 
 
-def test_memory_does_not_grow_with_what_goes_through(tls_world: World) -> None:
+def test_memory_does_not_grow_with_the_bytes_of_a_test(tls_world: World) -> None:
     server = tls_world.start_server()
     join = tls_world.token()
     before = server.rss_bytes()
@@ -136,7 +136,7 @@ def test_memory_does_not_grow_with_what_goes_through(tls_world: World) -> None:
     assert peak_here < 120_000_000
 
 
-def test_on_a_terminal_the_rows_are_drawn_while_they_are_measured(tls_world: World) -> None:
+def test_on_a_terminal_rows_are_drawn_while_they_are_measured(tls_world: World) -> None:
     tls_world.start_server()
     file = tls_world.home / "join"
     file.touch(mode=0o600)

@@ -132,7 +132,7 @@ def origin() -> Iterator[StubbornOrigin]:
 
 
 @pytest.mark.parametrize("kind", ["http", "tcp"])
-def test_visitors_who_stop_reading_their_downloads(fresh_stack: Stack, origin: StubbornOrigin, kind: str) -> None:
+def test_visitors_that_stop_reading_their_downloads(fresh_stack: Stack, origin: StubbornOrigin, kind: str) -> None:
     tunnel = fresh_stack.tunnel(kind, origin.port)
     assert innocents(tunnel) == ALL
     server, agent = rss(fresh_stack, tunnel)

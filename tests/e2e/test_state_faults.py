@@ -69,7 +69,7 @@ def beside(server: Program, world: World, *words: str) -> Finished:
 
 @pytest.mark.parametrize("disk", [read_only, full_disk])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_server_whose_disk_cannot_be_written_serves_and_says_what_it_cannot_keep(
+def test_a_server_with_a_read_only_disk_serves_and_reports_what_it_cannot_save(
     disk: object, workers: int, world: World, origin: HttpOrigin
 ) -> None:
     assert callable(disk)
@@ -100,7 +100,7 @@ def test_a_server_whose_disk_cannot_be_written_serves_and_says_what_it_cannot_ke
     assert world.visit("blog").body == OK
 
 
-def test_a_token_that_is_revoked_once_a_full_disk_has_room_again_ends_its_sessions(world: World, origin: HttpOrigin) -> None:
+def test_a_token_revoked_once_a_full_disk_has_space_again_ends_its_sessions(world: World, origin: HttpOrigin) -> None:
     world.start_server().stop()
     join = world.token()
     world.server_before = full_disk(world.server_data)
@@ -119,7 +119,7 @@ def test_a_token_that_is_revoked_once_a_full_disk_has_room_again_ends_its_sessio
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_second_server_on_a_data_directory_is_refused_and_everything_else_may_use_it(workers: int, world: World) -> None:
+def test_a_second_server_on_a_data_directory_is_refused_and_other_commands_work(workers: int, world: World) -> None:
     world.server_flags = ("--workers", str(workers))
     first = world.start_server()
     second = world.run("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", world.server_data)
@@ -149,7 +149,7 @@ def exchanged(database: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("damage", [emptied, removed, exchanged])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_agents_outlive_a_database_that_is_lost_while_the_server_runs_and_after_it(
+def test_agents_survive_a_lost_database(
     damage: Callable[[Path, Path], None], workers: int, world: World, origin: HttpOrigin
 ) -> None:
     world.server_flags = ("--workers", str(workers))

@@ -58,7 +58,7 @@ def direct(http_origin: HttpOrigin) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("kind", ["http", "tcp"])
-def test_a_gigabyte_down_and_up_arrives_as_it_does_going_direct(
+def test_a_gigabyte_in_each_direction_arrives_as_without_a_tunnel(
     stack: Stack, http_origin: HttpOrigin, direct: tuple[int, str], kind: str
 ) -> None:
     tunnel = stack.tunnel(kind, http_origin.port)
@@ -71,7 +71,7 @@ def test_a_gigabyte_down_and_up_arrives_as_it_does_going_direct(
     stack.healthy()
 
 
-def test_chunked_bodies_arrive_whole_both_ways(stack: Stack, http_origin: HttpOrigin) -> None:
+def test_chunked_bodies_arrive_whole_in_both_directions(stack: Stack, http_origin: HttpOrigin) -> None:
     size = 100_000_007
     tunnel = stack.tunnel("http", http_origin.port)
     assert download(tunnel.http(f"/chunked?n={size}&seed={SEED}")) == (size, stream_hash(size, SEED))
@@ -124,7 +124,7 @@ async def exchange_frames(stack: Stack, frames: list[bytes]) -> list[tuple[int, 
     return echo.goodbyes
 
 
-def test_websocket_frames_of_a_mebibyte_come_back_and_so_does_the_goodbye(stack: Stack) -> None:
+def test_websocket_frames_of_a_mebibyte_and_the_close_frame_come_back(stack: Stack) -> None:
     frames = [random.Random(number).randbytes(MEBIBYTE) for number in range(24)]
     assert asyncio.run(exchange_frames(stack, frames)) == [(4321, "that is all")]
     stack.healthy()

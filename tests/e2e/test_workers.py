@@ -144,7 +144,7 @@ def test_one_connection_may_ask_for_hosts_of_both_workers_in_turn(world: World) 
             assert read_answer(visitor)[1] == body
 
 
-def test_a_hundred_megabytes_each_way_come_whole_through_a_visitor_who_was_passed_on(world: World) -> None:
+def test_a_hundred_megabytes_in_each_direction_arrive_after_a_handoff(world: World) -> None:
     server = world.start_server()
     with HttpOrigin() as origin:
         two_agents(world, server, "http", origin.port)
@@ -180,7 +180,7 @@ def test_a_visitor_of_either_worker_gets_every_name(world: World) -> None:
     assert [worker["worker"] for worker in status["workers"]] == [1, 2]
 
 
-def test_a_killed_worker_takes_only_its_own_relays_and_its_agents_are_back_within_a_second(world: World) -> None:
+def test_a_killed_worker_ends_only_its_own_relays_and_its_agents_reconnect_within_a_second(world: World) -> None:
     server = world.start_server()
     with RawOrigin(answering_after_the_end) as origin:
         agents = two_agents(world, server, "tcp", origin.port)
@@ -219,7 +219,7 @@ def came_back(server: Program, since: float) -> float:
     return max(times) - since
 
 
-def test_who_is_held_on_one_worker_is_passed_on_when_the_agent_comes_back_to_another(world: World) -> None:
+def test_a_held_visitor_is_handed_off_when_its_agent_reconnects_to_another_worker(world: World) -> None:
     server = world.start_server("--hold", "20s")
     with RawOrigin(answering_after_the_end) as origin, HttpOrigin() as pages:
         agents = two_agents(world, server, "tcp", origin.port)
@@ -289,7 +289,7 @@ def test_a_revoked_token_ends_sessions_on_every_worker(encrypted: World) -> None
         assert world.visit("app1").error == world.visit("app2").error == "unknown_host"
 
 
-def test_a_name_on_another_worker_is_taken_in_use_or_taken_over(encrypted: World) -> None:
+def test_a_name_on_another_worker_is_in_use_or_taken_over(encrypted: World) -> None:
     world = encrypted
     world.start_server()
     join, other = world.token(), world.token("other")
@@ -305,7 +305,7 @@ def test_a_name_on_another_worker_is_taken_in_use_or_taken_over(encrypted: World
     assert refusal(holder.wait())["code"] == "replaced"
 
 
-def test_limits_of_token_and_tunnel_hold_in_whichever_worker(encrypted: World) -> None:
+def test_limits_of_token_and_tunnel_hold_in_any_worker(encrypted: World) -> None:
     world = encrypted
     server = world.start_server()
     with HttpOrigin() as origin:
@@ -320,7 +320,7 @@ def test_limits_of_token_and_tunnel_hold_in_whichever_worker(encrypted: World) -
     assert {event["tunnel"] for event in done} == {1, 2}
 
 
-def test_a_worker_that_is_asked_to_end_drains_and_its_agents_move(encrypted: World) -> None:
+def test_a_worker_that_is_stopped_drains_and_its_agents_move(encrypted: World) -> None:
     world = encrypted
     server = world.start_server()
     with RawOrigin(answering_after_the_end) as origin:
@@ -342,7 +342,7 @@ def test_a_worker_that_is_asked_to_end_drains_and_its_agents_move(encrypted: Wor
         assert not told(agents[1], "offline")
 
 
-def test_a_worker_that_stands_still_keeps_no_other_from_serving(encrypted: World) -> None:
+def test_a_worker_that_hangs_does_not_keep_others_from_serving(encrypted: World) -> None:
     world = encrypted
     server = world.start_server()
     with HttpOrigin() as origin:
@@ -359,7 +359,7 @@ def test_a_worker_that_stands_still_keeps_no_other_from_serving(encrypted: World
     assert not told(server, "worker_down")
 
 
-def test_passing_visitors_on_costs_no_descriptor_for_good(encrypted: World) -> None:
+def test_handing_visitors_off_leaks_no_descriptor(encrypted: World) -> None:
     world = encrypted
     server = world.start_server()
 
@@ -381,7 +381,7 @@ def test_passing_visitors_on_costs_no_descriptor_for_good(encrypted: World) -> N
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "65", "many", "1.5", "²"])
-def test_a_number_of_workers_that_cannot_be_is_refused_kindly(encrypted: World, value: str) -> None:
+def test_an_invalid_number_of_workers_is_an_error(encrypted: World, value: str) -> None:
     done = encrypted.start("server", "--data", encrypted.server_data, f"--workers={value}").wait()
 
     assert done.code == 2
@@ -390,7 +390,7 @@ def test_a_number_of_workers_that_cannot_be_is_refused_kindly(encrypted: World, 
     assert "1 to 64" in done.err
 
 
-def test_a_stop_drains_every_worker_and_leaves_none_behind(encrypted: World) -> None:
+def test_a_stop_drains_every_worker_and_leaves_no_process(encrypted: World) -> None:
     world = encrypted
     server = world.start_server()
     with RawOrigin(answering_after_the_end) as origin:

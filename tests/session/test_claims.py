@@ -11,7 +11,7 @@ def grant(request_id: int, tunnel: int, name: str = "", port: int = 0) -> Grante
     return Granted(id=request_id, tunnel=tunnel, epoch=1, url="x", name=name, port=port)
 
 
-def test_a_lost_session_asks_again_for_the_name_and_port_that_it_was_given() -> None:
+def test_after_a_lost_session_the_granted_name_and_port_are_claimed_again() -> None:
     claims: Claims[str] = Claims(
         [TunnelClaim("http", "site"), TunnelClaim("tcp", "db"), TunnelClaim("http", "own", host="www.example.org")]
     )
@@ -27,7 +27,7 @@ def test_a_lost_session_asks_again_for_the_name_and_port_that_it_was_given() -> 
     assert [(c.name, c.host, c.port) for c in again] == [("swift-otter", "", 0), ("", "", 20001), ("", "www.example.org", 0)]
 
 
-def test_what_the_server_chose_is_asked_for_again_with_the_seed_that_it_was_chosen_by() -> None:
+def test_assigned_addresses_are_claimed_again_with_their_seed() -> None:
     claims: Claims[str] = Claims(
         [TunnelClaim("http", "site", seed=b"s"), TunnelClaim("http", "shop", seed=b"t"), TunnelClaim("tcp", "db", seed=b"u")]
     )
@@ -49,7 +49,7 @@ def test_what_the_server_chose_is_asked_for_again_with_the_seed_that_it_was_chos
     assert "seed" not in repr(next(iter(claims)))
 
 
-def test_takeover_is_meant_for_once() -> None:
+def test_takeover_applies_once() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "site", name="app", takeover=True)])
     (first,) = claims.pending()
     assert first.takeover
@@ -59,7 +59,7 @@ def test_takeover_is_meant_for_once() -> None:
     assert not again.takeover
 
 
-def test_a_claim_that_was_never_answered_keeps_its_takeover() -> None:
+def test_a_claim_without_a_reply_keeps_its_takeover() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "site", name="app", takeover=True)])
     claims.pending()
     claims.session_lost()
@@ -80,7 +80,7 @@ def test_only_granted_tunnels_of_this_session_are_exported() -> None:
     assert claims.exported(7) is None
 
 
-def test_open_claims_are_sent_again_under_the_same_id_and_answered_once() -> None:
+def test_pending_claims_are_repeated_with_the_same_id_and_granted_once() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "a"), TunnelClaim("http", "b")])
     first = claims.pending()
     claims.apply_reply(grant(first[0].id, 1, name="a"))
@@ -92,7 +92,7 @@ def test_open_claims_are_sent_again_under_the_same_id_and_answered_once() -> Non
     assert claims.unanswered == 0
 
 
-def test_ids_of_another_session_mean_nothing() -> None:
+def test_replies_with_ids_of_another_session_are_ignored() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "a")])
     (first,) = claims.pending()
     claims.session_lost()
@@ -102,7 +102,7 @@ def test_ids_of_another_session_mean_nothing() -> None:
     assert claims.exported(1) is None
 
 
-def test_what_was_refused_for_good_is_not_asked_again() -> None:
+def test_dropped_claims_are_not_repeated() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "a"), TunnelClaim("http", "b")])
     first = claims.pending()
     claim = claims.apply_reply(Refused(id=first[0].id, code="name_taken", reason="no"))
@@ -113,7 +113,7 @@ def test_what_was_refused_for_good_is_not_asked_again() -> None:
     assert [claim.subject for claim in claims] == ["b"]
 
 
-def test_a_refusal_is_told_with_its_wish() -> None:
+def test_a_refusal_returns_its_claim() -> None:
     claims: Claims[str] = Claims([TunnelClaim("tcp", "db", port=22)])
     (first,) = claims.pending()
     claim = claims.apply_reply(Refused(id=first.id, code="port_not_allowed", reason="no"))
@@ -122,7 +122,7 @@ def test_a_refusal_is_told_with_its_wish() -> None:
     assert claims.apply_reply(Refused(id=first.id, code="port_not_allowed", reason="no")) is None
 
 
-def test_one_tunnel_for_two_wishes_breaks_the_rules() -> None:
+def test_one_tunnel_for_two_claims_is_a_protocol_error() -> None:
     claims: Claims[str] = Claims([TunnelClaim("http", "a", name="app"), TunnelClaim("http", "b", name="app")])
     first = claims.pending()
     claims.apply_reply(grant(first[0].id, 1, name="app"))

@@ -57,7 +57,7 @@ def ends(engine: EngineLoop) -> Iterator[list[ServerEnd]]:
         end.close()
 
 
-def test_a_stranger_who_sends_more_than_a_login_is_ended_with_the_reason(engine: EngineLoop, ends: list[ServerEnd]) -> None:
+def test_before_the_login_too_many_bytes_end_the_stream_with_the_reason(engine: EngineLoop, ends: list[ServerEnd]) -> None:
     stranger = ends[0]
     stranger.say(bytes(4000), 3)
     assert 12_000 < stranger.account.bytes <= PRE_LOGIN_BUFFERED_BYTES_MAX
@@ -68,7 +68,7 @@ def test_a_stranger_who_sends_more_than_a_login_is_ended_with_the_reason(engine:
         engine.run(stranger.stream.receive(5.0))
 
 
-def test_what_waits_unread_in_the_channel_counts_as_well(ends: list[ServerEnd]) -> None:
+def test_unread_bytes_in_the_channel_count(ends: list[ServerEnd]) -> None:
     budget = MemoryBudget(1 << 30)
     member = ends[0].join(budget)
     sent = 200 * KIB
@@ -85,7 +85,7 @@ def test_an_inbox_is_bounded_in_bytes_for_large_messages_and_in_number_for_small
     assert len(small.stream._inbox) < INBOX_MAX + READ_BYTES // 100
 
 
-def test_everything_is_read_in_order_however_full_it_was(engine: EngineLoop, ends: list[ServerEnd]) -> None:
+def test_all_messages_are_read_in_order_from_a_full_inbox(engine: EngineLoop, ends: list[ServerEnd]) -> None:
     budget = MemoryBudget(1 << 30)
     member = ends[0].join(budget)
     member.peer.send(
@@ -100,7 +100,7 @@ def test_everything_is_read_in_order_however_full_it_was(engine: EngineLoop, end
     assert budget.bytes == 0
 
 
-def test_of_all_links_of_a_token_the_one_that_keeps_most_ends(engine: EngineLoop, ends: list[ServerEnd]) -> None:
+def test_the_largest_link_of_a_token_ends(engine: EngineLoop, ends: list[ServerEnd]) -> None:
     budget = MemoryBudget(300 * KIB)
     modest, greedy, other = (end.join(budget) for end in ends)
     modest.say(bytes(1000), 20)
@@ -114,7 +114,7 @@ def test_of_all_links_of_a_token_the_one_that_keeps_most_ends(engine: EngineLoop
         greedy.stream.send(Released(id=1))
 
 
-def test_answers_that_nobody_reads_count(engine: EngineLoop, ends: list[ServerEnd]) -> None:
+def test_unsent_replies_count(engine: EngineLoop, ends: list[ServerEnd]) -> None:
     budget = MemoryBudget(1 << 30)
     member = ends[0].join(budget)
     for _ in range(360):  # the stream's window takes the first 256 KiB
@@ -125,7 +125,7 @@ def test_answers_that_nobody_reads_count(engine: EngineLoop, ends: list[ServerEn
     assert budget.bytes == 0
 
 
-def test_a_stream_that_breaks_or_closes_counts_nothing_any_more(ends: list[ServerEnd]) -> None:
+def test_an_ended_stream_counts_nothing(ends: list[ServerEnd]) -> None:
     budget = MemoryBudget(1 << 30)
     broken, closed, aborted = (end.join(budget) for end in ends)
     for end in ends:

@@ -36,13 +36,13 @@ def test_messages_arrive_in_order_through_any_capacity(engine: EngineLoop, capac
     assert engine.run(talk()) == sent
 
 
-def test_a_silent_peer_is_given_up_on_in_time(engine: EngineLoop) -> None:
+def test_receive_has_a_deadline(engine: EngineLoop) -> None:
     _, right = pair(engine)
     with pytest.raises(UnavailableError, match=r"within 0.05 s"):
         engine.run(right.receive(0.05))
 
 
-def test_nothing_is_lost_by_a_receive_that_ran_out_of_time(engine: EngineLoop) -> None:
+def test_a_receive_that_times_out_loses_nothing(engine: EngineLoop) -> None:
     left, right = pair(engine, capacity_bytes=3)
 
     async def talk() -> Message:
@@ -70,7 +70,7 @@ def test_the_end_comes_after_the_last_message(engine: EngineLoop) -> None:
 
 
 @pytest.mark.parametrize("capacity_bytes", [5, 65536], ids=["its end waits", "its end is sent"])
-def test_nothing_is_sent_behind_a_goodbye(engine: EngineLoop, capacity_bytes: int) -> None:
+def test_nothing_is_sent_after_a_graceful_close(engine: EngineLoop, capacity_bytes: int) -> None:
     """Somebody may have something to tell just then, from a timer: he hears that there is nobody to tell it to."""
     left, right = pair(engine, capacity_bytes=capacity_bytes)
 
@@ -89,7 +89,7 @@ def test_nothing_is_sent_behind_a_goodbye(engine: EngineLoop, capacity_bytes: in
     assert engine.run(talk()) == Drain(reason="bye")
 
 
-def test_a_peer_that_does_not_hear_a_goodbye_is_left_after_a_moment(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graceful_close_has_a_deadline(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_stream, "CLOSE_S_MAX", 0.05)
     stream, deaf = half(engine, capacity_bytes=4)
     engine.run(stream.close_gracefully(Drain(reason="bye")))
@@ -100,7 +100,7 @@ def test_a_peer_that_does_not_hear_a_goodbye_is_left_after_a_moment(engine: Engi
             pass
 
 
-def test_an_end_within_a_message_breaks_the_rules(engine: EngineLoop) -> None:
+def test_an_end_within_a_message_is_a_protocol_error(engine: EngineLoop) -> None:
     stream, peer = half(engine)
     peer.send(encode(b"abc")[:5])
     peer.shutdown_write()
@@ -119,7 +119,7 @@ def test_a_break_is_unavailable_and_stays_so(engine: EngineLoop) -> None:
     assert stream.lost
 
 
-def test_garbage_that_is_framed_leaves_the_stream_usable(engine: EngineLoop) -> None:
+def test_an_invalid_message_leaves_the_stream_usable(engine: EngineLoop) -> None:
     stream, peer = half(engine)
     peer.send(encode(b"\xc1"))
     with pytest.raises(BadMessageError):
@@ -127,7 +127,7 @@ def test_garbage_that_is_framed_leaves_the_stream_usable(engine: EngineLoop) -> 
     assert not stream.lost
 
 
-def test_a_stranger_may_not_send_large_messages_and_a_member_may(engine: EngineLoop) -> None:
+def test_large_messages_are_allowed_only_after_the_login(engine: EngineLoop) -> None:
     stream, peer = half(engine)
     peer.send((4097).to_bytes(4, "big"))
     with pytest.raises(PeerError, match="4097 bytes"):
@@ -139,7 +139,7 @@ def test_a_stranger_may_not_send_large_messages_and_a_member_may(engine: EngineL
         engine.run(trusted.receive(0.05))
 
 
-def test_a_peer_that_floods_is_left_unread(engine: EngineLoop) -> None:
+def test_a_flood_is_left_unread(engine: EngineLoop) -> None:
     left, right = memory_pair(engine.reactor, 256)
     flood, stream = ControlStream(left, engine.reactor), ControlStream(right, engine.reactor)
     for number in range(1, 2001):
@@ -153,7 +153,7 @@ def test_a_peer_that_floods_is_left_unread(engine: EngineLoop) -> None:
     assert engine.run(read_all()) == list(range(1, 2001))
 
 
-def test_a_peer_that_never_reads_is_broken_off(engine: EngineLoop) -> None:
+def test_a_peer_that_never_reads_is_reset(engine: EngineLoop) -> None:
     stream, peer = half(engine, capacity_bytes=16)
     with pytest.raises(UnavailableError, match="does not read"):
         for _ in range(10000):
@@ -163,7 +163,7 @@ def test_a_peer_that_never_reads_is_broken_off(engine: EngineLoop) -> None:
         peer.recv_into(memoryview(bytearray(64)))
 
 
-def test_closing_ends_a_receive_under_way(engine: EngineLoop) -> None:
+def test_closing_ends_a_pending_receive(engine: EngineLoop) -> None:
     _, right = pair(engine)
 
     async def talk() -> None:

@@ -120,7 +120,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_credentials_are_refused_at_both_ends_in_one_wording(engine: EngineLoop, case: str) -> None:
+def test_wrong_credentials_are_refused_at_both_ends_with_the_same_text(engine: EngineLoop, case: str) -> None:
     credentials, binding = WRONG[case]
     agent, server = streams(engine, 16)
     login_result, authenticated = both(engine, agent_login(agent, credentials, binding), LoginServer().authenticate(server))
@@ -190,7 +190,7 @@ def test_an_unknown_token_gets_a_challenge_like_a_known_one_and_the_same_salt_tw
     assert len(challenge_for("nobody")) == len(challenge_for("laptop"))
 
 
-def test_a_server_that_does_not_know_the_secret_is_not_believed(engine: EngineLoop) -> None:
+def test_a_server_without_the_secret_is_refused(engine: EngineLoop) -> None:
     agent, server = streams(engine)
 
     async def impostor() -> None:
@@ -220,7 +220,7 @@ def test_a_server_that_does_not_know_the_secret_is_not_believed(engine: EngineLo
     ],
     ids=["a claim", "a proof", "an ancient version", "no SCRAM", "two user names"],
 )
-def test_nothing_happens_before_a_proper_hello(engine: EngineLoop, first: Message, code: str) -> None:
+def test_anything_but_a_valid_hello_is_refused(engine: EngineLoop, first: Message, code: str) -> None:
     agent, server = streams(engine)
 
     async def barge_in() -> Message:
@@ -235,7 +235,7 @@ def test_nothing_happens_before_a_proper_hello(engine: EngineLoop, first: Messag
     assert isinstance(authenticated, RefusedError | PeerError)
 
 
-def test_a_newer_agent_is_let_in_and_told_the_lower_version(engine: EngineLoop) -> None:
+def test_a_newer_agent_gets_the_lower_version(engine: EngineLoop) -> None:
     agent, server = streams(engine)
 
     async def newer() -> Message:
@@ -253,7 +253,7 @@ def test_a_newer_agent_is_let_in_and_told_the_lower_version(engine: EngineLoop) 
 
 
 @pytest.mark.parametrize("version", [0, PROTOCOL_VERSION + 1])
-def test_a_server_that_speaks_what_the_agent_cannot_is_left(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+def test_an_unsupported_version_of_the_server_is_a_protocol_error(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
     agent, server = streams(engine)
 
     async def newer() -> None:
@@ -287,7 +287,7 @@ def test_a_claim_instead_of_the_proof_is_refused(engine: EngineLoop) -> None:
 @pytest.mark.parametrize(
     "say", [None, Hello(version=1, token="laptop", identity=b"i" * 32, scram="p=tls-server-end-point,,n=laptop,r=n", agent="")]
 )
-def test_a_stranger_who_dawdles_is_put_out(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch, say: Message | None) -> None:
+def test_a_slow_login_is_ended(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch, say: Message | None) -> None:
     monkeypatch.setattr(login, "LOGIN_S_MAX", 0.1)
     agent, server = streams(engine)
     if say is not None:
@@ -303,7 +303,7 @@ async def read_everything(stream: ControlStream) -> None:
         await stream.receive(5.0)
 
 
-def test_a_silent_server_is_given_up_on(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_login_has_a_deadline(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login, "LOGIN_S_MAX", 0.1)
     agent, _server = streams(engine)
     with pytest.raises(UnavailableError, match="did not finish the login"):
@@ -321,7 +321,7 @@ def test_a_silent_server_is_given_up_on(engine: EngineLoop, monkeypatch: pytest.
         (Drain(reason="x"), PeerError),
     ],
 )
-def test_an_agent_knows_a_final_no_from_a_later(engine: EngineLoop, reply: Refused | Ended | Drain, error: type[Exception]) -> None:
+def test_permanent_and_temporary_refusals_are_different_errors(engine: EngineLoop, reply: Refused | Ended | Drain, error: type[Exception]) -> None:
     agent, server = streams(engine)
 
     async def send_reply() -> None:
@@ -334,7 +334,7 @@ def test_an_agent_knows_a_final_no_from_a_later(engine: EngineLoop, reply: Refus
         assert type(error_of(reply)) is error
 
 
-def test_a_further_link_shows_its_ticket_and_the_sessions_key(engine: EngineLoop) -> None:
+def test_a_further_link_sends_its_ticket_and_a_proof_of_the_session_key(engine: EngineLoop) -> None:
     agent, server = streams(engine, 5)
     key, ticket = b"k" * 32, b"t" * 32
 

@@ -37,7 +37,7 @@ class Both:
         self.engine.run_until(lambda: len(self.finished) == 2)
 
 
-def test_all_that_is_sent_is_received_and_both_ends_find_the_end(engine: EngineLoop) -> None:
+def test_all_bytes_arrive_and_both_ends_finish(engine: EngineLoop) -> None:
     both = Both(engine)
     both.begin()
     both.until_over()
@@ -51,7 +51,7 @@ def test_all_that_is_sent_is_received_and_both_ends_find_the_end(engine: EngineL
     assert 0.04 < received.seconds < 0.2 + 0.2
 
 
-def test_a_slow_reader_sets_the_pace_and_nothing_queues(engine: EngineLoop) -> None:
+def test_a_slow_reader_limits_the_rate_and_nothing_queues(engine: EngineLoop) -> None:
     both = Both(engine, streams=1, capacity_bytes=1000)
     left, right = both.pairs[0]
     both.sender.add(left)
@@ -60,7 +60,7 @@ def test_a_slow_reader_sets_the_pace_and_nothing_queues(engine: EngineLoop) -> N
     assert both.sender.moved == 1000 == len(right._received)
 
 
-def test_a_stream_that_never_ends_is_broken_off(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_never_ends_is_reset(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "FINISH_S_MAX", 0.1)
     both = Both(engine, streams=1, seconds=0.1)
     left, right = both.pairs[0]
@@ -72,7 +72,7 @@ def test_a_stream_that_never_ends_is_broken_off(engine: EngineLoop, monkeypatch:
         left.send(b"more")
 
 
-def test_streams_beyond_those_that_were_wanted_are_reset(engine: EngineLoop) -> None:
+def test_unexpected_streams_are_reset(engine: EngineLoop) -> None:
     both = Both(engine, streams=1)
     both.begin()
     stranger, far = memory_pair(engine.reactor)
@@ -82,7 +82,7 @@ def test_streams_beyond_those_that_were_wanted_are_reset(engine: EngineLoop) -> 
         far.send(b"x")
 
 
-def test_a_stream_that_cannot_be_had_is_not_waited_for(engine: EngineLoop) -> None:
+def test_a_failed_stream_is_not_waited_for(engine: EngineLoop) -> None:
     both = Both(engine, streams=2)
     both.sender.stream_failed()
     assert both.finished == []
@@ -92,7 +92,7 @@ def test_a_stream_that_cannot_be_had_is_not_waited_for(engine: EngineLoop) -> No
     assert both.sender.sample().bytes == 0
 
 
-def test_a_broken_stream_is_over_and_the_others_go_on(engine: EngineLoop) -> None:
+def test_a_broken_stream_does_not_affect_the_others(engine: EngineLoop) -> None:
     both = Both(engine, seconds=30.0)
     both.begin()
     both.pairs[0][1].abort()
@@ -104,7 +104,7 @@ def test_a_broken_stream_is_over_and_the_others_go_on(engine: EngineLoop) -> Non
     assert sorted(both.finished) == ["receiver", "sender"]
 
 
-def test_the_stopwatch_counts_between_two_looks_only(engine: EngineLoop) -> None:
+def test_the_stopwatch_counts_between_two_readings_only(engine: EngineLoop) -> None:
     looks = iter(range(0, 100, 10))
     cpu = iter([CpuTime(1.0, 0.0), CpuTime(2.0, 0.5), CpuTime(2.5, 1.5), CpuTime(99.0, 99.0)])
     watch = Stopwatch(engine.reactor, 0.1, lambda: next(looks), lambda: next(cpu))
@@ -128,7 +128,7 @@ def test_the_first_part_of_a_test_does_not_count(engine: EngineLoop) -> None:
     assert looked_at[2] - looked_at[0] >= 0.6
 
 
-def test_the_forgetful_end_gives_until_it_is_stopped() -> None:
+def test_the_channel_sends_until_it_is_stopped() -> None:
     end, buffer = SpeedTestChannel(PAYLOAD), memoryview(bytearray(10))
     assert end.recv_into(buffer) == 10
     assert bytes(buffer) == bytes(range(10))
@@ -138,7 +138,7 @@ def test_the_forgetful_end_gives_until_it_is_stopped() -> None:
     assert (end.recv_into(buffer), end.peek(), end.ended, end.readable) == (0, None, True, False)
 
 
-def test_the_payload_is_made_once_and_only_when_asked() -> None:
+def test_the_payload_is_created_once_on_first_use() -> None:
     made: list[int] = []
 
     def random_bytes(count: int) -> bytes:

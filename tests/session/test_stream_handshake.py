@@ -55,7 +55,7 @@ def read_all(engine: EngineLoop, channel: Channel) -> bytes:
     return got
 
 
-def test_preamble_there_and_status_back(engine: EngineLoop) -> None:
+def test_the_preamble_arrives_and_the_status_comes_back(engine: EngineLoop) -> None:
     left, right = memory_pair(engine.reactor)
     server, agent = Server(engine, left), Agent(engine, right)
     left.send(b"early bytes of the visitor")
@@ -73,7 +73,7 @@ def test_preamble_there_and_status_back(engine: EngineLoop) -> None:
 
 
 @given(pieces=st.lists(st.integers(1, 40), max_size=200), tail=st.binary(max_size=50))
-def test_a_preamble_in_any_cut_takes_nothing_of_what_follows(pieces: list[int], tail: bytes) -> None:
+def test_a_fragmented_preamble_consumes_nothing_that_follows(pieces: list[int], tail: bytes) -> None:
     engine = EngineLoop()
     try:
         left, right = memory_pair(engine.reactor)
@@ -93,7 +93,7 @@ def test_a_preamble_in_any_cut_takes_nothing_of_what_follows(pieces: list[int], 
 
 
 @pytest.mark.parametrize("status", [status for status in StreamStatus if status is not StreamStatus.CONNECTED])
-def test_a_no_arrives_although_the_visitor_had_sent_already(engine: EngineLoop, status: StreamStatus) -> None:
+def test_a_refusal_arrives_although_the_visitor_had_sent_already(engine: EngineLoop, status: StreamStatus) -> None:
     left, right = memory_pair(engine.reactor)
     server, agent = Server(engine, left), Agent(engine, right)
     left.send(b"x" * 1000)
@@ -104,7 +104,7 @@ def test_a_no_arrives_although_the_visitor_had_sent_already(engine: EngineLoop, 
 
 
 @pytest.mark.parametrize("noise", [b"GET / HTTP/1.1\r\n", b"\0" * 600, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"])
-def test_what_is_no_preamble_is_aborted(engine: EngineLoop, noise: bytes) -> None:
+def test_an_invalid_preamble_is_aborted(engine: EngineLoop, noise: bytes) -> None:
     left, right = memory_pair(engine.reactor)
     agent = Agent(engine, right)
     left.send(noise)
@@ -125,7 +125,7 @@ def test_a_preamble_that_ends_early_is_aborted(engine: EngineLoop) -> None:
     assert agent.visits == []
 
 
-def test_a_preamble_that_comes_late_is_aborted(engine: EngineLoop) -> None:
+def test_a_late_preamble_is_aborted(engine: EngineLoop) -> None:
     left, right = memory_pair(engine.reactor)
     agent = Agent(engine, right, deadline_s=0.05)
     left.send(HEADER[:-1])
@@ -147,7 +147,7 @@ def say_nonsense(channel: MemoryChannel) -> None:
 
 
 @pytest.mark.parametrize("how", [break_it, end_it, say_nonsense])
-def test_a_stream_without_a_status_is_told_as_none_once_and_aborted(engine: EngineLoop, how: object) -> None:
+def test_a_stream_without_a_status_is_reported_once_as_none_and_aborted(engine: EngineLoop, how: object) -> None:
     left, right = memory_pair(engine.reactor)
     server = Server(engine, left)
     assert callable(how)
@@ -161,7 +161,7 @@ def test_a_stream_without_a_status_is_told_as_none_once_and_aborted(engine: Engi
         left.send(b"x")
 
 
-def test_a_silent_agent_is_given_up_on(engine: EngineLoop) -> None:
+def test_the_status_has_a_deadline(engine: EngineLoop) -> None:
     left, right = memory_pair(engine.reactor)
     server = Server(engine, left, deadline_s=0.05)
     engine.run_until(lambda: bool(server.told))
@@ -171,7 +171,7 @@ def test_a_silent_agent_is_given_up_on(engine: EngineLoop) -> None:
         right.send(b"\0")
 
 
-def test_an_answer_to_a_stream_that_is_gone_says_so(engine: EngineLoop) -> None:
+def test_sending_a_status_on_a_lost_stream_returns_false(engine: EngineLoop) -> None:
     left, right = memory_pair(engine.reactor)
     agent = Agent(engine, right)
     left.send(encode_local(5))
@@ -182,7 +182,7 @@ def test_an_answer_to_a_stream_that_is_gone_says_so(engine: EngineLoop) -> None:
 
 
 @pytest.mark.parametrize("status", [StreamStatus.CONNECTED, StreamStatus.REFUSED])
-def test_a_status_that_finds_no_room_breaks_the_stream_and_no_byte_of_the_origin_takes_its_place(
+def test_a_status_that_cannot_be_sent_resets_the_stream(
     engine: EngineLoop, status: StreamStatus
 ) -> None:
     left, right = memory_pair(engine.reactor, len(HEADER))
@@ -199,7 +199,7 @@ def test_a_status_that_finds_no_room_breaks_the_stream_and_no_byte_of_the_origin
         channel.send(b"H")
 
 
-def test_who_leaves_before_the_status_pins_nothing_until_the_deadline(engine: EngineLoop) -> None:
+def test_closing_before_the_status_frees_the_waiter_at_once(engine: EngineLoop) -> None:
     """Scanners come and leave thousands a second: each would have cost 2 kB for ten seconds."""
 
     class Visit:

@@ -10,7 +10,7 @@ from portway.session.tickets import OUTSTANDING_MAX, VALID_S, Tickets, attach_pr
 KEY = b"k" * 32
 
 
-def test_a_ticket_names_its_session_once() -> None:
+def test_a_ticket_is_valid_once() -> None:
     tickets = Tickets(secrets.token_bytes)
     ticket = tickets.issue("s1", now=0.0)
     assert tickets.redeem(ticket, now=1.0) == "s1"
@@ -19,7 +19,7 @@ def test_a_ticket_names_its_session_once() -> None:
     assert refusal.value.code == "bad_ticket"
 
 
-def test_a_forged_ticket_is_refused_in_the_same_words() -> None:
+def test_a_forged_ticket_is_refused_with_the_same_text() -> None:
     tickets = Tickets(secrets.token_bytes)
     used = tickets.issue("s1", now=0.0)
     tickets.redeem(used, now=0.0)
@@ -34,7 +34,7 @@ def test_a_forged_ticket_is_refused_in_the_same_words() -> None:
     assert len(texts) == 1
 
 
-def test_a_ticket_that_came_too_late_is_burned_too() -> None:
+def test_an_expired_ticket_is_invalidated() -> None:
     tickets = Tickets(secrets.token_bytes)
     ticket = tickets.issue("s1", now=0.0)
     with pytest.raises(RefusedError):
@@ -44,7 +44,7 @@ def test_a_ticket_that_came_too_late_is_burned_too() -> None:
     assert len(tickets) == 0
 
 
-def test_asking_without_end_pins_a_few_tickets_only() -> None:
+def test_endless_requests_keep_only_a_few_tickets() -> None:
     tickets = Tickets(secrets.token_bytes)
     asked = [tickets.issue("s1", now=0.0) for _ in range(100)]
     assert len(tickets) == OUTSTANDING_MAX
@@ -53,7 +53,7 @@ def test_asking_without_end_pins_a_few_tickets_only() -> None:
     assert tickets.redeem(asked[-1], now=0.0) == "s1"
 
 
-def test_a_session_that_is_over_takes_its_tickets_along() -> None:
+def test_the_tickets_of_an_ended_session_are_invalidated() -> None:
     tickets = Tickets(secrets.token_bytes)
     gone, kept = tickets.issue("s1", now=0.0), tickets.issue("s2", now=0.0)
     tickets.forget("s1")
@@ -64,7 +64,7 @@ def test_a_session_that_is_over_takes_its_tickets_along() -> None:
     assert len(tickets) == 0
 
 
-def test_the_proof_of_another_session_does_not_fit() -> None:
+def test_the_proof_of_another_session_is_refused() -> None:
     ticket = b"t" * 32
     check_proof(KEY, ticket, attach_proof(KEY, ticket))
     with pytest.raises(RefusedError):

@@ -18,20 +18,20 @@ class Session:
         self.sent.append(message)
 
 
-async def request(send_status: Message, *others: Message) -> Measured:
+async def request(reply: Message, *others: Message) -> Measured:
     asking, session = SpeedTestClient(), Session()
     future = asking.request(session, "up", 8, 2.5)
     assert session.sent == [Measure(id=1, direction="up", streams=8, seconds=2.5)]
     assert not await asking.wait_reply(future, 0.01)
     for other in others:
         assert not asking.on_reply(other)
-    assert asking.on_reply(send_status)
-    assert asking.on_reply(send_status)  # twice is no harm
+    assert asking.on_reply(reply)
+    assert asking.on_reply(reply)  # twice is no harm
     assert await asking.wait_reply(future, 5.0)
     return future.result()
 
 
-def test_the_answer_is_the_one_with_the_id() -> None:
+def test_a_reply_is_matched_by_its_id() -> None:
     measured = Measured(id=1, bytes=5, seconds=1.0, cpu_s=0.5)
     others = (Measured(id=2, bytes=6, seconds=1.0, cpu_s=0.5), Refused(code="draining", reason="x"), Drain(reason="x"))
 
@@ -46,10 +46,10 @@ def test_the_answer_is_the_one_with_the_id() -> None:
         ("bad_message", RefusedError, "does not support speed tests"),
     ],
 )
-def test_a_refusal_is_the_error_that_it_means(code: str, kind: type[Exception], words: str) -> None:
+def test_a_refusal_becomes_the_matching_error(code: str, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
         asyncio.run(request(Refused(id=1, code=code, reason="no tests here")))
 
 
-def test_the_patience_is_longer_than_the_servers() -> None:
+def test_the_deadline_is_longer_than_the_servers() -> None:
     assert deadline_s(5.0) > 5.0 + OVERTIME_S + FINISH_S_MAX

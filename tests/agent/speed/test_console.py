@@ -58,7 +58,7 @@ def test_a_verdict_is_wrapped_below_its_direction_and_its_next_step_stands_out()
     assert lines[-1] == "  delay  Going down adds 50ms."
 
 
-def test_on_a_terminal_a_row_is_drawn_over_until_it_is_done() -> None:
+def test_on_a_terminal_a_row_is_redrawn_until_it_is_done() -> None:
     lines = said(Progress("up", 1, 0.02, 0), Progress("up", 1, 0.5, 6.2e6), DOWN, Progress("up", 8, 1.0, 1), live=True)
 
     assert lines[0] == f"  {'up     1 stream':<24}     0.00  [{' ' * 22}]"
@@ -74,7 +74,7 @@ def test_away_from_a_terminal_nothing_is_drawn() -> None:
     assert not any("\x1b" in line for line in said(*ALL))
 
 
-def test_a_hostile_server_cannot_paint_the_terminal() -> None:
+def test_a_hostile_server_cannot_control_the_terminal() -> None:
     lines = said(SpeedTestStarted("a:1", "\x1b[2J\r\n" + "9" * 5000, False, 5.0, 8, 4))
 
     assert all(line.isprintable() for line in lines)
@@ -82,13 +82,13 @@ def test_a_hostile_server_cannot_paint_the_terminal() -> None:
     assert "without TLS" in lines[0]
 
 
-def test_a_measurement_without_an_answer_to_its_pings_says_so() -> None:
+def test_a_measurement_without_a_pong_is_shown_without_a_round_trip() -> None:
     (line,) = said(Measurement(**{name: getattr(DOWN, name) for name in DOWN.__slots__} | {"rtt_s": None}))
 
     assert line.split() == ["down", "8", "streams", "49.6", "4", "-", "3%", "100%"]
 
 
-def test_json_tells_every_step_but_progress() -> None:
+def test_json_output_has_every_event_but_progress() -> None:
     lines: list[str] = []
     tell = json_console(lines.append, lambda: 0.0)
     for event in ALL:

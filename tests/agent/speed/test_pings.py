@@ -23,7 +23,7 @@ class Link:
             asyncio.get_running_loop().call_soon(on_pong, self.away_s)
 
 
-def test_as_many_round_trips_as_were_asked_for() -> None:
+def test_the_requested_number_of_round_trips_is_measured() -> None:
     link = Link(0.02)
     found = asyncio.run(round_trips_s(link, lambda: 0.0, 5))
 
@@ -31,17 +31,17 @@ def test_as_many_round_trips_as_were_asked_for() -> None:
     assert link.pinged == 5
 
 
-def test_a_slow_line_is_pinged_less_often() -> None:
+def test_a_slow_path_is_pinged_less_often() -> None:
     clock = iter(range(100))
 
     assert len(asyncio.run(round_trips_s(Link(1.0), lambda: float(next(clock)), 20))) == 3
 
 
-def test_a_link_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_without_a_pong_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pings, "PING_S_MAX", 0.01)
     with pytest.raises(UnavailableError, match="did not answer a ping"):
         asyncio.run(round_trip_s(Link(None)))
 
 
-def test_the_middle_of_some_and_of_none() -> None:
+def test_the_median_of_some_values_and_of_none() -> None:
     assert (median([3.0, 1.0, 2.0]), median([])) == (2.0, None)

@@ -24,7 +24,7 @@ def test_a_rate_has_three_digits_and_its_unit(bytes_per_s: float, text: str) -> 
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.00034, "0.3ms"), (0.0099, "9.9ms"), (0.00999, "10ms"), (0.0412, "41ms"), (1.25, "1.25s")])
-def test_a_round_trip_is_as_exact_as_anybody_needs(seconds: float, text: str) -> None:
+def test_a_round_trip_has_the_precision_that_matters(seconds: float, text: str) -> None:
     assert format_rtt(seconds) == text
 
 

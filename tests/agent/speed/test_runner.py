@@ -41,7 +41,7 @@ async def speed_test(join: JoinString, data: Path, *, options: SpeedTestOptions 
 
 
 @pytest.mark.parametrize("plaintext", [False, True], ids=["TLS links", "plain links"])
-def test_a_speed_test_measures_both_ways_and_judges_them(tmp_path: Path, plaintext: bool) -> None:
+def test_a_speed_test_measures_both_directions_and_judges_them(tmp_path: Path, plaintext: bool) -> None:
     async def whole() -> None:
         async with running_server(tmp_path, plaintext_links=plaintext) as server:
             events = await speed_test(server.token(), tmp_path)
@@ -93,14 +93,14 @@ def refused(tmp_path: Path, before: Callable[[RunningServer], None] = lambda ser
     return asyncio.run(whole())
 
 
-def test_a_server_may_allow_no_tests(tmp_path: Path) -> None:
+def test_a_server_that_allows_no_tests_refuses(tmp_path: Path) -> None:
     error = refused(tmp_path, no_speed_test=True)
 
     assert isinstance(error, RefusedError)
     assert (error.exit_code, error.code) == (3, "speed_test_off")
 
 
-def test_a_server_with_enough_tests_asks_for_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_with_too_many_tests_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed_tests, "TESTS_MAX", 0)
     error = refused(tmp_path)
 
@@ -108,14 +108,14 @@ def test_a_server_with_enough_tests_asks_for_patience(tmp_path: Path, monkeypatc
     assert "(speed_test_busy)" in str(error)
 
 
-def test_a_token_that_was_revoked_starts_no_test(tmp_path: Path) -> None:
+def test_a_revoked_token_starts_no_test(tmp_path: Path) -> None:
     error = refused(tmp_path, before=lambda server: server.revoke())
 
     assert isinstance(error, RefusedError)
     assert error.code == "token_revoked"
 
 
-def test_a_test_whose_session_ends_breaks_off_and_says_why(tmp_path: Path) -> None:
+def test_a_test_ends_with_the_reason_of_its_lost_session(tmp_path: Path) -> None:
     async def whole() -> None:
         async with running_server(tmp_path) as server:
             test = asyncio.ensure_future(speed_test(server.token(), tmp_path, options=SpeedTestOptions(seconds=20.0)))
@@ -165,7 +165,7 @@ async def asked(server: PlayedServer) -> tuple[control.Measure, Any]:
     return message, stream
 
 
-def test_an_older_server_is_named_as_such(tmp_path: Path) -> None:
+def test_an_older_server_is_reported_as_such(tmp_path: Path) -> None:
     async def part(server: PlayedServer) -> None:
         message, stream = await asked(server)
         reason = "control message not understood: Invalid value 'Measure' - at `$.t`"
@@ -178,7 +178,7 @@ def test_an_older_server_is_named_as_such(tmp_path: Path) -> None:
     assert str(error) == "this server does not support speed tests (bad_message). Update Portway on the server; tunnels are not affected."
 
 
-def test_streams_that_nobody_asked_for_are_refused(tmp_path: Path) -> None:
+def test_unrequested_streams_are_refused(tmp_path: Path) -> None:
     statuses: list[bytes] = []
 
     async def part(server: PlayedServer) -> None:
@@ -198,7 +198,7 @@ def test_streams_that_nobody_asked_for_are_refused(tmp_path: Path) -> None:
     assert statuses == [b"\x05"]
 
 
-def test_answers_to_other_questions_are_no_answers(tmp_path: Path) -> None:
+def test_replies_to_other_requests_are_ignored(tmp_path: Path) -> None:
     async def part(server: PlayedServer) -> None:
         message, stream = await asked(server)
         stream.send(control.Refused(id=message.id + 7, code="speed_test_off", reason="not you"))

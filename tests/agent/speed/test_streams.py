@@ -20,7 +20,7 @@ def opened(engine: EngineLoop, streams: SpeedStreams, first: bytes) -> MemoryCha
 @pytest.mark.parametrize(
     ("under_way", "tunnel", "status"), [(True, SPEED_TUNNEL, 0), (True, 7, 5), (False, SPEED_TUNNEL, 5)], ids=["ours", "a tunnel's", "late"]
 )
-def test_a_stream_is_taken_while_its_test_is_under_way(engine: EngineLoop, under_way: bool, tunnel: int, status: int) -> None:
+def test_a_stream_is_accepted_while_its_test_runs(engine: EngineLoop, under_way: bool, tunnel: int, status: int) -> None:
     streams = SpeedStreams(engine.reactor)
     run = SpeedRun(engine.reactor, streams=1, seconds=5.0, payload=None)
     streams.run = run if under_way else None
@@ -34,7 +34,7 @@ def test_a_stream_is_taken_while_its_test_is_under_way(engine: EngineLoop, under
     streams.on_claim_reply()
 
 
-def test_a_stream_without_a_preamble_is_broken_off(engine: EngineLoop) -> None:
+def test_a_stream_without_a_preamble_is_reset(engine: EngineLoop) -> None:
     streams = SpeedStreams(engine.reactor)
     streams.run = SpeedRun(engine.reactor, streams=1, seconds=5.0, payload=None)
     near = opened(engine, streams, b"GET / HTTP/1.1\r\n\r\n")

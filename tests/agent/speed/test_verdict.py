@@ -55,11 +55,11 @@ TABLE: list[tuple[str, Measurement, Measurement, Limit]] = [
 
 
 @pytest.mark.parametrize(("single", "crowd", "limit"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-def test_the_limit_follows_from_the_figures(single: Measurement, crowd: Measurement, limit: Limit) -> None:
+def test_the_bottleneck_follows_from_the_figures(single: Measurement, crowd: Measurement, limit: Limit) -> None:
     assert find_limit(single, crowd) == limit
 
 
-def test_a_full_line_is_named_with_its_rate() -> None:
+def test_a_saturated_network_is_reported_with_its_rate() -> None:
     verdict = judge(one(49.8), many(50), FOUR)
 
     assert (verdict.direction, verdict.limit, verdict.bytes_per_s) == ("down", "line", 50 * MBIT)
@@ -67,18 +67,18 @@ def test_a_full_line_is_named_with_its_rate() -> None:
     assert verdict.next_step == "No Portway setting will help; the network provides 50.0 Mbit/s."
 
 
-def test_a_single_stream_that_cannot_fill_the_line_is_told_why() -> None:
+def test_a_single_stream_that_cannot_saturate_the_network_is_explained() -> None:
     verdict = judge(one(20, rtt_s=0.2), many(50), FOUR)
 
     assert verdict.limit == "line"
     assert "One stream alone reaches 20.0 Mbit/s: its window and its link's TCP limit it at a round trip of 200ms." in verdict.reason
 
 
-def test_a_single_stream_that_a_cpu_held_back_is_no_matter_of_windows() -> None:
+def test_a_single_stream_that_a_cpu_limited_is_not_explained_by_windows() -> None:
     assert "alone" not in judge(one(20, server_cpu=1.0), many(50), FOUR).reason
 
 
-def test_a_busy_cpu_is_told_with_its_share_and_whose_it_is() -> None:
+def test_a_busy_cpu_is_reported_with_its_share_and_machine() -> None:
     here = judge(one(900), many(1000, here_cpu=0.97), FOUR)
     server = judge(one(900), many(1000, server_cpu=0.97), FOUR)
     both = judge(one(900), many(1000, here_cpu=0.95, server_cpu=0.93), FOUR)
@@ -90,7 +90,7 @@ def test_a_busy_cpu_is_told_with_its_share_and_whose_it_is() -> None:
     assert "faster core at the server" in server.next_step
 
 
-def test_cores_that_others_have_are_a_matter_of_the_others() -> None:
+def test_contended_cores_are_attributed_to_other_programs() -> None:
     verdict = judge(one(900), many(1000, server_cpu=0.5, server_waited=0.43), FOUR)
 
     assert verdict.reason == "CPU of the server: Portway used 50% of a core and waited for a free core 43% of the time."
@@ -105,7 +105,7 @@ def test_cores_that_others_have_are_a_matter_of_the_others() -> None:
         (LinksAllowed(by_server=4, by_command=4), 4, "All 4 links"),
     ],
 )
-def test_links_that_are_each_at_their_end_ask_for_more_of_them(allowed: LinksAllowed, links: int, words: str) -> None:
+def test_saturated_links_suggest_more_links(allowed: LinksAllowed, links: int, words: str) -> None:
     verdict = judge(one(50), many(50 * links, links=links), allowed)
 
     assert verdict.limit == "links"
@@ -113,7 +113,7 @@ def test_links_that_are_each_at_their_end_ask_for_more_of_them(allowed: LinksAll
 
 
 @pytest.mark.parametrize(("streams", "next_try"), [(8, 32), (16, 64), (40, 64)])
-def test_streams_that_add_up_ask_for_more_of_them(streams: int, next_try: int) -> None:
+def test_streams_that_add_up_suggest_more_streams(streams: int, next_try: int) -> None:
     assert f"--streams {next_try}." in judge(one(5), many(5 * streams, streams), FOUR).next_step
 
 
@@ -126,7 +126,7 @@ DELAYS = [
 
 
 @pytest.mark.parametrize(("measured", "reason", "next_step"), [row[1:] for row in DELAYS], ids=[row[0] for row in DELAYS])
-def test_what_a_full_way_does_to_others(measured: Measurement, reason: str, next_step: str) -> None:
+def test_the_delay_of_a_saturated_path(measured: Measurement, reason: str, next_step: str) -> None:
     verdict = judge_delay(0.04, [many(50, rtt_s=0.02), measured])
     assert verdict is not None
 
@@ -135,7 +135,7 @@ def test_what_a_full_way_does_to_others(measured: Measurement, reason: str, next
     assert bool(verdict.next_step) == bool(next_step)
 
 
-def test_the_worse_direction_counts_and_silence_is_no_figure() -> None:
+def test_the_worse_direction_counts_and_missing_pongs_do_not() -> None:
     verdict = judge_delay(0.04, [many(50, rtt_s=None), many(50, rtt_s=0.3, direction="up")])
     assert verdict is not None
     assert (verdict.rest_s, verdict.full_s) == (0.04, 0.3)
