@@ -291,6 +291,23 @@ def test_an_agent_retries_while_its_name_is_reserved(tmp_path: Path, monkeypatch
     asyncio.run(scene())
 
 
+def test_a_link_beyond_its_memory_budget_ends_and_the_agent_reconnects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the server has the reason (ADR 17)."""
+
+    async def scene(server: RunningServer) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("portway.server.control.token_budgets.CONTROL_BYTES_MAX", 10)
+            agent = await stack.enter_async_context(running_agent(tmp_path, server.token(), http_tunnel(80, name="app")))
+            offline = await agent.events.wait(Offline)
+        assert offline.reason == "the other end closed the link"
+        assert "all links of the token may buffer 10 in total" in server.events.of(SessionDown)[0].reason
+        await agent.events.wait(TunnelUp)
+        await stack.aclose()
+
+    stack = AsyncExitStack()
+    play(tmp_path, scene)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_assigned_names_and_ports_survive_restarts_of_both(workers: int, tmp_path: Path) -> None:
     agents = ListenAddress("127.0.0.1", free_port())

@@ -224,15 +224,15 @@ def test_an_origin_that_dies_during_a_response_breaks_the_stream(engine: EngineL
         near = stage.open(visitor() + b"8000000 1\n")
         broken = False
 
-        def is_broken() -> bool:
+        def read() -> None:
             nonlocal broken
             try:
                 read_now(near)
             except BrokenChannel:
                 broken = True
-            return broken
 
-        engine.run_until(is_broken)
+        near.on_readable = near.on_broken = read  # from the reactor, so that the window's update is flushed
+        engine.run_until(lambda: broken)
         assert not near.ended
         engine.run_until(lambda: bool(stage.events))
         (done,) = stage.events
