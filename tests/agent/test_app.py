@@ -250,9 +250,7 @@ def test_an_agent_that_was_online_outlives_a_server_without_its_token(tmp_path: 
         asyncio.run(scene())
 
 
-def test_a_session_ends_when_its_token_is_deleted_and_resumes_when_it_is_restored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_session_ends_when_its_token_is_deleted_and_resumes_when_it_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portway.agent.retrying.REFUSED_S", 0.2)
 
     async def scene(server: RunningServer) -> None:

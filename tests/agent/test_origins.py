@@ -256,7 +256,9 @@ def test_a_visitor_that_leaves_during_the_connect_aborts_it(new_stage: NewStage,
     assert stage.events == []
 
 
-def test_a_visitor_that_leaves_before_the_origin_answers_aborts_the_connect(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+def test_a_visitor_that_leaves_before_the_origin_answers_aborts_the_connect(
+    engine: EngineLoop, new_stage: NewStage, origin: RawOrigin
+) -> None:
     stage = new_stage(Target("127.0.0.1", origin.port))
     near = stage.open(visitor())
     near.abort()

@@ -208,7 +208,9 @@ ENDS: list[tuple[control.Message, type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("message", "kind", "words"), ENDS, ids=["replaced", "draining", "nonsense"])
-def test_a_session_ends_with_the_error_that_the_server_sends(tmp_path: Path, message: control.Message, kind: type[Exception], words: str) -> None:
+def test_a_session_ends_with_the_error_that_the_server_sends(
+    tmp_path: Path, message: control.Message, kind: type[Exception], words: str
+) -> None:
     async def part(server: PlayedServer, events: Events) -> None:
         stream = await server.welcome()
         await granted(stream)

@@ -45,9 +45,7 @@ def begin(world: World, origin: SlowOrigin, visitors: ThreadPoolExecutor, method
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_running_request_finishes_and_new_ones_get_agent_offline(
-    world: World, origin: SlowOrigin, method: str
-) -> None:
+def test_a_running_request_finishes_and_new_ones_get_agent_offline(world: World, origin: SlowOrigin, method: str) -> None:
     with ThreadPoolExecutor(4) as visitors:
         agent = blog(world, origin)
         assert ask(world, "GET", "/") == OK  # whose connection to the origin is kept, and must not be waited for

@@ -130,9 +130,7 @@ def test_failed_logins_delay_further_ones_and_the_right_token_logs_in_afterwards
     server.expect("refused +127.0.0.1:[0-9]+: too_many_logins")
 
 
-def test_revoking_a_token_ends_its_sessions_within_a_second(
-    world: World, report_measurement: ReportMeasurement
-) -> None:
+def test_revoking_a_token_ends_its_sessions_within_a_second(world: World, report_measurement: ReportMeasurement) -> None:
     server = world.start_server()
     join, spared = world.token("lost-laptop"), world.token("spared")
     with HttpOrigin() as origin:

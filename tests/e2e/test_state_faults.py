@@ -149,9 +149,7 @@ def exchanged(database: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("damage", [emptied, removed, exchanged])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_agents_survive_a_lost_database(
-    damage: Callable[[Path, Path], None], workers: int, world: World, origin: HttpOrigin
-) -> None:
+def test_agents_survive_a_lost_database(damage: Callable[[Path, Path], None], workers: int, world: World, origin: HttpOrigin) -> None:
     world.server_flags = ("--workers", str(workers))
     server = world.start_server()
     join = world.token()

@@ -27,7 +27,9 @@ def origin() -> Iterator[RawOrigin]:
 @pytest.mark.parametrize(
     ("server", "agent"), [(FEW_IDS, FEW_IDS), (FEW_IDS, ()), ((), FEW_IDS)], ids=["both know", "server knows", "agent knows"]
 )
-def test_visitors_never_notice_the_end_of_a_links_stream_ids(origin: RawOrigin, links: str, server: tuple[str, ...], agent: tuple[str, ...]) -> None:
+def test_visitors_never_notice_the_end_of_a_links_stream_ids(
+    origin: RawOrigin, links: str, server: tuple[str, ...], agent: tuple[str, ...]
+) -> None:
     with World(server_before=server) as world:
         world.start_server()
         running = world.agent(world.token(), "tcp", str(origin.port), "--max-links", links, before=agent)

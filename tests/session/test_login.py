@@ -253,7 +253,9 @@ def test_a_newer_agent_gets_the_lower_version(engine: EngineLoop) -> None:
 
 
 @pytest.mark.parametrize("version", [0, PROTOCOL_VERSION + 1])
-def test_an_unsupported_version_of_the_server_is_a_protocol_error(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+def test_an_unsupported_version_of_the_server_is_a_protocol_error(
+    engine: EngineLoop, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
     agent, server = streams(engine)
 
     async def newer() -> None:
@@ -321,7 +323,9 @@ def test_the_login_has_a_deadline(engine: EngineLoop, monkeypatch: pytest.Monkey
         (Drain(reason="x"), PeerError),
     ],
 )
-def test_permanent_and_temporary_refusals_are_different_errors(engine: EngineLoop, reply: Refused | Ended | Drain, error: type[Exception]) -> None:
+def test_permanent_and_temporary_refusals_are_different_errors(
+    engine: EngineLoop, reply: Refused | Ended | Drain, error: type[Exception]
+) -> None:
     agent, server = streams(engine)
 
     async def send_reply() -> None:

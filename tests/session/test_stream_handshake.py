@@ -182,9 +182,7 @@ def test_sending_a_status_on_a_lost_stream_returns_false(engine: EngineLoop) -> 
 
 
 @pytest.mark.parametrize("status", [StreamStatus.CONNECTED, StreamStatus.REFUSED])
-def test_a_status_that_cannot_be_sent_resets_the_stream(
-    engine: EngineLoop, status: StreamStatus
-) -> None:
+def test_a_status_that_cannot_be_sent_resets_the_stream(engine: EngineLoop, status: StreamStatus) -> None:
     left, right = memory_pair(engine.reactor, len(HEADER))
     agent = Agent(engine, right)
     left.send(HEADER)
