@@ -62,7 +62,7 @@ def test_every_token_command_has_examples(name: str, portway: Portway) -> None:
         (("server", "--http", "x"), "--http: expected an address"),
         (("server", "--config", "/nowhere/portway.toml"), "/nowhere/portway.toml: cannot be read"),
         (("token", "create", "a b"), "NAME: expected 1 to 63 letters"),
-        (("token", "create", "a", "--expires", "soon"), "invalid duration"),
+        (("token", "create", "a", "--expires", "soon"), "--expires: invalid duration 'soon'"),
         (("token", "revoke", "nobody"), "no server ran on"),
     ],
 )
