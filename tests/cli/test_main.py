@@ -63,7 +63,7 @@ def test_every_token_command_has_examples(name: str, portway: Portway) -> None:
         (("server", "--config", "/nowhere/portway.toml"), "/nowhere/portway.toml: cannot be read"),
         (("token", "create", "a b"), "NAME: expected 1 to 63 letters"),
         (("token", "create", "a", "--expires", "soon"), "--expires: invalid duration 'soon'"),
-        (("token", "revoke", "nobody"), "no server ran on"),
+        (("token", "revoke", "nobody"), "no server has used"),
     ],
 )
 def test_usage_errors_go_to_stderr_with_exit_code_2(args: tuple[str, ...], message: str, portway: Portway) -> None:

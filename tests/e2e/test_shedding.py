@@ -218,7 +218,7 @@ def test_no_connection_is_shed_below_capacity(origin: Origin) -> None:
 
 
 def test_slow_bodies_that_use_up_the_streams_of_a_tunnel_are_shed(origin: Origin) -> None:
-    few = altered(portway__server__control__session__STREAMS_MAX=64, portway__server__control__session__STREAMS_MANY=48)
+    few = altered(portway__server__control__session__STREAMS_MAX=64, portway__server__control__session__SHED_STREAMS_MIN=48)
     with world_of(origin.port, few) as (_, port), flood(port, [f"127.0.1.{number}" for number in range(1, 65)], 80, SLOW_POST) as slow:
         assert [served(port, CALM) for _ in range(20)] == [True] * 20
         wait_until(lambda: sum(b"408" in heard for heard in ended(slow)) > 0)
