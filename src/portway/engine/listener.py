@@ -11,7 +11,7 @@ from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import RESET_ON_CLOSE, set_close_mode
 from portway.engine.timers import Timer
 
-ACCEPTS_A_TURN = 32
+ACCEPTS_A_TURN = 64
 """Accepts per turn, 20 to 30 µs each; further connections wait in the kernel's backlog."""
 PAUSE_S = 0.2
 """How long to wait for free descriptors after EMFILE (threats X6: a listener must survive it), and after any error
@@ -20,8 +20,8 @@ FAILURES_MAX = ACCEPTS_A_TURN
 """Consecutive errors of single connections before a pause: an endlessly repeated error must not use a whole core."""
 LOG_EVERY_S = 10.0
 """Interval between log lines of a listener that cannot accept; one per pause would be five lines per second."""
-BACKLOG = 1024
-"""Connections that may wait in the kernel; a burst of that size is accepted in a few milliseconds."""
+BACKLOG = 4096
+"""Connections that may wait in the kernel, up to net.core.somaxconn. A client that finds the queue full retries after a second."""
 
 RESETS_INHERITED = sys.platform == "linux"
 """Whether accepted sockets inherit the close mode that `listen` sets, which saves a system call for each."""

@@ -1,14 +1,17 @@
 """Whose turn it is at the edge: what is expensive waits in the queue of its tenant, and no turn is long."""
 
 import socket
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
-from itertools import pairwise
+from contextlib import ExitStack
+from itertools import pairwise, repeat
 
 import pytest
 
+from portway.engine import reactor as reactor_module
 from portway.engine.channel import CHANNEL_SLOTS, Channel, nothing
 from portway.engine.memory_channel import memory_pair
+from portway.engine.reactor import LONG_ROUND_WORK
 from portway.protocol.http1.framing import CHUNKED
 from portway.protocol.http1.rewriting import HeadRewriter
 from portway.protocol.work import READ_WORK, TURN_WORK
@@ -20,7 +23,7 @@ from portway.server.edge.http.visitor.connection import VisitorConnection
 from portway.server.edge.http.visitor.head_reading import FIELDS_AT_ONCE, READS_A_TURN
 from tests.kit.loops import EngineLoop
 from tests.kit.origins import RawOrigin
-from tests.server.edge.http.kit import Origin, Stage
+from tests.server.edge.http.kit import Caller, Origin, Stage
 
 TINY = b"1\r\nx\r\n"
 KIB = 1024
@@ -201,6 +204,33 @@ def test_requests_in_advance_take_their_turns_and_news_of_more_earns_none(
     stage.play(story)
     assert len(taken) == 51
     assert not any(taken), "none while one was queued"
+
+
+def test_in_a_long_round_heads_are_read_source_by_source(stage: Stage, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    handle = VisitorConnection._handle_head
+
+    def noting(visitor: VisitorConnection, head: bytes) -> None:
+        order.append(visitor.address)
+        stage.edge.reactor.work.done += 10 * LONG_ROUND_WORK
+        handle(visitor, head)
+
+    monkeypatch.setattr(VisitorConnection, "_handle_head", noting)
+    monkeypatch.setattr(reactor_module, "CHARGED_S_MAX", 0.0)
+    stage.publish(origin)
+    request = b"GET / HTTP/1.1\r\nHost: a.localhost\r\n\r\n"
+
+    def story() -> None:
+        with ExitStack() as stack:
+            crowd = [stack.enter_context(stage.caller(source="127.0.0.2")) for _ in range(20)]
+            other = stack.enter_context(stage.caller(source="127.0.0.3"))
+            stage.eventually(lambda: len(stage.connections) == 21)
+            stage.on_loop(lambda: deque(map(Caller.send, [*crowd, other], repeat(request)), 0))
+            for caller in [*crowd, other]:
+                assert caller.answer().status == 200
+
+    stage.play(story)
+    assert order.index("127.0.0.3") <= 3, order
 
 
 def test_many_fields_of_an_answer_end_the_turn_of_its_link(engine: EngineLoop) -> None:

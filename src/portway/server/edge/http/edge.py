@@ -30,6 +30,7 @@ from portway.server.edge.http.interfaces import OnFinished, ServedVisitor
 from portway.server.edge.http.origin.pool import OriginPools
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.http.source_accounts import SourceAccounts
 from portway.server.edge.http.visitor.connection import VisitorConnection
 from portway.server.edge.http.visitor.lingering_close import LingeringClose
 from portway.server.edge.http.visitor.overload import OverloadResponder
@@ -103,6 +104,7 @@ class HttpEdge:
         )
         self._overload = OverloadResponder(reactor, admission.overload_responses_max, self.settings.overload_response_s)
         new_id = None if on_finished is None else partial(random_bytes, UNIQUE_ID_BYTES)
+        self.sources = SourceAccounts(reactor)
         self.pools = OriginPools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
 
     @property

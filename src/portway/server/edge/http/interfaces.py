@@ -21,6 +21,7 @@ from portway.server.edge.http.origin.pin import PinnedStream
 from portway.server.edge.http.origin.pool import OriginPools
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
+from portway.server.edge.http.source_accounts import SourceAccounts
 from portway.server.events import RelayDone, RequestDone
 from portway.server.tunnels.lease import Lease
 
@@ -107,6 +108,8 @@ class EdgeServices(Protocol):
     pools: OriginPools
     rules: FieldRules
     """Field rules of connections from untrusted peers."""
+    sources: SourceAccounts
+    """Accounts of visitors whose requests are not read yet."""
     heads: ByteBudget
     """Budget of buffered requests without a response."""
     unread: ByteBudget

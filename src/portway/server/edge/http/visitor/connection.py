@@ -89,7 +89,7 @@ class VisitorConnection(HeadReadingMixin):
     def _on_readable(self) -> None:
         state = self._state
         if state == HEAD:
-            self._read_head()
+            self._head_readable()
         elif state == EXCHANGE:
             exchange = self._exchange
             if exchange is not None:

@@ -35,16 +35,25 @@ class HeadReadingMixin(ReadAheadMixin):
         """Break the connection."""
         raise NotImplementedError
 
+    def _head_readable(self) -> None:
+        """Read the head now, or in a charged turn of its source if this round has been long."""
+        reactor = self._edge.reactor
+        if reactor.work.done > reactor.long_round_at:
+            self._queue_head()
+        else:
+            self._read_head()
+
     def _read_head(self, fields_max: int | None = FIELDS_AT_ONCE) -> None:
         """Read until a head is complete or nothing is available, unless a turn is queued."""
         if self._state != HEAD or self._queued:
             return
-        reader = self.reader
+        reader, work = self.reader, self._edge.reactor.work
         try:
             for _ in range(READS_A_TURN):
                 data = reader.read(READ_BYTES)
                 if data is None:
                     break
+                work.done += len(data)
                 if self._buffer is None:
                     at = data.find(END_OF_HEAD)
                     if at >= 0:
@@ -81,10 +90,10 @@ class HeadReadingMixin(ReadAheadMixin):
             self._handle_head(head)
 
     def _queue_head(self) -> None:
-        """Continue after other visitors had a turn."""
-        if not self._queued:
+        """Continue after other sources had a turn."""
+        if not self._queued and self._state == HEAD:
             self._queued = True
-            self._edge.reactor.call_soon_charged(self._edge.reactor.unassigned, self._next_turn)
+            self._edge.reactor.call_soon_charged(self._edge.sources.of(self.address), self._next_turn)
 
     def _next_turn(self) -> None:
         self._queued = False
