@@ -1,7 +1,7 @@
 # Everything sets itself up in .venv: python >= 3.11 with venv and pip, git and make are enough.
 #
 #   make demo     a server, an agent and a sample site, in one command     make bench    compares Portway with other tunnels
-#   make test     all tests (ARGS="tests/mux -k window" for some)          make lock     pins new versions
+#   make test     the tests (ARGS="tests/mux -k window"; ARGS="-m long")   make lock     pins new versions
 #   make test-deps  installs Debian packages of real servers and clients; without them their tests are skipped
 #   make check    lint, format, types, import rules: CI's first step       make clean    removes generated files
 #   make attack   hostile clients next to an innocent one, half an hour (ARGS="tiny-chunks --rounds 5")

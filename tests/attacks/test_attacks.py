@@ -53,8 +53,25 @@ def small() -> Iterator[Small]:
 
 NAMES = sorted(all_attacks())
 
+USUAL = frozenset(
+    {
+        *("anonymous-payload", "empty-frames-before-login", "length-lies", "wrong-secrets"),
+        *("deaf-agent", "member-resets", "name-race", "ticket-hoard", "unknown-fields", "unread-replies"),
+        *("borrowed-login", "endless-head", "poison-body", "poison-expect", "unasked-answer"),
+        *("bad-requests", "big-heads", "pipelined", "silent-tcp-visitors", "slow-bodies", "slow-heads"),
+        *("tiny-chunks-up-16", "websocket-bytes"),
+    }
+)
+"""Attacks of each kind of threat that every test run contains; `-m long` and `make attack` run the others."""
 
-@pytest.mark.parametrize("name", NAMES)
+
+def test_every_kind_of_threat_has_an_attack_in_the_usual_run() -> None:
+    attacks = all_attacks()
+    assert set(attacks) >= USUAL
+    assert {attacks[name].threat for name in USUAL} == {one.threat for one in attacks.values()} - {"L1"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in USUAL else pytest.mark.long) for name in NAMES])
 def test_an_attack_harms_no_other_client(small: Small, tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
     if name in OPEN:
         request.applymarker(pytest.mark.xfail(reason=OPEN[name], strict=False))
