@@ -1,4 +1,4 @@
-"""Who finds a place: by the number of a descriptor, and by what is left for others. With real sockets."""
+"""Admission by descriptor number and by the capacity left for others, with real sockets."""
 
 import itertools
 import resource
@@ -27,15 +27,15 @@ def share_of(
     free_ratio: int = 10**6,
     limit: int = 10**6,
 ) -> CapacityShare:
-    """Return a share whose connections never give way."""
+    """Return a share whose connections are never shed."""
     return CapacityShare(admission, where, lambda: (), used, free_ratio=free_ratio, limit=limit)
 
 
 _numbers = itertools.count()
 
 
-def somebody() -> str:
-    """Return an address that nobody had."""
+def new_address() -> str:
+    """Return an unused address."""
     number = next(_numbers)
     return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
 
@@ -104,49 +104,49 @@ def test_visitors_come_in_above_their_end_while_they_have_less_than_their_part(e
     assert admission.free(100) == 28, "below their end they are as free as ever"
 
 
-def test_this_process_s_limit_counts_when_no_other_is_said(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_process_s_limit_is_the_default(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (2048, 4096))
     assert AdmissionControl(engine.reactor).visitors_end == 1536
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert descriptor_limit() == UNLIMITED
 
 
-def test_whoever_took_the_descriptors_those_kept_are_not_for_visitors(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
+def test_reserved_descriptors_are_not_for_visitors_whatever_uses_the_rest(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     end = open_descriptors() + 20
     admission = AdmissionControl(engine.reactor, descriptors=2 * end)
     admission.add_counter(lambda: end // 2)  # visitors have the part that is theirs
     share = share_of(admission)
-    answers = [(sock.fileno(), share.admits(sock, somebody())) for sock in (sockets() for _ in range(40))]
+    answers = [(sock.fileno(), share.admits(sock, new_address())) for sock in (sockets() for _ in range(40))]
     assert answers == [(number, number < end) for number, _ in answers]
     assert {found for _, found in answers} == {True, False}
 
 
-def test_a_greedy_share_leaves_room_for_others(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
+def test_a_greedy_share_leaves_capacity_for_others(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     admission = AdmissionControl(engine.reactor, descriptors=36_000)
     sock, used = sockets(), [0, 0]
     admission.add_counter(lambda: sum(used))
     for who in range(2):
         share = share_of(admission, "greedy", partial(used.__getitem__, who), free_ratio=3)
-        while share.admits(sock, somebody()):
+        while share.admits(sock, new_address()):
             used[who] += 1
     end = admission.visitors_end
     assert used[0] == pytest.approx(end * 3 / 4, abs=2)
     assert used[1] == pytest.approx(end / 4 * 3 / 4, abs=2)
-    assert share_of(admission, "modest", free_ratio=3).admits(sock, somebody())
-    assert not share_of(admission, "modest", lambda: 5, free_ratio=3, limit=5).admits(sock, somebody()), "its own cap holds, too"
+    assert share_of(admission, "modest", free_ratio=3).admits(sock, new_address())
+    assert not share_of(admission, "modest", lambda: 5, free_ratio=3, limit=5).admits(sock, new_address()), "its own cap holds, too"
 
 
-def test_the_first_one_is_told_at_once_and_a_flood_is_one_line(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
+def test_the_first_rejection_is_reported_at_once_and_a_flood_is_one_event(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     told: list[VisitorsTurnedAway | ConnectionsShed] = []
     admission = AdmissionControl(engine.reactor, told.append, descriptors=36_000)
     admission.add_counter(lambda: 7)
     share, sock = share_of(admission, limit=0), sockets()
     for _ in range(1000):
-        assert not share.admits(sock, somebody())
+        assert not share.admits(sock, new_address())
     assert told == [VisitorsTurnedAway(1, 7, admission.visitors_end, "tcp port 1")]
 
 
-def test_a_visitor_turned_away_sees_a_reset_and_holds_no_descriptor(engine: EngineLoop) -> None:
+def test_a_rejected_visitor_is_reset_and_uses_no_descriptor(engine: EngineLoop) -> None:
     """Not until the end of the batch either: a flood would use up what is kept for agents."""
     near, far = tcp_pair()
     with near:
@@ -168,7 +168,7 @@ def test_a_flood_in_one_batch_leaves_the_kept_descriptors_alone(engine: EngineLo
     def accept(sock: socket.socket, _address: tuple[str, int]) -> None:
         nonlocal highest
         highest = max(highest, sock.fileno())
-        if share.admits(sock, somebody()):
+        if share.admits(sock, new_address()):
             taken.append(sock)
         else:
             reset_socket(sock)
@@ -186,7 +186,7 @@ def test_a_flood_in_one_batch_leaves_the_kept_descriptors_alone(engine: EngineLo
 
 
 class Idler:
-    """A connection that has been idle for as long as anybody remembers."""
+    """A connection that has been idle for ever."""
 
     holder: Holder | None = None
 
@@ -202,9 +202,7 @@ class Idler:
         self.over = True
 
 
-def test_where_descriptors_run_short_the_largest_share_makes_room_for_others(
-    engine: EngineLoop, sockets: Callable[[], socket.socket]
-) -> None:
+def test_when_descriptors_run_short_the_largest_share_is_shed_for_others(engine: EngineLoop, sockets: Callable[[], socket.socket]) -> None:
     told: list[VisitorsTurnedAway | ConnectionsShed] = []
     admission = AdmissionControl(engine.reactor, told.append, descriptors=36_000)
     admission.add_counter(lambda: 29_000)
@@ -212,11 +210,11 @@ def test_where_descriptors_run_short_the_largest_share_makes_room_for_others(
     large = CapacityShare(admission, "http", lambda: crowd, lambda: 28_000, free_ratio=10**6, limit=10**6)
     small, sock = share_of(admission, used=lambda: 1_000), sockets()
     for number in range(1, 6):
-        assert small.admits(sock, somebody())
+        assert small.admits(sock, new_address())
         assert sum(one.over for one in crowd) == number
     assert told == [ConnectionsShed(1, 29_000, admission.visitors_end, "tcp port 1")]
     large.close()
-    assert small.admits(sock, somebody()), "there is still room"
+    assert small.admits(sock, new_address()), "there is still room"
 
 
 def test_a_share_that_is_not_full_leaves_others_alone_while_descriptors_suffice(
@@ -226,7 +224,7 @@ def test_a_share_that_is_not_full_leaves_others_alone_while_descriptors_suffice(
     admission.add_counter(lambda: 20_000)
     crowd = [Idler("192.0.2.1") for _ in range(5)]
     CapacityShare(admission, "http", lambda: crowd, lambda: 19_000, free_ratio=10**6, limit=10**6)
-    assert share_of(admission, used=lambda: 1_000).admits(sockets(), somebody())
+    assert share_of(admission, used=lambda: 1_000).admits(sockets(), new_address())
     assert not any(one.over for one in crowd)
 
 

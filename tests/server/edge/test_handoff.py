@@ -1,4 +1,4 @@
-"""Edges that pass a visitor on: when, how often, and what happens when nobody takes him."""
+"""Edges that hand a visitor off: when, how often, and what happens if no worker accepts it."""
 
 import socket
 from collections.abc import Iterator
@@ -103,7 +103,7 @@ def test_a_request_goes_along_with_all_that_was_read_and_the_rest_stays_in_the_s
     assert passing.http.visitors == 0
 
 
-def test_who_was_passed_on_is_taken_for_read_until_he_says_more(passing: Passing) -> None:
+def test_a_handed_off_channel_counts_as_drained_until_more_arrives(passing: Passing) -> None:
     far, near = tcp_pair()
     near.setblocking(False)
     with far:
@@ -122,7 +122,7 @@ def test_who_was_passed_on_is_taken_for_read_until_he_says_more(passing: Passing
         assert passing.until_passed(2).buffered.startswith(REQUEST[:-5])
 
 
-def test_nobody_is_passed_on_for_ever(passing: Passing) -> None:
+def test_handoffs_of_one_request_are_bounded(passing: Passing) -> None:
     with passing.visitor(REQUEST, handoffs=HANDOFFS_MAX - 1):
         assert passing.until_passed().handoffs == HANDOFFS_MAX
     with passing.visitor(REQUEST, handoffs=HANDOFFS_MAX) as far:
@@ -131,7 +131,7 @@ def test_nobody_is_passed_on_for_ever(passing: Passing) -> None:
         assert b"agent_offline" in far.recv(4096)
 
 
-def test_who_could_not_be_passed_on_is_held_and_goes_when_it_can_be_done(passing: Passing) -> None:
+def test_a_visitor_is_held_until_its_handoff_is_possible(passing: Passing) -> None:
     passing.willing = False
     with passing.visitor(REQUEST), socket.create_connection(("127.0.0.1", int(KEYS["tcp"].address))):
         waiting = [lease.waiters for lease in passing.leases.values()]
@@ -146,7 +146,7 @@ def test_who_could_not_be_passed_on_is_held_and_goes_when_it_can_be_done(passing
     assert (passing.http.held, passing.http.visitors, passing.tcp.visitors) == (0, 0, 0)
 
 
-def test_a_tcp_visitor_goes_with_where_he_comes_from(passing: Passing) -> None:
+def test_a_tcp_visitor_is_handed_off_with_its_address(passing: Passing) -> None:
     with socket.create_connection(("127.0.0.1", int(KEYS["tcp"].address))) as far:
         state = passing.until_passed()
 
@@ -154,7 +154,7 @@ def test_a_tcp_visitor_goes_with_where_he_comes_from(passing: Passing) -> None:
     assert passing.tcp.visitors == 0
 
 
-def test_a_paused_port_takes_nobody_keeps_who_is_there_and_listens_again(passing: Passing) -> None:
+def test_a_paused_port_accepts_none_keeps_its_visitors_and_listens_again(passing: Passing) -> None:
     lease = passing.leases["tcp"]
     passing.willing = False
     with socket.create_connection(("127.0.0.1", int(lease.address))):
@@ -169,7 +169,7 @@ def test_a_paused_port_takes_nobody_keeps_who_is_there_and_listens_again(passing
             passing.engine.run_until(lambda: len(lease.waiters) == 2, what="two who wait")
 
 
-def test_a_port_takes_in_whom_another_worker_passed_on(passing: Passing) -> None:
+def test_a_port_accepts_handoffs(passing: Passing) -> None:
     lease = passing.leases["tcp"]
     far, near = tcp_pair()
     near.setblocking(False)
@@ -181,7 +181,7 @@ def test_a_port_takes_in_whom_another_worker_passed_on(passing: Passing) -> None
         assert not passing.tcp.accept_handoff(LeaseKey("tcp", "1"), other, HandoffState(("192.0.2.7", 7)))
 
 
-def test_one_process_keeps_everybody_and_no_heads(passing: Passing) -> None:
+def test_one_process_keeps_all_visitors_and_no_heads(passing: Passing) -> None:
     passing.http.hand_off = passing.tcp.hand_off = None
     with passing.visitor(REQUEST), socket.create_connection(("127.0.0.1", int(KEYS["tcp"].address))):
         waiting = [lease.waiters for lease in passing.leases.values()]

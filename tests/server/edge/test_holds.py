@@ -1,4 +1,4 @@
-"""Who may wait for an agent that is away: anybody while there is room, then those who are few."""
+"""Waiting for an offline agent: unrestricted below the limit, then fair among tenants and sources."""
 
 import itertools
 from collections import Counter
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from portway.server.edge.holds import Hold, Holds
 
 
-class Hall:
+class Waiters:
     """Holds, and what became of each."""
 
     def __init__(self, most: int) -> None:
@@ -34,70 +34,70 @@ class Hall:
         return Counter(name.split()[place] for name in self.waiting)
 
 
-def test_one_tenant_may_have_every_hold_while_nobody_else_wants_one() -> None:
-    hall = Hall(100)
-    assert all(hall.hold("a", f"s{number}") for number in range(100))
-    assert not hall.hold("a", "s0")
-    assert hall.evicted == []
+def test_one_tenant_may_have_every_hold_without_competition() -> None:
+    waiters = Waiters(100)
+    assert all(waiters.hold("a", f"s{number}") for number in range(100))
+    assert not waiters.hold("a", "s0")
+    assert waiters.evicted == []
 
 
-def test_the_tenant_with_the_most_gives_way_and_its_oldest_first() -> None:
-    hall = Hall(10)
+def test_the_tenant_with_the_most_loses_its_oldest_hold() -> None:
+    waiters = Waiters(10)
     for _ in range(10):
-        assert hall.hold("a")
-    assert hall.hold("b")
-    assert hall.evicted == ["a s 0"]
+        assert waiters.hold("a")
+    assert waiters.hold("b")
+    assert waiters.evicted == ["a s 0"]
     for _ in range(4):
-        assert hall.hold("b")
-    assert hall.count(0) == {"a": 5, "b": 5}
-    assert not hall.hold("b"), "that would only turn the tables"
-    assert not hall.hold("a")
-    assert hall.hold("c")
-    assert len(hall.holds) == 10
+        assert waiters.hold("b")
+    assert waiters.count(0) == {"a": 5, "b": 5}
+    assert not waiters.hold("b"), "that would only turn the tables"
+    assert not waiters.hold("a")
+    assert waiters.hold("c")
+    assert len(waiters.holds) == 10
 
 
-def test_within_a_tenant_the_source_with_the_most_gives_way() -> None:
-    hall = Hall(10)
+def test_within_a_tenant_the_source_with_the_most_loses_a_hold() -> None:
+    waiters = Waiters(10)
     for _ in range(9):
-        assert hall.hold("a", "flood")
-    assert hall.hold("a", "calm")
-    assert hall.hold("a", "new"), "a visitor of the same name from elsewhere"
-    assert hall.count(1) == {"flood": 8, "calm": 1, "new": 1}
-    assert not hall.hold("a", "flood")
+        assert waiters.hold("a", "flood")
+    assert waiters.hold("a", "calm")
+    assert waiters.hold("a", "new"), "a visitor of the same name from elsewhere"
+    assert waiters.count(1) == {"flood": 8, "calm": 1, "new": 1}
+    assert not waiters.hold("a", "flood")
 
 
-def test_of_a_tenant_that_gives_way_it_is_the_source_with_the_most() -> None:
-    hall = Hall(6)
+def test_the_evicted_tenant_loses_a_hold_of_its_largest_source() -> None:
+    waiters = Waiters(6)
     for source in ("calm", "flood", "flood", "flood", "flood", "flood"):
-        assert hall.hold("a", source)
-    assert hall.hold("b")
-    assert hall.evicted == ["a flood 1"]
+        assert waiters.hold("a", source)
+    assert waiters.hold("b")
+    assert waiters.evicted == ["a flood 1"]
 
 
-def test_without_any_holds_nobody_waits() -> None:
-    assert not Hall(0).hold("a")
+def test_without_any_holds_no_visitor_waits() -> None:
+    assert not Waiters(0).hold("a")
 
 
 @given(
     st.integers(1, 6),
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["s", "t", "u"]), st.booleans()), max_size=60),
 )
-def test_the_count_is_what_is_held_and_a_refused_tenant_has_its_part(most: int, steps: list[tuple[str, str, bool]]) -> None:
-    hall = Hall(most)
+def test_the_count_matches_the_holds_and_a_refused_tenant_has_its_part(most: int, steps: list[tuple[str, str, bool]]) -> None:
+    waiters = Waiters(most)
     for tenant, source, leave in steps:
-        if leave and hall.waiting:
-            hall.waiting.pop(next(iter(hall.waiting))).release()
-        elif not hall.hold(tenant, source):
-            counts = hall.count(0)
-            assert len(hall.holds) == most
+        if leave and waiters.waiting:
+            waiters.waiting.pop(next(iter(waiters.waiting))).release()
+        elif not waiters.hold(tenant, source):
+            counts = waiters.count(0)
+            assert len(waiters.holds) == most
             assert max(counts.values()) <= counts[tenant] + 1
-        assert len(hall.holds) == len(hall.waiting) <= most
+        assert len(waiters.holds) == len(waiters.waiting) <= most
 
 
-def test_leaving_twice_counts_once() -> None:
-    hall = Hall(2)
-    hall.hold("a")
-    hold = next(iter(hall.waiting.values()))
+def test_releasing_twice_counts_once() -> None:
+    waiters = Waiters(2)
+    waiters.hold("a")
+    hold = next(iter(waiters.waiting.values()))
     hold.release()
     hold.release()
-    assert len(hall.holds) == 0
+    assert len(waiters.holds) == 0

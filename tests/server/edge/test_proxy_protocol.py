@@ -1,4 +1,4 @@
-"""PROXY headers are read off a proxy's connections: exactly, in time, and never by guessing."""
+"""PROXY headers of a proxy's connections are read exactly, in time, and never guessed."""
 
 import socket
 import time
@@ -76,7 +76,7 @@ def is_reset(sock: socket.socket) -> bool:
 
 @pytest.mark.parametrize("step", [1, 2, 13, 1000])
 @pytest.mark.parametrize("header", [LINE, LOCAL, UNIX])
-def test_exactly_the_header_is_taken_however_it_comes(door: LinkHandler, header: bytes, step: int) -> None:
+def test_exactly_the_header_is_consumed_however_it_arrives(door: LinkHandler, header: bytes, step: int) -> None:
     caller = door.call()
     caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     wire = header + b"and more"
@@ -90,7 +90,7 @@ def test_exactly_the_header_is_taken_however_it_comes(door: LinkHandler, header:
     assert not door.reader.pending
 
 
-def test_nobody_else_is_asked_for_one(door: LinkHandler) -> None:
+def test_only_trusted_proxies_send_one(door: LinkHandler) -> None:
     caller = door.call(STRANGER)
     caller.sendall(LINE)
     sock, address, came = door.one()
@@ -101,9 +101,7 @@ def test_nobody_else_is_asked_for_one(door: LinkHandler) -> None:
 @pytest.mark.parametrize(
     "wire", [b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 1 2 3 4\r\n", b"PROXY " + b"1" * 200, b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c"]
 )
-def test_a_proxy_that_sends_none_is_reset_and_the_operator_told_why(
-    door: LinkHandler, wire: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_proxy_without_a_header_is_reset_and_logged(door: LinkHandler, wire: bytes, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         caller = door.call()
         caller.sendall(wire)

@@ -1,11 +1,11 @@
-"""Random bytes are dealt once each."""
+"""Random bytes are returned once each."""
 
 import itertools
 
 from portway.server.edge.random_pool import POOL_BYTES, RandomPool
 
 
-def test_what_is_dealt_comes_from_the_source_and_never_twice() -> None:
+def test_bytes_come_from_the_source_and_never_twice() -> None:
     draws: list[int] = []
     numbers = itertools.count()
 

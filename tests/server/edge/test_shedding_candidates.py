@@ -1,4 +1,4 @@
-"""A look at all connections: who could give way, whose turn it is, and how fast somebody moved lately."""
+"""A scan of all connections: candidates, their order, and recent rates."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,8 +8,8 @@ from portway.server.edge.shedding_candidates import Candidates, TransferRate
 from portway.server.tunnels.lease import Holder
 
 
-class Somebody:
-    """A connection that is only ever pointed at."""
+class Inert:
+    """A connection without behaviour."""
 
     holder: Holder | None = None
 
@@ -23,7 +23,7 @@ class Somebody:
         raise AssertionError
 
 
-def test_a_rate_is_known_after_a_while_and_forgets_what_was_long_ago() -> None:
+def test_a_rate_needs_a_full_window_and_ignores_what_was_before() -> None:
     rate = TransferRate(0.0, 1_000_000, 0.0)
     assert rate.recent(1_000_000, RATE_WINDOW_S - 1) is None
     assert rate.recent(1_000_000 + 100 * int(RATE_WINDOW_S), RATE_WINDOW_S) == 100.0
@@ -33,7 +33,7 @@ def test_a_rate_is_known_after_a_while_and_forgets_what_was_long_ago() -> None:
     assert rates[-1] == 0.0
 
 
-def test_another_request_on_the_same_connection_has_a_pace_of_its_own() -> None:
+def test_another_request_on_the_same_connection_has_a_rate_of_its_own() -> None:
     rate = TransferRate(0.0, 0, 0.0)
     assert TransferRate.of(rate, 0.0, 10, 1.0) is rate
     assert TransferRate.of(rate, 0.5, 10, 1.0) is not rate
@@ -41,11 +41,11 @@ def test_another_request_on_the_same_connection_has_a_pace_of_its_own() -> None:
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 9), min_size=1))
-def test_those_with_most_are_levelled_and_nobody_is_taken_twice(sources: dict[str, int]) -> None:
+def test_the_largest_sources_are_levelled_and_no_connection_is_taken_twice(sources: dict[str, int]) -> None:
     candidates = Candidates()
     for source, count in sources.items():
         for number in range(count):
-            candidates.add(source, ConnectionState.IDLE, float(number), Somebody(source))
+            candidates.add(source, ConnectionState.IDLE, float(number), Inert(source))
     candidates.sort()
     left, taken = dict(sources), set()
     while (found := candidates.take("newcomer", 0, 1, own=True)) is not None:
@@ -57,7 +57,7 @@ def test_those_with_most_are_levelled_and_nobody_is_taken_twice(sources: dict[st
     assert len(taken) == sum(sources.values())
 
 
-def test_of_one_source_who_does_least_comes_first() -> None:
+def test_within_a_source_the_least_active_comes_first() -> None:
     candidates = Candidates()
     entries = [
         (ConnectionState.SLOW, 0.0, 7.0),
@@ -65,18 +65,18 @@ def test_of_one_source_who_does_least_comes_first() -> None:
         (ConnectionState.IDLE, 3.0, 0.0),
         (ConnectionState.SLOW, 9.0, 2.0),
     ]
-    people = [Somebody("a") for _ in entries]
-    for somebody, (state, since, rate) in zip(people, entries, strict=True):
-        candidates.add("a", state, since, somebody, rate)
+    connections = [Inert("a") for _ in entries]
+    for one, (state, since, rate) in zip(connections, entries, strict=True):
+        candidates.add("a", state, since, one, rate)
     candidates.sort()
     order = [candidates.take("b", 0, 1, own=False) for _ in entries]
-    assert [found and found[1] for found in order] == [people[2], people[1], people[3], people[0]]
+    assert [found and found[1] for found in order] == [connections[2], connections[1], connections[3], connections[0]]
 
 
-def test_a_lead_that_is_too_small_takes_nobody_but_one_s_own() -> None:
+def test_with_too_small_a_margin_only_the_own_source_loses_one() -> None:
     candidates = Candidates()
     for source in "aaab":
-        candidates.add(source, ConnectionState.QUIET, 0.0, Somebody(source))
+        candidates.add(source, ConnectionState.QUIET, 0.0, Inert(source))
     candidates.sort()
     assert candidates.take("c", 0, 4, own=True) is None
     found = candidates.take("b", 1, 4, own=True)

@@ -1,4 +1,4 @@
-"""Public ports: a visitor becomes a stream, is held while the agent is away, and sees a reset when there is no way."""
+"""Public ports: a visitor becomes a stream, is held while the agent is offline, and is reset if the origin cannot be reached."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ class FakeHolder:
 
 
 class Place:
-    """A public port with its lease, and visitors who come to it."""
+    """A public port with its lease, and its visitors."""
 
     def __init__(self, engine: EngineLoop, **settings: float) -> None:
         self.engine = engine
@@ -137,7 +137,7 @@ def is_reset(place: Place, visitor: socket.socket) -> bool:
     return False
 
 
-def test_a_visitor_becomes_a_stream_with_his_address_and_his_first_bytes(place: Place) -> None:
+def test_a_visitor_becomes_a_stream_with_its_address_and_first_bytes(place: Place) -> None:
     visitor = place.visit()
     visitor.send(b"early")
     place.engine.settle()
@@ -210,7 +210,7 @@ def test_a_stream_that_breaks_in_mid_answer_is_seen_as_an_error(place: Place) ->
     assert is_reset(place, visitor)
 
 
-def test_a_visitor_who_resets_breaks_his_stream_also_before_the_status(place: Place) -> None:
+def test_a_visitor_that_resets_breaks_its_stream_even_before_the_status(place: Place) -> None:
     visitor = place.visit()
     _, stream, _ = place.stream()
     visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -237,7 +237,7 @@ def test_a_visitor_is_held_until_the_agent_is_back(place: Place) -> None:
     assert not place.lease.waiters
 
 
-def test_a_visitor_who_was_held_long_enough_is_reset(place: Place) -> None:
+def test_a_visitor_is_reset_after_the_hold_time(place: Place) -> None:
     place.registry.session_lost("s1", now=0.0)
     visitor = place.visit()
     place.until(lambda: place.edge.visitors == 0)
@@ -245,7 +245,7 @@ def test_a_visitor_who_was_held_long_enough_is_reset(place: Place) -> None:
     assert not place.lease.waiters
 
 
-def test_a_held_visitor_who_leaves_is_forgotten(place: Place) -> None:
+def test_a_held_visitor_that_leaves_is_forgotten(place: Place) -> None:
     place.registry.session_lost("s1", now=0.0)
     visitor = place.visit()
     assert place.edge.visitors == 1
@@ -342,7 +342,7 @@ def is_reset_in_time(place: Place, visitor: socket.socket) -> bool:
 
 
 def speak(place: Place) -> RelayDone:
-    """Let a visitor say five bytes and hear ten, and return what is told of him."""
+    """Let a visitor send five bytes and get ten, and return the event of its relay."""
     visitor = place.visit()
     header, stream, _ = place.stream()
     visitor.send(b"hello")
@@ -356,7 +356,7 @@ def speak(place: Place) -> RelayDone:
     return done
 
 
-def test_a_relay_that_ended_is_told_with_both_ways_and_nothing_of_the_visitor(place: Place) -> None:
+def test_an_ended_relay_is_reported_with_both_directions_and_without_the_visitor(place: Place) -> None:
     done = speak(place)
     assert (done.tunnel, done.port, done.visitor, done.why) == (place.lease.tunnel_id, place.port, None, "")
     assert (done.forward.total_bytes, done.forward.shutdown_reason) == (5, "ended")
@@ -366,7 +366,7 @@ def test_a_relay_that_ended_is_told_with_both_ways_and_nothing_of_the_visitor(pl
     assert "127.0.0.1" not in repr(done)
 
 
-def test_the_visitors_address_is_told_to_an_operator_who_asks_for_it(engine: EngineLoop) -> None:
+def test_the_visitors_address_is_reported_if_configured(engine: EngineLoop) -> None:
     place = Place(engine, log_visitors=True)
     assert speak(place).visitor == "127.0.0.1"
     place.close()

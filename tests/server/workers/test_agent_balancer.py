@@ -1,4 +1,4 @@
-"""Agents' connections are dealt out unread: by their hint, else to the worker with the least."""
+"""Agent connections are assigned unread: by their hint, otherwise to the least loaded worker."""
 
 import socket
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ import pytest
 
 from portway.engine.listener import Address, listen
 from portway.links.worker_hint import hint_for
-from portway.server.workers import agent_balancer as dealer_module
+from portway.server.workers import agent_balancer as balancer_module
 from portway.server.workers.agent_balancer import AgentBalancer
 from tests.kit.loops import EngineLoop
 from tests.links.test_worker_hint import client_hello, plain_start
 
 
 class Table:
-    """A balancer, and who got what."""
+    """A balancer, and its assignments."""
 
     def __init__(self, engine: EngineLoop) -> None:
         self.engine = engine
@@ -82,7 +82,7 @@ def test_a_hint_is_waited_for_when_it_comes_in_pieces(table: Table) -> None:
     assert table.dealt_now() == [3]
 
 
-def test_logins_go_to_who_has_the_least_and_those_under_way_count(table: Table) -> None:
+def test_logins_go_to_the_least_loaded_and_pending_ones_count(table: Table) -> None:
     for _ in range(6):
         table.agent(client_hello(""))
     assert sorted(table.dealt_now(6)) == [1, 1, 2, 2, 3, 3]
@@ -112,21 +112,21 @@ def test_without_workers_a_connection_is_closed(table: Table) -> None:
         agent.recv(1)
 
 
-def test_who_says_nothing_is_dealt_out_after_a_while(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dealer_module, "PEEK_S_MAX", 0.1)
+def test_a_silent_agent_is_assigned_after_a_while(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balancer_module, "PEEK_S_MAX", 0.1)
     table.agent()
 
     assert table.dealt_now() == [1]
 
 
-def test_who_leaves_at_once_is_dealt_out_too_and_ended_there(table: Table) -> None:
+def test_an_agent_that_leaves_at_once_is_assigned_too(table: Table) -> None:
     table.agent().close()
 
     assert table.dealt_now() == [1]
 
 
-def test_looks_are_bounded(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dealer_module, "PEEKS_MAX", 1)
+def test_peeks_are_bounded(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balancer_module, "PEEKS_MAX", 1)
     table = Table(engine)
     table.agent()
     table.engine.settle()
@@ -141,7 +141,7 @@ def test_looks_are_bounded(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_crowd_of_silent_connections_does_not_hide_a_hint(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dealer_module, "PEEKS_MAX", 3)
+    monkeypatch.setattr(balancer_module, "PEEKS_MAX", 3)
     table = Table(engine)
     table.sessions = {1: 0, 2: 100}
     for _ in range(3):

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from portway.server.workers import ipc as post_module
+from portway.server.workers import ipc as ipc_module
 from portway.server.workers.ipc import IpcChannel, connection_socket, ipc_pair, receive_one
 from tests.kit.loops import EngineLoop
 
 
 class End:
-    """One end, and what it heard."""
+    """One end, and the messages it received."""
 
     def __init__(self, engine: EngineLoop, sock: socket.socket) -> None:
         self.heard: list[bytes] = []
@@ -43,9 +43,9 @@ def ends(engine: EngineLoop) -> Iterator[Ends]:
     engine.settle()
 
 
-def test_messages_arrive_whole_in_order_and_both_ways(engine: EngineLoop, ends: Ends) -> None:
+def test_messages_arrive_whole_and_in_order_in_both_directions(engine: EngineLoop, ends: Ends) -> None:
     one, other = ends
-    wanted = [bytes([number % 251 + 1]) * (number % 1000 + 1) for number in range(300)] + [b"x" * post_module.MESSAGE_BYTES_MAX]
+    wanted = [bytes([number % 251 + 1]) * (number % 1000 + 1) for number in range(300)] + [b"x" * ipc_module.MESSAGE_BYTES_MAX]
     for message in wanted:
         assert one.post.send(message)
     other.post.send(b"back")
@@ -70,7 +70,7 @@ def test_a_descriptor_goes_along_and_is_the_senders_no_more(engine: EngineLoop, 
 
 
 def test_what_waits_for_a_slow_reader_is_bounded(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post_module, "QUEUED_MAX", 5)
+    monkeypatch.setattr(ipc_module, "QUEUED_MAX", 5)
     one, other = ipc_pair()
     end = End(engine, one)
     with other:
@@ -89,7 +89,7 @@ def test_what_waits_for_a_slow_reader_is_bounded(engine: EngineLoop, monkeypatch
 
 
 def test_descriptors_that_wait_are_bounded_and_closed_with_it(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post_module, "QUEUED_WITH_FDS_MAX", 3)
+    monkeypatch.setattr(ipc_module, "QUEUED_WITH_FDS_MAX", 3)
     one, other = ipc_pair()
     end = End(engine, one)
     with other:
@@ -112,8 +112,8 @@ def test_descriptors_that_wait_are_bounded_and_closed_with_it(engine: EngineLoop
         far.close()
 
 
-def test_room_for_descriptors_comes_back_when_the_reader_reads(engine: EngineLoop, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(post_module, "QUEUED_WITH_FDS_MAX", 3)
+def test_capacity_for_descriptors_returns_when_the_reader_reads(engine: EngineLoop, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipc_module, "QUEUED_WITH_FDS_MAX", 3)
     one, other = ends
     sent = 0
     for _ in range(5):
@@ -132,7 +132,7 @@ def test_room_for_descriptors_comes_back_when_the_reader_reads(engine: EngineLoo
         sock.close()
 
 
-def test_the_other_ends_death_is_told_once_and_ends_what_waits(engine: EngineLoop, ends: Ends) -> None:
+def test_the_other_ends_death_is_reported_once_and_closes_queued_sockets(engine: EngineLoop, ends: Ends) -> None:
     one, other = ends
     other.post.close()
     engine.run_until(lambda: one.lost == 1)

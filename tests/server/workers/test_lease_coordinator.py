@@ -1,4 +1,4 @@
-"""The one registry of a server with workers: who is told what, in which order, and who is waited for."""
+"""The one registry of a server with workers: which worker gets which message, in which order, and what is awaited."""
 
 import asyncio
 import secrets
@@ -29,7 +29,7 @@ DEADLINE_S = 5.0
 
 
 class RecordingWorkers:
-    """Workers that hear everything and answer when the test wants."""
+    """Records messages to workers, which reply when the test wants."""
 
     def __init__(self) -> None:
         self.there = [1, 2]
@@ -125,7 +125,7 @@ async def coordinator(folder: Path) -> AsyncIterator[Setup]:
         reactor.close()
 
 
-def test_a_claim_is_granted_when_every_worker_knows_and_its_own_knew_first(tmp_path: Path) -> None:
+def test_a_claim_is_granted_after_every_worker_acknowledged_its_own_first(tmp_path: Path) -> None:
     async def scene() -> None:
         async with coordinator(tmp_path) as one:
             one.workers.quick = {2}
@@ -190,7 +190,7 @@ def test_a_worker_that_is_lost_is_waited_for_no_more_and_its_names_are_held(tmp_
     asyncio.run(scene())
 
 
-def test_nobody_waits_for_a_worker_that_is_lost_though_it_had_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_claim_waits_for_a_lost_worker_even_without_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases_module, "ACK_S_MAX", 60.0)
 
     async def scene() -> None:
@@ -207,7 +207,7 @@ def test_nobody_waits_for_a_worker_that_is_lost_though_it_had_nothing(tmp_path: 
     asyncio.run(scene())
 
 
-def test_a_live_holder_elsewhere_is_probed_and_replaced_when_silent_or_told_to(tmp_path: Path) -> None:
+def test_a_holder_on_another_worker_is_probed_and_replaced_if_silent_or_on_takeover(tmp_path: Path) -> None:
     async def scene() -> None:
         async with coordinator(tmp_path) as one:
             await one.claim(1, "old")
@@ -281,7 +281,7 @@ def test_a_token_that_a_worker_found_revoked_has_nothing_any_more(tmp_path: Path
     asyncio.run(scene())
 
 
-def test_a_new_worker_is_told_of_every_lease(tmp_path: Path) -> None:
+def test_a_new_worker_gets_every_lease(tmp_path: Path) -> None:
     async def scene() -> None:
         async with coordinator(tmp_path) as one:
             await one.claim(1, "s")
@@ -295,7 +295,7 @@ def test_a_new_worker_is_told_of_every_lease(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-def test_what_nobody_asked_for_means_nothing(tmp_path: Path) -> None:
+def test_an_unexpected_response_is_ignored(tmp_path: Path) -> None:
     async def scene() -> None:
         async with coordinator(tmp_path) as one:
             for message in (

@@ -1,4 +1,4 @@
-"""What supervisor and workers say to each other survives the way, and nonsense is told as such."""
+"""IPC messages survive encoding, and invalid ones are errors."""
 
 from pathlib import Path
 from typing import get_args
@@ -45,12 +45,12 @@ TO_SUPERVISOR: list[m.ToSupervisor] = [
 
 
 @pytest.mark.parametrize("message", [*TO_WORKER, m.ClaimResponse(5, REFUSED), m.ClaimResponse(5, None)], ids=repr)
-def test_what_the_supervisor_says_arrives(message: m.ToWorker) -> None:
+def test_messages_of_the_supervisor_arrive(message: m.ToWorker) -> None:
     assert m.decode_for_worker(memoryview(m.encode(message))) == message
 
 
 @pytest.mark.parametrize("message", TO_SUPERVISOR, ids=repr)
-def test_what_a_worker_says_arrives(message: m.ToSupervisor) -> None:
+def test_messages_of_a_worker_arrive(message: m.ToSupervisor) -> None:
     assert m.decode_for_supervisor(memoryview(m.encode(message))) == message
 
 
@@ -75,14 +75,14 @@ def test_nonsense_is_a_fault_of_our_own(data: bytes) -> None:
             read(memoryview(data))
 
 
-def test_a_message_for_somebody_else_is_nonsense() -> None:
+def test_a_message_for_another_recipient_is_invalid() -> None:
     with pytest.raises(MisuseError):
         m.decode_for_worker(memoryview(m.encode(m.Pong())))
     with pytest.raises(MisuseError):
         m.decode_for_supervisor(memoryview(m.encode(m.Ping())))
 
 
-def test_settings_survive_the_way_to_a_worker(tmp_path: Path) -> None:
+def test_settings_survive_the_transfer_to_a_worker(tmp_path: Path) -> None:
     settings = ServerSettings(
         domain="tunnel.example.org",
         http=ListenAddress("", 80),

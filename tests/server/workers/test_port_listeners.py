@@ -1,4 +1,4 @@
-"""Where a tcp tunnel's port is served: at its session's worker, or at anybody's while the session is away."""
+"""A tcp tunnel's port is served by its session's worker, or by any while the session is offline."""
 
 import socket
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from tests.kit.sockets import free_port
 
 @dataclass
 class PortAssigner:
-    """Workers that do as they are told."""
+    """Records assignments."""
 
     there: list[int] = field(default_factory=lambda: [1, 2])
     at: int = 0
@@ -55,7 +55,7 @@ def test_a_port_is_where_its_session_is_and_stays_while_that_is_away() -> None:
     ports.close_all()
 
 
-def test_the_port_of_a_dead_worker_goes_to_anybody_and_waits_when_nobody_is_there() -> None:
+def test_the_port_of_a_dead_worker_goes_to_any_other_or_waits() -> None:
     assigner = PortAssigner(at=2)
     ports, lease = opened(assigner)
     assigner.at, assigner.there = 0, []
@@ -81,7 +81,7 @@ def test_a_closed_port_refuses_and_is_closed_once() -> None:
         socket.create_connection(("127.0.0.1", int(lease.address)))
 
 
-def test_a_port_that_cannot_be_opened_is_told() -> None:
+def test_a_port_that_cannot_be_opened_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         lease = Lease(LeaseKey("tcp", str(other.getsockname()[1])), Owner("t", b"i"))
         with pytest.raises(OSError, match="in use"):

@@ -1,4 +1,4 @@
-"""A worker's claims: asked of the supervisor, answered once, and never waited for without end."""
+"""A worker's claims: decided by the supervisor, once, within a bounded time."""
 
 import asyncio
 

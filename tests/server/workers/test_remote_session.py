@@ -1,4 +1,4 @@
-"""What stands in the supervisor's registry for a session of a worker."""
+"""The supervisor's proxy of a worker's session."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from portway.server.tunnels.lease import Owner
 from portway.server.workers.remote_session import RemoteSession
 
 
-def stand_in(*, alive: bool = True) -> RemoteSession:
+def remote_session(*, alive: bool = True) -> RemoteSession:
     async def probe(session: str, within_s: float) -> bool:
         assert (session, within_s) == ("s", 1.0)
         return alive
@@ -18,17 +18,17 @@ def stand_in(*, alive: bool = True) -> RemoteSession:
 
 
 def test_its_worker_is_asked_whether_it_answers_until_it_is_over() -> None:
-    one = stand_in()
+    one = remote_session()
     assert asyncio.run(one.is_responsive(1.0))
     one.closed = True
     assert not asyncio.run(one.is_responsive(1.0))
-    assert not asyncio.run(stand_in(alive=False).is_responsive(1.0))
+    assert not asyncio.run(remote_session(alive=False).is_responsive(1.0))
 
 
-def test_nobody_opens_a_stream_to_it() -> None:
+def test_no_stream_can_be_opened_to_it() -> None:
     with pytest.raises(MisuseError, match="tunnel 7"):
-        stand_in().open(7, b"", lambda status: None)
+        remote_session().open(7, b"", lambda status: None)
 
 
 def test_its_identity_is_not_shown() -> None:
-    assert "secret" not in repr(stand_in())
+    assert "secret" not in repr(remote_session())

@@ -1,4 +1,4 @@
-"""Two real workers and their supervisor, with agents in the test's hand: who has what is the same everywhere."""
+"""Two real workers and their supervisor, with agents controlled by the test: leases are the same everywhere."""
 
 import asyncio
 import dataclasses
@@ -22,7 +22,7 @@ from portway.protocol.join_string import JoinString
 from portway.server.events import LeaseDown, Listening, LoginRefused, RelayDone, SessionDown, SessionUp, WorkerDown, WorkerUp
 from portway.server.identity import read_advertised
 from portway.server.workers import messages, supervisor
-from portway.server.workers import worker_pool as crew
+from portway.server.workers import worker_pool as pool
 from portway.server.workers.supervisor import EVENTS, supervise
 from tests.kit.pair import RunningServer, running_server, server_settings
 from tests.kit.raw_agent import RawAgent, RawReactor, raw_agent, raw_reactor
@@ -139,7 +139,7 @@ def test_revoking_ends_sessions_on_every_worker_within_a_second(tmp_path: Path) 
     play(tmp_path, scene)
 
 
-def test_a_granted_name_counts_on_every_worker_when_the_agent_is_told(tmp_path: Path) -> None:
+def test_a_granted_name_is_valid_on_every_worker_when_the_agent_gets_it(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         one, other = await two(server, reactor, server.token(), server.token("second"))
         for number in range(1, 6):
@@ -180,7 +180,7 @@ def test_a_further_link_finds_its_sessions_worker_by_its_hint(tmp_path: Path, pl
     play(tmp_path, scene, plaintext_links=plaintext)
 
 
-def test_without_its_hint_a_link_may_be_refused_which_is_nobodys_fault(tmp_path: Path) -> None:
+def test_without_its_hint_a_link_may_be_refused_and_no_failure_is_counted(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
         one, _ = await two(server, reactor, join)
@@ -234,8 +234,8 @@ def test_a_killed_worker_is_replaced_and_takes_only_its_own_sessions(tmp_path: P
 
 
 def test_a_stopped_worker_that_answers_no_more_is_killed_and_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "MISSED_PINGS_MAX", 10)
-    monkeypatch.setattr(crew, "PING_EVERY_S", 0.2)
+    monkeypatch.setattr(pool, "MISSED_PINGS_MAX", 10)
+    monkeypatch.setattr(pool, "PING_EVERY_S", 0.2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         up = server.events.of(WorkerUp)[0]
@@ -257,7 +257,7 @@ def test_a_worker_that_cannot_start_ends_the_server_with_a_reason(tmp_path: Path
     asyncio.run(scene())
 
 
-def test_the_server_is_told_of_before_its_workers_and_can_be_joined_from_then_on(tmp_path: Path) -> None:
+def test_the_server_is_reported_before_its_workers_and_accepts_agents_from_then_on(tmp_path: Path) -> None:
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         assert [type(event) for event in server.events.emitted[:3]] == [Listening, WorkerUp, WorkerUp]
         assert {event.worker for event in server.events.of(WorkerUp)} == {1, 2}
@@ -266,7 +266,7 @@ def test_the_server_is_told_of_before_its_workers_and_can_be_joined_from_then_on
     play(tmp_path, scene)
 
 
-def test_who_waits_for_the_agents_port_may_make_a_token_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_waits_for_the_agents_port_may_make_a_token_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "STOP_S_MAX", 0.1)
     never = [sys.executable, "-c", "import time; time.sleep(30)"]
 
@@ -288,7 +288,7 @@ def test_who_waits_for_the_agents_port_may_make_a_token_at_once(tmp_path: Path, 
     asyncio.run(scene())
 
 
-def test_every_event_can_be_told_by_a_worker() -> None:
+def test_every_event_can_be_reported_by_a_worker() -> None:
     assert EVENTS["SessionUp"] is SessionUp
     assert len(EVENTS) >= 10
     for event in (WorkerUp(1, 2), RelayDone("ab", 7, 20001, FLOW, FLOW, "", None)):

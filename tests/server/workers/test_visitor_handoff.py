@@ -1,4 +1,4 @@
-"""Visitors who are passed on between two edges of one process, which know no difference: their connections go by descriptor."""
+"""Handoff between two edges of one process, by descriptor as between processes."""
 
 import socket
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ def two(engine: EngineLoop) -> Iterator[Two]:
     two.close()
 
 
-def test_a_visitor_comes_with_his_connection_and_what_was_read(two: Two) -> None:
+def test_a_visitor_arrives_with_its_connection_and_buffered_bytes(two: Two) -> None:
     state = HandoffState(("192.0.2.7", 4711), b"GET / HTTP/1.1\r\n\r\n", 2)
     assert two.one.hand_off(two.lease(), two.channel, state)
     two.far.sendall(b"more")
@@ -104,7 +104,7 @@ def test_the_largest_head_goes_along_with_what_was_read_behind_it(two: Two) -> N
     two.http.came[0][0].close()
 
 
-def test_a_tcp_visitor_comes_with_his_lease(two: Two) -> None:
+def test_a_tcp_visitor_arrives_with_its_lease(two: Two) -> None:
     assert two.one.hand_off(two.lease("tcp"), two.channel, HandoffState(("192.0.2.7", 1)))
     two.engine.run_until(lambda: bool(two.tcp.came), what="the visitor")
 
@@ -123,7 +123,7 @@ def test_news_of_a_port_that_came_while_visitors_were_taken_in_count_for_them(tw
     two.engine.run_until(lambda: bool(two.tcp.came), what="the visitor")
 
 
-def test_who_comes_for_a_port_that_is_not_open_is_reset(two: Two) -> None:
+def test_a_visitor_for_a_port_that_is_not_open_is_reset(two: Two) -> None:
     two.tcp.is_open = False
     assert two.one.hand_off(two.lease("tcp"), two.channel, HandoffState(("192.0.2.7", 1)))
     two.engine.run_until(lambda: bool(two.drained), what="the visitor")
@@ -133,7 +133,7 @@ def test_who_comes_for_a_port_that_is_not_open_is_reset(two: Two) -> None:
         two.far.recv(1)
 
 
-def test_nothing_happens_to_who_cannot_be_passed_on(two: Two) -> None:
+def test_a_failed_handoff_changes_nothing(two: Two) -> None:
     state = HandoffState(("192.0.2.7", 1))
     assert not two.one.hand_off(two.lease(worker=3), two.channel, state)
     two.other.close()

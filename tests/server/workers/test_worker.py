@@ -1,4 +1,4 @@
-"""One worker in the test's own loop, whose supervisor is the test: what it does when it is told to."""
+"""One worker in the test's own loop, with the test as its supervisor."""
 
 import asyncio
 import socket
@@ -53,8 +53,8 @@ async def supervised(folder: Path) -> AsyncIterator[Supervisor]:
     ours, theirs = ipc_pair()
     inbox, way_in = ipc_pair()
     http = listen("127.0.0.1", 0)
-    orders = WorkerConfig(1, False, settings, "id", http, inbox)
-    task = asyncio.ensure_future(run_worker(orders, theirs))
+    config = WorkerConfig(1, False, settings, "id", http, inbox)
+    task = asyncio.ensure_future(run_worker(config, theirs))
     one = Supervisor(ours, way_in, http, task)
     try:
         yield one
@@ -76,7 +76,7 @@ async def asked(address: tuple[str, int], host: str) -> str:
     return found[0] if found else answer
 
 
-def test_it_serves_once_every_route_was_told_and_says_so(tmp_path: Path) -> None:
+def test_it_serves_after_all_routes_and_sends_ready(tmp_path: Path) -> None:
     async def scene() -> None:
         async with supervised(tmp_path) as one:
             one.say(m.RouteChanged(1, "http", "app.localhost", 1, 1, 0, ""))
@@ -103,7 +103,7 @@ def test_it_answers_pings_and_probes(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-def test_it_takes_visitors_in_who_were_passed_on_and_passes_others_on(tmp_path: Path) -> None:
+def test_it_accepts_handoffs_and_hands_others_off(tmp_path: Path) -> None:
     async def scene() -> None:
         async with supervised(tmp_path) as one:
             one.say(m.RouteChanged(1, "http", "here.localhost", 1, 1, 1, "a session that is gone already"))
@@ -172,7 +172,7 @@ def test_it_listens_on_ports_that_it_is_given(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-def test_it_stops_when_it_is_told_to(tmp_path: Path) -> None:
+def test_it_stops_on_request(tmp_path: Path) -> None:
     async def scene() -> None:
         async with supervised(tmp_path) as one:
             await one.begin()
@@ -198,7 +198,7 @@ def test_it_does_not_outlive_its_supervisor(tmp_path: Path, serving: bool) -> No
     asyncio.run(scene())
 
 
-def test_it_ends_when_the_supervisor_hears_nothing_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_when_the_supervisor_stops_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(post, "QUEUED_MAX", 5)
 
     async def scene() -> None:
@@ -256,17 +256,17 @@ def test_it_does_not_wait_for_routes_for_ever(tmp_path: Path, monkeypatch: pytes
     asyncio.run(scene())
 
 
-def test_orders_come_first_and_with_two_descriptors(tmp_path: Path) -> None:
+def test_the_configuration_comes_first_and_with_two_descriptors(tmp_path: Path) -> None:
     settings = ServerSettings(data=tmp_path, workers=2)
     begin = m.encode(m.Configure(3, True, m.encode_settings(settings), "id"))
     ours, theirs = ipc_pair()
     some = socket.socketpair()
     with ours, theirs, some[0], some[1]:
         socket.send_fds(ours, [begin], [sock.fileno() for sock in some])
-        orders = receive_config(theirs)
-        assert (orders.worker, orders.report_relays, orders.settings) == (3, True, settings)
-        orders.http.close()
-        orders.inbox.close()
+        config = receive_config(theirs)
+        assert (config.worker, config.report_relays, config.settings) == (3, True, settings)
+        config.http.close()
+        config.inbox.close()
         for nonsense in (begin, m.encode(m.Ping())):
             ours.send(nonsense)
             with pytest.raises(UnavailableError, match="no configuration from the supervisor"):

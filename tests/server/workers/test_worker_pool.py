@@ -1,4 +1,4 @@
-"""Worker processes: started, watched, replaced, stopped, and never left behind, with processes that behave oddly."""
+"""Worker processes: started, watched, replaced, stopped, and never left behind, with misbehaving programs."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ import pytest
 from portway.engine.listener import listen
 from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
-from portway.server.workers import worker_pool as crew_module
+from portway.server.workers import worker_pool as pool_module
 from portway.server.workers.ipc import ipc_pair
 from portway.server.workers.messages import EventReported, LeaseMessage, Listen
 from portway.server.workers.worker_pool import WorkerPool, WorkerProcess
@@ -27,44 +27,44 @@ DEADLINE_S = 20.0
 
 
 class Office:
-    """A callbacks, and what it heard."""
+    """Records worker events."""
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.events: list[str] = []
         self.workers: dict[int, WorkerProcess] = {}
         self.pids: dict[int, int] = {}
 
     def on_started(self, worker: WorkerProcess) -> None:
-        self.heard.append(f"{worker.number} came")
+        self.events.append(f"{worker.number} came")
 
     def on_ready(self, worker: WorkerProcess) -> None:
-        self.heard.append(f"{worker.number} serves")
+        self.events.append(f"{worker.number} serves")
         self.workers[worker.number] = worker
         self.pids[worker.number] = worker.pid
 
     def on_message(self, worker: WorkerProcess, message: EventReported | LeaseMessage) -> None:
-        self.heard.append(f"{worker.number} says {message}")
+        self.events.append(f"{worker.number} says {message}")
 
     def on_lost(self, worker: WorkerProcess) -> None:
-        self.heard.append(f"{worker.number} lost")
+        self.events.append(f"{worker.number} lost")
 
     def on_exited(self, worker: WorkerProcess, how: str) -> None:
-        self.heard.append(f"{worker.number} ended: {how}")
+        self.events.append(f"{worker.number} ended: {how}")
 
     async def until(self, what: str) -> None:
         async with asyncio.timeout(DEADLINE_S):
-            while what not in self.heard:  # noqa: ASYNC110 - processes take their time
+            while what not in self.events:  # noqa: ASYNC110 - processes take their time
                 await asyncio.sleep(0.01)
 
 
 class Stage:
-    """A crew with one place, which a task keeps filled."""
+    """A pool with one slot."""
 
     def __init__(self, reactor: Reactor, *how: str) -> None:
-        self.office = Office()
+        self.callbacks = Office()
         self.http = listen("127.0.0.1", 0)
         command = ["env", f"PYTHONPATH={SOURCES}", sys.executable, str(ODD), *how]
-        self.crew = WorkerPool(reactor, command, self.office, b"settings", self.http, report_relays=False)
+        self.pool = WorkerPool(reactor, command, self.callbacks, b"settings", self.http, report_relays=False)
         self.first = 0
 
     def serves(self) -> None:
@@ -72,18 +72,18 @@ class Stage:
 
     def process(self, number: int) -> bool:
         """Return whether a worker's process is there."""
-        return Path(f"/proc/{self.office.pids[number]}").exists()
+        return Path(f"/proc/{self.callbacks.pids[number]}").exists()
 
 
 @asynccontextmanager
 async def stage(*how: str, places: int = 1) -> AsyncIterator[Stage]:
     reactor = Reactor(asyncio.get_running_loop())
     one = Stage(reactor, *how)
-    tasks = [asyncio.ensure_future(one.crew.run_slot(one.serves)) for _ in range(places)]
+    tasks = [asyncio.ensure_future(one.pool.run_slot(one.serves)) for _ in range(places)]
     try:
         yield one
     finally:
-        one.crew.stop("the test is over")
+        one.pool.stop("the test is over")
         for task in tasks:
             task.cancel()
             with suppress(asyncio.CancelledError, UnavailableError):
@@ -92,20 +92,20 @@ async def stage(*how: str, places: int = 1) -> AsyncIterator[Stage]:
         reactor.close()
 
 
-def test_a_worker_is_told_what_it_needs_and_serves_until_it_is_stopped() -> None:
+def test_a_worker_gets_its_configuration_and_serves_until_stopped() -> None:
     async def scene() -> None:
         async with stage("well") as one:
-            await one.office.until("1 serves")
-            assert list(one.crew.serving()) == list(one.crew.numbers()) == [1]
+            await one.callbacks.until("1 serves")
+            assert list(one.pool.serving()) == list(one.pool.numbers()) == [1]
             async with asyncio.timeout(DEADLINE_S):
                 while one.first != 1:  # noqa: ASYNC110 - told by another task
                     await asyncio.sleep(0.01)
-            one.crew.stop("enough")
+            one.pool.stop("enough")
             async with asyncio.timeout(DEADLINE_S):
                 while one.process(1):  # noqa: ASYNC110 - a process that ends
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0)
-            assert one.office.heard == ["1 came", "1 serves", "1 lost"]
+            assert one.callbacks.events == ["1 came", "1 serves", "1 lost"]
 
     asyncio.run(scene())
 
@@ -114,60 +114,60 @@ def test_a_worker_is_told_what_it_needs_and_serves_until_it_is_stopped() -> None
 def test_a_worker_that_dies_is_replaced_under_a_new_number(number: int) -> None:
     async def scene() -> None:
         async with stage("well", places=2) as one:
-            await one.office.until("2 serves")
-            await one.office.until("1 serves")
-            os.kill(one.office.pids[1], number)
-            await one.office.until(f"1 ended: signal {number}")
-            await one.office.until("3 serves")
+            await one.callbacks.until("2 serves")
+            await one.callbacks.until("1 serves")
+            os.kill(one.callbacks.pids[1], number)
+            await one.callbacks.until(f"1 ended: signal {number}")
+            await one.callbacks.until("3 serves")
             await asyncio.sleep(0.1)
-            assert sorted(one.crew.serving()) == [2, 3]
+            assert sorted(one.pool.serving()) == [2, 3]
             assert one.first == 2  # not for the one in its place
 
     asyncio.run(scene())
 
 
-def test_a_worker_that_hears_nothing_any_more_gets_nothing_and_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew_module, "PING_EVERY_S", 0.1)
+def test_a_worker_that_stops_responding_gets_nothing_and_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "PING_EVERY_S", 0.1)
 
     async def scene() -> None:
         async with stage("well", places=2) as one:
-            await one.office.until("1 serves")
-            await one.office.until("2 serves")
-            os.kill(one.office.pids[1], signal.SIGSTOP)
+            await one.callbacks.until("1 serves")
+            await one.callbacks.until("2 serves")
+            os.kill(one.callbacks.pids[1], signal.SIGSTOP)
             async with asyncio.timeout(DEADLINE_S):
-                while list(one.crew.serving()) != [2]:  # noqa: ASYNC110 - a process that does nothing
+                while list(one.pool.serving()) != [2]:  # noqa: ASYNC110 - a process that does nothing
                     await asyncio.sleep(0.01)
-            assert 1 in one.crew.numbers()  # it may come back yet, and misses nothing
-            await one.office.until("1 ended: silent for 1 s")
-            await one.office.until("3 serves")
+            assert 1 in one.pool.numbers()  # it may come back yet, and misses nothing
+            await one.callbacks.until("1 ended: silent for 1 s")
+            await one.callbacks.until("3 serves")
 
     asyncio.run(scene())
 
 
-def test_a_supervisor_that_was_stopped_itself_blames_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew_module, "PING_EVERY_S", 0.1)
+def test_a_supervisor_that_was_stopped_itself_replaces_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "PING_EVERY_S", 0.1)
 
     async def scene() -> None:
         async with stage("well") as one:
-            await one.office.until("1 serves")
+            await one.callbacks.until("1 serves")
             for _ in range(2):
                 await asyncio.sleep(0.15)
                 time.sleep(1.2)  # noqa: ASYNC251 - the whole loop stands still
             await asyncio.sleep(0.3)
-            assert one.office.heard == ["1 came", "1 serves"]
+            assert one.callbacks.events == ["1 came", "1 serves"]
 
     asyncio.run(scene())
 
 
-def test_when_all_are_slow_somebody_still_has_to_take_agents(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew_module, "PING_EVERY_S", 0.1)
+def test_when_all_workers_are_slow_agents_are_still_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "PING_EVERY_S", 0.1)
 
     async def scene() -> None:
         async with stage("hangs") as one:
-            await one.office.until("1 serves")
+            await one.callbacks.until("1 serves")
             await asyncio.sleep(0.5)
-            assert list(one.crew.serving()) == [1]
-            await one.office.until("1 ended: silent for 1 s")
+            assert list(one.pool.serving()) == [1]
+            await one.callbacks.until("1 ended: silent for 1 s")
 
     asyncio.run(scene())
 
@@ -175,25 +175,25 @@ def test_when_all_are_slow_somebody_still_has_to_take_agents(monkeypatch: pytest
 def test_one_that_dies_again_and_again_is_replaced_ever_more_slowly() -> None:
     async def scene() -> None:
         async with stage("exits") as one:
-            await one.office.until("3 ended: exit code 3")
-            begun = len(one.office.heard)
+            await one.callbacks.until("3 ended: exit code 3")
+            begun = len(one.callbacks.events)
             await asyncio.sleep(1.0)
-            assert len(one.office.heard) - begun <= 8  # two more at most, in a second
+            assert len(one.callbacks.events) - begun <= 8  # two more at most, in a second
 
     asyncio.run(scene())
 
 
 def test_a_first_worker_that_cannot_begin_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew_module, "READY_S_MAX", 1.0)
+    monkeypatch.setattr(pool_module, "READY_S_MAX", 1.0)
 
     async def scene(*command: str) -> str:
         reactor = Reactor(asyncio.get_running_loop())
         one = Stage(reactor, "never-ready")
         if command:
-            one.crew._command = command
+            one.pool._command = command
         with one.http, pytest.raises(UnavailableError) as failed:
-            await one.crew.run_slot(one.serves)
-        assert list(one.crew.numbers()) == []
+            await one.pool.run_slot(one.serves)
+        assert list(one.pool.numbers()) == []
         reactor.close()
         return str(failed.value)
 
@@ -205,41 +205,41 @@ def test_a_first_worker_that_cannot_begin_ends_the_server(monkeypatch: pytest.Mo
 def test_a_worker_that_cannot_be_replaced_now_is_tried_again_and_costs_no_descriptor() -> None:
     async def scene() -> None:
         async with stage("well") as one:
-            await one.office.until("1 serves")
-            good, one.crew._command = one.crew._command, ["/nowhere/python"]
+            await one.callbacks.until("1 serves")
+            good, one.pool._command = one.pool._command, ["/nowhere/python"]
             before = len(list(Path("/proc/self/fd").iterdir()))
-            os.kill(one.office.pids[1], signal.SIGKILL)
-            await one.office.until("1 ended: signal 9")
+            os.kill(one.callbacks.pids[1], signal.SIGKILL)
+            await one.callbacks.until("1 ended: signal 9")
             await asyncio.sleep(0.5)
-            assert list(one.crew.numbers()) == []
+            assert list(one.pool.numbers()) == []
             assert len(list(Path("/proc/self/fd").iterdir())) < before
-            one.crew._command = good
-            await one.office.until("2 serves")
+            one.pool._command = good
+            await one.callbacks.until("2 serves")
 
     asyncio.run(scene())
 
 
-def test_one_that_does_not_want_to_end_is_killed() -> None:
+def test_a_worker_that_does_not_exit_is_killed() -> None:
     async def scene() -> None:
         async with stage("ignores-stop") as one:
-            await one.office.until("1 serves")
+            await one.callbacks.until("1 serves")
         assert not one.process(1)
-        assert one.office.heard[-1] == "1 ended: the server is stopping"
+        assert one.callbacks.events[-1] == "1 ended: the server is stopping"
 
     asyncio.run(scene())
 
 
 def test_the_loop_goes_on_while_a_process_is_waited_for_and_not_for_ever() -> None:
     async def scene(process: "subprocess.Popen[bytes]") -> None:
-        waiting, turns = asyncio.ensure_future(crew_module._exited(process)), 0
+        waiting, turns = asyncio.ensure_future(pool_module._exited(process)), 0
         async with asyncio.timeout(DEADLINE_S):
             while not waiting.done():
                 turns += 1
-                await asyncio.sleep(crew_module.EXIT_POLL_S)
+                await asyncio.sleep(pool_module.EXIT_POLL_S)
         assert turns > 5
         assert process.poll() is None
         process.kill()
-        await crew_module._exited(process)
+        await pool_module._exited(process)
         assert process.returncode == -signal.SIGKILL
 
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
@@ -249,15 +249,15 @@ def test_the_loop_goes_on_while_a_process_is_waited_for_and_not_for_ever() -> No
             process.kill()
 
 
-def test_nothing_is_given_to_who_is_not_there_and_what_was_not_given_stays_open() -> None:
+def test_a_missing_worker_gets_nothing_and_unsent_sockets_stay_open() -> None:
     async def scene() -> None:
         async with stage("well") as one:
-            await one.office.until("1 serves")
+            await one.callbacks.until("1 serves")
             mine, other = socket.socketpair()
             with mine, other:
-                assert not one.crew.send(77, Listen("20001"), mine)
+                assert not one.pool.send(77, Listen("20001"), mine)
                 assert mine.fileno() >= 0
-                assert one.crew.send(1, Listen("20001"), mine)
+                assert one.pool.send(1, Listen("20001"), mine)
                 async with asyncio.timeout(DEADLINE_S):
                     while mine.fileno() >= 0:  # noqa: ASYNC110 - closed at the end of a batch
                         await asyncio.sleep(0.01)
@@ -265,11 +265,11 @@ def test_nothing_is_given_to_who_is_not_there_and_what_was_not_given_stays_open(
     asyncio.run(scene())
 
 
-def test_a_worker_that_misses_what_it_must_know_is_given_up() -> None:
+def test_a_worker_that_misses_a_required_message_is_lost() -> None:
     async def scene() -> None:
         async with stage("well") as one:
-            await one.office.until("1 serves")
-            worker = one.office.workers[1]
+            await one.callbacks.until("1 serves")
+            worker = one.callbacks.workers[1]
             mine, other = ipc_pair()
             with mine, other:
                 worker.channel.close()
@@ -277,6 +277,6 @@ def test_a_worker_that_misses_what_it_must_know_is_given_up() -> None:
                 assert not worker.lost.is_set()  # a port can be given to another
                 worker.send(Listen("20001"))
                 assert worker.lost.is_set()
-            await one.office.until("2 serves")
+            await one.callbacks.until("2 serves")
 
     asyncio.run(scene())

@@ -1,4 +1,4 @@
-"""What the edge's tests ask for."""
+"""Fixtures of the HTTP edge's tests."""
 
 from collections.abc import Iterator
 

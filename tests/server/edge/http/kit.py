@@ -1,4 +1,4 @@
-"""An HTTP edge on a real loop and real sockets, raw visitors in a thread, and origins that write down every byte."""
+"""An HTTP edge on a real loop and real sockets, raw visitors in a thread, and origins that record every byte."""
 
 import asyncio
 import re
@@ -66,7 +66,7 @@ _CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
 
 
 def judge(wire: bytes, connection: int = 0) -> tuple[list[Request], bytes]:
-    """Read requests as strictly as anybody could; return them and the incomplete rest.
+    """Read requests as strictly as possible; return them and the incomplete rest.
 
     Raises:
         AssertionError: something that a lenient origin and this reader could parse differently.
@@ -157,7 +157,7 @@ def echo_target(request: Request, _sock: socket.socket) -> bytes:
 
 
 class Origin:
-    """A raw service that reads strictly, keeps all it received, and answers as it is told."""
+    """A raw service that reads strictly, records all it received, and responds with `answer`."""
 
     def __init__(self, answer: Answer = echo_target) -> None:
         """Listen and serve at once."""

@@ -1,4 +1,4 @@
-"""Truthful answers: every failure has its status, its code and its next step."""
+"""Error responses: every failure has its status, its code and its next step."""
 
 import socket
 import threading
@@ -98,7 +98,7 @@ def test_an_origin_that_pauses_too_long_in_mid_answer_is_cut(stage_with: Callabl
         stage.play(story)
 
 
-def test_an_origin_that_hangs_up_without_a_word_is_told_of(stage: Stage) -> None:
+def test_an_origin_that_closes_without_a_response_is_reported(stage: Stage) -> None:
     with Origin(lambda _request, _sock: None) as origin:
         stage.publish(origin)
 
@@ -164,7 +164,7 @@ def test_a_hold_ends_with_agent_offline(stage_with: Callable[[HttpEdgeSettings],
     stage.play(story)
 
 
-def test_nobody_is_held_when_that_is_switched_off(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
+def test_no_request_is_held_when_holds_are_off(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
     for settings in (HttpEdgeSettings(hold_s=0.0), HttpEdgeSettings(held_max=0, hold_s=60.0)):
         stage = stage_with(settings)
         stage.lose(stage.publish(origin))
@@ -176,7 +176,7 @@ def test_nobody_is_held_when_that_is_switched_off(stage_with: Callable[[HttpEdge
         stage.play(story)
 
 
-def test_a_held_visitor_hears_when_the_name_is_free(stage: Stage, origin: Origin) -> None:
+def test_a_held_visitor_gets_an_error_when_the_name_is_freed(stage: Stage, origin: Origin) -> None:
     stage.lose(stage.publish(origin))
 
     def story() -> None:

@@ -1,4 +1,4 @@
-"""Bodies go through whole, both ways, in every framing, and are never kept."""
+"""Bodies arrive whole in both directions, in every framing, and are never buffered whole."""
 
 import contextlib
 import hashlib
@@ -147,7 +147,7 @@ def test_an_answer_comes_down_whole(stage: Stage, size: int, framing: str) -> No
         assert len(origin.wires) == (1 if reused else 3)
 
 
-def test_chunks_are_passed_on_as_they_come(stage: Stage) -> None:
+def test_chunks_are_forwarded_as_they_arrive(stage: Stage) -> None:
     gate = threading.Event()
 
     def answer(_request: Request, sock: socket.socket) -> bytes:
@@ -190,7 +190,7 @@ def test_an_answer_cut_anywhere_arrives_whole(stage: Stage) -> None:
         assert len(origin.wires) == 1
 
 
-def test_both_ways_may_flow_at_once(stage: Stage) -> None:
+def test_both_directions_may_flow_at_once(stage: Stage) -> None:
     """An origin that answers while it still reads: the answer flows, and neither connection is used again."""
 
     def answer(request: Request, sock: socket.socket) -> bytes:

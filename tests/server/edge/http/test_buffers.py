@@ -1,4 +1,4 @@
-"""The ends of a body's way."""
+"""Buffered reader and writer of a channel."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def rest_of(writer: ChannelWriter) -> memoryview | None:
     return writer.pending
 
 
-def test_a_channel_that_lends_keeps_what_was_not_used(engine: EngineLoop) -> None:
+def test_a_channel_with_peek_keeps_unconsumed_bytes(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor)
     reader = ChannelReader(near, engine.reactor.scratch_body)
     far.send(b"abcdef")
@@ -35,7 +35,7 @@ def test_a_channel_that_lends_keeps_what_was_not_used(engine: EngineLoop) -> Non
     assert state(reader) == (b"", True)
 
 
-def test_of_another_channel_it_is_kept_here(engine: EngineLoop) -> None:
+def test_bytes_of_other_channels_are_buffered(engine: EngineLoop) -> None:
     near, far = tcp_pair()
     near.setblocking(False)
     channel = SocketChannel(engine.reactor, near)
@@ -62,7 +62,7 @@ def test_of_another_channel_it_is_kept_here(engine: EngineLoop) -> None:
 
 
 @pytest.mark.parametrize("can_peek", [True, False])
-def test_dry_means_nothing_to_read_and_no_end(engine: EngineLoop, can_peek: bool) -> None:
+def test_idle_means_nothing_to_read_and_no_end(engine: EngineLoop, can_peek: bool) -> None:
     if can_peek:
         near, far = memory_pair(engine.reactor)
         send, end = far.send, far.shutdown_write
@@ -108,7 +108,7 @@ def test_what_a_sink_does_not_take_goes_first_later(engine: EngineLoop) -> None:
     assert rest_of(writer) is None
 
 
-def test_writing_to_a_broken_channel_says_so(engine: EngineLoop) -> None:
+def test_writing_to_a_broken_channel_raises(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor)
     far.abort()
     with pytest.raises(BrokenChannel):

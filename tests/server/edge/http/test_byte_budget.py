@@ -1,4 +1,4 @@
-"""What requests keep in memory is bounded for all together: who keeps most gives up first what it can spare, then the rest."""
+"""The memory of all requests is bounded: the largest source first drops what it can spare, then the rest."""
 
 import socket
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Connection:
         self.budget.count(self, 0)
 
 
-def test_the_source_that_keeps_most_gives_up_first_and_who_kept_longest(engine: EngineLoop) -> None:
+def test_the_source_with_the_most_bytes_pays_first_longest_without_progress_first(engine: EngineLoop) -> None:
     budget = ByteBudget(engine.reactor, 1600)
     calm = Connection(budget, "192.0.2.1", 100)
     flood = [Connection(budget, "192.0.2.2", 100) for _ in range(20)]
@@ -55,7 +55,7 @@ def test_the_source_that_keeps_most_gives_up_first_and_who_kept_longest(engine: 
     assert budget.bytes == 1500
 
 
-def test_nobody_loses_what_it_needs_while_others_can_spare_enough(engine: EngineLoop) -> None:
+def test_needed_bytes_stay_while_others_can_spare_enough(engine: EngineLoop) -> None:
     budget = ByteBudget(engine.reactor, 1600)
     poor = [Connection(budget, "192.0.2.1", 100) for _ in range(10)]
     rich = [Connection(budget, "192.0.2.1", 10) for _ in range(10)]
@@ -66,7 +66,7 @@ def test_nobody_loses_what_it_needs_while_others_can_spare_enough(engine: Engine
     assert budget.bytes <= 1500
 
 
-def test_within_its_bound_it_asks_nobody(engine: EngineLoop) -> None:
+def test_within_its_bound_nothing_is_dropped(engine: EngineLoop) -> None:
     budget = ByteBudget(engine.reactor, 1600)
     crowd = [Connection(budget, "192.0.2.1", 0) for _ in range(16)]
     for one in crowd:
@@ -198,7 +198,7 @@ def test_what_follows_a_request_counts_too(stage_with: Make, origin: Origin) -> 
     stage.play(story)
 
 
-def test_answers_that_nobody_reads_are_broken_off_when_they_keep_too_much(stage_with: Make) -> None:
+def test_unread_responses_are_broken_when_they_buffer_too_much(stage_with: Make) -> None:
     stage = stage_with(HttpEdgeSettings(unread_bytes_max=400_000))
 
     def pour(_request: Request, sock: socket.socket) -> bytes | None:

@@ -1,4 +1,4 @@
-"""How visitors' connections and streams are closed: Linger, Farewell."""
+"""How visitors' connections and streams are closed: LingeringClose, GracefulClose."""
 
 from portway.engine.memory_channel import memory_pair
 from portway.server.edge.http.buffers import ChannelReader
@@ -22,14 +22,14 @@ def test_a_lingering_connection_throws_away_what_comes_until_the_visitor_ends(en
     assert not everybody
 
 
-def test_it_has_little_patience_with_who_is_silent(engine: EngineLoop) -> None:
+def test_a_silent_visitor_is_closed_soon(engine: EngineLoop) -> None:
     near, _far = memory_pair(engine.reactor)
     everybody: dict[LingeringClose, None] = {}
     LingeringClose(engine.reactor, near, "192.0.2.1", 60.0, everybody, 0.1)
     engine.run_until(lambda: not everybody)
 
 
-def test_who_goes_on_sending_is_heard_for_longer_but_not_for_ever(engine: EngineLoop) -> None:
+def test_a_visitor_that_keeps_sending_gets_more_time_but_not_for_ever(engine: EngineLoop) -> None:
     near, far = memory_pair(engine.reactor, 4 << 20)
     everybody: dict[LingeringClose, None] = {}
     began = engine.reactor.refresh_now()

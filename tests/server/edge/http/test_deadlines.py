@@ -1,4 +1,4 @@
-"""Stalled visitors are let go in time, delay nobody and hold little."""
+"""Stalled visitors are closed in time, delay no others and use little memory."""
 
 import socket
 import time
@@ -52,7 +52,7 @@ def test_a_head_s_deadline_does_not_move_with_its_bytes(stage_with: MakeStage, o
     assert len(origin.requests) == 1
 
 
-def test_a_visitor_that_says_nothing_is_closed_without_a_word(stage_with: MakeStage, origin: Origin) -> None:
+def test_a_silent_visitor_is_closed_without_a_response(stage_with: MakeStage, origin: Origin) -> None:
     stage = stage_with(HttpEdgeSettings(head_s=0.3, idle_s=0.3))
     stage.publish(origin)
 
@@ -82,7 +82,7 @@ def test_a_body_that_stops_is_answered_408(stage_with: MakeStage, origin: Origin
     assert not origin.requests
 
 
-def test_a_body_that_nobody_reads_is_the_origin_s_fault(stage_with: MakeStage) -> None:
+def test_a_body_that_is_not_read_is_the_origin_s_fault(stage_with: MakeStage) -> None:
     stage = stage_with(HttpEdgeSettings(response_s=0.3))
     with Origin() as origin:
         origin._next = lambda *_: time.sleep(3)  # type: ignore[method-assign]
@@ -103,7 +103,7 @@ def test_a_body_that_nobody_reads_is_the_origin_s_fault(stage_with: MakeStage) -
         stage.play(story)
 
 
-def test_an_answer_that_nobody_takes_is_broken_off(stage_with: MakeStage) -> None:
+def test_a_response_that_is_not_read_is_broken(stage_with: MakeStage) -> None:
     stage = stage_with(HttpEdgeSettings(stall_s=0.3))
     with Origin(lambda _request, _sock: say(b"x" * 20_000_000)) as origin:
         stage.publish(origin)
@@ -170,7 +170,7 @@ def resident_bytes() -> int:
     raise AssertionError
 
 
-def test_slow_readers_delay_nobody_and_memory_stays_flat(stage: Stage) -> None:
+def test_slow_readers_delay_no_others_and_memory_stays_flat(stage: Stage) -> None:
     piece = b"10000\r\n" + b"x" * 65536 + b"\r\n"
 
     def answer(request: Request, sock: socket.socket) -> bytes:
@@ -232,7 +232,7 @@ def test_an_idle_visitor_holds_no_parser_and_no_buffer(stage: Stage, origin: Ori
     stage.play(story)
 
 
-def test_visitors_beyond_the_bound_are_turned_away(stage_with: MakeStage, origin: Origin) -> None:
+def test_visitors_beyond_the_bound_are_rejected(stage_with: MakeStage, origin: Origin) -> None:
     stage = stage_with(HttpEdgeSettings(visitors_max=2))
     stage.publish(origin)
 

@@ -1,4 +1,4 @@
-"""Links that are full: visitors stand in line for a stream, for a bounded time, and learn the truth."""
+"""Full links: visitors queue for a stream, for a bounded time, and then get an error."""
 
 import socket
 import struct
@@ -15,7 +15,7 @@ GET = b"GET /%d HTTP/1.1\r\nHost: a.localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize("idle_max", [0, 64], ids=["nothing is kept", "idle streams are kept"])
-def test_visitors_wait_in_line_for_the_only_stream(stage_with: Callable[[HttpEdgeSettings], Stage], idle_max: int) -> None:
+def test_visitors_queue_for_the_only_stream(stage_with: Callable[[HttpEdgeSettings], Stage], idle_max: int) -> None:
     stage = stage_with(HttpEdgeSettings(pool_idle_max=idle_max))
     go_on = threading.Event()
     served: list[int] = []
@@ -53,7 +53,7 @@ def test_visitors_wait_in_line_for_the_only_stream(stage_with: Callable[[HttpEdg
         assert served == [0, *range(1, 7), *range(8, 20)], "in their order, and nobody for the one who left"
 
 
-def test_a_link_that_gets_room_serves_who_waits(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
+def test_a_link_with_a_free_stream_serves_the_queue(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
     stage = stage_with(HttpEdgeSettings())
     agent = stage.publish(origin)
     agent.streams_max = 0
@@ -69,7 +69,7 @@ def test_a_link_that_gets_room_serves_who_waits(stage_with: Callable[[HttpEdgeSe
     stage.play(story)
 
 
-def test_nobody_overtakes_the_line(
+def test_the_queue_keeps_its_order(
     stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_module, "QUEUE_POLL_S", 0.5)
@@ -90,7 +90,7 @@ def test_nobody_overtakes_the_line(
     stage.play(story)
 
 
-def test_a_request_that_may_not_use_a_kept_stream_gets_its_place_on_the_link(
+def test_a_request_that_may_not_reuse_a_stream_gets_its_slot_on_the_link(
     stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin
 ) -> None:
     """A POST takes no stream of an origin that may be closing it just then."""
@@ -107,7 +107,7 @@ def test_a_request_that_may_not_use_a_kept_stream_gets_its_place_on_the_link(
     assert agent.opened == 2
 
 
-def test_nobody_waits_for_ever(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
+def test_no_request_waits_for_ever(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
     stage = stage_with(HttpEdgeSettings(hold_s=0.2))
     agent = stage.publish(origin)
     agent.streams_max = 0
@@ -124,7 +124,7 @@ def test_nobody_waits_for_ever(stage_with: Callable[[HttpEdgeSettings], Stage], 
     stage.play(story)
 
 
-def test_who_waits_for_a_stream_is_served_by_the_next_agent_of_the_name(
+def test_queued_requests_are_served_by_the_next_agent_of_the_name(
     stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = stage_with(HttpEdgeSettings())

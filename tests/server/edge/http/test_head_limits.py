@@ -1,4 +1,4 @@
-"""Heads as large as real ones pass, larger ones are refused with the limit's name, and the limits are settings."""
+"""Heads of realistic size pass, larger ones are refused with the limit's name, and the limits are settings."""
 
 import socket
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def test_an_answer_may_have_many_cookies(stage: Stage) -> None:
         (["A: b"] * 60, "head_too_large", "--max-fields"),
     ],
 )
-def test_a_request_beyond_a_limit_is_told_which_one(
+def test_a_request_beyond_a_limit_gets_an_error_that_names_it(
     stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin, fields: list[str], code: str, setting: str
 ) -> None:
     stage = stage_with(HttpEdgeSettings(request_head_bytes_max=10_000, fields_max=50))
@@ -74,7 +74,9 @@ def test_a_request_beyond_a_limit_is_told_which_one(
     ],
     ids=["bytes", "fields", "interim answers"],
 )
-def test_an_answer_beyond_a_limit_is_told_which_one(stage_with: Callable[[HttpEdgeSettings], Stage], reply: bytes, setting: bytes) -> None:
+def test_a_response_beyond_a_limit_becomes_an_error_that_names_it(
+    stage_with: Callable[[HttpEdgeSettings], Stage], reply: bytes, setting: bytes
+) -> None:
     def answer(request: Request, sock: socket.socket) -> bytes:
         return say(b"fine") if request.target == "/fine" else reply
 

@@ -1,4 +1,4 @@
-"""Expectations, interim answers, answers without a body, and answers that come early."""
+"""Expectations, interim responses, responses without a body, and early responses."""
 
 import socket
 import threading
@@ -56,7 +56,7 @@ def test_100_continue_goes_end_to_end(stage: Stage) -> None:
 
 
 def test_an_expectation_that_is_rejected_ends_both_connections(stage: Stage) -> None:
-    """The body was announced and never sent: whoever reads on would take the next request for it."""
+    """The body was announced and never sent: a server that reads on would take the next request for it."""
     with Hesitant() as origin:
         stage.publish(origin)
 
@@ -133,7 +133,7 @@ def test_head_and_304_and_204_have_no_body_and_the_connection_goes_on(stage: Sta
         assert [request.connection for request in origin.requests] == [0, 1, 1, 1, 2, 2, 2, 3, 3], "HEAD ends its connection"
 
 
-def test_interim_answers_are_passed_on_but_not_to_old_visitors(stage: Stage) -> None:
+def test_interim_responses_are_forwarded_except_to_http_1_0_visitors(stage: Stage) -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nContent-Length: 4\r\n\r\n"
     with Origin(lambda _request, _sock: hints * 9 + say(b"done")) as origin:
         stage.publish(origin)

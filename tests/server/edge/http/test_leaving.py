@@ -1,4 +1,4 @@
-"""A visitor that ends or breaks off while its answer is under way: its origin hears of it, as it does directly."""
+"""A visitor that ends or breaks during its response: its origin sees the same as without Portway."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ HEADS: dict[str, bytes] = {
 
 
 class Listening:
-    """An origin that answers /slow when it is told to, begins /events at once, and writes down how each connection ended."""
+    """An origin that responds to /slow on request, begins /events at once, and records how each connection ended."""
 
     def __init__(self) -> None:
         self.ends: list[str] = []

@@ -1,4 +1,4 @@
-"""A long head is kept once, and only for as long as it may have to be sent."""
+"""A long head is buffered once, and only for as long as it may have to be sent."""
 
 import socket
 import tracemalloc
@@ -21,7 +21,7 @@ Make = Callable[[HttpEdgeSettings], Stage]
 
 @pytest.fixture(params=["one process", "workers"])
 def patient(stage_with: Make, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """An edge that is patient; as a worker's it may have to pass each visitor on with the head that he sent."""
+    """An edge with long deadlines; like a worker's it may have to hand each visitor off with the head that it sent."""
     stage = stage_with(HttpEdgeSettings(hold_s=30, head_s=30))
     if request.param == "workers":
         stage.edge.hand_off = lambda _lease, _channel, _journey: False
@@ -31,7 +31,7 @@ def patient(stage_with: Make, request: pytest.FixtureRequest) -> Iterator[Stage]
 
 @contextmanager
 def crowd(stage: Stage) -> Iterator[list[Caller]]:
-    """Visitors who have said nothing yet; what the edge takes from now on is traced."""
+    """Visitors without a request yet; memory allocated by the edge from now on is traced."""
     with ExitStack() as stack:
         visitors = [stack.enter_context(stage.caller()) for _ in range(CROWD)]
         stage.eventually(lambda: stage.edge.visitors == CROWD)

@@ -1,4 +1,4 @@
-"""A service that leads back to the server is found out by the second time round, by any number of edges in between."""
+"""A service that leads back to the server is detected in the second round, with any number of edges between."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from tests.server.edge.http.kit import OWNER, Agent, Origin, Stage
 
 
 @pytest.mark.parametrize("fields", [(), ("Connection: CDN-Loop",), ("CDN-Loop: some-cdn",), ("Connection: Upgrade", "Upgrade: websocket")])
-def test_a_tunnel_to_the_server_itself_says_so_after_one_round(stage: Stage, fields: tuple[str, ...]) -> None:
+def test_a_tunnel_to_the_server_itself_is_detected_after_one_round(stage: Stage, fields: tuple[str, ...]) -> None:
     agent = stage.publish(stage.port)
 
     def story() -> None:

@@ -1,4 +1,4 @@
-"""Origins with one thread, or a few: connections that rest keep them from nobody. Python's own http.server is the origin."""
+"""Origins with one thread or a few: idle connections do not block them. Python's own http.server is the origin."""
 
 import contextlib
 import http.client
@@ -108,7 +108,7 @@ def test_a_post_is_answered_after_a_get(stage: Stage, one_thread: int, pause_s: 
     stage.play(story)
 
 
-def test_visitors_who_come_at_once_are_served_one_after_the_other(stage: Stage, one_thread: int) -> None:
+def test_visitors_that_arrive_together_are_served_one_after_the_other(stage: Stage, one_thread: int) -> None:
     def story() -> None:
         visitors = [stage.caller() for _ in range(6)]
         for round_number in range(3):
@@ -122,7 +122,7 @@ def test_visitors_who_come_at_once_are_served_one_after_the_other(stage: Stage, 
     stage.play(story)
 
 
-def test_who_comes_without_portway_is_served_too(stage: Stage, one_thread: int) -> None:
+def test_clients_without_portway_are_served_too(stage: Stage, one_thread: int) -> None:
     def story() -> None:
         with stage.caller() as visitor:
             visitor.get()

@@ -1,4 +1,4 @@
-"""The same bytes again and again: what they mean is remembered, and everything else is decided anew each time."""
+"""Repeated bytes: their parsed form is cached, and everything else is decided for each request."""
 
 import socket
 import time
@@ -18,7 +18,7 @@ def repeated(visitor: Caller, times: int = 4) -> bytes:
     return body
 
 
-def test_every_repetition_is_sent_and_its_start_told(stage: Stage, origin: Origin) -> None:
+def test_every_repetition_is_sent_with_its_own_start(stage: Stage, origin: Origin) -> None:
     agent = stage.publish(origin)
 
     def story() -> None:
@@ -81,7 +81,7 @@ def test_a_repetition_is_held_while_the_agent_is_away(stage: Stage) -> None:
         stage.play(story)
 
 
-def test_visitors_who_say_the_same_are_told_apart(stage: Stage, origin: Origin) -> None:
+def test_visitors_with_the_same_head_are_distinguished(stage: Stage, origin: Origin) -> None:
     stage.publish(origin)
 
     def story() -> None:

@@ -1,4 +1,4 @@
-"""A head that comes again means what it meant; nothing else does."""
+"""A repeated request head gives the same result as parsing it, and no other head does."""
 
 from collections.abc import Callable
 

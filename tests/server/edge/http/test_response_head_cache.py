@@ -1,4 +1,4 @@
-"""An answer's head that comes again means what it meant, as long as HEAD was not asked."""
+"""A repeated response head gives the same result as parsing it, except after HEAD."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_the_same_bytes_mean_something_else_after_head() -> None:
         assert before.parse(HEAD, b"HEAD").response.length == 3
 
 
-def test_each_visitor_is_told_what_concerns_its_connection() -> None:
+def test_each_visitor_gets_the_fields_of_its_connection() -> None:
     answered = ResponseHeadCache(PLAIN).parse(HEAD, b"GET")
     for _ in range(2):
         assert answered.head(11, keep_alive=True) == HEAD

@@ -1,4 +1,4 @@
-"""What may be sent twice, and what its failure is called."""
+"""Which requests may be sent twice, and the codes of failures."""
 
 import pytest
 

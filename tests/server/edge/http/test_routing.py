@@ -44,7 +44,7 @@ def test_one_connection_serves_many_hosts_request_by_request(stage: Stage) -> No
         assert len(first.wires) == len(second.wires) == 1
 
 
-def test_an_unknown_host_is_told_so_and_the_connection_goes_on(stage: Stage, origin: Origin) -> None:
+def test_an_unknown_host_gets_an_error_and_the_connection_goes_on(stage: Stage, origin: Origin) -> None:
     stage.publish(origin)
 
     def story() -> None:
@@ -90,7 +90,7 @@ def test_a_head_may_come_byte_by_byte(stage: Stage, origin: Origin) -> None:
     stage.play(story)
 
 
-def test_an_old_visitor_gets_what_it_understands(stage: Stage, origin: Origin) -> None:
+def test_an_http_1_0_visitor_gets_an_http_1_0_response(stage: Stage, origin: Origin) -> None:
     stage.publish(origin)
 
     def story() -> None:
@@ -105,7 +105,7 @@ def test_an_old_visitor_gets_what_it_understands(stage: Stage, origin: Origin) -
     stage.play(story)
 
 
-def test_close_is_honoured_both_ways(stage: Stage, origin: Origin) -> None:
+def test_close_is_honoured_in_both_directions(stage: Stage, origin: Origin) -> None:
     stage.publish(origin)
 
     def story() -> None:

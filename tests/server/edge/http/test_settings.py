@@ -13,7 +13,7 @@ def test_the_defaults_are_the_design_s() -> None:
     assert (settings.head_s, settings.idle_s, settings.hold_s) == (10.0, 60.0, 5.0)
 
 
-def test_no_deadline_ends_a_request_that_is_under_way() -> None:
+def test_no_deadline_ends_a_request_in_progress() -> None:
     settings = HttpEdgeSettings()
     assert settings.response_s == settings.stall_s == settings.silence_s == inf
 

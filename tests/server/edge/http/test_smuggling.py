@@ -1,4 +1,4 @@
-"""The hostile requests and answers, judged by what really reaches the other side."""
+"""Hostile requests and responses, judged by what reaches the other side."""
 
 import re
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def names_in_order(request: Request) -> list[str]:
 
 
 def check_truth(request: Request) -> None:
-    """Check that what the origin is told is the edge's own word, each once, and nothing of the hop before it."""
+    """Check that the origin gets the edge's own fields, each once, and nothing of the previous hop."""
     assert request.all("x-forwarded-for") == ["127.0.0.1"]
     assert request.all("x-forwarded-proto") == ["http"]
     assert request.all("x-forwarded-host") == request.all("host")
@@ -120,7 +120,7 @@ def test_cuts_change_nothing(stage_with: Callable[[HttpEdgeSettings], Stage], or
 
 
 @pytest.mark.parametrize("kind", ["mux", "socket"])
-def test_a_hostile_answer_harms_nobody_but_its_own_visitor(stage_with: Callable[[HttpEdgeSettings], Stage], kind: str) -> None:
+def test_a_hostile_response_harms_only_its_own_visitor(stage_with: Callable[[HttpEdgeSettings], Stage], kind: str) -> None:
     """One tenant's answers, and after each one a second visitor, who must see nothing of them."""
     stage = stage_with(HttpEdgeSettings())
     stage.kind = kind

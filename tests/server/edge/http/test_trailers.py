@@ -1,4 +1,4 @@
-"""Trailers pass both ways, with what announces them, and to those who can read them."""
+"""Trailers pass in both directions, with their announcement, to peers that can read them."""
 
 import json
 import shutil
@@ -116,7 +116,7 @@ request.end();
 
 @pytest.fixture
 def node_port() -> Iterator[int]:
-    """A real server that says which trailers it got, in a trailer."""
+    """A real server that lists the trailers it got, in a trailer."""
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
     with subprocess.Popen(["node", "-e", NODE_ORIGIN], stdout=subprocess.PIPE, text=True) as process:
@@ -127,7 +127,7 @@ def node_port() -> Iterator[int]:
             process.kill()
 
 
-def test_node_hears_node_s_trailers(stage: Stage, node_port: int) -> None:
+def test_node_gets_node_s_trailers(stage: Stage, node_port: int) -> None:
     stage.publish(node_port)
 
     def story() -> None:

@@ -1,4 +1,4 @@
-"""What breaks off is seen to break off: never a clean end (threats B1)."""
+"""A truncated message never ends cleanly (threats B1)."""
 
 import socket
 import threading
@@ -191,7 +191,7 @@ def test_an_answer_that_goes_wrong_before_any_of_it_was_sent_is_answered_502_wit
         assert stage.idle_streams == 0
 
 
-def test_the_agent_is_told_how_far_an_answer_came_and_why_no_further(stage: Stage) -> None:
+def test_the_agent_gets_how_far_a_response_came_and_why(stage: Stage) -> None:
     with Origin(lambda _request, sock: sock.sendall(HEADS["length"] + b"x" * 10)) as origin:
         stage.publish(origin)
 

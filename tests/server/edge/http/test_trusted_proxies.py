@@ -1,4 +1,4 @@
-"""A trusted proxy in front: who its visitors are, and what origins, limits and logs are told of them."""
+"""A trusted proxy in front: its visitors, and what origins, limits and logs get of them."""
 
 import socket
 
@@ -34,7 +34,7 @@ def told(request: Request) -> dict[str, list[str]]:
     return {name: request.all(name) for name in names if request.all(name)}
 
 
-def test_what_a_trusted_proxy_says_is_continued(stage_with: MakeStage, origin: Origin) -> None:
+def test_the_fields_of_a_trusted_proxy_are_continued(stage_with: MakeStage, origin: Origin) -> None:
     stage = stage_with(SETTINGS, proxies())
     stage.publish(origin)
     fields = (
@@ -77,7 +77,7 @@ def test_what_a_trusted_proxy_says_is_continued(stage_with: MakeStage, origin: O
     assert not [request for request in origin.requests if request.all("x-real-ip") or request.all("x-auth-request-email")]
 
 
-def test_the_other_family_is_read_where_the_operator_says_so(stage_with: MakeStage, origin: Origin) -> None:
+def test_the_other_header_family_is_read_if_configured(stage_with: MakeStage, origin: Origin) -> None:
     stage = stage_with(SETTINGS, proxies("forwarded"))
     stage.publish(origin)
 
@@ -95,7 +95,7 @@ def test_the_other_family_is_read_where_the_operator_says_so(stage_with: MakeSta
     }
 
 
-def test_one_connection_carries_many_visitors_and_each_is_told_by_its_own_address(stage_with: MakeStage, origin: Origin) -> None:
+def test_one_connection_carries_many_visitors_each_reported_by_its_own_address(stage_with: MakeStage, origin: Origin) -> None:
     stage = stage_with(SETTINGS, proxies())
     stage.publish(origin)
     done: list[str | None] = []
@@ -114,7 +114,7 @@ def test_one_connection_carries_many_visitors_and_each_is_told_by_its_own_addres
 
 
 def test_what_one_visitor_authenticated_is_no_other_ones_on_a_proxy_s_connection(stage_with: MakeStage) -> None:
-    """A proxy may send anybody's request on the same connection: nothing is kept for it."""
+    """A proxy may send any visitor's request on the same connection: nothing is kept for it."""
     stage = stage_with(SETTINGS, proxies())
     with Origin(lambda request, _sock: say(b"%d" % request.connection)) as origin:
         stage.publish(origin)
@@ -138,7 +138,7 @@ def test_what_one_visitor_authenticated_is_no_other_ones_on_a_proxy_s_connection
     ids=["v1", "v2", "v2 with TLS"],
 )
 def test_a_proxy_that_cannot_write_fields_announces_its_visitor(stage_with: MakeStage, origin: Origin, header: bytes, scheme: str) -> None:
-    """Its visitor is a visitor like any other: what it says of itself is not believed."""
+    """Its visitor is like any other: the visitor's own forwarding fields are ignored."""
     stage = stage_with(HttpEdgeSettings(proxied_scheme="https"), proxies())
     stage.publish(origin)
     reader = ProxyProtocolReader(stage.engine.reactor, Networks(("127.0.0.1/32",)), AdmissionControl(stage.engine.reactor))

@@ -1,4 +1,4 @@
-"""Whose turn it is at the edge: what is expensive waits in the queue of its tenant, and no turn is long."""
+"""Fair turns at the edge: expensive work waits in the queue of its tenant, and no turn is long."""
 
 import socket
 from collections import defaultdict, deque
@@ -129,7 +129,7 @@ class Progress:
 
 
 def test_many_expensive_uploads_to_one_tenant_get_one_tenants_share(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each brings a whole kernel buffer of one-byte chunks before the first turn, so that everybody always has more."""
+    """Each brings a whole kernel buffer of one-byte chunks before the first turn, so that every one always has more."""
     progress = Progress(stage, monkeypatch)
     body_bytes = 50_000
     with RawOrigin(swallow) as origin:

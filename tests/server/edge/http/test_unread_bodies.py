@@ -1,4 +1,4 @@
-"""What an origin did not read of one visitor's request reaches no other visitor: Python's own http.server as the origin."""
+"""Unread bytes of one visitor's request reach no other visitor: Python's own http.server as the origin."""
 
 import threading
 from collections.abc import Iterator
@@ -85,7 +85,7 @@ def attack(visitor: Caller, smuggled: bytes, *fields: bytes, method: bytes = b"P
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["counted", "chunked"])
 @pytest.mark.parametrize("fields", [(), (b"Expect: 100-continue",)], ids=["plain", "expecting"])
-def test_a_body_that_the_origin_did_not_read_is_nobodys_request(
+def test_a_body_that_the_origin_did_not_read_is_never_a_request(
     stage: Stage, forgetful: _Server, chunked: bool, fields: tuple[bytes, ...]
 ) -> None:
     stage.publish(forgetful.server_address[1])
@@ -123,7 +123,7 @@ def test_a_smuggled_request_is_not_answered_to_another_visitor(stage: Stage, for
     assert "/slow" not in forgetful.seen
 
 
-def test_the_body_of_an_answer_to_head_is_nobodys_answer(stage: Stage, forgetful: _Server) -> None:
+def test_the_body_of_a_response_to_head_is_never_a_response(stage: Stage, forgetful: _Server) -> None:
     stage.publish(forgetful.server_address[1])
 
     def story() -> None:
@@ -137,7 +137,7 @@ def test_the_body_of_an_answer_to_head_is_nobodys_answer(stage: Stage, forgetful
     stage.play(story)
 
 
-def test_a_connection_that_carried_a_body_is_told_to_close_and_is_ended(stage: Stage, forgetful: _Server) -> None:
+def test_a_connection_that_carried_a_body_gets_connection_close_and_is_ended(stage: Stage, forgetful: _Server) -> None:
     agent = stage.publish(forgetful.server_address[1])
 
     def story() -> None:

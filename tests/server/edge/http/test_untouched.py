@@ -1,4 +1,4 @@
-"""A request that has not reached its origin, as the agent tells, is sent again, whatever it is; any other is not."""
+"""A request that has not reached its origin, as the agent reports, is sent again, whatever it is; any other is not."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_what_may_be_sent_again(stage: Stage, origin: Origin, wire: bytes, tells
     assert [request.target for request in origin.requests].count("/once") == (outcome[0] == 200)
 
 
-def test_a_connection_that_was_upgraded_may_end_one_way_first(stage: Stage) -> None:
+def test_an_upgraded_connection_may_half_close(stage: Stage) -> None:
     """The origin ends and still reads: what the visitor sends then is not dropped, as it would be for the next request."""
     heard = []
 

@@ -1,4 +1,4 @@
-"""Any upgrade that the origin answers with 101 becomes a relay; none that carries HTTP past the edge is asked for."""
+"""Any upgrade that the origin accepts with 101 becomes a relay; an upgrade that carries HTTP past the edge is not requested."""
 
 import shutil
 import socket
@@ -108,7 +108,7 @@ def test_a_101_that_comes_before_the_request_has_ended_is_refused(stage: Stage) 
         stage.play(story)
 
 
-def test_a_visitor_is_told_which_upgrade_is_required(stage: Stage) -> None:
+def test_a_visitor_gets_the_required_upgrade(stage: Stage) -> None:
     reply = say(b"", b"Connection: Upgrade", b"Upgrade: h2c, my-own/1", status=b"426 Upgrade Required")
     with Origin(lambda _request, _sock: reply) as origin:
         stage.publish(origin)

@@ -40,7 +40,7 @@ def switched(visitor: Caller) -> bytes:
     return head
 
 
-def test_after_the_origin_s_101_bytes_flow_both_ways(stage: Stage) -> None:
+def test_after_the_origin_s_101_bytes_flow_in_both_directions(stage: Stage) -> None:
     with Origin(echoing) as origin:
         agent = stage.publish(origin)
 

@@ -1,4 +1,4 @@
-"""Bodies on their transfer, wherever they are cut and however little the sink takes."""
+"""Body pumps, with any cuts of the source and any capacity of the sink."""
 
 from collections.abc import Callable
 
@@ -62,7 +62,7 @@ CAPACITIES = st.sampled_from([1, 7, 64, 65536])
 
 
 @given(pieces=PIECES, follows=st.binary(max_size=5), capacity=CAPACITIES)
-def test_a_counted_body_goes_through_exactly(engine: EngineLoop, pieces: list[bytes], follows: bytes, capacity: int) -> None:
+def test_a_sized_body_goes_through_exactly(engine: EngineLoop, pieces: list[bytes], follows: bytes, capacity: int) -> None:
     transfer = Transfer(engine, capacity)
     whole = b"".join(pieces)
     pump = transfer.sized(len(whole))
@@ -77,7 +77,7 @@ def test_a_counted_body_goes_through_exactly(engine: EngineLoop, pieces: list[by
 
 
 @given(pieces=PIECES, capacity=CAPACITIES, cuts=st.integers(1, 9))
-def test_a_chunked_body_is_coded_anew(engine: EngineLoop, pieces: list[bytes], capacity: int, cuts: int) -> None:
+def test_a_chunked_body_is_framed_anew(engine: EngineLoop, pieces: list[bytes], capacity: int, cuts: int) -> None:
     wire = b"".join(b"%X;x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\nT: x\r\n\r\nNEXT"
     transfer = Transfer(engine, capacity)
     assert (
@@ -95,7 +95,7 @@ def test_a_chunked_body_is_coded_anew(engine: EngineLoop, pieces: list[bytes], c
 
 
 @given(pieces=PIECES, capacity=CAPACITIES)
-def test_an_old_visitor_gets_the_payload_alone(engine: EngineLoop, pieces: list[bytes], capacity: int) -> None:
+def test_an_http_1_0_visitor_gets_the_payload_alone(engine: EngineLoop, pieces: list[bytes], capacity: int) -> None:
     wire = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
     transfer = Transfer(engine, capacity)
     assert transfer.run(transfer.reframing(CHUNKED, UNTIL_END), [wire]) is PumpResult.FINISHED
@@ -127,7 +127,7 @@ def test_the_head_does_not_wait_for_the_body(engine: EngineLoop) -> None:
         assert transfer.received == b"HEAD:"
 
 
-def test_an_early_end_is_told_from_a_break_and_from_the_end(engine: EngineLoop) -> None:
+def test_an_early_end_a_break_and_the_end_are_distinguished(engine: EngineLoop) -> None:
     for make in (SIZED, CHUNKS):
         transfer = Transfer(engine, 100)
         assert transfer.run(make(transfer), [b"2\r\n"], end=True) is PumpResult.SOURCE_TRUNCATED

@@ -1,4 +1,4 @@
-"""HTTP exchanges under limits: what ends them and what the visitor sees, what passes, and what is told of each."""
+"""HTTP exchanges under limits: what ends them, what the visitor sees, what passes, and which events are emitted."""
 
 import socket
 import threading
@@ -36,7 +36,7 @@ def limit(stage: Stage, policy: Policy, *hosts: str) -> Scopes:
 
 @pytest.fixture
 def told(stage: Stage) -> list[RequestDone | RelayDone]:
-    """What the edge tells of requests and websockets that are over."""
+    """Events of finished requests and websockets."""
     told: list[RequestDone | RelayDone] = []
     stage.edge.on_finished = told.append
     numbers = iter(range(1, 1000))
@@ -72,7 +72,7 @@ def falls_silent(_request: Request, sock: socket.socket) -> None:
 
 
 def trickles(_request: Request, sock: socket.socket) -> bytes | None:
-    """Answer a byte at a time, for as long as anybody takes them."""
+    """Answer a byte at a time, until the connection breaks."""
     sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
     sock.settimeout(0.02)
     while True:
@@ -108,7 +108,7 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize("row", [row[1:] for row in ENDINGS], ids=[row[0] for row in ENDINGS])
-def test_every_reason_is_told_by_its_word_and_what_was_cut_never_looks_complete(
+def test_every_end_has_its_reason_and_a_truncated_one_never_looks_complete(
     stage: Stage,
     told: list[RequestDone],
     row: tuple[Policy, Callable[[Request, socket.socket], bytes | None], int | None, tuple[str, str]],
@@ -141,7 +141,7 @@ def test_every_reason_is_told_by_its_word_and_what_was_cut_never_looks_complete(
             assert event.why == heard.code  # type: ignore[union-attr]
 
 
-def test_a_visitor_who_leaves_is_told_as_such(stage: Stage, told: list[RequestDone]) -> None:
+def test_a_visitor_that_leaves_is_reported_as_such(stage: Stage, told: list[RequestDone]) -> None:
     with Origin(stays_silent) as origin:
         stage.publish(origin)
         limit(stage, Policy(idle_timeout_s=60))
@@ -278,7 +278,7 @@ def test_a_body_that_fits_exactly_is_complete(stage: Stage, told: list[RequestDo
         assert (reasons(told[0]), sizes(told[0])) == ((ENDED, ENDED), (3, 89_997))
 
 
-def test_an_upload_that_says_it_is_too_long_is_refused_before_the_origin_hears_of_it(stage: Stage, told: list[RequestDone]) -> None:
+def test_an_upload_announced_as_too_long_is_refused_before_it_reaches_the_origin(stage: Stage, told: list[RequestDone]) -> None:
     with Origin() as origin:
         stage.publish(origin)
         limit(stage, Policy(max_total_payload=9))
@@ -407,7 +407,7 @@ def test_an_answer_that_the_rate_holds_up_is_no_stalled_visitor(stage_with: Call
 
 @pytest.fixture
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[Bucket]:
-    """Each time that somebody finds a bucket empty."""
+    """Recorded whenever a bucket is found empty."""
     found: list[Bucket] = []
     sleep = Bucket._set_timer
 
@@ -524,7 +524,7 @@ def test_without_limits_and_listeners_nothing_is_measured(stage: Stage, origin: 
     assert made == []
 
 
-def test_who_the_visitor_was_is_told_where_the_operator_asks(stage: Stage, told: list[RequestDone], origin: Origin) -> None:
+def test_the_visitor_is_reported_if_configured(stage: Stage, told: list[RequestDone], origin: Origin) -> None:
     object.__setattr__(stage.edge.settings, "log_visitors", True)
     stage.publish(origin)
 
@@ -543,9 +543,7 @@ def websocket() -> Iterator[Origin]:
         yield origin
 
 
-def test_a_websocket_is_told_when_it_begins_and_when_it_is_over(
-    stage: Stage, told: list[RequestDone | RelayDone], websocket: Origin
-) -> None:
+def test_a_websocket_is_reported_when_it_begins_and_ends(stage: Stage, told: list[RequestDone | RelayDone], websocket: Origin) -> None:
     stage.publish(websocket)
     limit(stage, Policy(max_total_payload=1000))
 
@@ -568,7 +566,7 @@ def test_a_websocket_is_told_when_it_begins_and_when_it_is_over(
     assert (reasons(over), sizes(over)) == ((PAYLOAD, PAYLOAD), (500, 500))
 
 
-def test_a_request_that_ends_with_the_server_is_told_too(stage: Stage, told: list[RequestDone]) -> None:
+def test_a_request_that_ends_with_the_server_is_reported_too(stage: Stage, told: list[RequestDone]) -> None:
     with Origin(falls_silent) as origin:
         stage.publish(origin)
 
@@ -582,7 +580,7 @@ def test_a_request_that_ends_with_the_server_is_told_too(stage: Stage, told: lis
         assert (told[0].status, reasons(told[0])) == (200, (ENDED, ABORTED))
 
 
-def test_an_early_answer_is_told_as_one(stage: Stage, told: list[RequestDone]) -> None:
+def test_an_early_response_is_reported_as_one(stage: Stage, told: list[RequestDone]) -> None:
     def answer_at_once(sock: socket.socket, _wire: bytearray, _connection: int) -> None:
         while b"half" not in sock.recv(1 << 16, socket.MSG_PEEK):
             pass

@@ -1,4 +1,4 @@
-"""A visitor's way through the buckets of its tunnel, and those who write without asking."""
+"""The rates of a visitor's connection, and writers that do not ask for room."""
 
 from portway.engine.bucket import Bucket
 from portway.engine.limits import scopes_of
@@ -41,7 +41,7 @@ def test_a_connection_keeps_its_buckets_while_it_asks_for_the_same_tunnel(engine
     assert gate.room() == 0, "the old one lets nothing pass any more"
 
 
-def test_time_limits_alone_put_nothing_before_anybody(engine: EngineLoop) -> None:
+def test_time_limits_alone_add_no_gate(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
     writer = ChannelWriter(channel)
     shaper = shaper_for(None, Scheduler(), channel, writer, scopes_of(Scheduler(), Policy(idle_timeout_s=1)))
@@ -50,7 +50,7 @@ def test_time_limits_alone_put_nothing_before_anybody(engine: EngineLoop) -> Non
     shaper.release()
 
 
-def test_who_leaves_waits_no_more(engine: EngineLoop) -> None:
+def test_a_visitor_that_leaves_stops_waiting(engine: EngineLoop) -> None:
     channel, _ = memory_pair(engine.reactor)
     writer, clock = ChannelWriter(channel), Scheduler()
     (scope,) = scopes_of(clock, Policy(bandwidth_bps=1000))

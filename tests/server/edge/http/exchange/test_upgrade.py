@@ -1,4 +1,4 @@
-"""From HTTP to a relay, with beginnings that do not fit at once."""
+"""From an exchange to a relay, with buffered bytes that do not fit at once."""
 
 from portway.engine.memory_channel import memory_pair
 from portway.engine.relay import Relay
@@ -22,7 +22,7 @@ class NoPool:
         raise AssertionError
 
 
-def test_beginnings_go_first_however_little_fits(engine: EngineLoop) -> None:
+def test_buffered_bytes_go_first_however_little_fits(engine: EngineLoop) -> None:
     left, visitor = memory_pair(engine.reactor, 3)
     right, origin = memory_pair(engine.reactor, 3)
     stream = OriginStream(NoPool())

@@ -1,4 +1,4 @@
-"""What is concluded from how an origin treats its connections."""
+"""Conclusions from an origin's behaviour."""
 
 from portway.server.edge.http.origin.habits import FORGIVE_S, IMMEDIATE_CLOSE_S, VERDICT_S, OriginHabits
 

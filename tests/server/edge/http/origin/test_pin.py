@@ -1,4 +1,4 @@
-"""A connection that one visitor authenticated is nobody else's, and stays that visitor's (RFC 4559 section 6)."""
+"""A connection that one visitor authenticated stays that visitor's (RFC 4559 section 6)."""
 
 import shutil
 import subprocess
@@ -36,7 +36,7 @@ def test_a_connection_that_one_visitor_authenticated_serves_no_other(stage: Stag
     stage.play(story)
 
 
-def test_an_answer_that_says_so_pins_the_connection_too(stage: Stage, ntlm: NtlmOrigin) -> None:
+def test_a_response_that_authenticates_pins_the_connection_too(stage: Stage, ntlm: NtlmOrigin) -> None:
     stage.publish(ntlm.port)
 
     def story() -> None:
@@ -121,7 +121,7 @@ def test_its_tunnel_may_be_granted_anew(stage: Stage, ntlm: NtlmOrigin) -> None:
     stage.play(story)
 
 
-def test_one_that_rests_gives_way_to_visitors_who_wait_for_a_place(stage: Stage, ntlm: NtlmOrigin) -> None:
+def test_an_idle_pinned_stream_is_closed_for_queued_visitors(stage: Stage, ntlm: NtlmOrigin) -> None:
     agent = stage.publish(ntlm.port)
     if stage.kind != "mux":
         return  # only links have a limit

@@ -1,4 +1,4 @@
-"""Idle streams: kept, used again, thrown away; and what is retried."""
+"""Idle streams: kept, reused, closed; and what is retried."""
 
 import socket
 import threading
@@ -154,8 +154,8 @@ def test_a_stream_is_not_kept_when_its_answer_did_not_end_cleanly(stage: Stage, 
         assert len(origin.wires) == 5
 
 
-def test_bytes_that_come_after_the_answer_reach_nobody(stage: Stage) -> None:
-    """An origin that ignores a body takes it for a request (threats S3, CL.0): its second answer must be nobody's."""
+def test_bytes_after_the_response_reach_no_visitor(stage: Stage) -> None:
+    """An origin that ignores a body takes it for a request (threats S3, CL.0): its second response must reach no visitor."""
     late = threading.Event()
 
     def answer(request: Request, sock: socket.socket) -> bytes | None:

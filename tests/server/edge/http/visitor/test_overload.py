@@ -1,4 +1,4 @@
-"""Visitors for whom there is no place: a truthful answer, and a reset when even that costs too much."""
+"""Visitors above capacity: an error response, and a reset if even that costs too much."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -7,7 +7,7 @@ from portway.server.edge.http.settings import HttpEdgeSettings
 from tests.server.edge.http.kit import Origin, Stage
 
 
-def test_a_visitor_over_the_cap_hears_503_whatever_it_sends(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
+def test_a_visitor_over_the_cap_gets_503_whatever_it_sends(stage_with: Callable[[HttpEdgeSettings], Stage], origin: Origin) -> None:
     stage = stage_with(HttpEdgeSettings(visitors_max=1))
     stage.publish(origin)
 
@@ -24,7 +24,7 @@ def test_a_visitor_over_the_cap_hears_503_whatever_it_sends(stage_with: Callable
     stage.play(story)
 
 
-def test_apologies_are_bounded_in_number_and_shared_by_sources(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
+def test_overload_responses_are_bounded_and_shared_by_sources(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
     stage = stage_with(HttpEdgeSettings(visitors_max=1, overload_response_s=60))
     most = stage.edge._overload._responses_max = 4
 
@@ -41,7 +41,7 @@ def test_apologies_are_bounded_in_number_and_shared_by_sources(stage_with: Calla
     stage.play(story)
 
 
-def test_who_never_leaves_is_not_apologised_to_for_ever(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
+def test_an_overload_response_to_a_silent_visitor_ends(stage_with: Callable[[HttpEdgeSettings], Stage]) -> None:
     stage = stage_with(HttpEdgeSettings(visitors_max=1, overload_response_s=0.3))
 
     def story() -> None:
@@ -54,7 +54,7 @@ def test_who_never_leaves_is_not_apologised_to_for_ever(stage_with: Callable[[Ht
 
 
 def outcome(stage: Stage, open_callers: ExitStack, source: str = "127.0.0.1") -> str:
-    """Call, and hear what becomes of it; a reset may come before the caller even knows that it is connected."""
+    """Connect, and return the outcome; a reset may arrive before `connect` returns."""
     try:
         caller = open_callers.enter_context(stage.caller(source=source))
         return "told" if caller.answer().code == "overloaded" else "?"

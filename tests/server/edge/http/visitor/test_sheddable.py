@@ -1,4 +1,4 @@
-"""How a visitor's connection ends that gives way to a newcomer, by what it is doing: as gently as that allows, and at once."""
+"""How a connection is shed, by its state: as gently as possible, and at once."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def state(stage: Stage) -> ConnectionState:
 
 
 def shed(stage: Stage, doing: ConnectionState) -> None:
-    """Have the only visitor give way once it does this; its place is free at once."""
+    """Shed the only visitor once it is in this state; its capacity is free at once."""
     stage.eventually(lambda: stage.edge.visitors == 1 and state(stage) is doing, f"it is never {doing!r}")
 
     def act() -> None:
@@ -72,7 +72,7 @@ def test_one_between_requests_sees_a_proper_end(crowded: Stage) -> None:
     crowded.play(story)
 
 
-def test_one_that_said_nothing_sees_a_proper_end(crowded: Stage) -> None:
+def test_a_silent_connection_sees_a_proper_end(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
             shed(crowded, ConnectionState.SILENT)
@@ -163,7 +163,7 @@ def test_one_that_was_answered_and_does_not_close_is_closed(crowded: Stage) -> N
     crowded.play(story)
 
 
-def test_one_with_something_to_say_does_not_give_way(crowded: Stage) -> None:
+def test_a_connection_with_unprocessed_input_is_exempt(crowded: Stage) -> None:
     def story() -> None:
         with crowded.caller() as visitor:
             crowded.eventually(lambda: crowded.edge.visitors == 1)

@@ -1,4 +1,4 @@
-"""An upgraded connection, as one that may have to give way."""
+"""Shedding of an upgraded connection."""
 
 import socket
 
@@ -18,7 +18,7 @@ def switch(_request: Request, sock: socket.socket) -> bytes | None:
     return None
 
 
-def test_it_counts_what_it_moves_and_is_broken_off_for_a_newcomer(stage: Stage) -> None:
+def test_it_counts_what_it_moves_and_is_broken_to_free_capacity(stage: Stage) -> None:
     def story() -> None:
         with stage.caller() as visitor:
             visitor.send(ASK)
