@@ -308,7 +308,7 @@ async def _refuse_with_escapes(link: HostileLink) -> None:
 @pytest.mark.parametrize(
     ("does", "code", "words"),
     [
-        (_fake_welcome, 3, "portway: refused: the server could not prove that it knows this token (bad_credentials). Do not trust this"),
+        (_fake_welcome, 3, "portway: refused: the server could not prove that it has this token (bad_credentials). Do not trust this"),
         (_own_nonce, None, r"portway: offline: .*nonce"),
         (_endless_work, None, r"portway: offline: .*asks for 4000000 iterations: expected 4096 to 100000"),
         (_refuse_with_escapes, 3, r"portway: refused: \\x1b\]0;owned\\x07no\\nportway: online \(new_code\\x1b\[2J\)\. run\\x1b\[8m rm"),

@@ -1,6 +1,6 @@
 """An unencrypted routing hint that names the worker of a link, so that links can be assigned without decrypting them. Pure.
 
-Not authenticated: a wrong hint only routes the link to a worker that does not know its ticket. A TLS link sends it as an ALPN
+Not authenticated: a wrong hint only routes the link to a worker without its ticket. A TLS link sends it as an ALPN
 protocol after `portway/1`, a plain one in its `Attach`; both are complete within the first packet.
 """
 

@@ -1,4 +1,4 @@
-"""SCRAM-SHA-256: both ends prove that they know a secret, which is never sent and which the server does not store.
+"""SCRAM-SHA-256: both ends prove that they have a secret, which is never sent and which the server does not store.
 
 RFC 5802 (messages), RFC 7677 (SHA-256), RFC 5929 section 4 (tls-server-end-point). Our profile is narrower: users and
 nonces are plain ASCII, no authorization identity, no extensions, and the binding is always SHA-256 of the certificate.
@@ -132,7 +132,7 @@ class ScramClient:
         if not hmac.compare_digest(_decoded(match["signature"]), self._signature):
             raise RefusedError(
                 BAD_CREDENTIALS,
-                "the server could not prove that it knows this token",
+                "the server could not prove that it has this token",
                 "Do not trust this address. Check the join string, and which server has this address.",
             )
         self._proven = True

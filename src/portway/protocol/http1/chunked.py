@@ -198,7 +198,7 @@ class ChunkDecoder:
             return at + 2
         if ends == b"\r":
             return -1
-        raise MessageError("a chunk's data is longer than its size says: expected CR LF")
+        raise MessageError("a chunk has more data than its size: expected CR LF")
 
     def _trailer(self, data: bytes, at: int) -> int:
         """Parse a trailer line, or the final empty line; return where the next one is, or -1 when it is incomplete."""

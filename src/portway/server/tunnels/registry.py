@@ -7,7 +7,7 @@
 An agent that leaves on purpose releases its address, and may request that it is held: others may claim it nevertheless.
 
 A claim on a live address: by another identity → `name_taken` (`port_taken`). By the same identity → the holder is probed first;
-silent → it is replaced, alive → `name_in_use`, unless the claim says `takeover`.
+silent → it is replaced, alive → `name_in_use`, unless the claim asks for `takeover`.
 """
 
 from collections.abc import Callable, Iterator
