@@ -276,9 +276,7 @@ def docstring_texts() -> Iterator[tuple[str, str]]:
 def found_in(texts: Iterator[tuple[str, str]], banned: tuple[str, ...]) -> list[str]:
     """Return each text with a banned word, except those of EXEMPT."""
     words = re.compile(rf"\b({'|'.join(banned)})\b", re.IGNORECASE)
-    return [
-        f"{where}: {found[0]!r} in {text[:120]!r}" for where, text in texts if where not in EXEMPT and (found := words.search(text))
-    ]
+    return [f"{where}: {found[0]!r} in {text[:120]!r}" for where, text in texts if where not in EXEMPT and (found := words.search(text))]
 
 
 def test_texts_have_no_banned_words() -> None:

@@ -35,7 +35,7 @@ from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.server.edge.http.exchange.body_pumps import ReframingPump, SizedPump
 from portway.server.edge.http.exchange.exchange import Exchange
 from portway.server.edge.http.exchange.metered import MeteredExchange
-from portway.server.edge.http.exchange.upgrade import WebSocketUpgrade
+from portway.server.edge.http.exchange.upgrade_relay import WebSocketUpgrade
 from portway.server.edge.http.origin.graceful_close import GracefulClose
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.visitor.connection import VisitorConnection

@@ -663,7 +663,7 @@ def test_the_link_pings_by_itself_and_answers(engine: EngineLoop, peer: RawPeer)
 
 @pytest.fixture
 def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portway.mux.pulse.CHECK_EVERY_S", 0.05)
+    monkeypatch.setattr("portway.mux.link_watchdog.CHECK_EVERY_S", 0.05)
 
 
 @pytest.mark.usefixtures("quick_checks")
@@ -709,7 +709,7 @@ def test_own_sleep_is_not_the_peers_silence(engine: EngineLoop) -> None:
     engine.settle()
     clock.now += 60
     far.send(ping(5).wire)
-    mux._pulse.beat()
+    mux._watchdog.beat()
     engine.settle()
     assert not lost
     mux.close("over")

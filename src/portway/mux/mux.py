@@ -11,8 +11,8 @@ from portway.engine.poller import CallLater
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel, PeerError, UnavailableError
 from portway.mux.buffer_budget import SessionBufferBudget
+from portway.mux.link_watchdog import LinkWatchdog
 from portway.mux.mux_channel import FAILED, MuxChannel
-from portway.mux.pulse import Pulse
 from portway.mux.settings import (
     EARLY_FLUSH_BYTES,
     FRAME_BYTES_ALONE,
@@ -96,8 +96,8 @@ class Mux:
         self._waiting = WaitingStreams()
         self._bulk_sender: MuxChannel | None = None
         self._shared_until = 0.0
-        self._pulse = Pulse(reactor, self.yamux, settings.heartbeat, clock, self._fail)
-        self._heartbeat = self._pulse.heartbeat
+        self._watchdog = LinkWatchdog(reactor, self.yamux, settings.heartbeat, clock, self._fail)
+        self._heartbeat = self._watchdog.heartbeat
         link.on_readable = self._read
         link.on_writable = self._unblock
         link.on_broken = self._read
@@ -143,7 +143,7 @@ class Mux:
 
     def ping(self, on_pong: Callable[[float], None]) -> None:
         """Send a ping; `on_pong` gets the round trip in seconds if the peer replies."""
-        self._pulse.ping(on_pong)
+        self._watchdog.ping(on_pong)
 
     def admit(self, account: Account) -> None:
         """Lift the limit for peers that have not logged in, and charge `account` from now on."""
@@ -220,7 +220,7 @@ class Mux:
     # Events of the link.
 
     def _start(self) -> None:
-        self._pulse.beat()
+        self._watchdog.beat()
         self._read()
 
     def _read(self) -> None:
@@ -335,7 +335,7 @@ class Mux:
     # Streams and liveness.
 
     def _on_pong(self, value: int) -> None:
-        self._pulse.on_pong(value)
+        self._watchdog.on_pong(value)
 
     def _make_stream(self, _session: Session, stream_id: int) -> Stream:
         return MuxChannel(self, stream_id)
@@ -362,7 +362,7 @@ class Mux:
         if self.lost:  # a callback during decoding ended the link, and the rest of the data was invalid
             return
         self.lost = True
-        self._pulse.stop()
+        self._watchdog.stop()
         self._undecoded = None
         self._bulk_sender = None
         self._waiting.clear()

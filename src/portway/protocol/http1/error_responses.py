@@ -3,7 +3,7 @@
 import json
 from typing import NamedTuple
 
-from portway.protocol.http1.error_page import STYLE_HASH, render_page
+from portway.protocol.http1.error_html import STYLE_HASH, render_page
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.serialise import own_response_bytes
 

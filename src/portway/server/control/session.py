@@ -9,7 +9,7 @@ from portway.engine.tls_channel import TlsChannel
 from portway.errors import UnavailableError
 from portway.mux.buffer_budget import SessionBufferBudget
 from portway.mux.mux import Mux
-from portway.mux.silence import is_silent
+from portway.mux.responsiveness import is_silent
 from portway.protocol.control.messages import Activity, Claim, Granted, Message
 from portway.server.access.request_pacing import RequestPacer
 from portway.server.access.tokens import TokenRecord

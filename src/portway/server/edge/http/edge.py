@@ -25,7 +25,7 @@ from portway.server.edge.handoff import HANDOFFS_MAX, HandOff, HandoffState
 from portway.server.edge.holds import Holds
 from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.deadlines import Deadlines
-from portway.server.edge.http.exchange.upgrade import WebSocketUpgrade
+from portway.server.edge.http.exchange.upgrade_relay import WebSocketUpgrade
 from portway.server.edge.http.interfaces import OnFinished, ServedVisitor
 from portway.server.edge.http.origin.pool import OriginPools
 from portway.server.edge.http.origin.stream import OriginStream
@@ -34,7 +34,7 @@ from portway.server.edge.http.source_accounts import SourceAccounts
 from portway.server.edge.http.visitor.connection import VisitorConnection
 from portway.server.edge.http.visitor.lingering_close import LingeringClose
 from portway.server.edge.http.visitor.overload import OverloadResponder
-from portway.server.edge.http.visitor.upgraded import UpgradedConnection
+from portway.server.edge.http.visitor.relayed import UpgradedConnection
 from portway.server.events import RelayDone
 from portway.server.tunnels.lease import Kind, Lease
 

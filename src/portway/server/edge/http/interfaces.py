@@ -17,7 +17,7 @@ from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.deadlines import Expiring
 from portway.server.edge.http.exchange.shaping import ConnectionShaper
-from portway.server.edge.http.origin.pin import PinnedStream
+from portway.server.edge.http.origin.pinned_stream import PinnedStream
 from portway.server.edge.http.origin.pool import OriginPools
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings

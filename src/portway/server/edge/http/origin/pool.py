@@ -11,7 +11,7 @@ from portway.protocol.proxy_header import encode_local
 from portway.server.edge.http.head_cache import ResponseHeadCache
 from portway.server.edge.http.origin.graceful_close import GracefulClose
 from portway.server.edge.http.origin.habits import OriginHabits
-from portway.server.edge.http.origin.pin import PinnedStream, PinOwner
+from portway.server.edge.http.origin.pinned_stream import PinnedStream, PinOwner
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Holder, Lease

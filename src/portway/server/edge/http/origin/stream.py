@@ -7,7 +7,7 @@ from portway.engine.channel import Channel, nothing
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel
 from portway.mux.mux_channel import MuxChannel
-from portway.mux.silence import is_silent
+from portway.mux.responsiveness import is_silent
 from portway.protocol.stream_status import StreamStatus
 from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.server.edge.http.origin.graceful_close import GracefulClose

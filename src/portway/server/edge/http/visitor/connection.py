@@ -16,7 +16,7 @@ from portway.server.edge.http.exchange.metered import MeteredExchange
 from portway.server.edge.http.exchange.shaping import ConnectionShaper
 from portway.server.edge.http.head_cache import CachedRequest, RequestHeadCache
 from portway.server.edge.http.interfaces import EdgeServices
-from portway.server.edge.http.origin.pin import PinnedStream
+from portway.server.edge.http.origin.pinned_stream import PinnedStream
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.visitor.head_reading import HeadReadingMixin
 from portway.server.edge.http.visitor.sheddable import UNCOUNTED_BYTES

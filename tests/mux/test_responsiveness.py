@@ -1,8 +1,8 @@
 """A link is silent before it is lost."""
 
 from portway.mux.mux import Mux
+from portway.mux.responsiveness import SILENT_S, is_silent
 from portway.mux.settings import MuxSettings
-from portway.mux.silence import SILENT_S, is_silent
 from tests.kit.loops import EngineLoop
 from tests.kit.yamux_peer import RawPeer
 

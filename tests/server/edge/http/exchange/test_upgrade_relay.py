@@ -2,7 +2,7 @@
 
 from portway.engine.memory_channel import memory_pair
 from portway.engine.relay import Relay
-from portway.server.edge.http.exchange.upgrade import WebSocketUpgrade
+from portway.server.edge.http.exchange.upgrade_relay import WebSocketUpgrade
 from portway.server.edge.http.origin.graceful_close import GracefulClose
 from portway.server.edge.http.origin.stream import OriginStream
 from tests.kit.loops import EngineLoop

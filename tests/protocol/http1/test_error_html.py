@@ -1,6 +1,6 @@
 """The page itself."""
 
-from portway.protocol.http1.error_page import render_page
+from portway.protocol.http1.error_html import render_page
 
 
 def test_the_path_of_the_request_shows_where_it_ended() -> None:

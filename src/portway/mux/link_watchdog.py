@@ -12,7 +12,7 @@ CHECK_EVERY_S = 1.0
 """Interval of the checks."""
 
 
-class Pulse:
+class LinkWatchdog:
     """Runs from `beat` until `stop`, or until the link was silent for too long: then `on_silence` is called with the reason."""
 
     def __init__(
