@@ -264,7 +264,7 @@ def test_a_silent_link_is_detected_at_both_ends_and_its_name_is_free_for_its_age
             taken_s = time.monotonic() - begun
             assert world.visit("moves").body == b"hello from the second process\n"
 
-            at_server = next(down for down in downs(server, 20) if "nothing heard" in down["reason"])
+            at_server = next(down for down in downs(server, 20) if "nothing received" in down["reason"])
             at_agents = [event(agent, "offline", deadline_s=20) for agent in far]
             noticed = [moment(told) - silent_at for told in (at_server, *at_agents)]
             report_measurement(f"silent link: the same agent had its name elsewhere after {taken_s:.2f} s")
@@ -273,7 +273,7 @@ def test_a_silent_link_is_detected_at_both_ends_and_its_name_is_free_for_its_age
             )
             assert taken_s < 4.0  # a second to probe the silent holder, and a Python to start
             assert max(noticed) < 15.0
-            assert all("nothing heard" in told["reason"] for told in at_agents)
+            assert all("nothing received" in told["reason"] for told in at_agents)
 
             path.heal()
             assert event(far[1], "tunnel_up", 2, deadline_s=30)["url"] == lost[1]["url"]
@@ -352,7 +352,7 @@ def test_a_name_in_use_is_released_only_to_a_takeover(world: World) -> None:
         assert polite.code == 3
         assert polite.out == ""
         assert "refused: another running session of this agent uses blog.localhost (name_in_use)" in polite.err
-        assert "take over with --takeover" in polite.err
+        assert "use --takeover" in polite.err
         assert world.visit("blog").body == b"hello from first\n"
 
         second = world.agent(through, "http", str(two.port), "--name", "blog", "--takeover")

@@ -279,7 +279,7 @@ def test_names_and_ports_are_refused_with_a_reason_and_a_next_step(world: World)
         (other, web("blog"), "name_taken", ("blog.localhost belongs to another agent", "Choose another name")),
         (mine, web("blog"), "name_taken", ("blog.localhost belongs to another agent",)),
         (other, (*web("blog"), "--takeover"), "name_taken", ("blog.localhost belongs to another agent",)),
-        (other, ("tcp", "1", "--port", str(inside)), "port_taken", (f"port {inside} belongs to another agent", "any free one")),
+        (other, ("tcp", "1", "--port", str(inside)), "port_taken", (f"port {inside} belongs to another agent", "a free one")),
         (mine, web("www"), "reserved_name", ("the name 'www' is reserved for the server",)),
         (mine, web("_acme-challenge"), "reserved_name", ("reserved for the server",)),
         (mine, web("My_App"), "invalid_name", ("'My_App' may contain only lower-case letters, digits and hyphens", "Try 'my-app'")),
