@@ -360,7 +360,7 @@ def test_a_name_in_use_is_released_only_to_a_takeover(world: World) -> None:
         assert world.visit("blog").body == b"hello from second\n"
         ended = first.wait()
         assert ended.code == 3
-        assert "refused: another session of this agent took blog.localhost over (replaced). Stop one of the two." in ended.err
+        assert "refused: another session of this agent took over blog.localhost (replaced). Stop one of the two." in ended.err
 
         # The winner keeps the name over a lost link, and the loser is gone for good.
         relay.cut_now()
