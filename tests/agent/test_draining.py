@@ -11,7 +11,7 @@ import pytest
 from portway.agent import draining
 from portway.agent.events import Notice, TunnelUp
 from portway.protocol.control.messages import Released
-from portway.server.control import session_manager as sessions_module
+from portway.server.control import dispatch as dispatch_module
 from portway.server.control.claims import ClaimHandler, ClaimingSession
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.pair import running_agent, running_server, tcp_tunnel
@@ -65,7 +65,7 @@ def test_drain_does_not_wait_if_the_server_holds_no_addresses(tmp_path: Path, mo
         return Released(id=id) if answers else None
 
     monkeypatch.setattr(ClaimHandler, "release", free)
-    monkeypatch.setattr(sessions_module, "Released", released)
+    monkeypatch.setattr(dispatch_module, "Released", released)
     monkeypatch.setattr(draining, "REPLY_S_MAX", 0.02)
     with RawOrigin(echo) as origin:
         announced, heard = asyncio.run(visit_while_stopping(tmp_path, origin.port, 60.0))
