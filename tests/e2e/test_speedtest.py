@@ -91,7 +91,7 @@ def test_a_server_that_allows_none_refuses(tls_world: World) -> None:
     ended = speedtest(tls_world, tls_world.token(), as_json=False).wait()
 
     assert ended.code == 3, ended
-    assert ended.err.splitlines()[-1].startswith("portway: this server allows no speed tests (speed_test_off). ")
+    assert ended.err.splitlines()[-1].startswith("portway: speed tests are disabled on this server (speed_test_off). ")
 
 
 def test_a_server_killed_during_a_test_ends_it_with_an_error(tls_world: World) -> None:
