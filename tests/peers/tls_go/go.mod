@@ -1,0 +1,3 @@
+module portway/tests/tlspeer
+
+go 1.20
