@@ -24,6 +24,7 @@ from portway.protocol.names import normalise_host
 from portway.protocol.proxy_header import decode
 from portway.protocol.proxy_inbound import V2_BYTES_MAX, decode_inbound
 from portway.protocol.scram import ScramServer, make_verifier
+from portway.protocol.tls_hello import EXTENSIONS_MAX, HELLO_BYTES_MAX, PROTOCOLS_MAX, HelloReader
 from portway.protocol.work import TURN_WORK, Work
 from portway.protocol.yamux.frame import DATA, HEADER, SYN, WINDOW_UPDATE
 from portway.protocol.yamux.limits import YamuxLimits
@@ -90,7 +91,7 @@ def measure(case: Case, runs: int = RUNS) -> Cost:
 
 def all_cases() -> list[Case]:
     """Return all cases, grouped by parser."""
-    return [*chunks(), *heads(), *frames(), *control(), *records(), *others()]
+    return [*chunks(), *heads(), *frames(), *control(), *records(), *hellos(), *others()]
 
 
 def _repeat(piece: bytes, size: int = STREAM_BYTES) -> bytes:
@@ -302,6 +303,54 @@ def records() -> Iterator[Case]:
             feed.put_waiting()
 
     yield Case("TLS records, counted", "the smallest", _repeat(b"\x17\x03\x03\x00\x11" + b"x" * 17), cut)
+
+
+def _vector(length_bytes: int, content: bytes) -> bytes:
+    return len(content).to_bytes(length_bytes, "big") + content
+
+
+def _extension(kind: int, body: bytes = b"") -> bytes:
+    return kind.to_bytes(2, "big") + _vector(2, body)
+
+
+_NAME = _extension(0, _vector(2, b"\0" + _vector(2, b"a.example")))
+_SHARES = _extension(51, bytes(1300))
+
+
+def _hello(*extensions: bytes, bytes_max: int = HELLO_BYTES_MAX) -> bytes:
+    """Return a ClientHello that is filled up to a size with an unknown extension."""
+    block = b"".join(extensions)
+    fill = _extension(0x1234, bytes(max(0, bytes_max - len(block) - 51)))
+    return b"\1" + _vector(3, b"\3\3" + bytes(33) + b"\0\2\x13\1\1\0" + _vector(2, block + fill))
+
+
+def _in_records(message: bytes, size: int = 1 << 14) -> bytes:
+    return b"".join(b"\x16\3\1" + _vector(2, message[at : at + size]) for at in range(0, len(message), size))
+
+
+def _read_hello(data: bytes, step: int = STREAM_BYTES) -> None:
+    reader = HelloReader()
+    for at in range(0, len(data), step):
+        reader.feed(data[at : at + step])
+
+
+def hellos() -> Iterator[Case]:
+    """ClientHellos: the longest in one turn, and those in the smallest records, which come in many."""
+
+    def message(words: str, data: bytes, *, small: bool = False) -> Case:
+        return Case("ClientHello", words, data, _read_hello, message=True, small=small)
+
+    names = [_extension(16, _vector(2, b"".join(_vector(1, bytes((at % 256,))) for at in range(PROTOCOLS_MAX))))]
+    numbers = [_extension(0x2000 + at) for at in range(EXTENSIONS_MAX - 3)]
+    yield message("the shortest", _in_records(_hello(_NAME, bytes_max=0)), small=True)
+    yield message("with post-quantum key shares", _in_records(_hello(_NAME, _SHARES, bytes_max=0)))
+    yield message("the longest", _in_records(_hello(_NAME)))
+    yield message("as many extensions and protocols as may be", _in_records(_hello(_NAME, *names, *numbers)))
+    yield message("a long name", _in_records(_hello(_extension(0, _vector(2, b"\0" + _vector(2, b"a." * 30_000))))))
+    yield message("many names", _in_records(_hello(_extension(0, _vector(2, b"\1\0\1x" * 15_000)))))
+    for size in (1, 2):
+        data = _in_records(_hello(_NAME, bytes_max=15_000), size)
+        yield Case("ClientHello in records", f"of {size} in reads of 1,460 bytes", data, lambda data: _read_hello(data, 1460))
 
 
 def others() -> Iterator[Case]:
