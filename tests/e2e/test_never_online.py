@@ -4,6 +4,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,10 @@ def https_port(tmp_path: Path) -> Iterator[int]:
         yield origin.port
 
 
-def says(world: World, join: JoinString) -> str:
+def says(world: World, join: JoinString, number: int = 0) -> str:
     """Return the last words of an agent that was told to give up."""
     flags = ("--plaintext-links",) if join.plaintext else ()
-    agent = world.agent(join, *web(), *flags, *GIVE_UP, as_json=False)
+    agent = world.agent(join, *web(), *flags, *GIVE_UP, data=f"agent{number}", as_json=False)
     ended = agent.wait(20)
     assert (ended.code, ended.out) == (1, "")
     assert "not online within 2 s: " in ended.err.splitlines()[-1], ended.err
@@ -70,9 +71,10 @@ def test_the_error_at_the_end_says_what_is_wrong(world: World, join: JoinString,
         ]
         if not join.plaintext:
             cases.append((lambda one: altered(one, port=https_port), "is not a Portway server"))
-        for change, words in cases:
-            last = says(world, change(join))
-            assert words in last, (words, last)
+        with ThreadPoolExecutor(len(cases)) as agents:
+            ends = agents.map(lambda numbered: says(world, numbered[1][0](join), numbered[0]), enumerate(cases))
+            for (_, words), last in zip(cases, ends, strict=True):
+                assert words in last, (words, last)
 
 
 def test_links_with_and_without_tls_are_distinguished(world: World) -> None:

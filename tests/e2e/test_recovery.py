@@ -180,29 +180,30 @@ def test_agents_of_a_restarted_server_have_the_same_names_and_ports(
 
 # Links that break
 
+CUTS = 40
+"""Enough for a mean, alternately with RST and FIN."""
 
-def test_a_hundred_cut_links_are_replaced_within_300_ms_on_average(
-    world: World, origin: HttpOrigin, report_measurement: ReportMeasurement
-) -> None:
+
+def test_cut_links_are_replaced_within_300_ms_on_average(world: World, origin: HttpOrigin, report_measurement: ReportMeasurement) -> None:
     server = world.start_server()
     join = world.token()
     with BadNetworkProxy((world.agents_host, world.agents_port)) as relay:
         agent = world.agent(altered(join, port=relay.address[1]), "http", str(origin.port), "--name", "blog")
         event(agent, "tunnel_up")
         crowding = MachineLoad()
-        back, second_tries = cut_and_visit(world, relay, 100, crowding)
-        event(agent, "tunnel_up", 101)
+        back, second_tries = cut_and_visit(world, relay, CUTS, crowding)
+        event(agent, "tunnel_up", CUTS + 1)
         report_measurement(figures("reconnects, one right after the other (sessions too young for a retry at once)", back))
         report_measurement(f"visitors who had to ask more than once: {second_tries}")
         assert len({up["url"] for up in events(agent, "tunnel_up")}) == 1
-        assert len(list(events(server, "session_up"))) == 101
+        assert len(list(events(server, "session_up"))) == CUTS + 1
         assert not list(events(server, "lease_down")), "the name was lost in between"
         report_measurement(f"the machine was crowded: all took {crowding.slowdown:.1f} times as long")
         assert statistics.fmean(back) < 0.3 * crowding.slowdown
         assert max(back) < 3.0 * crowding.slowdown
 
         rested, crowding = [], MachineLoad()
-        for turn in range(102, 105):
+        for turn in range(CUTS + 2, CUTS + 5):
             wait_until_old(event(agent, "online", turn - 1), STABLE_S_MIN + 0.1)
             one, _ = cut_and_visit(world, relay, 1, crowding)
             rested += one
