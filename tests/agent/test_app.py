@@ -25,6 +25,7 @@ from tests.kit.certificates import Identity
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, echo, report_after_end, send_half_then_reset, send_requested
 from tests.kit.pair import Events, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel
+from tests.kit.per_link_proxy import per_link_proxy
 from tests.kit.sockets import free_port
 from tests.kit.streams import stream_hash
 
@@ -404,55 +405,22 @@ def test_agents_of_a_restarted_server_have_the_same_names_and_ports(tmp_path: Pa
         asyncio.run(whole())
 
 
-class Cable:
-    """A relay between agents and server that a test can cut; the join string leads to it."""
-
-    def __init__(self, port: int) -> None:
-        self.port = 0
-        self._target = port
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def lay(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers |= {writer, far_writer}
-        await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer), return_exceptions=True)
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    def cut(self) -> None:
-        """Reset every connection."""
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-
-    def remove(self) -> None:
-        self.cut()
-        self._server.close()
-
-
 def test_a_cut_link_is_replaced_at_once_and_visitors_are_held_meanwhile(tmp_path: Path) -> None:
     async def scene(server: RunningServer) -> None:
         join = server.token()
-        cable = Cable(join.port)
-        await cable.lay()
-        async with running_agent(tmp_path, altered(join, port=cable.port), http_tunnel(origin.port, name="app")) as agent:
+        async with (
+            per_link_proxy(join.port) as proxy,
+            running_agent(tmp_path, proxy.through(join), http_tunnel(origin.port, name="app")) as agent,
+        ):
             await agent.events.wait(TunnelUp)
             for turn in range(1, 21):
-                cable.cut()
+                proxy.cut_all()
                 await server.events.wait(SessionDown, turn)
                 assert (await get(server, "app.localhost")).startswith(b"HTTP/1.1 200")
                 await agent.events.wait(Online, turn + 1)
             assert len(server.events.of(SessionUp)) == 21
             assert not server.events.of(LeaseDown)
-            cable.remove()
+            await proxy.close()
             await agent.events.wait(Offline, 21)
             assert "link" in agent.events.of(Offline)[-1].reason
 

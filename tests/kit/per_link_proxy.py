@@ -15,6 +15,7 @@ class PerLinkProxy:
         self.connections: list[list[asyncio.StreamWriter]] = []
         self._target = port
         self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Start to accept connections."""
@@ -26,6 +27,10 @@ class PerLinkProxy:
         return JoinString(join.token_id, join.secret, join.host, self.port, join.pin, join.plaintext)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         self.connections.append([writer, far_writer])
         await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer), return_exceptions=True)
@@ -41,12 +46,20 @@ class PerLinkProxy:
         for writer in self.connections[number]:
             writer.transport.abort()
 
-    def close(self) -> None:
-        """Reset all connections and stop listening."""
+    def cut_all(self) -> None:
+        """Reset all connections."""
         for number in range(len(self.connections)):
             self.cut(number)
+
+    async def close(self) -> None:
+        """Stop listening and reset all connections, also one that is just being made."""
         if self._server is not None:
             self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        self.cut_all()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports close their sockets in the next turns of the loop
 
 
 @asynccontextmanager
@@ -57,5 +70,4 @@ async def per_link_proxy(port: int) -> AsyncIterator[PerLinkProxy]:
     try:
         yield proxy
     finally:
-        proxy.close()
-        await asyncio.sleep(0.01)
+        await proxy.close()
