@@ -1,6 +1,6 @@
 """`python -m tests.memory.flat`: thousands of connections of each kind to one server, whose memory must not grow.
 
-A tenth of the connections of a kind comes first, to fill pools and tables. `--source` takes another version's `src`.
+A quarter of the connections of a kind comes first, to fill pools and tables. `--source` takes another version's `src`.
 """
 
 import argparse
@@ -104,7 +104,7 @@ def size_bytes(site: Site) -> int:
 
 
 def grown_mb(site: Site, kind: str, connects: int) -> float:
-    """Return the growth of the server in MB (10^6 bytes) between a tenth and all connections of one kind."""
+    """Return the growth of the server in MB (10^6 bytes) between a quarter and all connections of one kind."""
     connect: Callable[[int], None] = getattr(Connections(site), kind)
     numbers = itertools.count()
 
@@ -119,7 +119,7 @@ def grown_mb(site: Site, kind: str, connects: int) -> float:
         time.sleep(0.5)  # for the last connections to close
         return size_bytes(site)
 
-    return (-all_clients(max(connects // 10, 50)) + all_clients(connects)) / 1e6
+    return (-all_clients(max(connects // 4, 50)) + all_clients(connects)) / 1e6
 
 
 def main() -> int:

@@ -29,7 +29,7 @@ INSTANCES_MAX = 12
 MB = 1e6
 
 CACHES = re.compile(
-    r"RequestHeadCache|AskedBefore|AnsweredBefore|ResponseHeadCache|_known_hosts|TimerWheel\._(buckets|ticks)"
+    r"RequestHeadCache|AskedBefore|AnsweredBefore|ResponseHeadCache|_cached_hosts|TimerWheel\._(buckets|ticks)"
     r"|LoginThrottle\._(failed|logged_in)|Sources\._logged_in|LoginThrottle\._sources|Timer\._bucket|Heartbeat\._samples"
 )
 """Tables whose entries expire later, each with its own bound (docs/limits.md)."""
