@@ -148,7 +148,7 @@ def tls_of(settings: AgentSettings) -> AgentTls | None:
 
 def _claim_for(tunnel: TunnelRequest, identity: bytes) -> TunnelClaim[TunnelRequest]:
     any_address = not (tunnel.name or tunnel.host or tunnel.port)
-    # A name that the server chooses stays with this agent and this target, and nobody else can compute it.
+    # A name that the server chooses stays with this agent and this target, and no other party can compute it.
     seed = hmac.digest(identity, f"portway address {tunnel.kind} {tunnel.target.text}".encode(), "sha256") if any_address else b""
     return TunnelClaim(
         tunnel.kind,

@@ -34,7 +34,7 @@ class _Share(Generic[T]):
 
 
 class FairSlots(Generic[T]):
-    """A bounded number of slots. When all are in use, the source with the most slots loses one to a newcomer.
+    """A bounded number of slots. When all are in use, the source with the most slots loses one to a new connection.
 
     So sources with few slots are always admitted, without any reserve. All methods are synchronous, so each call is atomic, and
     take some microseconds for any number of sources.
@@ -92,7 +92,7 @@ class FairSlots(Generic[T]):
             del self._shares[source]
 
     def _choose_victim(self, newcomer: str, load: int, now: float) -> tuple[str, T]:
-        """Return the holder that loses its slot to a newcomer, whose source will have `load`: the oldest one of the source with the most."""
+        """Return the holder that loses its slot to a new connection, whose source will have `load`: the oldest one of the source with the most."""
         heaviest = max(self._by_load)
         if heaviest >= load:
             # Random among equals: in an attack with one connection from each of very many sources, the oldest would always be

@@ -120,7 +120,7 @@ class ScramClient:
         return f"{unsigned},p={_encoded(proof)}"
 
     def verify(self, server_final: str) -> None:
-        """Check that the server knows the verifier of the secret.
+        """Check that the server has the verifier of the secret.
 
         Raises:
             PeerError: malformed.

@@ -16,7 +16,7 @@ from portway.server.tunnels.addresses import PublicAddresses
 
 
 def advertised_address(settings: ServerSettings, real_port: int) -> ListenAddress:
-    """Return the address that agents dial, with the actual port where the settings say 0."""
+    """Return the address that agents dial, with the actual port where the settings have 0."""
     address = settings.advertised
     return address if address.port else ListenAddress(address.host, real_port)
 

@@ -11,7 +11,7 @@ class Listening:
     """All listeners are open and agents can log in. Emitted once."""
 
     http: str
-    """`host:port` with the actual port, also where the settings say 0."""
+    """`host:port` with the actual port, also where the settings have 0."""
     agents: str
     advertised: str
     """The address in join strings."""

@@ -87,7 +87,7 @@ class Hello(_Message, frozen=True, kw_only=True):
 
 
 class Proof(_Message, frozen=True, kw_only=True):
-    """The agent's proof that it knows the secret."""
+    """The agent's proof that it has the secret."""
 
     scram: Text
     """SCRAM client-final-message."""

@@ -120,7 +120,7 @@ class Stream:
             self._send(WINDOW_UPDATE, SWITCHED, 0)
 
     def grant(self, now: float) -> None:
-        """Send the credit that `receive_window` owes."""
+        """Send the credit that `receive_window` has not granted yet."""
         if not self.gone and not self.peer_ended:
             self._send(WINDOW_UPDATE, 0, self.receive_window.grant(now, self.session.rtt_s))
 

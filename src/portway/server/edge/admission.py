@@ -25,7 +25,7 @@ OVERLOAD_RESPONSES_PART = 32
 """Part of the reserve that visitors may use while they are sent a 503: 62 of 2,000."""
 
 OVERLOAD_RESPONSES_MAX = 256
-"""The same where descriptors are many: beyond half of them, each newcomer costs a scan of all."""
+"""The same where descriptors are many: beyond half of them, each new connection costs a scan of all."""
 
 VISITORS_PART = 4
 """One quarter is reserved for visitors, whatever agents use: 64 of 256, 5,000 of 20,000."""
@@ -124,7 +124,7 @@ class AdmissionControl:
         """Return how many more visitors could be admitted, given that one arrived with descriptor `number`."""
         connected = self.connected
         # At least as many are in use as the number says, and as there are visitors: each alone may be too low.
-        # Descriptors that are about to be closed were freed for newcomers of this very round.
+        # Descriptors that are about to be closed were freed for new connections of this very round.
         used = max(number - self.reactor.closing, connected)
         return min(max(self.visitors_end - used, self._visitors_reserved - connected), self._end - number)
 
@@ -167,7 +167,7 @@ class AdmissionControl:
         return Shedder(self.reactor, connections)
 
     def count_shed(self, where: str) -> None:
-        """Count a connection that was closed for a newcomer."""
+        """Count a connection that was closed for a new connection."""
         self._shed.record(where)
 
 

@@ -27,7 +27,7 @@ class Holds:
     Below the limit every visitor may wait. At the limit, the tenant with the most waiting visitors loses one to a tenant
     that has fewer, and within one tenant the source with the most loses one: neither the visitors of one name nor one
     visitor of it can deprive all others of waiting through a restart of their agents. The longest wait is evicted
-    first, since the least of it is left. If no tenant and no source would have more than the newcomer's, the newcomer is rejected.
+    first, since the least of it is left. If no tenant and no source would have more than the new connection's, the new connection is rejected.
     """
 
     def __init__(self, limit: int) -> None:
@@ -69,7 +69,7 @@ class Holds:
             del self._tenants[tenant], self._by_tenant[tenant]
 
     def _victim_for(self, tenant: str, source: str) -> Hold | None:
-        """Return the hold to evict for a newcomer; None if that would only reverse the imbalance."""
+        """Return the hold to evict for a new connection; None if that would only reverse the imbalance."""
         largest = max(self._by_tenant, key=self._by_tenant.__getitem__, default=tenant)
         if self._by_tenant.get(largest, 0) > self._by_tenant.get(tenant, 0) + 1:
             return next(iter(_largest_source(self._tenants[largest])))

@@ -19,7 +19,7 @@ FORGET_S = 2 * RATE_WINDOW_S
 
 
 class Shedder:
-    """Closes connections of one kind in favour of newcomers.
+    """Closes connections of one kind in favour of new connections.
 
     Costs nothing until it is called: connections are scanned then, all at once, and the result is used for a second.
     """
@@ -35,12 +35,12 @@ class Shedder:
         self._scan: CandidateScan | None = None
         self._forget_pending = False
         self._rejected = False
-        """True if the last scan had no connection for a newcomer: the next newcomer starts another one as soon as that is allowed."""
+        """True if the last scan had no connection for a new connection: the next new connection starts another one as soon as that is allowed."""
 
     def shed_one(self, host: str, *, critical: bool) -> bool:
-        """Close one connection for a newcomer from `host`; return whether one was closed.
+        """Close one connection for a new connection from `host`; return whether one was closed.
 
-        The source with the most sheddable connections loses one, unless the newcomer's source has as many: then it loses one itself.
+        The source with the most sheddable connections loses one, unless the new connection's source has as many: then it loses one itself.
         With `critical`, connections that are idle through no fault of the visitor are closed too, for sources that have fewer by
         more than FEW.
         """
@@ -62,7 +62,7 @@ class Shedder:
                 return True
 
     def count_admitted(self, host: str) -> None:
-        """Count a newcomer that was admitted; it is silent until the next scan."""
+        """Count a new connection that was admitted; it is silent until the next scan."""
         self._admitted[source_key(host)] += 1
 
     def connections_of(self, host: str) -> int:

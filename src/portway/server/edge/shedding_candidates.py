@@ -72,8 +72,8 @@ class Candidates:
         return len(self._by_source.get(source, ()))
 
     def take(self, newcomer: str, own_count: int, margin: int, *, own: bool) -> tuple[ConnectionState, SheddableConnection] | None:
-        """Return the connection to close for a newcomer whose source has `own_count` of them: one of the source with the most, if
-        that is more by `margin`, otherwise, with `own`, one of the newcomer's source.
+        """Return the connection to close for a new connection whose source has `own_count` of them: one of the source with the most, if
+        that is more by `margin`, otherwise, with `own`, one of the new connection's source.
         """
         sources = self._sources
         while sources and -sources[0][0] != self.count(sources[0][1]):

@@ -13,7 +13,7 @@ from portway.server.tunnels.lease import Kind
 
 
 class _Message(Struct, frozen=True, tag_field="m"):
-    """Base of all messages. Some carry descriptors; each class says which."""
+    """Base of all messages. Some carry descriptors; see each class."""
 
 
 # Supervisor to worker

@@ -192,7 +192,7 @@ class _Worker:
             self._stopped.set_exception(UnavailableError("the supervisor is gone"))
 
     def _on_message(self, data: memoryview, socks: list[socket.socket]) -> None:
-        """Process one message. Some carry descriptors, as `messages` says."""
+        """Process one message. Some carry descriptors, see `messages`."""
         message = decode_for_worker(data)
         match message:
             case RouteChanged() | RouteRemoved():

@@ -67,7 +67,7 @@ class ChannelReader:
             self._scratch_bytes = 0
 
     def read(self, bytes_max: int) -> bytes | None:
-        """Return the buffered bytes, otherwise at most `bytes_max` available ones, or None; `ended` says whether more can follow.
+        """Return the buffered bytes, otherwise at most `bytes_max` available ones, or None; `ended` shows whether more can follow.
 
         Raises:
             BrokenChannel: the bytes ended without a proper end.

@@ -72,7 +72,7 @@ class HttpEdge:
         proxies: TrustedProxies | None = None,
     ) -> None:
         """Route by `routes`; `admission` is shared with other edges; `scheme` and the time of `clock` are passed to origins.
-        `server_id` is the same in all processes of one server, and random by default. `proxies` says which proxies' forwarding fields
+        `server_id` is the same in all processes of one server, and random by default. `proxies` decides which proxies' forwarding fields
         are read.
 
         `on_finished` is called for every finished request and upgraded connection; then streams get ids of `random_bytes`.

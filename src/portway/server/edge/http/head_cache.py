@@ -109,7 +109,7 @@ def derive_request(head: bytes, rules: FieldRules = UNTRUSTED) -> CachedRequest:
 
 
 def _lines_of(request: RequestHead) -> bytes:
-    # The connection ends after a body: an origin that is told so does not take unread bytes of it for a request.
+    # The connection ends after a body: with that notice an origin does not take unread bytes of it for a request.
     return request_lines(request, close=request.body != NO_BODY and not authenticates_connection(request.fields))
 
 

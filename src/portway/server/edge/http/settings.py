@@ -71,7 +71,7 @@ class HttpEdgeSettings:
     """How long an idle stream is kept: below the 75 s of nginx. If an origin closes sooner, that is detected."""
 
     pool_serial_idle_s: float = 1.0
-    """The same for an origin that has not served two requests at once: it may have one thread, for which everybody else has to wait,
+    """The same for an origin that has not served two requests at once: it may have one thread, for which all others have to wait,
     including clients that do not come through Portway."""
 
     visitors_max: int = 18_000
@@ -81,7 +81,7 @@ class HttpEdgeSettings:
     """Fields that only trusted proxies may send, as `read_trusted_headers` returns them."""
 
     proxied_scheme: str = "http"
-    """X-Forwarded-Proto of connections that began with a PROXY header, unless the header says that TLS was used."""
+    """X-Forwarded-Proto of connections that began with a PROXY header, unless the header reports TLS."""
 
     via: str = ""
     """This server's name in Via; empty: no Via is written (ADR 25)."""

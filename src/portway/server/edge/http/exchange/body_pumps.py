@@ -39,7 +39,7 @@ class PumpResult(IntEnum):
 
 
 class SizedPump:
-    """Moves exactly as many bytes as Content-Length says, after a head.
+    """Moves exactly as many bytes as Content-Length announces, after a head.
 
     Bytes that the sink does not accept stay in a source that can peek; otherwise they are buffered, at most one turn's worth.
     """

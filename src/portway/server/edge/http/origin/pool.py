@@ -121,7 +121,7 @@ class TunnelPool:
         return None
 
     def open(self) -> OriginStream:
-        """Return a new stream; its user is told the agent's status.
+        """Return a new stream; its user receives the agent's status.
 
         Raises:
             UnavailableError: no live link, or too many streams.

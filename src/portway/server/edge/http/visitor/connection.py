@@ -265,7 +265,7 @@ class VisitorConnection(HeadReadingMixin):
         self._edge.start_relay(self.address, self.channel, (self.reader.buffered, pending), stream, scopes)
 
     def break_connection(self, status: int, cut: str = "") -> None:
-        """Break the connection: its response cannot be completed (`cut` says why), or the visitor has closed."""
+        """Break the connection: its response cannot be completed (`cut` has the reason), or the visitor has closed."""
         self._stop_waiting()
         self._record(status, cut)
         self._exchange = None
