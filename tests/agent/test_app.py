@@ -222,7 +222,7 @@ def test_a_replaced_agent_ends_with_3_and_does_not_reconnect(tmp_path: Path) -> 
 
 
 def test_an_agent_that_was_online_outlives_a_server_without_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database of tokens was lost, and somebody began anew; hours later a backup is found."""
+    """The token database was lost and created anew; hours later a backup is restored."""
     monkeypatch.setattr("portway.agent.retrying.REFUSED_S", 0.2)
     data = tmp_path / "server"
     places = {"agents": ListenAddress("127.0.0.1", free_port()), "http": ListenAddress("127.0.0.1", free_port())}

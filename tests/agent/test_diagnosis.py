@@ -1,4 +1,4 @@
-"""What is said of an address where no agent gets online."""
+"""Diagnoses of an address where no agent gets online."""
 
 import asyncio
 import socket

@@ -18,7 +18,7 @@ from tests.kit.pair import running_agent, running_server, tcp_tunnel
 
 
 async def visit_while_stopping(tmp_path: Path, port: int, drain_s: float) -> tuple[list[str], bytes]:
-    """Stop an agent while a visitor is there; return what was told, and what the visitor still hears."""
+    """Stop an agent while a visitor is connected; return the notices, and what the visitor still receives."""
     async with running_server(tmp_path) as server, running_agent(tmp_path, server.token(), tcp_tunnel(port), drain_s=drain_s) as agent:
         up = await agent.events.wait(TunnelUp)
         reader, writer = await asyncio.open_connection("127.0.0.1", up.port)

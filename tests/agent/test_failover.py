@@ -70,7 +70,7 @@ class PlayedLink:
 
 @dataclass
 class PlayedServer:
-    """A plain-link server whose part the test speaks."""
+    """A plain-link server played by the test."""
 
     reactor: Reactor
     links: list[PlayedLink] = field(default_factory=list)
@@ -335,7 +335,7 @@ def test_every_link_is_closed_gracefully_and_tunnels_are_released_once(tmp_path:
 
 
 def test_sending_after_the_last_link_is_lost_raises(tmp_path: Path) -> None:
-    """A speed test may ask at just that moment, and knows what to do with this error only."""
+    """A speed test may send at just that moment, and handles only this error."""
 
     async def part(server: PlayedServer, events: Events, session: AgentSession) -> None:
         first = await server.log_in()

@@ -1,4 +1,4 @@
-"""How many links a session wants: tables of traffic over time, and what is decided when."""
+"""Number of links per session: tables of traffic over time, and the decisions made."""
 
 from dataclasses import dataclass, field
 

@@ -25,7 +25,7 @@ from tests.kit.sockets import free_port
 from tests.kit.streams import stream_hash
 
 SIZE = 40_000_000
-"""More than all buffers between an origin and a visitor who does not read."""
+"""More than all buffers between an origin and a visitor that does not read."""
 
 Visitor = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Scene = Callable[[RunningServer, PerLinkProxy], Coroutine[Any, Any, None]]
@@ -83,7 +83,7 @@ async def visit(port: int, first: bytes) -> Visitor:
 
 
 async def outcome(visitor: Visitor, seed: int) -> str:
-    """Read to the end, and tell how it was."""
+    """Read to the end; return the outcome."""
     import hashlib
 
     reader, writer = visitor
@@ -156,7 +156,7 @@ def test_the_control_link_moves_to_the_next_link_each_time(tmp_path: Path, sessi
                 reader, writer = await visit(server.http_port, b"GET /hello HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n")
                 assert (await reader.read()).startswith(b"HTTP/1.1 200")
                 writer.close()
-                await agent.events.wait(RequestLine, turn + 1)  # told on the link that is the oldest now
+                await agent.events.wait(RequestLine, turn + 1)  # sent on the link that is now the oldest
             assert len(agent.events.of(Online)) == 1
         assert len(server.events.of(LeaseDown)) == 1, "good-bye is said on the link that is the oldest now"
 
@@ -257,7 +257,7 @@ def test_all_idle_links_but_one_are_closed_without_losing_a_visitor(
 def test_a_quiet_visitor_on_a_draining_link_does_not_affect_the_others(
     tmp_path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """He may stay for days. Meanwhile further links are opened and closed as if that one were gone, and he is served."""
+    """It may stay for days. Other links are opened and closed as if its link were gone, and it is served."""
 
     async def scene(server: RunningServer, proxy: PerLinkProxy) -> None:
         echo = await echoing()

@@ -1,4 +1,4 @@
-"""What an agent tells of an origin that ends: whether it had got anything since it spoke last."""
+"""What an agent reports when an origin ends: whether it had got anything since it last sent."""
 
 import socket
 from collections.abc import Iterator

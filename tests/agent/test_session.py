@@ -37,7 +37,7 @@ VERIFIER = make_verifier(SECRET, b"s" * 16)
 
 
 class PlayedServer:
-    """A plain-link server whose part the test speaks."""
+    """A plain-link server played by the test."""
 
     def __init__(self, reactor: Reactor) -> None:
         self.reactor = reactor

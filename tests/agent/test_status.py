@@ -1,4 +1,4 @@
-"""What `portway status` hears of an agent."""
+"""What `portway status` gets from an agent."""
 
 import msgspec
 

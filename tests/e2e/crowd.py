@@ -21,14 +21,14 @@ def own_bytes(way: str, number: int) -> bytes:
 
 
 def request(kind: str, number: int) -> bytes:
-    """Return what a visitor says before its bytes."""
+    """Return what a visitor sends before its bytes."""
     if kind == "tcp":
         return f"visitor {number}\r\n\r\n".encode()
     return f"POST /visitor/{number} HTTP/1.1\r\nHost: %s\r\nContent-Length: {BYTES}\r\nConnection: close\r\n\r\n".encode()
 
 
 class CrowdOrigin:
-    """Answers nobody before `size` visitors are here at the same time. Serves in a thread of its own."""
+    """Answers only once `size` visitors are connected at the same time. Serves in a thread of its own."""
 
     def __init__(self, size: int) -> None:
         """Listen on a free port."""
@@ -102,7 +102,7 @@ async def visit(kind: str, host: str, port: int, number: int) -> bytes:
 
 
 async def crowd(tunnels: Mapping[str, Tunnel], each: int) -> set[int]:
-    """Be `each` visitors of every tunnel (by kind), all at the same time; return those who got what belongs to them."""
+    """Be `each` visitors of every tunnel (by kind), all at the same time; return those that got their own bytes."""
     correct = set[int]()
 
     async def one(kind: str, tunnel: Tunnel, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Runs curl as a visitor: hashes what it gets without storing it, feeds it what it sends, and tells how it ended."""
+"""Runs curl as a visitor: hashes what it gets without storing it, feeds it what it sends, and reports how it ended."""
 
 import fcntl
 import hashlib
@@ -16,7 +16,7 @@ TIME_S_MAX = 100
 """After this curl gives up by itself (28), so that no test hangs on it."""
 
 PARTIAL_FILE, RECV_ERROR = 18, 56
-"""How curl says that an answer was cut: fewer bytes than promised, or a reset."""
+"""How curl reports that an answer was cut: fewer bytes than promised, or a reset."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Curl:
                 raise AssertionError(f"curl ended after {self._size} of {size} bytes: {self.finish()}")
 
     def finish(self) -> Got:
-        """Take in the rest, and tell how it ended."""
+        """Read the rest; return how it ended."""
         while self._take():
             pass
         assert self._process.stderr is not None
@@ -83,7 +83,7 @@ class Curl:
                     while view:
                         view = view[stdin.write(view) :]
         except OSError:
-            pass  # curl ended before its body did, and says why
+            pass  # curl ended before its body did, and reports why
 
     def __enter__(self) -> Self:
         return self

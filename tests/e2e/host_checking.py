@@ -16,7 +16,7 @@ async def seen(request: Request) -> Response:
 
 
 async def moved(request: Request) -> Response:
-    """Redirect to an absolute URL of this site's own, as it believes to be called."""
+    """Redirect to an absolute URL of this site, built from the request's host."""
     return RedirectResponse(str(request.url_for("seen")))
 
 

@@ -1,4 +1,4 @@
-"""Whom honest programs may meet: a man in the middle who writes everything down, and a server that means no good."""
+"""Attackers between or behind honest programs: a recording man in the middle, and a malicious server."""
 
 import asyncio
 import secrets
@@ -107,7 +107,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cop
 
 
 def _trusting() -> ssl.SSLContext:
-    """Return an agent's context that believes any server."""
+    """Return an agent's context that accepts any server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([ALPN])
@@ -188,7 +188,7 @@ class HostileLink:
 
 
 def welcome(scram: str) -> Welcome:
-    """Return what a server says to whom it lets in."""
+    """Return a server's reply to an admitted agent."""
     return Welcome(scram=scram, session="5e55", server="9.9.9", region="", grace_s=60.0, limits=Limits(links=1, tunnels=9))
 
 

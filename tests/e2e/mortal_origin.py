@@ -1,6 +1,6 @@
 """An origin that is a process of its own, to be killed: answers every request without end, and leaves its body unread.
 
-Run as a program it prints its port. Paths say how the answer is framed: /length /chunked /close, or /raw without any
+Run as a program it prints its port. Paths select how the answer is framed: /length /chunked /close, or /raw without any
 head; and after a second slash how it goes on: /pours without end, or /pauses after the first megabyte.
 """
 

@@ -1,4 +1,4 @@
-"""Paths between agents and server that go silent on demand: nothing arrives any more, and nothing is said to be over."""
+"""Paths between agents and server that go silent on demand: nothing arrives any more, not even an end."""
 
 import os
 import secrets

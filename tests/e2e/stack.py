@@ -89,7 +89,7 @@ class Stack:
         return tunnel
 
     def healthy(self) -> None:
-        """Fail if a program ended, or said on stderr that something went wrong."""
+        """Fail if a program ended, or reported an error on stderr."""
         for program in (self.server, *self._agents):
             assert program.running, program.transcript()
             assert "Traceback" not in "\n".join(program.err.lines), program.transcript()

@@ -1,4 +1,4 @@
-"""An HTTP origin for visitors that stall: it notices who does not read, and leaves bodies unread until it is told to."""
+"""An HTTP origin for visitors that stall: it notices which do not read, and leaves bodies unread until released."""
 
 import hashlib
 import select
@@ -11,7 +11,7 @@ from tests.kit.origins import RawOrigin
 from tests.kit.streams import blocks
 
 STILL_S = 0.5
-"""A socket that takes nothing for so long belongs to somebody who does not read."""
+"""A socket that takes nothing for this time has a peer that does not read."""
 
 HELLO = b"hello\n"
 

@@ -30,7 +30,7 @@ def world() -> Iterator[World]:
         yield world
 
 
-# Who is in between
+# Man in the middle
 
 
 def test_a_man_in_the_middle_with_another_certificate_can_read_nothing(world: World, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_ca_certificate_is_verified_with_its_name(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_was_online_retries_until_the_certificate_is_valid_again(tmp_path: Path) -> None:
-    """It ran out overnight, and is renewed in the morning: nobody should have to start every agent again."""
+    """It expired overnight, and is renewed in the morning: agents must not need a restart."""
     authority, foreign = (make_identity(tmp_path, f"authority {name}", authority=True) for name in ("good", "other"))
     real = make_identity(tmp_path, "127.0.0.1", signed_by=authority)
     real.key_file.chmod(0o600)
@@ -149,7 +149,7 @@ def said(wire: bytes) -> list[Message]:
 
 
 def play_again(address: tuple[str, int], wire: bytes) -> list[Message]:
-    """Send recorded bytes on a new connection, and return what the server says to them until it hangs up."""
+    """Send recorded bytes on a new connection; return what the server sends until it closes."""
     heard = b""
     with socket.create_connection(address, timeout=10) as sock:
         sock.sendall(wire)

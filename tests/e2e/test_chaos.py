@@ -1,4 +1,4 @@
-"""Links, agents and the server break at random while visitors come: whoever gets an answer gets the whole and right one."""
+"""Links, agents and the server break at random while visitors come: each answer that arrives is whole and right."""
 
 import hashlib
 import http.client
@@ -24,7 +24,7 @@ RIGHT = "right"
 
 
 class Scene:
-    """A server, three agents behind a bad network each, and visitors who count what they get."""
+    """A server, three agents behind a bad network each, and visitors that count what they get."""
 
     def __init__(self, world: World, stack: ExitStack) -> None:
         """Start everything."""
@@ -78,12 +78,12 @@ class Scene:
             outcome = self.outcome(chance)
             self.counts[outcome] += 1
             if outcome != RIGHT:
-                self.over.wait(0.02)  # a server that is away says no at once
+                self.over.wait(0.02)  # a server that is away refuses at once
             if time.monotonic() - begun > 15:
                 self.counts["waited too long"] += 1
 
     def outcome(self, chance: random.Random) -> str:
-        """Return what one visitor got: right, an error that says so, or what must not be."""
+        """Return what one visitor got: right, a visible error, or a violation."""
         try:
             if chance.random() < 0.3:
                 data = chance.randbytes(100_000)

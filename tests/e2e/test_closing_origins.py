@@ -1,4 +1,4 @@
-"""Origins that close after each answer without saying so: nothing fails, and nothing happens twice, as directly."""
+"""Origins that close after each answer without `Connection: close`: nothing fails, and nothing happens twice, as directly."""
 
 import http.client
 import shutil

@@ -1,4 +1,4 @@
-"""As containers run programs: a user whom the password file does not know, no home, secrets that root mounted."""
+"""As containers run programs: a user missing in the password file, no home, secrets that root mounted."""
 
 import os
 import shutil
@@ -105,5 +105,5 @@ def test_a_server_runs_with_only_a_data_directory(world: World) -> None:
         server.expect("advertised as")
         made = contained(world, "token", "create", "laptop", "--data", name)
         assert made.wait().code == 0
-        world.programs.remove(made)  # it tells a secret
+        world.programs.remove(made)  # it prints a secret
         server.stop()

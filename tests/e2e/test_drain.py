@@ -1,4 +1,4 @@
-"""An agent that is told to stop finishes what runs; afterwards it is away, and back in its place when it is started again."""
+"""A stopping agent finishes running requests; it is away afterwards, and gets its address back when started again."""
 
 import signal
 import socket

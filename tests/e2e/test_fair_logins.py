@@ -1,4 +1,4 @@
-"""Strangers who hold every place at the agents' address keep nobody out: an agent logs in at its first try, an office too."""
+"""Unauthenticated connections that fill the agents' address exclude no agent: one logs in at its first try, many behind one address soon."""
 
 import asyncio
 import socket

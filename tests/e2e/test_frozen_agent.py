@@ -1,5 +1,5 @@
-"""An agent that stands still, or is gone in the middle of a request, is away: no visitor is told that the server has too much to do,
-or that the origin has crashed."""
+"""An agent that is frozen, or gone in the middle of a request, is away: no visitor gets an error that blames the server's load,
+or a crash of the origin."""
 
 import signal
 import socket
@@ -17,7 +17,7 @@ AWAY = (503, "agent_offline")
 
 
 class SlowOrigin(RawOrigin):
-    """An HTTP origin that answers `/slow` when it is told to, and everything else at once."""
+    """An HTTP origin that answers `/slow` when released, and everything else at once."""
 
     def __init__(self) -> None:
         self.asked = threading.Semaphore(0)

@@ -146,7 +146,7 @@ def test_a_truncated_response_is_an_error_to_curl(stack: Stack, http_origin: Htt
 
 
 class RawVisitor:
-    """A visitor without any protocol: only TCP itself can tell him an end from a break."""
+    """A visitor without any protocol: only TCP itself distinguishes an end from a reset."""
 
     def __init__(self, tunnel: Tunnel, request: str) -> None:
         self._sock = tunnel.connect()
@@ -169,7 +169,7 @@ class RawVisitor:
 
 
 class CurlVisitor(Curl):
-    """A visitor who knows HTTP. What he posts is never read by the origin."""
+    """A visitor that uses HTTP. The origin never reads what it posts."""
 
     def __init__(self, *arguments: str) -> None:
         super().__init__("-d", "what the origin never reads", *arguments)
@@ -209,7 +209,7 @@ def test_any_program_killed_during_a_response_is_a_break_for_the_visitor(fresh_s
 
 
 class Uploads:
-    """An origin's handler that tells whether what it is sent ends or breaks."""
+    """An origin's handler that records whether an upload ends or breaks."""
 
     def __init__(self) -> None:
         self.flowing = threading.Event()

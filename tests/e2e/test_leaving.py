@@ -1,4 +1,4 @@
-"""A visitor that leaves, or only ends its side: a real origin hears of it as it does directly, and its answer is delivered."""
+"""A visitor that leaves, or only ends its side: a real origin sees it as it does directly, and its answer is delivered."""
 
 import socket
 import subprocess

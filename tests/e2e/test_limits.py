@@ -81,7 +81,7 @@ def test_http_requests_are_reported_at_both_ends_and_limited_by_their_token(worl
 
 
 def test_an_http_tunnel_may_have_limits_of_its_own(world: World) -> None:
-    """The agent says them, the server keeps them: it alone knows one request from the next."""
+    """The agent sends them, the server enforces them: only the server separates requests."""
     with RawOrigin(answer) as origin:
         server = world.start_server()
         agent = world.agent(world.token(), "http", str(origin.port), "--name", "app", "--max-total-payload", "5kb", "--bandwidth", "1mb")
@@ -94,7 +94,7 @@ def test_an_http_tunnel_may_have_limits_of_its_own(world: World) -> None:
 
 
 def answer_late(sock: socket.socket) -> None:
-    """Say nothing to `/silent`; to others that it is being worked on, four times, and then answer."""
+    """Never answer `/silent`; answer other requests after four `102 Processing`."""
     asked = sock.recv(1 << 16)
     if asked.startswith(b"GET /silent"):
         sock.recv(1)

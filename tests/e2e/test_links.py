@@ -20,7 +20,7 @@ from tests.kit.streams import stream_hash
 
 SIZE = 60_000_000
 PACE_BYTES_PER_S = 20_000_000
-"""Three seconds long: nobody is done before the others are under way, and before the cut."""
+"""Three seconds long: no transfer ends before all have begun, and before the cut."""
 
 FAR_BYTES = 2_000_000
 """How far each transfer is when a link is cut; it has more than two seconds for that."""
@@ -81,19 +81,19 @@ async def told(program: Program, name: str, number: int = 1) -> dict[str, Any]:
 
 
 async def links_told(agent: Program, count: int) -> None:
-    """Wait until the agent has told of so many links."""
+    """Wait until the agent has reported this number of links."""
     async with asyncio.timeout(20):
         while not has_told_of(agent, count):  # noqa: ASYNC110 - from a pipe
             await asyncio.sleep(0.02)
 
 
 def has_told_of(agent: Program, count: int) -> bool:
-    """Return whether the agent has told of so many links."""
+    """Return whether the agent has reported this number of links."""
     return any(news["links"] == count for news in events(agent, "links_changed"))
 
 
 class Transfer:
-    """A visitor who begins to read, waits until all may go on, and then reads at his pace."""
+    """A visitor that begins to read, waits for `go_on`, and then reads at a fixed pace."""
 
     def __init__(self, port: int, seed: int, go_on: asyncio.Event, size: int = SIZE) -> None:
         self.count = 0
@@ -130,7 +130,7 @@ async def until_all_read(transfers: list[Transfer], least: int) -> None:
 
 
 async def crowd_in(crowd: list[Visitor], port: int, agent: Program, links: int) -> None:
-    """Let visitors who say nothing come in until there are so many links; the quietest link gets most of them, not all."""
+    """Connect visitors that send nothing until there are `links` links; the quietest link gets most of them, not all."""
     come = QUIET
     async with asyncio.timeout(30):
         while not has_told_of(agent, links):
@@ -141,7 +141,7 @@ async def crowd_in(crowd: list[Visitor], port: int, agent: Program, links: int) 
 
 @pytest.mark.parametrize("cut", [0, 2], ids=["the link with the control messages", "the youngest link"])
 def test_one_link_of_three_cut_during_a_transfer_breaks_only_its_own_transfer(world: World, cut: int) -> None:
-    """Each transfer comes when a link is new: it has no visitors, so he gets that one."""
+    """Each transfer starts when a link is new and has no visitors, so it gets that link."""
 
     async def scene(origin: RawOrigin) -> None:
         async with published(world, origin.port, links_max=3) as (agent, port, proxy):
@@ -168,7 +168,7 @@ def test_one_link_of_three_cut_during_a_transfer_breaks_only_its_own_transfer(wo
             assert not list(events(world.programs[0], "lease_down"))
             for _, writer in crowd:
                 writer.transport.abort()
-        await told(world.programs[0], "lease_down")  # the good-bye found a link that lives
+        await told(world.programs[0], "lease_down")  # the final message was sent on a live link
 
     with more_descriptors(), RawOrigin(send_requested) as origin:
         asyncio.run(scene(origin))

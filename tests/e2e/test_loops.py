@@ -1,4 +1,4 @@
-"""A tunnel to the server's own port, as somebody gets it wrong: one answer that says so, not sixteen thousand connections."""
+"""A tunnel to the server's own port, a user's mistake: one answer that names the loop, not sixteen thousand connections."""
 
 import json
 

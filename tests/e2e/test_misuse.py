@@ -1,4 +1,4 @@
-"""Command lines and configuration that cannot be meant: each is told with its place, ends with 2, and repeats no secret."""
+"""Invalid command lines and configuration: each error names its place, exits with 2, and repeats no secret."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""An agent that never gets online says after ten seconds what is wrong, and goes on; with --connect-timeout it gives up."""
+"""An agent that never gets online reports after ten seconds what is wrong, and goes on; with --connect-timeout it gives up."""
 
 import contextlib
 import socket
@@ -28,7 +28,7 @@ def world() -> Iterator[World]:
 
 @pytest.fixture
 def https_port(tmp_path: Path) -> Iterator[int]:
-    """The port of a web server that speaks TLS, and knows nothing of links."""
+    """The port of a web server with TLS, but without links."""
     identity = make_identity(tmp_path, "localhost")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(identity.cert_file, identity.key_file)
@@ -42,7 +42,7 @@ def https_port(tmp_path: Path) -> Iterator[int]:
 
 
 def says(world: World, join: JoinString, number: int = 0) -> str:
-    """Return the last words of an agent that was told to give up."""
+    """Return the last line of an agent that has to give up."""
     flags = ("--plaintext-links",) if join.plaintext else ()
     agent = world.agent(join, *web(), *flags, *GIVE_UP, data=f"agent{number}", as_json=False)
     ended = agent.wait(20)

@@ -17,7 +17,7 @@ DESCRIPTORS = 256
 """Of the server; at a limit so low, half of them are kept from visitors."""
 
 FLOOD = 400
-"""Visitors who come and stay: more than the server has descriptors."""
+"""Visitors that connect and stay: more than the server has descriptors."""
 
 CROWDED = ("sh", "-c", f'ulimit -n {DESCRIPTORS} && exec "$@"', "sh")
 
@@ -31,13 +31,13 @@ def world() -> Iterator[World]:
 
 @contextmanager
 def flood(port: int, word: bytes = b"G") -> Iterator[list[socket.socket]]:
-    """Visitors who connect, say a word, and stay."""
+    """Connect visitors that send `word` and stay."""
     with ExitStack() as stack:
         visitors = []
         for _ in range(FLOOD):
             visitor = stack.enter_context(socket.socket())
             visitor.settimeout(10)
-            with suppress(OSError):  # reset already: there is no place
+            with suppress(OSError):  # reset already: no capacity
                 visitor.connect(("127.0.0.1", port))
                 visitor.send(word)
             visitors.append(visitor)
@@ -66,12 +66,12 @@ def test_visitors_of_one_tunnel_cannot_keep_another_agent_from_logging_in(world:
 
 
 VISITORS_AT_LEAST = 32
-"""Who all find a place at a limit of 256, whatever agents hold, and keep it whatever they do: a quarter is theirs, one tunnel may have
-three quarters of it, and below three quarters of that nobody gives way."""
+"""All are admitted at a limit of 256, whatever agents hold, and stay whatever they do: a quarter is reserved, one tunnel may use
+three quarters of it, and below three quarters of that none is shed."""
 
 
 def fill_with_links(world: World, join: JoinString, stack: ExitStack) -> tuple[int, str]:
-    """Log in again and again until no more links are taken; return how many were, and what the last one was told."""
+    """Log in again and again until no more links are taken; return how many were, and the last one's error."""
     for number in range(DESCRIPTORS):
         link = stack.enter_context(open_link(join))
         try:
@@ -149,7 +149,7 @@ def test_a_rejected_http_visitor_gets_503(world: World) -> None:
     with RawOrigin(report_after_end) as origin:
         agent = world.agent(world.token(), "http", str(origin.port), "--name", "crowd")
         event(agent, "tunnel_up")
-        with flood(world.http_port, b"GET / HTTP/1.1\r\nHost: crowd.localhost\r\n\r\n"):  # who waits for an answer gives no way
+        with flood(world.http_port, b"GET / HTTP/1.1\r\nHost: crowd.localhost\r\n\r\n"):  # a visitor that waits for an answer is not shed
             answer = told_at_last(world)
 
     assert (answer.status, answer.error) == (503, "overloaded")
@@ -157,7 +157,7 @@ def test_a_rejected_http_visitor_gets_503(world: World) -> None:
 
 
 def told_at_last(world: World) -> Answer:
-    """Visit until there is an answer: only a few at a time are told, and the flood's silent ones come first."""
+    """Visit until there is an answer: only a few get a 503 at a time, the flood's silent ones first."""
     until = time.monotonic() + 15
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Real proxies in front, set up as docs/behind-a-proxy.md says: origins learn who their visitors are, and agents print where they find them."""
+"""Real proxies in front, set up as in docs/behind-a-proxy.md: origins get their visitors' addresses, and agents print the public URLs."""
 
 import json
 import re
@@ -93,7 +93,7 @@ def haproxy(folder: Path, port: int, to: int, certificate: Identity, how: str) -
 
 
 def listening(port: int, program: Program) -> None:
-    """Wait until somebody listens."""
+    """Wait until the port accepts connections."""
     for _ in range(int(DEADLINE_S / 0.05)):
         with socket.socket() as probe:
             probe.settimeout(0.05)
@@ -129,7 +129,7 @@ class Visitor:
         self.line.sock = self._sock
 
     def headers(self, **fields: str) -> dict[str, str]:
-        """Ask for what the origin was told, in lower case."""
+        """Return the headers the origin got, in lower case."""
         self.line.request("GET", "/headers", headers={name.replace("_", "-"): value for name, value in fields.items()})
         answer = self.line.getresponse()
         body = answer.read()

@@ -96,7 +96,7 @@ def test_visitors_of_an_offline_agent_are_held_and_get_their_responses(world: Wo
         posted = visitors.submit(world.visit, "blog", "/sink", method="POST", body=b"x" * 300_000)
         called = [visitors.submit(world.call, world.tcp_port, b"anybody there?") for _ in range(2)]
         reached = threading.Event()
-        waiting = visitors.submit(reached.wait, 0.5)  # long enough for an edge that does not hold to have said so
+        waiting = visitors.submit(reached.wait, 0.5)  # an edge that does not hold would have answered by then
         assert not waiting.result()
         assert not any([*(visit.done() for visit in (*held, posted)), *(call.done() for call in called)])
         agents += [world.agent(join, *words) for words in (http, tcp)]

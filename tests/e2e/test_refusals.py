@@ -1,4 +1,4 @@
-"""Who may not come in or not have what it wants is told so by the real programs, in words a user understands."""
+"""Refused logins and claims: the real programs explain them in words a user understands."""
 
 import asyncio
 import json
@@ -86,7 +86,7 @@ def old_ticket() -> Iterator[OldTicket]:
         ticket.close()
 
 
-# Who you are
+# Authentication
 
 
 def test_wrong_secrets_unknown_tokens_and_wrong_pins_have_their_codes(world: World) -> None:
@@ -158,7 +158,7 @@ def test_revoking_a_token_ends_its_sessions_within_a_second(world: World, report
         heir = world.agent(spared, "http", str(origin.port), "--name", "blog", data="other")
         event(heir, "tunnel_up")
     wrong = world.agent(altered(join, secret="G" * 43), *web(), as_json=False).wait()
-    assert_refused(wrong, "bad_credentials")  # whether it was revoked is told only to whoever has it
+    assert_refused(wrong, "bad_credentials")  # that it was revoked is sent only to holders of the secret
     assert re.search(r"lost-laptop +\S+ +revoked", world.run("token", "list", "--data", world.server_data).out)
 
 
@@ -222,13 +222,13 @@ def test_an_agent_reports_an_address_without_a_portway_server(world: World, tmp_
 
 
 def _listen(sock: socket.socket) -> None:
-    """Never say a word."""
+    """Never send anything."""
     while sock.recv(65536):
         pass
 
 
 def _https(sock: socket.socket, identity: Identity) -> None:
-    """Serve as a web server does, which knows nothing of ALPN `portway/1`."""
+    """Serve like a web server without ALPN `portway/1`."""
     sock.settimeout(10)
     with identity.server_context().wrap_socket(sock, server_side=True) as tls:
         tls.recv(100)
@@ -244,7 +244,7 @@ def test_plain_links_must_be_enabled_at_both_ends(world: World) -> None:
     assert (ended.code, ended.out) == (2, "")
     assert "--plaintext-links: the join string is for a server that uses TLS; remove the option" in ended.err
 
-    # Both ends are told, but not the same.
+    # Both ends report it, in different words.
     server = world.start_server()
     join = world.token()
     lied = world.agent(altered(join, pin=None, plaintext=True), *web(), "--plaintext-links", as_json=False)
@@ -258,7 +258,7 @@ def test_plain_links_must_be_enabled_at_both_ends(world: World) -> None:
     assert lied.stop().out == ""
 
 
-# What you ask for
+# Claims
 
 
 def test_names_and_ports_are_refused_with_a_reason_and_a_next_step(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Who has most and does least gives way to newcomers when places or streams run short, and nobody does while there is room."""
+"""Visitors of the largest sources with the least progress are shed when connections or streams run short, and none before."""
 
 import contextlib
 import select
@@ -32,7 +32,7 @@ HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
 class Origin(RawOrigin):
-    """Says hello at once or when it is told to, swallows bodies, and pours answers without end."""
+    """Answers hello at once or when released, swallows bodies, and pours answers without end."""
 
     def __init__(self) -> None:
         """Serve at once."""
@@ -90,7 +90,7 @@ def connect(port: int, source: str, first: bytes = b"", receive_bytes: int = 0) 
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     sock.settimeout(FINISH_S_MAX)
     sock.bind((source, 0))
-    with contextlib.suppress(OSError):  # turned away already
+    with contextlib.suppress(OSError):  # rejected already
         sock.connect(("127.0.0.1", port))
         sock.send(first)
     return sock
@@ -98,7 +98,7 @@ def connect(port: int, source: str, first: bytes = b"", receive_bytes: int = 0) 
 
 @contextmanager
 def flood(port: int, sources: Iterable[str], count: int, first: bytes = b"", receive_bytes: int = 0) -> Iterator[list[socket.socket]]:
-    """So many visitors from these addresses, in turns, who all say the same."""
+    """Connect `count` visitors from these addresses in turn; each sends `first`."""
     addresses = list(sources)
     with ExitStack() as stack:
         yield [stack.enter_context(connect(port, addresses[number % len(addresses)], first, receive_bytes)) for number in range(count)]
@@ -119,13 +119,13 @@ def answer(sock: socket.socket) -> bytes:
 
 
 def served(port: int, source: str) -> bool:
-    """Be a newcomer; return whether there is an answer."""
+    """Be a new visitor; return whether there is an answer."""
     with connect(port, source, GET) as sock:
         return answer(sock) == HELLO
 
 
 def ended(sockets: list[socket.socket]) -> list[bytes]:
-    """Return what those have heard that have been answered or cut by now."""
+    """Return the answers of those answered or cut by now."""
     poll = select.poll()
     by_number = {sock.fileno(): sock for sock in sockets}
     for number in by_number:
@@ -171,7 +171,7 @@ def test_slow_bodies_are_shed_with_408_and_faster_ones_stay(origin: Origin) -> N
         stack.callback(moving.join)
         stack.callback(stop.set)
         slow = stack.enter_context(flood(port, [f"127.0.1.{number}" for number in range(1, 65)], FLOOD, SLOW_POST))
-        wait_until(lambda: served(port, CALM))  # what is slow is known after a quarter of a second
+        wait_until(lambda: served(port, CALM))  # slow requests are detected after a quarter of a second
         assert [served(port, f"127.0.2.{number}") for number in range(1, 41)] == [True] * 40
         cut = ended(slow)
         told = Counter(heard[9:12] for heard in cut)
@@ -189,7 +189,7 @@ def test_visitors_that_read_nothing_are_shed(origin: Origin) -> None:
     few = limited(160)  # as each of them fills megabytes of buffers before it stands still
     with world_of(origin.port, few) as (_, port), flood(port, [f"127.0.1.{number}" for number in range(1, 17)], 60, POUR, 16384) as readers:
         begun = [reader for reader in readers if begins(reader)]
-        wait_until(lambda: served(port, CALM))  # that they have stopped to read is known after some seconds
+        wait_until(lambda: served(port, CALM))  # stalled readers are detected after some seconds
         assert [served(port, CALM) for _ in range(20)] == [True] * 20
         assert 0 < sum(map(was_reset, begun)) < len(begun)
 
@@ -225,7 +225,7 @@ def test_slow_bodies_that_use_up_the_streams_of_a_tunnel_are_shed(origin: Origin
 
 
 def wait_until(wanted: Callable[[], bool]) -> None:
-    """Wait for what no event tells of."""
+    """Wait for a condition that has no event."""
     until = time.monotonic() + FINISH_S_MAX
     while not wanted():
         assert time.monotonic() < until, "it did not happen"

@@ -131,7 +131,7 @@ def test_memory_does_not_grow_with_the_bytes_of_a_test(tls_world: World) -> None
     moved = sum(one["bytes"] for one in events(server, "speed_tested"))
 
     assert ended.code == 0, ended
-    assert moved > 120_000_000  # twice of what anybody may keep; a slow and busy machine gets that far
+    assert moved > 120_000_000  # twice what may be buffered; a slow and busy machine gets that far
     assert server.peak_rss_bytes() - before < 60_000_000
     assert peak_here < 120_000_000
 
@@ -171,7 +171,7 @@ def _on_a_terminal(argv: list[str], env: dict[str, str]) -> str:
         while piece := os.read(terminal, 65536):
             shown += piece
     except OSError:
-        pass  # how Linux says that the other side of a terminal is gone
+        pass  # how Linux reports that a terminal's other side is gone
     os.close(terminal)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0, shown.decode()

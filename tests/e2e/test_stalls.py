@@ -1,4 +1,4 @@
-"""Whoever stalls delays nobody else, and costs a bounded amount of memory."""
+"""A stalled visitor delays no other, and costs a bounded amount of memory."""
 
 import hashlib
 import http.client
@@ -35,11 +35,11 @@ GROWTH_BYTES = 64 * MEBIBYTE
 """What yamux must let each visitor pin, and by how much all windows of an agent may grow together."""
 
 PINNED_BYTES_MAX = (STALLED * WINDOW_BYTES + GROWTH_BYTES) * 5 // 4 + 16 * MEBIBYTE
-"""116 MiB. The end that a slow reader sits at keeps his window, in a bytearray that grows with an eighth of slack, and
-needs something for so many sockets and streams. What is on its way is STREAM_BYTES each, 4 GiB together."""
+"""116 MiB. The end next to a slow reader buffers its window, in a bytearray that grows with an eighth of slack, and
+needs some memory per socket and stream. What is on its way is STREAM_BYTES each, 4 GiB together."""
 
 FLAT_BYTES_MAX = 16 * MEBIBYTE
-"""The other end keeps nothing, and nobody keeps more as time goes on."""
+"""The other end buffers nothing, and neither end's use grows with time."""
 
 STREAM_BYTES = 64 * MEBIBYTE
 """More than all the kernel's buffers on the way hold."""
@@ -48,7 +48,7 @@ FAR_BYTES = 2 * MEBIBYTE
 """Far enough for a stream's window to have grown."""
 
 STILL_MS = 500
-"""Whoever takes nothing for so long stalls."""
+"""A socket that takes nothing for this time stalls."""
 
 FILLS_MAX = 10
 """How often what looked like a stall may turn out to be a pause."""
@@ -77,7 +77,7 @@ def innocents(tunnel: Tunnel) -> int:
 
 @contextmanager
 def visitors(tunnel: Tunnel, request: str) -> Iterator[list[socket.socket]]:
-    """Connect visitors with little room of their own, who have all said the same."""
+    """Connect visitors with small buffers that have all sent `request`."""
     with ExitStack() as stack:
         everybody = [stack.enter_context(tunnel.connect(FINISH_S_MAX, receive_bytes=16 * 1024)) for _ in range(STALLED)]
         for one in everybody:
@@ -95,7 +95,7 @@ def answer_to(sock: socket.socket) -> Iterator[http.client.HTTPResponse]:
 
 
 def push(sockets: list[socket.socket], body: bytes, sent: dict[socket.socket, int]) -> None:
-    """Send as much of `body` on each as anybody takes; `sent` tells how much of it has gone."""
+    """Send as much of `body` on each as it takes; `sent` counts the bytes sent."""
     by_number = {sock.fileno(): sock for sock in sockets}
     writable = select.poll()
     for number, sock in by_number.items():
@@ -151,7 +151,7 @@ def test_visitors_that_stop_reading_their_downloads(fresh_stack: Stack, origin: 
         assert later_server - full_server < FLAT_BYTES_MAX
         assert later_agent - agent < FLAT_BYTES_MAX
         print(f"{kind}: server {server:,} {full_server:,} {later_server:,} agent {agent:,} {full_agent:,} {later_agent:,}")
-        # Those who read on get the rest.
+        # Those that read on get the rest.
         for answer, digest in zip(answers[:3], begun, strict=False):
             while piece := answer.read(MEBIBYTE):
                 digest.update(piece)
@@ -179,7 +179,7 @@ def test_an_origin_that_does_not_read_its_uploads(fresh_stack: Stack, origin: St
         assert later_server - server < FLAT_BYTES_MAX
         assert later_agent - full_agent < FLAT_BYTES_MAX
         print(f"{kind}: server {server:,} {full_server:,} {later_server:,} agent {agent:,} {full_agent:,} {later_agent:,}")
-        # Once it reads, those who send on are answered.
+        # Once it reads, those that send on are answered.
         origin.release.set()
         for sock in stalled[:3]:
             sock.sendall(memoryview(body)[sent[sock] :])

@@ -42,7 +42,7 @@ def test_visitors_are_served_while_another_process_keeps_the_database_locked(wor
     with locked(world.server_data / FILE):
         late = world.agent(join, "http", str(origin.port), "--name", "late")
         late.expect('"event":"connecting"')
-        # SQLite waits for 10 s in such a case: a server that waits for it answers nobody meanwhile.
+        # SQLite waits for 10 s in such a case: a server that waits for it answers no visitor meanwhile.
         until, slowest = time.monotonic() + 2.0, 0.0
         while time.monotonic() < until:
             answer = world.visit("blog")
@@ -163,7 +163,7 @@ def test_agents_survive_a_lost_database(damage: Callable[[Path, Path], None], wo
     assert world.run("token", "create", "x", "--init", "--data", other, tells_secrets=True).code == 0
 
     damage(database, other / FILE)
-    if damage is not emptied:  # an open database that is overwritten in place shows nothing until somebody reads it
+    if damage is not emptied:  # an open database overwritten in place shows nothing until it is read
         server.expect("tokens unreadable.*removed or replaced", stream="err")
     assert world.visit("blog").body == OK
     server.stop()

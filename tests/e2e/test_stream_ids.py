@@ -47,6 +47,6 @@ def test_visitors_never_notice_the_end_of_a_links_stream_ids(
         assert len(list(events(running, "offline"))) == 0
         assert any(told["draining"] for told in events(running, "links_changed"))
 
-        running.stop()  # the good-bye goes over a link that was opened later than the session
+        running.stop()  # the final message uses a link opened later than the session
         other = world.agent(world.token("other"), "tcp", str(origin.port), "--port", str(port), data="other")
         assert event(other, "tunnel_up")["port"] == port

@@ -80,7 +80,7 @@ def test_chunked_bodies_arrive_whole_in_both_directions(stack: Stack, http_origi
 
 
 class Echo:
-    """A WebSocket service that sends every message back, and remembers how it was told goodbye.
+    """A WebSocket service that sends every message back, and records each close code and reason.
 
     On asyncio, as is the visitor: the library's threaded ends hold one lock over sending and receiving, so that two of
     them which both send more than the path holds wait for each other for ever, with or without a tunnel between.
@@ -101,7 +101,7 @@ class Echo:
 
 
 async def exchange_frames(stack: Stack, frames: list[bytes]) -> list[tuple[int, str]]:
-    """Send all frames while they come back, then a text, then a goodbye; return the goodbyes that the service heard."""
+    """Send all frames while they come back, then a text, then a close frame; return the closes that the service got."""
     echo = Echo()
     async with serve(echo, "127.0.0.1", 0, max_size=None, compression=None) as service, asyncio.timeout(120):
         port: int = next(iter(service.sockets)).getsockname()[1]
@@ -176,7 +176,7 @@ def test_psql_works_through_a_tcp_tunnel(stack: Stack, database: int) -> None:
 
 
 def test_two_thousand_visitors_at_once_each_get_their_own_bytes(stack: Stack, descriptors: int) -> None:
-    """A thousand of a tcp and a thousand of an http tunnel, none of whom is answered before all are there."""
+    """A thousand of a tcp and a thousand of an http tunnel, none of which is answered before all are connected."""
     each = 1000
     if descriptors < 5 * each:
         pytest.skip(f"this machine allows {descriptors} descriptors a process; both ends of each visitor are in this one")

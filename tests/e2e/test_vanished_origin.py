@@ -1,4 +1,4 @@
-"""An origin that vanishes without a word (power loss, a moved container) is noticed, and its visitors are told."""
+"""An origin that vanishes silently (power loss, a moved container) is noticed, and its visitors get an error."""
 
 import socket
 import sys
@@ -25,7 +25,7 @@ def serve(sock):
 while True:
     threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
 """
-"""Sends everything back; over HTTP it says that an answer will come, and no more."""
+"""Sends everything back; over HTTP it announces an answer, and sends no more."""
 
 
 @contextmanager

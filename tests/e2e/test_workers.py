@@ -22,7 +22,7 @@ from tests.kit.streams import blocks, stream_hash
 
 DEADLINE_S = 30.0
 BACK_S_MAX = 1.0
-"""What the agents of a killed worker may take to be back; told by the server's own events, however busy the machine is."""
+"""What the agents of a killed worker may take to be back; measured by the server's own events, however busy the machine is."""
 
 WORKERS = ("--workers", "2")
 
@@ -49,7 +49,7 @@ def plain_flags(world: World) -> list[str]:
 
 
 def told(program: Program, name: str) -> list[dict[str, object]]:
-    """Return the events of a kind that a program has told so far."""
+    """Return the events of a kind that a program has emitted so far."""
     return [event for line in list(program.out.lines) if (event := json.loads(line))["event"] == name]
 
 
@@ -149,7 +149,7 @@ def test_a_hundred_megabytes_in_each_direction_arrive_after_a_handoff(world: Wor
     with HttpOrigin() as origin:
         two_agents(world, server, "http", origin.port)
         with socket.create_connection(("127.0.0.1", world.http_port), DEADLINE_S) as visitor:
-            for number in (1, 2):  # whichever worker took him in: he has been passed on now, and is with worker 2
+            for number in (1, 2):  # whichever worker accepted it: it was handed off, and is now on worker 2
                 visitor.sendall(request(f"app{number}", "/hello"))
                 read_answer(visitor)
             visitor.sendall(f"PUT /sink HTTP/1.1\r\nHost: app1.localhost\r\nContent-Length: {LONG_BYTES}\r\n\r\n".encode())
@@ -238,7 +238,7 @@ def test_a_held_visitor_is_handed_off_when_its_agent_reconnects_to_another_worke
             sender.start()
             browser.sendall(request("pages", "/bytes/1000"))
             browser.shutdown(socket.SHUT_WR)
-            # Two strangers make worker 1 the busier one, so that who comes back goes to worker 2.
+            # Two other agents make worker 1 the busier one, so that a returning agent goes to worker 2.
             crowd = world.token("crowd")
             for number in (1, 2):
                 world.agent(crowd, "tcp", str(origin.port), *plain_flags(world), data=f"crowd{number}").expect("tunnel_up", DEADLINE_S)
@@ -330,7 +330,7 @@ def test_a_worker_that_is_stopped_drains_and_its_agents_move(encrypted: World) -
             visitor.sendall(b"half")
             time.sleep(0.2)
             os.kill(pid_of(server, 1), signal.SIGTERM)
-            time.sleep(0.3)  # it drains now: takes nobody new, and lets him finish
+            time.sleep(0.3)  # it drains now: takes no new visitor, and lets this one finish
             visitor.sendall(b" done")
             visitor.shutdown(socket.SHUT_WR)
             assert read_to_end(visitor) == hashlib.sha256(b"half done").digest()
@@ -410,7 +410,7 @@ def test_a_stop_drains_every_worker_and_leaves_no_process(encrypted: World) -> N
                 assert read_to_end(visitor) == hashlib.sha256(b"half done").digest()
         assert server.wait().code == 0
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-        assert not told(server, "worker_down")  # that they end with their server is no news
+        assert not told(server, "worker_down")  # workers that end with their server must not emit worker_down
 
 
 def test_no_worker_outlives_a_supervisor_that_was_killed(encrypted: World) -> None:

@@ -1,4 +1,4 @@
-"""A server and its agents as real programs, in folders and on ports of their own; at the end all that they said is judged."""
+"""A server and its agents as real programs, in folders and on ports of their own; at the end all their output is checked."""
 
 import base64
 import http.client
@@ -36,7 +36,7 @@ _next_port = itertools.count(random.SystemRandom().randrange(_LAST_PORT))
 
 
 def steady_ports(count: int) -> int:
-    """Return the first of `count` ports in a row that nobody listens on, and nobody dials out from."""
+    """Return the first of `count` consecutive free ports, below those of outgoing connections."""
     for at in _next_port:
         first = _FIRST_PORT + (at * count) % (_LAST_PORT - _FIRST_PORT - count)
         if all(_is_free(port) for port in range(first, first + count)):
@@ -67,7 +67,7 @@ class Answer:
 
 @dataclass
 class World:
-    """Use it in a `with`; all programs are ended by their id, then what they said and kept is searched for secrets and tracebacks."""
+    """Use it in a `with`; all programs are ended by their id, then their output and files are searched for secrets and tracebacks."""
 
     server_flags: tuple[str, ...] = ()
     home: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="portway-e2e-")))
@@ -91,7 +91,7 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every program gets to see: nothing of whoever runs the tests."""
+        """Every program's environment, cleared of most variables."""
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         own = {"HOME": str(self.home), "XDG_DATA_HOME": str(self.home / "data"), "XDG_RUNTIME_DIR": str(self.home / "run")}
         return {**kept, **own, "PYTHONPATH": str(SOURCES), "PYTHONUNBUFFERED": "1"}
@@ -104,7 +104,7 @@ class World:
         before: tuple[str, ...] = (),
         tells_secrets: bool = False,
     ) -> Program:
-        """Start `portway …` (behind the words `before`, such as `ip netns exec`), and keep all that it says."""
+        """Start `portway …` (behind the words `before`, such as `ip netns exec`), and keep all its output."""
         program = Program(
             [*before, sys.executable, "-m", "portway", *words],
             env={**self.environment, **(env or {})},
@@ -200,7 +200,7 @@ class World:
         self.secrets |= {f"{what} in {shape}": text for shape, text in shapes.items()}
 
     def check_secrets(self) -> None:
-        """Fail when a secret stands in what a program said, in its command line, or in the server's data."""
+        """Fail if a secret is in a program's output, in its command line, or in the server's data."""
         for file in self.home.glob("*/agent-identity"):
             self._keep_secret(f"the identity in {file.parent.name}", file.read_bytes())
             for token_id in self.token_ids:
@@ -232,11 +232,11 @@ class World:
             shutil.rmtree(self.home, ignore_errors=True)
 
 
-# What programs tell with --json.
+# What programs print with --json.
 
 
 def events(program: Program, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the events of one name that a program has told so far, those included that gather to be written together."""
+    """Yield the events of one name that a program has emitted so far, including those batched to be written together."""
     time.sleep(2 * GATHER_S)
     for line in list(program.out.lines):
         if line.startswith(f'{{"event":"{name}"'):
@@ -244,7 +244,7 @@ def events(program: Program, name: str) -> Iterator[dict[str, Any]]:
 
 
 def event(program: Program, name: str, number: int = 1, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
-    """Return a program's event number `number` of a name, once it has been told."""
+    """Return a program's event number `number` of a name, once it has been emitted."""
     until = time.monotonic() + deadline_s
     start = 0
     while True:
@@ -265,7 +265,7 @@ def _line_behind(program: Program, name: str, count: int) -> int:
 
 
 def moment(told: Mapping[str, Any]) -> float:
-    """Return when an event was told, in seconds since 1970 (to the millisecond)."""
+    """Return when an event was emitted, in seconds since 1970 (to the millisecond)."""
     return datetime.fromisoformat(told["time"]).timestamp()
 
 
@@ -283,7 +283,7 @@ def altered(join: JoinString, **changes: Any) -> JoinString:
 
 
 def assert_refused(ended: Finished, code: str, *words: str) -> None:
-    """Fail unless a person's agent has ended with 3, and its last line says these words and the code."""
+    """Fail unless a person's agent has ended with 3, and its last line contains these words and the code."""
     assert ended.code == 3, ended
     assert ended.out == "", "a URL was shown"
     line = ended.err.splitlines()[-1]
@@ -294,5 +294,5 @@ def assert_refused(ended: Finished, code: str, *words: str) -> None:
 
 
 def web(name: str = "blog") -> tuple[str, ...]:
-    """Return the words of an agent that shows a port where nobody listens: these agents never get visitors."""
+    """Return the arguments of an agent that exposes a port without a listener: these agents never get visitors."""
     return ("http", "1", "--name", name)

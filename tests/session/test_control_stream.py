@@ -71,7 +71,7 @@ def test_the_end_comes_after_the_last_message(engine: EngineLoop) -> None:
 
 @pytest.mark.parametrize("capacity_bytes", [5, 65536], ids=["its end waits", "its end is sent"])
 def test_nothing_is_sent_after_a_graceful_close(engine: EngineLoop, capacity_bytes: int) -> None:
-    """Somebody may have something to tell just then, from a timer: he hears that there is nobody to tell it to."""
+    """A timer may send at just that moment: it gets an error."""
     left, right = pair(engine, capacity_bytes=capacity_bytes)
 
     async def talk() -> Message:

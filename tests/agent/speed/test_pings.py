@@ -11,7 +11,7 @@ from portway.errors import UnavailableError
 
 
 class Link:
-    """A link whose pongs are as far away as the test says; None: it never answers."""
+    """A link that reports `away_s` as its round trip; None: it never answers."""
 
     def __init__(self, away_s: float | None) -> None:
         self.away_s = away_s

@@ -1,4 +1,4 @@
-"""A whole speed test against a real server in the same loop, and against servers that know no such thing."""
+"""A whole speed test against a real server in the same loop, and against servers without speed tests."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -137,7 +137,7 @@ Part = Callable[[PlayedServer], Coroutine[Any, Any, None]]
 
 
 def played(tmp_path: Path, part: Part) -> BaseException:
-    """Return the error of a speed test against a server whose part the test speaks."""
+    """Return the error of a speed test against a server played by the test."""
 
     async def whole() -> BaseException:
         reactor = Reactor(asyncio.get_running_loop())

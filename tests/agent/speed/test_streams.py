@@ -1,4 +1,4 @@
-"""Which streams belong to a test, and what the others are told. Whole tests: test_runner.py, also for portway.agent.speed.measure."""
+"""Which streams belong to a test, and the reply to all others. Whole tests: test_runner.py, also for portway.agent.speed.measure."""
 
 import pytest
 
