@@ -1,1 +1,1 @@
-"""Proof that Portway does what it says, mirroring src."""
+"""Tests of Portway, arranged like src."""

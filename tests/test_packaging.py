@@ -21,7 +21,7 @@ def test_systemd_understands_every_line_of_a_unit(unit: Path, tmp_path: Path) ->
     program.chmod(0o755)
     copy = tmp_path / unit.name.replace("@", "@blog")
     text = unit.read_text().replace("/opt/portway/bin/portway", str(program))
-    copy.write_text(re.sub(r"^(User|Group)=.*\n", "", text, flags=re.MULTILINE))  # nobody has made these users here
+    copy.write_text(re.sub(r"^(User|Group)=.*\n", "", text, flags=re.MULTILINE))  # these users do not exist here
 
     done = subprocess.run([analyze, "verify", "--man=no", copy], capture_output=True, text=True, check=False, timeout=60)
 

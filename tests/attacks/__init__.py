@@ -1,1 +1,1 @@
-"""Attacks on a running server, each measured by what an innocent client beside it notices."""
+"""Attacks on a running server, each measured by its effect on an innocent client."""

@@ -43,7 +43,7 @@ class Machine:
         account.add(turn)
 
     def run(self, seconds: float = float("inf")) -> None:
-        """Serve turns for so long, or until there are none."""
+        """Serve turns for `seconds`, or until there are none."""
         until = self.now + seconds
         while self.root.heap and self.now < until:
             account, turn = self.root.take()

@@ -36,7 +36,7 @@ class Sender:
         self.scheduler.call_soon(self.run)
 
     def release(self) -> None:
-        """Go away."""
+        """Release all shares."""
         for share in self.shares:
             share.release()
 

@@ -1,4 +1,4 @@
-"""Relays with limits, over real sockets and links: what ends them and with which word, what passes, and what they cost."""
+"""Relays with limits, over real sockets and links: what ends them and with which reason, what passes, and what they cost."""
 
 import asyncio
 import gc

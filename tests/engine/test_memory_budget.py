@@ -1,4 +1,4 @@
-"""Memory budgets: exact sums in a tree, and the largest holder pays."""
+"""Memory budgets: exact sums in a tree, and eviction from the largest holder."""
 
 import pytest
 from hypothesis import given

@@ -90,7 +90,7 @@ def take(channel: MemoryChannel, at_most: int) -> bytes:
 
 
 def full_socket(engine: EngineLoop) -> tuple[SocketChannel, socket.socket, int]:
-    """Return a channel whose kernel buffer was filled behind its back, its peer, and how many bytes are in between."""
+    """Return a channel whose kernel buffer was filled directly, its peer, and how many bytes are in between."""
     near, far = tcp_pair(16 * 1024)
     near.setblocking(False)
     channel = SocketChannel(engine.reactor, near)
@@ -275,7 +275,7 @@ def test_a_sink_that_takes_little_at_a_time_gets_everything(engine: EngineLoop, 
 
 
 class Headed(MemoryChannel):
-    """A sink that likes headroom, and notes how it was served."""
+    """A sink that uses headroom, and records how it was served."""
 
     wants_headroom = True
     served: list[tuple[str, int]]

@@ -181,7 +181,7 @@ def test_a_failing_callback_ends_its_own_connection_and_no_other(engine: EngineL
 
 @pytest.mark.parametrize("way", ["timer", "ready", "flush"])
 def test_a_failed_timer_turn_or_flush_ends_its_connection(engine: EngineLoop, way: str) -> None:
-    """A deadline that failed would never be asked for again, and what it guards would stay for ever."""
+    """A deadline that failed would never run again, and what it guards would stay for ever."""
     engine.tolerant = True
 
     class Connection:
@@ -347,7 +347,7 @@ class SlowClock:
 
 @pytest.fixture
 def slow(engine: EngineLoop) -> Iterator[tuple[Reactor, SlowClock]]:
-    """A second reactor on the loop, whose time is made by the test."""
+    """A second reactor on the loop, whose time the test sets."""
     clock = SlowClock()
     reactor = Reactor(engine.loop, clock=clock)
     yield reactor, clock

@@ -1,4 +1,4 @@
-"""The timer wheel, without a clock: never early, at most two ticks late, cancelled is forgotten."""
+"""The timer wheel, without a clock: never early, at most two ticks late, and cancelled timers are released."""
 
 import gc
 import itertools

@@ -340,7 +340,7 @@ def test_a_close_that_the_peer_never_reads_ends_by_its_deadline(
 
 
 class PlainOpenssl:
-    """The other end as OpenSSL alone, in the test's hands: what is written is sent as it is asked for."""
+    """The other end as OpenSSL alone: the test decides what is sent, and when."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool) -> None:
         self.sock = sock

@@ -19,12 +19,12 @@ CUTS = 25
 
 
 def passed(way: CableDirection, count: int, reader: Probe) -> bool:
-    """Whether so many bytes have gone over the cable, or all of them."""
+    """Whether `count` bytes, or all, have passed the cable."""
     return way.carried_bytes >= count or reader.ended
 
 
 def decided(reader: Probe) -> bool:
-    """Whether a reader knows how it ended."""
+    """Whether a reader has ended or was broken."""
     return reader.ended or reader.broken is not None
 
 

@@ -47,7 +47,7 @@ class Endless(Channel):
 
 
 class Owner:
-    """Hears nothing here: an endless source neither ends nor breaks."""
+    """Gets no callback: an endless source neither ends nor breaks."""
 
     def __init__(self, engine: EngineLoop) -> None:
         self.account = engine.reactor.unassigned

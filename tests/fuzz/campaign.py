@@ -11,7 +11,7 @@ from tests.fuzz.mutate import mutated
 from tests.fuzz.target import Target, corpus_of
 
 HANG_S = 1.0
-"""One input may take so long, all cuts and comparisons included, before it is called a hang."""
+"""Time for one input, all cuts and comparisons included, after which it counts as a hang."""
 AT_A_TIME = 200
 """Structured inputs between two readings of the clock."""
 FAILURES_MAX = 5

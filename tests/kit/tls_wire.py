@@ -40,7 +40,7 @@ def psk() -> bytes:
     return extension(PSK, vector(2, vector(2, b"a ticket") + bytes(4)) + vector(2, vector(1, bytes(32))))
 
 
-# What OpenSSL wants to see before it asks for a certificate by the name.
+# Extensions that OpenSSL requires before it selects a certificate by name.
 GOOD_GROUPS = extension(GROUPS, vector(2, b"\x00\x1d\x00\x17"))
 GOOD_SIGNATURES = extension(SIGNATURES, vector(2, b"\x04\x03\x08\x04"))
 GOOD_KEY_SHARE = extension(KEY_SHARE, vector(2, b"\x00\x1d" + vector(2, bytes(range(1, 33)))))

@@ -27,7 +27,7 @@ def context_of(identity: Identity) -> ssl.SSLContext:
 
 
 def pinned(identity: Identity) -> AgentTls:
-    """Return how an agent verifies a server that it knows by its pin."""
+    """Return an agent's TLS settings for a server with this pin."""
     return agent_tls("127.0.0.1", bytes.fromhex(identity.pin))
 
 
@@ -178,6 +178,6 @@ def in_a_thread(talk: Callable[[socket.socket], object]) -> Iterator[int]:
 
 
 async def moments(count: int) -> None:
-    """Let the loop go round so many times."""
+    """Run `count` iterations of the loop."""
     for _ in range(count):
         await asyncio.sleep(0)

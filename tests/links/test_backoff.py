@@ -1,4 +1,4 @@
-"""When to dial again: pure, with chance in the test's hand."""
+"""When to dial again: pure, with randomness set by the test."""
 
 import itertools
 import random

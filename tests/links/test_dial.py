@@ -24,7 +24,7 @@ from tests.links.kit import context_of, delivers, in_a_thread, moments, open_lis
 
 
 def refusal_of(engine: EngineLoop, port: int, tls: AgentTls | None, *, host: str = "127.0.0.1", timeout_s: float = 5.0) -> str:
-    """Dial in vain; return the reason, and see that nothing is left behind."""
+    """Dial, which must fail; return the reason, and check that nothing is left open."""
     watched = len(engine.reactor._handlers)
     with pytest.raises(UnavailableError) as failure:
         engine.run(dial(engine.reactor, host, port, tls, timeout_s))
@@ -34,7 +34,7 @@ def refusal_of(engine: EngineLoop, port: int, tls: AgentTls | None, *, host: str
 
 
 def not_this_one(engine: EngineLoop, port: int, tls: AgentTls) -> RefusedError:
-    """Dial a server whose certificate is not accepted; see that nothing is left behind."""
+    """Dial a server whose certificate is not accepted; check that nothing is left open."""
     watched = len(engine.reactor._handlers)
     with pytest.raises(RefusedError) as refusal:
         engine.run(dial(engine.reactor, "127.0.0.1", port, tls, 5.0))

@@ -1,4 +1,4 @@
-"""Several addresses of one server: the first that answers wins, and a dead one costs a quarter of a second."""
+"""Several addresses of one server: the first that answers wins, and an unreachable one costs a quarter of a second."""
 
 import socket
 import time

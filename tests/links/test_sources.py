@@ -1,4 +1,4 @@
-"""Sources remember logins."""
+"""Sources: how long a login counts."""
 
 import pytest
 

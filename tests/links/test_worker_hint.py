@@ -1,4 +1,4 @@
-"""The word in the clear that brings a link to the right process of a server."""
+"""The unencrypted routing hint that brings a link to the right process of a server."""
 
 import ssl
 

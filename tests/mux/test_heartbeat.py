@@ -1,4 +1,4 @@
-"""When to ping, how far the peer is, and when it is gone: pure, with the clock in the test's hand."""
+"""When to ping, how far the peer is, and when it is gone: pure, with the clock set by the test."""
 
 from hypothesis import given
 from hypothesis import strategies as st

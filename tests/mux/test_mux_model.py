@@ -1,4 +1,4 @@
-"""Two muxes and a crowd of random streams over a narrow link: every byte where it belongs, every end as it was meant."""
+"""Two muxes and many random streams over a narrow link: every byte and every end arrives at the right stream."""
 
 import os
 import random
@@ -49,7 +49,7 @@ class Play:
         self.talks: dict[int, Talk] = {}
 
     def note(self, stream: MuxChannel) -> None:
-        """Greet a stream: its opener writes its id as the first bytes, so a mix-up would show at once."""
+        """Record an arrived stream. Its opener writes its id as the first bytes, so a mix-up would show at once."""
         assert stream.stream_id not in self.arrived
         self.arrived[stream.stream_id] = stream
         talk = self.talks.get(stream.stream_id)

@@ -49,8 +49,8 @@ STRICTER = (
     "empty TLS record",
     "bytes behind the ClientHello",
     "in records of more",
-    "two extensions of one type",  # of a type that OpenSSL does not know
-    "compression methods",  # which OpenSSL looks at later
+    "two extensions of one type",  # of a type that OpenSSL does not support
+    "compression methods",  # which OpenSSL checks later
     "extensions: expected at most",
     "ALPN: expected at most",
 )
@@ -70,7 +70,7 @@ def check_hello(wire: bytes) -> None:
     opinion = openssl_opinion(wire)
     if isinstance(found, HelloError):
         if found.alert is not Alert.UNRECOGNIZED_NAME and not any(words in str(found) for words in STRICTER):
-            # A name of no bytes breaks the syntax, which OpenSSL overlooks.
+            # A name of no bytes is invalid, but OpenSSL accepts it.
             assert not isinstance(opinion, Accepted) or opinion.server_name == "", found
     elif found is None:
         assert opinion is None or (isinstance(opinion, Refused) and len(wire) < 11), opinion
@@ -80,7 +80,7 @@ def check_hello(wire: bytes) -> None:
         message = tls.joined(wire[: found.hello_bytes])
         assert len(message) <= HELLO_BYTES_MAX
         if not isinstance(opinion, Accepted):
-            # It looks into more extensions. With good ones in their place there is nothing left to refuse.
+            # OpenSSL checks more extensions. With valid ones instead, it must not fail.
             own = {kind: body for kind, body in _extensions(message).items() if kind in (tls.SERVER_NAME, tls.ALPN, tls.VERSIONS)}
             if not _only_host_names(own.get(tls.SERVER_NAME, b"")):
                 own.pop(tls.SERVER_NAME, None)

@@ -1,4 +1,4 @@
-"""Length-prefixed framing: any cut, and no length that is believed before it is judged."""
+"""Length-prefixed framing: any cut, and no length that is used before it is checked."""
 
 import pytest
 from hypothesis import given

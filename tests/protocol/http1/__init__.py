@@ -1,1 +1,1 @@
-"""Tests of the HTTP/1.1 room."""
+"""Tests of the HTTP/1.1 package."""

@@ -1,4 +1,4 @@
-"""The hostile requests and answers of the two data files beside this one, for this room's tests and the edge's."""
+"""The hostile requests and answers of the two data files beside this one, for this package's tests and the edge's."""
 
 import codecs
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The error of this room."""
+"""The error of this package."""
 
 from portway.errors import PeerError
 from portway.protocol.http1.errors import MessageError

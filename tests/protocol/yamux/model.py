@@ -159,7 +159,7 @@ class Model:
         self.out.append(update(stream_id, credit))
 
     def go_away(self) -> None:
-        """Say GoAway, once."""
+        """Send GoAway, once."""
         if not self.go_away_sent:
             self.go_away_sent = True
             self.out.append(go_away(0))

@@ -77,7 +77,7 @@ def test_a_syn_may_carry_data_up_to_the_first_window() -> None:
 
 
 def test_a_syn_with_one_byte_too_many_makes_no_stream() -> None:
-    """CVE-2026-32314: the size is judged before there is a stream."""
+    """CVE-2026-32314: the size is checked before there is a stream."""
     harness = SessionHarness()
     assert "262145 bytes" in str(harness.violation(data(2, bytes(INITIAL_WINDOW + 1), SYN)))
     assert not harness.accepted

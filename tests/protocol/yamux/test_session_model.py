@@ -13,7 +13,7 @@ from tests.protocol.yamux.harness import SessionHarness
 from tests.protocol.yamux.model import Model, RuleBroken
 
 CONVERSATIONS = int(os.environ.get("PORTWAY_YAMUX_CONVERSATIONS", "1500"))
-"""How many a run tries; the nightly run asks for 1,000,000 (threats Y1)."""
+"""Number of conversations in a run; 1,000,000 in the nightly one (threats Y1)."""
 
 EDGES = [1, INITIAL_WINDOW // 2, INITIAL_WINDOW, INITIAL_WINDOW + 1, 2**31, 2**32 - INITIAL_WINDOW - 1, 2**32 - INITIAL_WINDOW, 2**32 - 1]
 
@@ -45,7 +45,7 @@ class Play:
         return self.dice.choice([0, 1, 2, 3, 4, 5, 6, self.peer_next_id, 2**32 - 1])
 
     def next_frame(self) -> Frame:
-        """A frame of the peer's; the better its manners, the rarer one that breaks a rule."""
+        """A frame of the peer's; the higher `manners`, the rarer one that breaks a rule."""
         frame = self.random_frame()
         while self.dice.random() < self.manners and self._breaks_a_rule(frame):
             frame = self.random_frame()

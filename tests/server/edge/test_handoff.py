@@ -117,7 +117,7 @@ def test_a_handed_off_channel_counts_as_drained_until_more_arrives(passing: Pass
     far, near = tcp_pair()
     near.setblocking(False)
     with far:
-        far.sendall(REQUEST[20:])  # is there before he is
+        far.sendall(REQUEST[20:])  # arrives before the visitor
         passing.http.accept_handoff(near, HandoffState(("192.0.2.7", 0), REQUEST[:20]))
         assert passing.until_passed(2).buffered.startswith(REQUEST[:-5])
 

@@ -64,7 +64,7 @@ class Connections:
         return new
 
     def shed(self, newcomer: str = NEW, *, critical: bool = False) -> Connection | None:
-        """Return the connection that was shed for a newcomer."""
+        """Return the connection that was shed for a new one."""
         before = len(self.closed)
         made = self.shedder.shed_one(newcomer, critical=critical)
         assert made == (len(self.closed) == before + 1)

@@ -26,7 +26,7 @@ from tests.kit.raw_agent import read_now
 
 @dataclass
 class FakeHolder:
-    """A session whose streams end in the test's hands."""
+    """A session whose streams the test controls."""
 
     engine: EngineLoop
     session_id: str = "s1"

@@ -305,7 +305,7 @@ def test_of_fifty_agents_that_race_for_a_name_one_wins() -> None:
 
 @dataclass
 class ModelLease:
-    """What one address should be, in the simplest words."""
+    """The expected state of one address."""
 
     owner: Owner
     session: str | None

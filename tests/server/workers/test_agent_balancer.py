@@ -34,7 +34,7 @@ class Table:
         return True
 
     def agent(self, first: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
-        """Dial, and say something."""
+        """Dial, and send `first`."""
         agent = socket.create_connection(self.balancer.address, source_address=(source, 0))
         agent.settimeout(5)
         self.agents.append(agent)
@@ -43,7 +43,7 @@ class Table:
         return agent
 
     def dealt_now(self, count: int = 1) -> list[int]:
-        """Return who got the next ones."""
+        """Return the workers that got the next ones."""
         self.engine.run_until(lambda: len(self.dealt) >= count, what="a deal")
         dealt, self.dealt = self.dealt, []
         return dealt

@@ -35,7 +35,7 @@ Ends = tuple[End, End]
 
 @pytest.fixture
 def ends(engine: EngineLoop) -> Iterator[Ends]:
-    """Both ends of a way."""
+    """Both ends of an IPC channel."""
     one, other = (End(engine, sock) for sock in ipc_pair())
     yield one, other
     one.post.close()

@@ -29,15 +29,15 @@ DEADLINE_S = 5.0
 
 
 class RecordingWorkers:
-    """Records messages to workers, which reply when the test wants."""
+    """Records messages to workers, whose replies the test controls."""
 
     def __init__(self) -> None:
         self.there = [1, 2]
         self.told: list[tuple[int, m.ToWorker]] = []
         self.quick = {1, 2}
-        """Who says at once that it has seen a route."""
+        """Workers that acknowledge a route at once."""
         self.alive: dict[str, bool] = {}
-        """What is answered to probes of a session; none, and nobody answers."""
+        """Session → reply to its probes; a missing one is not answered."""
         self.leases: LeaseCoordinator
 
     def send(self, worker: int, message: m.ToWorker, *socks: socket.socket) -> bool:
@@ -110,7 +110,7 @@ class Setup:
 
     async def until(self, wanted: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE_S):
-            while not wanted():  # noqa: ASYNC110 - the wish is about what was told, and about files
+            while not wanted():  # noqa: ASYNC110 - the condition is about messages sent, and about files
                 await asyncio.sleep(0.005)
 
 

@@ -37,10 +37,10 @@ class Desk:
         await asyncio.sleep(0)
         asked = self.said[-1]
         assert isinstance(asked, ClaimRequest)
-        self.claim_handler.on_response(ClaimResponse(asked.id + 1000, GRANTED))  # nobody's
+        self.claim_handler.on_response(ClaimResponse(asked.id + 1000, GRANTED))  # of no claim
         assert not task.done()
         self.claim_handler.on_response(ClaimResponse(asked.id, answer))
-        self.claim_handler.on_response(ClaimResponse(asked.id, None))  # once more: nobody's any more
+        self.claim_handler.on_response(ClaimResponse(asked.id, None))  # a second response, after the claim is decided
         return await task
 
 
@@ -74,7 +74,7 @@ def test_a_supervisor_that_does_not_answer_is_not_waited_for_for_ever(monkeypatc
     with pytest.raises(UnavailableError, match="not decided within"):
         asyncio.run(claim())
 
-    desk.claim_handler.on_response(ClaimResponse(1, GRANTED))  # too late, and nobody's
+    desk.claim_handler.on_response(ClaimResponse(1, GRANTED))  # too late: the claim has timed out
     assert desk.claim_handler._pending == {}
 
 

@@ -150,7 +150,7 @@ def test_a_granted_name_is_valid_on_every_worker_when_the_agent_gets_it(tmp_path
                 assert all(task.result() for task in asked), number
 
     async def known(server: RunningServer, name: str) -> bool:
-        """Ask for a page that nobody will answer, and leave."""
+        """Send a request that is never answered; return whether its host is known."""
         reader, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
         writer.write(f"GET / HTTP/1.1\r\nHost: {name}.localhost\r\n\r\n".encode())
         try:

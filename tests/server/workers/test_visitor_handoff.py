@@ -37,7 +37,7 @@ class Tcp:
 
 
 class Two:
-    """Worker 1 passes on, worker 2 takes in."""
+    """Worker 1 hands off, worker 2 accepts."""
 
     def __init__(self, engine: EngineLoop) -> None:
         self.engine = engine
@@ -88,7 +88,7 @@ def test_a_visitor_arrives_with_its_connection_and_buffered_bytes(two: Two) -> N
 
     sock, came = two.http.came[0]
     assert came == state
-    assert two.drained == 1  # what the supervisor said before counts first
+    assert two.drained == 1  # earlier messages of the supervisor are handled first
     sock.setblocking(True)
     assert sock.recv(100) == b"more"
     assert sock.recv(100) == b""
@@ -116,7 +116,7 @@ def test_news_of_a_port_that_came_while_visitors_were_taken_in_count_for_them(tw
 
     def drain() -> None:
         two.drained += 1
-        two.tcp.is_open = two.drained == 2  # the first time it was not told yet
+        two.tcp.is_open = two.drained == 2  # the first time, the port is not open yet
 
     two.on_drain = drain
     assert two.one.hand_off(two.lease("tcp"), two.channel, HandoffState(("192.0.2.7", 1)))

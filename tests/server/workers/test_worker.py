@@ -27,7 +27,7 @@ DONE = RelayDone("ab", 7, 20001, Flow(1, 1, "ended"), Flow(1, 1, "ended"))
 
 
 class Supervisor:
-    """The other end of a worker's line."""
+    """The far end of a worker's IPC channel."""
 
     def __init__(self, line: socket.socket, inbox: socket.socket, http: socket.socket, task: "asyncio.Task[None]") -> None:
         self.line, self.inbox, self.task = line, inbox, task
@@ -152,7 +152,7 @@ def test_it_listens_on_ports_that_it_is_given(tmp_path: Path) -> None:
             one.say(m.RouteChanged(1, "tcp", number, 1, 1, 0, ""))
             one.say(m.Listen(number), port)
             assert await one.hear() == m.RouteAck(1)
-            with pytest.raises(ConnectionResetError):  # nobody serves it, and nobody is held
+            with pytest.raises(ConnectionResetError):  # no agent serves the port, and no visitor is held
                 reader, _ = await asyncio.open_connection(*address)
                 await reader.read()
             one.say(m.RouteRemoved(2, "tcp", number))

@@ -98,7 +98,7 @@ def test_a_worker_gets_its_configuration_and_serves_until_stopped() -> None:
             await one.callbacks.until("1 serves")
             assert list(one.pool.serving()) == list(one.pool.numbers()) == [1]
             async with asyncio.timeout(DEADLINE_S):
-                while one.first != 1:  # noqa: ASYNC110 - told by another task
+                while one.first != 1:  # noqa: ASYNC110 - set by another task
                     await asyncio.sleep(0.01)
             one.pool.stop("enough")
             async with asyncio.timeout(DEADLINE_S):
@@ -135,9 +135,9 @@ def test_a_worker_that_stops_responding_gets_nothing_and_is_replaced(monkeypatch
             await one.callbacks.until("2 serves")
             os.kill(one.callbacks.pids[1], signal.SIGSTOP)
             async with asyncio.timeout(DEADLINE_S):
-                while list(one.pool.serving()) != [2]:  # noqa: ASYNC110 - a process that does nothing
+                while list(one.pool.serving()) != [2]:  # noqa: ASYNC110 - a stopped process
                     await asyncio.sleep(0.01)
-            assert 1 in one.pool.numbers()  # it may come back yet, and misses nothing
+            assert 1 in one.pool.numbers()  # it may resume, and gets every message
             await one.callbacks.until("1 ended: silent for 1 s")
             await one.callbacks.until("3 serves")
 
@@ -152,7 +152,7 @@ def test_a_supervisor_that_was_stopped_itself_replaces_no_worker(monkeypatch: py
             await one.callbacks.until("1 serves")
             for _ in range(2):
                 await asyncio.sleep(0.15)
-                time.sleep(1.2)  # noqa: ASYNC251 - the whole loop stands still
+                time.sleep(1.2)  # noqa: ASYNC251 - blocks the whole loop on purpose
             await asyncio.sleep(0.3)
             assert one.callbacks.events == ["1 came", "1 serves"]
 

@@ -221,7 +221,7 @@ class Origin:
 
 class Agent:
     """A holder: its streams are a real mux's over a unix socket, answered by a session's other half and relayed to the
-    origin; or they are the origin's socket itself, which lends nothing and wants no headroom.
+    origin; or they are the origin's socket itself, which lends nothing and needs no headroom.
     """
 
     def __init__(self, engine: EngineLoop, port: int, kind: str = "mux", session_id: str = "session") -> None:
@@ -241,7 +241,7 @@ class Agent:
         self.hangs_up = 0
         """Streams that are answered as connected, and ended before a byte is read."""
         self.tells = True
-        """Whether these say that their origin was not touched."""
+        """Whether these report that their origin was not touched."""
         self.gone = False
         """True: no stream can be opened."""
         self.streams_max = 1 << 31
@@ -337,7 +337,7 @@ class Agent:
 
     @property
     def left_open(self) -> int:
-        """Connections to the origin that nobody closed."""
+        """Connections to the origin that are still open."""
         return sum(sock.fileno() >= 0 for sock in self._connections)
 
     def die(self) -> None:
@@ -351,7 +351,7 @@ def _unexpected(_stream: Channel) -> None:
 
 
 def _nothing(_reason: str) -> None:
-    """Hear that the link is lost."""
+    """Ignore the loss of the link."""
 
 
 # --------------------------------------------------------------------------------------------------------- the visitor
@@ -449,7 +449,7 @@ class Caller:
         return head + b"\r\n\r\n"
 
     def read(self, count: int) -> bytes:
-        """Read exactly so many bytes."""
+        """Read exactly `count` bytes."""
         while len(self.pending) < count:
             data = self.sock.recv(1 << 16)
             assert data, f"ended after {len(self.pending)} of {count} bytes"
@@ -465,11 +465,11 @@ class Caller:
         return data
 
     def end(self) -> None:
-        """Say that nothing more is sent."""
+        """Half-close: nothing more is sent."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """Leave rudely."""
+        """Reset the connection."""
         reset(self.sock)
 
     def __enter__(self) -> Self:
@@ -511,7 +511,7 @@ class Stage:
         agent.die()
 
     def lease_and_holder(self, host: str) -> tuple[Lease, Holder]:
-        """Return who has a host now."""
+        """Return the current lease of a host, and its holder."""
         lease = self.registry.lookup("http", host)
         assert lease is not None
         assert lease.holder is not None
@@ -530,7 +530,7 @@ class Stage:
         return asyncio.run_coroutine_threadsafe(acted(), self.engine.loop).result(DEADLINE_S)
 
     def eventually(self, wanted: Callable[[], bool], what: str = "") -> None:
-        """Wait, in a story, for something that no event tells of."""
+        """Wait, in a story, for a condition without an event."""
         until = time.monotonic() + DEADLINE_S
         while not self.on_loop(wanted):
             assert time.monotonic() < until, what or "it did not happen"
@@ -551,7 +551,7 @@ class Stage:
         return self.edge.pools.idle_streams
 
     def close(self) -> None:
-        """Close the edge; nobody may be left."""
+        """Close the edge; no visitor or stream may be left."""
         self.listener.close()
         self.edge.close()
         for agent in self.agents:
@@ -560,7 +560,7 @@ class Stage:
         assert self.edge.visitors == 0
         assert self.edge.held == 0
         assert self.idle_streams == 0
-        # A relay whose stream had ended before it was reset hears of that a little later.
+        # A relay whose stream had ended before it was reset is notified a little later.
         self.engine.run_until(lambda: not any(agent.left_open for agent in self.agents), what="connections to the origin close")
 
 
@@ -568,4 +568,4 @@ class MakeStage(Protocol):
     """Makes an edge with settings of the test's own."""
 
     def __call__(self, settings: HttpEdgeSettings, proxies: TrustedProxies | None = None) -> Stage:
-        """`proxies` says which ones are trusted."""
+        """Make an edge; `proxies` are the trusted ones."""

@@ -231,7 +231,7 @@ def test_an_agent_that_dies_before_it_answers_costs_an_idempotent_request_nothin
             visitor.send(b"GET /again HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
             stage.eventually(lambda: agent.opened == 1)
             if stage.kind != "mux":
-                return  # a bare socket has nobody who would tell
+                return  # a bare socket cannot report that the agent is gone
 
             def come_back() -> None:
                 stage.lose(agent)

@@ -25,12 +25,12 @@ CROWD = 30
 
 @dataclass(eq=False)
 class Connection:
-    """A keeper in the hands of a test."""
+    """A keeper that the test controls."""
 
     budget: ByteBudget
     address: str
     needed: int
-    """What it cannot spare."""
+    """Bytes that `drop_optional` keeps."""
     over: bool = False
 
     def drop_optional(self) -> None:

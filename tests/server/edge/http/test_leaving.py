@@ -105,7 +105,7 @@ def test_a_reset_goes_on_as_a_reset(stage: Stage, listening: Listening, wire: by
 
 
 def test_a_request_whose_visitor_has_ended_is_not_sent_twice(stage: Stage) -> None:
-    """An origin that takes the end for a hang-up closes without an answer: that is no reason to ask it again."""
+    """An origin that treats the end as an abort closes without an answer: the request must not be sent again."""
     asked: list[bytes] = []
 
     def serve(sock: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""A service that leads back to the server is detected in the second round, with any number of edges between."""
+"""A tunnel that leads back to the server is detected in the second round, with any number of edges between."""
 
 from collections.abc import Callable
 

@@ -14,7 +14,7 @@ RESPONSES = hostile_responses()
 
 
 def hear_all(visitor: Caller) -> bytes:
-    """Say that no more comes, and return all that is answered; a reset is the end of it, too."""
+    """Half-close, and return all that is answered; a reset ends it, too."""
     heard = b""
     try:
         visitor.end()
@@ -45,7 +45,7 @@ def check_truth(request: Request) -> None:
     assert request.all("te") == (["trailers"] if "TE" in str(request.all("connection")) else [])
     assert request.all("trailer") in ([], ["X-Checksum"])
     assert request.all("upgrade") in ([], ["websocket"], ["tcp"])
-    # An origin that takes every separator for a hyphen finds no second Content-Length, and nobody else's word on who this is.
+    # An origin that takes every separator for a hyphen finds no second Content-Length, and no identity from another source.
     plain = [re.sub("[^a-z0-9]", "-", name) for name, _ in request.headers]
     assert not {"script-name", "path-info", "proxy"} & set(plain)
     assert [name for name in plain if name.startswith(("x-forwarded-", "content-length", "transfer-encoding"))] == [
@@ -121,7 +121,7 @@ def test_cuts_change_nothing(stage_with: Callable[[HttpEdgeSettings], Stage], or
 
 @pytest.mark.parametrize("kind", ["mux", "socket"])
 def test_a_hostile_response_harms_only_its_own_visitor(stage_with: Callable[[HttpEdgeSettings], Stage], kind: str) -> None:
-    """One tenant's answers, and after each one a second visitor, who must see nothing of them."""
+    """One tenant's answers, and after each one a second visitor, which must see nothing of them."""
     stage = stage_with(HttpEdgeSettings())
     stage.kind = kind
     cases = iter(RESPONSES)

@@ -124,7 +124,7 @@ class Progress:
         raise AssertionError
 
     def at(self, host: str, moved: int) -> dict[str, int]:
-        """Return what was noted when so much had been moved for a host."""
+        """Return what was recorded once `moved` bytes had been moved for a host."""
         return next(note for note in self.notes if note.get(host, 0) >= moved)
 
 

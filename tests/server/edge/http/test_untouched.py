@@ -21,7 +21,7 @@ POST_WITH_BODY = b"POST /once HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 1
 def test_what_may_be_sent_again(stage: Stage, origin: Origin, wire: bytes, tells: bool, hangs_up: int, outcome: tuple[int, str]) -> None:
     agent = stage.publish(origin)
     if stage.kind != "mux":
-        return  # only streams can tell
+        return  # only streams report it
     agent.tells, agent.hangs_up = tells, hangs_up
 
     def story() -> None:

@@ -61,12 +61,12 @@ def stays_silent(_request: Request, sock: socket.socket) -> None:
 
 
 def breaks_off(_request: Request, sock: socket.socket) -> None:
-    """Begin an answer, and leave."""
+    """Begin an answer, and close."""
     sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun")
 
 
 def falls_silent(_request: Request, sock: socket.socket) -> None:
-    """Begin an answer, and do not go on."""
+    """Begin an answer, and send no more."""
     breaks_off(_request, sock)
     sock.recv(1)
 
@@ -90,7 +90,7 @@ def hello(_request: Request, _sock: socket.socket) -> bytes:
 
 
 def closes(_request: Request, _sock: socket.socket) -> None:
-    """Leave without an answer."""
+    """Close without an answer."""
 
 
 ENDINGS = [
@@ -434,7 +434,7 @@ def test_small_answers_below_the_rate_do_not_wait(stage: Stage, sleeps: list[Buc
 
 
 def test_the_visitors_of_all_tunnels_of_a_token_share_its_bandwidth_in_equal_parts(stage: Stage) -> None:
-    """Three take all they can get, one asks for a little now and then; two tunnels, one token."""
+    """Three visitors download at full speed, one sends small requests; two tunnels, one token."""
     until = threading.Event()
 
     def pour(_request: Request, sock: socket.socket) -> None:
@@ -485,7 +485,7 @@ def test_the_visitors_of_all_tunnels_of_a_token_share_its_bandwidth_in_equal_par
         assert wait_s < 0.5
 
 
-# What it costs others, and who is told.
+# Effects on other requests, and what is reported.
 
 
 def test_limits_of_one_tunnel_are_not_those_of_the_next_that_the_same_visitor_asks(

@@ -1,4 +1,4 @@
-"""The rates of a visitor's connection, and writers that do not ask for room."""
+"""The rates of a visitor's connection, and writers that do not check for room."""
 
 from portway.engine.bucket import Bucket
 from portway.engine.limits import scopes_of

@@ -16,7 +16,7 @@ class NoPool:
     tunnel_id = 7
 
     def forget(self, stream: OriginStream) -> None:
-        """Forget nothing."""
+        """Do nothing."""
 
     def discard(self, stream: OriginStream) -> None:
         raise AssertionError

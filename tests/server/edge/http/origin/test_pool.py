@@ -115,7 +115,7 @@ def test_an_origin_sees_an_idle_stream_end_and_not_break(stage_with: Callable[[H
 def test_a_stream_that_the_origin_closes_is_forgotten(stage: Stage) -> None:
     def answer(request: Request, sock: socket.socket) -> bytes | None:
         sock.sendall(say(request.target.encode()))
-        return None  # closes, without having said so
+        return None  # closes, without announcing it
 
     with Origin(answer) as origin:
         stage.publish(origin)
@@ -195,7 +195,7 @@ def test_after_a_body_the_connection_is_not_used_again(stage: Stage, origin: Ori
 
 
 def dying_on_second(request: Request, sock: socket.socket) -> bytes | None:
-    """Answer the first request of a connection, and hang up on the second one."""
+    """Answer the first request of a connection, and close at the second one."""
     return None if "/again" in request.target else say(request.target.encode())
 
 
@@ -316,7 +316,7 @@ def test_what_cannot_be_repeated_takes_a_new_stream_until_one_has_survived_as_lo
 def test_an_origin_that_closes_after_its_answers_is_not_pooled(stage: Stage) -> None:
     def answer(request: Request, sock: socket.socket) -> bytes | None:
         sock.sendall(say(request.target.encode()))
-        return None  # closes, without having said so
+        return None  # closes, without announcing it
 
     with Origin(answer) as origin:
         agent = stage.publish(origin)
