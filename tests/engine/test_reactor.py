@@ -447,23 +447,6 @@ def test_a_timer_that_is_due_and_waits_can_still_be_cancelled(engine: EngineLoop
     assert calls == list(range(100))
 
 
-def test_output_of_events_is_flushed_before_charged_turns(engine: EngineLoop) -> None:
-    calls: list[str] = []
-    account = engine.reactor.authenticated.child(tenant=True)
-
-    def event() -> None:
-        engine.reactor.at_batch_end(lambda: calls.append("flush of the event"))
-
-    def turn() -> None:
-        calls.append("turn")
-        engine.reactor.at_batch_end(lambda: calls.append("flush of the turn"))
-
-    engine.reactor.call_soon_charged(account, turn)
-    engine.reactor.call_soon(event)
-    engine.settle()
-    assert calls == ["flush of the event", "turn", "flush of the turn"]
-
-
 def test_charged_turns_get_all_the_time_when_nothing_else_is_queued(engine: EngineLoop) -> None:
     turns: list[int] = []
     account = engine.reactor.unauthenticated.child(tenant=True)
