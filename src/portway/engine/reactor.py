@@ -53,8 +53,9 @@ class Reactor:
     """Runs channels: one poller (edge-triggered, natively or emulated) and a ready queue, nested in an asyncio loop.
 
     A batch is one or more rounds, for at most 5 ms or 4 MiB. A round is: due timers, up to 512 socket events, the ready
-    queue, charged turns, the requested flushes (once: a flush in between costs bulk 5 to 7 %), then the actual closing of descriptors (so that no number is
-    reused while an old event for it may still be pending). The rest is scheduled as another batch, and coroutines run in between.
+    queue, charged turns, the requested flushes (once per round: one more before the charged turns costs bulk 5 to 7 %), then
+    the actual closing of descriptors (so that no number is reused while an old event for it may still be pending). The rest is
+    scheduled as another batch, and coroutines run in between.
 
     An event is served at once, within TURN_WORK. Work beyond that queues as a charged turn; those share the remaining time
     by `accounts`, 1 ms per round. So a small request waits for a millisecond at most, however much work others queue.
