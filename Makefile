@@ -14,8 +14,8 @@
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Two workers: the tests mostly wait for sockets, and they pass on machines with fewer cores, too.
-WORKERS ?= 2
+# The tests mostly wait for sockets, and they pass on machines with fewer cores, too.
+WORKERS ?= 4
 
 help:
 	@sed -n 's/^#   //p' Makefile

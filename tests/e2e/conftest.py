@@ -9,6 +9,23 @@ from tests.kit.http_origin import HttpOrigin
 
 LINKS = ["TLS links", "plain links"]
 
+TWICE_IS_LONG = [
+    "test_a_gigabyte_in_each_direction",
+    "test_a_path_of_10_megabits",
+    "test_a_hundred_megabytes_in_each_direction",
+    "test_half_heads_and_bodies_that_stop",
+    "test_an_origin_that_does_not_read_its_uploads",
+    "test_a_held_visitor_is_handed_off",
+]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `-m long` what moves gigabytes or waits long a second time: over plain links."""
+    for item in items:
+        if any(name in item.name for name in TWICE_IS_LONG) and "plain links" in item.name:
+            item.add_marker(pytest.mark.long)
+
 
 @pytest.fixture(scope="session", params=LINKS)
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:

@@ -25,7 +25,12 @@ def origin() -> Iterator[RawOrigin]:
 
 @pytest.mark.parametrize("links", ["1", "4"])
 @pytest.mark.parametrize(
-    ("server", "agent"), [(FEW_IDS, FEW_IDS), (FEW_IDS, ()), ((), FEW_IDS)], ids=["both know", "server knows", "agent knows"]
+    ("server", "agent"),
+    [
+        pytest.param(FEW_IDS, FEW_IDS, id="both know"),
+        pytest.param(FEW_IDS, (), id="server knows", marks=pytest.mark.long),
+        pytest.param((), FEW_IDS, id="agent knows", marks=pytest.mark.long),
+    ],
 )
 def test_visitors_never_notice_the_end_of_a_links_stream_ids(
     origin: RawOrigin, links: str, server: tuple[str, ...], agent: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Every test here runs on epoll and on the portable poller."""
+"""Every test here runs on epoll, and with `-m long` on the portable poller."""
 
 import gc
 import warnings
@@ -8,6 +8,14 @@ import pytest
 from tests.kit.engines import each_engine
 
 __all__ = ["each_engine"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the portable poller to `-m long`: pollers keep no references that differ, and every test takes seconds."""
+    for item in items:
+        if "/memory/" in item.path.as_posix() and "portable" in item.name:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(autouse=True)

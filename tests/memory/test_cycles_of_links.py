@@ -14,6 +14,7 @@ from portway.errors import RefusedError, UnavailableError
 from portway.links.tls import ALPN
 from portway.protocol.control.messages import AskTicket, Measure, Refused, Ticket
 from portway.protocol.join_string import JoinString
+from portway.server.control.session_manager import EXPIRE_EVERY_S
 from tests.kit.garbage import all_freed
 from tests.kit.pair import RunningServer, running_server
 from tests.kit.raw_agent import DEADLINE_S, RawAgent, RawReactor, raw_agent, raw_reactor
@@ -143,6 +144,13 @@ async def a_login(scene: Scene) -> None:
     scene.close(agent)
 
 
+async def a_session_that_is_checked(scene: Scene) -> None:
+    agent = await scene.agent()
+    await agent.log_in(scene.join)
+    await asyncio.sleep(EXPIRE_EVERY_S * 1.1)
+    scene.close(agent)
+
+
 async def a_login_that_is_reset(scene: Scene) -> None:
     agent = await scene.agent()
     await agent.log_in(scene.join)
@@ -252,6 +260,19 @@ def test_a_link_is_freed_without_the_collector_when_it_ends_after(stage: Stage, 
                     server.events.emitted.clear()
                 if stage is a_wrong_secret and at == 1:
                     break  # then the source is throttled
+
+    asyncio.run(whole())
+
+
+def test_a_session_is_freed_after_a_periodic_check(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with raw_reactor() as reactor, running_server(tmp_path) as server:
+            scene = Scene(server, reactor)
+            await a_login(scene)
+            await asyncio.sleep(EXPIRE_EVERY_S * 1.1)  # the first check has no session
+            async with all_freed():
+                await a_session_that_is_checked(scene)
+                server.events.emitted.clear()
 
     asyncio.run(whole())
 

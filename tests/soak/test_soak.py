@@ -23,6 +23,7 @@ def options() -> argparse.Namespace:
     return parse_arguments(SHORT)
 
 
+@pytest.mark.long
 def test_a_short_soak_leaks_nothing(options: argparse.Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     with SoakSystem(SOURCES) as system:
         rows = asyncio.run(soak(system, options, print))

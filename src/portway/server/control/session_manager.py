@@ -307,10 +307,14 @@ class SessionManager:
         """Periodically free held addresses, end sessions of expired tokens, and update the output budgets of links."""
         while True:
             await asyncio.sleep(EXPIRE_EVERY_S)
-            self._leases.expire(self._reactor.refresh_now())
-            for session in list(self._live.values()):
-                self._check_token(session, session.token)
-                session.update_output_budgets()
+            self._expire_once()
+
+    def _expire_once(self) -> None:
+        """Do one round of `_expire`; a function of its own, as a local variable of `_expire` would keep an ended session alive."""
+        self._leases.expire(self._reactor.refresh_now())
+        for session in list(self._live.values()):
+            self._check_token(session, session.token)
+            session.update_output_budgets()
 
     def _tokens_used(self) -> Collection[str]:
         return {session.token.id for session in self._live.values()} | set(self._leases.held_tokens())
