@@ -1,0 +1,50 @@
+"""Handshakes in memory, and PEM bundles, for tests of certificates."""
+
+import contextlib
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.kit.certificates import Identity, make_identity
+
+
+class Joined(NamedTuple):
+    """Two ends of a TLS connection after the handshake."""
+
+    client: ssl.SSLObject
+    server: ssl.SSLObject
+    to_server: ssl.MemoryBIO
+    to_client: ssl.MemoryBIO
+
+
+def bundle(identity: Identity) -> bytes:
+    """Return key and certificate as one PEM."""
+    return identity.key_file.read_bytes() + identity.cert_file.read_bytes()
+
+
+def new_bundle(folder: Path, *names: str, signed_by: Identity | None = None) -> bytes:
+    return bundle(make_identity(folder, *names, signed_by=signed_by))
+
+
+def trusting(path: Path | str | None = None, *, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, pem: bytes = b"") -> ssl.SSLContext:
+    """Return a client context that trusts a file or a PEM."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(path, cadata=pem.decode() or None)
+    context.maximum_version = newest
+    return context
+
+
+def join(server_side: ssl.SSLContext, client_side: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None) -> Joined:
+    """Complete a handshake in memory; raises ssl.SSLError as the client or the server does."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_side.wrap_bio(to_client, to_server, server_hostname=host, session=session)
+    server = server_side.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+            client.read(1)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            server.do_handshake()
+    server.write(b"x")
+    assert client.read(1) == b"x"
+    return Joined(client, server, to_server, to_client)
