@@ -58,7 +58,7 @@ def _as_file(data: bytes) -> Iterator[str]:
     """Yield the path of a file with `data` that only this process can open: CPython loads certificates from files only."""
     if hasattr(os, "memfd_create"):
         handle = os.memfd_create("portway certificate", os.MFD_CLOEXEC)
-        with open(handle, "wb", buffering=0) as file:
+        with os.fdopen(handle, "wb", buffering=0) as file:
             file.write(data)
             yield f"/proc/self/fd/{handle}"
         return
