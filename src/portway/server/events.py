@@ -170,6 +170,8 @@ class RequestDone:
     """If this server ended it: the reason, or the code of its error response."""
     visitor: str | None = None
     """The visitor's address, with `log_visitors`."""
+    scheme: str = "http"
+    """`http` or `https`, between the visitor and this server or the trusted proxy in front of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,8 @@ class RelayDone:
     """If this server ended it: the reason."""
     visitor: str | None = None
     """The visitor's address, with `log_visitors`."""
+    scheme: str = ""
+    """`http` or `https` of an upgraded connection's request; empty for tcp tunnels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,13 +38,18 @@ class Passing:
     def lookup(self, kind: Kind, address: str) -> Lease | None:
         return self.leases[kind] if address == self.leases[kind].address else None
 
-    def visitor(self, data: bytes = b"", handoffs: int = 0) -> socket.socket:
+    def visitor(self, data: bytes = b"", handoffs: int = 0, server_name: str = "") -> socket.socket:
         """Return the far end of a visitor's connection at the HTTP edge."""
         far, near = tcp_pair()
         near.setblocking(False)
-        self.http.accept_handoff(near, HandoffState(("192.0.2.7", 0), b"", handoffs))
+        self.http.accept_handoff(near, HandoffState(("192.0.2.7", 0), b"", handoffs, "https" if server_name else "", server_name))
         far.sendall(data)
         return far
+
+    @property
+    def connected(self) -> int:
+        """Number of HTTP visitors whose connection neither lingers nor was handed off."""
+        return len(self.http._visitors)
 
     def until_passed(self, count: int = 1) -> HandoffState:
         self.engine.run_until(lambda: len(self.passed) >= count, what="a visitor who is passed on")
@@ -144,6 +149,23 @@ def test_a_visitor_is_held_until_its_handoff_is_possible(passing: Passing) -> No
         passing.until_passed(2)
 
     assert (passing.http.held, passing.http.visitors, passing.tcp.visitors) == (0, 0, 0)
+
+
+def test_scheme_and_server_name_are_handed_off_with_a_visitor(passing: Passing) -> None:
+    with passing.visitor(REQUEST, server_name="app.localhost"):
+        state = passing.until_passed()
+    assert (state.scheme, state.server_name) == ("https", "app.localhost")
+
+
+def test_a_decrypted_request_that_cannot_be_handed_off_is_misdirected_at_once(passing: Passing) -> None:
+    passing.willing = False
+    with passing.visitor(REQUEST, server_name="app.localhost") as far:
+        passing.engine.run_until(lambda: passing.http.visitors == 1 and not passing.connected, what="the end of the request")
+        answer = far.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 421 Misdirected Request\r\n")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert b"moved to another process" in answer
+    assert passing.http.held == 0
 
 
 def test_a_tcp_visitor_is_handed_off_with_its_address(passing: Passing) -> None:

@@ -24,6 +24,7 @@ class View:
             self.sessions.get,
             report_lost=self.reported.append,
             report_revoked=lambda token: self.reported.append(f"token {token}"),
+            on_moved=lambda host: self.reported.append(f"{host} moved"),
         )
 
     def session(self, session_id: str) -> None:
@@ -51,6 +52,17 @@ class FakeHolder:
 
 def route(worker: int, session: str = "", epoch: int = 1) -> Route:
     return Route("http", "app.localhost", 7, epoch, worker, session)
+
+
+def test_a_host_that_another_worker_serves_is_reported() -> None:
+    view = View()
+    view.session("a")
+    view.replica.apply(route(1, "a"))
+    view.replica.apply(route(0))
+    assert view.reported == []
+    view.replica.apply(route(2, "b"))
+    view.replica.apply(Route("tcp", "20001", 8, 2, 2, "b"))
+    assert view.reported == ["app.localhost moved"]
 
 
 def test_a_route_is_local_remote_or_held() -> None:

@@ -124,6 +124,13 @@ ERROR_RESPONSES: dict[str, ErrorResponse] = {
         "The request contained {detail}.",
         "Omit the Expect field, or send 100-continue.",
     ),
+    "misdirected": ErrorResponse(
+        421,
+        b"Misdirected Request",
+        "Wrong connection",
+        "This connection cannot be used for {host}: {detail}.",
+        "Open a new connection to that host; browsers do so when the page is loaded again.",
+    ),
     "head_too_large": ErrorResponse(
         431,
         b"Request Header Fields Too Large",

@@ -64,8 +64,10 @@ class HeadRewriter:
         self.changes_requests = bool(host or request)
         """Whether `request` changes anything."""
 
-    def request(self, lines: bytes, visitor_host: bytes) -> bytes:
-        """Return a request's head, as `request_lines` wrote it, for the origin; `visitor_host` is the Host value in it."""
+    def request(self, lines: bytes, visitor_host: bytes, visitor_scheme: str = "http") -> bytes:
+        """Return a request's head, as `request_lines` wrote it, for the origin; `visitor_host` is the Host value in it,
+        `visitor_scheme` the scheme of the visitor's request.
+        """
         first, *rest = lines.split(CRLF)
         kept = [first]
         for line in rest[:-1]:
@@ -77,7 +79,7 @@ class HeadRewriter:
                 if key == b"host":
                     value = self._host
                 elif key in (b"origin", b"referer"):
-                    value = self._from_own(value, visitor_host)
+                    value = self._from_own(value, visitor_host, visitor_scheme)
                 kept.append(name + b": " + value)
             else:
                 kept.append(line)
@@ -95,13 +97,15 @@ class HeadRewriter:
             return [(name, self._confined(value)) if name.lower() == _SET_COOKIE else (name, value) for name, value in fields]
         return fields
 
-    def _from_own(self, url: bytes, visitor_host: bytes) -> bytes:
+    def _from_own(self, url: bytes, visitor_host: bytes, visitor_scheme: str) -> bytes:
         """Return an Origin or a Referer as without the tunnel, if it names the tunnel's own public origin.
 
-        Others are unchanged: an origin must be able to detect requests of other sites (cross-site WebSockets).
+        Others are unchanged: an origin must be able to detect requests of other sites (cross-site WebSockets). With https, the http
+        page of the same host is another site, which anyone on the visitor's network can write. The reverse is accepted: a proxy that
+        terminates TLS may not report it.
         """
         found = _ABSOLUTE.fullmatch(url)
-        if found is None or found[2].lower() != visitor_host.lower():
+        if found is None or found[2].lower() != visitor_host.lower() or (visitor_scheme == "https" and found[1].lower() != b"https"):
             return url
         return self._origin + found[3]
 

@@ -38,13 +38,17 @@ class Replica:
         *,
         report_lost: Callable[[str], None],
         report_revoked: Callable[[str], None],
+        on_moved: Callable[[str], None],
     ) -> None:
-        """`find` returns a live session of this worker; `report_…` notify the supervisor of a lost session or a revoked token."""
+        """`find` returns a live session of this worker; `report_…` notify the supervisor of a lost session or a revoked token.
+        `on_moved` is called with an http address that another worker serves now.
+        """
         self._worker = worker
         self._call_soon = call_soon
         self._find = find
         self._report_lost = report_lost
         self._report_revoked = report_revoked
+        self._on_moved = on_moved
         self._leases: dict[Kind, dict[str, Lease]] = {"http": {}, "tcp": {}}
         self._of_session: dict[str, dict[LeaseKey, Lease]] = {}
 
@@ -74,6 +78,8 @@ class Replica:
         lease.remote_worker = 0 if is_local else route.worker
         if holder is not None:
             self._of_session.setdefault(holder.session_id, {})[lease.key] = lease
+        if lease.remote_worker and lease.key.kind == "http":
+            self._on_moved(lease.address)
         if lease.holder is not None or lease.remote_worker:
             self._wake(lease)
         return lease

@@ -208,6 +208,8 @@ class VisitorHandedOff(_Message, frozen=True):
     handoffs: int
     scheme: str = ""
     """Scheme that origins are given, for http."""
+    server_name: str = ""
+    """Name of its TLS handshake, for http."""
 
 
 ToWorker: TypeAlias = (

@@ -48,7 +48,7 @@ class HandoffRouter:
 
         def receive(data: memoryview, socks: list[socket.socket]) -> None:
             message = decode_handoff(data)
-            state = HandoffState((message.host, message.port), message.buffered, message.handoffs, message.scheme)
+            state = HandoffState((message.host, message.port), message.buffered, message.handoffs, message.scheme, message.server_name)
             for sock in socks:
                 if message.kind == "http":
                     http.accept_handoff(sock, state)
@@ -83,8 +83,8 @@ class HandoffRouter:
         if inbox is None or not isinstance(channel, SocketChannel):
             return False
         host, port = state.address
-        message = encode(VisitorHandedOff(lease.key.kind, lease.address, host, port, state.buffered, state.handoffs, state.scheme))
-        return channel.detach(lambda sock: inbox.send(message, [sock]))
+        message = VisitorHandedOff(*lease.key, host, port, state.buffered, state.handoffs, state.scheme, state.server_name)
+        return channel.detach(lambda sock: inbox.send(encode(message), [sock]))
 
     def close(self) -> None:
         """Close all connections to other workers, and the inbox."""

@@ -131,6 +131,7 @@ class _Worker:
             self._find,
             report_lost=lambda session_id: self._send(SessionLost(session_id)),
             report_revoked=lambda token_id: self._send(TokenRevoked(token_id)),
+            on_moved=self._on_moved,
         )
         self._core = ServerCore(
             reactor,
@@ -185,6 +186,9 @@ class _Worker:
 
     def _find(self, session_id: str) -> Session | None:
         return self._core.sessions.find(session_id)
+
+    def _on_moved(self, host: str) -> None:
+        self._core.http.close_idle(host)
 
     def _supervisor_lost(self) -> None:
         self._routes_complete.set()

@@ -95,6 +95,7 @@ class HttpEdge:
         self._cached_hosts: dict[bytes, str] = {}
         self._deadlines = Deadlines(reactor)
         self._visitors: dict[ServedVisitor, None] = {}
+        self._by_server_name: dict[str, dict[ServedVisitor, None]] = {}
         self._relays: dict[Relay, UpgradedConnection] = {}
         self._lingering: dict[LingeringClose, None] = {}
         admission = admission or AdmissionControl(reactor)
@@ -135,25 +136,38 @@ class HttpEdge:
         if self._share.admits(sock, state.address[0]):
             channel = SocketChannel(self.reactor, sock, resets=RESETS_INHERITED)
             channel.mark_drained()  # otherwise every connection would be closed lingeringly, as if input were expected
-            visitor = self.serve(channel, state.address, state.scheme)
+            visitor = self.serve(channel, state.address, state.scheme, state.server_name)
             visitor.reader.buffered, visitor.handoffs = state.buffered, state.handoffs
         else:
             self._overload.respond(sock, state.address[0])
 
-    def serve(self, channel: Channel, address: tuple[str, int], scheme: str = "") -> VisitorConnection:
-        """Serve a channel of any kind; `address` is the peer's, `scheme` the one that origins are given, by default this edge's."""
-        visitor = VisitorConnection(self, channel, address[0], scheme or self._scheme)
+    def serve(self, channel: Channel, address: tuple[str, int], scheme: str = "", server_name: str = "") -> VisitorConnection:
+        """Serve a channel of any kind; `address` is the peer's, `scheme` the one that origins are given, by default this edge's.
+
+        `server_name` is the normalised name for which the connection was decrypted: requests for other hosts get 421 (RFC 9110
+        section 7.4), as its certificate is for that name, and a client that reuses connections may have sent them by mistake.
+        """
+        visitor = VisitorConnection(self, channel, address[0], scheme or self._scheme, server_name)
         self._visitors[visitor] = None
+        if server_name:
+            self._by_server_name.setdefault(server_name, {})[visitor] = None
         self._deadlines.watch(visitor)
         return visitor
 
     def hand_off_visitor(self, visitor: ServedVisitor, lease: Lease, address: str, buffered: bytes) -> bool:
         """Hand a visitor off to the worker that serves `lease`, and forget it here; return whether that was possible."""
-        state = HandoffState((address, 0), buffered, visitor.handoffs + 1, visitor.scheme)
+        state = HandoffState((address, 0), buffered, visitor.handoffs + 1, visitor.scheme, visitor.server_name)
         if self.hand_off is None or state.handoffs > HANDOFFS_MAX or not self.hand_off(lease, visitor.channel, state):
             return False
         self.forget(visitor)
         return True
+
+    def close_idle(self, server_name: str) -> None:
+        """Close the idle connections that were decrypted for `server_name`, which another process serves now: they cannot be handed
+        off, and would get 421 for the next request. New ones reach that process.
+        """
+        for visitor in list(self._by_server_name.get(server_name, ())):
+            visitor.close_idle()
 
     def close(self) -> None:
         """Break all visitors' connections and close all streams."""
@@ -203,7 +217,15 @@ class HttpEdge:
         if visitor.pin is not None:
             visitor.pin.release()
         self._visitors.pop(visitor, None)
+        if visitor.server_name:
+            self._forget_server_name(visitor)
         self._deadlines.forget(visitor)
+
+    def _forget_server_name(self, visitor: ServedVisitor) -> None:
+        same_name = self._by_server_name.get(visitor.server_name, {})
+        same_name.pop(visitor, None)
+        if not same_name:
+            self._by_server_name.pop(visitor.server_name, None)
 
     def linger(self, channel: Channel, address: str) -> None:
         """Close the channel of a visitor from `address` so that sent bytes arrive."""
@@ -214,10 +236,12 @@ class HttpEdge:
         yield from self._lingering
         yield from self._relays.values()
 
-    def start_relay(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
+    def start_relay(
+        self, address: str, scheme: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes
+    ) -> None:
         """Relay between a visitor's channel and a stream: the connection was upgraded."""
         upgrade = WebSocketUpgrade(self.reactor, channel, stream, self._on_relay_done, scopes)
-        self._relays[upgrade.relay] = UpgradedConnection(upgrade.relay, stream, address)
+        self._relays[upgrade.relay] = UpgradedConnection(upgrade.relay, stream, address, scheme)
         to_origin, to_visitor = pending
         upgrade.start(to_origin, to_visitor + stream.reader.buffered)
 
@@ -225,4 +249,5 @@ class HttpEdge:
         ended = self._relays.pop(relay, None)
         if self.on_finished is not None and ended is not None:
             tally, visitor = relay.tally, ended.address if self.settings.log_visitors else None
-            self.on_finished(RelayDone(ended.relay_id, ended.tunnel_id, 0, tally.forward, tally.backward, tally.why, visitor))
+            flows = tally.forward, tally.backward
+            self.on_finished(RelayDone(ended.relay_id, ended.tunnel_id, 0, *flows, tally.why, visitor, ended.scheme))

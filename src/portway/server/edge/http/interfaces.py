@@ -39,6 +39,10 @@ class ExchangeOwner(Protocol):
     """Enforces the rates of its last request's tunnel on the connection."""
 
     @property
+    def effective_scheme(self) -> str:
+        """The scheme of the visitor's request, perhaps as reported by a trusted proxy."""
+
+    @property
     def shared(self) -> bool:
         """True if the connection may carry requests of several visitors: then no stream may be pinned to it."""
 
@@ -84,6 +88,8 @@ class ServedVisitor(SheddableConnection, Expiring, Protocol):
 
     channel: Channel
     scheme: str
+    server_name: str
+    """Name for which the connection was decrypted, or empty."""
     handoffs: int
     counted: bool
     shaper: ConnectionShaper | None
@@ -95,6 +101,9 @@ class ServedVisitor(SheddableConnection, Expiring, Protocol):
 
     def clear_counts(self) -> None:
         """Remove it from the byte budgets."""
+
+    def close_idle(self) -> None:
+        """Close the connection if it is between two requests."""
 
     def abort(self) -> None:
         """Break the connection."""
@@ -147,8 +156,10 @@ class EdgeServices(Protocol):
     def linger(self, channel: Channel, address: str) -> None:
         """Close the channel of a visitor from `address` so that sent bytes arrive."""
 
-    def start_relay(self, address: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes) -> None:
+    def start_relay(
+        self, address: str, scheme: str, channel: Channel, pending: tuple[bytes, bytes], stream: OriginStream, scopes: Scopes
+    ) -> None:
         """Relay between the channel of a visitor from `address` and a stream, within the limits of `scopes`.
 
-        `pending` holds bytes to be sent first: to the origin, and to the visitor.
+        `scheme` is that of the upgraded request; `pending` holds bytes to be sent first: to the origin, and to the visitor.
         """

@@ -58,7 +58,7 @@ class Exchange(ExchangeBase):
         stream.user = self
         lines = cached.short_lines or cached.take_lines() if cached.shareable else self._pinnable_lines(stream)
         if self._pool.rewriter.changes_requests:
-            lines = self._pool.rewriter.request(lines, cached.request.host)
+            lines = self._pool.rewriter.request(lines, cached.request.host, visitor.effective_scheme)
         head = lines + visitor.edge_header_lines(cached.request.host)
         visitor.deadline = reactor.now + self._pool.response_s
         if cached.bodyless:

@@ -221,13 +221,13 @@ class MeteredExchange(Exchange):
         if self._end_reasons is None:
             self._end_reasons, self._detail = (forward, backward), reason
 
-    def finished_event(self, status: int, visitor: str | None) -> RequestDone:
-        """Return the event of a finished exchange; `visitor` is the address to report, if any."""
+    def finished_event(self, status: int, visitor: str | None, scheme: str) -> RequestDone:
+        """Return the event of a finished exchange; `visitor` is the address to report, if any, `scheme` that of the request."""
         if self._end_reasons is None and self._forward_ended_at is None:
             self._set_end_reason(ABORTED, ENDED, "the origin answered before it had the whole request")
         cached, pool = self._cached_request, self._pool
         forward, backward = self._flows(ENDED)
-        return RequestDone(self._relay_id, pool.tunnel_id, cached.method, status, forward, backward, self._detail, visitor)
+        return RequestDone(self._relay_id, pool.tunnel_id, cached.method, status, forward, backward, self._detail, visitor, scheme)
 
     def _flows(self, normal_end: str) -> tuple[Flow, Flow]:
         """Return the counts of both directions so far; `normal_end` is the reason for a direction without an error."""

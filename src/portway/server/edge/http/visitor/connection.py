@@ -40,14 +40,18 @@ class VisitorConnection(HeadReadingMixin):
 
     __slots__ = (
         *("_request_heads", "_head", "_host", "_hops", "_metered", "_edge_lines_hops", "_edge_lines_host", "_edge_lines", "_peer"),
-        *("_close_after", "_is_retry", "channel", "handoffs", "pin", "scheme", "shaper"),
+        *("_close_after", "_is_retry", "channel", "handoffs", "pin", "scheme", "server_name", "shaper"),
     )
 
-    def __init__(self, edge: EdgeServices, channel: Channel, address: str, scheme: str) -> None:
-        """Serve `channel` from the next turn on; `address` is the peer's numeric host, `scheme` the one that origins are given."""
+    def __init__(self, edge: EdgeServices, channel: Channel, address: str, scheme: str, server_name: str = "") -> None:
+        """Serve `channel` from the next turn on; `address` is the peer's numeric host, `scheme` the one that origins are given.
+
+        `server_name` is the only host that requests may name; empty: any.
+        """
         self._edge = edge
         self._peer = self.address = address
         self.scheme = scheme
+        self.server_name = server_name
         self.channel = channel
         self.reader = ChannelReader(channel, edge.reactor.scratch_body)
         self.writer = ChannelWriter(channel)
@@ -170,6 +174,11 @@ class VisitorConnection(HeadReadingMixin):
         self.address = hops.addresses[0] if hops.addresses else self._peer
 
     @property
+    def effective_scheme(self) -> str:
+        """The scheme of the visitor's request: as a trusted proxy reported it, otherwise that of the connection."""
+        return self.scheme if self._hops is None else self._hops.scheme or self.scheme
+
+    @property
     def shared(self) -> bool:
         """True for the connection of a trusted proxy, which may carry requests of several visitors."""
         return self._hops is not None
@@ -182,17 +191,16 @@ class VisitorConnection(HeadReadingMixin):
         except PeerError as exc:
             self.send_error("bad_request", str(exc), complete=False)
             return
+        if self.server_name and self._host != self.server_name:
+            self.send_error("misdirected", f"its TLS handshake named {self.server_name}", complete=False)
+            return
         self._lease = lease
         if lease is None:
             self.send_error("unknown_host", complete=cached.bodyless)
             return
         holder = lease.holder
         if holder is None:
-            head = self._head if cached.long is None else cached.long.head
-            if lease.remote_worker and edge.hand_off_visitor(self, lease, self._peer, head + self.reader.buffered):
-                self._state = CLOSED
-                return
-            self._wait("agent_offline", cached)
+            self._hand_off_or_wait(cached, lease)
             return
         pool = edge.pools.for_lease(lease, holder)
         if pool.queue and self not in pool.queue and self.pin is None:
@@ -214,6 +222,16 @@ class VisitorConnection(HeadReadingMixin):
         else:
             if self.channel.readable or self.reader.ended:
                 self.read_ahead()  # no event reports what arrived together with the request
+
+    def _hand_off_or_wait(self, cached: CachedRequest, lease: Lease) -> None:
+        """Pass the connection to the worker that serves `lease`, or wait for the agent."""
+        head = self._head if cached.long is None else cached.long.head
+        if lease.remote_worker and self._edge.hand_off_visitor(self, lease, self._peer, head + self.reader.buffered):
+            self._state = CLOSED
+        elif lease.remote_worker and self.server_name:
+            self.send_error("misdirected", "the service has moved to another process of the server", complete=False)
+        else:
+            self._wait("agent_offline", cached)
 
     # ------------------------------------------------------------------------------------------- called by the exchange
 
@@ -262,7 +280,7 @@ class VisitorConnection(HeadReadingMixin):
         pending = b"" if self.writer.pending is None else bytes(self.writer.pending)
         self.channel.readable = True  # type: ignore[misc]  # the relay must find an end that was found here before
         self._edge.forget(self)
-        self._edge.start_relay(self.address, self.channel, (self.reader.buffered, pending), stream, scopes)
+        self._edge.start_relay(self.address, self.effective_scheme, self.channel, (self.reader.buffered, pending), stream, scopes)
 
     def break_connection(self, status: int, cut: str = "") -> None:
         """Break the connection: its response cannot be completed (`cut` has the reason), or the visitor has closed."""
@@ -277,6 +295,11 @@ class VisitorConnection(HeadReadingMixin):
         self._exchange = None
         self._close()
 
+    def close_idle(self) -> None:
+        """Close the connection if it is between two requests."""
+        if self._state == HEAD and self._buffer is None and not (self.reader.buffered or self.channel.readable):
+            self._close()
+
     def on_pin_lost(self) -> None:
         """Close with the pinned stream, as soon as no request is in progress."""
         self._close_after = True
@@ -289,7 +312,8 @@ class VisitorConnection(HeadReadingMixin):
         if metered is not None:
             self._metered = None
             if on_finished is not None:
-                on_finished(metered.finished_event(status, self.address if self._edge.settings.log_visitors else None))
+                visitor = self.address if self._edge.settings.log_visitors else None
+                on_finished(metered.finished_event(status, visitor, self.effective_scheme))
         lease, cached = self._lease, self._cached_request
         self._lease = None
         if lease is not None and cached is not None and lease.holder is not None:

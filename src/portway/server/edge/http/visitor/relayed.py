@@ -10,12 +10,13 @@ from portway.server.tunnels.lease import Holder
 class UpgradedConnection:
     """The relay of an upgraded connection, with what shedding and its final event need."""
 
-    __slots__ = ("_relay", "address", "holder", "relay_id", "tunnel_id")
+    __slots__ = ("_relay", "address", "holder", "relay_id", "scheme", "tunnel_id")
 
-    def __init__(self, relay: Relay, stream: OriginStream, address: str) -> None:
-        """`stream` leads to the origin; `address` is the visitor's numeric host."""
+    def __init__(self, relay: Relay, stream: OriginStream, address: str, scheme: str) -> None:
+        """`stream` leads to the origin; `address` is the visitor's numeric host, `scheme` that of the upgraded request."""
         self._relay = relay
         self.address = address
+        self.scheme = scheme
         self.relay_id = stream.unique_id.hex()
         self.tunnel_id = stream.pool.tunnel_id
         self.holder: Holder | None = stream.pool.holder if isinstance(stream.pool, TunnelPool) else None
