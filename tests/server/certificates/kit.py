@@ -1,11 +1,20 @@
 """Handshakes in memory, and PEM bundles, for tests of certificates."""
 
+import asyncio
 import contextlib
+import functools
 import ssl
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
+from portway.clock import wall
 from tests.kit.certificates import Identity, make_identity
+
+P = ParamSpec("P")
+
+NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME: accept certificates of another time."""
 
 
 class Joined(NamedTuple):
@@ -15,6 +24,16 @@ class Joined(NamedTuple):
     server: ssl.SSLObject
     to_server: ssl.MemoryBIO
     to_client: ssl.MemoryBIO
+
+
+class Clock:
+    """The wall clock, which a test sets forward."""
+
+    def __init__(self) -> None:
+        self.offset_s = 0.0
+
+    def __call__(self) -> float:
+        return wall() + self.offset_s
 
 
 def bundle(identity: Identity) -> bytes:
@@ -48,3 +67,13 @@ def join(server_side: ssl.SSLContext, client_side: ssl.SSLContext, host: str, se
     server.write(b"x")
     assert client.read(1) == b"x"
     return Joined(client, server, to_server, to_client)
+
+
+def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a coroutine function as a test."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run

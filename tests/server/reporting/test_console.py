@@ -7,6 +7,9 @@ import pytest
 from portway import __version__
 from portway.engine.tally import Flow
 from portway.server.events import (
+    CertificateDown,
+    CertificateFailed,
+    CertificateUp,
     ConnectionsShed,
     HandshakesFailed,
     LeaseDown,
@@ -72,6 +75,12 @@ def test_every_event_for_people_is_one_line() -> None:
         SpeedTested("s1", "laptop", "up", 1, 0, 1),
         VisitorsTurnedAway(4000, 511, 512, "tcp port 20001"),
         ConnectionsShed(12, 400, 512, "http"),
+        CertificateUp("files", "/etc/a.pem", tuple(f"{name}.example.org" for name in "abcdefg"), "CA", 1_800_000_000.0),
+        CertificateUp("acme", "a.example.org", ("a.example.org",), "Example CA", 1_800_000_000.0),
+        CertificateUp("dev", "localhost", ("localhost",), "this server's development CA", 1_800_000_000.0),
+        CertificateFailed("files", "/etc/a.pem", "damaged", stays=True),
+        CertificateFailed("dev", "localhost", "damaged"),
+        CertificateDown("files", "/etc/a.pem"),
         Stopping("SIGTERM"),
     ) == [
         "agent up    laptop from 10.0.0.1:5, 0.1.0, session s1",
@@ -86,6 +95,11 @@ def test_every_event_for_people_is_one_line() -> None:
         "speed test  laptop, up, 1 stream: 0 B in 1s, session s1",
         "rejected    4,000 visitors: server full (511 of 512 connected), last on tcp port 20001",
         "shed        12 idle or slow connections closed to admit others (400 of 512 connected), last on http",
+        "certificate a.example.org, b.example.org, c.example.org, d.example.org, e.example.org and 2 more: files, issued by CA, until 2027-01-15",
+        "certificate a.example.org: acme, issued by Example CA, until 2027-01-15",
+        "certificate /etc/a.pem failed: damaged; the previous one stays",
+        "certificate localhost failed: damaged",
+        "certificate /etc/a.pem no longer used",
         "stopping: SIGTERM",
     ]
 
@@ -97,6 +111,9 @@ def test_every_event_for_people_is_one_line() -> None:
         SessionDown("s", HOSTILE, HOSTILE),
         LoginRefused(HOSTILE, HOSTILE),
         HandshakesFailed(1, HOSTILE, HOSTILE),
+        CertificateUp("files", HOSTILE, (HOSTILE,), HOSTILE, 0.0),
+        CertificateFailed("files", HOSTILE, HOSTILE),
+        CertificateDown("files", HOSTILE),
     ],
 )
 def test_hostile_names_can_neither_forge_lines_nor_control_the_terminal(event: ServerEvent) -> None:

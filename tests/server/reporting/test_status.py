@@ -3,6 +3,7 @@
 import msgspec
 
 from portway.server.events import (
+    CertificateUp,
     HandshakesFailed,
     LeaseDown,
     LeaseUp,
@@ -38,6 +39,7 @@ def test_the_state_follows_the_events() -> None:
     tracker(LeaseDown(2, "tcp://localhost:20001"))
     tracker(VisitorsTurnedAway(1, 500, 512, "http"))
     tracker(VisitorsTurnedAway(4000, 512, 512, "tcp port 20001"))
+    tracker(CertificateUp("files", "/etc/a.pem", ("a.example.org",), "Example CA", 9.0))
     tracker(Stopping("SIGTERM"))
 
     status = status_of(tracker)
@@ -47,6 +49,7 @@ def test_the_state_follows_the_events() -> None:
     assert status.logins_refused == 100
     assert status.handshakes_failed == 7
     assert status.visitors_turned_away == 4001
+    assert [(row.names, row.not_after) for row in status.certificates] == [(("a.example.org",), 9.0)]
 
 
 def test_a_lease_taken_over_by_another_session_is_listed_once() -> None:

@@ -8,6 +8,9 @@ from typing import assert_never
 from portway import __version__
 from portway.protocol.units import format_count, format_duration, format_size
 from portway.server.events import (
+    CertificateDown,
+    CertificateFailed,
+    CertificateUp,
     ConnectionsShed,
     EventSink,
     HandshakesFailed,
@@ -27,11 +30,14 @@ from portway.server.events import (
     WorkerDown,
     WorkerUp,
 )
-from portway.telemetry.event_lines import event_line
+from portway.telemetry.event_lines import event_line, timestamp
 from portway.telemetry.terminal import Style, escape, table
 
 TEXT_CHARS_MAX = 200
 """Longest text from an agent that is shown: agents must not flood a terminal."""
+
+NAMES_SHOWN = 5
+"""Names of a certificate; `portway certificates` lists all."""
 
 
 def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> EventSink:
@@ -59,16 +65,17 @@ class Console:
                 pass  # too frequent for a console: `portway status` and the JSON output have them
             case SessionDown():
                 self.out(f"{style.warn('agent down')}  {_safe(event.token)}, session {_safe(event.session)}: {_safe(event.reason)}")
-            case LeaseUp():
-                self.out(f"{style.good('tunnel up')}   {_safe(event.url)}, session {_safe(event.session)}")
-            case LeaseDown():
-                self.out(f"{style.warn('tunnel down')} {_safe(event.url)}")
+            case LeaseUp() | LeaseDown():
+                self.out(_lease(event, style))
             case LoginRefused() | HandshakesFailed() | VisitorsTurnedAway() | ConnectionsShed():
                 self.out(_rejected(event, style))
             case SpeedTested():
                 self.out(f"speed test  {_safe(event.token)}, {_tested(event)}, session {_safe(event.session)}")
             case WorkerUp() | WorkerDown():
                 self.out(_worker(event, style))
+            case CertificateUp() | CertificateFailed() | CertificateDown():
+                if event.source != "dev" or isinstance(event, CertificateFailed):  # the same root at each start
+                    self.out(_certificate(event, style))
             case Stopping():
                 self.out(f"stopping: {_safe(event.reason)}")
             case _:
@@ -86,6 +93,12 @@ class Console:
             self.out(line)
         where = f" --data {_safe(shlex.quote(event.data))}" if event.data else ""
         self.out(self.style.dim(f"  Run `portway token create NAME{where}` to create a join string for an agent"))
+
+
+def _lease(event: LeaseUp | LeaseDown, style: Style) -> str:
+    if isinstance(event, LeaseUp):
+        return f"{style.good('tunnel up')}   {_safe(event.url)}, session {_safe(event.session)}"
+    return f"{style.warn('tunnel down')} {_safe(event.url)}"
 
 
 def _tested(event: SpeedTested) -> str:
@@ -116,6 +129,20 @@ def _worker(event: WorkerUp | WorkerDown, style: Style) -> str:
     if isinstance(event, WorkerUp):
         return f"{style.good('worker up')}   {event.worker}, process {event.pid}"
     return f"{style.bad('worker down')} {event.worker}, process {event.pid}: {_safe(event.reason)}"
+
+
+def _certificate(event: CertificateUp | CertificateFailed | CertificateDown, style: Style) -> str:
+    match event:
+        case CertificateUp():
+            more = len(event.names) - NAMES_SHOWN
+            names = ", ".join(event.names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+            until = timestamp(event.not_after)[:10]
+            return f"{style.good('certificate')} {_safe(names)}: {event.source}, issued by {_safe(event.issuer)}, until {until}"
+        case CertificateFailed():
+            after = "; the previous one stays" if event.stays else ""
+            return f"{style.bad('certificate')} {_safe(event.id)} failed: {_safe(event.reason)}{after}"
+        case CertificateDown():
+            return f"{style.warn('certificate')} {_safe(event.id)} no longer used"
 
 
 def _safe(text: str) -> str:

@@ -8,6 +8,9 @@ import msgspec
 
 from portway import __version__
 from portway.server.events import (
+    CertificateDown,
+    CertificateFailed,
+    CertificateUp,
     ConnectionsShed,
     HandshakesFailed,
     LeaseDown,
@@ -26,6 +29,7 @@ from portway.server.events import (
     WorkerDown,
     WorkerUp,
 )
+from portway.server.reporting.certificate_status import CertificateStatus, CertificateTable
 
 
 class SessionStatus(msgspec.Struct):
@@ -81,6 +85,7 @@ class ServerStatus(msgspec.Struct, tag_field="program", tag="server"):
     """Idle or slow ones, closed to admit new ones; updated every ten seconds."""
     workers: list[WorkerStatus] = []
     """Empty where a single process does everything."""
+    certificates: list[CertificateStatus] = []
 
 
 class ServerStatusTracker:
@@ -93,12 +98,14 @@ class ServerStatusTracker:
         self._sessions: dict[str, SessionStatus] = {}
         self._leases: dict[str, LeaseStatus] = {}
         self._workers: dict[int, WorkerStatus] = {}
+        self._certificates = CertificateTable()
 
     def to_json(self) -> bytes:
         """Return the current state as JSON."""
         self._status.sessions = list(self._sessions.values())
         self._status.tunnels = list(self._leases.values())
         self._status.workers = [self._workers[number] for number in sorted(self._workers)]
+        self._status.certificates = self._certificates.rows()
         return msgspec.json.encode(self._status)
 
     def __call__(self, event: ServerEvent) -> None:
@@ -123,6 +130,8 @@ class ServerStatusTracker:
                 self._count(event)
             case WorkerUp() | WorkerDown():
                 self._update_worker(event)
+            case CertificateUp() | CertificateFailed() | CertificateDown():
+                self._certificates.update(event)
             case SpeedTested() | RequestDone() | RelayDone() | Stopping():
                 pass
             case _:

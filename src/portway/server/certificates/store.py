@@ -1,0 +1,134 @@
+"""All certificates of a server: asks its sources in order, for every handshake."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from portway.clock import Clock, wall
+from portway.errors import ConfigError
+from portway.server.certificates.interfaces import CertificateSource
+from portway.server.events import EventSink, ServerEvent
+
+
+class CertificateSettings(Protocol):
+    """The settings that decide which sources there are."""
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+
+    @property
+    def domain(self) -> str:
+        """The server's domain."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the domain is this machine only."""
+
+    @property
+    def certificates(self) -> Path | None:
+        """The directory with the operator's certificates."""
+
+    @property
+    def dev_tls(self) -> bool:
+        """Whether the development CA counts as trusted."""
+
+
+class ManagedSource(CertificateSource, Protocol):
+    """A source with a life of its own."""
+
+    def open(self) -> AbstractAsyncContextManager[None]:
+        """Load certificates, and reload or renew them within the block, never on the event loop.
+
+        Raises:
+            ConfigError: the operator has to correct something before the server can start.
+        """
+
+    def reload(self) -> None:
+        """Read everything again soon."""
+
+    def load(self) -> list[ServerEvent]:
+        """Read what is saved and return the events that describe it, for `portway certificates` without a running server. Changes nothing.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+
+
+class CertificateStore:
+    """The certificates of a server (a `CertificateSource`).
+
+    Use: `store = CertificateStore(settings, on_event)`; within `async with store.open():` ask `context_for` for each handshake.
+    Without a source (`store.sources` is empty) https cannot be served. Each process that serves or prints URLs opens its own: with workers,
+    only that of the supervisor should report events; `on_event` of the others does nothing.
+    """
+
+    def __init__(self, settings: CertificateSettings, on_event: EventSink, *, clock: Clock = wall) -> None:
+        """Read nothing before `open`.
+
+        Raises:
+            ConfigError: the package cryptography is missing.
+        """
+        self.sources: list[ManagedSource] = _sources(settings, on_event, clock)
+        """In the order in which they are asked."""
+
+    def context_for(self, name: str) -> ssl.SSLContext | None:
+        """Return the context for a normalised host name, None without a certificate.
+
+        The first source that visitors can trust for it is used; without one, the first that has any certificate, even an expired one.
+        """
+        for source in self.sources:
+            if source.has_trusted(name):
+                return source.context_for(name)
+        for source in self.sources:
+            if (context := source.context_for(name)) is not None:
+                return context
+        return None
+
+    def has_trusted(self, name: str) -> bool:
+        """Return whether visitors can be sent to https for this name."""
+        return any(source.has_trusted(name) for source in self.sources)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Load all certificates, and keep them up to date within the block.
+
+        Raises:
+            ConfigError: a source cannot be used; the operator has to correct something.
+        """
+        async with AsyncExitStack() as stack:
+            for source in self.sources:
+                await stack.enter_async_context(source.open())
+            yield
+
+    def reload(self) -> None:
+        """Read all files again soon, as after SIGHUP."""
+        for source in self.sources:
+            source.reload()
+
+    def load(self) -> list[ServerEvent]:
+        """Return events that describe what the sources have saved, without a running server. Blocks.
+
+        Raises:
+            ConfigError: a source cannot be read.
+        """
+        return [event for source in self.sources for event in source.load()]
+
+
+def _sources(settings: CertificateSettings, on_event: EventSink, clock: Clock) -> list[ManagedSource]:
+    """Return the sources that the settings ask for: files, ACME, development CA."""
+    found: list[ManagedSource] = []
+    try:
+        if settings.certificates is not None:
+            from portway.server.certificates.file_source import FileSource  # noqa: PLC0415 - cryptography takes 60 ms
+
+            found.append(FileSource(settings.certificates, on_event, clock))
+        if settings.dev_tls or settings.is_local:
+            from portway.server.certificates.dev_source import DevelopmentSource  # noqa: PLC0415 - see above
+
+            found.append(DevelopmentSource(settings.data, settings.domain, trusted=settings.dev_tls, on_event=on_event, clock=clock))
+    except ImportError as exc:
+        raise ConfigError("missing package cryptography: certificates require it; install portway[server]") from exc
+    return found
