@@ -18,6 +18,7 @@ import msgspec
 
 from portway.protocol.control.codes import DESCRIPTIONS
 from portway.protocol.control.messages import (
+    AccessRules,
     Activity,
     AskTicket,
     Attach,
@@ -114,6 +115,7 @@ def control_messages() -> dict[str, Message]:
         "Claim with changes of heads": Claim(
             id=9, kind="http", name="app", rewrite=HeadRewrite(host="localhost:3000", request=[("X-Api-Key", "1"), ("Cookie", None)])
         ),
+        "Claim with access rules": Claim(id=11, kind="http", name="app", access=AccessRules(plain_http="refuse", hsts_s=31_536_000)),
         "Claim of a host": Claim(id=4, kind="http", host="app.example.org"),
         "Claim of a port": Claim(id=6, kind="tcp", port=20001),
         "Release": Release(id=5, tunnel=1),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from portway.agent.target import Target
 from portway.engine.policy import UNLIMITED, Policy
-from portway.protocol.control.messages import ExchangeLimits, HeadRewrite
+from portway.protocol.control.messages import AccessRules, ExchangeLimits, HeadRewrite
 from portway.protocol.join_string import JoinString
 
 
@@ -27,6 +27,8 @@ class TunnelRequest:
     """Take over the name or port even from a running session of this agent."""
     rewrite: HeadRewrite | None = None
     """Changes that the server makes to request and response heads of an http tunnel."""
+    access: AccessRules | None = None
+    """Rules that the server enforces for visitors of an http tunnel; None if there are none."""
     origin_timeout_s: float = 0.0
     """How long an http origin may take to begin a response; 0: no limit."""
     policy: Policy = UNLIMITED

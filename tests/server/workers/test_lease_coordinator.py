@@ -11,7 +11,7 @@ import pytest
 
 from portway.config.values import PortRange
 from portway.engine.reactor import Reactor
-from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, HeadRewrite, Refused
+from portway.protocol.control.messages import AccessRules, Claim, ExchangeLimits, Granted, HeadRewrite, Refused
 from portway.protocol.scram import make_verifier
 from portway.server.access.tokens import Grants, TokenRecord
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
@@ -145,9 +145,10 @@ def test_what_an_agent_asks_for_comes_with_the_route_and_is_not_kept(tmp_path: P
     async def scene() -> None:
         async with coordinator(tmp_path) as one:
             limits, rewrite = ExchangeLimits(max_total_payload=1000), HeadRewrite(host="localhost:3000")
-            await one.claim(1, "s", Claim(id=1, kind="http", name="app", limits=limits, rewrite=rewrite))
+            access = AccessRules(plain_http="refuse")
+            await one.claim(1, "s", Claim(id=1, kind="http", name="app", limits=limits, rewrite=rewrite, access=access))
             routes = [message for _, message in one.workers.told if isinstance(message, m.RouteChanged)]
-            assert [(route.limits, route.rewrite) for route in routes] == [(limits, rewrite), (limits, rewrite)]
+            assert [(route.limits, route.rewrite, route.access) for route in routes] == [(limits, rewrite, access)] * 2
             session = one.leases.find("s")
             assert session is not None
             assert session.claims == {}

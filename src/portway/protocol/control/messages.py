@@ -32,6 +32,9 @@ FIELD_CHANGES_MAX = 32
 FIELD_CHARS_MAX = 4096
 """Characters of a value: a long signed token fits."""
 
+HSTS_S_MAX = 10 * 365 * 86_400
+"""Seconds of Strict-Transport-Security: browsers cap it at one or two years."""
+
 U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 U64 = Annotated[int, Meta(ge=0)]
 RequestId = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
@@ -144,6 +147,15 @@ class HeadRewrite(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"HeadRewrite(host={self.host!r}, scheme={self.scheme!r}, fields={names})"  # a value may be a secret
 
 
+class AccessRules(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who may use an http tunnel, and over what; the server enforces it."""
+
+    plain_http: Literal["redirect", "serve", "refuse"] = "redirect"
+    """What happens to requests over plain HTTP, once the name has HTTPS (`redirect`) or always."""
+    hsts_s: Annotated[int, Meta(ge=0, le=HSTS_S_MAX)] | None = None
+    """`max-age` of Strict-Transport-Security in responses over https; nil: the field is left to the origin."""
+
+
 class Claim(_Message, frozen=True, kw_only=True):
     """Requests a public address; the reply is Granted or Refused. Claiming an address again is not an error."""
 
@@ -164,6 +176,8 @@ class Claim(_Message, frozen=True, kw_only=True):
     """http: in addition to the token's."""
     rewrite: HeadRewrite | None = None
     """http: changes to heads. Older servers ignore it; see `Granted.rewrites`."""
+    access: AccessRules | None = None
+    """http: rules that the server enforces. Older servers ignore it; see `Granted.access`."""
 
 
 class Release(_Message, frozen=True, kw_only=True):
@@ -250,6 +264,8 @@ class Granted(_Message, frozen=True, kw_only=True):
     """http: the label or host name that was granted."""
     rewrites: bool = False
     """http: whether the claim's `rewrite` is in force."""
+    access: bool = False
+    """http: whether the claim's `access` is in force."""
 
 
 class Refused(_Message, frozen=True, kw_only=True):

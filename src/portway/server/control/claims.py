@@ -13,6 +13,7 @@ from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Claim, Granted
 from portway.protocol.http1.head_changes import check_rewrite
+from portway.protocol.http_access import HttpAccess
 from portway.server.access.tokens import RequestedAddress, TokenRecord, may_claim
 from portway.server.control.limit_scopes import LimitScopes, requested_scopes
 from portway.server.events import EventSink, LeaseDown, LeaseUp
@@ -197,6 +198,7 @@ class ClaimHandler:
             session.claims.pop(key, None)
         lease.scopes += requested_scopes(self._reactor, claim.limits)
         lease.rewrite = claim.rewrite
+        lease.access = None if claim.access is None else HttpAccess(claim.access)
         lease.origin_timeout_s = 0.0 if claim.limits is None else claim.limits.origin_timeout_s
         return lease
 
@@ -321,8 +323,8 @@ class ClaimHandler:
         if lease.key.kind == "tcp":
             return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, port=int(lease.address))
         name = self._addresses.name_of(lease.address)
-        rewrites = claim.rewrite is not None
-        return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, name=name, rewrites=rewrites)
+        in_force = {"rewrites": claim.rewrite is not None, "access": claim.access is not None}
+        return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, name=name, **in_force)
 
     def _on_gone(self, lease: Lease) -> None:
         self._ports.close(lease)

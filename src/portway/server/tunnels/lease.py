@@ -8,6 +8,7 @@ from portway.engine.channel import Channel
 from portway.engine.limits import Scopes
 from portway.errors import UnavailableError
 from portway.protocol.control.messages import HeadRewrite
+from portway.protocol.http_access import HttpAccess
 from portway.protocol.stream_status import StreamStatus
 
 
@@ -69,10 +70,11 @@ class Holder(Protocol):
 
 class Lease:
     """One address, its owner, and the session that serves it now. Only the registry changes it, except for `waiters`, `on_gone`,
-    `on_holder_lost`, `origin_timeout_s`, `rewrite` and `scopes`.
+    `on_holder_lost`, `access`, `origin_timeout_s`, `rewrite` and `scopes`.
     """
 
     __slots__ = (
+        "access",
         "epoch",
         "gone",
         "held_until",
@@ -123,6 +125,8 @@ class Lease:
         """Called once, soon after its holder stopped serving new visitors, to drop what was prepared for them."""
         self.rewrite: HeadRewrite | None = None
         """Changes of heads that its agent requested; http only."""
+        self.access: HttpAccess | None = None
+        """Who may use it, and over what, as requested by its agent; http only."""
         self.origin_timeout_s = 0.0
         """Deadline for the beginning of the origin's response, as requested by its agent; 0: none. http only."""
         self.scopes: Scopes = ()

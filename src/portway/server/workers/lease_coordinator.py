@@ -248,6 +248,7 @@ class LeaseCoordinator:
             limits=None if claim is None else claim.limits,
             token=lease.owner.token_id,
             rewrite=None if claim is None else claim.rewrite,
+            access=None if claim is None else claim.access,
         )
 
     def worker_of(self, lease: Lease) -> int:

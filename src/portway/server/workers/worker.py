@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from portway.engine.reactor import Reactor
 from portway.errors import MisuseError, UnavailableError
+from portway.protocol.http_access import HttpAccess
 from portway.server.control.limit_scopes import LimitScopes, requested_scopes
 from portway.server.control.session import Session
 from portway.server.core import ServerCore
@@ -237,6 +238,7 @@ class _Worker:
             session = self._find(message.session)
             lease.scopes = () if session is None else self._scopes.of(session.token) + requested_scopes(self._reactor, message.limits)
             lease.rewrite = message.rewrite
+            lease.access = None if message.access is None else HttpAccess(message.access)
             lease.origin_timeout_s = 0.0 if message.limits is None else message.limits.origin_timeout_s
         else:
             gone = self._replica.lookup(message.kind, message.address)
