@@ -15,7 +15,7 @@ W = TypeVar("W")
 class TunnelClaim(Generic[W]):
     """One tunnel that the agent claims, and the state of the claim."""
 
-    kind: Literal["http", "tcp"]
+    kind: Literal["http", "tcp", "tls"]
     subject: W
     """The agent's own data about the tunnel, such as its origin."""
     name: str = ""

@@ -160,11 +160,12 @@ class Claim(_Message, frozen=True, kw_only=True):
     """Requests a public address; the reply is Granted or Refused. Claiming an address again is not an error."""
 
     id: RequestId
-    kind: Literal["http", "tcp"]
+    kind: Literal["http", "tcp", "tls"]
+    """tls: a host name whose TLS connections the server relays without decrypting them. Older servers refuse it as a bad message."""
     name: Text = ""
-    """http: one label under the server's domain; empty with an empty `host` = a random one."""
+    """http, tls: one label under the server's domain; empty with an empty `host` = a random one."""
     host: Text = ""
-    """http: a whole host name instead of a label."""
+    """http, tls: a whole host name instead of a label."""
     port: Port = 0
     """tcp: the requested public port; 0: any free one."""
     takeover: bool = False
@@ -257,11 +258,11 @@ class Granted(_Message, frozen=True, kw_only=True):
     epoch: U64
     """Grows with every change of holder; a message with a lower epoch is about a lease that was lost."""
     url: Text
-    """URL for users: "http://app.localhost:8080", "tcp://127.0.0.1:20001"."""
+    """URL for users: "http://app.localhost:8080", "tcp://127.0.0.1:20001", "https://app.localhost:8443"."""
     port: Port = 0
     """tcp: the public port."""
     name: Text = ""
-    """http: the label or host name that was granted."""
+    """http, tls: the label or host name that was granted."""
     rewrites: bool = False
     """http: whether the claim's `rewrite` is in force."""
     access: bool = False

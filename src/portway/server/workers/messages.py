@@ -55,6 +55,8 @@ class RouteChanged(_Message, frozen=True):
     """Like `limits`: changes to heads."""
     access: AccessRules | None = None
     """Like `limits`: who may use the tunnel."""
+    passthrough: bool = False
+    """True for a tls tunnel."""
 
 
 class RouteRemoved(_Message, frozen=True):

@@ -233,7 +233,16 @@ class _Worker:
 
     def _on_route(self, message: RouteChanged | RouteRemoved) -> None:
         if isinstance(message, RouteChanged):
-            route = Route(message.kind, message.address, message.tunnel_id, message.epoch, message.worker, message.session, message.token)
+            route = Route(
+                message.kind,
+                message.address,
+                message.tunnel_id,
+                message.epoch,
+                message.worker,
+                message.session,
+                message.token,
+                message.passthrough,
+            )
             lease = self._replica.apply(route)
             session = self._find(message.session)
             lease.scopes = () if session is None else self._scopes.of(session.token) + requested_scopes(self._reactor, message.limits)
