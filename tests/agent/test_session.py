@@ -16,6 +16,7 @@ from portway.agent.events import Notice, Online, Refused, RequestLine, RequestsO
 from portway.agent.origins import Origins
 from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings, TunnelRequest
+from portway.agent.target import Target
 from portway.engine.channel import Channel
 from portway.engine.listener import Address, Listener, listen
 from portway.engine.reactor import Reactor
@@ -300,3 +301,18 @@ def test_a_lost_session_is_reported_with_the_reason_of_its_link(tmp_path: Path) 
     _, error = play(tmp_path, part, ends=True)
     assert isinstance(error, UnavailableError)
     assert "closed the link" in str(error)
+
+
+def test_a_server_that_cannot_read_a_claim_of_a_tls_tunnel_is_reported_as_older(tmp_path: Path) -> None:
+    async def part(server: PlayedServer, events: Events) -> None:
+        stream = await server.welcome()
+        claim = await stream.receive()
+        assert isinstance(claim, control.Claim)
+        assert claim.kind == "tls"
+        stream.send(control.Refused(id=claim.id, code="bad_message", reason="control message not understood: Invalid enum value 'tls'"))
+
+    _, error = play(tmp_path, part, TunnelRequest(kind="tls", target=Target("127.0.0.1", 443), name="app"), ends=True)
+    assert isinstance(error, RefusedError)
+    assert error.code == "protocol_not_allowed"
+    assert error.reason == "the server is older than this agent: it does not support tls tunnels"
+    assert "update it" in error.next_step

@@ -284,7 +284,7 @@ class AgentSession:
                 self._context.on_event(Notice(NO_ACCESS))
             self._context.origins.on_claim_reply()
         else:
-            error = error_of(message)
+            error = _tls_unsupported() if claim.kind == "tls" and message.code == codes.BAD_MESSAGE else error_of(message)
             if not isinstance(error, RefusedError):
                 raise error
             if not claim.was_granted or error.code in codes.FINAL:
@@ -322,3 +322,12 @@ class AgentSession:
         async with asyncio.TaskGroup() as tasks:
             for link in self.links:
                 tasks.create_task(link.stream.close_gracefully(), name=f"close link {link.number}")
+
+
+def _tls_unsupported() -> RefusedError:
+    """Return the refusal by a server that cannot read the claim of a tls tunnel."""
+    return RefusedError(
+        codes.PROTOCOL_NOT_ALLOWED,
+        "the server is older than this agent: it does not support tls tunnels",
+        "Ask its operator to update it, or publish the service on a port of its own with `portway tcp`.",
+    )

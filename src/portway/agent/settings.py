@@ -14,7 +14,7 @@ from portway.protocol.join_string import JoinString
 class TunnelRequest:
     """One tunnel that the user asked for. Compared by identity: two equal requests are two tunnels with separate limits."""
 
-    kind: Literal["http", "tcp"]
+    kind: Literal["http", "tcp", "tls"]
     target: Target
     """The origin of this tunnel."""
     name: str = ""
@@ -33,6 +33,8 @@ class TunnelRequest:
     """How long an http origin may take to begin a response; 0: no limit."""
     policy: Policy = UNLIMITED
     """Limits of each connection of the tunnel (of http: each request), and of all of them together."""
+    send_proxy: bool = False
+    """Send a PROXY header to the origin of a tcp or tls tunnel."""
 
     @property
     def local_policy(self) -> Policy:
