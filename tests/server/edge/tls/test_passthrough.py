@@ -133,8 +133,12 @@ class Place:
 
     def hand_off(self, _lease: Lease, channel: Channel, state: HandoffState) -> bool:
         assert isinstance(channel, SocketChannel)
-        assert channel.detach(lambda sock: self.taken.append(sock) is None)
+        assert channel.detach(self._take)
         self.handed.append(state)
+        return True
+
+    def _take(self, sock: socket.socket) -> bool:
+        self.taken.append(sock)
         return True
 
     def connect(self) -> socket.socket:
