@@ -1,15 +1,23 @@
-"""Handshakes in memory, and PEM bundles, for tests of certificates."""
+"""Handshakes in memory, PEM bundles, and real programs, for tests of certificates."""
 
 import asyncio
 import contextlib
 import functools
+import os
+import shutil
+import socket
 import ssl
-from collections.abc import Callable, Coroutine
+import subprocess
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
 
+import pytest
+
 from portway.clock import wall
 from tests.kit.certificates import Identity, make_identity
+from tests.kit.sockets import tcp_listener
 
 P = ParamSpec("P")
 
@@ -77,3 +85,42 @@ def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
         asyncio.run(test(*args, **kwargs))
 
     return run
+
+
+@contextlib.contextmanager
+def https_server(context: ssl.SSLContext) -> Iterator[int]:
+    """Serve every TLS connection one HTTP response; yield the port."""
+    with tcp_listener() as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                with sock, contextlib.suppress(OSError), context.wrap_socket(sock, server_side=True) as tls:
+                    tls.recv(65536)
+                    tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+
+
+def curl(host: str, port: int, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    """Request https://host:port/ on loopback with curl."""
+    program = installed("curl")
+    where = ("--silent", "--show-error", "--max-time", "10", "--noproxy", "*", "--resolve", f"{host}:{port}:127.0.0.1")
+    return subprocess.run([program, *where, *options, f"https://{host}:{port}/"], capture_output=True, text=True, check=False)
+
+
+def installed(program: str) -> str:
+    """Return the path of a program; skip if it is missing."""
+    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    if path is None:
+        pytest.skip(f"{program} is not installed; see scripts/test-deps")
+    return path

@@ -25,7 +25,7 @@ from portway.server.certificates.dev_ca import (
     read_ca,
     read_roots,
 )
-from tests.server.certificates.kit import join, trusting
+from tests.server.certificates.kit import curl, https_server, join, trusting
 
 NOW = dt.datetime.now(dt.UTC).timestamp()
 DAY_S = 86_400.0
@@ -73,6 +73,17 @@ def test_clients_that_trust_the_root_accept_its_leaves(ca: DevelopmentCa, tmp_pa
     assert leaf.is_valid(NOW)
     assert leaf.not_after - leaf.not_before <= 90 * DAY_S
     assert join(visitor_context(leaf.pem), trusting(tmp_path / ROOT_FILE), name).client.version() == "TLSv1.3"
+
+
+def test_curl_accepts_a_leaf_and_no_name_outside_the_domain(ca: DevelopmentCa, tmp_path: Path) -> None:
+    with https_server(visitor_context(ca.sign("app.tunnel.example.org", NOW).pem)) as port:
+        answer = curl("app.tunnel.example.org", port, "--cacert", tmp_path / ROOT_FILE)
+        assert (answer.stdout, answer.stderr) == ("ok", "")
+        assert curl("app.tunnel.example.org", port).returncode == 60
+    with https_server(visitor_context(ca.sign("example.com", NOW).pem)) as port:
+        refused = curl("example.com", port, "--cacert", tmp_path / ROOT_FILE)
+        assert refused.returncode == 60
+        assert "permitted subtree violation" in refused.stderr
 
 
 def test_clients_refuse_a_leaf_for_another_name(ca: DevelopmentCa, tmp_path: Path) -> None:
