@@ -59,7 +59,6 @@ class LeaseUp:
     session: str
     tunnel: int
     kind: str
-    """Protocol of the tunnel: `http`, `tcp` or `tls`."""
     url: str
 
 
@@ -177,13 +176,13 @@ class RequestDone:
 
 @dataclass(frozen=True, slots=True)
 class RelayDone:
-    """A visitor's connection to a tcp or tls tunnel, or an upgraded one (a WebSocket), ended. In JSON output only, as it would flood a console."""
+    """A visitor's connection to a tcp tunnel, or an upgraded one (a WebSocket), ended. In JSON output only, as it would flood a console."""
 
     relay: str
     """Random, in hex; also in the agent's line about the same visitor."""
     tunnel: int
     port: int
-    """The public port of a tcp tunnel; 0 for others."""
+    """The public port; 0: an upgraded connection of an http tunnel."""
     forward: Flow
     """From the visitor to the origin."""
     backward: Flow
@@ -210,6 +209,16 @@ class CertificateUp:
     """When it expires; seconds since 1970."""
     next_attempt: float | None = None
     """When it will be renewed, if its source does that; seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateOrdered:
+    """An order began at a CA."""
+
+    source: str
+    id: str
+    renewal: bool = False
+    """Whether there is an earlier certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +267,7 @@ ServerEvent = (
     | WorkerUp
     | WorkerDown
     | CertificateUp
+    | CertificateOrdered
     | CertificateFailed
     | CertificateDown
     | Stopping

@@ -9,6 +9,7 @@ from portway.engine.tally import Flow
 from portway.server.events import (
     CertificateDown,
     CertificateFailed,
+    CertificateOrdered,
     CertificateUp,
     ConnectionsShed,
     HandshakesFailed,
@@ -80,6 +81,9 @@ def test_every_event_for_people_is_one_line() -> None:
         CertificateUp("dev", "localhost", ("localhost",), "this server's development CA", 1_800_000_000.0),
         CertificateFailed("files", "/etc/a.pem", "damaged", stays=True),
         CertificateFailed("dev", "localhost", "damaged"),
+        CertificateOrdered("acme", "a.example.org"),
+        CertificateOrdered("acme", "a.example.org", renewal=True),
+        CertificateFailed("acme", "a.example.org", "refused", next_attempt=1_800_000_000.0),
         CertificateDown("files", "/etc/a.pem"),
         Stopping("SIGTERM"),
     ) == [
@@ -99,6 +103,9 @@ def test_every_event_for_people_is_one_line() -> None:
         "certificate a.example.org: acme, issued by Example CA, until 2027-01-15",
         "certificate /etc/a.pem failed: damaged; the previous one stays",
         "certificate localhost failed: damaged",
+        "certificate a.example.org ordered",
+        "certificate a.example.org renewal ordered",
+        "certificate a.example.org failed: refused; next attempt 2027-01-15 08:00 UTC",
         "certificate /etc/a.pem no longer used",
         "stopping: SIGTERM",
     ]
@@ -113,6 +120,7 @@ def test_every_event_for_people_is_one_line() -> None:
         HandshakesFailed(1, HOSTILE, HOSTILE),
         CertificateUp("files", HOSTILE, (HOSTILE,), HOSTILE, 0.0),
         CertificateFailed("files", HOSTILE, HOSTILE),
+        CertificateOrdered("acme", HOSTILE),
         CertificateDown("files", HOSTILE),
     ],
 )

@@ -10,6 +10,7 @@ from portway.protocol.units import format_count, format_duration, format_size
 from portway.server.events import (
     CertificateDown,
     CertificateFailed,
+    CertificateOrdered,
     CertificateUp,
     ConnectionsShed,
     EventSink,
@@ -73,7 +74,7 @@ class Console:
                 self.out(f"speed test  {_safe(event.token)}, {_tested(event)}, session {_safe(event.session)}")
             case WorkerUp() | WorkerDown():
                 self.out(_worker(event, style))
-            case CertificateUp() | CertificateFailed() | CertificateDown():
+            case CertificateUp() | CertificateOrdered() | CertificateFailed() | CertificateDown():
                 if event.source != "dev" or isinstance(event, CertificateFailed):  # the same root at each start
                     self.out(_certificate(event, style))
             case Stopping():
@@ -131,15 +132,19 @@ def _worker(event: WorkerUp | WorkerDown, style: Style) -> str:
     return f"{style.bad('worker down')} {event.worker}, process {event.pid}: {_safe(event.reason)}"
 
 
-def _certificate(event: CertificateUp | CertificateFailed | CertificateDown, style: Style) -> str:
+def _certificate(event: CertificateUp | CertificateOrdered | CertificateFailed | CertificateDown, style: Style) -> str:
     match event:
         case CertificateUp():
             more = len(event.names) - NAMES_SHOWN
             names = ", ".join(event.names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
             until = timestamp(event.not_after)[:10]
             return f"{style.good('certificate')} {_safe(names)}: {event.source}, issued by {_safe(event.issuer)}, until {until}"
+        case CertificateOrdered():
+            return f"certificate {_safe(event.id)} {'renewal ' if event.renewal else ''}ordered"
         case CertificateFailed():
             after = "; the previous one stays" if event.stays else ""
+            if event.next_attempt is not None:
+                after += f"; next attempt {timestamp(event.next_attempt)[:16].replace('T', ' ')} UTC"
             return f"{style.bad('certificate')} {_safe(event.id)} failed: {_safe(event.reason)}{after}"
         case CertificateDown():
             return f"{style.warn('certificate')} {_safe(event.id)} no longer used"

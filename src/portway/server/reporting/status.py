@@ -10,6 +10,7 @@ from portway import __version__
 from portway.server.events import (
     CertificateDown,
     CertificateFailed,
+    CertificateOrdered,
     CertificateUp,
     ConnectionsShed,
     HandshakesFailed,
@@ -132,7 +133,7 @@ class ServerStatusTracker:
                 self._update_worker(event)
             case CertificateUp() | CertificateFailed() | CertificateDown():
                 self._certificates.update(event)
-            case SpeedTested() | RequestDone() | RelayDone() | Stopping():
+            case SpeedTested() | RequestDone() | RelayDone() | CertificateOrdered() | Stopping():
                 pass
             case _:
                 assert_never(event)
