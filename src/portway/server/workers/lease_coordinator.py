@@ -247,9 +247,7 @@ class LeaseCoordinator:
             session=holder.session_id if holder is not None else "",
             limits=None if claim is None else claim.limits,
             token=lease.owner.token_id,
-            rewrite=None if claim is None or lease.passthrough else claim.rewrite,
-            access=None if claim is None or lease.passthrough else claim.access,
-            passthrough=lease.passthrough,
+            rewrite=None if claim is None else claim.rewrite,
         )
 
     def worker_of(self, lease: Lease) -> int:
