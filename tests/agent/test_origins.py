@@ -16,13 +16,13 @@ from portway.engine.memory_channel import MemoryChannel, memory_pair
 from portway.engine.policy import UNLIMITED, Policy
 from portway.errors import BrokenChannel
 from portway.protocol.control.messages import Granted
-from portway.protocol.proxy_header import ProxyHeader, encode, encode_local, encode_visitor
+from portway.protocol.proxy_header import TLV_ALPN, TLV_AUTHORITY, TLV_UNIQUE_ID, ProxyHeader, decode, encode, encode_local, encode_visitor
 from portway.protocol.stream_status import StreamStatus
 from portway.session.claims import Claims, TunnelClaim
 from tests.kit.loops import EngineLoop
 from tests.kit.origins import RawOrigin, echo, send_half_then_reset
 from tests.kit.raw_agent import read_now
-from tests.kit.sockets import free_port
+from tests.kit.sockets import free_port, reset
 
 VISITOR = ("203.0.113.9", 4711)
 
@@ -35,10 +35,11 @@ class Stage:
     target: Target
     kind: str = "tcp"
     policy: Policy = UNLIMITED
+    send_proxy: bool = False
     events: list[AgentEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        request = TunnelRequest(kind=self.kind, target=self.target, policy=self.policy)  # type: ignore[arg-type]
+        request = TunnelRequest(kind=self.kind, target=self.target, policy=self.policy, send_proxy=self.send_proxy)  # type: ignore[arg-type]
         self.claims: Claims[TunnelRequest] = Claims([TunnelClaim(self.kind, request)])  # type: ignore[arg-type]
         (claim,) = self.claims.pending()
         self.claims.apply_reply(Granted(id=claim.id, tunnel=7, epoch=1, url="x"))
@@ -74,8 +75,8 @@ NewStage = Callable[..., Stage]
 def new_stage(engine: EngineLoop) -> Iterator[NewStage]:
     made: list[Stage] = []
 
-    def make(target: Target, kind: str = "tcp", policy: Policy = UNLIMITED) -> Stage:
-        made.append(Stage(engine, target, kind, policy))
+    def make(target: Target, kind: str = "tcp", policy: Policy = UNLIMITED, *, send_proxy: bool = False) -> Stage:
+        made.append(Stage(engine, target, kind, policy, send_proxy))
         return made[-1]
 
     yield make
@@ -307,3 +308,46 @@ def test_the_relays_of_a_tunnel_share_one_bandwidth(new_stage: NewStage) -> None
     stage = new_stage(Target("127.0.0.1", 1), policy=Policy(bandwidth_bps=1000))
     (scope,) = stage.origins.scopes[next(iter(stage.claims)).subject]
     assert scope.policy.bandwidth_bps == 1000
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+def test_an_origin_may_get_the_visitor_in_a_proxy_header(engine: EngineLoop, new_stage: NewStage, kind: str) -> None:
+    received = bytearray()
+
+    def origin(sock: socket.socket) -> None:
+        while data := sock.recv(1000):
+            received.extend(data)
+
+    with RawOrigin(origin) as raw:
+        stage = new_stage(Target("127.0.0.1", raw.port), kind, send_proxy=True)
+        near = stage.open(encode_visitor(VISITOR, ("192.0.2.1", 443), 7, b"unique", "app.example.org", b"h2") + b"hello")
+        assert stage.hear(near, 1) == b"\0"
+        near.shutdown_write()
+        engine.run_until(lambda: bool(stage.events))
+    found = decode(received)
+    assert found is not None
+    header, size = found
+    assert received[size:] == b"hello"
+    assert (header.local, header.source, header.destination) == (False, VISITOR, ("192.0.2.1", 443))
+    assert header.tlvs == ((TLV_UNIQUE_ID, b"unique"), (TLV_AUTHORITY, b"app.example.org"), (TLV_ALPN, b"h2")), "no tunnel id"
+    (done,) = stage.events
+    assert isinstance(done, RelayDone)
+    assert (done.bytes_in, done.kind, done.reason) == (5, kind, "closed")
+
+
+def test_an_origin_gets_no_proxy_header_by_default(engine: EngineLoop, new_stage: NewStage, origin: RawOrigin) -> None:
+    stage = new_stage(Target("127.0.0.1", origin.port), "tls")
+    near = stage.open(encode_visitor(VISITOR, ("192.0.2.1", 443), 7, b"unique", "app.example.org", b"h2") + b"hello")
+    assert stage.hear(near, 6) == b"\0hello"
+
+
+def test_an_origin_that_resets_before_its_proxy_header_is_reported(engine: EngineLoop, new_stage: NewStage) -> None:
+    with RawOrigin(reset) as raw:
+        stage = new_stage(Target("127.0.0.1", raw.port), send_proxy=True)
+        for _ in range(20):
+            stage.open(visitor() + b"hello")
+        engine.run_until(lambda: len(stage.events) == 20)
+    assert {event.reason for event in stage.events if isinstance(event, RelayDone)} <= {
+        "the origin broke the connection", "the visitor broke the connection",
+    }  # fmt: skip
+    assert not stage.origins.streams

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 
 from portway.agent import session as connect_module
 from portway.agent.context import SessionContext
-from portway.agent.events import Online, Refused, RequestLine, RequestsOmitted, TunnelUp
+from portway.agent.events import Notice, Online, Refused, RequestLine, RequestsOmitted, TunnelUp
 from portway.agent.origins import Origins
 from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings, TunnelRequest
+from portway.agent.target import Target
 from portway.engine.channel import Channel
 from portway.engine.listener import Address, Listener, listen
 from portway.engine.reactor import Reactor
@@ -97,7 +99,7 @@ def play(tmp_path: Path, part: Part, *tunnels: TunnelRequest, ends: bool = False
         join = JoinString("laptop", SECRET, "127.0.0.1", server.port, None, plaintext=True)
         wanted = tunnels or (http_tunnel(80, name="app"),)
         settings = AgentSettings(join=join, tunnels=wanted, data_dir=tmp_path, plaintext_links=True)
-        claims = Claims([TunnelClaim(tunnel.kind, tunnel, name=tunnel.name) for tunnel in wanted])
+        claims = Claims([TunnelClaim(tunnel.kind, tunnel, name=tunnel.name, access=tunnel.access) for tunnel in wanted])
         context = SessionContext(
             reactor=reactor,
             settings=settings,
@@ -236,6 +238,34 @@ def test_one_refused_tunnel_of_two_is_reported_and_the_other_works(tmp_path: Pat
     assert events.of(TunnelUp)[0].target == "127.0.0.1:81"
 
 
+def test_a_tunnel_whose_rules_the_server_ignores_is_given_back_and_never_served(tmp_path: Path) -> None:
+    released: list[int] = []
+
+    async def part(server: PlayedServer, _events: Events) -> None:
+        stream = await server.welcome()
+        await granted(stream)
+        release = await stream.receive(5.0)
+        assert isinstance(release, control.Release)
+        released.append(release.tunnel)
+
+    tunnel = replace(http_tunnel(80, name="app"), access=control.AccessRules(plain_http="refuse"))
+    events, error = play(tmp_path, part, tunnel, ends=True)
+    assert isinstance(error, RefusedError)
+    assert (error.code, released) == ("access_unsupported", [7])
+    assert not events.of(TunnelUp)
+
+
+def test_rules_that_restrict_nothing_are_reported_if_the_server_ignores_them(tmp_path: Path) -> None:
+    async def part(server: PlayedServer, events: Events) -> None:
+        await granted(await server.welcome())
+        await events.wait(Notice)
+
+    tunnel = replace(http_tunnel(80, name="app"), access=control.AccessRules(hsts_s=60))
+    events, error = play(tmp_path, part, tunnel)
+    assert error is None
+    assert "--hsts" in events.of(Notice)[0].text
+
+
 @pytest.mark.parametrize(("code", "kind"), [("name_taken", RefusedError), ("draining", UnavailableError)])
 def test_the_only_tunnel_refused_ends_the_session(tmp_path: Path, code: str, kind: type[Exception]) -> None:
     async def part(server: PlayedServer, events: Events) -> None:
@@ -271,3 +301,18 @@ def test_a_lost_session_is_reported_with_the_reason_of_its_link(tmp_path: Path) 
     _, error = play(tmp_path, part, ends=True)
     assert isinstance(error, UnavailableError)
     assert "closed the link" in str(error)
+
+
+def test_a_server_that_cannot_read_a_claim_of_a_tls_tunnel_is_reported_as_older(tmp_path: Path) -> None:
+    async def part(server: PlayedServer, events: Events) -> None:
+        stream = await server.welcome()
+        claim = await stream.receive()
+        assert isinstance(claim, control.Claim)
+        assert claim.kind == "tls"
+        stream.send(control.Refused(id=claim.id, code="bad_message", reason="control message not understood: Invalid enum value 'tls'"))
+
+    _, error = play(tmp_path, part, TunnelRequest(kind="tls", target=Target("127.0.0.1", 443), name="app"), ends=True)
+    assert isinstance(error, RefusedError)
+    assert error.code == "protocol_not_allowed"
+    assert error.reason == "the server is older than this agent: it does not support tls tunnels"
+    assert "update it" in error.next_step

@@ -109,7 +109,7 @@ def test_grants_are_saved_and_shown(portway: Portway, home: Path) -> None:
         ("--ports", "22000,99999", "--ports: expected ports from 1 to 65535"),
         ("--ports", "x", "--ports: expected ports like"),
         ("--hosts", "Foo_*", "--hosts: expected patterns like"),
-        ("--protocols", "udp", "--protocols: expected some of http, tcp"),
+        ("--protocols", "udp", "--protocols: expected some of http, tcp, tls"),
         ("--max-tunnels", "0", "--max-tunnels: expected at least 1"),
     ],
 )

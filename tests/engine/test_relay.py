@@ -94,6 +94,42 @@ def test_bytes_pass_in_both_directions_for_any_cut(engine: EngineLoop, joined: J
     assert tally.ended_at >= tally.started_at
 
 
+@pytest.mark.parametrize("kind", ["tcp", "unix", "tls-server"])
+@pytest.mark.parametrize("size", [1, MIB])
+def test_bytes_that_were_read_before_the_relay_go_first_and_count(engine: EngineLoop, identity: Identity, kind: str, size: int) -> None:
+    with ExitStack() as stack:
+        joined = join(stack, engine, identity, kind, "mux-socket-accepted")
+        before, behind = noise(size, 1), noise(MIB, 2)
+        joined.relay.start_forward(before)
+        joined.relay.start_backward()
+        joined.visitor.read().feed(behind, end=True)
+        origin = joined.origin.read()
+        engine.run_until(lambda: origin.ended, deadline_s=20)
+        assert origin.received == before + behind
+        assert joined.relay.tally.forward.total_bytes == size + MIB
+        origin.feed(b"reply", end=True)
+        engine.run_until(lambda: bool(joined.done) and joined.visitor.ended)
+        assert joined.visitor.received == b"reply"
+        assert joined.relay.tally.clean
+
+
+def test_bytes_that_were_read_before_the_relay_arrive_although_the_visitor_has_ended(engine: EngineLoop, identity: Identity) -> None:
+    with ExitStack() as stack:
+        joined = join(stack, engine, identity, "tcp", "tcp")
+        joined.visitor.feed(b"", end=True)
+        engine.settle()
+        origin = joined.origin.read()
+        joined.relay.start_forward(b"first and last")
+        joined.relay.start_backward()
+        engine.run_until(lambda: origin.ended)
+        assert origin.received == b"first and last"
+
+
+def test_a_source_that_can_peek_needs_no_such_bytes(engine: EngineLoop, identity: Identity) -> None:
+    with ExitStack() as stack, pytest.raises(NotImplementedError):
+        join(stack, engine, identity, "memory", "tcp").relay.start_forward(b"x")
+
+
 def test_a_visitor_that_ends_first_still_gets_the_whole_response(engine: EngineLoop, joined: Joined) -> None:
     visitor, origin = joined.visitor.read(), joined.origin.read()
     joined.relay.start()

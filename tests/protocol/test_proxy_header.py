@@ -203,7 +203,7 @@ def test_a_local_header_is_always_valid_and_its_tlvs_are_read_if_possible() -> N
 
 
 def test_a_visitors_preamble_contains_all_arguments() -> None:
-    wire = encode_visitor(("2001:db8::1", 50000), ("2001:db8::2", 443), 7, b"0123456789abcdef", sni="app.example.org", alpn="h2")
+    wire = encode_visitor(("2001:db8::1", 50000), ("2001:db8::2", 443), 7, b"0123456789abcdef", sni="app.example.org", alpn=b"h2")
     header = decoded(wire)
     assert (header.source, header.destination) == (("2001:db8::1", 50000), ("2001:db8::2", 443))
     assert (header.local, header.tunnel_id, header.unique_id) == (False, 7, b"0123456789abcdef")
@@ -218,7 +218,7 @@ def test_unknown_values_are_omitted() -> None:
 
 
 def test_the_largest_preamble_fits() -> None:
-    wire = encode_visitor(("::1", 1), ("::2", 2), 2**32 - 1, bytes(32), sni="a" * 253, alpn="a" * 32)
+    wire = encode_visitor(("::1", 1), ("::2", 2), 2**32 - 1, bytes(32), sni="a" * 253, alpn=b"a" * 32)
     assert len(wire) <= HEADER_BYTES_MAX
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from portway.protocol.control.codes import DESCRIPTIONS
 from portway.protocol.control.messages import (
+    AccessRules,
     Activity,
     AskTicket,
     Attach,
@@ -114,7 +115,9 @@ def control_messages() -> dict[str, Message]:
         "Claim with changes of heads": Claim(
             id=9, kind="http", name="app", rewrite=HeadRewrite(host="localhost:3000", request=[("X-Api-Key", "1"), ("Cookie", None)])
         ),
+        "Claim with access rules": Claim(id=11, kind="http", name="app", access=AccessRules(plain_http="refuse", hsts_s=31_536_000)),
         "Claim of a host": Claim(id=4, kind="http", host="app.example.org"),
+        "Claim of a tls tunnel": Claim(id=11, kind="tls", host="app.example.org"),
         "Claim of a port": Claim(id=6, kind="tcp", port=20001),
         "Release": Release(id=5, tunnel=1),
         "Release of an agent that may be back": Release(id=10, tunnel=1, keep=True),
@@ -130,6 +133,7 @@ def control_messages() -> dict[str, Message]:
         ),
         "Ticket": Ticket(id=1, ticket=TICKET),
         "Granted name": Granted(id=3, tunnel=0xFFFFFFFF, epoch=1, url="http://app.localhost:8080", name="app"),
+        "Granted tls tunnel": Granted(id=11, tunnel=2, epoch=3, url="https://app.example.org", name="app.example.org"),
         "Granted port": Granted(id=6, tunnel=1, epoch=2**64 - 1, url="tcp://127.0.0.1:20001", port=20001),
         "Refused claim": Refused(
             id=3, code="name_in_use", reason="another agent of yours serves it", next_step="Take over with --takeover."
@@ -292,7 +296,7 @@ def proxy_headers() -> dict[str, bytes]:
     unique = bytes(range(16))
     return {
         "visitor over IPv4": encode_visitor(*four, 1, unique),
-        "visitor over IPv6 with SNI and ALPN": encode_visitor(*six, 0xFFFFFFFF, unique, sni="app.example.org", alpn="h2"),
+        "visitor over IPv6 with SNI and ALPN": encode_visitor(*six, 0xFFFFFFFF, unique, sni="app.example.org", alpn=b"h2"),
         "IPv4 visitor of an IPv6 listener": encode_visitor(("::ffff:192.0.2.1", 1), ("::ffff:192.0.2.2", 2), 3, unique),
         "visitor with ends of both families": encode_visitor(("192.0.2.1", 1), ("2001:db8::2", 443), 3, unique),
         "pooled stream": encode_local(7),

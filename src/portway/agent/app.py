@@ -160,4 +160,5 @@ def _claim_for(tunnel: TunnelRequest, identity: bytes) -> TunnelClaim[TunnelRequ
         seed=seed,
         limits=tunnel.server_limits,
         rewrite=tunnel.rewrite,
+        access=tunnel.access,
     )

@@ -89,7 +89,7 @@ class Console:
                 assert_never(event)
 
     def _relay_done(self, event: RelayDone) -> None:
-        if event.kind == "tcp":
+        if event.kind != "http":
             self.out(self._timed(self._relay(event)))
         elif event.forward is None:  # never connected: the reason is shown with its request
             self._origin_errors[event.tunnel] = event.reason

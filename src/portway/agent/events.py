@@ -47,11 +47,11 @@ class TunnelUp:
 
     tunnel: int
     url: str
-    """The public URL: `http://app.localhost:8080` or `tcp://host:20001`."""
+    """The public URL: `http://app.localhost:8080`, `tcp://host:20001` or `https://app.localhost:8443`."""
     name: str
     """The name under the server's domain; empty for a tcp tunnel."""
     port: int
-    """The public port of a tcp tunnel; 0 for an http tunnel."""
+    """The public port of a tcp tunnel; 0 for others."""
     target: str
     """The origin as the user wrote it (`Target.text`)."""
 
@@ -89,7 +89,7 @@ class RelayDone:
     backward: Flow | None = None
     """From the origin to the visitor."""
     kind: str = "tcp"
-    """Kind of the tunnel: `tcp` or `http`."""
+    """Kind of the tunnel: `tcp`, `tls` or `http`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 
 from portway.agent.events import EventSink, RelayDone
 from portway.agent.origin_connector import OriginConnector, origin_tls
@@ -14,7 +15,8 @@ from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
 from portway.engine.tally import IDLE, LIFETIME, PAYLOAD, READ_BROKE, TOO_SLOW, WRITE_BROKE, Tally
 from portway.engine.timers import Timer
-from portway.protocol.proxy_header import ProxyHeader
+from portway.errors import BrokenChannel
+from portway.protocol.proxy_header import TLV_ALPN, TLV_AUTHORITY, TLV_UNIQUE_ID, ProxyHeader, encode
 from portway.protocol.stream_status import StreamStatus
 from portway.session.claims import Claims, TunnelClaim
 from portway.session.stream_handshake import PreambleReader, send_status
@@ -25,6 +27,9 @@ STREAMS_MAX = 16_000
 
 PENDING_MAX = 256
 """Streams that wait for the reply to a claim: visitors that were held while the agent was offline arrive all at once."""
+
+_SENT_TLVS = frozenset({TLV_AUTHORITY, TLV_ALPN, TLV_UNIQUE_ID})
+"""TLVs of a preamble that an origin gets with `TunnelRequest.send_proxy`; the others are for this agent."""
 
 PENDING_S_MAX = 1.0
 """How long they wait; the reply was sent before them and is in this process already, or on another link."""
@@ -124,6 +129,7 @@ class _VisitorStream:
         "_connector",
         "_origin",
         "_origins",
+        "_proxy_header",
         "_reports_untouched",
         "_started_at",
         "_unique_id",
@@ -139,6 +145,7 @@ class _VisitorStream:
         """While it runs."""
         self._unique_id = header.unique_id or b""
         self._reports_untouched = header.wants_untouched
+        self._proxy_header = _for_origin(header) if claim.subject.send_proxy else b""
         self._channel = channel
         self._started_at = origins.reactor.now
         self._connector: OriginConnector | None = None
@@ -178,7 +185,12 @@ class _VisitorStream:
             return
         self._origin = None
         channel.on_writable = channel.on_broken = nothing
-        if send_status(channel, StreamStatus.CONNECTED):
+        if self._proxy_header and not _send_first(origin, self._proxy_header):
+            channel.abort()
+            origin.abort()
+            origins.streams.discard(self)
+            self._report("the origin broke the connection", None)
+        elif send_status(channel, StreamStatus.CONNECTED):
             make = OriginRelay if self._reports_untouched else Relay
             self.relay = make(origins.reactor, channel, origin, self._on_relay_done, origins.scopes[self._claim.subject])
             self.relay.start()
@@ -198,6 +210,19 @@ class _VisitorStream:
         bytes_in, bytes_out = (flow.total_bytes if flow is not None else 0 for flow in (inbound, outbound))
         relay_id, kind = self._unique_id.hex(), self._claim.kind
         self._origins.on_event(RelayDone(self.tunnel_id, bytes_in, bytes_out, seconds, reason, relay_id, inbound, outbound, kind))
+
+
+def _for_origin(header: ProxyHeader) -> bytes:
+    """Return the PROXY header for an origin that is to get the addresses and the TLS parameters of the visitor."""
+    return encode(replace(header, tlvs=tuple((kind, value) for kind, value in header.tlvs if kind in _SENT_TLVS)))
+
+
+def _send_first(origin: Channel, data: bytes) -> bool:
+    """Send the first bytes to an origin, which fit into the buffer of a new connection; return whether that succeeded."""
+    try:
+        return origin.send(data) == len(data)
+    except BrokenChannel:
+        return False
 
 
 def end_reason_text(tally: Tally) -> str:

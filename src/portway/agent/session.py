@@ -37,7 +37,9 @@ RTT_CHECK_S = 2.0
 RTT_CHANGE_MIN = 0.2
 """The relative change from which a round trip is reported."""
 
+NO_ACCESS = "the server is older than this agent: it ignores --plain-http and --hsts"
 NO_REWRITES = "the server is older than this agent: it ignores --host-header, --request-header and --response-header"
+NO_PROTECTION = "the server is older than this agent, and would serve the tunnel without its access rules"
 
 PROGRAM = f"portway/{__version__} {sys.platform}"
 """Program, version and platform, as sent in `Hello`."""
@@ -265,6 +267,10 @@ class AgentSession:
         if isinstance(message, Refused) and self._link_manager.on_reply(message):
             return
         claims = self._context.claims
+        if isinstance(message, Granted) and claims.lacks_protection(message):
+            self.send(Release(id=claims.new_request_id(), tunnel=message.tunnel))
+            next_step = "Ask its operator to update it, or leave out the options that restrict access."
+            message = Refused(id=message.id, code=codes.ACCESS_UNSUPPORTED, reason=NO_PROTECTION, next_step=next_step)
         claim = claims.apply_reply(message)
         self._replies_received += 1
         if claim is None:
@@ -274,9 +280,11 @@ class AgentSession:
             self._context.on_event(TunnelUp(message.tunnel, message.url, message.name, message.port, target))
             if claim.rewrite is not None and not message.rewrites:
                 self._context.on_event(Notice(NO_REWRITES))
+            if claim.access is not None and not message.access:
+                self._context.on_event(Notice(NO_ACCESS))
             self._context.origins.on_claim_reply()
         else:
-            error = error_of(message)
+            error = _tls_unsupported() if claim.kind == "tls" and message.code == codes.BAD_MESSAGE else error_of(message)
             if not isinstance(error, RefusedError):
                 raise error
             if not claim.was_granted or error.code in codes.FINAL:
@@ -314,3 +322,12 @@ class AgentSession:
         async with asyncio.TaskGroup() as tasks:
             for link in self.links:
                 tasks.create_task(link.stream.close_gracefully(), name=f"close link {link.number}")
+
+
+def _tls_unsupported() -> RefusedError:
+    """Return the refusal by a server that cannot read the claim of a tls tunnel."""
+    return RefusedError(
+        codes.PROTOCOL_NOT_ALLOWED,
+        "the server is older than this agent: it does not support tls tunnels",
+        "Ask its operator to update it, or publish the service on a port of its own with `portway tcp`.",
+    )

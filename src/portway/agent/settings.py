@@ -6,7 +6,7 @@ from typing import Literal
 
 from portway.agent.target import Target
 from portway.engine.policy import UNLIMITED, Policy
-from portway.protocol.control.messages import ExchangeLimits, HeadRewrite
+from portway.protocol.control.messages import AccessRules, ExchangeLimits, HeadRewrite
 from portway.protocol.join_string import JoinString
 
 
@@ -14,7 +14,7 @@ from portway.protocol.join_string import JoinString
 class TunnelRequest:
     """One tunnel that the user asked for. Compared by identity: two equal requests are two tunnels with separate limits."""
 
-    kind: Literal["http", "tcp"]
+    kind: Literal["http", "tcp", "tls"]
     target: Target
     """The origin of this tunnel."""
     name: str = ""
@@ -27,10 +27,14 @@ class TunnelRequest:
     """Take over the name or port even from a running session of this agent."""
     rewrite: HeadRewrite | None = None
     """Changes that the server makes to request and response heads of an http tunnel."""
+    access: AccessRules | None = None
+    """Rules that the server enforces for visitors of an http tunnel; None if there are none."""
     origin_timeout_s: float = 0.0
     """How long an http origin may take to begin a response; 0: no limit."""
     policy: Policy = UNLIMITED
     """Limits of each connection of the tunnel (of http: each request), and of all of them together."""
+    send_proxy: bool = False
+    """Send a PROXY header to the origin of a tcp or tls tunnel."""
 
     @property
     def local_policy(self) -> Policy:

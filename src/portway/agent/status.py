@@ -130,6 +130,6 @@ class AgentStatusTracker:
     def _relay_done(self, event: RelayDone) -> None:
         tunnel = self._tunnels.get(event.tunnel)
         if tunnel is not None:
-            tunnel.relays += event.kind == "tcp"  # for http tunnels, requests are counted
+            tunnel.relays += event.kind != "http"  # for http tunnels, requests are counted
             tunnel.bytes_in += event.bytes_in
             tunnel.bytes_out += event.bytes_out

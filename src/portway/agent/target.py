@@ -43,7 +43,7 @@ class Target:
         return f"{self.scheme}://{host}:{self.port}" if self.scheme else f"{host}:{self.port}"
 
 
-def parse_target(text: str, kind: Literal["http", "tcp"] = "http") -> Target:
+def parse_target(text: str, kind: Literal["http", "tcp", "tls"] = "http") -> Target:
     """Return the target of a tunnel of this `kind`.
 
     Raises:
@@ -63,8 +63,8 @@ def parse_target(text: str, kind: Literal["http", "tcp"] = "http") -> Target:
 
 
 def _url(text: str, scheme: Literal["http", "https"], rest: str, kind: str) -> Target:
-    if kind == "tcp":
-        raise ConfigError(f"TARGET {text!r}: a tcp tunnel relays bytes as they are; give host:port, or use `portway http {text}`")
+    if kind != "http":
+        raise ConfigError(f"TARGET {text!r}: a {kind} tunnel relays bytes as they are; give host:port, or use `portway http {text}`")
     authority, slash, path = rest.partition("/")
     if slash and path:
         raise ConfigError(f"TARGET {text!r}: a tunnel publishes a whole origin, not a path; give {scheme}://{authority}")

@@ -9,6 +9,7 @@ import click
 
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.agent.target import parse_target
+from portway.cli.access import access_options, read_access
 from portway.cli.durations import connect_option, drain_option
 from portway.cli.examples import examples
 from portway.cli.limits import limits_options, read_limits
@@ -82,7 +83,14 @@ class _Rewriting(TypedDict, total=False):
     origin_timeout: str | None
 
 
-class _Options(_Limits, _Rewriting):
+class _Access(TypedDict, total=False):
+    """Values of `access_options`, which only `http` has."""
+
+    plain_http: str
+    hsts: str | None
+
+
+class _Options(_Limits, _Rewriting, _Access):
     """Option values that `http` and `tcp` share."""
 
     plaintext_links: bool
@@ -131,6 +139,7 @@ TCP_EXAMPLES = examples(
     show_envvar=True,
     help="Respond with 504 if the service does not start a response within TIME.  [default: no limit]",
 )
+@access_options
 @rewriting_options
 @limits_options(environment=True)
 @plaintext_option
@@ -157,6 +166,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
         host=host,
         takeover=takeover,
         rewrite=read_rewriting(parsed, rest),
+        access=read_access(rest),
         origin_timeout_s=_origin_timeout_s(rest.get("origin_timeout")),
         policy=read_limits(rest),
     )

@@ -54,7 +54,7 @@ def token() -> None:
 @click.option(
     "--ports", metavar="RANGES", multiple=True, help="Allow public TCP ports in RANGES, like 22000 or 21000-21999.  [default: all]"
 )
-@click.option("--protocols", metavar="LIST", multiple=True, help="Allow the protocols in LIST: http, tcp.  [default: both]")
+@click.option("--protocols", metavar="LIST", multiple=True, help="Allow the protocols in LIST: http (with tls), tcp, tls.  [default: all]")
 @click.option("--expires", metavar="TIME", help="Expire after TIME, like 12h or 30d.  [default: never]")
 @click.option("--max-tunnels", metavar="N", type=int, help="Allow at most N names and ports at the same time.  [default: 64]")
 @click.option(
@@ -224,7 +224,8 @@ def _split(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _describe_grants(grants: "Grants") -> str:
     """Return grants as text."""
-    protocols = {"http": f"http as {', '.join(grants.hosts)}", "tcp": f"tcp on {', '.join(map(str, grants.ports)) or 'any port'}"}
+    hosts, ports = ", ".join(grants.hosts), ", ".join(map(str, grants.ports)) or "any port"
+    protocols = {"http": f"http as {hosts}", "tcp": f"tcp on {ports}", "tls": f"tls as {hosts}"}
     return "; ".join([*(protocols[protocol] for protocol in grants.protocols), *filter(None, [describe_policy(grants.policy)])])
 
 

@@ -96,6 +96,10 @@ class Pump:
         """Drop the references to the owner, which has ended, and to the other pump."""
         self._owner = self.opposite = _NO_OWNER
 
+    def preload(self, first: bytes) -> None:
+        """Move `first`, which was read from the source before, ahead of all other bytes. Only where the source cannot peek."""
+        raise NotImplementedError
+
     def drain(self) -> None:
         """Queue a read even without an event: bytes from before a break may be available."""
         self._source.readable = True  # type: ignore[misc]  # each kind has it in its own slots
@@ -158,6 +162,12 @@ class CopyPump(Pump):
         """Create the pump without a buffer."""
         super().__init__(reactor, source, sink, owner)
         self._unsent: memoryview | None = None
+
+    def preload(self, first: bytes) -> None:
+        """Move `first` ahead of what is read from now on, and count it as one read."""
+        self._unsent = memoryview(first)
+        self.bytes += len(first)
+        self.events += 1
 
     def run(self) -> None:
         """Move at most one turn's bytes, or until source or sink has to wait."""

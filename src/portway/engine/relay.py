@@ -90,8 +90,10 @@ class Relay:
         if not self._done:
             self.start_backward()
 
-    def start_forward(self) -> None:
-        """Start to move bytes from left to right."""
+    def start_forward(self, first: bytes = b"") -> None:
+        """Start to move bytes from left to right, beginning with `first`, which was read from `left` before."""
+        if first:
+            self._forward.preload(first)
         self.left.on_readable = self.right.on_writable = self._forward.run
         self.left.on_broken = self._left_broke
         self._forward.run()

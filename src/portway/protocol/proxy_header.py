@@ -103,14 +103,14 @@ def encode(header: ProxyHeader) -> bytes:
     return _assembled(_PROXY, family | (_DATAGRAM if header.datagram else _STREAM), addresses, tlvs)
 
 
-def encode_visitor(source: Address, destination: Address, tunnel_id: int, unique_id: bytes, sni: str = "", alpn: str = "") -> bytes:
+def encode_visitor(source: Address, destination: Address, tunnel_id: int, unique_id: bytes, sni: str = "", alpn: bytes = b"") -> bytes:
     """Return the preamble of a visitor's stream, like `encode` but without a ProxyHeader.
 
     Raises:
         MisuseError: like `encode`; up to 253 bytes of `sni` and 32 each of `alpn` and `unique_id` always fit.
     """
     tlvs = _TUNNEL_TLV.pack(TLV_TUNNEL_ID, 4, tunnel_id)
-    for kind, value in ((TLV_UNIQUE_ID, unique_id), (TLV_AUTHORITY, sni.encode()), (TLV_ALPN, alpn.encode())):
+    for kind, value in ((TLV_UNIQUE_ID, unique_id), (TLV_AUTHORITY, sni.encode()), (TLV_ALPN, alpn)):
         if value:
             tlvs += _TLV.pack(kind, len(value)) + value
     family, addresses = _pair(source, destination)

@@ -26,7 +26,8 @@ from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.edge.random_pool import RandomPool
-from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
+from portway.server.edge.relaying import RelaySettings
+from portway.server.edge.tcp import TcpEdge
 from portway.server.events import EventSink
 from portway.server.identity import Identity, certificate_der
 from portway.server.settings import ServerSettings
@@ -94,7 +95,7 @@ class ServerCore:
             reactor,
             listen,
             RandomPool(secrets.token_bytes),
-            TcpEdgeSettings(hold_s=settings.hold_s, log_visitors=settings.log_visitors),
+            RelaySettings(hold_s=settings.hold_s, log_visitors=settings.log_visitors),
             admission,
             on_done,
             hand_off=hand_off,

@@ -59,6 +59,7 @@ class LeaseUp:
     session: str
     tunnel: int
     kind: str
+    """Protocol of the tunnel: `http`, `tcp` or `tls`."""
     url: str
 
 
@@ -176,13 +177,13 @@ class RequestDone:
 
 @dataclass(frozen=True, slots=True)
 class RelayDone:
-    """A visitor's connection to a tcp tunnel, or an upgraded one (a WebSocket), ended. In JSON output only, as it would flood a console."""
+    """A visitor's connection to a tcp or tls tunnel, or an upgraded one (a WebSocket), ended. In JSON output only, as it would flood a console."""
 
     relay: str
     """Random, in hex; also in the agent's line about the same visitor."""
     tunnel: int
     port: int
-    """The public port; 0: an upgraded connection of an http tunnel."""
+    """The public port of a tcp tunnel; 0 for others."""
     forward: Flow
     """From the visitor to the origin."""
     backward: Flow

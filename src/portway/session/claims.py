@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from portway.errors import PeerError
-from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, HeadRewrite, Refused
+from portway.protocol.control.messages import AccessRules, Claim, ExchangeLimits, Granted, HeadRewrite, Refused
+from portway.protocol.http_access import must_be_enforced
 
 W = TypeVar("W")
 
@@ -14,7 +15,7 @@ W = TypeVar("W")
 class TunnelClaim(Generic[W]):
     """One tunnel that the agent claims, and the state of the claim."""
 
-    kind: Literal["http", "tcp"]
+    kind: Literal["http", "tcp", "tls"]
     subject: W
     """The agent's own data about the tunnel, such as its origin."""
     name: str = ""
@@ -27,6 +28,8 @@ class TunnelClaim(Generic[W]):
     """Limits that the server enforces on the tunnel's requests."""
     rewrite: HeadRewrite | None = None
     """Changes that the server makes to the tunnel's request and response heads."""
+    access: AccessRules | None = None
+    """Rules that the server enforces for the tunnel's visitors."""
     request_id: int = 0
     """The id of the claim within this session; 0 before it is sent. A repeated claim has the same id, so that it counts once."""
     granted: Granted | None = None
@@ -46,6 +49,7 @@ class TunnelClaim(Generic[W]):
             seed=self.seed,
             limits=self.limits,
             rewrite=self.rewrite,
+            access=self.access,
         )
 
     def remember(self, granted: Granted) -> None:
@@ -113,6 +117,11 @@ class Claims(Generic[W]):
         claim.remember(message)
         self._exported[message.tunnel] = claim
         return claim
+
+    def lacks_protection(self, message: Granted) -> bool:
+        """Return whether a grant is of a claim whose rules must be enforced, by a server that ignores them: it must not be served."""
+        claim = self._unanswered.get(message.id)
+        return claim is not None and must_be_enforced(claim.access) and not message.access
 
     def exported(self, tunnel_id: int) -> TunnelClaim[W] | None:
         """Return the claim behind a tunnel id of this session; streams for any other id are refused (threats Y8)."""

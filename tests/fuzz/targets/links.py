@@ -222,7 +222,7 @@ add(
         check_proxy,
         (
             encode_local(7),
-            encode_visitor(("192.0.2.1", 1), ("198.51.100.1", 80), 7, bytes(16), sni="a.example", alpn="h2"),
+            encode_visitor(("192.0.2.1", 1), ("198.51.100.1", 80), 7, bytes(16), sni="a.example", alpn=b"h2"),
             encode_visitor(("2001:db8::1", 1), ("2001:db8::2", 80), 7, bytes(16)),
         ),
         (b"\r\n\r\n\0\r\nQUIT\n", b"\x20\0", b"\x21\x11\0\x0c", b"\xe0\0\4", b"\x03\0\4", b"PROXY TCP4 "),

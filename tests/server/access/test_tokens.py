@@ -90,6 +90,17 @@ def test_a_protocol_beyond_the_grants_is_refused() -> None:
     assert (refused.code, refused.reason) == ("protocol_not_allowed", "token laptop allows http tunnels only")
 
 
+def test_a_grant_of_http_covers_tls_and_not_the_reverse() -> None:
+    secure, plain = RequestedAddress("tls", host="app.example.org"), RequestedAddress("http", host="app.example.org")
+
+    may_claim(record(), secure, domain="example.org", held=0, now=NOW)
+    may_claim(record(Grants(protocols=("http",))), secure, domain="example.org", held=0, now=NOW)
+    may_claim(record(Grants(protocols=("tls",))), secure, domain="example.org", held=0, now=NOW)
+    assert refusal(Grants(protocols=("tls",)), plain).code == "protocol_not_allowed"
+    assert refusal(Grants(protocols=("tcp",)), secure).next_step == "Ask the server's operator for a token with `--protocols tls`."
+    assert refusal(Grants(hosts=("other",)), secure).code == "host_not_allowed"
+
+
 def test_more_tunnels_than_granted_are_refused() -> None:
     grants = Grants(tunnels_max=2)
 
@@ -121,7 +132,7 @@ def test_a_revoked_token_is_refused_whatever_it_allows() -> None:
         ({"hosts": ("a..b",)}, "got 'a..b'"),
         ({"hosts": ("a b",)}, "got 'a b'"),
         ({"hosts": ("a." * 130 + "b",)}, "hosts: expected"),
-        ({"protocols": ("udp",)}, "protocols: expected some of http, tcp, got 'udp'"),
+        ({"protocols": ("udp",)}, "protocols: expected some of http, tcp, tls, got 'udp'"),
         ({"protocols": ()}, "protocols: expected at least one"),
         ({"tunnels_max": 0}, "max tunnels: expected at least 1, got 0"),
     ],

@@ -11,7 +11,7 @@ import pytest
 from portway.config.values import PortRange
 from portway.engine.policy import Policy
 from portway.errors import RefusedError, UnavailableError
-from portway.protocol.control.messages import Claim, ExchangeLimits, Granted
+from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, HeadRewrite
 from portway.protocol.scram import make_verifier
 from portway.server.access.tokens import Grants, TokenRecord
 from portway.server.control import claims as claims_module
@@ -51,7 +51,7 @@ class FakePorts:
 class Server:
     """A claim handler with sessions whose responsiveness is given."""
 
-    def __init__(self, engine: EngineLoop, grants: Grants | None = None) -> None:
+    def __init__(self, engine: EngineLoop, grants: Grants | None = None, https_port: int | None = 8443) -> None:
         self.engine = engine
         self.registry = Registry(engine.reactor.call_soon, grace_s=60.0)
         self.ports = FakePorts()
@@ -64,7 +64,7 @@ class Server:
             self.registry,
             self,
             self.ports,
-            addresses=PublicAddresses("localhost", frozenset(), 8080, "127.0.0.1"),
+            addresses=PublicAddresses("localhost", frozenset(), 8080, "127.0.0.1", https_port=https_port),
             tcp_ports=PORTS,
             on_event=self.events.append,
             random_bytes=secrets.token_bytes,
@@ -406,3 +406,66 @@ def test_replies_are_stored_only_for_addresses_that_a_session_has(server: Server
     for number in range(300, 600):
         assert claim(number, kind="tcp", port=port.port).epoch == port.epoch
     assert len(session.granted_claims) <= 2 * 3 + claims_module.SPARE_REPLIES
+
+
+# Tls tunnels.
+
+
+def test_a_tls_tunnel_has_a_name_like_an_http_tunnel_and_an_https_url(engine: EngineLoop) -> None:
+    server = Server(engine, Grants(hosts=("*", "www.example.com")))
+    assert server.grant(server.session("s1"), kind="tls", name="app") == "https://app.localhost:8443"
+    assert server.grant(server.sessions["s1"], kind="tls", host="www.example.com") == "https://www.example.com:8443"
+    random = server.grant(server.sessions["s1"], kind="tls", seed=SEED)
+    assert re.fullmatch(r"https://[a-z]+-[a-z]+-[a-z0-9]{8}\.localhost:8443", random)
+    server.registry.session_ended("s1")
+    assert server.grant(server.session("s2"), kind="tls", seed=SEED) == random
+    lease = server.registry.of_session("s2")[0]
+    assert (lease.passthrough, lease.key.kind) == (True, "http")
+    assert [(event.kind, event.url) for event in server.events if isinstance(event, LeaseUp)][-1] == ("tls", random)
+
+
+def test_a_server_without_https_port_refuses_tls_tunnels_with_the_next_step(engine: EngineLoop) -> None:
+    server = Server(engine, https_port=None)
+    with pytest.raises(RefusedError, match="has no https port") as refusal:
+        server.grant(server.session("s1"), kind="tls", name="app")
+    assert refusal.value.code == "protocol_not_allowed"
+    assert "portway tcp" in refusal.value.next_step
+    assert len(server.registry) == 0
+
+
+def test_changes_of_heads_are_ignored_where_heads_are_not_read(server: Server) -> None:
+    claim = Claim(id=1, kind="tls", name="app", rewrite=HeadRewrite(host="localhost"))
+    assert not server.engine.run(server.claim_handler.grant(server.session("s1"), claim)).rewrites
+    assert server.registry.of_session("s1")[0].rewrite is None
+
+
+def test_a_name_that_changes_its_protocol_is_announced_as_another_tunnel(server: Server) -> None:
+    server.grant(server.session("s1"), kind="http", name="app")
+    server.registry.session_lost("s1", now=server.engine.reactor.now)
+    server.grant(server.session("s2"), kind="tls", name="app")
+    server.grant(server.sessions["s2"], kind="tls", name="app")
+    plain, secure = "http://app.localhost:8080", "https://app.localhost:8443"
+    assert [(type(event), event.url) for event in server.events if isinstance(event, LeaseUp | LeaseDown)] == [
+        (LeaseUp, plain), (LeaseDown, plain), (LeaseUp, secure), (LeaseUp, secure),
+    ]  # fmt: skip
+
+    assert server.refused(server.session("s3"), kind="http", name="app") == "name_in_use"
+    assert server.grant(server.sessions["s3"], kind="http", name="app", takeover=True) == plain
+    assert server.replaced == ["s2 app.localhost"]
+    assert isinstance(server.events[-2], LeaseDown)
+    assert server.events[-2].url == secure
+
+
+def test_a_name_that_its_agent_gave_up_is_announced_as_gone_once(server: Server) -> None:
+    granted = server.engine.run(server.claim_handler.grant(server.session("s1"), Claim(id=1, kind="http", name="app")))
+    server.claim_handler.release(server.sessions["s1"], granted.tunnel, keep=True)
+    server.grant(server.session("s2"), kind="tls", name="app")
+    assert [type(event) for event in server.events] == [LeaseUp, LeaseDown, LeaseUp]
+
+
+def test_http_and_tls_tunnels_count_together(engine: EngineLoop) -> None:
+    server = Server(engine, Grants(tunnels_max=1))
+    server.grant(server.session("s1"), kind="http", name="app")
+    assert server.refused(server.sessions["s1"], kind="tls", name="other") == "too_many_tunnels"
+    assert server.grant(server.sessions["s1"], kind="tls", name="app") == "https://app.localhost:8443", "the same name, not one more"
+    assert server.refused(server.session("s2", b"another"), kind="tls", name="app") == "too_many_tunnels"

@@ -12,7 +12,8 @@ from portway.server.edge.handoff import HANDOFFS_MAX, HandoffState
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.edge.http.visitor.connection import VisitorConnection
-from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
+from portway.server.edge.relaying import RelaySettings
+from portway.server.edge.tcp import TcpEdge
 from portway.server.tunnels.lease import Kind, Lease, LeaseKey, Owner
 from tests.kit.loops import EngineLoop
 from tests.kit.sockets import free_port, tcp_pair
@@ -32,7 +33,7 @@ class Passing:
         self.taken: list[socket.socket] = []
         self.willing = True
         self.http = HttpEdge(engine.reactor, self, HttpEdgeSettings(hold_s=0.3), hand_off=self._pass_on)
-        self.tcp = TcpEdge(engine.reactor, self._listen, bytes, TcpEdgeSettings(hold_s=0.3), hand_off=self._pass_on)
+        self.tcp = TcpEdge(engine.reactor, self._listen, bytes, RelaySettings(hold_s=0.3), hand_off=self._pass_on)
         self.tcp.open(self.leases["tcp"])
 
     def lookup(self, kind: Kind, address: str) -> Lease | None:

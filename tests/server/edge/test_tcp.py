@@ -15,7 +15,8 @@ from portway.engine.policy import Policy
 from portway.errors import BrokenChannel, UnavailableError
 from portway.protocol.proxy_header import ProxyHeader, decode
 from portway.protocol.stream_status import StreamStatus
-from portway.server.edge.tcp import TcpEdge, TcpEdgeSettings
+from portway.server.edge.relaying import RelaySettings
+from portway.server.edge.tcp import TcpEdge
 from portway.server.events import RelayDone
 from portway.server.tunnels.lease import Lease, LeaseKey, OnStatus, Owner
 from portway.server.tunnels.registry import Acquired, Registry
@@ -65,7 +66,7 @@ class Place:
             engine.reactor,
             lambda port: self.sock if port == self.port else self.others[port],
             lambda n: b"u" * n,
-            TcpEdgeSettings(**settings),  # type: ignore[arg-type]
+            RelaySettings(**settings),  # type: ignore[arg-type]
             on_relay=self.told.append,
         )
         self.holder = FakeHolder(engine)

@@ -23,6 +23,13 @@ def test_a_name_is_a_label_below_the_domain() -> None:
     assert LOCAL.url("http", "app.localhost") == "http://app.localhost:8080"
 
 
+def test_tls_tunnels_have_https_urls_on_the_tls_port() -> None:
+    assert replace(PUBLIC, https_port=443).url("tls", "app.tun.example.org") == "https://app.tun.example.org"
+    assert replace(LOCAL, https_port=8443).url("tls", "app.localhost") == "https://app.localhost:8443"
+    proxied = replace(PUBLIC, https_port=8443, public_url="https://tun.example.org")
+    assert proxied.url("tls", "app.tun.example.org") == "https://app.tun.example.org:8443", "a proxy that decrypts is not in between"
+
+
 def test_a_claim_without_name_accepts_any() -> None:
     assert host(Claim(id=1, kind="http")) == ""
 

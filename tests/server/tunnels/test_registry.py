@@ -101,6 +101,39 @@ def test_a_held_address_returns_to_its_owner_at_once_with_a_new_epoch_and_tunnel
     assert registry.expire(now=1000.0) == []
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_a_name_is_one_tunnels_whatever_its_protocol(first: bool) -> None:
+    registry, later = new_registry()
+    holder, lost = FakeHolder("s1"), list[str]()
+    lease = granted(registry.claim(APP, ALICE, holder, passthrough=first))
+    assert (lease.passthrough, lease.protocol) == (first, "tls" if first else "http")
+    with pytest.raises(RefusedError, match="belongs to another agent"):
+        registry.claim(APP, BOB, FakeHolder("s2"), passthrough=not first)
+    before = lease.tunnel_id, lease.epoch
+    lease.on_holder_lost = lambda: lost.append("lost")
+
+    assert granted(registry.claim(APP, ALICE, holder, passthrough=first)) is lease
+    assert (lease.tunnel_id, lease.epoch) == before, "claimed again, it is the same tunnel"
+
+    assert granted(registry.claim(APP, ALICE, holder, passthrough=not first)) is lease
+    later.run()
+    assert (lease.passthrough, lease.holder, lost) == (not first, holder, ["lost"])
+    assert lease.tunnel_id > before[0]
+    assert lease.epoch > before[1]
+    assert registry.of_session("s1") == [lease]
+
+
+def test_a_held_name_may_come_back_as_another_kind_of_tunnel_and_a_live_one_after_a_probe() -> None:
+    registry, _ = new_registry()
+    lease = granted(registry.claim(APP, ALICE, FakeHolder("s1")))
+    registry.session_lost("s1", now=0.0)
+    assert granted(registry.claim(APP, ALICE, FakeHolder("s2"), passthrough=True)).passthrough
+    probe = registry.claim(APP, ALICE, FakeHolder("s3"))
+    assert isinstance(probe, NeedsProbe)
+    assert lease.passthrough, "a probe changes nothing"
+    assert not granted(registry.claim(APP, ALICE, FakeHolder("s3"), silent_epoch=probe.epoch)).passthrough
+
+
 def test_a_live_holder_of_the_same_identity_is_probed_first_and_replaced_only_if_silent() -> None:
     registry, _ = new_registry()
     old, new = FakeHolder("s1"), FakeHolder("s2")

@@ -187,3 +187,22 @@ def test_a_session_has_exactly_its_leases_in_the_table(steps: list[tuple[str, st
                 served.setdefault(lease.holder.session_id, set()).add(lease.address)
         kept = {session: {key.address for key in leases} for session, leases in view.replica._of_session.items()}
         assert kept == served
+
+
+def test_another_tunnel_of_the_same_session_drops_what_was_prepared_for_the_first() -> None:
+    view, lost = View(), list[str]()
+    view.session("a")
+    lease = view.replica.apply(route(1, "a"))
+    assert (lease.passthrough, lease.protocol) == (False, "http")
+    lease.on_holder_lost = lambda: lost.append("lost")
+    view.replica.apply(route(1, "a"))
+    assert not view.call_soon
+
+    view.replica.apply(Route("http", "app.localhost", 8, 2, 1, "a", passthrough=True))
+    for callback in view.call_soon:
+        callback()
+
+    assert (lease.passthrough, lease.protocol, lease.tunnel_id, lost) == (True, "tls", 8, ["lost"])
+    assert lease.holder is view.sessions["a"]
+    view.replica.session_lost("a", 0.0)
+    assert lease.holder is None

@@ -11,7 +11,7 @@ import pytest
 
 from portway.config.values import PortRange
 from portway.engine.reactor import Reactor
-from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, HeadRewrite, Refused
+from portway.protocol.control.messages import AccessRules, Claim, ExchangeLimits, Granted, HeadRewrite, Refused
 from portway.protocol.scram import make_verifier
 from portway.server.access.tokens import Grants, TokenRecord
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
@@ -83,7 +83,7 @@ class Setup:
             tokens,
             ServerSettings(data=folder, tcp_ports=PortRange(self.port, self.port)),
             tasks,
-            addresses=PublicAddresses("localhost", frozenset(), 8080, "127.0.0.1"),
+            addresses=PublicAddresses("localhost", frozenset(), 8080, "127.0.0.1", https_port=8443),
             first_epoch=1,
             on_event=self.events.append,
             clock=lambda: 1000.0,
@@ -145,12 +145,27 @@ def test_what_an_agent_asks_for_comes_with_the_route_and_is_not_kept(tmp_path: P
     async def scene() -> None:
         async with coordinator(tmp_path) as one:
             limits, rewrite = ExchangeLimits(max_total_payload=1000), HeadRewrite(host="localhost:3000")
-            await one.claim(1, "s", Claim(id=1, kind="http", name="app", limits=limits, rewrite=rewrite))
+            access = AccessRules(plain_http="refuse")
+            await one.claim(1, "s", Claim(id=1, kind="http", name="app", limits=limits, rewrite=rewrite, access=access))
             routes = [message for _, message in one.workers.told if isinstance(message, m.RouteChanged)]
-            assert [(route.limits, route.rewrite) for route in routes] == [(limits, rewrite), (limits, rewrite)]
+            assert [(route.limits, route.rewrite, route.access) for route in routes] == [(limits, rewrite, access)] * 2
             session = one.leases.find("s")
             assert session is not None
             assert session.claims == {}
+
+    asyncio.run(scene())
+
+
+def test_every_worker_gets_to_know_that_a_name_is_a_tls_tunnels(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with coordinator(tmp_path) as one:
+            await one.claim(1, "s")
+            granted = await one.claim(1, "s", Claim(id=2, kind="tls", name="app", rewrite=HeadRewrite(host="localhost:3000")))
+            assert isinstance(granted, Granted)
+            assert granted.url == "https://app.localhost:8443"
+            routes = [message for _, message in one.workers.told if isinstance(message, m.RouteChanged)]
+            assert [(route.passthrough, route.rewrite) for route in routes] == [(False, None)] * 2 + [(True, None)] * 2
+            assert routes[-1].epoch == granted.epoch
 
     asyncio.run(scene())
 

@@ -32,6 +32,9 @@ FIELD_CHANGES_MAX = 32
 FIELD_CHARS_MAX = 4096
 """Characters of a value: a long signed token fits."""
 
+HSTS_S_MAX = 10 * 365 * 86_400
+"""Seconds of Strict-Transport-Security: browsers cap it at one or two years."""
+
 U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 U64 = Annotated[int, Meta(ge=0)]
 RequestId = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
@@ -144,15 +147,25 @@ class HeadRewrite(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"HeadRewrite(host={self.host!r}, scheme={self.scheme!r}, fields={names})"  # a value may be a secret
 
 
+class AccessRules(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who may use an http tunnel, and over what; the server enforces it."""
+
+    plain_http: Literal["redirect", "serve", "refuse"] = "redirect"
+    """What happens to requests over plain HTTP, once the name has HTTPS (`redirect`) or always."""
+    hsts_s: Annotated[int, Meta(ge=0, le=HSTS_S_MAX)] | None = None
+    """`max-age` of Strict-Transport-Security in responses over https; nil: the field is left to the origin."""
+
+
 class Claim(_Message, frozen=True, kw_only=True):
     """Requests a public address; the reply is Granted or Refused. Claiming an address again is not an error."""
 
     id: RequestId
-    kind: Literal["http", "tcp"]
+    kind: Literal["http", "tcp", "tls"]
+    """tls: a host name whose TLS connections the server relays without decrypting them. Older servers refuse it as a bad message."""
     name: Text = ""
-    """http: one label under the server's domain; empty with an empty `host` = a random one."""
+    """http, tls: one label under the server's domain; empty with an empty `host` = a random one."""
     host: Text = ""
-    """http: a whole host name instead of a label."""
+    """http, tls: a whole host name instead of a label."""
     port: Port = 0
     """tcp: the requested public port; 0: any free one."""
     takeover: bool = False
@@ -164,6 +177,8 @@ class Claim(_Message, frozen=True, kw_only=True):
     """http: in addition to the token's."""
     rewrite: HeadRewrite | None = None
     """http: changes to heads. Older servers ignore it; see `Granted.rewrites`."""
+    access: AccessRules | None = None
+    """http: rules that the server enforces. Older servers ignore it; see `Granted.access`."""
 
 
 class Release(_Message, frozen=True, kw_only=True):
@@ -243,13 +258,15 @@ class Granted(_Message, frozen=True, kw_only=True):
     epoch: U64
     """Grows with every change of holder; a message with a lower epoch is about a lease that was lost."""
     url: Text
-    """URL for users: "http://app.localhost:8080", "tcp://127.0.0.1:20001"."""
+    """URL for users: "http://app.localhost:8080", "tcp://127.0.0.1:20001", "https://app.localhost:8443"."""
     port: Port = 0
     """tcp: the public port."""
     name: Text = ""
-    """http: the label or host name that was granted."""
+    """http, tls: the label or host name that was granted."""
     rewrites: bool = False
     """http: whether the claim's `rewrite` is in force."""
+    access: bool = False
+    """http: whether the claim's `access` is in force."""
 
 
 class Refused(_Message, frozen=True, kw_only=True):

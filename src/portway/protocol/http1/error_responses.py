@@ -1,6 +1,7 @@
 """Error responses of the edge: each code with its status, title, explanation and next step."""
 
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from portway.protocol.http1.error_html import STYLE_HASH, render_page
@@ -124,6 +125,20 @@ ERROR_RESPONSES: dict[str, ErrorResponse] = {
         "The request contained {detail}.",
         "Omit the Expect field, or send 100-continue.",
     ),
+    "https_redirect": ErrorResponse(
+        308,
+        b"Permanent Redirect",
+        "Moved to HTTPS",
+        "{host} is served over HTTPS: {detail}.",
+        "Use the https address. If the service is yours and plain HTTP is to work, start its agent with --plain-http serve.",
+    ),
+    "https_required": ErrorResponse(
+        426,
+        b"Upgrade Required",
+        "HTTPS only",
+        "{host} does not accept requests over plain HTTP.",
+        "Use an https or wss address.",
+    ),
     "misdirected": ErrorResponse(
         421,
         b"Misdirected Request",
@@ -186,11 +201,17 @@ DEFAULT_FORMAT = ResponseFormat()
 """For requests that could not be parsed."""
 
 
-def render_error(code: str, host: str = "", detail: str = "", response_format: ResponseFormat = DEFAULT_FORMAT) -> bytes:
+def render_error(
+    code: str,
+    host: str = "",
+    detail: str = "",
+    response_format: ResponseFormat = DEFAULT_FORMAT,
+    additional: Sequence[Field] = (),
+) -> bytes:
     """Return a complete error response: a page if the visitor accepts text/html, JSON otherwise.
 
     `code` is a key of ERROR_RESPONSES. `host` is a normalised host or empty, `detail` a phrase; both may come from the
-    visitor and are escaped.
+    visitor and are escaped. `additional` fields are sent as they are.
     """
     response = ERROR_RESPONSES[code]
     text = response.text.format(host=host or "this address", detail=detail or "it breaks a rule")
@@ -206,14 +227,37 @@ def render_error(code: str, host: str = "", detail: str = "", response_format: R
         (b"Content-Length", b"%d" % len(body)),
         (b"Portway-Error", code.encode("ascii")),
         *_ALWAYS,
+        *additional,
     ]
     if response.retry:
         fields.append((b"Retry-After", b"%d" % RETRY_AFTER_S))
     if response.status == 405:
         fields.append(_ALLOWED)
-    if not response_format.keep_alive:
-        fields.append((b"Connection", b"close"))
-    elif response_format.version == 10:
-        fields.append((b"Connection", b"keep-alive"))
+    if response.status == 426:
+        fields.append((b"Upgrade", b"TLS/1.2, HTTP/1.1"))  # RFC 9110 section 15.5.22
+    fields += _connection_fields(response_format, upgrade=response.status == 426)
     head = own_response_bytes(response.status, response.reason, fields)
     return head + body if response_format.wants_body else head
+
+
+def render_plain(body: bytes, response_format: ResponseFormat) -> bytes:
+    """Return a complete 200 response with a few bytes for a program."""
+    fields: list[Field] = [
+        (b"Content-Type", b"application/octet-stream"),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Content-Type-Options", b"nosniff"),
+        *_connection_fields(response_format),
+    ]
+    head = own_response_bytes(200, b"OK", fields)
+    return head + body if response_format.wants_body else head
+
+
+def _connection_fields(response_format: ResponseFormat, *, upgrade: bool = False) -> list[Field]:
+    """Return Connection, if it is needed; with `upgrade`, an Upgrade field belongs to it."""
+    options = [b"Upgrade"] if upgrade else []
+    if not response_format.keep_alive:
+        options.append(b"close")
+    elif response_format.version == 10:
+        options.append(b"keep-alive")
+    return [(b"Connection", b", ".join(options))] if options else []

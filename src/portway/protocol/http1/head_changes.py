@@ -1,6 +1,7 @@
 """Checks the head changes that an agent requests for its tunnel, and creates the rewriter for them."""
 
 import re
+from collections.abc import Sequence
 
 from portway.errors import PeerError, RefusedError
 from portway.protocol.control.codes import INVALID_FIELD
@@ -50,17 +51,21 @@ def check_rewrite(rewrite: HeadRewrite) -> None:
             _check(name, value, forbidden, what)
 
 
-def rewriter_of(address: str, domain: str, rewrite: HeadRewrite | None) -> HeadRewriter:
-    """Return the rewriter for the tunnel at host `address` of a server whose tunnels share `domain`; `rewrite` was checked."""
+def rewriter_of(address: str, domain: str, rewrite: HeadRewrite | None, dropped: Sequence[bytes] = ()) -> HeadRewriter:
+    """Return the rewriter for the tunnel at host `address` of a server whose tunnels share `domain`; `rewrite` was checked.
+
+    It removes the `dropped` fields from responses, too.
+    """
+    removals = [(name, None) for name in dropped]
     if rewrite is None:
-        return HeadRewriter(address, domain)
+        return HeadRewriter(address, domain, response=removals)
     return HeadRewriter(
         address,
         domain,
         host=rewrite.host.encode("latin-1"),
         scheme=rewrite.scheme.encode("ascii"),
         request=[_encoded(change) for change in rewrite.request],
-        response=[_encoded(change) for change in rewrite.response],
+        response=[*(_encoded(change) for change in rewrite.response), *removals],
     )
 
 

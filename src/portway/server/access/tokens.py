@@ -13,8 +13,11 @@ from portway.protocol.control import codes
 from portway.protocol.scram import ScramVerifier
 from portway.protocol.units import format_count
 
-PROTOCOLS = ("http", "tcp")
-"""Kinds of tunnels, in display order."""
+PROTOCOLS = ("http", "tcp", "tls")
+"""Protocols of tunnels, in display order. A grant of http covers tls: both publish host names."""
+
+DEFAULT_PROTOCOLS = ("http", "tcp")
+"""All of them: without tls, older versions can read the token."""
 
 TUNNELS_MAX = 64
 """Default limit of tunnels per token: more than a person needs, and a bound on what one secret can occupy."""
@@ -32,7 +35,7 @@ class Grants:
     """Patterns; `*` matches any characters within one label. Without a dot: names below the server's domain."""
     ports: tuple[PortRange, ...] = ()
     """Public tcp ports; empty means every port that the server assigns."""
-    protocols: tuple[str, ...] = PROTOCOLS
+    protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
     tunnels_max: int = TUNNELS_MAX
     """Names and ports at a time, over all sessions of the token."""
     expires_at: float | None = None
@@ -61,6 +64,10 @@ class Grants:
         """Return whether a normalised host may be claimed on a server of this (normalised) domain."""
         return any(_matches(pattern if "." in pattern else f"{pattern}.{domain}", host) for pattern in self.hosts)
 
+    def allows_protocol(self, protocol: str) -> bool:
+        """Return whether tunnels of this protocol may be claimed."""
+        return protocol in self.protocols or (protocol == "tls" and "http" in self.protocols)
+
     def allows_port(self, port: int) -> bool:
         """Return whether a public tcp port may be claimed."""
         return not self.ports or any(port in ports for ports in self.ports)
@@ -84,9 +91,9 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class RequestedAddress:
-    """The resolved address of a claim: a normalised full `host` for http, a `port` for tcp."""
+    """The resolved address of a claim: a normalised full `host` for http and tls, a `port` for tcp."""
 
-    kind: Literal["http", "tcp"]
+    protocol: Literal["http", "tcp", "tls"]
     host: str = ""
     port: int = 0
     """0: the server chooses one that `Grants.allows_port` accepts."""
@@ -116,19 +123,19 @@ def may_claim(token: TokenRecord, requested: RequestedAddress, *, domain: str, h
     """
     check_usable(token, now)
     grants = token.grants
-    if requested.kind not in grants.protocols:
+    if not grants.allows_protocol(requested.protocol):
         raise RefusedError(
             codes.PROTOCOL_NOT_ALLOWED,
             f"token {token.name} allows {', '.join(grants.protocols)} tunnels only",
-            f"Ask the server's operator for a token with `--protocols {requested.kind}`.",
+            f"Ask the server's operator for a token with `--protocols {requested.protocol}`.",
         )
-    if requested.kind == "http" and not grants.allows_host(requested.host, domain):
+    if requested.protocol != "tcp" and not grants.allows_host(requested.host, domain):
         raise RefusedError(
             codes.HOST_NOT_ALLOWED,
             f"token {token.name} does not allow the host {requested.host}, only {', '.join(grants.hosts) or 'none'}",
             f"Request a name that it allows, or ask the operator for a token with `--hosts {requested.host}`.",
         )
-    if requested.kind == "tcp" and requested.port and not grants.allows_port(requested.port):
+    if requested.protocol == "tcp" and requested.port and not grants.allows_port(requested.port):
         raise RefusedError(
             codes.PORT_NOT_ALLOWED,
             f"token {token.name} does not allow port {requested.port}, only {', '.join(map(str, grants.ports))}",

@@ -13,13 +13,14 @@ from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Claim, Granted
 from portway.protocol.http1.head_changes import check_rewrite
+from portway.protocol.http_access import HttpAccess
 from portway.server.access.tokens import RequestedAddress, TokenRecord, may_claim
 from portway.server.control.limit_scopes import LimitScopes, requested_scopes
 from portway.server.events import EventSink, LeaseDown, LeaseUp
 from portway.server.tunnels.addresses import PublicAddresses
 from portway.server.tunnels.lease import Holder, Lease, LeaseKey, Owner
 from portway.server.tunnels.naming import SEEDED_MAX, chosen_hosts, drawn_from
-from portway.server.tunnels.registry import NeedsProbe, Registry, in_use
+from portway.server.tunnels.registry import Acquired, NeedsProbe, Registry, in_use
 
 PROBE_S = 1.0
 """A holder that is silent for this time is replaced by the same identity (docs/wire.md, section 8)."""
@@ -134,11 +135,11 @@ class ClaimHandler:
         previous = session.granted_claims.get(claim.id)
         if previous is not None and any(lease.epoch == previous.epoch for lease in self._registry.of_session(session.session_id)):
             return previous
-        lease = await (self._grant_host(session, claim) if claim.kind == "http" else self._grant_port(session, claim))
+        lease = await (self._grant_port(session, claim) if claim.kind == "tcp" else self._grant_host(session, claim))
         lease.on_gone = lambda: self._on_gone(lease)  # set only now: a lease that failed before it came up must not emit LeaseDown
         reply = self._reply(claim, lease)
         self._remember_grant(session, reply)
-        self._on_event(LeaseUp(session.session_id, lease.tunnel_id, lease.key.kind, reply.url))
+        self._on_event(LeaseUp(session.session_id, lease.tunnel_id, lease.protocol, reply.url))
         return reply
 
     def _remember_grant(self, session: ClaimingSession, reply: Granted) -> None:
@@ -162,7 +163,9 @@ class ClaimHandler:
 
     async def _grant_host(self, session: ClaimingSession, claim: Claim) -> Lease:
         """Grant the requested host or, if the claim accepts any, the first one that the token allows and that is free."""
-        if claim.rewrite is not None:
+        if claim.kind == "tls":
+            self._check_https()
+        elif claim.rewrite is not None:
             check_rewrite(claim.rewrite)
         grants, domain = session.token.grants, self._addresses.domain
         refusal = RefusedError(
@@ -192,13 +195,23 @@ class ClaimHandler:
         key = LeaseKey("http", host)
         session.claims[key] = claim
         try:
-            lease = await self._claim(session, key, RequestedAddress("http", host=host), takeover=claim.takeover)
+            lease = await self._claim(session, key, RequestedAddress(claim.kind, host=host), takeover=claim.takeover)
         finally:
             session.claims.pop(key, None)
         lease.scopes += requested_scopes(self._reactor, claim.limits)
-        lease.rewrite = claim.rewrite
+        lease.rewrite = None if lease.passthrough else claim.rewrite
+        lease.access = None if claim.access is None or lease.passthrough else HttpAccess(claim.access)
         lease.origin_timeout_s = 0.0 if claim.limits is None else claim.limits.origin_timeout_s
         return lease
+
+    def _check_https(self) -> None:
+        """Check that visitors of tls tunnels can connect."""
+        if self._addresses.https_port is None:
+            raise RefusedError(
+                codes.PROTOCOL_NOT_ALLOWED,
+                "this server has no https port, on which visitors of tls tunnels would connect",
+                "Ask the server's operator for one, or publish the service on a port of its own with `portway tcp`.",
+            )
 
     async def _grant_port(self, session: ClaimingSession, claim: Claim) -> Lease:
         if claim.port:
@@ -269,19 +282,31 @@ class ClaimHandler:
         self._registry.expire(self._reactor.refresh_now())
         known = self._registry.lookup(*key)
         self._check(session, requested, extra=int(known is not None and known.owner == session.owner and not known.yields))
-        outcome = self._registry.claim(key, session.owner, session, takeover=takeover)
+        passthrough = requested.protocol == "tls"
+        outcome = self._acquire(key, session, passthrough=passthrough, takeover=takeover)
         if isinstance(outcome, NeedsProbe):
             if await self._is_alive(outcome.holder):
                 raise in_use(key)
             if session.closed:
                 raise UnavailableError("the session was lost while its claim was decided")
-            outcome = self._registry.claim(key, session.owner, session, silent_epoch=outcome.epoch)
+            outcome = self._acquire(key, session, passthrough=passthrough, silent_epoch=outcome.epoch)
             if isinstance(outcome, NeedsProbe):
                 raise in_use(key)  # a third session claimed it meanwhile, so that one is alive
         if outcome.replaced is not None:
             self._sessions.replace(outcome.replaced.session_id, key.address)
         outcome.lease.scopes = self._scopes.of(session.token)
         return outcome.lease
+
+    def _acquire(
+        self, key: LeaseKey, session: ClaimingSession, *, passthrough: bool, takeover: bool = False, silent_epoch: int | None = None
+    ) -> Acquired | NeedsProbe:
+        """Claim an address in the registry; emit LeaseDown for a tunnel of another protocol that had it, as its URL is another one."""
+        known = self._registry.lookup(*key)
+        before = None if known is None or known.yields or known.passthrough == passthrough else self._down_event(known)
+        outcome = self._registry.claim(key, session.owner, session, takeover=takeover, silent_epoch=silent_epoch, passthrough=passthrough)
+        if before is not None and isinstance(outcome, Acquired):
+            self._on_event(before)
+        return outcome
 
     async def _is_alive(self, holder: Holder) -> bool:
         session = self._sessions.find(holder.session_id)
@@ -317,16 +342,19 @@ class ClaimHandler:
         return lease.owner == session.owner and (lease.holder is None or lease.holder.session_id != session.session_id)
 
     def _reply(self, claim: Claim, lease: Lease) -> Granted:
-        url = self._addresses.url(lease.key.kind, lease.address)
+        url = self._addresses.url(lease.protocol, lease.address)
         if lease.key.kind == "tcp":
             return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, port=int(lease.address))
         name = self._addresses.name_of(lease.address)
-        rewrites = claim.rewrite is not None
-        return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, name=name, rewrites=rewrites)
+        in_force = {"rewrites": lease.rewrite is not None, "access": lease.access is not None}
+        return Granted(id=claim.id, tunnel=lease.tunnel_id, epoch=lease.epoch, url=url, name=name, **in_force)
 
     def _on_gone(self, lease: Lease) -> None:
         self._ports.close(lease)
         self._emit_down(lease)
 
     def _emit_down(self, lease: Lease) -> None:
-        self._on_event(LeaseDown(lease.tunnel_id, self._addresses.url(lease.key.kind, lease.address)))
+        self._on_event(self._down_event(lease))
+
+    def _down_event(self, lease: Lease) -> LeaseDown:
+        return LeaseDown(lease.tunnel_id, self._addresses.url(lease.protocol, lease.address))

@@ -26,6 +26,8 @@ class HandoffState:
     """Scheme that HTTP origins are given."""
     server_name: str = ""
     """Name of its TLS handshake, if there was or will be one: requests for other hosts are rejected."""
+    tls: bool = False
+    """Whether `buffered` is a ClientHello that arrived at the TLS port."""
 
 
 HandOff = Callable[[Lease, Channel, HandoffState], bool]

@@ -8,6 +8,7 @@ from portway.errors import PeerError, RefusedError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Claim
 from portway.protocol.names import check_label, normalise_host
+from portway.server.tunnels.lease import ProtocolName
 
 _NO_NAME = re.compile(r"[0-9.]+|\[.*\]", re.ASCII)
 
@@ -26,12 +27,16 @@ class PublicAddresses:
     """Host of tcp tunnels, for URLs."""
     public_url: str = ""
     """Scheme, domain and port of http tunnels as visitors see them, if not `http_port`."""
+    https_port: int | None = None
+    """Port of the TLS listener, for URLs; None without one: claims of tls tunnels are refused."""
 
-    def url(self, kind: str, address: str) -> str:
+    def url(self, protocol: ProtocolName, address: str) -> str:
         """Return the URL that visitors open."""
-        if kind == "tcp":
+        if protocol == "tcp":
             host = f"[{self.tcp_host}]" if ":" in self.tcp_host else self.tcp_host
             return f"tcp://{host}:{address}"
+        if protocol == "tls":
+            return f"https://{address}" if self.https_port in (443, None) else f"https://{address}:{self.https_port}"
         if self.public_url:
             scheme, _, authority = self.public_url.partition("://")
             _, colon, port = authority.partition(":")
@@ -39,7 +44,7 @@ class PublicAddresses:
         return f"http://{address}" if self.http_port == 80 else f"http://{address}:{self.http_port}"
 
     def host_of(self, claim: Claim) -> str:
-        """Return the full, normalised host name that an http claim requests; empty if it accepts any.
+        """Return the full, normalised host name that an http or tls claim requests; empty if it accepts any.
 
         Raises:
             RefusedError: `invalid_name`, `reserved_name`; with the next step.

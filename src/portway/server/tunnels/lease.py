@@ -8,6 +8,7 @@ from portway.engine.channel import Channel
 from portway.engine.limits import Scopes
 from portway.errors import UnavailableError
 from portway.protocol.control.messages import HeadRewrite
+from portway.protocol.http_access import HttpAccess
 from portway.protocol.stream_status import StreamStatus
 
 
@@ -16,14 +17,17 @@ class NoLinkError(UnavailableError):
 
 
 Kind = Literal["http", "tcp"]
-"""The protocol of a tunnel, which also determines its listener."""
+"""The address space of a tunnel: host names, which http and tls tunnels share, or ports."""
+
+ProtocolName = Literal["http", "tcp", "tls"]
+"""The protocol of a tunnel."""
 
 OnStatus = Callable[[StreamStatus | None], None]
 """Called once, from the reactor, with the agent's status for a stream, or None when the stream broke or timed out."""
 
 
 class LeaseKey(NamedTuple):
-    """A public address: a hostname (`app.localhost`, normalised) for http, a port in digits (`20001`) for tcp."""
+    """A public address: a hostname (`app.localhost`, normalised) for http and tls, a port in digits (`20001`) for tcp."""
 
     kind: Kind
     address: str
@@ -69,10 +73,11 @@ class Holder(Protocol):
 
 class Lease:
     """One address, its owner, and the session that serves it now. Only the registry changes it, except for `waiters`, `on_gone`,
-    `on_holder_lost`, `origin_timeout_s`, `rewrite` and `scopes`.
+    `on_holder_lost`, `access`, `origin_timeout_s`, `rewrite` and `scopes`.
     """
 
     __slots__ = (
+        "access",
         "epoch",
         "gone",
         "held_until",
@@ -82,6 +87,7 @@ class Lease:
         "on_holder_lost",
         "origin_timeout_s",
         "owner",
+        "passthrough",
         "remote_worker",
         "rewrite",
         "scopes",
@@ -121,8 +127,12 @@ class Lease:
         """True while it is held for an agent that left on purpose: others may claim it, and it does not count as a tunnel of its token."""
         self.on_holder_lost: Callable[[], None] = _nothing
         """Called once, soon after its holder stopped serving new visitors, to drop what was prepared for them."""
+        self.passthrough = False
+        """True for a tls tunnel: its visitors' TLS is relayed to the agent as it is. May change with a grant."""
         self.rewrite: HeadRewrite | None = None
         """Changes of heads that its agent requested; http only."""
+        self.access: HttpAccess | None = None
+        """Who may use it, and over what, as requested by its agent; http only."""
         self.origin_timeout_s = 0.0
         """Deadline for the beginning of the origin's response, as requested by its agent; 0: none. http only."""
         self.scopes: Scopes = ()
@@ -141,6 +151,11 @@ class Lease:
         on_gone()
 
     @property
+    def protocol(self) -> ProtocolName:
+        """Return the protocol of its tunnel."""
+        return "tls" if self.passthrough else self.key.kind
+
+    @property
     def address(self) -> str:
         """Return the hostname, or the port in digits."""
         return self.key.address
@@ -149,7 +164,7 @@ class Lease:
         state = "gone" if self.gone else f"held until {self.held_until}" if self.holder is None else f"session {self.holder.session_id}"
         if self.remote_worker:
             state = f"on worker {self.remote_worker}"
-        return f"<Lease {self.key.kind} {self.key.address} tunnel {self.tunnel_id} epoch {self.epoch}, {state}>"
+        return f"<Lease {self.protocol} {self.key.address} tunnel {self.tunnel_id} epoch {self.epoch}, {state}>"
 
 
 def _nothing() -> None:

@@ -101,12 +101,20 @@ class Registry:
         return {lease.owner.token_id for lease in self._held.values()}
 
     def claim(
-        self, key: LeaseKey, owner: Owner, holder: Holder, *, takeover: bool = False, silent_epoch: int | None = None
+        self,
+        key: LeaseKey,
+        owner: Owner,
+        holder: Holder,
+        *,
+        takeover: bool = False,
+        silent_epoch: int | None = None,
+        passthrough: bool = False,
     ) -> Acquired | NeedsProbe:
         """Grant `key` to `holder` on behalf of `owner`, or return that the current holder must be probed first.
 
         `silent_epoch` is the epoch of a `NeedsProbe` whose holder was silent. Claiming an address that the session has already
-        changes nothing and is not an error: a claim may be repeated after its link was lost.
+        changes nothing and is not an error: a claim may be repeated after its link was lost. With another `passthrough` than
+        before, it is another tunnel, which replaces the previous one.
 
         Raises:
             RefusedError: `name_taken`, `port_taken`: another identity has it.
@@ -117,7 +125,7 @@ class Registry:
             lease = None
         if lease is None:
             lease = Lease(key, owner)
-            self._grant(lease, holder)
+            self._grant(lease, holder, passthrough)
             self._leases[key.kind][key.address] = lease
             self._by_token.setdefault(owner.token_id, {})[key] = lease
             return Acquired(lease)
@@ -125,12 +133,14 @@ class Registry:
             raise taken(key)
         current = lease.holder
         if current is None:
-            self._grant(lease, holder)
+            self._grant(lease, holder, passthrough)
             return Acquired(lease)
         if current.session_id == holder.session_id:
+            if lease.passthrough != passthrough:
+                self._grant(lease, holder, passthrough)
             return Acquired(lease)
         if takeover or silent_epoch == lease.epoch:
-            self._grant(lease, holder)
+            self._grant(lease, holder, passthrough)
             return Acquired(lease, replaced=current)
         return NeedsProbe(lease, current, lease.epoch)
 
@@ -177,7 +187,7 @@ class Registry:
         """Return the live leases of one session."""
         return list(self._by_session.get(session_id, {}).values())
 
-    def _grant(self, lease: Lease, holder: Holder) -> None:
+    def _grant(self, lease: Lease, holder: Holder, passthrough: bool) -> None:
         """Make `holder` serve `lease` with a new tunnel id and epoch, and wake the waiters."""
         if self._next_tunnel_id > TUNNEL_IDS_MAX:
             raise UnavailableError(f"all {TUNNEL_IDS_MAX} tunnel ids of this server run are used; restart the server")
@@ -189,6 +199,7 @@ class Registry:
         self._next_tunnel_id += 1
         self._next_epoch += 1
         lease.holder = holder
+        lease.passthrough = passthrough
         lease.yields = False
         lease.held_until = None
         self._held.pop(lease.key, None)

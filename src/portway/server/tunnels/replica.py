@@ -22,6 +22,8 @@ class Route:
     session_id: str = ""
     token_id: str = ""
     """Token of the owner: visitors of one tenant are counted together."""
+    passthrough: bool = False
+    """See `Lease.passthrough`."""
 
 
 class Replica:
@@ -69,11 +71,11 @@ class Replica:
         lease = leases.get(route.address)
         if lease is None:
             lease = leases[route.address] = Lease(LeaseKey(route.kind, route.address), Owner(route.token_id, _NO_IDENTITY))
-        lease.tunnel_id, lease.epoch = route.tunnel_id, route.epoch
         is_local = route.worker == self._worker
         holder = self._find(route.session_id) if is_local else None
-        if holder is not lease.holder:
-            self._detach_holder(lease)
+        if holder is not lease.holder or route.epoch != lease.epoch:
+            self._detach_holder(lease)  # also for another tunnel of the same session: idle streams belong to the previous one
+        lease.tunnel_id, lease.epoch, lease.passthrough = route.tunnel_id, route.epoch, route.passthrough
         lease.holder = holder
         lease.remote_worker = 0 if is_local else route.worker
         if holder is not None:

@@ -247,7 +247,9 @@ class LeaseCoordinator:
             session=holder.session_id if holder is not None else "",
             limits=None if claim is None else claim.limits,
             token=lease.owner.token_id,
-            rewrite=None if claim is None else claim.rewrite,
+            rewrite=None if claim is None or lease.passthrough else claim.rewrite,
+            access=None if claim is None or lease.passthrough else claim.access,
+            passthrough=lease.passthrough,
         )
 
     def worker_of(self, lease: Lease) -> int:

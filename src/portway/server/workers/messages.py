@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from portway.errors import MisuseError
-from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, HeadRewrite, Refused
+from portway.protocol.control.messages import AccessRules, Claim, ExchangeLimits, Granted, HeadRewrite, Refused
 from portway.server.settings import ServerSettings
 from portway.server.tunnels.lease import Kind
 
@@ -53,6 +53,10 @@ class RouteChanged(_Message, frozen=True):
     """Id of the token that has the lease."""
     rewrite: HeadRewrite | None = None
     """Like `limits`: changes to heads."""
+    access: AccessRules | None = None
+    """Like `limits`: who may use the tunnel."""
+    passthrough: bool = False
+    """True for a tls tunnel."""
 
 
 class RouteRemoved(_Message, frozen=True):

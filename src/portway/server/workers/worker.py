@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from portway.engine.reactor import Reactor
 from portway.errors import MisuseError, UnavailableError
+from portway.protocol.http_access import HttpAccess
 from portway.server.control.limit_scopes import LimitScopes, requested_scopes
 from portway.server.control.session import Session
 from portway.server.core import ServerCore
@@ -232,11 +233,21 @@ class _Worker:
 
     def _on_route(self, message: RouteChanged | RouteRemoved) -> None:
         if isinstance(message, RouteChanged):
-            route = Route(message.kind, message.address, message.tunnel_id, message.epoch, message.worker, message.session, message.token)
+            route = Route(
+                message.kind,
+                message.address,
+                message.tunnel_id,
+                message.epoch,
+                message.worker,
+                message.session,
+                message.token,
+                message.passthrough,
+            )
             lease = self._replica.apply(route)
             session = self._find(message.session)
             lease.scopes = () if session is None else self._scopes.of(session.token) + requested_scopes(self._reactor, message.limits)
             lease.rewrite = message.rewrite
+            lease.access = None if message.access is None else HttpAccess(message.access)
             lease.origin_timeout_s = 0.0 if message.limits is None else message.limits.origin_timeout_s
         else:
             gone = self._replica.lookup(message.kind, message.address)

@@ -23,6 +23,7 @@ from portway.server.edge.admission import HTTP_FREE_RATIO, AdmissionControl, Cap
 from portway.server.edge.connection_state import SheddableConnection
 from portway.server.edge.handoff import HANDOFFS_MAX, HandOff, HandoffState
 from portway.server.edge.holds import Holds
+from portway.server.edge.http.access_control import AccessControl
 from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.deadlines import Deadlines
 from portway.server.edge.http.exchange.upgrade_relay import WebSocketUpgrade
@@ -106,6 +107,7 @@ class HttpEdge:
         self._overload = OverloadResponder(reactor, admission.overload_responses_max, self.settings.overload_response_s)
         new_id = None if on_finished is None else partial(random_bytes, UNIQUE_ID_BYTES)
         self.sources = SourceAccounts(reactor)
+        self.access = AccessControl()
         self.pools = OriginPools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
 
     @property

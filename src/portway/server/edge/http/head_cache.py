@@ -83,6 +83,11 @@ class CachedRequest(NamedTuple):
         return self.take_lines().removesuffix(CLOSE_LINE)
 
     @property
+    def target(self) -> bytes:
+        """The request's target, also of a long head."""
+        return self.request.target if self.long is None else parse_request_head(self.long.head, self.long.rules).target
+
+    @property
     def accept(self) -> bytes:
         """The Accept values, joined by comma."""
         return b", ".join(_ACCEPT.findall(self.short_lines if self.long is None else self.long.head))

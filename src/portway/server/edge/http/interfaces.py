@@ -13,6 +13,7 @@ from portway.protocol.http1.trusted_proxies import Hops
 from portway.server.edge.connection_state import SheddableConnection
 from portway.server.edge.handoff import HandOff
 from portway.server.edge.holds import Holds
+from portway.server.edge.http.access_control import AccessControl
 from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.server.edge.http.byte_budget import ByteBudget
 from portway.server.edge.http.deadlines import Expiring
@@ -115,6 +116,8 @@ class EdgeServices(Protocol):
     reactor: Reactor
     settings: HttpEdgeSettings
     pools: OriginPools
+    access: AccessControl
+    """Decides which requests may reach their tunnel."""
     rules: FieldRules
     """Field rules of connections from untrusted peers."""
     sources: SourceAccounts

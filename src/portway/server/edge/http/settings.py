@@ -89,6 +89,9 @@ class HttpEdgeSettings:
     domain: str = "localhost"
     """Common domain of the tunnels' names: origins set no cookies for it."""
 
+    hsts: bool = True
+    """Send Strict-Transport-Security where a tunnel asks for it; not with certificates that browsers are not meant to trust for long."""
+
     log_visitors: bool = False
     """Include the visitor's address in events of finished requests and upgraded connections."""
 
@@ -108,6 +111,14 @@ class HttpEdgeSettings:
             value = getattr(self, field.name)
             if isinstance(value, str | tuple):
                 continue
-            may_be_zero = field.name in ("hold_s", "held_max", "pool_idle_max", "body_bytes_max", "pool_serial_idle_s", "log_visitors")
+            may_be_zero = field.name in (
+                "hold_s",
+                "held_max",
+                "pool_idle_max",
+                "body_bytes_max",
+                "pool_serial_idle_s",
+                "log_visitors",
+                "hsts",
+            )
             if value is not None and (value < 0 or (value == 0 and not may_be_zero)):
                 raise ConfigError(f"{field.name}: expected {'zero or ' if may_be_zero else ''}a positive number, got {value}")

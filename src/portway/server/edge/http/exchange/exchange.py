@@ -2,7 +2,7 @@
 
 from portway.errors import BrokenChannel
 from portway.protocol.http1.errors import MessageError
-from portway.protocol.http1.fields import READ_BYTES, cut_head
+from portway.protocol.http1.fields import CRLF, READ_BYTES, cut_head
 from portway.protocol.http1.framing import CHUNKED, UNTIL_END, body_for_visitor
 from portway.protocol.http1.response import ResponseHead
 from portway.protocol.http1.serialise import interim_bytes
@@ -214,6 +214,8 @@ class Exchange(ExchangeBase):
             keep_alive = keep_alive and (cached_response.persistent or not self._is_bound(stream))
         self._keep_alive = keep_alive
         head = cached_response.head(request.version, keep_alive=keep_alive)
+        if self._pool.https_lines and self._visitor.effective_scheme == "https":
+            head = head[:-2] + self._pool.https_lines + CRLF
         if cached.long is not None:
             cached.long.forget()  # it is never sent again
             self._visitor.count_buffered()

@@ -7,7 +7,9 @@ from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
 from portway.errors import UnavailableError
 from portway.protocol.http1.head_changes import rewriter_of
+from portway.protocol.http1.serialise import field_lines
 from portway.protocol.proxy_header import encode_local
+from portway.server.edge.http.access_control import hsts_fields
 from portway.server.edge.http.head_cache import ResponseHeadCache
 from portway.server.edge.http.origin.graceful_close import GracefulClose
 from portway.server.edge.http.origin.habits import OriginHabits
@@ -52,7 +54,7 @@ class TunnelPool:
             "queue",
             "pins",
         ),
-        *("rewriter", "tunnel_id"),
+        *("https_lines", "rewriter", "tunnel_id"),
     )
 
     def __init__(self, pools: "OriginPools", reactor: Reactor, settings: HttpEdgeSettings, lease: Lease, holder: Holder) -> None:
@@ -63,8 +65,11 @@ class TunnelPool:
         self.closing = pools.closing
         self._retired = False
         self._idle: list[OriginStream] = []
-        self.rewriter = rewriter_of(lease.address, settings.domain, lease.rewrite)
+        added = hsts_fields(lease, settings)
+        self.rewriter = rewriter_of(lease.address, settings.domain, lease.rewrite, dropped=[name for name, _ in added])
         """Rewrites heads of this tunnel."""
+        self.https_lines = field_lines(added) if added else b""
+        """Lines that are added to responses over https, in place of the origin's."""
         self.response_heads = ResponseHeadCache(self.rewriter, settings.response_limits, reactor.work)
         """Cache of its origin's response heads."""
         self.account = holder.account.child()

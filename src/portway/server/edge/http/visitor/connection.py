@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 from portway.engine.channel import Channel
 from portway.errors import BrokenChannel, PeerError, UnavailableError
-from portway.protocol.http1.error_responses import DEFAULT_FORMAT, ERROR_RESPONSES, ResponseFormat, render_error
 from portway.protocol.http1.errors import MessageError
 from portway.protocol.http1.fields import CRLF, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
 from portway.protocol.http1.serialise import field_lines
 from portway.protocol.http1.trusted_proxies import Hops
+from portway.server.edge.http.access_control import CHALLENGE_PATH
 from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.server.edge.http.exchange.exchange import Exchange
 from portway.server.edge.http.exchange.metered import MeteredExchange
@@ -18,13 +18,13 @@ from portway.server.edge.http.head_cache import CachedRequest, RequestHeadCache
 from portway.server.edge.http.interfaces import EdgeServices
 from portway.server.edge.http.origin.pinned_stream import PinnedStream
 from portway.server.edge.http.origin.stream import OriginStream
-from portway.server.edge.http.visitor.head_reading import HeadReadingMixin
+from portway.server.edge.http.visitor.own_responses import OwnResponsesMixin
 from portway.server.edge.http.visitor.sheddable import UNCOUNTED_BYTES
 from portway.server.edge.http.visitor.waiting import CLOSED, EXCHANGE, FLUSHING, HEAD, WAITING
 from portway.server.tunnels.lease import Lease, NoLinkError
 
 
-class VisitorConnection(HeadReadingMixin):
+class VisitorConnection(OwnResponsesMixin):
     """State machine of one visitor connection.
 
         HEAD ──request──> EXCHANGE ──response──> (FLUSHING) ──> HEAD or CLOSED
@@ -39,8 +39,8 @@ class VisitorConnection(HeadReadingMixin):
     """
 
     __slots__ = (
-        *("_request_heads", "_head", "_host", "_hops", "_metered", "_edge_lines_hops", "_edge_lines_host", "_edge_lines", "_peer"),
-        *("_close_after", "_is_retry", "channel", "handoffs", "pin", "scheme", "server_name", "shaper"),
+        *("_request_heads", "_head", "_metered", "_edge_lines_hops", "_edge_lines_host", "_edge_lines", "_peer"),
+        *("_close_after", "_is_retry", "channel", "handoffs", "pin", "server_name", "shaper"),
     )
 
     def __init__(self, edge: EdgeServices, channel: Channel, address: str, scheme: str, server_name: str = "") -> None:
@@ -68,7 +68,8 @@ class VisitorConnection(HeadReadingMixin):
         self._edge_lines_host = self._edge_lines = b""
         self._hops: Hops | None = None
         self._edge_lines_hops: Hops | None = None
-        self._started_at = 0.0
+        self._started_at = self._admitted_until = 0.0
+        self._admitted_epoch = -1
         self._close_after = self._is_retry = self._close_at_once = self._queued = self.counted = False
         self._waiters: dict[object, Callable[[], None]] = {}
         self._hold = None
@@ -164,7 +165,12 @@ class VisitorConnection(HeadReadingMixin):
         self._is_retry = False
         if edge.hand_off is not None and cached.long is None:
             self._head = head
-        self._route(cached)
+        if (
+            edge.access.https is None
+            or self.scheme != "http"
+            or not (cached.path.startswith(CHALLENGE_PATH) and self._answer_challenge(cached))
+        ):
+            self._route(cached)
         if (cached.long is not None or len(self.reader.buffered) > UNCOUNTED_BYTES or self.counted) and self._state != CLOSED:
             self.count_buffered()
 
@@ -172,11 +178,6 @@ class VisitorConnection(HeadReadingMixin):
         """Use the visitor's address that a trusted proxy reported for this request; the next request may be of another visitor."""
         self._hops = hops
         self.address = hops.addresses[0] if hops.addresses else self._peer
-
-    @property
-    def effective_scheme(self) -> str:
-        """The scheme of the visitor's request: as a trusted proxy reported it, otherwise that of the connection."""
-        return self.scheme if self._hops is None else self._hops.scheme or self.scheme
 
     @property
     def shared(self) -> bool:
@@ -201,6 +202,9 @@ class VisitorConnection(HeadReadingMixin):
         holder = lease.holder
         if holder is None:
             self._hand_off_or_wait(cached, lease)
+            return
+        admitted = lease.epoch == self._admitted_epoch and self._started_at < self._admitted_until
+        if not (admitted or self._admit(cached, lease)):
             return
         pool = edge.pools.for_lease(lease, holder)
         if pool.queue and self not in pool.queue and self.pin is None:
@@ -251,24 +255,6 @@ class VisitorConnection(HeadReadingMixin):
     def response_done(self, status: int, *, keep_alive: bool) -> None:
         """Continue after an origin's response."""
         self._record(status)
-        self._finish_request(keep_alive)
-
-    def send_error(self, code: str, detail: str = "", *, complete: bool) -> None:
-        """Send an error response; keep the connection only if the request was `complete` and allows it."""
-        cached, self._exchange = self._cached_request, None
-        keep_alive, response_format = False, DEFAULT_FORMAT
-        if cached is not None:
-            request = cached.request
-            keep_alive = complete and request.keep_alive and request.upgrade is None
-            response_format = ResponseFormat(cached.accept, request.method != b"HEAD", keep_alive, request.version)
-            if cached.long is not None:
-                cached.long.forget()
-        self._record(ERROR_RESPONSES[code].status)
-        try:
-            self.writer.write(render_error(code, self._host, detail, response_format))
-        except BrokenChannel:
-            self.break_connection(499)
-            return
         self._finish_request(keep_alive)
 
     def upgraded(self, stream: OriginStream) -> None:
