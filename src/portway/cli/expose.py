@@ -1,4 +1,4 @@
-"""`portway http` and `portway tcp`: run an agent with one tunnel until stopped."""
+"""`portway http`, `portway tcp` and `portway tls`: run an agent with one tunnel until stopped."""
 
 import os
 from collections.abc import Callable
@@ -24,6 +24,24 @@ takeover_option = click.option(
     envvar="PORTWAY_TAKEOVER",
     show_envvar=True,
     help="Take over the address even if another running session of this agent uses it.",
+)
+name_option = click.option(
+    "--name", metavar="NAME", default="", envvar="PORTWAY_NAME", show_envvar=True, help="Request NAME under the server's domain."
+)
+host_option = click.option(
+    "--host",
+    metavar="HOST",
+    default="",
+    envvar="PORTWAY_HOST",
+    show_envvar=True,
+    help="Request the full host name HOST instead of a name under the domain.",
+)
+send_proxy_option = click.option(
+    "--send-proxy",
+    is_flag=True,
+    envvar="PORTWAY_SEND_PROXY",
+    show_envvar=True,
+    help="Send a PROXY protocol v2 header with the visitor's address to the service first.",
 )
 plaintext_option = click.option(
     "--plaintext-links",
@@ -91,7 +109,7 @@ class _Access(TypedDict, total=False):
 
 
 class _Options(_Limits, _Rewriting, _Access):
-    """Option values that `http` and `tcp` share."""
+    """Option values that all commands share, or pass on."""
 
     plaintext_links: bool
     max_links: int
@@ -118,19 +136,17 @@ TCP_EXAMPLES = examples(
     ("portway tcp db.internal:5432 --port 20432", "a database in this network, through a fixed port"),
     ("portway tcp 25565 --max-rate 1mb --idle-timeout 10m", "a game server, with limits for each connection"),
 )
+TLS_EXAMPLES = examples(
+    ("portway tls 8443", "a random name for the TLS service on port 8443, such as nginx with its own certificate"),
+    ("portway tls 8443 --host shop.example.org", "https://shop.example.org, with the service's own certificate for it"),
+    ("portway tls intranet:443 --name intra --send-proxy", "another machine's service, which gets the visitor's address"),
+)
 
 
 @click.command("http", epilog=HTTP_EXAMPLES)
 @click.argument("target", metavar="TARGET")
-@click.option("--name", metavar="NAME", default="", envvar="PORTWAY_NAME", show_envvar=True, help="Request NAME under the server's domain.")
-@click.option(
-    "--host",
-    metavar="HOST",
-    default="",
-    envvar="PORTWAY_HOST",
-    show_envvar=True,
-    help="Request the full host name HOST instead of a name under the domain.",
-)
+@name_option
+@host_option
 @takeover_option
 @click.option(
     "--origin-timeout",
@@ -156,8 +172,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
     Without --name or --host the server assigns a random name, the same one at each start. SIZE is like 100mb, 10MiB or 4096 (bytes), TIME like 90s, 1h30m
     or 500ms. Limits apply to each request with its response, or to each WebSocket; --max-rate applies to each visitor connection.
     """
-    if name and host:
-        raise ConfigError("--name, --host: cannot be combined: give a name under the server's domain or a full host name")
+    _check_names(name, host)
     parsed = parse_target(target, "http")
     request = TunnelRequest(
         kind="http",
@@ -185,6 +200,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
     help="Request the public port PORT.  [default: the server assigns one]",
 )
 @takeover_option
+@send_proxy_option
 @limits_options(environment=True)
 @plaintext_option
 @links_option
@@ -194,14 +210,61 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
 @agent_options
 @log_time_option
 @output_options
-def tcp(target: str, port: int | None, takeover: bool, **rest: Unpack[_Options]) -> int:
+def tcp(target: str, port: int | None, takeover: bool, send_proxy: bool, **rest: Unpack[_Options]) -> int:
     """Expose a local TCP service: TARGET is 5432, host:port or unix:/path.
 
     SIZE is like 100mb, 10MiB or 4096 (bytes), TIME like 90s, 1h30m or 500ms. A limit ends a connection with a reset, so that partial data is not
     mistaken for complete data.
     """
-    request = TunnelRequest(kind="tcp", target=parse_target(target, "tcp"), port=port or 0, takeover=takeover, policy=read_limits(rest))
+    request = TunnelRequest(
+        kind="tcp",
+        target=parse_target(target, "tcp"),
+        port=port or 0,
+        takeover=takeover,
+        policy=read_limits(rest),
+        send_proxy=send_proxy,
+    )
     return _expose(request, **rest)
+
+
+@click.command("tls", epilog=TLS_EXAMPLES)
+@click.argument("target", metavar="TARGET")
+@name_option
+@host_option
+@takeover_option
+@send_proxy_option
+@limits_options(environment=True)
+@plaintext_option
+@links_option
+@connect_option
+@drain_option
+@ca_option
+@agent_options
+@log_time_option
+@output_options
+def tls(target: str, name: str, host: str, takeover: bool, send_proxy: bool, **rest: Unpack[_Options]) -> int:
+    """Expose a local TLS service by name: TARGET is 8443, host:port or unix:/path.
+
+    The service has the certificate and the key; the server relays encrypted bytes by the requested name (SNI), without decryption. Without --name or
+    --host the server assigns a random name, the same one at each start. SIZE is like 100mb, 10MiB or 4096 (bytes), TIME like 90s, 1h30m or 500ms. A
+    limit ends a connection with a reset, so that partial data is not mistaken for complete data.
+    """
+    _check_names(name, host)
+    request = TunnelRequest(
+        kind="tls",
+        target=parse_target(target, "tls"),
+        name=name,
+        host=host,
+        takeover=takeover,
+        policy=read_limits(rest),
+        send_proxy=send_proxy,
+    )
+    return _expose(request, **rest)
+
+
+def _check_names(name: str, host: str) -> None:
+    if name and host:
+        raise ConfigError("--name, --host: cannot be combined: give a name under the server's domain or a full host name")
 
 
 def _origin_timeout_s(text: str | None) -> float:

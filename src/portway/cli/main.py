@@ -19,6 +19,7 @@ COMMANDS = {
     "join": ("portway.cli.join", "Save a server's join string for later commands."),
     "http": ("portway.cli.expose", "Expose a local HTTP service."),
     "tcp": ("portway.cli.expose", "Expose a local TCP service."),
+    "tls": ("portway.cli.expose", "Expose a local TLS service; the server does not decrypt."),
     "speedtest": ("portway.cli.speedtest", "Test the connection to the server and report the bottleneck."),
     "status": ("portway.cli.status", "Show the status of your running Portway processes."),
     "demo": ("portway.cli.demo", "Run a local demo: server, agent and sample site."),

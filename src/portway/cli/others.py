@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
-RUNNING = frozenset({"server", "http", "tcp", "demo"})
+RUNNING = frozenset({"server", "http", "tcp", "tls", "demo"})
 """Commands that run until stopped."""
 
 
