@@ -21,7 +21,7 @@ from portway.agent.events import TunnelUp
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import AskTicket, Claim, Refused, Release, Released, Ticket
 from portway.protocol.join_string import JoinString
-from portway.server.access import login_throttle as gate
+from portway.server.access import failure_delays
 from portway.telemetry.inspection import Inventory, inventory
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, echo
@@ -129,7 +129,7 @@ class Scene:
 
 @pytest.mark.timeout(300)
 def test_after_many_short_sessions_and_visitors_every_table_is_as_large_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "FAILURES_WITHOUT_DELAY", 1_000_000)  # all use one address
+    monkeypatch.setattr(failure_delays, "FAILURES_WITHOUT_DELAY", 1_000_000)  # all use one address
 
     async def whole() -> None:
         with HttpOrigin() as web, RawOrigin(echo) as origin:

@@ -30,7 +30,7 @@ MB = 1e6
 
 CACHES = re.compile(
     r"RequestHeadCache|AskedBefore|AnsweredBefore|ResponseHeadCache|_cached_hosts|TimerWheel\._(buckets|ticks)"
-    r"|LoginThrottle\._(failed|logged_in)|Sources\._logged_in|LoginThrottle\._sources|Timer\._bucket|Heartbeat\._samples"
+    r"|FailureDelays\._(failed|succeeded)|Sources\._logged_in|LoginThrottle\._sources|Timer\._bucket|Heartbeat\._samples"
 )
 """Tables whose entries expire later, each with its own bound (docs/limits.md)."""
 

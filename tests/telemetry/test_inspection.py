@@ -4,9 +4,8 @@ import asyncio
 
 import msgspec
 
-from portway.links.sources import Sources
 from portway.mux.buffer_budget import SessionBufferBudget
-from portway.server.access.login_throttle import LoginThrottle
+from portway.server.access.failure_delays import FailureDelays
 from portway.telemetry.inspection import VARIABLE, Inventory, inventory, is_requested
 
 
@@ -20,17 +19,17 @@ def take_inventory() -> Inventory:
 
 
 def test_objects_and_their_tables_are_counted_until_released() -> None:
-    name = "portway.server.access.login_throttle.LoginThrottle"
+    name = "portway.server.access.failure_delays.FailureDelays"
     before = take_inventory()
-    throttle = LoginThrottle(Sources(), lambda: 0.0)
+    delays = FailureDelays(300.0, 2.0)
     for number in range(3):
-        throttle.record_failure(f"192.0.2.{number}", 0.0)
+        delays.record_failure(f"192.0.2.{number}", "", 0.0)
     during = take_inventory()
     assert during.instances[name] == before.instances.get(name, 0) + 1
     assert during.tables[f"{name}._failed"] == before.tables.get(f"{name}._failed", 0) + 3
     assert during.tasks == 1
     assert during.objects > 1000
-    del throttle
+    del delays
     assert take_inventory().instances.get(name, 0) == before.instances.get(name, 0)
 
 

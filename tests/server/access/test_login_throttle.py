@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from portway.errors import RefusedError
 from portway.links.sources import Sources
-from portway.server.access import login_throttle as throttle_module
-from portway.server.access.login_throttle import FAILURES_WITHOUT_DELAY, FORGET_S, KNOWN_WAIT_S_MAX, SOURCES_MAX, UNAUTHENTICATED_MAX
+from portway.server.access import failure_delays as delays_module
+from portway.server.access.failure_delays import FAILURES_WITHOUT_DELAY, FORGET_S, SOURCES_MAX
+from portway.server.access.login_throttle import KNOWN_WAIT_S_MAX, UNAUTHENTICATED_MAX
 from portway.server.access.login_throttle import LoginThrottle as RealThrottle
 
 
@@ -131,17 +132,17 @@ def test_failures_of_a_quiet_source_are_forgotten() -> None:
 
 
 def test_the_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttle_module, "SOURCES_MAX", 10)
+    monkeypatch.setattr(delays_module, "SOURCES_MAX", 10)
     throttle = LoginThrottle()
     for number in range(100):
         throttle.record_failure(f"192.0.2.{number}", 0.0)
         throttle.record_login(f"192.0.2.{number}", "t", 0.0)
-    assert len(throttle._failed) == len(throttle._logged_in) == 10
+    assert len(throttle._delays._failed) == len(throttle._delays._succeeded) == 10
     assert SOURCES_MAX > 10
 
 
 def test_repeated_failures_are_not_displaced_by_single_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttle_module, "SOURCES_MAX", 10)
+    monkeypatch.setattr(delays_module, "SOURCES_MAX", 10)
     throttle = LoginThrottle()
     for number in range(100):
         throttle.record_failure("192.0.2.1", 0.0)

@@ -27,7 +27,7 @@ from portway.protocol.control.messages import (
     Ticket,
 )
 from portway.protocol.join_string import JoinString
-from portway.server.access import login_throttle, request_pacing
+from portway.server.access import failure_delays, login_throttle, request_pacing
 from portway.server.control import session_manager as sessions_module
 from portway.server.control import token_budgets
 from portway.server.control.incoming_link import BYTES_BEFORE_LOGIN, IncomingLink
@@ -387,7 +387,7 @@ def test_a_ticket_that_is_forged_reused_late_or_without_the_key_is_refused(tmp_p
         return str(refusal.value)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
-        monkeypatch.setattr(login_throttle, "FAILURES_WITHOUT_DELAY", 100)
+        monkeypatch.setattr(failure_delays, "FAILURES_WITHOUT_DELAY", 100)
         join = server.token()
         agent, other = await raw_agent(reactor, join), await raw_agent(reactor, join)
         key = (await agent.log_in(join)).session_key
@@ -484,7 +484,7 @@ def test_a_silent_link_is_closed_at_the_deadline(tmp_path: Path, monkeypatch: py
 
 
 def test_a_source_whose_logins_fail_repeatedly_is_delayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login_throttle, "FAILURES_WITHOUT_DELAY", 2)
+    monkeypatch.setattr(failure_delays, "FAILURES_WITHOUT_DELAY", 2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()
@@ -503,7 +503,7 @@ def test_a_source_whose_logins_fail_repeatedly_is_delayed(tmp_path: Path, monkey
 
 
 def test_an_agent_with_a_wrong_token_does_not_block_others_of_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login_throttle, "FAILURES_WITHOUT_DELAY", 2)
+    monkeypatch.setattr(failure_delays, "FAILURES_WITHOUT_DELAY", 2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         good, bad = server.token("good"), server.token("bad")
@@ -523,7 +523,7 @@ def test_an_agent_with_a_wrong_token_does_not_block_others_of_its_source(tmp_pat
 def test_a_link_that_sends_too_much_before_its_login_is_closed_as_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: Frame
 ) -> None:
-    monkeypatch.setattr(login_throttle, "FAILURES_WITHOUT_DELAY", 2)
+    monkeypatch.setattr(failure_delays, "FAILURES_WITHOUT_DELAY", 2)
 
     async def scene(server: RunningServer, reactor: RawReactor) -> None:
         join = server.token()

@@ -4,49 +4,24 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from portway.errors import RefusedError, UnavailableError
 from portway.links.fair_slots import FairSlots
-from portway.links.sources import KNOWN_FOR_S, Sources
+from portway.links.sources import Sources
 from portway.protocol.control import codes
 from portway.protocol.source_key import source_key
+from portway.server.access.failure_delays import FailureDelays
 
 UNAUTHENTICATED_MAX = 512
 """Unauthenticated links in total. Each takes about 60 kB (TLS, mux, message buffers), so at most 30 MB; after a restart 500 agents
 may log in at once, also from one address. At the limit, links of the source that has most are evicted."""
-
-FAILURES_WITHOUT_DELAY = 5
-"""Failed logins before a source is delayed: a mistyped join string or two (threats Y6)."""
-
-WAIT_S_MIN = 1.0
-"""The first delay; each further failure doubles it."""
 
 WAIT_S_MAX = 300.0
 """The longest delay; with 256-bit secrets this only limits log lines and CPU time."""
 
 KNOWN_WAIT_S_MAX = 2.0
 """The longest delay of a token at a source where it has logged in before: at most 30 guesses per minute."""
-
-FORGET_S = 600.0
-"""Failures of a source are forgotten after this time without another one."""
-
-SOURCES_MAX = 10_000
-"""Sources remembered, about 2 MB; the one whose last failure is oldest is dropped first."""
-
-
-T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Failures:
-    """Failed logins of one source or token."""
-
-    count: int = 0
-    last_at: float = 0.0
-    """Time of the last one."""
-    wait_until: float = 0.0
 
 
 class Evictable(Protocol):
@@ -72,10 +47,7 @@ class LoginThrottle:
         self._slots: FairSlots[Evictable] = FairSlots(
             UNAUTHENTICATED_MAX if unauthenticated_max is None else min(unauthenticated_max, UNAUTHENTICATED_MAX), sources, random
         )
-        self._failed: dict[str, _Failures] = {}
-        """By source, or by source and token if that token has logged in from there; ordered by last failure."""
-        self._logged_in: dict[str, float] = {}
-        """Last login by source and token, oldest first."""
+        self._delays = FailureDelays(WAIT_S_MAX, KNOWN_WAIT_S_MAX)
 
     @property
     def unauthenticated(self) -> int:
@@ -90,7 +62,7 @@ class LoginThrottle:
         """
         source = source_key(host)
         if not self._sources.is_known(source, now):
-            self._check_delay(source, source, now)
+            self._check_delay(source, "", now)
         try:
             evicted = self._slots.acquire(source, peer, now)
         except UnavailableError as exc:
@@ -105,55 +77,25 @@ class LoginThrottle:
         Raises:
             RefusedError: `too_many_logins`, with the time to wait.
         """
-        source = source_key(host)
-        self._check_delay(self._key(source, token, now), source, now)
+        self._check_delay(source_key(host), token, now)
 
     def record_failure(self, host: str, now: float, token: str = "") -> None:
         """Record that a login from `host`, with `token` if it was sent, failed through the peer's fault."""
-        source = source_key(host)
-        key = self._key(source, token, now)
-        failures = self._failed.pop(key, None)
-        if failures is None or now - failures.last_at > FORGET_S:
-            failures = _Failures()
-        failures.count += 1
-        failures.last_at = now
-        if failures.count >= FAILURES_WITHOUT_DELAY:
-            longest_s = WAIT_S_MAX if key == source else KNOWN_WAIT_S_MAX
-            failures.wait_until = now + min(WAIT_S_MIN * 2.0 ** min(failures.count - FAILURES_WITHOUT_DELAY, 16), longest_s)
-        self._failed[key] = failures
-        _drop_oldest(self._failed)
+        self._delays.record_failure(source_key(host), token, now)
 
     def record_login(self, host: str, token: str, now: float) -> None:
         """Record that `token` has logged in from `host`."""
         source = source_key(host)
         self._sources.logged_in(source, now)
-        pair = _pair(source, token)
-        self._logged_in.pop(pair, None)
-        self._logged_in[pair] = now
-        _drop_oldest(self._logged_in)
+        self._delays.record_success(source, token, now)
 
-    def _key(self, source: str, token: str, now: float) -> str:
-        """Return the key for failures of `token` at `source`."""
-        pair = _pair(source, token)
-        at = self._logged_in.get(pair)
-        return source if at is None or now - at > KNOWN_FOR_S else pair
-
-    def _check_delay(self, key: str, source: str, now: float) -> None:
-        failures = self._failed.get(key)
-        if failures is not None and now < failures.wait_until:
-            wait_s = failures.wait_until - now
+    def _check_delay(self, source: str, token: str, now: float) -> None:
+        wait_s = self._delays.wait_s(source, token, now)
+        if wait_s > 0:
             raise _too_many_logins(
-                f"{failures.count} logins from {source} failed", f"Try again in {wait_s:.0f} s, with the right join string."
+                f"{self._delays.failures(source, token, now)} logins from {source} failed",
+                f"Try again in {wait_s:.0f} s, with the right join string.",
             )
-
-
-def _pair(source: str, token: str) -> str:
-    return f"{source} {token}"
-
-
-def _drop_oldest(table: dict[str, T]) -> None:
-    if len(table) > SOURCES_MAX:
-        del table[next(iter(table))]
 
 
 def _too_many_logins(reason: str, next_step: str) -> RefusedError:
