@@ -39,7 +39,7 @@ LOOKS = 40
 """20 s: leases are held for 1 s here, streams and visitors linger for 2 s, pools of lost links a little longer."""
 
 BOUNDED = re.compile(
-    r"Inventory\.|TimerWheel\._(buckets|ticks)|LoginThrottle\._(failed|logged_in)|Sources\._(permits|logged_in)|Heartbeat\._samples|_cached_hosts$|_known$"
+    r"Inventory\.|TimerWheel\._(buckets|ticks)|FailureDelays\._(failed|succeeded)|Sources\._(permits|logged_in)|Heartbeat\._samples|_cached_hosts$|_known$"
 )
 """Tables of the inspection itself, and tables whose entries stay for a time up to a bound, which a test of their module covers."""
 

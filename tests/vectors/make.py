@@ -44,6 +44,7 @@ from portway.protocol.control.messages import (
     request_line,
 )
 from portway.protocol.join_string import JoinString
+from portway.protocol.password_hash import PasswordHash
 from portway.protocol.proxy_header import Address, ProxyHeader, decode, encode, encode_local, encode_visitor
 from portway.protocol.scram import ScramClient, ScramServer, certificate_binding, make_verifier
 from portway.protocol.stream_status import StreamStatus
@@ -116,6 +117,16 @@ def control_messages() -> dict[str, Message]:
             id=9, kind="http", name="app", rewrite=HeadRewrite(host="localhost:3000", request=[("X-Api-Key", "1"), ("Cookie", None)])
         ),
         "Claim with access rules": Claim(id=11, kind="http", name="app", access=AccessRules(plain_http="refuse", hsts_s=31_536_000)),
+        "Claim with users and networks": Claim(
+            id=12,
+            kind="http",
+            name="app",
+            access=AccessRules(
+                users=[("ann", str(PasswordHash(15, 8, 1, bytes(range(16)), bytes(range(32)))))],
+                allow_ip=["192.0.2.0/24"],
+                deny_ip=["192.0.2.7/32"],
+            ),
+        ),
         "Claim of a host": Claim(id=4, kind="http", host="app.example.org"),
         "Claim of a tls tunnel": Claim(id=11, kind="tls", host="app.example.org"),
         "Claim of a port": Claim(id=6, kind="tcp", port=20001),

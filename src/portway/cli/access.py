@@ -1,12 +1,15 @@
-"""Options of `portway http` for access to the tunnel: plain HTTP, and Strict-Transport-Security."""
+"""Options of `portway http` for access to the tunnel: users, addresses, plain HTTP, and Strict-Transport-Security."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from portway.errors import ConfigError
-from portway.protocol.control.messages import HSTS_S_MAX, AccessRules
+from portway.errors import ConfigError, RefusedError
+from portway.protocol.control.messages import HSTS_S_MAX, NETWORKS_MAX, AccessRules
+from portway.protocol.http_access import check_access
+from portway.protocol.networks import read_networks
 from portway.protocol.units import parse_duration_s
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -20,6 +23,30 @@ _OPTIONS = (
         envvar="PORTWAY_PLAIN_HTTP",
         show_envvar=True,
         help="Redirect, serve or refuse requests over plain HTTP; redirect applies once the name has a certificate.",
+    ),
+    click.option(
+        "--basic-auth-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        envvar="PORTWAY_BASIC_AUTH_FILE",
+        show_envvar=True,
+        help="Require the name and password of a user in FILE; `portway passwd` writes it.",
+    ),
+    click.option(
+        "--allow-ip",
+        metavar="NETWORKS",
+        multiple=True,
+        envvar="PORTWAY_ALLOW_IP",
+        show_envvar=True,
+        help="Accept only visitors from NETWORKS, comma-separated: 192.0.2.0/24,2001:db8::/32. Repeatable; the smallest matching network decides.",
+    ),
+    click.option(
+        "--deny-ip",
+        metavar="NETWORKS",
+        multiple=True,
+        envvar="PORTWAY_DENY_IP",
+        show_envvar=True,
+        help="Refuse visitors from NETWORKS. Repeatable; the smallest matching network decides.",
     ),
     click.option(
         "--hsts",
@@ -44,8 +71,35 @@ def read_access(options: Mapping[str, Any]) -> AccessRules | None:
     Raises:
         ConfigError: an option is invalid.
     """
-    rules = AccessRules(plain_http=options.get("plain_http") or "redirect", hsts_s=_hsts_s(options.get("hsts")))
+    from portway.cli.password_file import read_users
+
+    users_file = options.get("basic_auth_file")
+    rules = AccessRules(
+        plain_http=options.get("plain_http") or "redirect",
+        hsts_s=_hsts_s(options.get("hsts")),
+        users=[] if users_file is None else read_users(users_file),
+        allow_ip=_networks("--allow-ip", options.get("allow_ip") or ()),
+        deny_ip=_networks("--deny-ip", options.get("deny_ip") or ()),
+    )
+    if users_file is not None and not rules.users:
+        raise ConfigError(
+            f"--basic-auth-file: {users_file} has no user: expected at least one; `portway passwd {users_file} USER` adds one"
+        )
+    try:
+        check_access(rules)
+    except RefusedError as exc:
+        raise ConfigError(f"--allow-ip, --deny-ip: {exc.reason}. {exc.next_step}") from exc
     return None if rules == AccessRules() else rules
+
+
+def _networks(flag: str, texts: Sequence[str]) -> list[str]:
+    try:
+        networks = [network for text in texts for network in read_networks(text)]
+    except ConfigError as exc:
+        raise ConfigError(f"{flag}: {exc}") from exc
+    if len(networks) > NETWORKS_MAX:
+        raise ConfigError(f"{flag}: too many networks ({len(networks)}): expected at most {NETWORKS_MAX}")
+    return networks
 
 
 def _hsts_s(text: str | None) -> int | None:

@@ -105,6 +105,9 @@ class _Access(TypedDict, total=False):
     """Values of `access_options`, which only `http` has."""
 
     plain_http: str
+    basic_auth_file: Path | None
+    allow_ip: tuple[str, ...]
+    deny_ip: tuple[str, ...]
     hsts: str | None
 
 

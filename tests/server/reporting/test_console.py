@@ -154,4 +154,5 @@ def test_a_finished_relay_is_one_json_line_and_no_text() -> None:
         "backward": {"total_bytes": 10, "event_count": 2, "shutdown_reason": "payload", "duration": 0.75},
         "why": "",
         "visitor": None,
+        "scheme": "",
     }

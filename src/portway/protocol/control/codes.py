@@ -13,6 +13,7 @@ NAME_TAKEN: Final = "name_taken"
 NAME_IN_USE: Final = "name_in_use"
 INVALID_NAME: Final = "invalid_name"
 INVALID_FIELD: Final = "invalid_field"
+INVALID_ACCESS: Final = "invalid_access"
 ACCESS_UNSUPPORTED: Final = "access_unsupported"
 RESERVED_NAME: Final = "reserved_name"
 HOST_NOT_ALLOWED: Final = "host_not_allowed"
@@ -46,6 +47,7 @@ DESCRIPTIONS: Final = MappingProxyType(
         NAME_IN_USE: "another live session of the same identity holds the name",
         INVALID_NAME: "the name cannot be a host name",
         INVALID_FIELD: "the server cannot set or remove this field",
+        INVALID_ACCESS: "the access rules of the tunnel are invalid",
         ACCESS_UNSUPPORTED: "the server is too old to enforce the access rules of the tunnel",
         RESERVED_NAME: "the name is kept for the server itself",
         HOST_NOT_ALLOWED: "the token may not use this host name",

@@ -32,6 +32,11 @@ FIELD_CHANGES_MAX = 32
 FIELD_CHARS_MAX = 4096
 """Characters of a value: a long signed token fits."""
 
+USERS_MAX = 128
+"""Users of a tunnel with passwords: their hashes fit into a claim, and a directory service suits more."""
+NETWORKS_MAX = 64
+"""Networks that a tunnel allows or denies, each: a new address is compared with all of them."""
+
 HSTS_S_MAX = 10 * 365 * 86_400
 """Seconds of Strict-Transport-Security: browsers cap it at one or two years."""
 
@@ -154,6 +159,21 @@ class AccessRules(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What happens to requests over plain HTTP, once the name has HTTPS (`redirect`) or always."""
     hsts_s: Annotated[int, Meta(ge=0, le=HSTS_S_MAX)] | None = None
     """`max-age` of Strict-Transport-Security in responses over https; nil: the field is left to the origin."""
+    users: Annotated[
+        list[tuple[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=256)]]], Meta(max_length=USERS_MAX)
+    ] = []
+    """Names and password hashes (protocol/password_hash.py); without any, no password is asked for."""
+    allow_ip: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=NETWORKS_MAX)] = []
+    """Networks of visitors that may use the tunnel; without any, all may."""
+    deny_ip: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=NETWORKS_MAX)] = []
+    """Networks of visitors that may not. The smallest network that contains an address decides."""
+
+    def __repr__(self) -> str:
+        users = [name for name, _ in self.users]
+        return (
+            f"AccessRules(plain_http={self.plain_http!r}, hsts_s={self.hsts_s}, users={users}, "
+            f"allow_ip={self.allow_ip}, deny_ip={self.deny_ip})"  # a hash is a secret: passwords can be guessed from it
+        )
 
 
 class Claim(_Message, frozen=True, kw_only=True):

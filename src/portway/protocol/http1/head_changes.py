@@ -51,20 +51,23 @@ def check_rewrite(rewrite: HeadRewrite) -> None:
             _check(name, value, forbidden, what)
 
 
-def rewriter_of(address: str, domain: str, rewrite: HeadRewrite | None, dropped: Sequence[bytes] = ()) -> HeadRewriter:
+def rewriter_of(
+    address: str, domain: str, rewrite: HeadRewrite | None, *, dropped: Sequence[bytes] = (), authorization: bool = True
+) -> HeadRewriter:
     """Return the rewriter for the tunnel at host `address` of a server whose tunnels share `domain`; `rewrite` was checked.
 
-    It removes the `dropped` fields from responses, too.
+    It removes the `dropped` fields from responses, too, and from requests Authorization unless `authorization` is to be forwarded.
     """
     removals = [(name, None) for name in dropped]
+    removals_in_requests: list[Change] = [] if authorization else [(b"Authorization", None)]
     if rewrite is None:
-        return HeadRewriter(address, domain, response=removals)
+        return HeadRewriter(address, domain, request=removals_in_requests, response=removals)
     return HeadRewriter(
         address,
         domain,
         host=rewrite.host.encode("latin-1"),
         scheme=rewrite.scheme.encode("ascii"),
-        request=[_encoded(change) for change in rewrite.request],
+        request=[*(_encoded(change) for change in rewrite.request), *removals_in_requests],
         response=[*(_encoded(change) for change in rewrite.response), *removals],
     )
 

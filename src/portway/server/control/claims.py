@@ -13,7 +13,7 @@ from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Claim, Granted
 from portway.protocol.http1.head_changes import check_rewrite
-from portway.protocol.http_access import HttpAccess
+from portway.protocol.http_access import HttpAccess, check_access
 from portway.server.access.tokens import RequestedAddress, TokenRecord, may_claim
 from portway.server.control.limit_scopes import LimitScopes, requested_scopes
 from portway.server.events import EventSink, LeaseDown, LeaseUp
@@ -167,6 +167,8 @@ class ClaimHandler:
             self._check_https()
         elif claim.rewrite is not None:
             check_rewrite(claim.rewrite)
+        if claim.access is not None:
+            check_access(claim.access)
         grants, domain = session.token.grants, self._addresses.domain
         refusal = RefusedError(
             codes.HOST_NOT_ALLOWED,

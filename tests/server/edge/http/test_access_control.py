@@ -8,7 +8,9 @@ from portway.protocol.http_access import HttpAccess
 from portway.protocol.networks import Networks
 from portway.protocol.proxy_header import TLV_SSL, ProxyHeader
 from portway.server.edge.http import access_control
-from portway.server.edge.http.access_control import PublicHttps
+from portway.server.edge.http.access_control import PublicHttps, redirect
+from portway.server.edge.http.head_cache import derive_request
+from portway.server.edge.http.refusal import Refusal
 from portway.server.edge.http.settings import HttpEdgeSettings
 from tests.server.edge.http.kit import MakeStage, Origin, Request, Stage, say
 from tests.server.edge.http.visitor.test_relayed import ASK, switch
@@ -283,3 +285,85 @@ def test_without_hsts_the_origin_s_field_passes(stage_with: MakeStage, host: str
         stage.publish(origin, host)
         set_rules(stage, rules, host)
         assert stage.play(lambda: hsts_of(stage, "X-Forwarded-Proto: https", host=host)) == "max-age=1; includeSubDomains"
+
+
+# Names of tls tunnels
+
+
+@pytest.mark.parametrize(
+    ("https", "fields", "status", "code"),
+    [
+        (True, (), 308, "https_redirect"),
+        (True, ("Connection: Upgrade", "Upgrade: websocket"), 426, "https_required"),
+        (True, ("X-Forwarded-Proto: https",), 421, "tls_only"),
+        (False, (), 421, "tls_only"),
+    ],
+)
+def test_nothing_is_forwarded_to_a_tls_tunnel(
+    stage_with: MakeStage, origin: Origin, https: bool, fields: tuple[str, ...], status: int, code: str
+) -> None:
+    stage = stage_with(HttpEdgeSettings(), PROXIES)
+    stage.publish(origin, HOST)
+    lease, _ = stage.lease_and_holder(HOST)
+    lease.passthrough = True
+    if https:
+        offer_https(stage)  # no certificate: the service has its own
+
+    def story() -> None:
+        with stage.caller() as visitor:
+            answer = visitor.get("/", HOST, *fields)
+            assert (answer.status, answer.code) == (status, code)
+
+    stage.play(story)
+    assert origin.requests == []
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("rules", "status"),
+    [
+        (AccessRules(allow_ip=["192.0.2.0/24"]), 403),
+        (AccessRules(allow_ip=["127.0.0.0/8"]), 200),
+        (AccessRules(allow_ip=["127.0.0.0/8"], deny_ip=["127.0.0.1"]), 403),
+        (AccessRules(deny_ip=["192.0.2.0/24"]), 200),
+    ],
+)
+def test_addresses_are_allowed_or_denied(stage: Stage, origin: Origin, rules: AccessRules, status: int) -> None:
+    stage.publish(origin, HOST)
+    set_rules(stage, rules)
+
+    def story() -> None:
+        with stage.caller() as visitor:
+            answers = [visitor.get("/", HOST) for _ in range(3)]
+            assert [answer.status for answer in answers] == [status] * 3
+            if status == 403:
+                assert answers[0].code == "address_denied"
+                assert b"127.0.0.1" in answers[0].body
+
+    stage.play(story)
+    assert len(origin.requests) == (3 if status == 200 else 0)
+
+
+def test_the_visitor_s_address_counts_behind_a_trusted_proxy(stage_with: MakeStage, origin: Origin) -> None:
+    stage = stage_with(HttpEdgeSettings(), PROXIES)
+    stage.publish(origin, HOST)
+    set_rules(stage, AccessRules(allow_ip=["192.0.2.0/24", "2001:db8::/32"]))
+
+    def story() -> None:
+        with stage.caller() as proxy:
+            for address, status in (("192.0.2.9", 200), ("198.51.100.1", 403), ("2001:db8::1", 200), ("::ffff:192.0.2.1", 200)):
+                assert proxy.get("/", HOST, f"X-Forwarded-For: {address}").status == status
+            assert proxy.get("/", HOST).status == 403
+
+    stage.play(story)
+
+
+def test_a_redirect_names_the_port_only_if_it_is_not_the_usual_one() -> None:
+    head = derive_request(b"GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n")
+    refusals = [redirect(PublicHttps(port, lambda _name: True), HOST, head) for port in (443, 8443)]
+    assert refusals == [
+        Refusal("https_redirect", f"https://{HOST}", ((b"Location", b"https://app.example.org/a?b"),)),
+        Refusal("https_redirect", f"https://{HOST}:8443", ((b"Location", b"https://app.example.org:8443/a?b"),)),
+    ]

@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
 
+from portway.engine.reactor import Reactor
 from portway.protocol.http1.fields import Field
-from portway.protocol.http_access import DEFAULT, is_local_name
+from portway.protocol.http_access import DEFAULT, HttpAccess, is_local_name
 from portway.server.edge.http.head_cache import CachedRequest
+from portway.server.edge.http.password_checks import PasswordCheck, PasswordChecks
+from portway.server.edge.http.refusal import Refusal
 from portway.server.edge.http.settings import HttpEdgeSettings
 from portway.server.tunnels.lease import Lease
 
@@ -37,45 +39,55 @@ class PublicHttps:
     """Returns the response to an HTTP-01 challenge for a name and a token, None without a pending order; never blocks."""
 
 
-class Refusal(NamedTuple):
-    """A response in the origin's place."""
-
-    code: str
-    detail: str = ""
-    fields: tuple[Field, ...] = ()
-
-
 class AccessControl:
     """The decisions of one edge. Most connections need one, others one per request (see `decide`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, reactor: Reactor) -> None:
         """Start without HTTPS."""
+        self._reactor = reactor
+        self._passwords = PasswordChecks(reactor)
         self.https: PublicHttps | None = None
         """Set by the server, once its https port is open."""
 
-    def decide(self, lease: Lease, host: str, cached: CachedRequest, scheme: str, now: float) -> float | Refusal:
-        """Return how a request is refused, or until when this and further requests of its connection for the same grant are admitted
-        with the same `scheme`; 0: only this one.
+    def close(self) -> None:
+        """Stop checking passwords."""
+        self._passwords.close()
+
+    def decide(self, lease: Lease, host: str, cached: CachedRequest, scheme: str, address: str) -> float | Refusal | PasswordCheck:
+        """Return how a request is refused, or a check of its password to wait for, or until when this and further requests of its
+        connection for the same grant are admitted, with the same `scheme` and from the same `address`; 0: only this one.
         """
-        access, https = lease.access or DEFAULT, self.https
-        if scheme == "https" or access.plain_http == "serve":
-            return inf
+        if lease.passthrough:
+            return self._decide_tls_only(host, cached, scheme)
+        access = lease.access or DEFAULT
+        if access.restricts_addresses and not access.allows_address(address):
+            return Refusal("address_denied", address)
+        until = inf if scheme == "https" or access.plain_http == "serve" else self._decide_plain(access, host, cached)
+        if not access.users or isinstance(until, Refusal):
+            return until
+        return self._passwords.check(lease, access, cached.authorizations, address) or 0.0
+
+    def _decide_tls_only(self, host: str, cached: CachedRequest, scheme: str) -> Refusal:
+        """Decide about a request to the name of a tls tunnel: its agent expects TLS, which the server does not speak in its place."""
+        if scheme == "https" or self.https is None:
+            return Refusal("tls_only")
+        if cached.request.upgrade is not None:
+            return Refusal("https_required")
+        return redirect(self.https, host, cached)
+
+    def _decide_plain(self, access: HttpAccess, host: str, cached: CachedRequest) -> float | Refusal:
+        """Decide about a request over plain HTTP, to a tunnel that was not told to serve it."""
+        https = self.https
         if access.plain_http == "refuse":
             return Refusal("https_required")
-        if https is None:
-            return inf
-        if not https.has_certificate(host):
-            return now + RECHECK_S
-        if cached.request.upgrade is not None:
-            return 0.0  # programs that ask for an upgrade do not follow redirects
-        return self.redirect(https, host, cached)
-
-    def redirect(self, https: PublicHttps, host: str, cached: CachedRequest) -> Refusal:
-        """Return the redirect to the same URL over https; path and query are unchanged."""
-        authority = host if https.port == 443 else f"{host}:{https.port}"
-        target = cached.target
-        location = b"https://%b%b" % (authority.encode("ascii"), b"" if target == b"*" else target)
-        return Refusal("https_redirect", f"https://{authority}", ((b"Location", location),))
+        secured = https is not None and https.has_certificate(host)
+        if https is not None and secured and cached.request.upgrade is None:
+            return redirect(https, host, cached)
+        if access.users and not is_local_name(host):
+            return Refusal("https_required")  # a password would be sent unencrypted
+        if secured:
+            return 0.0  # an upgrade: programs that ask for one do not follow redirects
+        return inf if https is None else self._reactor.now + RECHECK_S
 
     def challenge_response(self, host: str, cached: CachedRequest) -> bytes | None:
         """Return the response to a CA's HTTP-01 challenge, None if this request is none of a pending order."""
@@ -94,3 +106,11 @@ def hsts_fields(lease: Lease, settings: HttpEdgeSettings) -> tuple[Field, ...]:
     if access is None or not access.hsts or not settings.hsts or is_local_name(lease.address):
         return ()
     return ((b"Strict-Transport-Security", access.hsts),)
+
+
+def redirect(https: PublicHttps, host: str, cached: CachedRequest) -> Refusal:
+    """Return the redirect to the same URL over https; path and query are unchanged."""
+    authority = host if https.port == 443 else f"{host}:{https.port}"
+    target = cached.target
+    location = b"https://%b%b" % (authority.encode("ascii"), b"" if target == b"*" else target)
+    return Refusal("https_redirect", f"https://{authority}", ((b"Location", location),))

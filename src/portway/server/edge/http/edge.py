@@ -107,7 +107,7 @@ class HttpEdge:
         self._overload = OverloadResponder(reactor, admission.overload_responses_max, self.settings.overload_response_s)
         new_id = None if on_finished is None else partial(random_bytes, UNIQUE_ID_BYTES)
         self.sources = SourceAccounts(reactor)
-        self.access = AccessControl()
+        self.access = AccessControl(reactor)
         self.pools = OriginPools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
 
     @property
@@ -180,6 +180,7 @@ class HttpEdge:
         for relay in list(self._relays):
             relay.abort("the server is stopping")
         self._overload.close()
+        self.access.close()
         self.pools.close()
         self._deadlines.close()
 

@@ -24,6 +24,7 @@ PATH_REPORTED_BYTES = 512
 """Part of a path that is reported to the agent's console."""
 
 _NO_FIELDS: list[Field] = []
+_AUTHORIZATION = re.compile(rb"\r\nauthorization:[ \t]*([^\r]*?)[ \t]*(?=\r)", re.IGNORECASE)
 _ACCEPT = re.compile(rb"\r\naccept:[ \t]*([^\r]*)", re.IGNORECASE)
 
 
@@ -81,6 +82,11 @@ class CachedRequest(NamedTuple):
     def take_persistent_lines(self) -> bytes:
         """Return the lines for a connection that is kept after a body."""
         return self.take_lines().removesuffix(CLOSE_LINE)
+
+    @property
+    def authorizations(self) -> list[bytes]:
+        """The values of its Authorization fields, of which there may be one."""
+        return _AUTHORIZATION.findall(self.short_lines if self.long is None else self.long.head)
 
     @property
     def target(self) -> bytes:

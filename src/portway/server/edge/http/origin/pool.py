@@ -66,7 +66,13 @@ class TunnelPool:
         self._retired = False
         self._idle: list[OriginStream] = []
         added = hsts_fields(lease, settings)
-        self.rewriter = rewriter_of(lease.address, settings.domain, lease.rewrite, dropped=[name for name, _ in added])
+        self.rewriter = rewriter_of(
+            lease.address,
+            settings.domain,
+            lease.rewrite,
+            dropped=[name for name, _ in added],
+            authorization=not (lease.access and lease.access.users),
+        )
         """Rewrites heads of this tunnel."""
         self.https_lines = field_lines(added) if added else b""
         """Lines that are added to responses over https, in place of the origin's."""

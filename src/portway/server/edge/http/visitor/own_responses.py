@@ -5,8 +5,10 @@ from portway.protocol.http1.error_responses import DEFAULT_FORMAT, ERROR_RESPONS
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.trusted_proxies import Hops
 from portway.protocol.names import normalise_host
-from portway.server.edge.http.access_control import Refusal, hsts_fields
+from portway.server.edge.http.access_control import hsts_fields
 from portway.server.edge.http.head_cache import CachedRequest
+from portway.server.edge.http.password_checks import PasswordCheck
+from portway.server.edge.http.refusal import Refusal
 from portway.server.edge.http.visitor.head_reading import HeadReadingMixin
 from portway.server.tunnels.lease import Lease
 
@@ -42,9 +44,12 @@ class OwnResponsesMixin(HeadReadingMixin):
     def _admit(self, cached: CachedRequest, lease: Lease) -> bool:
         """Return whether a request may reach the tunnel of `lease`; otherwise it has been refused."""
         control = self._edge.access
-        decision = control.decide(lease, self._host, cached, self.effective_scheme, self._edge.reactor.now)
+        decision = control.decide(lease, self._host, cached, self.effective_scheme, self.address)
         if isinstance(decision, Refusal):
             self.send_error(decision.code, decision.detail, complete=self._drop_body(cached), fields=decision.fields)
+            return False
+        if isinstance(decision, PasswordCheck):
+            self._wait_for_check(decision, cached)
             return False
         if self._hops is None or (lease.access is None and control.https is None):
             self._admitted_epoch, self._admitted_until = lease.epoch, decision

@@ -1,4 +1,4 @@
-"""Requests that wait for their agent, or for a stream while all links are full."""
+"""Requests that wait for their agent, for a stream while all links are full, or for the check of their password."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,7 @@ from portway.server.edge.holds import Hold
 from portway.server.edge.http.head_cache import CachedRequest
 from portway.server.edge.http.interfaces import EdgeServices
 from portway.server.edge.http.origin.pool import TunnelPool
+from portway.server.edge.http.password_checks import PasswordCheck
 from portway.server.tunnels.lease import Lease
 
 HEAD, WAITING, EXCHANGE, FLUSHING, CLOSED = range(5)
@@ -62,6 +63,16 @@ class WaitingMixin:
         else:
             self._waiters = pool.queue
             pool.enqueue(self, self._resume)
+
+    def _wait_for_check(self, check: PasswordCheck, cached: CachedRequest) -> None:
+        """Wait for the result of a password check."""
+        if cached.long is not None:
+            cached.long.drop_lines()
+        self._state = WAITING
+        self.deadline = check.deadline
+        self._wait_code = "overloaded"
+        self._waiters = check.waiters
+        check.waiters[self] = self._resume
 
     def _end_hold(self) -> None:
         """Send the error: the time has passed, or another request waits instead."""
