@@ -344,6 +344,7 @@ class ModelLease:
     session: str | None
     until: float | None = None
     yields: bool = False
+    passthrough: bool = False
 
 
 OWNERS = [ALICE, ALICE_OTHER_AGENT, BOB]
@@ -370,8 +371,9 @@ class RegistryMachine(RuleBasedStateMachine):
         self.sessions[f"s{self.count}"] = (owner, FakeHolder(f"s{self.count}"))
 
     @precondition(lambda self: self.sessions)
-    @rule(data=st.data(), key=st.sampled_from(KEYS), takeover=st.booleans())
-    def claim(self, data: st.DataObject, key: LeaseKey, takeover: bool) -> None:
+    @rule(data=st.data(), key=st.sampled_from(KEYS), takeover=st.booleans(), passthrough=st.booleans())
+    def claim(self, data: st.DataObject, key: LeaseKey, takeover: bool, passthrough: bool) -> None:
+        passthrough = passthrough and key.kind == "http"
         session = data.draw(st.sampled_from(sorted(self.sessions)))
         owner, holder = self.sessions[session]
         known = self.model.get(key)
@@ -379,9 +381,9 @@ class RegistryMachine(RuleBasedStateMachine):
             known = None
         if known is not None and known.owner != owner:
             with pytest.raises(RefusedError):
-                self.registry.claim(key, owner, holder, takeover=takeover)
+                self.registry.claim(key, owner, holder, takeover=takeover, passthrough=passthrough)
             return
-        outcome = self.registry.claim(key, owner, holder, takeover=takeover)
+        outcome = self.registry.claim(key, owner, holder, takeover=takeover, passthrough=passthrough)
         if isinstance(outcome, NeedsProbe):
             assert known is not None
             assert known.session not in (None, session)
@@ -389,10 +391,11 @@ class RegistryMachine(RuleBasedStateMachine):
             self.probes.append((key, session, outcome.epoch))
             return
         if known is not None and known.session == session:
-            assert outcome.lease.epoch <= self.highest_epoch
             assert outcome.replaced is None
-            return
-        self.check_grant(key, session, outcome)
+            if known.passthrough == passthrough:
+                assert outcome.lease.epoch <= self.highest_epoch
+                return
+        self.check_grant(key, session, outcome, passthrough)
 
     @precondition(lambda self: self.probes)
     @rule(data=st.data())
@@ -402,9 +405,10 @@ class RegistryMachine(RuleBasedStateMachine):
             return
         owner, holder = self.sessions[session]
         lease = self.registry.lookup(*key)
+        passthrough = key in self.model and self.model[key].passthrough
         unchanged = lease is not None and lease.epoch == epoch and lease.holder is not None
         try:
-            outcome = self.registry.claim(key, owner, holder, silent_epoch=epoch)
+            outcome = self.registry.claim(key, owner, holder, silent_epoch=epoch, passthrough=passthrough)
         except RefusedError:
             assert self.model[key].owner != owner
             assert not self.model[key].yields
@@ -414,15 +418,15 @@ class RegistryMachine(RuleBasedStateMachine):
             return
         if key in self.model and self.model[key].session == session:
             return
-        self.check_grant(key, session, outcome)
+        self.check_grant(key, session, outcome, passthrough)
 
-    def check_grant(self, key: LeaseKey, session: str, outcome: Acquired) -> None:
+    def check_grant(self, key: LeaseKey, session: str, outcome: Acquired, passthrough: bool) -> None:
         lease = outcome.lease
         assert lease.epoch > self.highest_epoch
         assert lease.tunnel_id not in self.tunnel_ids
         self.highest_epoch = lease.epoch
         self.tunnel_ids.add(lease.tunnel_id)
-        self.model[key] = ModelLease(self.sessions[session][0], session)
+        self.model[key] = ModelLease(self.sessions[session][0], session, passthrough=passthrough)
 
     @precondition(lambda self: self.sessions)
     @rule(data=st.data(), clean=st.booleans())
@@ -473,8 +477,8 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_registry_says_what_the_model_says(self) -> None:
-        found = {lease.key: (lease.owner, lease.holder.session_id if lease.holder else None) for lease in self.registry}
-        assert found == {key: (known.owner, known.session) for key, known in self.model.items()}
+        found = {lease.key: (lease.owner, lease.holder.session_id if lease.holder else None, lease.passthrough) for lease in self.registry}
+        assert found == {key: (known.owner, known.session, known.passthrough) for key, known in self.model.items()}
         assert len(self.registry) == len(self.model)
         for owner in OWNERS:
             assert self.registry.count(owner.token_id) == sum(
