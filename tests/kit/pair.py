@@ -172,3 +172,8 @@ def tcp_tunnel(origin_port: int, **asked: Any) -> TunnelRequest:
 def http_tunnel(origin_port: int, **asked: Any) -> TunnelRequest:
     """Return an http tunnel to a local port."""
     return TunnelRequest(kind="http", target=Target("127.0.0.1", origin_port), **asked)
+
+
+def tls_tunnel(origin_port: int, **asked: Any) -> TunnelRequest:
+    """Return a tls tunnel to a local port."""
+    return TunnelRequest(kind="tls", target=Target("127.0.0.1", origin_port), **asked)

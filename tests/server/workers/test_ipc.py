@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from portway.errors import MisuseError
 from portway.server.workers import ipc as ipc_module
 from portway.server.workers.ipc import IpcChannel, connection_socket, ipc_pair, receive_one
 from tests.kit.loops import EngineLoop
@@ -67,6 +68,23 @@ def test_a_descriptor_goes_along_and_is_the_senders_no_more(engine: EngineLoop, 
             assert far.recv(10) == b"hello"
         far.settimeout(5)
         assert far.recv(10) == b""
+
+
+def test_as_many_descriptors_as_allowed_arrive_and_more_are_an_error_of_the_sender(engine: EngineLoop, ends: Ends) -> None:
+    one, other = ends
+    pairs = [socket.socketpair() for _ in range(ipc_module.DESCRIPTORS_MAX + 1)]
+    mine, far = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    with pytest.raises(MisuseError, match="at most 3"):
+        one.post.send(b"too many", mine)
+    assert one.post.send(b"all of these", mine[:-1])
+    engine.run_until(lambda: bool(other.heard))
+    assert len(other.socks) == ipc_module.DESCRIPTORS_MAX
+    for taken, end in zip(other.socks, far, strict=False):
+        with taken:
+            taken.send(b"hello")
+            assert end.recv(10) == b"hello"
+    for sock in (mine[-1], *far):
+        sock.close()
 
 
 def test_what_waits_for_a_slow_reader_is_bounded(engine: EngineLoop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,14 +6,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from portway.engine.reactor import Reactor
+from portway.errors import MisuseError
 from portway.telemetry.logs import get_log
 
 MESSAGE_BYTES_MAX = 176 * 1024
 """A visitor's head (at most 128 KiB), the bytes read behind it (32 KiB), and the rest of a message. The kernel's default for a unix
 socket allows messages of up to 208 KiB."""
 
-DESCRIPTORS_MAX = 2
-"""Maximum per message."""
+DESCRIPTORS_MAX = 3
+"""Maximum per message: a worker's inbox and two listeners of visitors. The kernel closes further ones without an error."""
 
 READS_A_TURN = 64
 """Messages read before others get their turn, as in listeners."""
@@ -112,7 +113,13 @@ class IpcChannel:
         return f"<IpcChannel fd={self._sock.fileno()}, {len(self._outbox)} queued{', closed' if self._closed else ''}>"
 
     def send(self, data: bytes, socks: Sequence[socket.socket] = ()) -> bool:
-        """Send a message and give `socks` away; return False, leaving them to the caller, if the other end is closed or too slow."""
+        """Send a message and give `socks` away; return False, leaving them to the caller, if the other end is closed or too slow.
+
+        Raises:
+            MisuseError: more than DESCRIPTORS_MAX sockets.
+        """
+        if len(socks) > DESCRIPTORS_MAX:
+            raise MisuseError(f"{len(socks)} sockets in one message: expected at most {DESCRIPTORS_MAX}")
         if self._closed or len(self._outbox) >= QUEUED_MAX or (socks and self._outbox_with_fds >= QUEUED_WITH_FDS_MAX):
             return False
         if not self._outbox:
