@@ -46,7 +46,8 @@ def measure(options: Options) -> None:
     files_max = raise_open_files()
     before, start, ours_s = MachineUse.now(), time.monotonic(), _cpu_s()
     with tempfile.TemporaryDirectory(prefix="portway-bench-", ignore_cleanup_errors=True) as folder:
-        results = Runner(options.systems, options.axes, options.plan, Path(folder), files_max, _report_progress).run()
+        runner = Runner(options.systems, options.axes, options.plan, Path(folder), files_max, _report_progress, tls=options.tls)
+        results = runner.run()
     elapsed_s = time.monotonic() - start
     many = "s" if options.plan.rounds > 1 else ""
     circumstances = [

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.process_stats import TICKS_PER_S
 from bench.tools import version
 
-PROGRAMS = ("haproxy", "nginx", "wrk", "rathole", "bore", "frps", "openssl")
+PROGRAMS = ("haproxy", "nginx", "caddy", "wrk", "rathole", "bore", "frps", "openssl")
 """Programs whose versions are printed."""
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.axes.base import Axis
-from bench.axes.catalog import AXES
+from bench.axes.catalog import AXES, TLS_AXES
+from bench.axes.catalog import TLS_USUAL as TLS_USUAL_AXES
 from bench.axes.catalog import USUAL as USUAL_AXES
 from bench.plan import FULL_MINUTES_MAX, QUICK, USUAL, Plan
 from bench.systems.base import System
-from bench.systems.catalog import SYSTEMS
+from bench.systems.catalog import SYSTEMS, TLS_SYSTEMS
+from bench.systems.catalog import TLS_USUAL as TLS_USUAL_SYSTEMS
 from bench.systems.catalog import USUAL as USUAL_SYSTEMS
 from bench.systems.portway import Portway
 from bench.targets import TARGET_SETS
@@ -27,6 +29,8 @@ class Options:
     chart_path: Path | None
     target_set: str
     listing: bool
+    tls: bool
+    """Visitors use TLS."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SYSTEMS",
         help='measure SYSTEMS: those whose name contains one of these words, as in "rathole,portway tcp"; all: every system',
     )
+    parser.add_argument("--tls", action="store_true", help="measure systems whose visitors use TLS, and check the targets for them")
     parser.add_argument("--quick", action="store_true", help="run one short round in under two minutes, to check that everything works")
     parser.add_argument("--full", action="store_true", help="measure every axis on every system; takes an hour")
     parser.add_argument("--rounds", type=int, help="run ROUNDS rounds (3; with --quick 1)")
@@ -59,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OUT.svg",
         help="also draw all figures to OUT.svg, and to a PNG next to it if a converter is installed",
     )
-    parser.add_argument("--targets", choices=sorted(TARGET_SETS), default="first", help="check this set of targets (first)")
+    parser.add_argument("--targets", choices=sorted(TARGET_SETS), help="check this set of targets (first; with --tls tls)")
     return parser
 
 
@@ -85,18 +90,22 @@ def parse_options(argv: Sequence[str]) -> Options:
     """Parse the command line; an invalid one ends the process with exit code 2 and a message."""
     parser = _parser()
     given = parser.parse_args(argv)
-    systems, axes = (SYSTEMS, AXES) if given.full or given.list else (USUAL_SYSTEMS, USUAL_AXES)
+    all_systems, all_axes = (TLS_SYSTEMS, TLS_AXES) if given.tls else (SYSTEMS, AXES)
+    systems, axes = (TLS_USUAL_SYSTEMS, TLS_USUAL_AXES) if given.tls else (USUAL_SYSTEMS, USUAL_AXES)
+    if given.full or given.list:
+        systems, axes = all_systems, all_axes
     if given.systems is not None:
-        systems = tuple(SYSTEMS[place] for place in matching(given.systems, [system.name for system in SYSTEMS]))
+        systems = tuple(all_systems[place] for place in matching(given.systems, [system.name for system in all_systems]))
     if given.only is not None:
-        axes = tuple(AXES[place] for place in matching(given.only, [axis.name for axis in AXES]))
+        axes = tuple(all_axes[place] for place in matching(given.only, [axis.name for axis in all_axes]))
     if given.against is not None:
         if not (given.against / "portway").is_dir():
             parser.error(f"--against: no package portway in {given.against}; give a checkout's src folder")
         systems += other_portways(systems, given.against)
     if not systems or not axes:
-        parser.error(f"unknown {'axis' if systems else 'system'}; see `python -m bench --list`")
+        parser.error(f"unknown {'axis' if systems else 'system'}; see `python -m bench --list{' --tls' if given.tls else ''}`")
     plan = _plan(given)
     if plan.rounds < 1 or given.scale <= 0 or plan.minutes_max <= 0:
         parser.error("--rounds, --scale and --minutes: expected a positive number")
-    return Options(systems, axes, plan, given.json, given.chart, given.targets, given.list)
+    targets = given.targets or ("tls" if given.tls else "first")
+    return Options(systems, axes, plan, given.json, given.chart, targets, given.list, given.tls)

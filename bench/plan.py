@@ -17,12 +17,16 @@ class Plan:
     bulk_s: float = 1.0
     keepalive_s: float = 3.0
     connections_s: float = 3.0
+    handshakes_s: float = 3.0
     alone_s: float = 2.5
     beside_s: float = 3.0
     alone_per_s: float = 1000
     beside_per_s: float = 300
     visitors: int = 64
     """Connections of wrk."""
+
+    handshake_connections: int = 16
+    """Connecting at a time: enough to keep every process busy, below every system's bound of handshakes."""
 
     latency_connections: int = 16
     """Of the fixed-rate visitor: enough that one is free unless responses stall."""
@@ -44,6 +48,7 @@ class Plan:
             bulk_s=self.bulk_s * factor,
             keepalive_s=self.keepalive_s * factor,
             connections_s=self.connections_s * factor,
+            handshakes_s=self.handshakes_s * factor,
             alone_s=self.alone_s * factor,
             beside_s=self.beside_s * factor,
             far_s=self.far_s * factor,
@@ -63,6 +68,7 @@ QUICK = Plan(
     bulk_s=0.5,
     keepalive_s=1.0,
     connections_s=1.0,
+    handshakes_s=1.0,
     alone_s=1.0,
     beside_s=1.5,
     idle_visitors=500,

@@ -24,10 +24,19 @@ class Runner:
     """Runs a plan."""
 
     def __init__(
-        self, systems: Sequence[System], axes: Sequence[Axis], plan: Plan, folder: Path, files_max: int, report_progress: ProgressReporter
+        self,
+        systems: Sequence[System],
+        axes: Sequence[Axis],
+        plan: Plan,
+        folder: Path,
+        files_max: int,
+        report_progress: ProgressReporter,
+        *,
+        tls: bool = False,
     ) -> None:
+        """`tls` also starts the origins behind TLS, which systems with TLS visitors need."""
         self._systems, self._axes, self._plan = tuple(systems), tuple(axes), plan
-        self._folder, self._files_max, self._report_progress = folder, files_max, report_progress
+        self._folder, self._files_max, self._report_progress, self._tls = folder, files_max, report_progress, tls
         self.results = Results(tuple(system.name for system in systems))
 
     def run(self) -> Results:
@@ -35,7 +44,7 @@ class Runner:
         until = time.monotonic() + 60 * self._plan.minutes_max
         with ExitStack() as cleanup:
             processes = cleanup.enter_context(Processes(self._folder / "origins"))
-            origins = start_origins(processes, self._files_max)
+            origins = start_origins(processes, self._files_max, tls=self._tls)
             runners = [SystemRunner(system, self._folder, origins) for system in self._installed()]
             for runner in runners:
                 cleanup.callback(runner.stop)

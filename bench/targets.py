@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from bench.results import Results
 from bench.systems.catalog import (
     BORE,
+    CADDY_HTTPS,
     FRP_PLAIN,
     FRP_TCP,
     FRP_VHOST,
     HAPROXY_HTTP,
+    HAPROXY_HTTPS,
     HAPROXY_TCP,
     PORTWAY_HTTP,
+    PORTWAY_HTTPS,
     PORTWAY_PLAIN,
     PORTWAY_TCP,
+    PORTWAY_TCP_PASSED,
+    PORTWAY_TLS,
     RATHOLE_PLAIN,
     RATHOLE_TLS,
 )
@@ -122,7 +127,24 @@ ENGINE_BOUNDS = (
 )
 """Absolute limits of the engine."""
 
-TARGET_SETS: dict[str, tuple[tuple[Target, ...], tuple[Bound, ...]]] = {"first": (FIRST, ()), "engine": (ENGINE, ENGINE_BOUNDS)}
+HTTPS, PASSTHROUGH = PORTWAY_HTTPS.name, PORTWAY_TLS.name
+HANDSHAKES = ("handshakes-full", "handshakes-resumed")
+VISITORS_TLS = (
+    *_each(("keepalive", *BULK), HTTPS, (HAPROXY_HTTPS.name,), 0.85),
+    *_each(("keepalive", *BULK), HTTPS, (CADDY_HTTPS.name,), 1.2),
+    *_each(tuple(f"{key}-cpu" for key in HANDSHAKES), HTTPS, (HAPROXY_HTTPS.name,), 0.7),
+    *_each(("keepalive", *HANDSHAKES, *BULK), PASSTHROUGH, (PORTWAY_TCP_PASSED.name,), 0.95),
+)
+"""Targets with visitors that use TLS."""
+
+VISITORS_TLS_BOUNDS = (Bound(HTTPS, "idle", 30.0),)
+"""Absolute limits with visitors that use TLS."""
+
+TARGET_SETS: dict[str, tuple[tuple[Target, ...], tuple[Bound, ...]]] = {
+    "first": (FIRST, ()),
+    "engine": (ENGINE, ENGINE_BOUNDS),
+    "tls": (VISITORS_TLS, VISITORS_TLS_BOUNDS),
+}
 """Targets and bounds by the name for `--targets`."""
 
 

@@ -11,6 +11,8 @@ INSTALL = {
     "wrk": "apt install wrk",
     "haproxy": "apt install haproxy",
     "openssl": "apt install openssl",
+    "caddy": "apt install caddy",
+    "go": "apt install golang-go",
     "rathole": "cargo install rathole",
     "bore": "cargo install bore-cli",
     "frps": "see github.com/fatedier/frp",
@@ -18,7 +20,7 @@ INSTALL = {
 }
 """How to install each program."""
 
-VERSION_FLAGS = {"nginx": "-v", "wrk": "-v", "haproxy": "-v", "openssl": "version"}
+VERSION_FLAGS = {"nginx": "-v", "wrk": "-v", "haproxy": "-v", "openssl": "version", "caddy": "version"}
 """The flag that prints the version, where it is not `--version`."""
 
 

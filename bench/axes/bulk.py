@@ -24,7 +24,9 @@ def start_transfer(subject: Subject, direction: str, connections: int) -> Counte
     arrived = Counters(counted) if direction == "down" else subject.origins.uploaded
     address = subject.published.bulk
     before = arrived.total()
-    subject.load.start(load_argv("bulk", direction, address.port, address.authority, connections, counted), "visitors", load_env())
+    subject.load.start(
+        load_argv("bulk", direction, address.port, address.authority, connections, counted, *address.tls_words), "visitors", load_env()
+    )
     until = time.monotonic() + FIRST_BYTES_S
     while arrived.total() == before:
         subject.load.check()

@@ -4,6 +4,7 @@ from bench.axes.base import Axis, Figure
 from bench.axes.bulk import Bulk
 from bench.axes.crowd import Crowd
 from bench.axes.far import FarBulk
+from bench.axes.handshakes import Handshakes
 from bench.axes.idle import Idle
 from bench.axes.latency import Latency
 from bench.axes.requests import Requests
@@ -32,6 +33,17 @@ AXES: tuple[Axis, ...] = (
     Stall("down"),
     Stall("up"),
 )
+
+TLS_USUAL: tuple[Axis, ...] = (
+    *USUAL[:4],
+    Requests(new_connections=False),
+    Handshakes(resumed=False),
+    Handshakes(resumed=True),
+)
+"""Axes of a run with `--tls`, without `--only` and `--full`."""
+
+TLS_AXES: tuple[Axis, ...] = (*TLS_USUAL, Idle())
+"""Axes that can be measured with visitors that use TLS."""
 
 
 def figures_of(axes: tuple[Axis, ...]) -> tuple[Figure, ...]:

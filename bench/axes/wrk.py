@@ -3,6 +3,7 @@
 import re
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.errors import BenchError
 from bench.systems.base import Address
@@ -12,6 +13,7 @@ _RATE = re.compile(r"^Requests/sec:\s+([0-9.]+)$", re.MULTILINE)
 _COUNT = re.compile(r"^\s*([0-9]+) requests in ", re.MULTILINE)
 _ERRORS = re.compile(r"^\s*Socket errors: (.+)$", re.MULTILINE)
 _REFUSED = re.compile(r"^\s*Non-2xx or 3xx responses: ([0-9]+)$", re.MULTILINE)
+LOOPBACK = Path(__file__).resolve().parent.parent / "load" / "loopback.lua"
 FINISH_S_MAX = 15.0  # wrk ends by itself, unless the address hangs
 
 
@@ -50,7 +52,10 @@ def run_wrk(address: Address, connections: int, seconds: float, fields: tuple[st
     """
     headers = [word for field in (f"Host: {address.authority}", *fields) for word in ("-H", field)]
     whole_s = max(1, round(seconds))  # wrk takes whole seconds only
-    argv = [need("wrk"), "-t1", f"-c{connections}", f"-d{whole_s}s", *headers, f"http://127.0.0.1:{address.port}/"]
+    target = [f"http://127.0.0.1:{address.port}/"]
+    if address.tls is not None:
+        target = ["-s", str(LOOPBACK), f"https://{address.tls.server_name}:{address.port}/"]
+    argv = [need("wrk"), "-t1", f"-c{connections}", f"-d{whole_s}s", *headers, *target]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=whole_s + FINISH_S_MAX, check=False)
     except subprocess.TimeoutExpired as exc:

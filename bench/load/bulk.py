@@ -1,6 +1,6 @@
 """Visitors that transfer as many bytes as they can, one process each, until they are killed.
 
-`python -m bench.load.bulk down|up PORT AUTHORITY CONNECTIONS COUNTERS`. Downloads are counted here, in COUNTERS; uploads are counted by the origin.
+`python -m bench.load.bulk down|up PORT AUTHORITY CONNECTIONS COUNTERS [SERVER_NAME CERTIFICATE]`. Downloads are counted here, in COUNTERS; uploads are counted by the origin.
 """
 
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.load.counters import Counters
 from bench.load.forks import Forks
 from bench.load.http import download_request, upload_head
+from bench.load.tls import Dialler
 from bench.parent_death import die_with_parent
 
 CHUNK_BYTES = 1024 * 1024
@@ -38,10 +39,10 @@ def upload(sock: socket.socket, authority: str) -> None:
         sock.send(chunk)
 
 
-def visit(direction: str, port: int, authority: str, slot: int, counters: Counters) -> None:
+def visit(direction: str, dialler: Dialler, authority: str, slot: int, counters: Counters) -> None:
     """Run one visitor; print the reason when the transfer breaks."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        with dialler.connect() as sock:
             sock.settimeout(None)
             if direction == "down":
                 download(sock, authority, slot, counters)
@@ -54,13 +55,13 @@ def visit(direction: str, port: int, authority: str, slot: int, counters: Counte
 
 def main() -> None:
     """Fork a visitor for each connection; exit with 1 as soon as one transfer ends, because none should."""
-    direction, port, authority, connections, path = sys.argv[1:]
+    direction, port, authority, connections, path, *tls = sys.argv[1:]
     die_with_parent()
-    counters = Counters(Path(path))
+    counters, dialler = Counters(Path(path)), Dialler(int(port), *tls)
     signal.alarm(SECONDS_MAX)
     forks = Forks()
     for slot in range(int(connections)):
-        forks.start(partial(visit, direction, int(port), authority, slot, counters), SECONDS_MAX)
+        forks.start(partial(visit, direction, dialler, authority, slot, counters), SECONDS_MAX)
     while forks.all_alive(int(connections)):
         time.sleep(0.1)
     sys.exit(1)

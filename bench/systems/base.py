@@ -1,6 +1,7 @@
 """Interface of a system: a program that publishes two local services at three addresses."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from bench.origins import Origins
@@ -9,16 +10,35 @@ from bench.systems.links import Links
 
 
 @dataclass(frozen=True, slots=True)
+class VisitorTls:
+    """What visitors need for TLS: the name that they send (SNI), and the certificate that they accept."""
+
+    server_name: str
+    certificate: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
-    """A public address: a port on 127.0.0.1 and the value of the Host field."""
+    """A public address: a port on 127.0.0.1 and the value of the Host field; with `tls`, visitors use TLS."""
 
     port: int
     authority: str
+    tls: VisitorTls | None = None
 
     @classmethod
     def of_port(cls, port: int) -> "Address":
         """Return the address of a `tcp` tunnel, which ignores the Host field."""
         return cls(port, f"127.0.0.1:{port}")
+
+    @classmethod
+    def of_name(cls, name: str, port: int, certificate: Path) -> "Address":
+        """Return the address of `name` behind TLS."""
+        return cls(port, f"{name}:{port}", VisitorTls(name, certificate))
+
+    @property
+    def tls_words(self) -> tuple[str, ...]:
+        """The words that turn on TLS in the load programs (`bench.load.tls`)."""
+        return () if self.tls is None else (self.tls.server_name, str(self.tls.certificate))
 
 
 @dataclass(frozen=True, slots=True)

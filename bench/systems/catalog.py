@@ -2,10 +2,13 @@
 
 from bench.systems.base import System
 from bench.systems.bore import Bore
-from bench.systems.direct import Direct
+from bench.systems.caddy import CaddyHttps
+from bench.systems.direct import Direct, DirectHttps
 from bench.systems.frp import Frp
 from bench.systems.haproxy import HaproxyChain
-from bench.systems.portway import Portway
+from bench.systems.haproxy_https import HaproxyHttps
+from bench.systems.nginx import NginxHttps
+from bench.systems.portway import PASSED, TERMINATED, Portway
 from bench.systems.rathole import Rathole
 
 DIRECT = Direct()
@@ -42,3 +45,28 @@ SYSTEMS: tuple[System, ...] = (
 
 USUAL: tuple[System, ...] = (DIRECT, PORTWAY_TCP, PORTWAY_PLAIN, PORTWAY_HTTP, RATHOLE_TLS, RATHOLE_PLAIN, HAPROXY_TCP, HAPROXY_HTTP)
 """Systems of a run without `--systems` and `--full`: those of the first targets, in less than ten minutes."""
+
+PORTWAY_HTTPS = Portway("portway https", "http", visitors=TERMINATED)
+PORTWAY_TLS = Portway("portway tls", "tls", visitors=PASSED)
+PORTWAY_TCP_PASSED = Portway("portway tcp to TLS origin", "tcp", visitors=PASSED)
+PORTWAY_HTTPS_PLAIN = Portway("portway https plain links", "http", plaintext_links=True, visitors=TERMINATED)
+HAPROXY_HTTPS = HaproxyHttps()
+HAPROXY_HTTPS_PLAIN = HaproxyHttps("haproxy https plain hop", inner_tls=False)
+CADDY_HTTPS = CaddyHttps()
+NGINX_HTTPS = NginxHttps()
+
+TLS_SYSTEMS: tuple[System, ...] = (
+    DirectHttps(),
+    PORTWAY_HTTPS,
+    PORTWAY_TLS,
+    PORTWAY_TCP_PASSED,
+    HAPROXY_HTTPS,
+    CADDY_HTTPS,
+    NGINX_HTTPS,
+    HAPROXY_HTTPS_PLAIN,
+    PORTWAY_HTTPS_PLAIN,
+)
+"""Systems whose visitors use TLS (`--tls`)."""
+
+TLS_USUAL = TLS_SYSTEMS[:-1]
+"""Systems of a run with `--tls`, without `--systems` and `--full`."""

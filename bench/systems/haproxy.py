@@ -48,16 +48,16 @@ _ACCEPT_TLS = " ssl crt {pem}"
 _DIAL_TLS = " ssl verify required ca-file {certificate} verifyhost localhost"
 _EDGE = """\
 frontend edge
-    bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{port} backlog 4096{accept_tls}
     use_backend web if {{ hdr(host) -m beg web.localhost }}
     use_backend tenant if {{ hdr(host) -m beg tenant.localhost }}
     default_backend bulk
 backend web
-    server next 127.0.0.1:{web_port}
+    server next 127.0.0.1:{web_port}{dial_tls}
 backend bulk
-    server next 127.0.0.1:{bulk_port}
+    server next 127.0.0.1:{bulk_port}{dial_tls}
 backend tenant
-    server next 127.0.0.1:{tenant_port}
+    server next 127.0.0.1:{tenant_port}{dial_tls}
 """
 
 
@@ -87,11 +87,24 @@ def tls_words(made: Certificate) -> tuple[str, str]:
     return _ACCEPT_TLS.format(pem=made.pem), _DIAL_TLS.format(certificate=made.certificate)
 
 
-def edge_config(port: int, next_ports: Sequence[int], connections_max: int) -> str:
+def edge_config(port: int, next_ports: Sequence[int], connections_max: int, *, accept_tls: str = "", dial_tls: str = "") -> str:
     """Return the configuration of a process that routes every request by its Host field."""
-    return _common("http", connections_max) + _EDGE.format(
-        port=port, web_port=next_ports[0], bulk_port=next_ports[1], tenant_port=next_ports[2]
+    return _common("http", connections_max, _TLS if accept_tls or dial_tls else "") + _EDGE.format(
+        port=port, web_port=next_ports[0], bulk_port=next_ports[1], tenant_port=next_ports[2], accept_tls=accept_tls, dial_tls=dial_tls
     )
+
+
+def connections_possible() -> int:
+    """Return the number of connections that one process can have, with one descriptor per side."""
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (files_max - FILES_SPARED) // 2
+
+
+def run_haproxy(processes: Processes, name: str, config: str) -> None:
+    """Start a process with this configuration."""
+    path = processes.folder / f"{name}.cfg"
+    path.write_text(config)
+    processes.start([need("haproxy"), "-db", "-f", str(path)], f"haproxy-{name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +126,16 @@ class HaproxyChain:
 
     def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
         """Start both processes, the one next to the origins first."""
-        files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        connections_max = (files_max - FILES_SPARED) // 2  # one descriptor per side
+        connections_max = connections_possible()
         near, edge = free_ports(3), free_ports(3)
         accept_tls, dial_tls = tls_words(make_certificate(processes.folder)) if self.tls else ("", "")
         at_origins = (origins.web_port, origins.bulk_port, origins.bulk_port)
-        self._run(processes, "near", hop_config(self.mode, near, at_origins, connections_max, accept_tls=accept_tls))
+        run_haproxy(processes, "near", hop_config(self.mode, near, at_origins, connections_max, accept_tls=accept_tls))
         dialled = [links.dial(port)[1] for port in near]
         if self.mode == "http":
-            self._run(processes, "far", edge_config(edge[0], dialled, connections_max))
+            run_haproxy(processes, "far", edge_config(edge[0], dialled, connections_max))
             web, bulk, tenant = (Address(edge[0], f"{name}.localhost:{edge[0]}") for name in NAMES)
         else:
-            self._run(processes, "far", hop_config("tcp", edge, dialled, connections_max, dial_tls=dial_tls))
+            run_haproxy(processes, "far", hop_config("tcp", edge, dialled, connections_max, dial_tls=dial_tls))
             web, bulk, tenant = map(Address.of_port, edge)
         return Published(web=web, bulk=bulk, tenant=tenant)
-
-    def _run(self, processes: Processes, name: str, config: str) -> None:
-        path = processes.folder / f"{name}.cfg"
-        path.write_text(config)
-        processes.start([need("haproxy"), "-db", "-f", str(path)], f"haproxy-{name}")

@@ -5,6 +5,7 @@ import time
 
 from bench.errors import BenchError
 from bench.load.http import SMALL_BODY, exchange
+from bench.load.tls import Dialler
 from bench.processes import Child, Processes
 from bench.systems.base import Address, Published
 
@@ -33,7 +34,7 @@ def wait_for_listener(port: int, deadline_s: float, child: Child, host: str = "1
 
 def _answers(address: Address) -> str | None:
     try:
-        with socket.create_connection(("127.0.0.1", address.port), timeout=TRY_S) as sock:
+        with Dialler(address.port, *address.tls_words).connect(TRY_S) as sock:
             body = exchange(sock, address.authority)
     except (OSError, ValueError) as exc:
         return str(exc) or type(exc).__name__

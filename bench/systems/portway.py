@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ INHERITED_SETTING = "PORTWAY_ENGINE"  # to measure the portable engine; all othe
 _PORTWAY = [sys.executable, "-m", "portway"]
 _URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<host>[^:/\s]+):(?P<port>[0-9]{1,5})")
 
+
+PLAIN, TERMINATED, PASSED = "plain", "terminated", "passed"
 
 SOURCE = Path(__file__).resolve().parent.parent.parent / "src"
 
@@ -58,6 +61,8 @@ class Portway:
     needs: tuple[str, ...] = ()
     source: Path = SOURCE
     """The folder that contains the measured package."""
+    visitors: str = PLAIN
+    """How visitors use TLS: not at all, with the server (TERMINATED), or with an origin behind TLS (PASSED)."""
 
     def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
         """Start the server, create two tokens, start the agents one after the other."""
@@ -65,17 +70,37 @@ class Portway:
         for folder in (home, home_of_tenant):
             folder.mkdir(mode=0o700)
         env, env_of_tenant = portway_env(home, self.source), portway_env(home_of_tenant, self.source)
-        tcp_ports = free_ports(3)
-        host, port = links.dial(self._start_server(processes, env, tcp_ports))
+        tcp_ports, https_port = free_ports(3), free_port()
+        host, port = links.dial(self._start_server(processes, env, tcp_ports, self._https(processes.folder, origins, https_port)))
         create = ("token", "create", "--data", str(home / "server"), "--advertise", f"{host}:{port}")
         env["PORTWAY_JOIN"] = self._run(*create, "bench", env=env)
         env_of_tenant["PORTWAY_JOIN"] = self._run(*create, "another", env=env)
-        web = self._start_agent(processes, env, "web", origins.web_port, tcp_ports[0])
-        bulk = self._start_agent(processes, env, "bulk", origins.bulk_port, tcp_ports[1])
-        tenant = self._start_agent(processes, env_of_tenant, "tenant", origins.bulk_port, tcp_ports[2])
+        behind = origins.with_tls() if self.visitors == PASSED else origins
+        web = self._start_agent(processes, env, "web", behind.web_port, tcp_ports[0])
+        bulk = self._start_agent(processes, env, "bulk", behind.bulk_port, tcp_ports[1])
+        tenant = self._start_agent(processes, env_of_tenant, "tenant", behind.bulk_port, tcp_ports[2])
+        if self.visitors != PLAIN:
+            certificate = origins.with_tls().certificate.certificate
+            web, bulk, tenant = (
+                Address.of_name(f"{name}.localhost", found.port if self.protocol == "tcp" else https_port, certificate)
+                for name, found in (("web", web), ("bulk", bulk), ("tenant", tenant))
+            )
         return Published(web=web, bulk=bulk, tenant=tenant)
 
-    def _start_server(self, processes: Processes, env: dict[str, str], tcp_ports: range) -> int:
+    def _https(self, folder: Path, origins: Origins, port: int) -> dict[str, str]:
+        """Return the server's options for visitors with TLS."""
+        if self.visitors == PLAIN or self.protocol == "tcp":
+            return {}
+        options = {"--https": f"127.0.0.1:{port}"}
+        if self.visitors == TERMINATED:
+            made, pair = origins.with_tls().certificate, folder / "certificates"
+            pair.mkdir(mode=0o700)
+            for file in (made.certificate, made.key):
+                shutil.copy(file, pair)
+            options["--certificates"] = str(pair)
+        return options
+
+    def _start_server(self, processes: Processes, env: dict[str, str], tcp_ports: range, https: dict[str, str]) -> int:
         agents_port = free_port()
         options = {
             "--http": f"127.0.0.1:{free_port()}",
@@ -84,14 +109,14 @@ class Portway:
             "--data": f"{env['HOME']}/server",
         }
         known = self._run("server", "--help", env=env)
-        options |= {other: f"127.0.0.1:{free_port()}" for other in ("--https", "--admin") if other in known}
+        options |= {other: f"127.0.0.1:{free_port()}" for other in ("--https", "--admin") if other in known} | https
         words = [word for option in options.items() for word in option]
         server = processes.start([*_PORTWAY, "server", *words, *self._links()], "server", env)
         wait_for_listener(agents_port, COMMAND_S, server)
         return agents_port
 
     def _start_agent(self, processes: Processes, env: dict[str, str], name: str, origin_port: int, port: int) -> Address:
-        place = ["--name", name] if self.protocol == "http" else ["--port", str(port)]
+        place = ["--port", str(port)] if self.protocol == "tcp" else ["--name", name]
         agent = processes.start([*_PORTWAY, self.protocol, str(origin_port), *place, *self._links()], f"agent-{name}", env)
         # Wait here: the next agent may share its identity, and both must not create it at the same time.
         return address_of(agent.first_line(FIRST_LINE_S))
