@@ -17,7 +17,7 @@ class Handshakes:
     """Full handshakes, or resumed ones (TLS 1.3 with a ticket, which still has a key exchange but no certificate)."""
 
     resumed: bool
-    needs: tuple[str, ...] = ("go", "nginx")
+    needs: tuple[str, ...] = ("go",)
     fresh: bool = False
     network_path: NetworkPath | None = None
 

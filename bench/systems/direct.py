@@ -26,7 +26,7 @@ class DirectHttps:
     """The upper bound for every system whose visitors use TLS."""
 
     name: str = "direct"
-    needs: tuple[str, ...] = ("openssl", "nginx")
+    needs: tuple[str, ...] = ("openssl",)
 
     def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
         """Start nothing."""

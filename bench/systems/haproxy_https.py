@@ -25,7 +25,7 @@ class HaproxyHttps:
         accept_tls, dial_tls = tls_words(made)
         at_origins = (origins.web_port, origins.bulk_port, origins.bulk_port)
         inner = (accept_tls, dial_tls) if self.inner_tls else ("", "")
-        run_haproxy(processes, "near", hop_config("http", near, at_origins, connections_max, accept_tls=inner[0]))
+        run_haproxy(processes, "near", hop_config("http", near, at_origins, connections_max, accept_tls=inner[0], one_thread=True))
         dialled = [links.dial(port)[1] for port in near]
         run_haproxy(processes, "edge", edge_config(edge, dialled, connections_max, accept_tls=accept_tls, dial_tls=inner[1]))
         web, bulk, tenant = (Address.of_name(f"{name}.localhost", edge, made.certificate) for name in NAMES)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.axes.catalog import AXES
+from bench.axes.catalog import AXES, TLS_AXES
 from bench.options import matching, parse_options
 from bench.plan import FULL_MINUTES_MAX, QUICK, USUAL
-from bench.systems.catalog import SYSTEMS
+from bench.systems.catalog import SYSTEMS, TLS_SYSTEMS
 from bench.systems.portway import SOURCE, Portway
 
 
@@ -31,6 +31,19 @@ def test_full_and_all_mean_everything() -> None:
     assert len(parse_options(["--full", "--only", "crowd"]).axes) == 1
 
 
+def test_tls_selects_systems_and_axes_of_visitors_with_tls() -> None:
+    usual, full = parse_options(["--tls"]), parse_options(["--tls", "--full"])
+
+    assert (usual.tls, usual.target_set) == (True, "tls")
+    assert (parse_options([]).tls, parse_options([]).target_set) == (False, "first")
+    assert parse_options(["--tls", "--targets", "engine"]).target_set == "engine"
+    assert (full.systems, full.axes) == (TLS_SYSTEMS, TLS_AXES)
+    assert {system.name for system in usual.systems} < {system.name for system in full.systems}
+    chosen = parse_options(["--tls", "--systems", "caddy,portway https", "--only", "handshakes"])
+    assert [system.name for system in chosen.systems] == ["portway https", "caddy https", "portway https plain links"]
+    assert [axis.name for axis in chosen.axes] == ["handshakes-full", "handshakes-resumed"]
+
+
 def test_words_select_by_part_of_a_name() -> None:
     assert matching("RATHOLE, direct", ["direct", "rathole tls", "haproxy"]) == [0, 1]
     assert matching("x", ["direct"]) == []
@@ -52,7 +65,17 @@ def test_another_source_of_portway_is_measured_as_a_peer(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "argv", [["--against", "."], ["--systems", "nobody"], ["--only", "nothing"], ["--rounds", "-1"], ["--scale", "0"], ["--what"]]
+    "argv",
+    [
+        ["--against", "."],
+        ["--systems", "nobody"],
+        ["--only", "nothing"],
+        ["--tls", "--systems", "rathole"],
+        ["--only", "handshakes"],
+        ["--rounds", "-1"],
+        ["--scale", "0"],
+        ["--what"],
+    ],
 )
 def test_a_wrong_command_line_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -4,16 +4,24 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.errors import BenchError
-from bench.origins import nginx_config
+from bench.origins import TlsOrigins, nginx_config
 from bench.systems.base import Address
 from bench.systems.bore import client_argv, server_argv
-from bench.systems.certificates import Certificate
+from bench.systems.caddy import site
+from bench.systems.certificates import Certificate, make_certificate
 from bench.systems.frp import Frp
 from bench.systems.haproxy import edge_config, hop_config, tls_words
+from bench.systems.nginx import Hop
+from bench.systems.nginx import config as nginx_proxy
 from bench.systems.portway import address_of, portway_env
 from bench.systems.rathole import NoiseKeys, config, parse_genkey
+from bench.tools import missing
+
+MADE = Certificate(Path("/c.pem"), Path("/k.pem"), Path("/i.pfx"), "word", Path("/b.pem"))
 
 
 def test_rathole_publishes_services_over_plain_links() -> None:
@@ -34,10 +42,8 @@ def test_rathole_publishes_services_over_plain_links() -> None:
 
 
 def test_rathole_over_tls_verifies_the_server() -> None:
-    made = Certificate(Path("/c.pem"), Path("/k.pem"), Path("/i.pfx"), "word", Path("/b.pem"))
-
-    server = tomllib.loads(config("server", ("127.0.0.1", 1), {"web": 2}, made))["server"]["transport"]
-    client = tomllib.loads(config("client", ("127.0.0.1", 1), {"web": 2}, made))["client"]["transport"]
+    server = tomllib.loads(config("server", ("127.0.0.1", 1), {"web": 2}, MADE))["server"]["transport"]
+    client = tomllib.loads(config("client", ("127.0.0.1", 1), {"web": 2}, MADE))["client"]["transport"]
 
     assert server == {"type": "tls", "tls": {"pkcs12": "/i.pfx", "pkcs12_password": "word"}}
     assert client == {"type": "tls", "tls": {"trusted_root": "/c.pem", "hostname": "localhost"}}
@@ -112,7 +118,7 @@ def test_a_hop_of_haproxy_splices_all_services() -> None:
 
 
 def test_tls_between_the_hops_of_haproxy_is_verified_and_has_large_buffers() -> None:
-    accept_tls, dial_tls = tls_words(Certificate(Path("/c.pem"), Path("/k.pem"), Path("/i.pfx"), "word", Path("/b.pem")))
+    accept_tls, dial_tls = tls_words(MADE)
 
     near = hop_config("tcp", (4, 5, 6), (7, 8, 9), 100, accept_tls=accept_tls)
     far = hop_config("tcp", (1, 2, 3), (4, 5, 6), 100, dial_tls=dial_tls)
@@ -132,6 +138,71 @@ def test_the_http_edge_of_haproxy_chooses_by_host() -> None:
     assert "use_backend web if { hdr(host) -m beg web.localhost }" in text
     assert "use_backend tenant if { hdr(host) -m beg tenant.localhost }" in text
     assert "splice" not in text
+
+
+def test_the_https_edge_of_haproxy_terminates_tls_and_dials_it() -> None:
+    accept_tls, dial_tls = tls_words(MADE)
+
+    text = edge_config(5, (7, 8, 9), 100, accept_tls=accept_tls, dial_tls=dial_tls)
+
+    assert "bind 127.0.0.1:5 backlog 4096 ssl crt /b.pem\n" in text
+    assert text.count(" ssl verify required ca-file /c.pem verifyhost localhost\n") == 3
+    assert "http-reuse always" in text
+
+
+def test_nginx_takes_the_options_of_a_shared_port_once() -> None:
+    outer = nginx_proxy("edge", [Hop("web", 5, 7, True, True, "web.localhost"), Hop("bulk", 5, 8, True, True, "bulk.localhost")], MADE, 64)
+    inner = nginx_proxy("near", [Hop("web", 7, 80, True, False)], MADE, 64)
+
+    assert outer.count("listen 127.0.0.1:5 ssl") == 2
+    assert outer.count("backlog=4096") == 1
+    assert "server_name bulk.localhost;" in outer
+    assert "proxy_pass https://web;" in outer
+    assert "proxy_ssl_verify on;" in outer
+    assert "proxy_ssl_trusted_certificate /c.pem;" in outer
+    assert "proxy_pass http://web;" in inner
+    assert "server 127.0.0.1:80;" in inner
+
+
+def test_caddy_verifies_the_next_process_and_keeps_its_connections() -> None:
+    outer, inner = site("web.localhost", 5, 7, MADE, dial_tls=True), site("", 7, 80, MADE, dial_tls=False)
+
+    assert outer.startswith("https://web.localhost:5 {")
+    assert "reverse_proxy https://127.0.0.1:7 {" in outer
+    assert "tls_trusted_ca_certs /c.pem" in outer
+    assert "keepalive_idle_conns_per_host 256" in outer
+    assert inner.startswith("https://:7 {")
+    assert "reverse_proxy http://127.0.0.1:80 {" in inner
+    assert "tls_trusted_ca_certs" not in inner
+
+
+def test_a_certificate_has_all_names_and_the_curve_of_portways_identity(tmp_path: Path) -> None:
+    if reason := missing(("openssl",)):
+        pytest.skip(reason)
+
+    made = make_certificate(tmp_path, ("a.localhost", "b.localhost"))
+
+    found = x509.load_pem_x509_certificate(made.certificate.read_bytes())
+    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    key = found.public_key()
+    assert names.get_values_for_type(x509.DNSName) == ["a.localhost", "b.localhost"]
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert key.curve.name == "secp256r1"
+    assert made.pem.read_bytes() == made.certificate.read_bytes() + made.key.read_bytes()
+
+
+def test_the_load_programs_get_the_name_and_the_certificate() -> None:
+    assert Address.of_port(1).tls_words == ()
+    assert Address.of_name("web.localhost", 5, Path("/c.pem")).tls_words == ("web.localhost", "/c.pem")
+    assert Address.of_name("web.localhost", 5, Path("/c.pem")).authority == "web.localhost:5"
+
+
+def test_nginx_serves_the_same_behind_tls() -> None:
+    text = nginx_config(80, 1024, TlsOrigins(81, 82, MADE))
+
+    assert "listen 127.0.0.1:80 backlog=4096;" in text
+    assert "listen 127.0.0.1:81 ssl backlog=4096;" in text
+    assert "ssl" not in nginx_config(80, 1024)
 
 
 def test_nginx_listens_on_loopback_only() -> None:

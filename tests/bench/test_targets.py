@@ -2,14 +2,17 @@
 
 import pytest
 
-from bench.axes.catalog import AXES, figures_of
-from bench.systems.catalog import SYSTEMS
-from bench.targets import ENGINE, ENGINE_BOUNDS, TARGET_SETS, Bound
+from bench.axes.base import Axis
+from bench.axes.catalog import AXES, TLS_AXES, figures_of
+from bench.systems.base import System
+from bench.systems.catalog import SYSTEMS, TLS_SYSTEMS
+from bench.targets import ENGINE, ENGINE_BOUNDS, TARGET_SETS, VISITORS_TLS, VISITORS_TLS_BOUNDS, Bound
 
 
 @pytest.mark.parametrize("target_set", TARGET_SETS)
 def test_a_target_names_an_existing_figure_and_system(target_set: str) -> None:
-    keys, systems = {figure.key for figure in figures_of(AXES)}, {system.name for system in SYSTEMS}
+    all_axes, all_systems = (TLS_AXES, TLS_SYSTEMS) if target_set == "tls" else (AXES, SYSTEMS)
+    keys, systems = {figure.key for figure in figures_of(all_axes)}, {system.name for system in all_systems}
     targets, bounds = TARGET_SETS[target_set]
 
     assert {each.key for each in targets} | {each.key for each in bounds} <= keys
@@ -24,6 +27,13 @@ def test_every_axis_has_a_target_of_the_engine() -> None:
         assert judged & {figure.key for figure in axis.figures}, axis.name
 
 
+def test_every_axis_has_a_target_of_visitors_with_tls() -> None:
+    judged = {each.key for each in VISITORS_TLS} | {each.key for each in VISITORS_TLS_BOUNDS}
+
+    for axis in TLS_AXES:
+        assert judged & {figure.key for figure in axis.figures}, axis.name
+
+
 def test_a_bound_is_a_lower_or_an_upper_limit() -> None:
     assert Bound("x", "lost", 0).is_met_by(0)
     assert not Bound("x", "lost", 0).is_met_by(1)
@@ -31,7 +41,10 @@ def test_a_bound_is_a_lower_or_an_upper_limit() -> None:
     assert not Bound("x", "share", 0.9, at_least=True).is_met_by(0.89)
 
 
-def test_figure_keys_are_unique() -> None:
-    keys = [figure.key for figure in figures_of(AXES)]
+@pytest.mark.parametrize(("axes", "systems"), [(AXES, SYSTEMS), (TLS_AXES, TLS_SYSTEMS)], ids=["plain", "tls"])
+def test_keys_of_figures_and_names_of_systems_are_unique(axes: tuple[Axis, ...], systems: tuple[System, ...]) -> None:
+    keys, names = [figure.key for figure in figures_of(axes)], [system.name for system in systems]
 
     assert len(keys) == len(set(keys))
+    assert len(names) == len(set(names))
+    assert not [name for name in names if "," in name], "--systems splits its words at commas"

@@ -3,8 +3,8 @@
 //
 //	handshakes -port 8443 -name web.localhost -ca cert.pem [-resume] [-connections 16] [-seconds 3]
 //
-// Every visitor verifies the server's signature, but only the first one the chain, so that little of a shared machine is the
-// client's. A connection ends with the server's close_notify; an end without it counts as failed.
+// Every visitor verifies the server's signature, but only the first one verifies the chain, so that little of a shared machine is the
+// client's.
 package main
 
 import (
