@@ -11,9 +11,11 @@ from portway.config.values import ListenAddress, PortRange, parse_yes_or_no
 from portway.errors import ConfigError, MisuseError, PeerError, PortwayError, RefusedError
 from portway.protocol.join_string import JoinString, parse
 from portway.protocol.names import check_label, normalise_host, split_authority
+from portway.protocol.password_hash import MEMORY_BYTES_MAX, PASSWORD_BYTES_MAX, PasswordHash, parse_password_hash
 from portway.protocol.scram import ScramClient, ScramServer, make_verifier
 from portway.protocol.source_key import source_key
 from portway.protocol.units import parse_duration_s, parse_size_bytes
+from portway.server.edge.http.password_checks import read_credentials
 from portway.server.settings import ServerSettings
 from tests.fuzz.target import Target, add, outcome, quietly
 
@@ -84,6 +86,44 @@ add(
         "sources", of_text(source_key), check_source, (b"192.0.2.1", b"2001:db8::1", b"::ffff:192.0.2.1", b"fe80::1%eth0"), bytes_max=100
     )
 )
+
+
+# Passwords
+
+HASH = b"$scrypt$ln=15,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+
+
+def check_hash(data: bytes) -> None:
+    """An accepted hash needs a bounded amount of memory, and is written in its one form."""
+    found = outcome(lambda: parse_password_hash(as_text(data)), ConfigError)
+    if isinstance(found, PasswordHash):
+        assert 128 * found.block << found.log_n <= MEMORY_BYTES_MAX
+        assert parse_password_hash(str(found)) == found
+
+
+add(
+    Target(
+        "password-hashes",
+        quietly(of_text(parse_password_hash), ConfigError),
+        check_hash,
+        (HASH, HASH.replace(b"ln=15,r=8,p=1", b"ln=14,r=16,p=2")),
+        (b"$", b"scrypt", b"ln=", b",r=", b",p=", b"=", b"/", b"+", b"0", b"99"),
+        bytes_max=300,
+    )
+)
+
+AUTHORIZATIONS = (b"Basic YW5uOnNlc2FtZQ==", b"basic  YW5uOg==", b"Bearer abc", b"Basic " + b"A" * 1400)
+
+
+def check_credentials(data: bytes) -> None:
+    """Only valid base64 with a colon is a user and a password."""
+    found = read_credentials(data)
+    if found is not None:
+        assert b":" not in found[0]
+        assert len(found[1]) <= PASSWORD_BYTES_MAX
+
+
+add(Target("credentials", read_credentials, check_credentials, AUTHORIZATIONS, (b"Basic ", b"=", b":", b"Og=="), bytes_max=2048))
 
 
 # Join strings

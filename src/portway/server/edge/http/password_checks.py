@@ -99,7 +99,7 @@ class PasswordChecks:
         pending = self._pending.get((lease.epoch, key))
         if pending is not None:
             return Refusal("overloaded") if pending.refused else pending
-        credentials = _credentials(authorizations[0])
+        credentials = read_credentials(authorizations[0])
         if credentials is None:
             return _unauthorized(lease, "it needs a user name and a password")
         source = f"{lease.address} {source_key(address)}"
@@ -182,7 +182,7 @@ def _lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-def _credentials(value: bytes) -> tuple[bytes, bytes] | None:
+def read_credentials(value: bytes) -> tuple[bytes, bytes] | None:
     """Return user and password of an Authorization value, None if it is not valid Basic."""
     scheme, _, encoded = value.partition(b" ")
     if scheme.lower() != b"basic":
