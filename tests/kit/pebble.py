@@ -35,6 +35,7 @@ class Pebble:
     program: Program
     dns: "ChallengeDns"
     config: Path
+    dns_port: int
     env: dict[str, str]
 
     def issuing_root(self) -> bytes:
@@ -54,7 +55,7 @@ class Pebble:
 
     def start(self) -> None:
         """Start it again on the same ports."""
-        self.program = _start(self.config, self.dns, self.env)
+        self.program = _start(self.config, self.dns_port, self.env)
         wait_until_listening(int(self.directory.rpartition(":")[2].partition("/")[0]), self.program, START_S)
 
 
@@ -86,13 +87,19 @@ class ChallengeDns:
 
 
 @contextmanager
-def pebble(*, http_port: int, tls_port: int, external_accounts: dict[str, str] | None = None, **env: str) -> Iterator[Pebble]:
-    """Run pebble, which connects to these ports of 127.0.0.1 for challenges; `env` sets PEBBLE_ variables."""
+def pebble(
+    *, http_port: int, tls_port: int, external_accounts: dict[str, str] | None = None, dns_port: int = 0, **env: str
+) -> Iterator[Pebble]:
+    """Run pebble, which connects to these ports of 127.0.0.1 for challenges; `env` sets PEBBLE_ variables.
+
+    `dns_port` is that of a DNS server to ask instead of the one of the kit.
+    """
     command("pebble")
     with tempfile.TemporaryDirectory(prefix="pw-") as name, ExitStack() as stack:
         folder = Path(name)
         identity = make_identity(folder, "localhost", "127.0.0.1", authority=True)
         dns = stack.enter_context(challenge_dns())
+        dns_port = dns_port or dns.port
         port, management = free_port(), free_port()
         settings: dict[str, Any] = {
             "listenAddress": f"127.0.0.1:{port}",
@@ -112,9 +119,10 @@ def pebble(*, http_port: int, tls_port: int, external_accounts: dict[str, str] |
             f"https://127.0.0.1:{port}/dir",
             identity.cert_file,
             f"https://127.0.0.1:{management}",
-            _start(config, dns, full),
+            _start(config, dns_port, full),
             dns,
             config,
+            dns_port,
             full,
         )
         stack.callback(ca.stop)
@@ -122,8 +130,8 @@ def pebble(*, http_port: int, tls_port: int, external_accounts: dict[str, str] |
         yield ca
 
 
-def _start(config: Path, dns: ChallengeDns, env: dict[str, str]) -> Program:
-    argv = [command("pebble"), "-config", str(config), "-strict", "-dnsserver", f"127.0.0.1:{dns.port}"]
+def _start(config: Path, dns_port: int, env: dict[str, str]) -> Program:
+    argv = [command("pebble"), "-config", str(config), "-strict", "-dnsserver", f"127.0.0.1:{dns_port}"]
     return Program(argv, env=env, name="pebble")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from portway.clock import wall
 from portway.server.certificates.acme.client import AcmeClient, ExternalAccount
-from portway.server.certificates.acme.dns import DnsRecords
+from portway.server.certificates.acme.dns_records import DnsRecords
 from portway.server.certificates.acme.files import AcmeFiles
 from portway.server.certificates.acme.manager import AcmeManager, LocalPublisher
 from portway.server.certificates.acme.source import AcmeSource

@@ -12,7 +12,7 @@ from cryptography import x509
 from portway.clock import wall
 from portway.errors import ConfigError
 from portway.server.certificates.acme.client import DNS_01, HTTP_01, AcmeClient, ExternalAccount, read_external_account
-from portway.server.certificates.acme.dns import HookRecords
+from portway.server.certificates.acme.dns_records import HookRecords
 from portway.server.certificates.acme.failures import OrderFailed
 from portway.server.certificates.acme.files import AcmeFiles
 from portway.server.certificates.acme.manager import LocalPublisher

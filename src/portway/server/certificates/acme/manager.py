@@ -8,7 +8,7 @@ from typing import Protocol
 
 from portway.clock import Clock, wall
 from portway.server.certificates.acme.client import DNS_01, HTTP_01, TLS_ALPN_01, AcmeClient, certificate_id
-from portway.server.certificates.acme.dns import DnsRecords
+from portway.server.certificates.acme.dns_records import DnsRecords
 from portway.server.certificates.acme.failures import OrderFailed
 from portway.server.certificates.acme.files import AcmeFiles, Failure
 from portway.server.certificates.acme.order import ChallengePublisher, Orderer, OrderPlan

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from portway.clock import Clock
 from portway.errors import ConfigError, UnavailableError
 from portway.server.certificates.acme.client import DNS_01, HTTP_01, TLS_ALPN_01, AcmeClient, Authorization, Challenge, Order
-from portway.server.certificates.acme.dns import DnsRecords
+from portway.server.certificates.acme.dns_records import DnsRecords
 from portway.server.certificates.acme.failures import OrderFailed, Scope
 from portway.server.certificates.acme.files import AcmeFiles, PendingOrder
 from portway.server.certificates.acme.pem import challenge_pem, new_key_pem, request_pem
@@ -22,7 +22,7 @@ STEP_S_MAX = 120.0
 """Deadline of one step, with those of other orders before it: a request takes at most 30 s (`network.REQUEST_S_MAX`)."""
 
 DNS_STEP_S_MAX = 300.0
-"""Deadline of one change of a TXT record: a program has 120 s (`dns.HOOK_S_MAX`), and the change of another order may come first."""
+"""Deadline of one change of a TXT record: a program has 120 s (`dns_records.HOOK_S_MAX`), and the change of another order may come first."""
 
 ORDER_S_MAX = 900.0
 """Deadline of an order as a whole; the next attempt begins with a new one."""

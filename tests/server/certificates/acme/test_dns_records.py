@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.server.certificates.acme.dns import HookRecords
+from portway.server.certificates.acme.dns_records import HookRecords
 from portway.server.certificates.acme.failures import OrderFailed, Scope
 
 
