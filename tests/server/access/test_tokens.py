@@ -167,3 +167,13 @@ def test_credentials_contain_all_their_randomness_and_fit_a_join_string() -> Non
 
 def test_a_repr_never_contains_the_verifier() -> None:
     assert "kkkk" not in repr(record())
+
+
+def test_a_listed_host_is_a_pattern_without_a_star() -> None:
+    grants = Grants(hosts=("app", "dev-*", "www.example.com", "*.example.net"))
+
+    assert grants.lists_host("app.tunnel.example.org", "tunnel.example.org")
+    assert grants.lists_host("www.example.com", "tunnel.example.org")
+    for host in ("dev-1.tunnel.example.org", "dev-*.tunnel.example.org", "a.example.net", "app.example.com", "tunnel.example.org"):
+        assert not grants.lists_host(host, "tunnel.example.org")
+    assert not Grants().lists_host("app.tunnel.example.org", "tunnel.example.org")

@@ -48,6 +48,19 @@ class FakePorts:
             self.opened.discard(int(lease.address))
 
 
+@dataclass
+class Orders:
+    """Names for which certificates are wanted, and whether a token lists them."""
+
+    wanted: dict[str, bool] = field(default_factory=dict)
+
+    def certificate_wanted(self, name: str, *, reserved: bool) -> None:
+        self.wanted[name] = reserved
+
+    def certificate_released(self, name: str) -> None:
+        self.wanted.pop(name, None)
+
+
 class Server:
     """A claim handler with sessions whose responsiveness is given."""
 
@@ -55,6 +68,7 @@ class Server:
         self.engine = engine
         self.registry = Registry(engine.reactor.call_soon, grace_s=60.0)
         self.ports = FakePorts()
+        self.orders = Orders()
         self.events: list[ServerEvent] = []
         self.replaced: list[str] = []
         self.sessions: dict[str, Session] = {}
@@ -68,6 +82,7 @@ class Server:
             tcp_ports=PORTS,
             on_event=self.events.append,
             random_bytes=secrets.token_bytes,
+            certificates=self.orders,
         )
 
     def find(self, session_id: str) -> Session | None:
@@ -469,3 +484,19 @@ def test_http_and_tls_tunnels_count_together(engine: EngineLoop) -> None:
     assert server.refused(server.sessions["s1"], kind="tls", name="other") == "too_many_tunnels"
     assert server.grant(server.sessions["s1"], kind="tls", name="app") == "https://app.localhost:8443", "the same name, not one more"
     assert server.refused(server.session("s2", b"another"), kind="tls", name="app") == "too_many_tunnels"
+
+
+def test_certificates_are_wanted_for_live_http_tunnels_and_those_of_listed_names_are_marked(engine: EngineLoop) -> None:
+    server = Server(engine, Grants(hosts=("shop", "dev-*", "www.example.com")))
+    for name in ("shop", "dev-1"):
+        server.grant(server.session("s1"), kind="http", name=name)
+    server.grant(server.sessions["s1"], kind="http", host="www.example.com")
+    server.grant(server.sessions["s1"], kind="tcp")
+
+    assert server.orders.wanted == {"shop.localhost": True, "dev-1.localhost": False, "www.example.com": True}
+    server.registry.session_lost("s1", now=server.engine.reactor.now)
+    assert len(server.orders.wanted) == 3, "the agent may return"
+    server.grant(server.session("s2"), kind="tls", name="shop")
+    assert "shop.localhost" not in server.orders.wanted, "a tls tunnel has its own"
+    server.registry.token_revoked("t")
+    assert server.orders.wanted == {}

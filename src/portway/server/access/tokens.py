@@ -68,6 +68,10 @@ class Grants:
         """Return whether tunnels of this protocol may be claimed."""
         return protocol in self.protocols or (protocol == "tls" and "http" in self.protocols)
 
+    def lists_host(self, host: str, domain: str) -> bool:
+        """Return whether a pattern without `*` is exactly this host: the operator reserves it for the token."""
+        return any("*" not in pattern and host == (pattern if "." in pattern else f"{pattern}.{domain}") for pattern in self.hosts)
+
     def allows_port(self, port: int) -> bool:
         """Return whether a public tcp port may be claimed."""
         return not self.ports or any(port in ports for ports in self.ports)

@@ -83,6 +83,16 @@ class SessionLookup(Protocol):
         """End a session whose address another session of its identity took over."""
 
 
+class CertificateOrders(Protocol):
+    """Orders certificates for the names of live tunnels; both methods return at once."""
+
+    def certificate_wanted(self, name: str, *, reserved: bool) -> None:
+        """Order a certificate if there is none. `reserved`: the tunnel's token lists exactly this name."""
+
+    def certificate_released(self, name: str) -> None:
+        """Renew nothing for a name without a tunnel, or whose tunnel does not need a certificate."""
+
+
 class ClaimHandler:
     """Grants and releases addresses. A claim may take a second if the holder has to be probed."""
 
@@ -97,9 +107,10 @@ class ClaimHandler:
         tcp_ports: PortRange,
         on_event: EventSink,
         random_bytes: Callable[[int], bytes],
+        certificates: CertificateOrders | None = None,
         clock: Clock = wall,
     ) -> None:
-        """`clock` decides when tokens expire."""
+        """`certificates` orders those of http tunnels; `clock` decides when tokens expire."""
         self._reactor = reactor
         self._registry = registry
         self._sessions = sessions
@@ -108,6 +119,7 @@ class ClaimHandler:
         self._tcp_ports = tcp_ports
         self._on_event = on_event
         self._random_bytes = random_bytes
+        self._certificates = certificates
         self._clock = clock
         self._scopes = LimitScopes(reactor)
 
@@ -140,7 +152,17 @@ class ClaimHandler:
         reply = self._reply(claim, lease)
         self._remember_grant(session, reply)
         self._on_event(LeaseUp(session.session_id, lease.tunnel_id, lease.protocol, reply.url))
+        self._order_certificate(session, lease)
         return reply
+
+    def _order_certificate(self, session: ClaimingSession, lease: Lease) -> None:
+        if self._certificates is None or lease.key.kind != "http":
+            return
+        if lease.passthrough:
+            self._certificates.certificate_released(lease.address)  # its agent has one
+        else:
+            reserved = session.token.grants.lists_host(lease.address, self._addresses.domain)
+            self._certificates.certificate_wanted(lease.address, reserved=reserved)
 
     def _remember_grant(self, session: ClaimingSession, reply: Granted) -> None:
         """Store a reply for repeats of its claim: at most two for each address of the session, and some spare ones."""
@@ -356,6 +378,8 @@ class ClaimHandler:
         self._emit_down(lease)
 
     def _emit_down(self, lease: Lease) -> None:
+        if self._certificates is not None and lease.key.kind == "http":
+            self._certificates.certificate_released(lease.address)
         self._on_event(self._down_event(lease))
 
     def _down_event(self, lease: Lease) -> LeaseDown:
