@@ -1,10 +1,12 @@
 """Addresses, port ranges and booleans, parsed from text."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway.config.values import ListenAddress, PortRange, parse_yes_or_no
+from portway.config.values import ListenAddress, PortRange, parse_path, parse_yes_or_no
 from portway.errors import ConfigError
 
 
@@ -55,3 +57,11 @@ def test_booleans_have_the_usual_spellings() -> None:
     assert [parse_yes_or_no(text) for text in ("0", "false", "No", "off")] == [False] * 4
     with pytest.raises(ConfigError, match="yes or no, got 'maybe'"):
         parse_yes_or_no("maybe")
+
+
+def test_a_path_may_begin_with_the_home_directory() -> None:
+    assert parse_path("~/x") == Path.home() / "x"
+    assert parse_path("/a b") == Path("/a b")
+    for text in ("", "a\0b", "~no-such-user-here/x"):
+        with pytest.raises(ConfigError, match="expected a path"):
+            parse_path(text)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from portway.errors import ConfigError
 
@@ -82,3 +83,17 @@ def parse_yes_or_no(text: str) -> bool:
         return _BOOLEANS[text.lower()]
     except KeyError:
         raise ConfigError(f"expected yes or no, got {text!r}") from None
+
+
+def parse_path(text: str) -> Path:
+    """Parse the path of a file or directory; `~` is the home directory.
+
+    Raises:
+        ConfigError: it is empty, or that user has no home directory.
+    """
+    if not text or "\0" in text:
+        raise ConfigError(f"expected a path, got {text!r}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as exc:
+        raise ConfigError(f"expected a path, got {text!r}, and that user has no home directory") from exc

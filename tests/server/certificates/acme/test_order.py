@@ -92,6 +92,21 @@ def test_a_failed_program_is_reported_and_the_next_attempt_is_known(ca: Pebble, 
     asyncio.run(scenario())
 
 
+def test_a_server_that_stops_does_not_wait_for_its_orders(ca: Pebble, tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\nexec sleep 3\n")
+    hook.chmod(0o755)
+
+    async def scenario() -> float:
+        async with running(ca, tmp_path / "data", records=HookRecords(hook)):
+            while not (tmp_path / "called").exists():  # noqa: ASYNC110 - a program creates it
+                await asyncio.sleep(0.02)
+            stopped_at = asyncio.get_running_loop().time()
+        return asyncio.get_running_loop().time() - stopped_at
+
+    assert asyncio.run(scenario()) < 1
+
+
 def test_a_name_that_was_checked_before_needs_no_challenge(ca: Pebble, answers: Answers, tmp_path: Path) -> None:
     plan = OrderPlan("reused.example.org", ("reused.example.org",), (HTTP_01,))
 

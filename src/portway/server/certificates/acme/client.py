@@ -180,12 +180,23 @@ class AcmeClient:
         account = None if self._directory is None else self._network.account
         return "" if account is None else str(account.uri)
 
+    @property
+    def offers_renewal_info(self) -> bool:
+        """Return whether the CA suggests times of renewal; False before `log_in`."""
+        return self._has("renewalInfo")
+
     def new_order(self, names: tuple[str, ...], replaces: str | None = None) -> Order:
         """Create an order, or get the pending one that the CA has for the same names."""
         self.log_in()
         identifiers = [messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in names]
-        order = _NewOrder(identifiers=identifiers, replaces=replaces if self._has("renewalInfo") else None)
-        reply = self._post(self._resource("newOrder"), order)
+        url = self._resource("newOrder")
+        try:
+            reply = self._post(url, _NewOrder(identifiers=identifiers, replaces=replaces if self.offers_renewal_info else None))
+        except OrderFailed as failed:
+            if replaces is None or failed.scope is not Scope.NAME:
+                raise
+            # The certificate is another CA's, or was replaced already; then the order is like that for a new name.
+            reply = self._post(url, _NewOrder(identifiers=identifiers))
         return self._order_of(reply, reply.headers.get("Location", ""))
 
     def order(self, url: str) -> Order:
@@ -223,7 +234,7 @@ class AcmeClient:
     def renewal_window(self, chain_pem: bytes) -> Window | None:
         """Return when the CA suggests to renew a certificate; None if it makes no suggestions (RFC 9773 section 4)."""
         self.log_in()
-        if not self._has("renewalInfo") or (identifier := certificate_id(chain_pem)) is None:
+        if not self.offers_renewal_info or (identifier := certificate_id(chain_pem)) is None:
             return None
         reply = self._network.get(f"{str(self._resource('renewalInfo')).rstrip('/')}/{identifier}")
         window = self._read(messages.RenewalInfo, reply).suggested_window

@@ -100,8 +100,8 @@ class AcmeFiles:
         """Save the account."""
         write_secret(self._account_file, msgspec.json.encode(account), replace=True)
 
-    def certificates(self, now: float) -> Iterator[Certificate]:
-        """Yield all saved certificates; damaged ones are logged and left, those that expired OLD_S before `now` are removed."""
+    def certificates(self) -> Iterator[tuple[Path, Certificate]]:
+        """Yield all saved certificates with their files; damaged ones are logged and left."""
         for path in sorted(self._certificates.glob("*.pem")):
             try:
                 content = read_secret(path)
@@ -109,11 +109,15 @@ class AcmeFiles:
             except ConfigError as exc:
                 log.warning("saved certificate not used", file=path, reason=exc)
                 continue
-            if issued is not None and issued.not_after + OLD_S < now:
+            if issued is not None:
+                yield path, issued
+
+    def remove_old(self, now: float) -> None:
+        """Remove the certificates that expired OLD_S before `now`."""
+        for path, issued in self.certificates():
+            if issued.not_after + OLD_S < now:
                 with contextlib.suppress(OSError):
                     path.unlink()
-            elif issued is not None:
-                yield issued
 
     def save_certificate(self, name: str, issued: Certificate) -> None:
         """Save a certificate, and forget its order."""

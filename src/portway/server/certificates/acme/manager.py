@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from portway.clock import Clock, wall
 from portway.server.certificates.acme.client import DNS_01, HTTP_01, TLS_ALPN_01, AcmeClient, certificate_id
@@ -100,6 +100,7 @@ class AcmeManager:
         """Those without a certificate whose last order failed."""
         self._changed = asyncio.Event()
         self._checking = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def in_flight(self) -> int:
@@ -112,11 +113,12 @@ class AcmeManager:
         failures = await self._orderer.run(lambda _: self._files.failures())
         self._restore(failures)
         async with asyncio.TaskGroup() as tasks:
-            loop = tasks.create_task(self._run(tasks), name="orders of certificates")
+            self._tasks = {tasks.create_task(self._run(tasks), name="orders of certificates")}
             try:
                 yield
             finally:
-                loop.cancel()
+                for task in tuple(self._tasks):
+                    task.cancel()
                 self._orderer.close()
 
     def certificate_wanted(self, name: str, *, reserved: bool) -> None:
@@ -171,10 +173,10 @@ class AcmeManager:
                 for name in list(self._live):
                     self._want(name)
             for name in self._schedule.take(now):
-                tasks.create_task(self._order(name), name="order of a certificate")
+                self._start(tasks, self._order(name), "order of a certificate")
             if not self._checking and (names := self._schedule.checks(now)):
                 self._checking = True
-                tasks.create_task(self._check(names), name="suggested times of renewal")
+                self._start(tasks, self._check(names), "suggested times of renewal")
             at = self._schedule.next_at()
             delay = WAKE_S_MAX if at is None else min(max(at - now, 0.0), WAKE_S_MAX)
             try:
@@ -182,6 +184,11 @@ class AcmeManager:
                     await self._changed.wait()
             except TimeoutError:
                 pass
+
+    def _start(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = tasks.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _order(self, name: str) -> None:
         previous = self._source.find(name)

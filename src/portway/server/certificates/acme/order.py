@@ -175,6 +175,9 @@ class Orderer:
             if challenge.kind != DNS_01:
                 self._publisher.clear(name)
                 continue
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                log.warning("TXT record not removed, because the server stops", name=f"_acme-challenge.{name}")
+                continue  # a program may take minutes
             try:
                 await self._change_dns("remove", name, challenge)
             except OrderFailed as failed:

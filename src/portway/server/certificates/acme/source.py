@@ -9,7 +9,7 @@ from portway.clock import Clock
 from portway.errors import ConfigError
 from portway.server.certificates.acme.files import AcmeFiles, order_name
 from portway.server.certificates.acme.schedule import Validity, renewal_time
-from portway.server.certificates.certificate import Certificate
+from portway.server.certificates.certificate import Certificate, parse_bundle
 from portway.server.certificates.contexts import is_worn, visitor_context
 from portway.server.events import CertificateUp, EventSink, ServerEvent
 from portway.telemetry.logs import get_log
@@ -53,6 +53,7 @@ class AcmeSource:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Load the saved certificates; `install` adds new ones."""
+        await asyncio.to_thread(self._files.remove_old, self._clock())
         for event in await asyncio.to_thread(self.load):
             self._on_event(event)
         yield
@@ -63,7 +64,7 @@ class AcmeSource:
     def load(self) -> list[ServerEvent]:
         """Read the saved certificates and return what to report. Blocks."""
         events: list[ServerEvent] = []
-        for issued in self._files.certificates(self._clock()):
+        for _, issued in self._files.certificates():
             self.install(issued)
             events.append(up_event(issued, renewal_time(Validity(issued.not_before, issued.not_after))))
         return events
@@ -75,6 +76,10 @@ class AcmeSource:
             known = self._served.get(name)
             if known is None or known.issued.not_after <= issued.not_after:
                 self._served[name] = served
+
+    def install_pem(self, pem: bytes) -> None:
+        """Serve a certificate that the ordering process checked."""
+        self.install(parse_bundle(pem))
 
     def find(self, name: str) -> Certificate | None:
         """Return the certificate for a host name, or for `*.DOMAIN`; also one that has expired."""
