@@ -140,6 +140,7 @@ TESTED_ELSEWHERE = {
     "src/portway/errors.py": "plain values",
     "src/portway/protocol/yamux/stream.py": "streams need a session: test_session and its fuzz test",
     "src/portway/server/edge/http/interfaces.py": "protocols without code",
+    "src/portway/server/edge/tls/interfaces.py": "protocols without code",
     "src/portway/server/edge/http/edge.py": "all tests in its folder use the edge of kit.py",
     "src/portway/server/edge/http/exchange/exchange.py": "the same: requests and responses of all kinds, over real sockets",
     "src/portway/server/edge/http/visitor/connection.py": "the same: connections of all kinds, over real sockets",

@@ -50,7 +50,7 @@ class Site:
         self._stack.callback(shutil.rmtree, self.home, ignore_errors=True)
         first = steady_ports(TCP_PORTS + 2)
         self.http_port, self.agents_port = first, first + 1
-        words = ["server", "--http", f"127.0.0.1:{self.http_port}", "--agents", f"127.0.0.1:{self.agents_port}"]
+        words = ["server", "--http", f"127.0.0.1:{self.http_port}", "--agents", f"127.0.0.1:{self.agents_port}", "--https", "off"]
         words += ["--tcp-ports", f"{first + 2}-{first + 1 + TCP_PORTS}", "--data", str(self.home / "server"), "--log-level", "warning"]
         try:
             self.server = self.start(*words, *flags, name="server", descriptors=descriptors)

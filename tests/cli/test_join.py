@@ -46,7 +46,7 @@ class Server:
 @contextmanager
 def running(home: Path, portway: Portway, name: str, *flags: str) -> Iterator[Server]:
     """Run a server within the block."""
-    args = ("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", str(home / name), *flags)
+    args = ("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--https", "off", "--data", str(home / name), *flags)
     with start(*args) as program:
         yield Server(program, home / name, portway)
 

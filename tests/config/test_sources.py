@@ -112,7 +112,7 @@ def test_every_key_of_a_full_file_is_read(tmp_path: Path) -> None:
         ('[server]\nforwarded_fields = "x"\n', r"\$\.server\.forwarded_fields: expected x-forwarded or forwarded, got 'x'"),
         ('[server]\ntrusted_header = "X-Forwarded-For"\n', r"\$\.server\.trusted_header: X-Forwarded-For cannot be forwarded"),
         ('[server]\ntrusted_header = "a b"\n', r"\$\.server\.trusted_header: invalid header name 'a b': expected names like"),
-        ('[server]\nproxy_protocol = "udp"\n', r"\$\.server\.proxy_protocol: expected listeners, http or tcp, got 'udp'"),
+        ('[server]\nproxy_protocol = "udp"\n', r"\$\.server\.proxy_protocol: expected listeners, http or https or tcp, got 'udp'"),
         ('[server]\npublic_url = "tunnel.example.org"\n', r"\$\.server\.public_url: expected a URL like https://tunnel"),
         (
             '[server]\npublic_url = "https://localhost/path"\n',

@@ -60,7 +60,7 @@ class Stack:
             (self._folder / name).mkdir(mode=0o700)
         first = free_port()
         self.server = self._start(
-            "server", "--json", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0",
+            "server", "--json", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--https", "off",
             "--tcp-ports", f"{first}-{min(first + PORTS, 65535)}", "--data", str(self._folder / "server"), *self._plain(),
         )  # fmt: skip
         try:

@@ -101,7 +101,7 @@ def test_commands_that_need_a_data_directory_say_so(words: tuple[str, ...], worl
 def test_a_server_runs_with_only_a_data_directory(world: World) -> None:
     with TemporaryDirectory(prefix="portway-") as name:
         os.chown(name, UID, UID)
-        server = contained(world, "server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", name)
+        server = contained(world, "server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--https", "off", "--data", name)
         server.expect("advertised as")
         made = contained(world, "token", "create", "laptop", "--data", name)
         assert made.wait().code == 0

@@ -48,7 +48,7 @@ def test_a_server_names_the_file_and_key_of_an_invalid_setting(world: World) -> 
 def test_a_server_names_the_address_that_is_in_use(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = world.run("server", "--http", f"127.0.0.1:{port}", "--agents", "127.0.0.1:0", "--data", world.server_data)
+        ended = world.run("server", "--http", f"127.0.0.1:{port}", "--agents", "127.0.0.1:0", "--https", "off", "--data", world.server_data)
     assert (ended.code, ended.out) == (1, "")
     assert f"127.0.0.1:{port}" in ended.err
     assert "in use" in ended.err
@@ -133,7 +133,7 @@ def test_a_damaged_identity_is_named_and_not_replaced(world: World) -> None:
     world.start_server().stop()
     identity = world.server_data / "server-identity.pem"
     identity.write_text("not a certificate")
-    words = ("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", world.server_data)
+    words = ("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--https", "off", "--data", world.server_data)
     ended = world.run(*words)
     assert ended.code == 2
     assert f"{identity}: damaged" in ended.err

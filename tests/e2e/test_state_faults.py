@@ -122,7 +122,7 @@ def test_a_token_revoked_once_a_full_disk_has_space_again_ends_its_sessions(worl
 def test_a_second_server_on_a_data_directory_is_refused_and_other_commands_work(workers: int, world: World) -> None:
     world.server_flags = ("--workers", str(workers))
     first = world.start_server()
-    second = world.run("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", world.server_data)
+    second = world.run("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--https", "off", "--data", world.server_data)
     assert (second.code, second.out) == (2, "")
     assert second.err.startswith(f"portway: data: another server uses {world.server_data}; stop it, or")
     world.token()
@@ -167,7 +167,7 @@ def test_agents_survive_a_lost_database(damage: Callable[[Path, Path], None], wo
         server.expect("tokens unreadable.*removed or replaced", stream="err")
     assert world.visit("blog").body == OK
     server.stop()
-    refused = world.run("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--data", world.server_data)
+    refused = world.run("server", "--http", "127.0.0.1:0", "--agents", "127.0.0.1:0", "--https", "off", "--data", world.server_data)
     assert refused.code == 2
     assert re.search("a server has used this directory|not the database of this directory", refused.err), refused.err
     assert "backup" in refused.err

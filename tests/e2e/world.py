@@ -8,11 +8,12 @@ import os
 import random
 import shutil
 import socket
+import ssl
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -77,10 +78,12 @@ class World:
     token_ids: list[str] = field(default_factory=list)
     server_before: tuple[str, ...] = ()
     """Words before the server's, such as those that lower its limits."""
+    https: bool = False
+    """Whether the server has a TLS port, with certificates of its development CA."""
 
     def __post_init__(self) -> None:
-        first = steady_ports(TCP_PORTS + 2)
-        self.http_port, self.agents_port, self.tcp_port = first, first + 1, first + 2
+        first = steady_ports(TCP_PORTS + 3)
+        self.http_port, self.https_port, self.agents_port, self.tcp_port = first, first + 1, first + 2, first + 3
         self.agents_host = "127.0.0.1"
         self.programs_stack = ExitStack()
         for name in ("data", "run"):
@@ -132,6 +135,7 @@ class World:
     def start_server(self, *flags: str, as_json: bool = True) -> Program:
         """Start the server, which has the same addresses each time, and return it once it listens."""
         words = ["server", "--http", f"127.0.0.1:{self.http_port}", "--agents", f"{self.agents_host}:{self.agents_port}"]
+        words += ["--https", f"127.0.0.1:{self.https_port}" if self.https else "off"]
         words += ["--tcp-ports", f"{self.tcp_port}-{self.tcp_port + TCP_PORTS - 1}", "--data", str(self.server_data)]
         words += ["--log-level", "debug", *(["--json"] if as_json else []), *self.server_flags, *flags]
         server = self.start(*words, before=self.server_before)
@@ -183,6 +187,24 @@ class World:
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: sock.recv(65536), b""))
+
+    @property
+    def ca_file(self) -> Path:
+        """The root certificate of the server's development CA."""
+        return self.server_data / "dev-ca.pem"
+
+    @contextmanager
+    def dial_tls(self, name: str, *, deadline_s: float = 20.0, **options: Any) -> Iterator[ssl.SSLSocket]:
+        """Connect to the TLS port as a visitor of `NAME.localhost`; `options` are attributes of its SSLContext."""
+        context = options.pop("context", None) or ssl.create_default_context(cafile=str(self.ca_file))
+        session = options.pop("session", None)
+        for option, value in options.items():
+            setattr(context, option, value)
+        with (
+            socket.create_connection(("127.0.0.1", self.https_port), timeout=deadline_s) as sock,
+            context.wrap_socket(sock, server_hostname=f"{name}.localhost", session=session) as tls,
+        ):
+            yield tls
 
     # Secrets.
 

@@ -20,6 +20,7 @@ from portway.server.access.tokens import Grants, TokenRecord, new_credentials
 from portway.server.app import serve
 from portway.server.events import Listening
 from portway.server.identity import read_advertised
+from portway.server.setting_values import OFF
 from portway.server.settings import ServerSettings
 from portway.server.storage.token_store import FILE, Store
 from portway.server.workers.supervisor import supervise
@@ -81,6 +82,11 @@ class RunningServer:
         """Port for HTTP visitors."""
         return int(self.listening.http.rpartition(":")[2])
 
+    @property
+    def https_port(self) -> int:
+        """The TLS port; requires `https` in the settings."""
+        return int(self.listening.https.rpartition(":")[2])
+
     def token(self, name: str = "laptop", **grants: Any) -> JoinString:
         """Create a token and return its join string."""
         advertised = read_advertised(self.settings.data)
@@ -120,6 +126,7 @@ def server_settings(data: Path, **changes: Any) -> ServerSettings:
     defaults: dict[str, Any] = {
         "http": ListenAddress("127.0.0.1", 0),
         "agents": ListenAddress("127.0.0.1", 0),
+        "https": OFF,
         "tcp_ports": PortRange(first, min(first + 20, 65535)),
         "data": data / "server",
         "hold_s": 1.0,

@@ -43,7 +43,7 @@ class SoakSystem:
         self.agents: dict[tuple[int, str], Program] = {}
         self.ended: list[Program] = []
         """Replaced programs; their output still counts."""
-        words = ["--http", f"127.0.0.1:{self.http_port}", "--agents", f"127.0.0.1:{self.agents_port}"]
+        words = ["--http", f"127.0.0.1:{self.http_port}", "--agents", f"127.0.0.1:{self.agents_port}", "--https", "off"]
         words += ["--tcp-ports", f"{self.tcp_first}-{self.tcp_first + TCP_PORTS - 1}", "--data", str(self.home / "server")]
         try:
             flags = ("-X", "dev") if dev else ()

@@ -11,15 +11,16 @@ from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE
 from portway.engine.reactor import TURN_BYTES, Reactor
 from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE, set_close_mode
 from portway.engine.timers import Timer
-from portway.engine.tls_errors import describe_tls_error
+from portway.engine.tls_errors import describe_tls_error, handshake_failure
+from portway.engine.tls_read_ahead import ReadAhead
 from portway.engine.tls_records import EMPTY_RECORDS_MAX, FEED_VISITOR_BYTES, FEEDS_A_CALL, RecordFeed
+from portway.engine.tls_slices import WriteSlices
 from portway.errors import BrokenChannel
 
 REPLY_BYTES_MAX = 16 * 1024
 """Replies of OpenSSL itself (to key updates, for example) that the peer has not read; more is an attack."""
 LINGER_S = 10.0
 """How long `close` tries to send ciphertext that the kernel has not accepted yet."""
-
 _EOF_IS_END: int = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
 """Set in every context by CPython before 3.11.4, which accepts a TCP end without close_notify as a proper end (gh-95494)."""
 
@@ -36,19 +37,28 @@ class TlsChannel(Channel):
 
     Buffers: ciphertext that the kernel has not accepted (of one `send`; no other is accepted until it is gone), received
     ciphertext, and plaintext that was read ahead of close_notify (one feed each). `close` and `abort` free OpenSSL's buffers.
+    With `in_slices`, `send` encrypts and sends a slice at a time, so that these buffers stay small: 4 KiB at first, then 16 KiB.
     """
 
     __slots__ = (
         *CHANNEL_SLOTS,
         *("_blocked", "_cipher", "_closed", "_scheduled", "_context", "_drained", "_ended", "_failure", "_hung_up"),
-        *("_incoming", "_buffered_plain", "_level_poller", "_linger", "_on_handshake", "_outgoing", "_reactor", "_records"),
-        *("_shut", "_sock", "_tls", "account", "feed_bytes"),
+        *("_incoming", "_read_ahead", "_level_poller", "_linger", "_on_handshake", "_outgoing", "_reactor", "_records"),
+        *("_slices", "_shut", "_sock", "_tls", "account", "feed_bytes"),
     )
 
-    def __init__(
-        self, reactor: Reactor, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
+    def __init__(  # noqa: PLR0913 - a socket, its TLS, and what is known about its use
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+        received: bytes = b"",
+        in_slices: bool = False,
     ) -> None:
-        """Watch `sock` from now on."""
+        """Watch `sock` from now on; `received` is what was read from it already."""
         self.on_readable = self.on_writable = self.on_broken = nothing
         self.readable = True
         self.account: Account | None = None
@@ -59,10 +69,13 @@ class TlsChannel(Channel):
         context.options &= ~_EOF_IS_END
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordFeed(self._incoming)
+        if received:
+            self._records.put(memoryview(received))
+        self._slices = WriteSlices() if in_slices else None
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname)
         self.feed_bytes = FEED_VISITOR_BYTES  # up to TLS_TURN_BYTES, for a link whose peer is verified
         self._cipher: memoryview | None = None
-        self._buffered_plain = bytearray()
+        self._read_ahead = ReadAhead()
         self._on_handshake: HandshakeDone | None = None
         self._linger: Timer | None = None
         self._scheduled = self._drained = self._blocked = self._hung_up = self._ended = False
@@ -96,8 +109,8 @@ class TlsChannel(Channel):
         """Decrypt into `buffer`, reading ciphertext from the socket as needed, record after record, for a bounded time."""
         if self._closed:
             raise BrokenChannel("this end is closed")
-        if self._buffered_plain:
-            return self._take_buffered(buffer)
+        if self._read_ahead.buffer:
+            return self._read_ahead.take(buffer)
         filled = feeds = 0
         try:
             while not self._ended:
@@ -126,7 +139,7 @@ class TlsChannel(Channel):
         return filled
 
     def waiting_bytes(self) -> int:
-        """Return the bytes of ciphertext that the kernel has not accepted yet."""
+        """Return the ciphertext that the kernel has not accepted yet."""
         return 0 if self._cipher is None else len(self._cipher)
 
     def room(self) -> int:
@@ -134,7 +147,7 @@ class TlsChannel(Channel):
         return 0 if self._blocked else TURN_BYTES
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
-        """Encrypt all of `data` and send what the kernel accepts; the rest is sent before further data is accepted."""
+        """Encrypt `data` and send what the kernel accepts; the rest of the ciphertext is sent before further data is accepted."""
         if self._closed:
             raise BrokenChannel("this end is closed")
         if self._blocked:
@@ -142,15 +155,21 @@ class TlsChannel(Channel):
         view = memoryview(data)
         size = len(view)
         done = 0
+        slice_bytes = size if self._slices is None else self._slices.size
         try:
             while done < size:
-                with view[done:] as piece:  # the frame of the ssl module keeps a reference, too
+                with view[done : done + slice_bytes] as piece:  # the frame of the ssl module keeps a reference, too
                     done += self._tls.write(piece)
+                if slice_bytes < size and not self._send_cipher():
+                    break
         except ssl.SSLError as exc:
             raise BrokenChannel(f"TLS broke: {describe_tls_error(exc)}") from exc
         finally:
             view.release()  # an error keeps this frame alive, and the owner's bytearray cannot grow while a view exists
-        self._send_cipher()
+        if slice_bytes >= size:
+            self._send_cipher()
+        if self._slices is not None:
+            self._slices.count(done)
         return done
 
     def shutdown_write(self) -> None:
@@ -181,9 +200,10 @@ class TlsChannel(Channel):
         self._discard()
 
     def close(self) -> None:
-        """Close the socket once all ciphertext was sent (after 10 s at most)."""
+        """Send close_notify if it was not sent, and close the socket once all ciphertext was sent (after 10 s at most)."""
         if self._closed:
             return
+        self.shutdown_write()
         self._retire()
         set_close_mode(self._sock, END_ON_CLOSE)
         if self._cipher is None:
@@ -196,7 +216,7 @@ class TlsChannel(Channel):
         self.readable = False
         self._closed = True
         self._on_handshake = None
-        self._buffered_plain = bytearray()
+        self._read_ahead = ReadAhead()
         del self._tls, self._incoming, self._records
 
     def _discard(self) -> None:
@@ -289,31 +309,17 @@ class TlsChannel(Channel):
     def _drain(self) -> None:
         """Read the available plaintext from OpenSSL, without reading from the socket."""
         try:
-            while True:
-                piece = self._tls.read(FEED_VISITOR_BYTES)
-                if not piece:
-                    self._ended = True
-                    return
-                self._buffered_plain += piece
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:
-            self._ended = True
+            self._ended = self._read_ahead.drain(self._tls) or self._ended
         finally:
-            self.readable = self.readable or bool(self._buffered_plain) or self._ended
+            self.readable = self.readable or bool(self._read_ahead.buffer) or self._ended
 
-    def _take_buffered(self, buffer: memoryview) -> int:
-        piece = self._buffered_plain[: len(buffer)]
-        buffer[: len(piece)] = piece
-        del self._buffered_plain[: len(piece)]
-        return len(piece)
-
-    def _send_cipher(self) -> None:
+    def _send_cipher(self) -> bool:
+        """Send ciphertext; return whether the kernel accepted all of it."""
         cipher = self._cipher
         if cipher is None:
             fresh = self._outgoing.read()
             if not fresh:
-                return
+                return True
             cipher = memoryview(fresh)
         elif self._outgoing.pending:
             cipher = memoryview(bytes(cipher) + self._outgoing.read())
@@ -327,6 +333,7 @@ class TlsChannel(Channel):
         self._cipher = cipher[sent:] if self._blocked else None
         if self._blocked and self._level_poller is not None:
             self._level_poller.want_write(self._sock.fileno())
+        return not self._blocked
 
     def _on_events(self, mask: int) -> None:
         if mask & _READ:
@@ -382,8 +389,7 @@ class TlsChannel(Channel):
                     feeds += 1
             self._send_cipher()
         except ssl.SSLError as exc:
-            failure = BrokenChannel(f"TLS handshake failed: {describe_tls_error(exc)}")
-            failure.__cause__ = exc.with_traceback(None)  # the traceback refers to this frame, which refers to `failure`: a cycle
+            failure = handshake_failure(exc)
             with suppress(BrokenChannel):  # the alert is optional
                 self._send_cipher()
         except BrokenChannel as exc:

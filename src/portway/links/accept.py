@@ -91,13 +91,13 @@ class LinkListener:
         for handshake in list(self._under_way):
             handshake.fail("aborted")
 
-    def take(self, sock: socket.socket, address: Address) -> None:
-        """Start the handshake on a connected, non-blocking socket."""
+    def take(self, sock: socket.socket, address: Address, received: bytes = b"") -> None:
+        """Start the handshake on a connected, non-blocking socket, from which `received` was read already."""
         configure_link_socket(sock)
         if self.context is None:
             self._on_link(SocketChannel(self.reactor, sock), address)
             return
-        handshake = _Handshake(self, sock, address)
+        handshake = _Handshake(self, sock, address, received)
         try:
             loser = self._handshakes.acquire(handshake.source, handshake, self.reactor.now)
         except UnavailableError as exc:
@@ -134,21 +134,25 @@ class LinkListener:
 class _Handshake:
     """One handshake with its deadline. OpenSSL objects are created only once the peer has sent data."""
 
-    def __init__(self, listener: LinkListener, sock: socket.socket, address: Address) -> None:
+    def __init__(self, listener: LinkListener, sock: socket.socket, address: Address, received: bytes) -> None:
         self.address = address
         self.source = source_key(address[0])
         self._account = listener.account_of(self.source)
         self._listener = listener
         self._sock = sock
         self._channel: TlsChannel | None = None
-        self._waiting = True
+        self._received = received
+        self._waiting = not received
         self._ended = False
         self._timer: Timer
 
     def start(self) -> None:
-        """Wait for the peer's first byte."""
+        """Wait for the peer's first byte, unless it was read already."""
         reactor = self._listener.reactor
         self._timer = reactor.call_later(self._listener.limits.seconds_max, self._time_out)
+        if self._received:
+            reactor.call_soon_charged(self._account, self.begin)
+            return
         reactor.watch(self._sock.fileno(), self._on_events)
 
     def begin(self) -> None:
@@ -157,7 +161,8 @@ class _Handshake:
         context = listener.context
         if context is None or self._ended:
             return
-        self._channel = TlsChannel(listener.reactor, self._sock, context, server_side=True)
+        received, self._received = self._received, b""
+        self._channel = TlsChannel(listener.reactor, self._sock, context, server_side=True, received=received)
         self._channel.account = self._account
         self._channel.handshake(self._done)
 

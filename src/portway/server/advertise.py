@@ -2,23 +2,28 @@
 
 import contextlib
 import ipaddress
+import socket
 from pathlib import Path
 
 from portway.config.paths import data_dir
 from portway.config.values import ListenAddress
-from portway.engine.listener import Address
 from portway.errors import ConfigError, PeerError
 from portway.protocol.names import normalise_host
+from portway.server.certificates.interfaces import CertificateSource
 from portway.server.events import Listening
 from portway.server.identity import Advertised, Identity
+from portway.server.listeners import Listeners
 from portway.server.settings import ServerSettings
 from portway.server.tunnels.addresses import PublicAddresses
 
 
-def advertised_address(settings: ServerSettings, real_port: int) -> ListenAddress:
+def advertised_address(settings: ServerSettings, listeners: Listeners) -> ListenAddress:
     """Return the address that agents dial, with the actual port where the settings have 0."""
     address = settings.advertised
-    return address if address.port else ListenAddress(address.host, real_port)
+    if address.port:
+        return address
+    listener = listeners.agents or listeners.https
+    return ListenAddress(address.host, 0 if listener is None else _port(listener))
 
 
 def advertised_endpoint(settings: ServerSettings, identity: Identity, advertised: ListenAddress) -> Advertised:
@@ -27,17 +32,32 @@ def advertised_endpoint(settings: ServerSettings, identity: Identity, advertised
     return Advertised(advertised.host, advertised.port, pin, settings.plaintext_links)
 
 
-def listening_event(settings: ServerSettings, http: Address, agents: Address, advertised: ListenAddress) -> Listening:
+def listening_event(settings: ServerSettings, listeners: Listeners) -> Listening:
     """Return the start-up event, for when all listeners are open."""
-    tcp_ports = str(settings.tcp_ports)
-    data = "" if _is_default(settings.data) else str(settings.data.absolute())
-    return Listening(_text(http), _text(agents), str(advertised), tcp_ports, settings.domain, settings.plaintext_links, data)
+    return Listening(
+        _text(listeners.http),
+        _text(listeners.agents),
+        str(advertised_address(settings, listeners)),
+        str(settings.tcp_ports),
+        settings.domain,
+        settings.plaintext_links,
+        "" if _is_default(settings.data) else str(settings.data.absolute()),
+        _text(listeners.https),
+        listeners.https_failure,
+    )
 
 
-def public_addresses(settings: ServerSettings, advertised: ListenAddress, http_port: int) -> PublicAddresses:
-    """Return the server's public addresses."""
-    tcp_host = "127.0.0.1" if settings.is_local else settings.domain
-    return PublicAddresses(settings.domain, _reserved_hosts(advertised.host), http_port, tcp_host, settings.public_url)
+def public_addresses(settings: ServerSettings, listeners: Listeners, certificates: CertificateSource) -> PublicAddresses:
+    """Return the server's public addresses; names with a certificate that browsers trust get https URLs."""
+    return PublicAddresses(
+        settings.domain,
+        _reserved_hosts(advertised_address(settings, listeners).host),
+        http_port=_port(listeners.http),
+        tcp_host="127.0.0.1" if settings.is_local else settings.domain,
+        public_url=settings.public_url,
+        https_port=None if listeners.https is None else _port(listeners.https),
+        has_https=certificates.has_trusted,
+    )
 
 
 def _reserved_hosts(host: str) -> frozenset[str]:
@@ -57,5 +77,10 @@ def _is_default(data: Path) -> bool:
     return False
 
 
-def _text(address: Address) -> str:
-    return str(ListenAddress(*address))
+def _text(listener: socket.socket | None) -> str:
+    return "" if listener is None else str(ListenAddress(*listener.getsockname()[:2]))
+
+
+def _port(listener: socket.socket) -> int:
+    port: int = listener.getsockname()[1]
+    return port

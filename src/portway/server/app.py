@@ -3,17 +3,19 @@
 import asyncio
 import secrets
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 
 from portway.clock import wall
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
 from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
+from portway.server.certificates.store import CertificateStore
 from portway.server.control.claims import ClaimHandler
 from portway.server.core import ServerCore
 from portway.server.events import EventSink, Stopping
 from portway.server.identity import record_advertised
-from portway.server.listen_sockets import listen_for_setting, listen_on
+from portway.server.listen_sockets import listen_on
+from portway.server.listeners import open_listeners
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import locked, open_state
 from portway.server.storage.token_reader import TokenReader
@@ -41,26 +43,34 @@ async def serve(settings: ServerSettings, *, on_event: EventSink, stop: asyncio.
         def listen(port: int) -> socket.socket:
             return listen_on(ListenAddress(settings.tcp_host, port))
 
-        core = ServerCore(reactor, settings, identity, tokens, registry, listen=listen, on_event=on_event, report_relays=report_relays)
-        http = stack.enter_context(listen_for_setting(settings.http, "http"))
-        agents = stack.enter_context(listen_for_setting(settings.agents, "agents"))
-        http_address, agents_address = http.getsockname()[:2], agents.getsockname()[:2]
-        advertised = advertised_address(settings, agents_address[1])
+        certificates = CertificateStore(settings, on_event)
+        core = ServerCore(
+            reactor,
+            settings,
+            identity,
+            tokens,
+            registry,
+            listen=listen,
+            on_event=on_event,
+            report_relays=report_relays,
+            certificates=certificates,
+        )
+        listeners = stack.enter_context(closing(open_listeners(settings)))
+        await stack.enter_async_context(certificates.open())
         core.sessions.dispatcher.claim_handler = ClaimHandler(
             reactor,
             registry,
             core.sessions,
             core.tcp,
-            addresses=public_addresses(settings, advertised, http_address[1]),
+            addresses=public_addresses(settings, listeners, certificates),
             tcp_ports=settings.tcp_ports,
             on_event=on_event,
             random_bytes=secrets.token_bytes,
         )
-        record_advertised(
-            settings.data, advertised_endpoint(settings, identity, advertised)
-        )  # before serving, because a slow disk blocks the loop here
-        async with core.serve(http, agents):
-            on_event(listening_event(settings, http_address, agents_address, advertised))
+        # Before serving, because a slow disk blocks the loop here.
+        record_advertised(settings.data, advertised_endpoint(settings, identity, advertised_address(settings, listeners)))
+        async with core.serve(listeners.http, listeners.https, listeners.agents):
+            on_event(listening_event(settings, listeners))
             try:
                 await (stop or asyncio.Event()).wait()
             finally:

@@ -10,24 +10,30 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
 
-from portway.engine.listener import Listener, OnAccept
+from portway.engine.listener import Address, Listener, OnAccept
 from portway.engine.reactor import Reactor
 from portway.links.accept import DEFAULT_LIMITS, LinkListener
 from portway.links.tls import server_context
+from portway.links.worker_hint import worker_from
 from portway.protocol.http1.trusted_proxies import TrustedProxies
 from portway.protocol.networks import Networks
 from portway.protocol.scram import certificate_binding
+from portway.protocol.tls_hello import ClientHello
+from portway.server.certificates.store import CertificateStore
 from portway.server.control import interfaces
 from portway.server.control.interfaces import ControlSettings
 from portway.server.control.session_manager import SessionManager
 from portway.server.edge.admission import AdmissionControl
-from portway.server.edge.handoff import HandOff
+from portway.server.edge.handoff import HandOff, HandOffAgent
+from portway.server.edge.http.access_control import PublicHttps
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.edge.proxy_protocol import ProxyProtocolReader
+from portway.server.edge.proxy_protocol import OnProxied, ProxyProtocolReader
 from portway.server.edge.random_pool import RandomPool
 from portway.server.edge.relaying import RelaySettings
 from portway.server.edge.tcp import TcpEdge
+from portway.server.edge.tls.passthrough import PassthroughEdge
+from portway.server.edge.tls.port import TlsPort
 from portway.server.events import EventSink
 from portway.server.identity import Identity, certificate_der
 from portway.server.settings import ServerSettings
@@ -64,62 +70,67 @@ class ServerCore:
         worker: int = 0,
         hand_off: HandOff | None = None,
         server_id: str = "",
+        certificates: CertificateStore,
+        hand_off_agent: HandOffAgent | None = None,
     ) -> None:
-        """Create both edges and the session manager; none accepts connections before `serve`.
+        """Create the edges and the session manager; none accepts connections before `serve`.
 
         `listen` returns the listening socket of a tcp tunnel's port. With `report_relays`, `on_event` also receives every finished
         request, tcp connection and WebSocket. `worker` is this process's number, 0 when it is the only one; `hand_off` hands visitors
-        to the other processes. `server_id` is the same in all processes of the server.
+        to the other processes, `hand_off_agent` links of sessions that another one has. `server_id` is the same in all processes of the
+        server. `certificates` are those for visitors.
         """
         admission = AdmissionControl(reactor, on_event)
         self._reactor = reactor
         self._handshakes_max = admission.unauthenticated_max
         self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
         self._listeners: list[Listener] = []
+        self._worker, self._hand_off_agent, self._certificates = worker, hand_off_agent, certificates
         on_done = on_event if report_relays else None
         trusted = Networks(settings.trusted_proxies)
         self._proxy_protocol = ProxyProtocolReader(reactor, trusted, admission) if settings.proxy_protocol else None
         self._proxy_listeners = settings.proxy_protocol
+        proxies = TrustedProxies(trusted, settings.forwarded_fields) if trusted else None
         self.http = HttpEdge(
-            reactor,
-            leases,
-            _edge_settings(settings),
-            admission,
+            *(reactor, leases, _edge_settings(settings), admission),
             random_bytes=RandomPool(secrets.token_bytes),
             hand_off=hand_off,
             on_finished=on_done,
             server_id=server_id,
-            proxies=TrustedProxies(trusted, settings.forwarded_fields) if trusted else None,
+            proxies=proxies,
         )
+        relay_settings = RelaySettings(hold_s=settings.hold_s, log_visitors=settings.log_visitors)
         self.tcp = TcpEdge(
-            reactor,
-            listen,
-            RandomPool(secrets.token_bytes),
-            RelaySettings(hold_s=settings.hold_s, log_visitors=settings.log_visitors),
-            admission,
-            on_done,
+            *(reactor, listen, RandomPool(secrets.token_bytes), relay_settings, admission, on_done),
             hand_off=hand_off,
             proxy_protocol=self._proxy_protocol if "tcp" in settings.proxy_protocol else None,
         )
-        control = _control_settings(settings, identity, worker)
-        self.sessions = SessionManager(
-            reactor, leases, tokens, control, on_event=on_event, random_bytes=secrets.token_bytes, admission=admission
+        self.tls = TlsPort(
+            *(reactor, leases, admission, certificates),
+            http=self.http,
+            passthrough=PassthroughEdge(self.tcp),
+            on_agent=None if settings.plaintext_links else self._take_agent,
+            hand_off=hand_off,
         )
+        control, random_bytes = _control_settings(settings, identity, worker), secrets.token_bytes
+        self.sessions = SessionManager(reactor, leases, tokens, control, on_event=on_event, random_bytes=random_bytes, admission=admission)
         self.links: LinkListener
 
     @asynccontextmanager
-    async def serve(self, http: socket.socket, agents: socket.socket | None) -> AsyncIterator[None]:
-        """Accept visitors on `http`, and agents on `agents` or through `links.take`, within this block."""
+    async def serve(self, http: socket.socket, https: socket.socket | None, agents: socket.socket | None) -> AsyncIterator[None]:
+        """Accept visitors on `http` and `https`, and agents on `https`, on `agents` or through `links.take`, within this block."""
         async with AsyncExitStack() as stack:
             stack.callback(self.http.close)
             await stack.enter_async_context(self.sessions.open())
-            on_visitor: OnAccept = self.http.accept
             if self._proxy_protocol is not None:
                 stack.callback(self._proxy_protocol.close)
-                if "http" in self._proxy_listeners:
-                    on_visitor = self._proxy_protocol.wrap(self.http.accept)
-            self._listeners = [Listener(self._reactor, http, on_visitor)]
-            stack.callback(self._listeners[0].close)
+            self._listeners = [Listener(self._reactor, http, self._proxied("http", self.http.accept))]
+            if https is not None:
+                self.http.access.https = PublicHttps(https.getsockname()[1], self._certificates.has_trusted)
+                self._listeners.append(Listener(self._reactor, https, self._proxied("https", self.tls.accept)))
+                stack.callback(self.tls.close)
+            for listener in self._listeners:
+                stack.callback(listener.close)
             limits = replace(DEFAULT_LIMITS, under_way_max=min(DEFAULT_LIMITS.under_way_max, self._handshakes_max))
             accept, logins = self.sessions.accept, self.sessions.login_admission
             self.links = LinkListener(
@@ -135,12 +146,25 @@ class ServerCore:
         if self._proxy_protocol is not None:
             self._proxy_protocol.close()
         self.links.close()
+        self.tls.close()
         self.tcp.stop_listening()
         self.sessions.drain(reason)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S_MAX):
                 while self.tcp.visitors + self.http.busy:  # noqa: ASYNC110 - polled once, at the end; an event would cost every visitor
                     await asyncio.sleep(DRAIN_POLL_S)
+
+    def _proxied(self, listener: str, on_accept: OnProxied) -> OnAccept:
+        """Return a listener's callback, which reads the PROXY header first if the settings require one."""
+        if self._proxy_protocol is not None and listener in self._proxy_listeners:
+            return self._proxy_protocol.wrap(on_accept)
+        return lambda sock, address: on_accept(sock, address, None)
+
+    def _take_agent(self, sock: socket.socket, address: Address, hello: ClientHello) -> None:
+        """Serve a link that arrived at the TLS port, in the process that has its session."""
+        worker = worker_from(hello.wire)
+        if worker in (0, self._worker) or self._hand_off_agent is None or not self._hand_off_agent(worker, sock, address, hello.wire):
+            self.links.take(sock, address, hello.wire)
 
 
 def _edge_settings(settings: ServerSettings) -> HttpEdgeSettings:

@@ -13,6 +13,7 @@ class Listening:
     http: str
     """`host:port` with the actual port, also where the settings have 0."""
     agents: str
+    """Empty without a listener of their own: they use the https port."""
     advertised: str
     """The address in join strings."""
     tcp_ports: str
@@ -20,6 +21,10 @@ class Listening:
     plaintext_links: bool = False
     data: str = ""
     """The data directory if it is not the default one: the `--data` that `portway token` needs."""
+    https: str = ""
+    """`host:port` of the TLS port; empty without one."""
+    https_failure: str = ""
+    """Why the default TLS port is not open, with its address; empty if it is, or is not wanted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,14 @@ def listen_on(address: ListenAddress) -> socket.socket:
         return listen("0.0.0.0", address.port)  # noqa: S104 - the setting asks for every interface
 
 
+def listen_if_free(address: ListenAddress) -> socket.socket | str:
+    """Return a listening socket, or why there is none: for a listener that the server can do without."""
+    try:
+        return listen_on(address)
+    except OSError as exc:
+        return "in use by another program" if exc.errno == errno.EADDRINUSE else (exc.strerror or str(exc)).lower()
+
+
 def listen_for_setting(address: ListenAddress, setting: str) -> socket.socket:
     """Return a listening socket for a setting.
 

@@ -1,6 +1,5 @@
 """Settings of the server: every field is one flag, one environment variable and one key of `[server]` in portway.toml."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,29 @@ from pathlib import Path
 from portway.config.fields import setting
 from portway.config.paths import data_dir
 from portway.config.values import ListenAddress, PortRange, parse_yes_or_no
-from portway.errors import ConfigError, PortwayError
+from portway.errors import ConfigError
 from portway.protocol.http1.field_rules import read_trusted_headers
 from portway.protocol.http1.fields import FIELDS_MAX, REQUEST_LIMITS, RESPONSE_LIMITS
 from portway.protocol.http1.trusted_proxies import Family
-from portway.protocol.names import normalise_host, split_authority
+from portway.protocol.names import normalise_host
 from portway.protocol.networks import read_networks
 from portway.protocol.units import parse_duration_s, parse_size_bytes
+from portway.server.setting_values import (
+    AUTO,
+    OFF,
+    WORKERS_MAX,
+    read_advertise,
+    read_agents,
+    read_count,
+    read_domain,
+    read_family,
+    read_https,
+    read_listeners,
+    read_path,
+    read_public_url,
+    read_via,
+    read_workers,
+)
 
 LOCAL_DOMAIN = "localhost"
 """Every name below it is this machine in every browser, with no DNS."""
@@ -25,18 +40,6 @@ HOLD_S_MAX = 60.0
 GRACE_S_MAX = 86400.0
 """A name that was not served for a day is free for others."""
 
-
-WORKERS_MAX = 64
-"""Every worker has a channel to every other one; more workers than cores gain nothing."""
-
-
-PROXY_LISTENERS = ("http", "tcp")
-"""The listeners for visitors."""
-
-_PUBLIC_URL = re.compile(r"(https?)://([^/?#@\s]+)/?")
-
-_VIA = re.compile(r"[A-Za-z0-9._-]{1,64}(?::[0-9]{1,5})?")
-"""A host with or without port, or a pseudonym (RFC 9110 section 7.6.3)."""
 
 HEAD_BYTES_LEAST = 8 * 1024
 """RFC 9112 section 3 recommends to accept request lines of 8,000 bytes."""
@@ -51,78 +54,11 @@ FIELDS_LEAST, FIELDS_MOST = 50, 10_000
 """Browsers send up to 30. Parsing 10,000 takes 10 ms, in which no other connection is served."""
 
 
-def _read_count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise ConfigError(f"expected a number, got {text!r}")
-    return int(text)
-
-
-def _read_via(text: str) -> str:
-    if _VIA.fullmatch(text) is None:
-        raise ConfigError(f"expected a name of letters, digits, dots and hyphens, got {text!r}")
-    return text
-
-
-def _read_family(text: str) -> Family:
-    if text not in ("x-forwarded", "forwarded"):
-        raise ConfigError(f"expected x-forwarded or forwarded, got {text!r}")
-    return "forwarded" if text == "forwarded" else "x-forwarded"
-
-
-def _read_listeners(text: str) -> tuple[str, ...]:
-    names = tuple(item.strip() for item in text.split(","))
-    for name in names:
-        if name not in PROXY_LISTENERS:
-            raise ConfigError(f"expected listeners, {' or '.join(PROXY_LISTENERS)}, got {name!r}")
-    return names
-
-
-def _read_public_url(text: str) -> str:
-    found = _PUBLIC_URL.fullmatch(text)
-    try:
-        if found is None:
-            raise ConfigError("path, user and query are not allowed")
-        host, port = split_authority(found[2])
-    except PortwayError as exc:
-        raise ConfigError(f"expected a URL like https://tunnel.example.org, got {text!r}: {exc}") from exc
-    usual = port is None or (found[1], port) in (("http", 80), ("https", 443))
-    return f"{found[1]}://{host}" if usual else f"{found[1]}://{host}:{port}"
-
-
-def _read_workers(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 4:
-        raise ConfigError(f"expected a number of processes from 1 to {WORKERS_MAX}, got {text!r}")
-    return int(text)
-
-
-def _read_domain(text: str) -> str:
-    try:
-        return normalise_host(text)
-    except PortwayError as exc:
-        raise ConfigError(f"expected a domain like tunnel.example.org, got {text!r}: {exc}") from exc
-
-
-def _read_advertise(text: str) -> ListenAddress:
-    address = ListenAddress.parse(text)
-    if not address.host or not address.port:
-        raise ConfigError(f"expected the host and port that agents dial, like tunnel.example.org:4443, got {text!r}")
-    return address
-
-
-def _read_path(text: str) -> Path:
-    if not text or "\0" in text:
-        raise ConfigError(f"expected a path, got {text!r}")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as exc:
-        raise ConfigError(f"expected a path, got {text!r}, and that user has no home directory") from exc
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """All settings of `portway.server.app.serve`. The defaults serve only this machine."""
 
-    domain: str = setting(LOCAL_DOMAIN, read=_read_domain, metavar="DOMAIN", help="Give tunnels names under DOMAIN.")
+    domain: str = setting(LOCAL_DOMAIN, read=read_domain, metavar="DOMAIN", help="Give tunnels names under DOMAIN.")
     """Normalised by `normalise_host`."""
 
     http: ListenAddress = setting(
@@ -133,13 +69,37 @@ class ServerSettings:
         shown="127.0.0.1:8080; :80 with a real domain",
     )
 
-    agents: ListenAddress = setting(
+    https: ListenAddress | str = setting(
+        AUTO,
+        read=read_https,
+        metavar="ADDRESS|auto|off",
+        help="Listen for HTTPS and TLS visitors, and for agents, on ADDRESS.",
+        shown="auto: 127.0.0.1:8443; :443 with a real domain and certificates",
+    )
+    """An address, AUTO or OFF."""
+
+    certificates: Path | None = setting(
+        None,
+        read=read_path,
+        metavar="DIR",
+        help="Use the PEM certificates and keys in DIR for visitors; changed files are reloaded.",
+        shown="",
+    )
+
+    dev_tls: bool = setting(
+        False,
+        read=parse_yes_or_no,
+        help="Treat certificates of the development CA as trusted: print https URLs, and redirect plain HTTP to them.",
+    )
+
+    agents: ListenAddress | None = setting(
         ListenAddress("127.0.0.1", 4443),
-        read=ListenAddress.parse,
-        metavar="ADDRESS",
-        help="Listen for agents on ADDRESS.",
+        read=read_agents,
+        metavar="ADDRESS|off",
+        help="Listen for agents on ADDRESS; with off, they use the https port.",
         shown="127.0.0.1:4443; :4443 with a real domain",
     )
+    """None: agents use the https port."""
 
     tcp_ports: PortRange = setting(
         PortRange(20000, 20999), read=PortRange.parse, metavar="LOW-HIGH", help="Assign public ports of tcp tunnels from LOW-HIGH."
@@ -147,7 +107,7 @@ class ServerSettings:
 
     advertise: ListenAddress | None = setting(
         None,
-        read=_read_advertise,
+        read=read_advertise,
         metavar="HOST:PORT",
         help="Put HOST:PORT into join strings as the server's address.",
         shown="the agents' address",
@@ -155,7 +115,7 @@ class ServerSettings:
     """None: `advertised` derives it from the agents' address."""
 
     data: Path = setting(
-        read=_read_path,
+        read=read_path,
         metavar="DIR",
         help="Store tokens and the server's identity in DIR.",
         factory=data_dir,
@@ -166,14 +126,14 @@ class ServerSettings:
 
     agents_certificate: Path | None = setting(
         None,
-        read=_read_path,
+        read=read_path,
         metavar="FILE",
         help="Use the PEM chain in FILE, from a CA, for the agents' listener instead of the server's own pinned certificate.",
         shown="",
     )
 
     agents_key: Path | None = setting(
-        None, read=_read_path, metavar="FILE", help="Read the private key of that certificate from FILE.", shown=""
+        None, read=read_path, metavar="FILE", help="Read the private key of that certificate from FILE.", shown=""
     )
 
     no_speed_test: bool = setting(False, read=parse_yes_or_no, help="Refuse speed tests of agents (`portway speedtest`).")
@@ -204,7 +164,7 @@ class ServerSettings:
 
     forwarded_fields: Family = setting(
         "x-forwarded",
-        read=_read_family,
+        read=read_family,
         metavar="x-forwarded|forwarded",
         help="Read X-Forwarded-* or Forwarded from trusted proxies; drop the other family.",
     )
@@ -221,8 +181,8 @@ class ServerSettings:
 
     proxy_protocol: tuple[str, ...] = setting(
         (),
-        read=_read_listeners,
-        metavar="http,tcp",
+        read=read_listeners,
+        metavar="http,https,tcp",
         help="Require a PROXY header (v1 or v2) on connections from trusted proxies to these listeners.",
         shown="",
         many=True,
@@ -231,7 +191,7 @@ class ServerSettings:
 
     public_url: str = setting(
         "",
-        read=_read_public_url,
+        read=read_public_url,
         metavar="URL",
         help="Print tunnel URLs with the scheme, domain and port of URL, as served by a proxy in front.",
         shown="http://DOMAIN and the port of --http",
@@ -256,19 +216,19 @@ class ServerSettings:
     )
     """Bytes, HEAD_BYTES_LEAST to ANSWER_HEAD_BYTES_MOST."""
 
-    max_fields: int = setting(FIELDS_MAX, read=_read_count, metavar="N", help="Accept at most N header fields per request or response.")
+    max_fields: int = setting(FIELDS_MAX, read=read_count, metavar="N", help="Accept at most N header fields per request or response.")
     """FIELDS_LEAST to FIELDS_MOST."""
 
     via: str = setting(
         "",
-        read=_read_via,
+        read=read_via,
         metavar="NAME",
         help="Add Via with NAME to requests; nginx and others stop compressing then.",
         shown="",
     )
     """A host name or a token; empty: no Via."""
 
-    workers: int = setting(1, read=_read_workers, metavar="N", help="Run N worker processes.")
+    workers: int = setting(1, read=read_workers, metavar="N", help="Run N worker processes.")
     """1 to WORKERS_MAX; 1: a single process does everything."""
 
     def __post_init__(self) -> None:
@@ -283,11 +243,23 @@ class ServerSettings:
         self._check_front()
         if (self.agents_certificate is None) != (self.agents_key is None):
             raise ConfigError("agents_certificate, agents_key: expected both or neither")
-        if self.http == self.agents and self.http.port:
-            raise ConfigError(f"http, agents: expected two addresses, got {self.http} for both")
-        for key, address in (("http", self.http), ("agents", self.agents)):
+        self._check_addresses()
+
+    def _check_addresses(self) -> None:
+        taken: dict[ListenAddress, str] = {}
+        for key, address in (("http", self.http), ("https", self.https_address), ("agents", self.agents)):
+            if address is None:
+                continue
+            if address.port and address in taken:
+                raise ConfigError(f"{taken[address]}, {key}: expected two addresses, got {address} for both")
+            taken[address] = key
             if address.port in self.tcp_ports and (not address.host or not self.tcp_host or address.host == self.tcp_host):
                 raise ConfigError(f"tcp_ports: {self.tcp_ports} contains port {address.port}, which the {key} listener uses")
+        if self.agents is None:
+            if self.https_address is None:
+                raise ConfigError("agents: off requires an https port for the agents; give --https an address and a source of certificates")
+            if self.plaintext_links:
+                raise ConfigError("agents, plaintext_links: the https port accepts agents with TLS only; give --agents an address")
 
     def _check_heads(self) -> None:
         for key, size, most in (
@@ -317,13 +289,33 @@ class ServerSettings:
         return "127.0.0.1" if self.is_local else ""
 
     @property
+    def has_certificates(self) -> bool:
+        """True when there is a source of certificates. A local domain always has one: the development CA."""
+        return self.is_local or self.dev_tls or self.certificates is not None
+
+    @property
+    def https_address(self) -> ListenAddress | None:
+        """The address of the https port, None without one."""
+        if isinstance(self.https, ListenAddress):
+            return self.https
+        if self.https == OFF or not self.has_certificates:
+            return None
+        return ListenAddress("127.0.0.1", 8443) if self.is_local else ListenAddress("", 443)
+
+    @property
+    def https_is_optional(self) -> bool:
+        """True when the server goes on without an https port if another program uses it."""
+        return self.https == AUTO and self.agents is not None
+
+    @property
     def advertised(self) -> ListenAddress:
-        """The address that agents dial: `advertise`, otherwise the agents' address with the domain in place of a wildcard host."""
+        """The address that agents dial: `advertise`, otherwise that of their listener, with the domain in place of a wildcard host."""
         if self.advertise is not None:
             return self.advertise
-        if self.agents.host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared with, not bound
-            return ListenAddress(self.domain, self.agents.port)
-        return self.agents
+        address = self.agents or self.https_address or ListenAddress("", 443)
+        if address.host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared with, not bound
+            return ListenAddress(self.domain, address.port)
+        return address
 
 
 def defaults_for(given: Mapping[str, object]) -> dict[str, object]:

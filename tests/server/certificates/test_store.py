@@ -19,6 +19,7 @@ class Settings:
     certificates: Path | None = None
     dev_tls: bool = False
     is_local: bool = True
+    https_address: str | None = "127.0.0.1:8443"
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def site(tmp_path: Path) -> Identity:
         (Settings(Path(), "tunnel.example.org", dev_tls=True, is_local=False), ["DevelopmentSource"]),
         (Settings(Path(), "tunnel.example.org", Path("pems"), is_local=False), ["FileSource"]),
         (Settings(Path()), ["DevelopmentSource"]),
+        (Settings(Path(), dev_tls=True, https_address=None), []),
         (Settings(Path(), certificates=Path("pems"), dev_tls=True), ["FileSource", "DevelopmentSource"]),
     ],
 )

@@ -271,16 +271,17 @@ def test_a_program_that_waits_for_the_agents_port_may_make_a_token_at_once(tmp_p
     never = [sys.executable, "-c", "import time; time.sleep(30)"]
 
     async def scene() -> None:
-        settings = server_settings(tmp_path, workers=2, agents=ListenAddress("127.0.0.1", free_port()))
+        agents = ListenAddress("127.0.0.1", free_port())
+        settings = server_settings(tmp_path, workers=2, agents=agents)
         serving = asyncio.ensure_future(supervise(settings, never, on_event=lambda event: None))
         while True:
             with suppress(ConnectionRefusedError):
-                _, writer = await asyncio.open_connection("127.0.0.1", settings.agents.port)
+                _, writer = await asyncio.open_connection("127.0.0.1", agents.port)
                 break
         writer.close()
         advertised = read_advertised(settings.data)
         assert advertised is not None
-        assert advertised.port == settings.agents.port
+        assert advertised.port == agents.port
         serving.cancel()
         with suppress(asyncio.CancelledError):
             await serving

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -36,6 +37,24 @@ class Tcp:
         return self.is_open
 
 
+class Links:
+    def __init__(self) -> None:
+        self.came: list[tuple[socket.socket, tuple[str, int], bytes]] = []
+
+    def take(self, sock: socket.socket, address: tuple[str, int], received: bytes) -> None:
+        self.came.append((sock, address, received))
+
+
+@dataclass
+class Received:
+    """What a process serves."""
+
+    http: Http
+    tcp: Tcp
+    tls: Http = field(default_factory=Http)
+    links: Links = field(default_factory=Links)
+
+
 class Two:
     """Worker 1 hands off, worker 2 accepts."""
 
@@ -45,7 +64,8 @@ class Two:
         self.http, self.tcp, self.drained = Http(), Tcp(), 0
         self.on_drain = self._count
         self.one, self.other = HandoffRouter(engine.reactor), HandoffRouter(engine.reactor)
-        self.other.open(inbox, self.http, self.tcp, self._drain)
+        self.received = Received(self.http, self.tcp)
+        self.other.open(inbox, self.received, self._drain)
         self.one.add_worker(2, self.way)
         self.far, near = tcp_pair()
         self.far.settimeout(5)
@@ -63,7 +83,12 @@ class Two:
         return lease
 
     def close(self) -> None:
-        for sock in (*(came[0] for came in self.http.came), *(came[1] for came in self.tcp.came), self.far):
+        for sock in (
+            *(came[0] for came in (*self.http.came, *self.received.tls.came)),
+            *(came[0] for came in self.received.links.came),
+            *(came[1] for came in self.tcp.came),
+            self.far,
+        ):
             sock.close()
         self.channel.abort()
         self.one.close()
@@ -102,6 +127,33 @@ def test_the_largest_head_goes_along_with_what_was_read_behind_it(two: Two) -> N
     two.engine.run_until(lambda: bool(two.http.came), what="the visitor")
     assert two.http.came[0][1] == state
     two.http.came[0][0].close()
+
+
+def test_a_visitor_of_the_tls_port_arrives_with_its_hello(two: Two) -> None:
+    state = HandoffState(("192.0.2.7", 4711), b"hello" * 20_000, 1, tls=True)
+    assert two.one.hand_off(two.lease(), two.channel, state)
+    two.engine.run_until(lambda: bool(two.received.tls.came), what="the visitor")
+    assert two.received.tls.came[0][1] == state
+
+
+def test_a_link_arrives_with_its_hello(two: Two) -> None:
+    near, far = tcp_pair()
+    assert two.one.hand_off_agent(2, near, ("192.0.2.7", 4711), b"hello")
+    two.engine.run_until(lambda: bool(two.received.links.came), what="the link")
+    sock, address, received = two.received.links.came[0]
+    assert (address, received) == (("192.0.2.7", 4711), b"hello")
+    far.sendall(b"more")
+    sock.setblocking(True)
+    assert sock.recv(10) == b"more"
+    far.close()
+
+
+def test_a_link_for_a_worker_that_is_gone_stays(two: Two) -> None:
+    near, far = tcp_pair()
+    assert not two.one.hand_off_agent(3, near, ("192.0.2.7", 4711), b"hello")
+    assert near.fileno() >= 0
+    near.close()
+    far.close()
 
 
 def test_a_tcp_visitor_arrives_with_its_lease(two: Two) -> None:

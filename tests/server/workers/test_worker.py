@@ -12,6 +12,7 @@ from portway.engine.listener import listen
 from portway.engine.reactor import Reactor
 from portway.engine.tally import Flow
 from portway.errors import UnavailableError
+from portway.server.certificates.store import CertificateStore
 from portway.server.events import RelayDone, SessionDown
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import open_state, open_store
@@ -53,7 +54,7 @@ async def supervised(folder: Path) -> AsyncIterator[Supervisor]:
     ours, theirs = ipc_pair()
     inbox, way_in = ipc_pair()
     http = listen("127.0.0.1", 0)
-    config = WorkerConfig(1, False, settings, "id", http, inbox)
+    config = WorkerConfig(1, False, settings, "id", inbox, http)
     task = asyncio.ensure_future(run_worker(config, theirs))
     one = Supervisor(ours, way_in, http, task)
     try:
@@ -226,7 +227,9 @@ def test_a_slow_supervisor_is_spared_finished_relays_and_nothing_else(tmp_path: 
         reactor = Reactor(asyncio.get_running_loop())
         with TokenReader(open_store(tmp_path, "read")) as tokens, listen("127.0.0.1", 0) as http, ours, way_in:
             async with asyncio.TaskGroup() as tasks:
-                worker = worker_module._Worker(reactor, WorkerConfig(1, True, settings, "id", http, inbox), tokens, theirs, tasks)
+                worker = worker_module._Worker(
+                    reactor, WorkerConfig(1, True, settings, "id", inbox, http), tokens, theirs, tasks, CertificateStore(settings, print)
+                )
                 worker._emit(DONE)
                 monkeypatch.setattr(worker_module, "EVENT_BACKLOG_MAX", 0)
                 worker._emit(DONE)

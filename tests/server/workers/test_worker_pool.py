@@ -64,7 +64,7 @@ class Stage:
         self.callbacks = Office()
         self.http = listen("127.0.0.1", 0)
         command = ["env", f"PYTHONPATH={SOURCES}", sys.executable, str(ODD), *how]
-        self.pool = WorkerPool(reactor, command, self.callbacks, b"settings", self.http, report_relays=False)
+        self.pool = WorkerPool(reactor, command, self.callbacks, b"settings", [self.http], report_relays=False)
         self.first = 0
 
     def serves(self) -> None:

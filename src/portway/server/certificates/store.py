@@ -28,6 +28,10 @@ class CertificateSettings(Protocol):
         """Whether the domain is this machine only."""
 
     @property
+    def https_address(self) -> object | None:
+        """The address of the TLS port, None without one: then no certificates are needed."""
+
+    @property
     def certificates(self) -> Path | None:
         """The directory with the operator's certificates."""
 
@@ -120,6 +124,8 @@ class CertificateStore:
 def _sources(settings: CertificateSettings, on_event: EventSink, clock: Clock) -> list[ManagedSource]:
     """Return the sources that the settings ask for: files, ACME, development CA."""
     found: list[ManagedSource] = []
+    if settings.https_address is None:
+        return found
     try:
         if settings.certificates is not None:
             from portway.server.certificates.file_source import FileSource  # noqa: PLC0415 - cryptography takes 60 ms

@@ -1,5 +1,6 @@
 """Connection handoff between workers: the state that travels with a visitor's descriptor."""
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,9 @@ class HandoffState:
     tls: bool = False
     """Whether `buffered` is a ClientHello that arrived at the TLS port."""
 
+
+HandOffAgent = Callable[[int, socket.socket, Address, bytes], bool]
+"""Hands a link to a worker by its number, with the bytes that were read. False: that is not possible, and the socket is unchanged."""
 
 HandOff = Callable[[Lease, Channel, HandoffState], bool]
 """Hands a visitor off to the worker that serves a lease. True: the channel was given away and is closed here. False: that is not

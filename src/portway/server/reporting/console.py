@@ -85,10 +85,12 @@ class Console:
     def _listening(self, event: Listening) -> None:
         links = "no TLS: --plaintext-links" if event.plaintext_links else "TLS"
         self.out(f"{self.style.bold('Portway ' + __version__)} serves *.{event.domain}")
+        https = event.https or (f"none: {event.https_failure}; set --https" if event.https_failure else "")
         rows = [
             ("http visitors", event.http),
+            *([("https visitors", https)] if https else []),
             ("tcp tunnels", f"ports {event.tcp_ports}"),
-            ("agents", f"{event.agents} ({links}), advertised as {event.advertised}"),
+            ("agents", f"{event.agents or event.https} ({links}), advertised as {event.advertised}"),
         ]
         for line in table(rows, indent="  "):
             self.out(line)

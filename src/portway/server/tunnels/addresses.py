@@ -1,7 +1,7 @@
 """Public addresses: resolves the address that a claim requests, and builds URLs. Pure."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from portway.errors import PeerError, RefusedError
@@ -11,6 +11,11 @@ from portway.protocol.names import check_label, normalise_host
 from portway.server.tunnels.lease import ProtocolName
 
 _NO_NAME = re.compile(r"[0-9.]+|\[.*\]", re.ASCII)
+
+
+def _has_no_certificate(_host: str) -> bool:
+    """Return False: the default of `PublicAddresses.has_https`."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class PublicAddresses:
     """Scheme, domain and port of http tunnels as visitors see them, if not `http_port`."""
     https_port: int | None = None
     """Port of the TLS listener, for URLs; None without one: claims of tls tunnels are refused."""
+    has_https: Callable[[str], bool] = _has_no_certificate
+    """Returns whether a host name has a certificate that visitors trust: then it gets an https URL."""
 
     def url(self, protocol: ProtocolName, address: str) -> str:
         """Return the URL that visitors open."""
@@ -36,12 +43,17 @@ class PublicAddresses:
             host = f"[{self.tcp_host}]" if ":" in self.tcp_host else self.tcp_host
             return f"tcp://{host}:{address}"
         if protocol == "tls":
-            return f"https://{address}" if self.https_port in (443, None) else f"https://{address}:{self.https_port}"
+            return self._https_url(address)
         if self.public_url:
             scheme, _, authority = self.public_url.partition("://")
             _, colon, port = authority.partition(":")
             return f"{scheme}://{address}{colon}{port}"
+        if self.https_port is not None and self.has_https(address):
+            return self._https_url(address)
         return f"http://{address}" if self.http_port == 80 else f"http://{address}:{self.http_port}"
+
+    def _https_url(self, host: str) -> str:
+        return f"https://{host}" if self.https_port in (443, None) else f"https://{host}:{self.https_port}"
 
     def host_of(self, claim: Claim) -> str:
         """Return the full, normalised host name that an http or tls claim requests; empty if it accepts any.

@@ -201,14 +201,15 @@ class Pong(_Message, frozen=True):
 class VisitorHandedOff(_Message, frozen=True):
     """A visitor whose route is the receiver's. Descriptor: its connection."""
 
-    kind: Literal["http", "tcp"]
+    kind: Literal["http", "tcp", "tls", "link"]
+    """`tls` is a visitor of the TLS port, `link` an agent that connected to it."""
     address: str
     """The lease's address, for tcp."""
     host: str
     port: int
     """The visitor's address."""
     buffered: bytes
-    """What was read of its request already."""
+    """What was read already: of its request, or its ClientHello."""
     handoffs: int
     scheme: str = ""
     """Scheme that origins are given, for http."""

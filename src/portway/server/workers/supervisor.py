@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from typing import get_args
 
 import msgspec
@@ -12,9 +12,10 @@ from portway.clock import wall
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
+from portway.server.certificates.store import CertificateStore
 from portway.server.events import EventSink, ServerEvent, SessionDown, SessionUp, Stopping, WorkerDown, WorkerUp
 from portway.server.identity import record_advertised
-from portway.server.listen_sockets import listen_for_setting
+from portway.server.listeners import open_listeners
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import locked, open_state
 from portway.server.storage.token_reader import TokenReader
@@ -46,14 +47,14 @@ async def supervise(
         stack.enter_context(locked(settings.data))
         store, identity = open_state(settings)
         tokens = stack.enter_context(TokenReader(store))
-        http = stack.enter_context(listen_for_setting(settings.http, "http"))
-        agents = stack.enter_context(listen_for_setting(settings.agents, "agents"))
-        http_address, agents_address = http.getsockname()[:2], agents.getsockname()[:2]
-        advertised = advertised_address(settings, agents_address[1])
-        addresses = public_addresses(settings, advertised, http_address[1])
-        record_advertised(settings.data, advertised_endpoint(settings, identity, advertised))
+        listeners = stack.enter_context(closing(open_listeners(settings)))
+        certificates = CertificateStore(settings, on_event)
+        await stack.enter_async_context(certificates.open())
+        addresses = public_addresses(settings, listeners, certificates)
+        record_advertised(settings.data, advertised_endpoint(settings, identity, advertised_address(settings, listeners)))
         handler = _WorkerEventHandler(reactor, on_event)
-        pool = WorkerPool(reactor, command, handler, encode_settings(settings), http, report_relays=report_relays)
+        visitors = [sock for sock in (listeners.http, listeners.https) if sock is not None]
+        pool = WorkerPool(reactor, command, handler, encode_settings(settings), visitors, report_relays=report_relays)
         async with asyncio.TaskGroup() as tasks:
             handler.pool = pool
             handler.leases = leases = LeaseCoordinator(
@@ -69,15 +70,16 @@ async def supervise(
             try:
                 for _ in slots:
                     await ready.acquire()
-                balancer = AgentBalancer(reactor, agents, handler.sessions, handler.assign)
-                on_event(listening_event(settings, http_address, agents_address, advertised))
+                balancer = None if listeners.agents is None else AgentBalancer(reactor, listeners.agents, handler.sessions, handler.assign)
+                on_event(listening_event(settings, listeners))
                 handler.report_workers()
                 try:
                     await (stop or asyncio.Event()).wait()
                 finally:
                     on_event(Stopping("stop requested"))
-                    balancer.close()
-                    http.close()
+                    if balancer is not None:
+                        balancer.close()
+                    listeners.close()
                     leases.ports.close_all()
             finally:
                 pool.stop("the server is stopping")

@@ -2,9 +2,10 @@
 
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from portway.engine.channel import Channel
+from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.server.edge.handoff import HandoffState
@@ -30,6 +31,40 @@ class TcpVisitors(Protocol):
         """Serve a visitor handed off by another worker; return False if the port is not open here."""
 
 
+class TlsVisitors(Protocol):
+    """Serves visitors of the TLS port."""
+
+    def accept_handoff(self, sock: socket.socket, state: HandoffState) -> None:
+        """Serve a visitor handed off by another worker, after its ClientHello."""
+
+
+class Links(Protocol):
+    """Serves agents' links."""
+
+    def take(self, sock: socket.socket, address: Address, received: bytes) -> None:
+        """Serve a link from which `received` was read already."""
+
+
+class Receivers(Protocol):
+    """Serves what arrives from other workers; a process's `ServerCore`."""
+
+    @property
+    def http(self) -> HttpVisitors:
+        """Visitors of http tunnels."""
+
+    @property
+    def tcp(self) -> TcpVisitors:
+        """Visitors of tcp tunnels."""
+
+    @property
+    def tls(self) -> TlsVisitors:
+        """Visitors of the TLS port."""
+
+    @property
+    def links(self) -> Links:
+        """Agents' links."""
+
+
 class HandoffRouter:
     """Hands visitors off to other workers, and accepts theirs."""
 
@@ -39,8 +74,8 @@ class HandoffRouter:
         self._inboxes: dict[int, IpcChannel] = {}
         self._inbox: IpcChannel | None = None
 
-    def open(self, inbox: socket.socket, http: HttpVisitors, tcp: TcpVisitors, sync: Callable[[], None]) -> None:
-        """Accept visitors from `inbox`.
+    def open(self, inbox: socket.socket, receivers: Receivers, sync: Callable[[], None]) -> None:
+        """Accept visitors and links from `inbox`.
 
         `sync` processes pending supervisor messages: a visitor may arrive before the route update that sent it here. It is called
         before visitors are read, and again for one whose port is unknown.
@@ -48,18 +83,32 @@ class HandoffRouter:
 
         def receive(data: memoryview, socks: list[socket.socket]) -> None:
             message = decode_handoff(data)
-            state = HandoffState((message.host, message.port), message.buffered, message.handoffs, message.scheme, message.server_name)
+            state = HandoffState(
+                (message.host, message.port),
+                message.buffered,
+                message.handoffs,
+                message.scheme,
+                message.server_name,
+                tls=message.kind == "tls",
+            )
             for sock in socks:
-                if message.kind == "http":
-                    http.accept_handoff(sock, state)
-                    continue
-                key = LeaseKey("tcp", message.address)
-                if tcp.accept_handoff(key, sock, state):
-                    continue
-                sync()
-                if not tcp.accept_handoff(key, sock, state):
-                    log.debug("handoff for a port that is not open", port=message.address)
-                    SocketChannel(self._reactor, sock).abort()
+                match message.kind:
+                    case "http":
+                        receivers.http.accept_handoff(sock, state)
+                    case "tls":
+                        receivers.tls.accept_handoff(sock, state)
+                    case "link":
+                        receivers.links.take(sock, state.address, state.buffered)
+                    case "tcp":
+                        receive_tcp(LeaseKey("tcp", message.address), sock, state)
+
+        def receive_tcp(key: LeaseKey, sock: socket.socket, state: HandoffState) -> None:
+            if receivers.tcp.accept_handoff(key, sock, state):
+                return
+            sync()
+            if not receivers.tcp.accept_handoff(key, sock, state):
+                log.debug("handoff for a port that is not open", port=key.address)
+                SocketChannel(self._reactor, sock).abort()
 
         self._inbox = IpcChannel(self._reactor, inbox, receive, _nothing, before_read=sync, make_socket=connection_socket)
 
@@ -83,8 +132,21 @@ class HandoffRouter:
         if inbox is None or not isinstance(channel, SocketChannel):
             return False
         host, port = state.address
-        message = VisitorHandedOff(*lease.key, host, port, state.buffered, state.handoffs, state.scheme, state.server_name)
+        kind: Literal["http", "tcp", "tls"] = "tls" if state.tls else lease.key.kind
+        message = VisitorHandedOff(kind, lease.address, host, port, state.buffered, state.handoffs, state.scheme, state.server_name)
         return channel.detach(lambda sock: inbox.send(encode(message), [sock]))
+
+    def hand_off_agent(self, worker: int, sock: socket.socket, address: Address, received: bytes) -> bool:
+        """Hand a link off to the worker that has its session (see `edge.handoff.HandOffAgent`)."""
+        inbox = self._inboxes.get(worker)
+        if inbox is None:
+            return False
+        channel = SocketChannel(self._reactor, sock)  # takes the socket out of this process's poller
+        message = encode(VisitorHandedOff("link", "", *address, received, 0))
+        if channel.detach(lambda _sock: inbox.send(message, [sock])):
+            return True
+        channel.detach(lambda _sock: True)
+        return False
 
     def close(self) -> None:
         """Close all connections to other workers, and the inbox."""

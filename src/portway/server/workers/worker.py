@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from portway.engine.reactor import Reactor
 from portway.errors import MisuseError, UnavailableError
 from portway.protocol.http_access import HttpAccess
+from portway.server.certificates.store import CertificateStore
 from portway.server.control.limit_scopes import LimitScopes, requested_scopes
 from portway.server.control.session import Session
 from portway.server.core import ServerCore
@@ -68,10 +69,12 @@ class WorkerConfig:
     report_relays: bool
     settings: ServerSettings
     server_id: str
-    http: socket.socket
-    """The listener of HTTP visitors, shared by all workers."""
     inbox: socket.socket
     """Visitors handed off by other workers arrive here."""
+    http: socket.socket
+    """The listener of HTTP visitors, shared by all workers."""
+    https: socket.socket | None = None
+    """The TLS port, shared by all workers."""
 
 
 def receive_config(supervisor: socket.socket) -> WorkerConfig:
@@ -85,7 +88,7 @@ def receive_config(supervisor: socket.socket) -> WorkerConfig:
         configure = decode_for_worker(memoryview(data))
     except (OSError, MisuseError) as exc:
         raise UnavailableError(f"no configuration from the supervisor: {exc}") from exc
-    if not isinstance(configure, Configure) or len(socks) != 2:
+    if not isinstance(configure, Configure) or not 2 <= len(socks) <= 3:
         raise UnavailableError("no configuration from the supervisor")
     return WorkerConfig(configure.worker, configure.report_relays, decode_settings(configure.settings), configure.server_id, *socks)
 
@@ -100,19 +103,33 @@ async def run_worker(config: WorkerConfig, supervisor: socket.socket) -> None:
     reactor = Reactor(asyncio.get_running_loop())
     async with AsyncExitStack() as stack:
         stack.callback(reactor.close)
-        stack.callback(config.http.close)
+        for listener in (config.http, config.https):
+            if listener is not None:
+                stack.callback(listener.close)
         tokens = stack.enter_context(TokenReader(open_store(config.settings.data, "read")))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        worker = _Worker(reactor, config, tokens, supervisor, tasks)
+        certificates = CertificateStore(config.settings, _ignore_event)  # the supervisor has the same, and reports what happens
+        await stack.enter_async_context(certificates.open())
+        worker = _Worker(reactor, config, tokens, supervisor, tasks, certificates)
         stack.callback(worker.close)
-        await worker.serve(config.http)
+        await worker.serve(config)
+
+
+def _ignore_event(_event: ServerEvent) -> None:
+    """Do nothing."""
 
 
 class _Worker:
     """A worker process: a `ServerCore` whose claims and leases are managed by the supervisor."""
 
     def __init__(
-        self, reactor: Reactor, config: WorkerConfig, tokens: TokenReader, supervisor: socket.socket, tasks: asyncio.TaskGroup
+        self,
+        reactor: Reactor,
+        config: WorkerConfig,
+        tokens: TokenReader,
+        supervisor: socket.socket,
+        tasks: asyncio.TaskGroup,
+        certificates: CertificateStore,
     ) -> None:
         self._reactor = reactor
         self._tasks = tasks
@@ -146,19 +163,21 @@ class _Worker:
             worker=config.worker,
             hand_off=self._handoffs.hand_off,
             server_id=config.server_id,
+            certificates=certificates,
+            hand_off_agent=self._handoffs.hand_off_agent,
         )
         self._core.sessions.dispatcher.claim_handler = self._claim_handler
         self._supervisor = IpcChannel(reactor, supervisor, self._on_message, self._supervisor_lost)
-        self._handoffs.open(config.inbox, self._core.http, self._core.tcp, self._supervisor.drain)
+        self._handoffs.open(config.inbox, self._core, self._supervisor.drain)
 
-    async def serve(self, http: socket.socket) -> None:
+    async def serve(self, config: WorkerConfig) -> None:
         """Serve after all routes have arrived."""
         try:
             async with asyncio.timeout(CONFIGURE_S_MAX):
                 await self._routes_complete.wait()
         except TimeoutError:
             raise UnavailableError(f"routes incomplete after {CONFIGURE_S_MAX:g} s") from None
-        async with self._core.serve(http, None):
+        async with self._core.serve(config.http, config.https, None):
             self._send(Ready())
             try:
                 reason = await self._stopped

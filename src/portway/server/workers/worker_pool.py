@@ -113,18 +113,18 @@ class WorkerPool:
         command: Sequence[str],
         callbacks: WorkerCallbacks,
         settings: bytes,
-        http: socket.socket,
+        listeners: Sequence[socket.socket],
         *,
         report_relays: bool,
     ) -> None:
-        """`command` starts a worker; the number of its descriptor is appended. `http` is the listener that all workers share."""
+        """`command` starts a worker; the number of its descriptor is appended. All workers share `listeners`: http, and https if any."""
         self._report_relays = report_relays
         self._reactor = reactor
         self._command = command
         self._callbacks = callbacks
         self._settings = settings
         self._server_id = secrets.token_hex(8)
-        self._http = http
+        self._listeners = listeners
         self._workers: dict[int, WorkerProcess] = {}
         self._last_number = 0
         self._stopping = asyncio.Event()
@@ -204,7 +204,7 @@ class WorkerPool:
         with ExitStack() as failed:
             ours, theirs = (failed.enter_context(sock) for sock in ipc_pair())
             inbox, inbox_sender = (failed.enter_context(sock) for sock in ipc_pair())
-            http = failed.enter_context(self._http.dup())
+            listeners = [failed.enter_context(listener.dup()) for listener in self._listeners]
             inboxes = [(other, failed.enter_context(other.inbox.dup()), failed.enter_context(inbox_sender.dup())) for other in others]
             process = subprocess.Popen(  # noqa: S603 - our own program
                 [*self._command, str(theirs.fileno())],
@@ -222,7 +222,7 @@ class WorkerPool:
             self._on_message(worker, decode_for_supervisor(data))
 
         worker.channel = IpcChannel(self._reactor, ours, receive, worker.lost.set)
-        worker.send_required(Configure(worker.number, self._report_relays, self._settings, self._server_id), http, inbox)
+        worker.send_required(Configure(worker.number, self._report_relays, self._settings, self._server_id), inbox, *listeners)
         for other, to_other, to_new in inboxes:
             worker.send_required(WorkerJoined(other.number), to_other)
             other.send_required(WorkerJoined(worker.number), to_new)

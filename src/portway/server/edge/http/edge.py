@@ -143,6 +143,10 @@ class HttpEdge:
         else:
             self._overload.respond(sock, state.address[0])
 
+    def admits(self, sock: socket.socket, host: str) -> bool:
+        """Return whether a visitor from `host` on `sock` is admitted; count it if not."""
+        return self._share.admits(sock, host)
+
     def serve(self, channel: Channel, address: tuple[str, int], scheme: str = "", server_name: str = "") -> VisitorConnection:
         """Serve a channel of any kind; `address` is the peer's, `scheme` the one that origins are given, by default this edge's.
 

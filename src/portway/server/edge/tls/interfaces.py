@@ -1,0 +1,38 @@
+"""What the TLS port routes connections to."""
+
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from portway.engine.channel import Channel
+from portway.engine.listener import Address
+from portway.protocol.tls_hello import ClientHello
+from portway.server.tunnels.lease import Kind, Lease
+
+
+class Routes(Protocol):
+    """The leases of this server."""
+
+    def lookup(self, kind: Kind, address: str) -> Lease | None:
+        """Return the lease of a public address, None when it is free."""
+
+
+AgentAcceptor = Callable[[socket.socket, Address, ClientHello], None]
+"""Serves a connection whose ClientHello offers the protocol of links, and owns its socket."""
+
+
+class HttpVisitors(Protocol):
+    """Serves visitors of http tunnels."""
+
+    def admits(self, sock: socket.socket, host: str) -> bool:
+        """Return whether a visitor from `host` on `sock` is admitted; count it if not."""
+
+    def serve(self, channel: Channel, address: Address, scheme: str = "", server_name: str = "") -> object:
+        """Serve a connection that was decrypted for `server_name`."""
+
+
+class PassthroughVisitors(Protocol):
+    """Serves visitors of tls tunnels."""
+
+    def serve(self, sock: socket.socket, address: Address, lease: Lease, hello: ClientHello, handoffs: int = 0) -> None:
+        """Relay a connection, beginning with the bytes of its ClientHello; owns `sock`."""
