@@ -27,7 +27,15 @@ from bench.processes import Processes
 from bench.results import Results
 from bench.runner import Runner
 from bench.systems.base import Address, Published, System
-from bench.systems.catalog import CADDY_HTTPS, HAPROXY_HTTPS, HAPROXY_HTTPS_PLAIN, NGINX_HTTPS, PORTWAY_TCP_PASSED
+from bench.systems.catalog import (
+    CADDY_HTTPS,
+    HAPROXY_HTTPS,
+    HAPROXY_HTTPS_PLAIN,
+    NGINX_HTTPS,
+    PORTWAY_HTTPS,
+    PORTWAY_TCP_PASSED,
+    PORTWAY_TLS,
+)
 from bench.systems.certificates import Certificate, make_certificate
 from bench.systems.direct import DirectHttps
 from bench.tools import missing
@@ -60,7 +68,7 @@ def test_the_origins_behind_tls_give_every_figure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "system",
-    [HAPROXY_HTTPS, HAPROXY_HTTPS_PLAIN, CADDY_HTTPS, NGINX_HTTPS, PORTWAY_TCP_PASSED],
+    [PORTWAY_HTTPS, PORTWAY_TLS, PORTWAY_TCP_PASSED, HAPROXY_HTTPS, HAPROXY_HTTPS_PLAIN, CADDY_HTTPS, NGINX_HTTPS],
     ids=lambda system: str(system.name),
 )
 def test_a_system_moves_the_bytes_of_visitors_with_tls(system: System, tmp_path: Path) -> None:
