@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from portway.agent.events import TunnelUp
+from portway.config.values import ListenAddress
 from portway.engine.policy import Policy
 from tests.kit.garbage import all_freed
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin
-from tests.kit.pair import RunningAgent, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel
+from tests.kit.pair import RunningAgent, RunningServer, http_tunnel, running_agent, running_server, tcp_tunnel, tls_tunnel
 from tests.kit.sockets import DEADLINE_S, reset
+from tests.kit.tls_wire import alpn, modern, records, server_name
 
 TIMES = 2
 """Cycles of each stage, after a first one for objects that stay."""
@@ -49,7 +51,7 @@ def talk(sock: socket.socket) -> None:
 
 
 class Scene:
-    """A server, an agent with five tunnels, and their visitors."""
+    """A server, an agent with its tunnels, and their visitors."""
 
     def __init__(self, server: RunningServer, agent: RunningAgent) -> None:
         """Read the addresses that the agent was granted."""
@@ -65,6 +67,12 @@ class Scene:
     def tcp(self, *, dead: bool = False) -> socket.socket:
         """Connect to a public port; with `dead` to that of a missing origin."""
         return socket.create_connection(("127.0.0.1", self._tcp_ports[dead]), timeout=DEADLINE_S)
+
+    def tls(self, name: str, data: bytes = b"") -> socket.socket:
+        """Send a ClientHello for a tls tunnel on a new connection, and `data` behind it."""
+        sock = socket.create_connection(("127.0.0.1", self.server.https_port), timeout=DEADLINE_S)
+        sock.sendall(records(modern(server_name(f"{name}.localhost".encode()), alpn(b"h2"))) + data)
+        return sock
 
     async def read(self, sock: socket.socket) -> bytes:
         """Return the next bytes."""
@@ -216,6 +224,23 @@ async def a_missing_tcp_origin(scene: Scene) -> None:
     await scene.read_all(scene.tcp(dead=True))
 
 
+async def a_tls_exchange(scene: Scene) -> None:
+    with scene.tls("secure") as sock:
+        assert (await scene.read(sock)).startswith(b"\x16\x03")
+        sock.shutdown(socket.SHUT_WR)
+        assert await scene.read(sock) == b""
+
+
+async def a_tls_visitor_that_resets(scene: Scene) -> None:
+    sock = scene.tls("secure", b"more")
+    await scene.read(sock)
+    reset(sock)
+
+
+async def a_missing_tls_origin(scene: Scene) -> None:
+    await scene.read_all(scene.tls("insecure"))
+
+
 Stage = Callable[[Scene], Awaitable[None]]
 
 STAGES: list[Stage] = [
@@ -224,6 +249,7 @@ STAGES: list[Stage] = [
     *(a_download_that_is_reset, a_chunked_download, a_response_that_breaks_off, an_upload, half_an_upload, a_broken_chunk),
     *(a_missing_origin, a_websocket, a_websocket_that_is_reset),
     *(a_tcp_exchange, a_silent_tcp_visitor, a_tcp_visitor_that_resets, a_tcp_origin_that_resets, a_missing_tcp_origin),
+    *(a_tls_exchange, a_tls_visitor_that_resets, a_missing_tls_origin),
 ]
 
 LIMITED = Policy(idle_timeout_s=60.0, min_rate_bpm=1, max_rate_bps=100_000_000, max_lifetime_s=1e9, max_total_payload=1 << 40)
@@ -237,8 +263,12 @@ def run_stages(folder: Path, stages: list[Stage], policy: Policy, **settings: An
             closed.bind(("127.0.0.1", 0))
             dead = closed.getsockname()[1]
             https = [http_tunnel(port, name=name, policy=policy) for name, port in (("web", web.port), ("chat", chat.port), ("dead", dead))]
-            tunnels = [*https, tcp_tunnel(echo.port, policy=policy), tcp_tunnel(dead, policy=policy)]
-            async with running_server(folder, **settings) as server, running_agent(folder, server.token(), *tunnels) as agent:
+            tls = [tls_tunnel(port, name=name, policy=policy) for name, port in (("secure", echo.port), ("insecure", dead))]
+            tunnels = [*https, *tls, tcp_tunnel(echo.port, policy=policy), tcp_tunnel(dead, policy=policy)]
+            async with (
+                running_server(folder, https=ListenAddress("127.0.0.1", 0), **settings) as server,
+                running_agent(folder, server.token(), *tunnels) as agent,
+            ):
                 await agent.events.wait(TunnelUp, len(tunnels))
                 scene = Scene(server, agent)
                 for stage in stages:
