@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -107,7 +108,7 @@ def test_the_first_line_is_a_url_that_shows_the_site_through_the_tunnel(folder: 
 def test_events_as_json(folder: Path) -> None:
     with demo(folder, "--json") as program:
         up = json.loads(program.first_line(30))
-        assert (up["event"], set(up)) == ("demo_up", {"event", "time", "url", "server", "site", "join_file"})
+        assert (up["event"], set(up)) == ("demo_up", {"event", "time", "url", "server", "site", "join_file", "https_url", "ca_file"})
         assert Path(up["join_file"]).stat().st_mode & 0o77 == 0
         assert visit(up["url"], "/trace")[0] == 200
         program.expect(r'"event":"request_line".*"path":"/trace","status":200')
@@ -211,3 +212,19 @@ def test_a_name_that_cannot_be_claimed_is_refused_before_anything_starts(folder:
         finished = program.wait(15)
         assert finished.code == 2
         assert "admin" in finished.err
+
+
+def test_the_site_is_there_over_https_too(folder: Path) -> None:
+    with demo(folder, "--json") as program:
+        up = json.loads(program.first_line(30))
+        address = urlsplit(up["https_url"])
+        context = ssl.create_default_context(cafile=up["ca_file"])
+        with (
+            socket.create_connection(("127.0.0.1", address.port), timeout=10) as sock,
+            context.wrap_socket(sock, server_hostname=address.hostname) as tls,
+        ):
+            tls.sendall(f"GET /trace HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: tls.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"https" in answer
+        assert program.stop(10).code == 0

@@ -38,7 +38,8 @@ def test_a_busy_port_is_skipped(listener: socket.socket) -> None:
         other.bind(("127.0.0.1", 0))
         next_port = other.getsockname()[1]
     busy = listener.getsockname()[1]
-    assert free_ports([busy, next_port], busy) == DemoPorts(next_port, 0)
+    ports = free_ports([busy, next_port], busy)
+    assert (ports.http, ports.agents) == (next_port, 0)
 
 
 def test_if_all_are_busy_the_kernel_chooses(listener: socket.socket) -> None:
@@ -46,6 +47,6 @@ def test_if_all_are_busy_the_kernel_chooses(listener: socket.socket) -> None:
 
 
 def test_only_the_servers_own_ports_are_the_default() -> None:
-    assert DemoPorts(8080, 4443).is_default
-    assert not DemoPorts(8081, 4443).is_default
-    assert not DemoPorts(8080, 0).is_default
+    assert DemoPorts(8080, 4443, 0).is_default
+    assert not DemoPorts(8081, 4443, 8443).is_default
+    assert not DemoPorts(8080, 0, 8443).is_default

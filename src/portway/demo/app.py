@@ -7,12 +7,13 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from os import environ
 from pathlib import Path
 
 from portway.clock import wall
 from portway.config.paths import runtime_dir
-from portway.demo.console import Console, JsonConsole, TextConsole
+from portway.demo.console import Console, DemoUp, JsonConsole, TextConsole
 from portway.demo.link_watch import LinkWatch
 from portway.demo.processes import clean_environ
 from portway.demo.programs import Agent, Server, running_agent, running_server
@@ -84,11 +85,21 @@ async def _show(settings: DemoSettings, console: Console, site: Site, server: Se
             watchers.create_task(agent.watch(console.event), name="watch the agent"),
             watchers.create_task(link.run(runtime_dir(environ)), name="watch the link"),
         ]
-        console.ready(agent.url, server.listening.http, site.address, agent.join_file)
+        console.ready(_demo_up(server, site, agent))
         await asyncio.sleep(settings.duration_s if settings.duration_s is not None else _FOREVER_S)
         console.end(f"duration of {format_duration(settings.duration_s or 0)} over")
         for task in watching:
             task.cancel()
+
+
+def _demo_up(server: Server, site: Site, agent: Agent) -> DemoUp:
+    """Return the demo's addresses."""
+    from portway.server.certificates.dev_ca import ROOT_FILE  # noqa: PLC0415 - cryptography takes 60 ms, in which nothing is shown
+
+    up = DemoUp(agent.url, server.listening.http, site.address, str(agent.join_file))
+    port = server.listening.https.rpartition(":")[2]
+    host = agent.url.partition("://")[2].partition(":")[0]
+    return replace(up, https_url=f"https://{host}:{port}", ca_file=str(server.data / ROOT_FILE)) if port else up
 
 
 _FOREVER_S = 10 * 365 * 86400.0

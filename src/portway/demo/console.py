@@ -14,22 +14,6 @@ from portway.telemetry.line_writer import LineWriter
 from portway.telemetry.terminal import Style, is_terminal, table
 
 
-class Console(Protocol):
-    """Receives the events of the demo."""
-
-    def begin(self) -> None:
-        """Called first: the start takes a second."""
-
-    def ready(self, url: str, server: str, site: str, join_file: Path) -> None:
-        """Called when the tunnel is up; `server` and `site` are `host:port`, `join_file` is for further agents."""
-
-    def event(self, event: AgentEvent) -> None:
-        """Called for each event of the agent."""
-
-    def end(self, reason: str) -> None:
-        """Called when the demo stops."""
-
-
 @dataclass(frozen=True, slots=True)
 class DemoUp:
     """The tunnel is up."""
@@ -41,6 +25,26 @@ class DemoUp:
     """`host:port` of the sample site."""
     join_file: str
     """Join string for further agents, while the demo runs."""
+    https_url: str = ""
+    """The same over HTTPS; empty if another program uses the port."""
+    ca_file: str = ""
+    """Root certificate of the server's development CA."""
+
+
+class Console(Protocol):
+    """Receives the events of the demo."""
+
+    def begin(self) -> None:
+        """Called first: the start takes a second."""
+
+    def ready(self, up: DemoUp) -> None:
+        """Called when the tunnel is up."""
+
+    def event(self, event: AgentEvent) -> None:
+        """Called for each event of the agent."""
+
+    def end(self, reason: str) -> None:
+        """Called when the demo stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,9 @@ class JsonConsole:
     def begin(self) -> None:
         """Print nothing."""
 
-    def ready(self, url: str, server: str, site: str, join_file: Path) -> None:
+    def ready(self, up: DemoUp) -> None:
         """Print `demo_up`."""
-        self._print(DemoUp(url, server, site, str(join_file)))
+        self._print(up)
 
     def event(self, event: AgentEvent) -> None:
         """Print an event of the agent."""
@@ -93,11 +97,11 @@ class TextConsole:
         if self._interactive:
             self._out.write(self._style.dim("starting a server, an agent and a sample site ..."))
 
-    def ready(self, url: str, server: str, site: str, join_file: Path) -> None:
-        """Print the URL, and what to try; `server` and `site` are `host:port`, `join_file` is for further agents."""
+    def ready(self, up: DemoUp) -> None:
+        """Print the URL, and what to try."""
         if not self._interactive:
-            self._out.write(url)
-        for line in ready_lines(url, (server, site), join_file, self._style):
+            self._out.write(up.url)
+        for line in ready_lines(up, self._style):
             self._notes.write(line)
 
     def event(self, event: AgentEvent) -> None:
@@ -110,24 +114,30 @@ class TextConsole:
         self._notes.write(self._style.dim(f"{reason}: stopping the agent, the server and the site"))
 
 
-def ready_lines(url: str, addresses: tuple[str, str], join_file: Path, style: Style) -> list[str]:
-    """Return the first lines; `addresses` are those of server and site."""
+def ready_lines(up: DemoUp, style: Style) -> list[str]:
+    """Return the first lines."""
     portway = portway_command()
     commands = [
-        (f"curl {url}/trace", "show the request as the site receives it"),
-        (f"curl -o /dev/null {url}/download", "download 100 MB and show the speed"),
+        (f"curl {up.url}/trace", "show the request as the site receives it"),
+        (f"curl -o /dev/null {up.url}/download", "download 100 MB and show the speed"),
+        *(
+            [(f"curl --cacert {up.ca_file} {up.https_url}/trace", "the same over HTTPS, with a certificate of its own CA")]
+            if up.https_url
+            else []
+        ),
         (f"{portway} status", "show the running processes"),
     ]
     return [
         "",
-        f"  {style.bold(url)}",
+        f"  {style.bold(up.url)}",
+        *([f"  {up.https_url}"] if up.https_url else []),
         "",
-        style.dim(f"  browser -> server {addresses[0]} => TLS link => agent -> site {addresses[1]}"),
+        style.dim(f"  browser -> server {up.server} => TLS link => agent -> site {up.site}"),
         "",
         "  Open it in a browser, or run in another terminal:",
         *table(commands, indent="    "),
         "  Expose your own service on this server:",
-        f"    {portway} http 3000 --name mine --join-file {join_file}",
+        f"    {portway} http 3000 --name mine --join-file {up.join_file}",
         "",
         style.dim("  Requests appear below. Press Ctrl-C to stop; all files of the demo are removed."),
         "",

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 HTTP_PORTS = (8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 8088, 8089)
 """Preferred ports; the first is the server's default."""
 AGENTS_PORT = 4443
+HTTPS_PORT = 8443
 
 
 @dataclass(frozen=True, slots=True)
 class DemoPorts:
-    """Two ports on 127.0.0.1; 0: the kernel chooses when the server binds it."""
+    """Ports on 127.0.0.1; 0: the kernel chooses when the server binds it."""
 
     http: int
     agents: int
+    https: int
 
     @property
     def is_default(self) -> bool:
@@ -23,14 +25,15 @@ class DemoPorts:
         return (self.http, self.agents) == (HTTP_PORTS[0], AGENTS_PORT)
 
 
-ANY_PORTS = DemoPorts(0, 0)
+ANY_PORTS = DemoPorts(0, 0, 0)
 """Always available."""
 
 
 def free_ports(http_ports: Sequence[int] = HTTP_PORTS, agents_port: int = AGENTS_PORT) -> DemoPorts:
-    """Return the first of `http_ports`, and `agents_port`, that are free right now; 0 if none is."""
+    """Return the first of `http_ports`, `agents_port` and the https port, if they are free right now; otherwise 0."""
     http = next((port for port in http_ports if is_free(port)), 0)
-    return DemoPorts(http, agents_port if is_free(agents_port) else 0)
+    agents, https = (port if is_free(port) else 0 for port in (agents_port, HTTPS_PORT))
+    return DemoPorts(http, agents, https)
 
 
 def is_free(port: int) -> bool:

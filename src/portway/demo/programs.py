@@ -66,7 +66,9 @@ async def running_server(environ: Mapping[str, str], folder: Path) -> AsyncItera
     # Another program may bind a port between the check and the server's bind; a port that the kernel chooses is free.
     error = UnavailableError("cannot start the demo's server")
     for ports in (free_ports(), ANY_PORTS):
-        arguments = ["server", "--json", "--data", str(data), "--http", f"127.0.0.1:{ports.http}", "--agents", f"127.0.0.1:{ports.agents}"]
+        arguments = ["server", "--json", "--data", str(data)]
+        for listener, port in (("http", ports.http), ("https", ports.https), ("agents", ports.agents)):
+            arguments += [f"--{listener}", f"127.0.0.1:{port}"]
         child = await start("server", arguments, environ, folder / "server.log")
         try:
             listening = await _listening(child)
