@@ -16,6 +16,7 @@ from portway.links.accept import DEFAULT_LIMITS, LinkListener
 from portway.links.tls import server_context
 from portway.links.worker_hint import worker_from
 from portway.protocol.http1.trusted_proxies import TrustedProxies
+from portway.protocol.names import split_authority
 from portway.protocol.networks import Networks
 from portway.protocol.scram import certificate_binding
 from portway.protocol.tls_hello import ClientHello
@@ -86,6 +87,7 @@ class ServerCore:
         self._context = None if settings.plaintext_links else server_context(str(identity.cert_file), str(identity.key_file))
         self._listeners: list[Listener] = []
         self._worker, self._hand_off_agent, self._certificates = worker, hand_off_agent, certificates
+        self._public_url = settings.public_url
         on_done = on_event if report_relays else None
         trusted = Networks(settings.trusted_proxies)
         self._proxy_protocol = ProxyProtocolReader(reactor, trusted, admission) if settings.proxy_protocol else None
@@ -126,7 +128,7 @@ class ServerCore:
                 stack.callback(self._proxy_protocol.close)
             self._listeners = [Listener(self._reactor, http, self._proxied("http", self.http.accept))]
             if https is not None:
-                self.http.access.https = PublicHttps(https.getsockname()[1], self._certificates.has_trusted)
+                self.http.access.https = _public_https(self._public_url, https, self._certificates)
                 self._listeners.append(Listener(self._reactor, https, self._proxied("https", self.tls.accept)))
                 stack.callback(self.tls.close)
             for listener in self._listeners:
@@ -167,6 +169,17 @@ class ServerCore:
             self.links.take(sock, address, hello.wire)
 
 
+def _public_https(public_url: str, listener: socket.socket, certificates: CertificateStore) -> PublicHttps:
+    """Return where plain HTTP is redirected to: the port of the public URL, otherwise the listener's; nowhere if the URL is one of http."""
+    scheme, _, authority = public_url.partition("://")
+    port = (split_authority(authority)[1] or 443) if scheme == "https" else listener.getsockname()[1]
+    return PublicHttps(port, certificates.has_trusted if scheme != "http" else _has_no_certificate)
+
+
+def _has_no_certificate(_host: str) -> bool:
+    return False
+
+
 def _edge_settings(settings: ServerSettings) -> HttpEdgeSettings:
     return HttpEdgeSettings(
         hold_s=settings.hold_s,
@@ -176,6 +189,7 @@ def _edge_settings(settings: ServerSettings) -> HttpEdgeSettings:
         fields_max=settings.max_fields,
         trusted_headers=settings.trusted_header,
         domain=settings.domain,
+        hsts=not settings.dev_tls,
         proxied_scheme=settings.public_url.partition("://")[0] or "http",
         via=settings.via,
     )
