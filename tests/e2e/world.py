@@ -194,12 +194,17 @@ class World:
         return self.server_data / "dev-ca.pem"
 
     @contextmanager
-    def dial_tls(self, name: str, *, deadline_s: float = 20.0, **options: Any) -> Iterator[ssl.SSLSocket]:
-        """Connect to the TLS port as a visitor of `NAME.localhost`; `options` are attributes of its SSLContext."""
-        context = options.pop("context", None) or ssl.create_default_context(cafile=str(self.ca_file))
-        session = options.pop("session", None)
-        for option, value in options.items():
-            setattr(context, option, value)
+    def dial_tls(
+        self,
+        name: str,
+        *,
+        deadline_s: float = 20.0,
+        context: ssl.SSLContext | None = None,
+        ca_file: Path | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> Iterator[ssl.SSLSocket]:
+        """Connect to the TLS port as a visitor of `NAME.localhost`, with `context` or one that trusts `ca_file`."""
+        context = context or ssl.create_default_context(cafile=str(ca_file or self.ca_file))
         with (
             socket.create_connection(("127.0.0.1", self.https_port), timeout=deadline_s) as sock,
             context.wrap_socket(sock, server_hostname=f"{name}.localhost", session=session) as tls,
