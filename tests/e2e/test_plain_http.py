@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.curl import Curl, Got
 from tests.e2e.world import World, event
+from tests.kit.certificates import Identity, make_identity
 from tests.kit.http_origin import HttpOrigin
 
 
@@ -95,3 +97,36 @@ def test_passwords_are_asked_for_over_https_only(world: World, origin: HttpOrigi
 def test_plain_http_to_a_tls_tunnel_leads_to_its_own_certificate(world: World) -> None:
     event(world.agent(world.token(), "tls", "1", "--name", "db"), "tunnel_up")
     assert asked(world, plain(world, name="db")) == (308, "https_redirect", secure(world, name="db"))
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> Iterator[tuple[World, Identity]]:
+    """A server with a certificate of the operator's own authority, for names of a real domain."""
+    authority = make_identity(tmp_path, "Test CA", authority=True)
+    leaf = make_identity(tmp_path, "app.example.org", "two.example.org", signed_by=authority)
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    (folder / "app.pem").write_bytes(leaf.cert_file.read_bytes() + leaf.key_file.read_bytes())
+    (folder / "app.pem").chmod(0o600)
+    with World(https=True, server_flags=("--certificates", str(folder))) as world:
+        world.start_server()
+        yield world, authority
+
+
+def test_real_certificates_bring_hsts_over_https(certified: tuple[World, Identity], origin: HttpOrigin) -> None:
+    world, authority = certified
+    join = world.token("wide", "--hosts", "*.example.org")
+    event(world.agent(join, "http", str(origin.port), "--host", "app.example.org", "--hsts", "5m"), "tunnel_up")
+    url = f"https://app.example.org:{world.https_port}"
+    show = (
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} <%header{strict-transport-security}> %header{portway-error}",
+        "--cacert",
+        str(authority.cert_file),
+    )
+    assert curl(world, f"{url}/hello", *show).tail == b"200 <max-age=300> "
+    assert curl(world, f"http://app.example.org:{world.http_port}/hello", *show).tail == b"308 <> https_redirect"
+    assert curl(world, f"{url}/hello", *show, "-H", "Host: two.example.org").tail == b"421 <> misdirected"
+    assert curl(world, f"{url}/hello", *show, "-X", "BREW", "-H", "Expect: coffee").tail == b"417 <> expectation_failed"
