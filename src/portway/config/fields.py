@@ -1,6 +1,7 @@
 """Declares a setting once: default, parser, and its names in flags, environment and files."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -68,9 +69,10 @@ def setting(  # noqa: PLR0913 - one keyword per property of a setting
 
 
 def settings_of(settings_class: type[Any]) -> dict[str, Setting]:
-    """Return the settings of a dataclass by key, in its order."""
+    """Return the settings of a dataclass by key, in its order; those of its base classes come last."""
+    own = inspect.get_annotations(settings_class)
     found = {}
-    for field in dataclasses.fields(settings_class):
+    for field in sorted(dataclasses.fields(settings_class), key=lambda field: field.name not in own):
         declared = field.metadata.get(_KEY)
         if declared is None:
             continue

@@ -9,6 +9,7 @@ from portway.clock import wall
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
 from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
+from portway.server.certificates.orders import open_orders
 from portway.server.certificates.store import CertificateStore
 from portway.server.control.claims import ClaimHandler
 from portway.server.core import ServerCore
@@ -57,6 +58,7 @@ async def serve(settings: ServerSettings, *, on_event: EventSink, stop: asyncio.
         )
         listeners = stack.enter_context(closing(open_listeners(settings)))
         await stack.enter_async_context(certificates.open())
+        orders = await stack.enter_async_context(open_orders(settings, certificates, on_event, https=listeners.https))
         core.sessions.dispatcher.claim_handler = ClaimHandler(
             reactor,
             registry,
@@ -66,6 +68,7 @@ async def serve(settings: ServerSettings, *, on_event: EventSink, stop: asyncio.
             tcp_ports=settings.tcp_ports,
             on_event=on_event,
             random_bytes=secrets.token_bytes,
+            certificates=orders,
         )
         # Before serving, because a slow disk blocks the loop here.
         record_advertised(settings.data, advertised_endpoint(settings, identity, advertised_address(settings, listeners)))

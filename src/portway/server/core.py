@@ -92,14 +92,13 @@ class ServerCore:
         trusted = Networks(settings.trusted_proxies)
         self._proxy_protocol = ProxyProtocolReader(reactor, trusted, admission) if settings.proxy_protocol else None
         self._proxy_listeners = settings.proxy_protocol
-        proxies = TrustedProxies(trusted, settings.forwarded_fields) if trusted else None
         self.http = HttpEdge(
             *(reactor, leases, _edge_settings(settings), admission),
             random_bytes=RandomPool(secrets.token_bytes),
             hand_off=hand_off,
             on_finished=on_done,
             server_id=server_id,
-            proxies=proxies,
+            proxies=TrustedProxies(trusted, settings.forwarded_fields) if trusted else None,
         )
         relay_settings = RelaySettings(hold_s=settings.hold_s, log_visitors=settings.log_visitors)
         self.tcp = TcpEdge(
@@ -112,6 +111,7 @@ class ServerCore:
             http=self.http,
             passthrough=PassthroughEdge(self.tcp),
             on_agent=None if settings.plaintext_links else self._take_agent,
+            challenges=certificates,
             hand_off=hand_off,
         )
         control, random_bytes = _control_settings(settings, identity, worker), secrets.token_bytes
@@ -173,7 +173,7 @@ def _public_https(public_url: str, listener: socket.socket, certificates: Certif
     """Return where plain HTTP is redirected to: the port of the public URL, otherwise the listener's; nowhere if the URL is one of http."""
     scheme, _, authority = public_url.partition("://")
     port = (split_authority(authority)[1] or 443) if scheme == "https" else listener.getsockname()[1]
-    return PublicHttps(port, certificates.has_trusted if scheme != "http" else _has_no_certificate)
+    return PublicHttps(port, certificates.has_trusted if scheme != "http" else _has_no_certificate, certificates.http_challenge)
 
 
 def _has_no_certificate(_host: str) -> bool:

@@ -1,7 +1,6 @@
 """Parses values of the server's settings; errors name what was expected."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from portway.config.values import ListenAddress
@@ -102,13 +101,3 @@ def read_agents(text: str) -> Any:
 def read_https(text: str) -> Any:
     """Return an address, AUTO or OFF; raises ConfigError."""
     return text if text in (AUTO, OFF) else ListenAddress.parse(text)
-
-
-def read_path(text: str) -> Path:
-    """Return a path; raises ConfigError."""
-    if not text or "\0" in text:
-        raise ConfigError(f"expected a path, got {text!r}")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as exc:
-        raise ConfigError(f"expected a path, got {text!r}, and that user has no home directory") from exc

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from portway.config.fields import setting
 from portway.config.paths import data_dir
-from portway.config.values import ListenAddress, PortRange, parse_yes_or_no
+from portway.config.values import ListenAddress, PortRange, parse_path, parse_yes_or_no
 from portway.errors import ConfigError
 from portway.protocol.http1.field_rules import read_trusted_headers
 from portway.protocol.http1.fields import FIELDS_MAX, REQUEST_LIMITS, RESPONSE_LIMITS
@@ -14,6 +14,7 @@ from portway.protocol.http1.trusted_proxies import Family
 from portway.protocol.names import normalise_host
 from portway.protocol.networks import read_networks
 from portway.protocol.units import parse_duration_s, parse_size_bytes
+from portway.server.certificates.acme.settings import AcmeSettings
 from portway.server.setting_values import (
     AUTO,
     OFF,
@@ -25,7 +26,6 @@ from portway.server.setting_values import (
     read_family,
     read_https,
     read_listeners,
-    read_path,
     read_public_url,
     read_via,
     read_workers,
@@ -55,7 +55,7 @@ FIELDS_LEAST, FIELDS_MOST = 50, 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
+class ServerSettings(AcmeSettings):
     """All settings of `portway.server.app.serve`. The defaults serve only this machine."""
 
     domain: str = setting(LOCAL_DOMAIN, read=read_domain, metavar="DOMAIN", help="Give tunnels names under DOMAIN.")
@@ -80,7 +80,7 @@ class ServerSettings:
 
     certificates: Path | None = setting(
         None,
-        read=read_path,
+        read=parse_path,
         metavar="DIR",
         help="Use the PEM certificates and keys in DIR for visitors; changed files are reloaded.",
         shown="",
@@ -115,7 +115,7 @@ class ServerSettings:
     """None: `advertised` derives it from the agents' address."""
 
     data: Path = setting(
-        read=read_path,
+        read=parse_path,
         metavar="DIR",
         help="Store tokens and the server's identity in DIR.",
         factory=data_dir,
@@ -126,14 +126,14 @@ class ServerSettings:
 
     agents_certificate: Path | None = setting(
         None,
-        read=read_path,
+        read=parse_path,
         metavar="FILE",
         help="Use the PEM chain in FILE, from a CA, for the agents' listener instead of the server's own pinned certificate.",
         shown="",
     )
 
     agents_key: Path | None = setting(
-        None, read=read_path, metavar="FILE", help="Read the private key of that certificate from FILE.", shown=""
+        None, read=parse_path, metavar="FILE", help="Read the private key of that certificate from FILE.", shown=""
     )
 
     no_speed_test: bool = setting(False, read=parse_yes_or_no, help="Refuse speed tests of agents (`portway speedtest`).")
@@ -240,6 +240,7 @@ class ServerSettings:
         if not 0 <= self.grace_s <= GRACE_S_MAX:
             raise ConfigError(f"grace: expected 0s to 24h, got {self.grace_s:g}s")
         self._check_heads()
+        self.check_acme(is_local=self.is_local, has_https=self.https != OFF)
         self._check_front()
         if (self.agents_certificate is None) != (self.agents_key is None):
             raise ConfigError("agents_certificate, agents_key: expected both or neither")
@@ -291,7 +292,7 @@ class ServerSettings:
     @property
     def has_certificates(self) -> bool:
         """True when there is a source of certificates. A local domain always has one: the development CA."""
-        return self.is_local or self.dev_tls or self.certificates is not None
+        return self.is_local or self.dev_tls or self.certificates is not None or bool(self.acme_email)
 
     @property
     def https_address(self) -> ListenAddress | None:

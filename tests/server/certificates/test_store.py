@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from portway.server.certificates.acme.pem import challenge_pem
 from portway.server.certificates.dev_ca import ROOT_FILE
 from portway.server.certificates.store import CertificateStore
 from portway.server.events import CertificateUp, ServerEvent
@@ -20,6 +21,8 @@ class Settings:
     dev_tls: bool = False
     is_local: bool = True
     https_address: str | None = "127.0.0.1:8443"
+    acme_email: str = ""
+    acme_directory: str = "https://ca.example.org/"
 
 
 @pytest.fixture
@@ -38,6 +41,8 @@ def site(tmp_path: Path) -> Identity:
         (Settings(Path(), "tunnel.example.org", is_local=False), []),
         (Settings(Path(), "tunnel.example.org", dev_tls=True, is_local=False), ["DevelopmentSource"]),
         (Settings(Path(), "tunnel.example.org", Path("pems"), is_local=False), ["FileSource"]),
+        (Settings(Path(), "tunnel.example.org", acme_email="me@example.org", is_local=False), ["AcmeSource"]),
+        (Settings(Path(), "a.org", Path("pems"), acme_email="me@a.org", dev_tls=True), ["FileSource", "AcmeSource", "DevelopmentSource"]),
         (Settings(Path()), ["DevelopmentSource"]),
         (Settings(Path(), dev_tls=True, https_address=None), []),
         (Settings(Path(), certificates=Path("pems"), dev_tls=True), ["FileSource", "DevelopmentSource"]),
@@ -82,3 +87,26 @@ def test_what_is_saved_is_described_without_a_server(site: Identity, tmp_path: P
     assert [event.names for event in events if isinstance(event, CertificateUp)] == [("app.localhost",)]
     assert not (tmp_path / "data").exists()
     store.reload()
+
+
+@in_loop
+async def test_a_name_with_a_certificate_of_the_operator_needs_no_order(site: Identity, tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "data", certificates=tmp_path / "certificates", acme_email="me@example.org", dev_tls=True)
+    store = CertificateStore(settings, lambda _: None, clock=(clock := Clock()))
+    async with store.open():
+        assert store.needs_no_order("app.localhost")
+        assert not store.needs_no_order("other.localhost"), "the development CA comes after the real one"
+        clock.offset_s = 8 * 86_400.0
+        assert not store.needs_no_order("app.localhost")
+
+
+def test_challenges_are_those_of_the_ca_s_source() -> None:
+    without, store = (CertificateStore(Settings(Path(), acme_email=email), lambda _: None) for email in ("", "me@example.org"))
+    assert without.http_challenge("app.example.org", "token") is None
+    assert without.challenge_context("app.example.org") is None
+    assert not without.needs_no_order("app.example.org")
+    assert store.acme is not None
+    store.acme.set_http_challenge("app.example.org", "token", "body")
+    store.acme.set_alpn_challenge("app.example.org", challenge_pem("app.example.org", "body"))
+    assert store.http_challenge("app.example.org", "token") == b"body"
+    assert store.challenge_context("app.example.org") is not None

@@ -28,6 +28,9 @@ TO_WORKER: list[m.ToWorker] = [
     m.ClaimResponse(5, GRANTED),
     m.Replace("session", "app.localhost"),
     m.Probe(6, "session", 1.0),
+    m.ChallengePending(7, "app.example.org", "token", "body", b"pem"),
+    m.ChallengeEnded("app.example.org"),
+    m.CertificateIssued(b"pem"),
     m.Ping(),
     m.Stop("because"),
 ]
@@ -40,6 +43,7 @@ TO_SUPERVISOR: list[m.ToSupervisor] = [
     m.SessionLost("session"),
     m.TokenRevoked("token"),
     m.Probed(6, True),
+    m.ChallengeAck(7),
     m.Pong(),
 ]
 

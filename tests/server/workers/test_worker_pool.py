@@ -18,7 +18,7 @@ from portway.engine.reactor import Reactor
 from portway.errors import UnavailableError
 from portway.server.workers import worker_pool as pool_module
 from portway.server.workers.ipc import ipc_pair
-from portway.server.workers.messages import EventReported, LeaseMessage, Listen
+from portway.server.workers.messages import ChallengeAck, EventReported, LeaseMessage, Listen
 from portway.server.workers.worker_pool import WorkerPool, WorkerProcess
 from tests.kit.programs import SOURCES
 
@@ -42,7 +42,7 @@ class Office:
         self.workers[worker.number] = worker
         self.pids[worker.number] = worker.pid
 
-    def on_message(self, worker: WorkerProcess, message: EventReported | LeaseMessage) -> None:
+    def on_message(self, worker: WorkerProcess, message: EventReported | LeaseMessage | ChallengeAck) -> None:
         self.events.append(f"{worker.number} says {message}")
 
     def on_lost(self, worker: WorkerProcess) -> None:

@@ -4,12 +4,15 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from portway.clock import Clock, wall
 from portway.errors import ConfigError
 from portway.server.certificates.interfaces import CertificateSource
 from portway.server.events import EventSink, ServerEvent
+
+if TYPE_CHECKING:
+    from portway.server.certificates.acme.source import AcmeSource
 
 
 class CertificateSettings(Protocol):
@@ -34,6 +37,14 @@ class CertificateSettings(Protocol):
     @property
     def certificates(self) -> Path | None:
         """The directory with the operator's certificates."""
+
+    @property
+    def acme_email(self) -> str:
+        """Contact of the CA that certificates are ordered from; empty: none are."""
+
+    @property
+    def acme_directory(self) -> str:
+        """URL of that CA."""
 
     @property
     def dev_tls(self) -> bool:
@@ -75,8 +86,12 @@ class CertificateStore:
         Raises:
             ConfigError: the package cryptography is missing.
         """
-        self.sources: list[ManagedSource] = _sources(settings, on_event, clock)
+        self.sources: list[ManagedSource] = []
         """In the order in which they are asked."""
+        self.acme: AcmeSource | None = None
+        """The source with certificates of a CA, which `orders` adds to."""
+        if settings.https_address is not None:
+            self._add_sources(settings, on_event, clock)
 
     def context_for(self, name: str) -> ssl.SSLContext | None:
         """Return the context for a normalised host name, None without a certificate.
@@ -94,6 +109,23 @@ class CertificateStore:
     def has_trusted(self, name: str) -> bool:
         """Return whether visitors can be sent to https for this name."""
         return any(source.has_trusted(name) for source in self.sources)
+
+    def needs_no_order(self, name: str) -> bool:
+        """Return whether a source that comes before ACME has a certificate that visitors can trust."""
+        for source in self.sources:
+            if source is self.acme:
+                return False
+            if source.has_trusted(name):
+                return True
+        return False
+
+    def challenge_context(self, name: str) -> ssl.SSLContext | None:
+        """Return the context for TLS-ALPN-01; None without a pending order."""
+        return None if self.acme is None else self.acme.challenge_context(name)
+
+    def http_challenge(self, name: str, token: str) -> bytes | None:
+        """Return the response to HTTP-01; None without a pending order."""
+        return None if self.acme is None else self.acme.http_challenge(name, token)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -120,21 +152,23 @@ class CertificateStore:
         """
         return [event for source in self.sources for event in source.load()]
 
+    def _add_sources(self, settings: CertificateSettings, on_event: EventSink, clock: Clock) -> None:
+        """Add the sources that the settings ask for: files, ACME, development CA."""
+        try:
+            if settings.certificates is not None:
+                from portway.server.certificates.file_source import FileSource  # noqa: PLC0415 - cryptography takes 60 ms
 
-def _sources(settings: CertificateSettings, on_event: EventSink, clock: Clock) -> list[ManagedSource]:
-    """Return the sources that the settings ask for: files, ACME, development CA."""
-    found: list[ManagedSource] = []
-    if settings.https_address is None:
-        return found
-    try:
-        if settings.certificates is not None:
-            from portway.server.certificates.file_source import FileSource  # noqa: PLC0415 - cryptography takes 60 ms
+                self.sources.append(FileSource(settings.certificates, on_event, clock))
+            if settings.acme_email:
+                from portway.server.certificates.acme.files import AcmeFiles  # noqa: PLC0415 - see above
+                from portway.server.certificates.acme.source import AcmeSource  # noqa: PLC0415 - see above
 
-            found.append(FileSource(settings.certificates, on_event, clock))
-        if settings.dev_tls or settings.is_local:
-            from portway.server.certificates.dev_source import DevelopmentSource  # noqa: PLC0415 - see above
+                self.acme = AcmeSource(AcmeFiles(settings.data, settings.acme_directory), on_event, clock)
+                self.sources.append(self.acme)
+            if settings.dev_tls or settings.is_local:
+                from portway.server.certificates.dev_source import DevelopmentSource  # noqa: PLC0415 - see above
 
-            found.append(DevelopmentSource(settings.data, settings.domain, trusted=settings.dev_tls, on_event=on_event, clock=clock))
-    except ImportError as exc:
-        raise ConfigError("missing package cryptography: certificates require it; install portway[server]") from exc
-    return found
+                trusted = settings.dev_tls
+                self.sources.append(DevelopmentSource(settings.data, settings.domain, trusted=trusted, on_event=on_event, clock=clock))
+        except ImportError as exc:
+            raise ConfigError("missing package cryptography: certificates require it; install portway[server]") from exc

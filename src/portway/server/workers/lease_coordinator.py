@@ -11,7 +11,7 @@ from portway.engine.reactor import Reactor
 from portway.errors import PortwayError, RefusedError
 from portway.protocol.control.messages import Granted, Refused
 from portway.server.access.tokens import TokenRecord
-from portway.server.control.claims import ClaimHandler, ClaimingSession
+from portway.server.control.claims import CertificateOrders, ClaimHandler, ClaimingSession
 from portway.server.events import EventSink
 from portway.server.listen_sockets import listen_on
 from portway.server.settings import ServerSettings
@@ -82,9 +82,10 @@ class LeaseCoordinator:
         addresses: PublicAddresses,
         first_epoch: int,
         on_event: EventSink,
+        certificates: CertificateOrders | None = None,
         clock: Callable[[], float],
     ) -> None:
-        """`clock` decides when tokens expire."""
+        """`certificates` orders those of http tunnels; `clock` decides when tokens expire."""
         self._reactor = reactor
         self._workers = workers
         self._tokens = TokenWatch(tokens, clock)
@@ -107,6 +108,7 @@ class LeaseCoordinator:
             tcp_ports=settings.tcp_ports,
             on_event=on_event,
             random_bytes=secrets.token_bytes,
+            certificates=certificates,
         )
 
     # Called when workers start and end.

@@ -120,6 +120,37 @@ class Probe(_Message, frozen=True):
     within_s: float
 
 
+class ChallengePending(_Message, frozen=True):
+    """Answer a CA's challenge until ChallengeEnded; acknowledged by ChallengeAck."""
+
+    seq: int
+    name: str
+    token: str
+    """For HTTP-01, otherwise empty."""
+    body: str
+    pem: bytes
+    """Certificate and key for TLS-ALPN-01, otherwise empty."""
+
+    def __repr__(self) -> str:
+        return f"ChallengePending(seq={self.seq}, name={self.name!r})"  # the key is a secret
+
+
+class ChallengeEnded(_Message, frozen=True):
+    """Answer no more challenges for a name."""
+
+    name: str
+
+
+class CertificateIssued(_Message, frozen=True):
+    """Serve a new certificate of the CA."""
+
+    pem: bytes
+    """Chain and key."""
+
+    def __repr__(self) -> str:
+        return "CertificateIssued()"  # the key is a secret
+
+
 class Ping(_Message, frozen=True):
     """Answered by Pong: a worker that does not reply is replaced."""
 
@@ -139,6 +170,12 @@ class Ready(_Message, frozen=True):
 
 class RouteAck(_Message, frozen=True):
     """A route change has been applied."""
+
+    seq: int
+
+
+class ChallengeAck(_Message, frozen=True):
+    """Challenges up to this one are answered."""
 
     seq: int
 
@@ -230,11 +267,14 @@ ToWorker: TypeAlias = (
     | ClaimResponse
     | Replace
     | Probe
+    | ChallengePending
+    | ChallengeEnded
+    | CertificateIssued
     | Ping
     | Stop
 )
 LeaseMessage: TypeAlias = RouteAck | ClaimRequest | Released | SessionLost | TokenRevoked | Probed
-ToSupervisor: TypeAlias = Ready | EventReported | LeaseMessage | Pong
+ToSupervisor: TypeAlias = Ready | EventReported | LeaseMessage | ChallengeAck | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

@@ -12,17 +12,19 @@ from portway.clock import wall
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
+from portway.server.certificates.orders import open_orders
 from portway.server.certificates.store import CertificateStore
 from portway.server.events import EventSink, ServerEvent, SessionDown, SessionUp, Stopping, WorkerDown, WorkerUp
 from portway.server.identity import record_advertised
-from portway.server.listeners import open_listeners
+from portway.server.listeners import Listeners, open_listeners
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import locked, open_state
 from portway.server.storage.token_reader import TokenReader
 from portway.server.tunnels.registry import first_epoch
 from portway.server.workers.agent_balancer import AgentBalancer
+from portway.server.workers.certificate_publisher import WorkerCertificatePublisher
 from portway.server.workers.lease_coordinator import LeaseCoordinator
-from portway.server.workers.messages import AgentAssigned, EventReported, LeaseMessage, encode_settings
+from portway.server.workers.messages import AgentAssigned, ChallengeAck, EventReported, LeaseMessage, encode_settings
 from portway.server.workers.worker_pool import STOP_S_MAX, WorkerPool, WorkerProcess
 
 EVENTS: dict[str, type] = {kind.__name__: kind for kind in get_args(ServerEvent)}
@@ -50,15 +52,21 @@ async def supervise(
         listeners = stack.enter_context(closing(open_listeners(settings)))
         certificates = CertificateStore(settings, on_event)
         await stack.enter_async_context(certificates.open())
-        addresses = public_addresses(settings, listeners, certificates)
         record_advertised(settings.data, advertised_endpoint(settings, identity, advertised_address(settings, listeners)))
         handler = _WorkerEventHandler(reactor, on_event)
         visitors = [sock for sock in (listeners.http, listeners.https) if sock is not None]
         pool = WorkerPool(reactor, command, handler, encode_settings(settings), visitors, report_relays=report_relays)
+        handler.certificates = publisher = WorkerCertificatePublisher(pool)
+        orders = await stack.enter_async_context(open_orders(settings, certificates, on_event, publisher, https=listeners.https))
         async with asyncio.TaskGroup() as tasks:
             handler.pool = pool
             handler.leases = leases = LeaseCoordinator(
-                reactor, pool, tokens, settings, tasks, addresses=addresses, first_epoch=first_epoch(wall()), on_event=on_event, clock=wall
+                *(reactor, pool, tokens, settings, tasks),
+                addresses=public_addresses(settings, listeners, certificates),
+                first_epoch=first_epoch(wall()),
+                on_event=on_event,
+                certificates=orders,
+                clock=wall,
             )
             stack.callback(leases.ports.close_all)
             running = [
@@ -70,15 +78,12 @@ async def supervise(
             try:
                 for _ in slots:
                     await ready.acquire()
-                balancer = None if listeners.agents is None else AgentBalancer(reactor, listeners.agents, handler.sessions, handler.assign)
                 on_event(listening_event(settings, listeners))
                 handler.report_workers()
                 try:
-                    await (stop or asyncio.Event()).wait()
+                    await _balance_agents(reactor, listeners, handler, stop or asyncio.Event())
                 finally:
                     on_event(Stopping("stop requested"))
-                    if balancer is not None:
-                        balancer.close()
                     listeners.close()
                     leases.ports.close_all()
             finally:
@@ -88,11 +93,22 @@ async def supervise(
                     task.cancel()
 
 
+async def _balance_agents(reactor: Reactor, listeners: Listeners, handler: "_WorkerEventHandler", stop: asyncio.Event) -> None:
+    """Assign agents that arrive at their own listener, if there is one, until the server stops."""
+    balancer = None if listeners.agents is None else AgentBalancer(reactor, listeners.agents, handler.sessions, handler.assign)
+    try:
+        await stop.wait()
+    finally:
+        if balancer is not None:
+            balancer.close()
+
+
 class _WorkerEventHandler:
     """Processes worker events (see `worker_pool.WorkerCallbacks`): emits reported events, and passes the rest to the coordinator."""
 
     pool: WorkerPool
     leases: LeaseCoordinator
+    certificates: WorkerCertificatePublisher
 
     def __init__(self, reactor: Reactor, on_event: EventSink) -> None:
         self._reactor = reactor
@@ -105,6 +121,7 @@ class _WorkerEventHandler:
     def on_started(self, worker: WorkerProcess) -> None:
         self._sessions[worker.number] = {}
         self.leases.on_started(worker.number)
+        self.certificates.on_started(worker.number)
 
     def on_ready(self, worker: WorkerProcess) -> None:
         up = WorkerUp(worker.number, worker.pid)
@@ -120,14 +137,17 @@ class _WorkerEventHandler:
             self._on_event(up)
         self._held_back = None
 
-    def on_message(self, worker: WorkerProcess, message: EventReported | LeaseMessage) -> None:
+    def on_message(self, worker: WorkerProcess, message: EventReported | LeaseMessage | ChallengeAck) -> None:
         if isinstance(message, EventReported):
             self._emit(worker, msgspec.convert(message.fields, EVENTS[message.name]))
+        elif isinstance(message, ChallengeAck):
+            self.certificates.on_ack(worker.number, message.seq)
         else:
             self.leases.on_message(worker.number, message)
 
     def on_lost(self, worker: WorkerProcess) -> None:
         self.leases.on_lost(worker.number)
+        self.certificates.on_lost(worker.number)
         for session, token in self._sessions.pop(worker.number, {}).items():
             self._on_event(SessionDown(session, token, f"worker {worker.number} is gone"))
 

@@ -22,6 +22,10 @@ from portway.server.tunnels.replica import Replica, Route
 from portway.server.workers.ipc import IpcChannel, receive_one
 from portway.server.workers.messages import (
     AgentAssigned,
+    CertificateIssued,
+    ChallengeAck,
+    ChallengeEnded,
+    ChallengePending,
     ClaimResponse,
     Configure,
     EventReported,
@@ -133,6 +137,7 @@ class _Worker:
     ) -> None:
         self._reactor = reactor
         self._tasks = tasks
+        self._certificates = certificates
         self._routes_complete = asyncio.Event()
         self._stopped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """The reason to stop; fails if the supervisor is gone."""
@@ -241,7 +246,30 @@ class _Worker:
             case Ping():
                 self._send(Pong())
             case _:
-                self._on_lifecycle(message)
+                self._on_state(message)
+
+    def _on_state(self, message: Configure | RoutesComplete | Stop | ChallengePending | ChallengeEnded | CertificateIssued) -> None:
+        if isinstance(message, ChallengePending | ChallengeEnded | CertificateIssued):
+            self._on_certificate(message)
+        else:
+            self._on_lifecycle(message)
+
+    def _on_certificate(self, message: ChallengePending | ChallengeEnded | CertificateIssued) -> None:
+        """Answer a CA's challenges, and serve its certificates."""
+        source = self._certificates.acme
+        if source is None:
+            raise MisuseError(f"unexpected {message}: this worker has no source of a CA's certificates")
+        match message:
+            case ChallengePending():
+                if message.token:
+                    source.set_http_challenge(message.name, message.token, message.body)
+                if message.pem:
+                    source.set_alpn_challenge(message.name, message.pem)
+                self._send(ChallengeAck(message.seq))
+            case ChallengeEnded():
+                source.clear_challenges(message.name)
+            case CertificateIssued():
+                source.install_pem(message.pem)
 
     def _on_lifecycle(self, message: Configure | RoutesComplete | Stop) -> None:
         """Process the messages that begin and end serving."""

@@ -14,6 +14,7 @@ from portway.errors import UnavailableError
 from portway.links.backoff import STABLE_S_MIN, Backoff
 from portway.server.workers.ipc import IpcChannel, ipc_pair
 from portway.server.workers.messages import (
+    ChallengeAck,
     Configure,
     EventReported,
     LeaseMessage,
@@ -62,7 +63,7 @@ class WorkerCallbacks(Protocol):
     def on_ready(self, worker: "WorkerProcess") -> None:
         """Called when it accepts visitors."""
 
-    def on_message(self, worker: "WorkerProcess", message: EventReported | LeaseMessage) -> None:
+    def on_message(self, worker: "WorkerProcess", message: EventReported | LeaseMessage | ChallengeAck) -> None:
         """Called for any other message."""
 
     def on_lost(self, worker: "WorkerProcess") -> None:

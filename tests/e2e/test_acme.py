@@ -1,0 +1,99 @@
+"""Certificates of a real CA's program for a real server's tunnels, with one process or several."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.world import World, event, events
+from tests.kit.http_origin import HttpOrigin
+from tests.kit.pebble import Pebble, pebble
+from tests.kit.programs import Program
+
+DOMAIN = "tunnel.example.org"
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[HttpOrigin]:
+    with HttpOrigin() as origin:
+        yield origin
+
+
+@pytest.fixture(params=[1, 2], ids=["one process", "workers"])
+def site(request: pytest.FixtureRequest) -> Iterator[tuple[World, Pebble]]:
+    """A server whose ports a CA can reach, which orders from it."""
+    world = World(https=True)
+    with pebble(http_port=world.http_port, tls_port=world.https_port) as ca:
+        world.server_flags = (
+            *("--domain", DOMAIN, "--workers", str(request.param)),
+            *("--acme-email", "me@example.org", "--acme-directory", ca.directory, "--acme-ca", str(ca.ca_file)),
+        )
+        with world:
+            yield world, ca
+
+
+def dial(world: World, ca: Pebble, name: str) -> ssl.SSLSocket:
+    """Connect to a tunnel like a browser that trusts the CA."""
+    context = ssl.create_default_context(cadata=ca.issuing_root().decode())
+    sock = socket.create_connection(("127.0.0.1", world.https_port), timeout=10)
+    return context.wrap_socket(sock, server_hostname=f"{name}.{DOMAIN}")
+
+
+def served(world: World, ca: Pebble, name: str) -> bytes:
+    with dial(world, ca, name) as tls:
+        tls.sendall(f"GET /hello HTTP/1.1\r\nHost: {name}.{DOMAIN}:{world.https_port}\r\nConnection: close\r\n\r\n".encode())
+        received = b""
+        while piece := tls.recv(65536):
+            received += piece
+    return received
+
+
+def plain(world: World, name: str) -> bytes:
+    with socket.create_connection(("127.0.0.1", world.http_port), timeout=10) as sock:
+        sock.sendall(f"GET /hello HTTP/1.1\r\nHost: {name}.{DOMAIN}:{world.http_port}\r\nConnection: close\r\n\r\n".encode())
+        received = b""
+        while piece := sock.recv(65536):
+            received += piece
+    return received
+
+
+def up(server: Program, name: str) -> dict[str, object]:
+    """Wait until a certificate is served."""
+    found: dict[str, object] = event(server, "certificate_up")
+    assert found["id"] == f"{name}.{DOMAIN}"
+    return found
+
+
+def test_a_listed_name_gets_https_and_a_random_one_does_not(site: tuple[World, Pebble], origin: HttpOrigin) -> None:
+    world, ca = site
+    server = world.start_server()
+    token = world.token("laptop", "--hosts", "shop,post,dev-*")
+    agent = world.agent(token, "http", str(origin.port), "--name", "shop")
+    event(agent, "tunnel_up")
+    issued = up(server, "shop")
+    assert issued["source"] == "acme"
+    event(world.agent(token, "http", str(origin.port), "--name", "dev-1", data="other"), "tunnel_up")
+    event(world.agent(token, "tls", str(origin.port), "--name", "post", data="third"), "tunnel_up")
+
+    assert b"200 OK" in served(world, ca, "shop")
+    assert plain(world, "shop").startswith(b"HTTP/1.1 308 ")
+    assert b"200 OK" in plain(world, "dev-1")
+    with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+        served(world, ca, "dev-1")
+    assert [one["id"] for one in events(server, "certificate_ordered")] == [f"shop.{DOMAIN}"]
+
+
+def test_a_killed_server_serves_its_certificates_at_once(site: tuple[World, Pebble], origin: HttpOrigin) -> None:
+    world, ca = site
+    server = world.start_server()
+    agent = world.agent(world.token("laptop", "--hosts", "shop"), "http", str(origin.port), "--name", "shop")
+    event(agent, "tunnel_up")
+    up(server, "shop")
+    server.kill()
+    again = world.start_server()
+    up(again, "shop")
+    event(again, "lease_up")
+
+    assert b"200 OK" in served(world, ca, "shop")
+    assert list(events(again, "certificate_ordered")) == []
