@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -379,6 +382,24 @@ def test_the_status_shows_tls_tunnels_and_their_relays(world: World, nginx: Ngin
     assert [(tunnel["url"], tunnel["relays"], tunnel["requests"]) for tunnel in mine["tunnels"]] == [(url, 1, 0)]
     assert not list(events(agent, "request_line"))
     agent.stop()
+
+
+def test_a_tunnel_survives_the_death_of_each_worker(nginx: Nginx) -> None:
+    with World(https=True, server_flags=("--workers", "2")) as world:
+        server = world.start_server()
+        agent = world.agent(world.token(), "tls", str(nginx.port), "--name", "own")
+        event(agent, "tunnel_up")
+        for number in (1, 2):
+            os.kill(event(server, "worker_up", number)["pid"], signal.SIGKILL)
+            event(server, "worker_down", number)
+            got = fetch(world, "/who", nginx.identity, name="own")
+            for _ in range(5):  # a connection that the dead worker had accepted is reset
+                if got.code == 0:
+                    break
+                time.sleep(0.2)
+                got = fetch(world, "/who", nginx.identity, name="own")
+            assert got.tail.startswith(b"own.localhost "), got
+            event(server, "worker_up", 2 + number, deadline_s=START_S)
 
 
 def test_many_visitors_at_once(tunnel: World, nginx: Nginx) -> None:

@@ -28,6 +28,7 @@ from portway.protocol.tls_hello import WIRE_BYTES_MAX, ClientHello, HelloReader
 from portway.server.edge import relaying
 from portway.server.edge.handoff import HANDOFFS_MAX, HandoffState
 from portway.server.edge.relaying import RelayEdge, RelaySettings
+from portway.server.edge.tls.hello_reading import HelloReading
 from portway.server.edge.tls.passthrough import PassthroughEdge, first_alpn
 from portway.server.events import RelayDone
 from portway.server.tunnels.lease import Lease, LeaseKey, OnStatus, Owner
@@ -118,18 +119,12 @@ class Place:
         return outcome.lease
 
     def _accept(self, sock: socket.socket, address: Address) -> None:
-        reader, reactor = HelloReader(), self.engine.reactor
+        def serve(hello: ClientHello) -> None:
+            lease = self.registry.lookup("http", hello.server_name or "")
+            assert lease is not None
+            self.passthrough.serve(sock, address, lease, hello)
 
-        def read(_mask: int) -> None:
-            with contextlib.suppress(BlockingIOError):
-                hello = reader.feed(sock.recv(65536))
-                if hello is not None:
-                    reactor.unwatch(sock.fileno())
-                    lease = self.registry.lookup("http", hello.server_name or "")
-                    assert lease is not None
-                    self.passthrough.serve(sock, address, lease, hello)
-
-        reactor.watch(sock.fileno(), read)
+        HelloReading(self.engine.reactor, sock, self.engine.reactor.unassigned, serve, lambda _error: sock.close())
 
     def hand_off(self, _lease: Lease, channel: Channel, state: HandoffState) -> bool:
         assert isinstance(channel, SocketChannel)
