@@ -1,8 +1,12 @@
 """Certificates of a real CA's program for a real server's tunnels, with one process or several."""
 
+import json
 import socket
 import ssl
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +86,32 @@ def test_a_listed_name_gets_https_and_a_random_one_does_not(site: tuple[World, P
     with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
         served(world, ca, "dev-1")
     assert [one["id"] for one in events(server, "certificate_ordered")] == [f"shop.{DOMAIN}"]
+
+
+HOOK = """#!{python}
+import json, sys, urllib.request
+action, name, value = sys.argv[1:]
+path, body = ("/set-txt", {{"host": name + ".", "value": value}}) if action == "add" else ("/clear-txt", {{"host": name + "."}})
+urllib.request.urlopen(urllib.request.Request("{management}" + path, json.dumps(body).encode()), timeout=10).close()
+"""
+
+
+def test_one_wildcard_serves_random_names_and_is_listed(site: tuple[World, Pebble], origin: HttpOrigin, tmp_path: Path) -> None:
+    world, ca = site
+    hook = tmp_path / "hook"
+    hook.write_text(HOOK.format(python=sys.executable, management=ca.dns.management))
+    hook.chmod(0o755)
+    server = world.start_server("--acme-dns-hook", str(hook))
+    assert event(server, "certificate_up")["names"] == [f"*.{DOMAIN}", DOMAIN]
+    tunnel = event(world.agent(world.token(), "http", str(origin.port)), "tunnel_up")
+    name = str(tunnel["url"]).removeprefix("https://").partition(".")[0]
+
+    assert b"200 OK" in served(world, ca, name)
+    [status] = [one for one in json.loads(world.run("status", "--json").out) if one["program"] == "server"]
+    [row] = status["certificates"]
+    assert (row["source"], row["names"], row["last_error"]) == ("acme", [f"*.{DOMAIN}", DOMAIN], "")
+    assert time.time() < row["next_attempt"] < row["not_after"]
+    assert len(list(events(server, "certificate_ordered"))) == 1
 
 
 def test_a_killed_server_serves_its_certificates_at_once(site: tuple[World, Pebble], origin: HttpOrigin) -> None:

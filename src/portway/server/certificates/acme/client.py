@@ -201,12 +201,10 @@ class AcmeClient:
 
     def order(self, url: str) -> Order:
         """Read an order again."""
-        self.log_in()
         return self._order_of(self._post(url, None), url)
 
     def authorization(self, url: str) -> Authorization:
         """Read an authorization, with its challenges."""
-        self.log_in()
         reply = self._post(url, None)
         body = self._read(messages.Authorization, reply)
         failure = None
@@ -223,7 +221,6 @@ class AcmeClient:
 
     def finalize(self, order: Order, csr_pem: bytes) -> Order:
         """Request the certificate of an order whose names were all checked."""
-        self.log_in()
         reply = self._post(order.finalize_url, messages.CertificateRequest(csr=x509.load_pem_x509_csr(csr_pem)))
         return self._order_of(reply, order.url)
 
@@ -254,6 +251,7 @@ class AcmeClient:
         return str(self._directory[resource])
 
     def _post(self, url: str, body: JSONDeSerializable | None) -> requests.Response:
+        self.log_in()
         try:
             return self._network.post(url, body, new_nonce_url=self._resource("newNonce"))
         except errors.ConflictError as exc:
@@ -261,6 +259,8 @@ class AcmeClient:
         except OrderFailed as failed:
             if isinstance(failed.__cause__, messages.Error) and failed.__cause__.code == "accountDoesNotExist":
                 self._forget_account()
+            elif failed.scope is Scope.CA:
+                self.close()  # the next request reads the directory again: it may have moved
             raise
 
     def _forget_account(self) -> None:
