@@ -197,6 +197,20 @@ async def test_an_emptied_or_lost_directory_changes_nothing_but_is_reported(watc
 
 
 @in_loop
+async def test_a_directory_that_comes_back_unchanged_ends_the_fault(watched: Watched) -> None:
+    site = watched.new("app.example.org")
+    watched.write("site.pem", bundle(site))
+
+    async with watched.open():
+        await watched.next_event()
+        watched.folder.rename(watched.made / "away")
+        assert isinstance(await watched.next_event(), CertificateFailed)
+        (watched.made / "away").rename(watched.folder)
+        assert await watched.next_event() == CertificateDown("files", str(watched.folder))
+        assert watched.serves(site, "app.example.org")
+
+
+@in_loop
 async def test_a_file_that_is_still_being_written_is_not_read(watched: Watched) -> None:
     site, new = watched.new("app.example.org"), watched.new("app.example.org")
     watched.write("site.pem", bundle(site))

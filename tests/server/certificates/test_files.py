@@ -95,6 +95,27 @@ def test_the_files_of_certbot_are_one_certificate_with_its_chain(made: Path, ser
     assert subjects(certificate.pem) == ["CN=app.example.org", "CN=Example Intermediate"]
 
 
+def test_the_chain_of_a_renewed_authority_is_found_by_its_signature(made: Path, served: Path) -> None:
+    """Both intermediates have the same name."""
+    _, older = authorities(made)
+    _, newer = authorities(made)
+    site = make_identity(made, "app.example.org", signed_by=newer)
+    private(served / "site.pem", bundle(site) + older.cert_file.read_bytes() + newer.cert_file.read_bytes())
+
+    (found,) = load(served).certificates.values()
+
+    assert x509.load_pem_x509_certificates(found.pem) == [site.certificate, newer.certificate]
+
+
+def test_the_longest_chain_of_a_certificate_is_served(made: Path, served: Path) -> None:
+    _, intermediate = authorities(made)
+    site = make_identity(made, "app.example.org", signed_by=intermediate)
+    private(served / "bare" / "site.pem", bundle(site))
+    private(served / "full" / "site.pem", site.cert_file.read_bytes() + intermediate.cert_file.read_bytes())
+
+    assert [subjects(one.pem) for one in load(served).certificates.values()] == [["CN=app.example.org", "CN=Example Intermediate"]]
+
+
 def test_a_private_authority_beside_its_certificates_is_not_served(made: Path, served: Path) -> None:
     root, intermediate = authorities(made)
     site = make_identity(made, "app.example.org", signed_by=root)
@@ -181,7 +202,9 @@ def test_every_way_to_replace_a_file_changes_its_stamp(made: Path, served: Path)
     directory, content = CertificateDirectory(served), path.read_bytes()
     seen = [directory.stamps()]
 
-    private(served / "new", content).rename(path)  # same content, same size
+    first = path.stat()
+    private(served / "new", content).rename(path)  # the same content, size and time
+    os.utime(path, ns=(first.st_atime_ns, first.st_mtime_ns))
     seen.append(directory.stamps())
     path.write_bytes(content + b"\n")
     seen.append(directory.stamps())
