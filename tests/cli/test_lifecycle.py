@@ -1,6 +1,9 @@
 """A signal stops a running command gracefully; a second one, or a shutdown that takes too long, ends it at once."""
 
+import os
+import pty
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -76,6 +79,65 @@ def test_a_signal_stops_it_gracefully_with_exit_code_0(number: int, home: Path) 
 
     assert (done.code, done.out, done.err) == (0, "ready\nstopping", "")
     assert list((home / "portway").iterdir()) == []
+
+
+RELOADING = """
+import asyncio, sys
+from portway.cli import lifecycle
+
+async def work():
+    print("ready", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        open(sys.argv[1], "w").close()
+
+sys.exit(lifecycle.run_until_stopped(work, on_hangup=lambda: print("reload", flush=True)))
+"""
+
+
+def test_a_hangup_signal_from_a_program_reloads_if_there_is_something_to_reload(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", RELOADING, str(tmp_path / "stopped")]
+    with Program(argv, env={"PYTHONPATH": str(SOURCES)}, name="a reloading command") as program:
+        program.expect("ready")
+        program.signal(signal.SIGHUP)
+        program.expect("reload")
+        program.signal(signal.SIGHUP)
+        program.expect("reload", start=2)
+        assert not (tmp_path / "stopped").exists()
+        program.signal(signal.SIGTERM)
+
+        assert program.wait().code == 0
+
+
+OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+
+
+def test_a_closed_terminal_still_stops_it(tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWN_TERMINAL + RELOADING, str(tmp_path / "stopped")],
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+    )
+    try:
+        os.close(follower)
+        shown = b""
+        while b"ready" not in shown:
+            shown += os.read(leader, 1024)
+        process.send_signal(signal.SIGHUP)
+        while b"reload" not in shown:
+            shown += os.read(leader, 1024)
+        os.close(leader)
+
+        assert process.wait(15) == 0
+        assert (tmp_path / "stopped").exists()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_second_signal_ends_it_at_once(home: Path) -> None:

@@ -62,10 +62,12 @@ def _same_terminal() -> bool:
         return False
 
 
-def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]], drain_s: float = 0.0) -> int:
+def run_until_stopped(
+    work: Callable[[], Coroutine[Any, Any, int]], drain_s: float = 0.0, on_hangup: Callable[[], None] | None = None
+) -> int:
     """Run `work` in a new loop; SIGINT, SIGTERM or SIGHUP cancels it, with exit code 0.
 
-    A second signal, or `drain_s + STOP_S_MAX` seconds after the first, ends the process immediately. Raises the limit of file descriptors.
+    With `on_hangup`, a SIGHUP from a user or program calls that instead; one from a terminal that was closed still cancels. A second signal, or `drain_s + STOP_S_MAX` seconds after the first, ends the process immediately. Raises the limit of file descriptors.
 
     Raises:
         PortwayError: as raised by `work`; the first one if a group of tasks raised several.
@@ -73,7 +75,7 @@ def run_until_stopped(work: Callable[[], Coroutine[Any, Any, int]], drain_s: flo
     raise_limit()
     _tune_gc()
     try:
-        return asyncio.run(_stoppable(work, drain_s))
+        return asyncio.run(_stoppable(work, drain_s, on_hangup))
     except BaseExceptionGroup as group:
         errors = _flatten(group)
         if not all(isinstance(exc, PortwayError) for exc in errors):
@@ -111,14 +113,18 @@ def status_path(name: str) -> Path:
     return runtime_dir() / f"{name}-{os.getpid()}.sock"
 
 
-async def _stoppable(work: Callable[[], Coroutine[Any, Any, int]], drain_s: float) -> int:
+async def _stoppable(work: Callable[[], Coroutine[Any, Any, int]], drain_s: float, on_hangup: Callable[[], None] | None) -> int:
     loop = asyncio.get_running_loop()
     stopping = False
+    had_terminal = _has_terminal()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(work(), name="command")
 
         def stop(number: int) -> None:
             nonlocal stopping
+            if number == signal.SIGHUP and on_hangup is not None and not (had_terminal and not _has_terminal()):
+                on_hangup()
+                return
             if number == signal.SIGINT and os.isatty(STDERR):
                 os.write(STDERR, b"\n")  # after the terminal's ^C, so that the next output starts on its own line
             if stopping:
@@ -133,6 +139,15 @@ async def _stoppable(work: Callable[[], Coroutine[Any, Any, int]], drain_s: floa
     if task.cancelled():
         return 0
     return task.result()
+
+
+def _has_terminal() -> bool:
+    """Return whether this process has a controlling terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _flatten(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

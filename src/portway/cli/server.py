@@ -38,6 +38,7 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
     from portway.clock import wall
     from portway.server.app import serve
     from portway.server.events import ServerEvent
+    from portway.server.reloading import reload_requests
     from portway.server.reporting.console import Console, json_console
     from portway.server.reporting.status import ServerStatusTracker
     from portway.telemetry.terminal import Style
@@ -60,4 +61,4 @@ def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
                 await serve(settings, on_event=on_event, report_relays=as_json)
             return 0
 
-        return run_until_stopped(lambda: with_status("server", status.to_json, work))
+        return run_until_stopped(lambda: with_status("server", status.to_json, work), on_hangup=reload_requests.request)

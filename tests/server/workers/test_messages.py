@@ -32,6 +32,7 @@ TO_WORKER: list[m.ToWorker] = [
     m.ChallengeEnded("app.example.org"),
     m.CertificateIssued(b"pem"),
     m.Ping(),
+    m.Reload(),
     m.Stop("because"),
 ]
 TO_SUPERVISOR: list[m.ToSupervisor] = [

@@ -5,6 +5,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from portway.errors import ConfigError
 
@@ -56,7 +57,7 @@ def is_worn(context: ssl.SSLContext, age_s: float) -> bool:
 @contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
     """Yield the path of a file with `data` that only this process can open: CPython loads certificates from files only."""
-    if hasattr(os, "memfd_create"):
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
         handle = os.memfd_create("portway certificate", os.MFD_CLOEXEC)
         with os.fdopen(handle, "wb", buffering=0) as file:
             file.write(data)

@@ -4,12 +4,13 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from portway.clock import Clock, wall
 from portway.errors import ConfigError
 from portway.server.certificates.interfaces import CertificateSource
 from portway.server.events import EventSink, ServerEvent
+from portway.server.reloading import reload_requests
 
 if TYPE_CHECKING:
     from portway.server.certificates.acme.source import AcmeSource
@@ -128,8 +129,8 @@ class CertificateStore:
         return None if self.acme is None else self.acme.http_challenge(name, token)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Load all certificates, and keep them up to date within the block.
+    async def open(self) -> AsyncIterator[Self]:
+        """Load all certificates, and keep them up to date within the block, also by requests of the operator (`server.reloading`).
 
         Raises:
             ConfigError: a source cannot be used; the operator has to correct something.
@@ -137,7 +138,8 @@ class CertificateStore:
         async with AsyncExitStack() as stack:
             for source in self.sources:
                 await stack.enter_async_context(source.open())
-            yield
+            stack.enter_context(reload_requests.received_by(self.reload))
+            yield self
 
     def reload(self) -> None:
         """Read all files again soon, as after SIGHUP."""

@@ -155,6 +155,10 @@ class Ping(_Message, frozen=True):
     """Answered by Pong: a worker that does not reply is replaced."""
 
 
+class Reload(_Message, frozen=True):
+    """Read the operator's files again."""
+
+
 class Stop(_Message, frozen=True):
     """Accept nothing new, let visitors finish, and exit."""
 
@@ -271,6 +275,7 @@ ToWorker: TypeAlias = (
     | ChallengeEnded
     | CertificateIssued
     | Ping
+    | Reload
     | Stop
 )
 LeaseMessage: TypeAlias = RouteAck | ClaimRequest | Released | SessionLost | TokenRevoked | Probed

@@ -17,6 +17,7 @@ from portway.server.certificates.store import CertificateStore
 from portway.server.events import EventSink, ServerEvent, SessionDown, SessionUp, Stopping, WorkerDown, WorkerUp
 from portway.server.identity import record_advertised
 from portway.server.listeners import Listeners, open_listeners
+from portway.server.reloading import reload_requests
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import locked, open_state
 from portway.server.storage.token_reader import TokenReader
@@ -50,12 +51,12 @@ async def supervise(
         store, identity = open_state(settings)
         tokens = stack.enter_context(TokenReader(store))
         listeners = stack.enter_context(closing(open_listeners(settings)))
-        certificates = CertificateStore(settings, on_event)
-        await stack.enter_async_context(certificates.open())
+        certificates = await stack.enter_async_context(CertificateStore(settings, on_event).open())
         record_advertised(settings.data, advertised_endpoint(settings, identity, advertised_address(settings, listeners)))
         handler = _WorkerEventHandler(reactor, on_event)
         visitors = [sock for sock in (listeners.http, listeners.https) if sock is not None]
         pool = WorkerPool(reactor, command, handler, encode_settings(settings), visitors, report_relays=report_relays)
+        stack.enter_context(reload_requests.received_by(pool.reload))
         handler.certificates = publisher = WorkerCertificatePublisher(pool)
         orders = await stack.enter_async_context(open_orders(settings, certificates, on_event, publisher, https=listeners.https))
         async with asyncio.TaskGroup() as tasks:

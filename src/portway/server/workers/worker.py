@@ -35,6 +35,7 @@ from portway.server.workers.messages import (
     Probe,
     Probed,
     Ready,
+    Reload,
     Replace,
     RouteAck,
     RouteChanged,
@@ -248,7 +249,9 @@ class _Worker:
             case _:
                 self._on_state(message)
 
-    def _on_state(self, message: Configure | RoutesComplete | Stop | ChallengePending | ChallengeEnded | CertificateIssued) -> None:
+    def _on_state(
+        self, message: Configure | RoutesComplete | Reload | Stop | ChallengePending | ChallengeEnded | CertificateIssued
+    ) -> None:
         if isinstance(message, ChallengePending | ChallengeEnded | CertificateIssued):
             self._on_certificate(message)
         else:
@@ -271,10 +274,12 @@ class _Worker:
             case CertificateIssued():
                 source.install_pem(message.pem)
 
-    def _on_lifecycle(self, message: Configure | RoutesComplete | Stop) -> None:
-        """Process the messages that begin and end serving."""
+    def _on_lifecycle(self, message: Configure | RoutesComplete | Reload | Stop) -> None:
+        """Process the messages about this process as a whole."""
         if isinstance(message, RoutesComplete):
             self._routes_complete.set()
+        elif isinstance(message, Reload):
+            self._certificates.reload()
         elif isinstance(message, Stop) and not self._stopped.done():
             self._stopped.set_result(message.reason)
 

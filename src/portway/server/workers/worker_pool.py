@@ -21,6 +21,7 @@ from portway.server.workers.messages import (
     Ping,
     Pong,
     Ready,
+    Reload,
     RoutesComplete,
     Stop,
     ToSupervisor,
@@ -188,6 +189,11 @@ class WorkerPool:
         finally:
             how = await self._end(worker, process, fault)
         return how
+
+    def reload(self) -> None:
+        """Let all workers read their files again."""
+        for worker in self._workers.values():
+            worker.send(Reload())
 
     def stop(self, reason: str) -> None:
         """Let all workers drain and exit; none is replaced from now on."""
