@@ -23,6 +23,8 @@ COMMANDS = {
     "passwd": ("portway.cli.passwd", "Set passwords of visitors, for portway http --basic-auth-file."),
     "speedtest": ("portway.cli.speedtest", "Test the connection to the server and report the bottleneck."),
     "status": ("portway.cli.status", "Show the status of your running Portway processes."),
+    "certificates": ("portway.cli.certificates", "List certificates for https with their expiry and errors."),
+    "trust": ("portway.cli.trust", "Trust a server's development CA on this machine."),
     "demo": ("portway.cli.demo", "Run a local demo: server, agent and sample site."),
 }
 """Name → module, imported only when the command runs, and summary for `portway --help`."""

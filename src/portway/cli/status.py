@@ -27,7 +27,7 @@ def status(as_json: bool) -> int:
     from portway.clock import wall
     from portway.config.paths import runtime_dir
 
-    found, errors = _query_all(runtime_dir(make=False))
+    found, errors = query_all(runtime_dir(make=False))
     if as_json:
         click.echo(msgspec.json.encode(found))
     elif not found and not errors:
@@ -54,7 +54,7 @@ def _report_hidden(shown: set[int]) -> None:
         click.echo(f"Not shown: {', '.join(others)}. Run `portway status` as that user.", err=True)
 
 
-def _query_all(folder: Path) -> tuple[list[Status], list[PortwayError]]:
+def query_all(folder: Path) -> tuple[list[Status], list[PortwayError]]:
     """Return the status of each process, servers first, and the errors of others; remove sockets of dead processes."""
     from portway.telemetry.status_socket import query_status
 
