@@ -10,6 +10,7 @@ import pytest
 from portway.clock import wall
 from portway.server.certificates.dev_ca import ROOT_FILE, ensure_ca
 from tests.cli.conftest import Portway
+from tests.kit.certificates import make_identity
 from tests.server.certificates.kit import installed
 
 
@@ -59,6 +60,20 @@ def test_install_shows_what_changes_and_does_it_and_uninstall_takes_it_back(port
     assert "Already there" in portway("trust", "--install", "--store", "browsers").stderr
     assert portway("trust", "--uninstall", "--store", "browsers", "--yes").exit_code == 0
     assert "Portway" not in names_in(database)
+
+
+def test_the_root_of_another_machine_is_installed_from_a_copy(portway: Portway, data: Path, database: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "root.pem"
+    (data / ROOT_FILE).rename(copy)
+
+    assert portway("trust", "--install", "--root", str(copy), "--store", "browsers", "--yes").exit_code == 0
+    assert "Portway development CA" in names_in(database)
+    assert portway("trust", "--root", str(copy)).stdout == f"{copy}\n"
+    other = make_identity(tmp_path, "Any CA", authority=True)
+    for file in (other.cert_file, other.key_file, tmp_path / "missing.pem"):
+        refused = portway("trust", "--install", "--root", str(file), "--yes")
+        assert refused.exit_code == 2
+        assert "expected the root of a development CA" in refused.stderr
 
 
 def test_without_a_terminal_nothing_changes_unless_it_is_confirmed_before(portway: Portway, data: Path, database: Path) -> None:

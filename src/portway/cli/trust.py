@@ -24,6 +24,7 @@ EXAMPLES = examples(
     ('curl --cacert "$(portway trust)" https://app.localhost:8443/', "trust it once"),
     ("portway trust --install", "trust it on this machine: system, Chromium, Firefox"),
     ("portway trust --install --store browsers", "only in browsers, without root"),
+    ("portway trust --install --root dev-ca.pem", "trust the root of a server on another machine"),
     ("portway trust --uninstall", "remove it everywhere"),
 )
 
@@ -34,31 +35,60 @@ EXAMPLES = examples(
     "--uninstall", is_flag=True, help="Remove the root, and earlier ones of this server, from the trust stores, after confirmation."
 )
 @click.option("--store", "stores", type=click.Choice(STORES), multiple=True, help="Change only this trust store.  [default: both]")
+@click.option(
+    "--root",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Use the root in FILE, copied from the data directory of a server on another machine.",
+)
 @click.option("--yes", is_flag=True, help="Skip the confirmation.")
 @settings_options(ServerSettings, "data")
 @config_option
-def trust(install: bool, uninstall: bool, stores: tuple[str, ...], yes: bool, config: Path | None, **flags: object) -> int:
+def trust(
+    install: bool, uninstall: bool, stores: tuple[str, ...], root: Path | None, yes: bool, config: Path | None, **flags: object
+) -> int:
     """Print the path of the root certificate of the server's development CA.
 
     Run this as the server's user, with the server's data directory. The root can only sign for names under the server's domain, `localhost` and
     loopback addresses.
     """
+    if install and uninstall:
+        raise click.UsageError("--install, --uninstall: expected one of them")
+    roots, file = _roots_of(config, flags) if root is None else ([_read_copy(root)], root.resolve())
+    if install or uninstall:
+        return _change(roots, file, stores or STORES, install=install, yes=yes)
+    click.echo(str(file))
+    return 0
+
+
+def _roots_of(config: Path | None, flags: dict[str, object]) -> tuple[list["x509.Certificate"], Path]:
+    """Return the roots of the server's data directory, the current one first, and its file."""
     from portway.config.sources import load_settings
     from portway.server.certificates.dev_ca import ROOT_FILE, read_roots
     from portway.server.settings import defaults_for
 
-    if install and uninstall:
-        raise click.UsageError("--install, --uninstall: expected one of them")
     settings = load_settings(ServerSettings, "server", flags=flags, environ=os.environ, file=config, defaults=defaults_for)
     roots, file = read_roots(settings.data), settings.data.resolve() / ROOT_FILE
     if not roots or not file.exists():
         raise ConfigError(
             f"data: no development CA in {settings.data} yet. Start the server with --dev-tls once, or give the server's data directory (--data DIR)"
         )
-    if install or uninstall:
-        return _change(roots, file, stores or STORES, install=install, yes=yes)
-    click.echo(str(file))
-    return 0
+    return roots, file
+
+
+def _read_copy(file: Path) -> "x509.Certificate":
+    """Return the root in a file; no other certificate, because this one is limited to a few names."""
+    from cryptography import x509
+
+    from portway.server.certificates.dev_ca import allowed_domains
+
+    try:
+        certificate = x509.load_pem_x509_certificate(file.read_bytes())
+        if not allowed_domains(certificate):
+            raise ValueError("without a limit to names")
+    except (OSError, ValueError, x509.ExtensionNotFound) as exc:
+        raise ConfigError(f"--root: {file}: expected the root of a development CA, as PEM: {exc}") from exc
+    return certificate
 
 
 def _change(roots: list["x509.Certificate"], file: Path, stores: tuple[str, ...], *, install: bool, yes: bool) -> int:
