@@ -87,3 +87,12 @@ def test_remembered_addresses_are_bounded() -> None:
     for number in range(5000):
         access.allows_address(f"192.0.{number // 256}.{number % 256}")
     assert len(access._known_addresses) <= 1024
+
+
+def test_client_certificates_must_be_enforced_and_have_no_plain_http() -> None:
+    rules = AccessRules(client_ca="PEM")
+    check_access(rules)
+    assert must_be_enforced(rules)
+    assert HttpAccess(rules).client_ca == rules.client_ca
+    with pytest.raises(RefusedError, match="without TLS"):
+        check_access(AccessRules(client_ca=rules.client_ca, plain_http="serve"))

@@ -1,7 +1,6 @@
 """Addresses that the server advertises."""
 
 import socket
-import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from portway.config.values import ListenAddress
 from portway.engine.listener import listen
 from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
+from portway.server.certificates.contexts import VisitorContext
 from portway.server.identity import Identity
 from portway.server.listeners import Listeners
 from portway.server.settings import ServerSettings
@@ -39,7 +39,7 @@ def port_of(sock: socket.socket | None) -> int:
 class Certificates:
     """A source with a certificate for one name."""
 
-    def context_for(self, name: str) -> ssl.SSLContext | None:
+    def context_for(self, name: str) -> VisitorContext | None:
         return None
 
     def has_trusted(self, name: str) -> bool:

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 import click
 
+from portway.config.client_ca import check_client_ca
 from portway.errors import ConfigError, RefusedError
-from portway.protocol.control.messages import HSTS_S_MAX, NETWORKS_MAX, AccessRules
+from portway.protocol.control.messages import CLIENT_CA_CHARS_MAX, HSTS_S_MAX, NETWORKS_MAX, AccessRules
 from portway.protocol.http_access import check_access
 from portway.protocol.networks import read_networks
 from portway.protocol.units import parse_duration_s
@@ -49,6 +50,14 @@ _OPTIONS = (
         help="Refuse visitors from NETWORKS. Repeatable; the smallest matching network decides.",
     ),
     click.option(
+        "--client-ca",
+        metavar="FILE",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        envvar="PORTWAY_CLIENT_CA",
+        show_envvar=True,
+        help="Require a client certificate from a CA in FILE (PEM), over HTTPS only; the service gets it in Client-Cert.",
+    ),
+    click.option(
         "--hsts",
         metavar="TIME",
         envvar="PORTWAY_HSTS",
@@ -80,6 +89,7 @@ def read_access(options: Mapping[str, Any]) -> AccessRules | None:
         users=[] if users_file is None else read_users(users_file),
         allow_ip=_networks("--allow-ip", options.get("allow_ip") or ()),
         deny_ip=_networks("--deny-ip", options.get("deny_ip") or ()),
+        client_ca=_client_ca(options.get("client_ca")),
     )
     if users_file is not None and not rules.users:
         raise ConfigError(
@@ -88,7 +98,8 @@ def read_access(options: Mapping[str, Any]) -> AccessRules | None:
     try:
         check_access(rules)
     except RefusedError as exc:
-        raise ConfigError(f"--allow-ip, --deny-ip: {exc.reason}. {exc.next_step}") from exc
+        flags = "--client-ca, --plain-http" if rules.client_ca else "--allow-ip, --deny-ip"
+        raise ConfigError(f"{flags}: {exc.reason}. {exc.next_step}") from exc
     return None if rules == AccessRules() else rules
 
 
@@ -100,6 +111,24 @@ def _networks(flag: str, texts: Sequence[str]) -> list[str]:
     if len(networks) > NETWORKS_MAX:
         raise ConfigError(f"{flag}: too many networks ({len(networks)}): expected at most {NETWORKS_MAX}")
     return networks
+
+
+def _client_ca(file: Path | None) -> str:
+    if file is None:
+        return ""
+    try:
+        text = file.read_text("ascii")
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"--client-ca: cannot read {file}: expected a PEM file with certificates") from exc
+    if not text or len(text) > CLIENT_CA_CHARS_MAX:
+        raise ConfigError(
+            f"--client-ca: {file} has {len(text)} bytes: expected 1 to {CLIENT_CA_CHARS_MAX}; leave out comments and CAs that are not needed"
+        )
+    try:
+        check_client_ca(text)
+    except ConfigError as exc:
+        raise ConfigError(f"--client-ca: {file}: {exc}") from exc
+    return text
 
 
 def _hsts_s(text: str | None) -> int | None:

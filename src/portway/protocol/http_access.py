@@ -25,7 +25,7 @@ class HttpAccess:
 
     __slots__ = (
         *("_by_default", "_known_addresses", "_networks"),
-        *("accepted", "hsts", "plain_http", "rejected", "restricts_addresses", "users"),
+        *("accepted", "client_ca", "hsts", "plain_http", "rejected", "restricts_addresses", "users"),
     )
 
     def __init__(self, rules: AccessRules) -> None:
@@ -33,6 +33,8 @@ class HttpAccess:
         self.plain_http: PlainHttp = rules.plain_http
         self.hsts = b"" if rules.hsts_s is None else b"max-age=%d" % rules.hsts_s
         """Value of Strict-Transport-Security (RFC 6797); empty: the field is left to the origin."""
+        self.client_ca = rules.client_ca
+        """PEM certificates of the CAs that sign visitors' certificates; empty: no certificate is asked for."""
         self.users: dict[bytes, PasswordHash] = {name.encode(): parse_password_hash(text) for name, text in rules.users}
         """By name in UTF-8; without any, no password is asked for."""
         self.accepted: dict[bytes, None] = {}
@@ -83,6 +85,8 @@ def check_access(rules: AccessRules) -> None:
             parse_password_hash(text)
         except ConfigError as exc:
             raise _refused(f"user {name!a}: {exc}", "Set the password again with `portway passwd`.") from exc
+    if rules.client_ca and rules.plain_http == "serve":
+        raise _refused("visitors without TLS have no certificate", "Leave out --plain-http serve, or --client-ca.")
     allowed, denied = ({read_network(text) for text in texts} for texts in (rules.allow_ip, rules.deny_ip))
     if allowed & denied:
         raise _refused(f"the network {next(iter(allowed & denied))} is both allowed and denied", "Leave out one of the two.")
@@ -102,7 +106,7 @@ def read_network(text: str) -> IPv4Network | IPv6Network:
 
 def must_be_enforced(rules: AccessRules | None) -> bool:
     """Return whether a tunnel must not be served by a server that ignores its rules."""
-    return rules is not None and (rules.plain_http == "refuse" or bool(rules.users or rules.allow_ip or rules.deny_ip))
+    return rules is not None and (rules.plain_http == "refuse" or bool(rules.users or rules.allow_ip or rules.deny_ip or rules.client_ca))
 
 
 def is_local_name(host: str) -> bool:

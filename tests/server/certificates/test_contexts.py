@@ -141,3 +141,35 @@ def test_a_replaced_context_ends_with_its_last_connection(site: Identity) -> Non
 
 def test_the_interface_of_sources_is_what_listeners_use() -> None:
     assert {name for name in vars(CertificateSource) if not name.startswith("_")} == {"context_for", "has_trusted"}
+
+
+def test_a_variant_requires_a_certificate_of_its_ca(site: Identity, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("ca", "member", "stranger")]
+    for folder in folders:
+        folder.mkdir()
+    authority = make_identity(folders[0], "a CA", authority=True)
+    member = make_identity(folders[1], "member", signed_by=authority)
+    stranger = make_identity(folders[2], "stranger")
+    context = visitor_context(bundle(site))
+    variant = context.with_client_ca(authority.cert_file.read_text())
+    assert context.with_client_ca(authority.cert_file.read_text()) is variant
+
+    client = trusting(site.cert_file)
+    client.load_cert_chain(member.cert_file, member.key_file)
+    assert join(variant, client, "app.example.org").server.getpeercert(binary_form=True) == member.der
+    for other in (None, stranger):
+        client = trusting(site.cert_file)
+        if other is not None:
+            client.load_cert_chain(other.cert_file, other.key_file)
+        with pytest.raises(ssl.SSLError):
+            join(variant, client, "app.example.org")
+    assert join(context, trusting(site.cert_file), "app.example.org").server.getpeercert() is None
+
+
+def test_variants_are_bounded(site: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portway.server.certificates.contexts.VARIANTS_MAX", 2)
+    context = visitor_context(bundle(site))
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+        context.with_client_ca(make_identity(tmp_path / str(number), "a CA", authority=True).cert_file.read_text())
+    assert len(context.variants) <= 2

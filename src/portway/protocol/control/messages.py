@@ -36,6 +36,8 @@ USERS_MAX = 128
 """Users of a tunnel with passwords: their hashes fit into a claim, and a directory service suits more."""
 NETWORKS_MAX = 64
 """Networks that a tunnel allows or denies, each: a new address is compared with all of them."""
+CLIENT_CA_CHARS_MAX = 24_000
+"""A dozen certificates; the message with them has to fit into POST_LOGIN_BYTES_MAX."""
 
 HSTS_S_MAX = 10 * 365 * 86_400
 """Seconds of Strict-Transport-Security: browsers cap it at one or two years."""
@@ -167,12 +169,14 @@ class AccessRules(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Networks of visitors that may use the tunnel; without any, all may."""
     deny_ip: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=NETWORKS_MAX)] = []
     """Networks of visitors that may not. The smallest network that contains an address decides."""
+    client_ca: Annotated[str, Meta(max_length=CLIENT_CA_CHARS_MAX)] = ""
+    """PEM certificates of the CAs that sign visitors' certificates; empty: no certificate is asked for."""
 
     def __repr__(self) -> str:
         users = [name for name, _ in self.users]
         return (
             f"AccessRules(plain_http={self.plain_http!r}, hsts_s={self.hsts_s}, users={users}, "
-            f"allow_ip={self.allow_ip}, deny_ip={self.deny_ip})"  # a hash is a secret: passwords can be guessed from it
+            f"allow_ip={self.allow_ip}, deny_ip={self.deny_ip}, client_ca={len(self.client_ca)} characters)"  # a hash is a secret: passwords can be guessed from it
         )
 
 

@@ -153,6 +153,13 @@ ERROR_RESPONSES: dict[str, ErrorResponse] = {
         "Too many wrong passwords for {host} came from your network.",
         "Try again in {detail}.",
     ),
+    "client_certificate_required": ErrorResponse(
+        403,
+        b"Forbidden",
+        "Certificate required",
+        "{host} requires a client certificate, and this connection has none that is accepted.",
+        "Open a new connection with a certificate from the CA that the owner of the service has chosen.",
+    ),
     "address_denied": ErrorResponse(
         403,
         b"Forbidden",

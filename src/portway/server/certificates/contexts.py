@@ -20,12 +20,39 @@ CONTEXT_S_MAX = 86_400.0
 """How long one context serves new connections. Its ticket key is as old as the context, CPython cannot replace it, and whoever learns
 it can decrypt what was sent with its tickets: a day is what others rotate theirs by (ADR 0027)."""
 
+VARIANTS_MAX = 64
+"""Variants of one context; one tunnel needs one."""
+
 SESSIONS_MAX = 1_000
 """Sessions in a context's cache at which it is replaced. OpenSSL caches the sessions of TLS 1.2 clients without tickets, up to 20,000 per
 context of 1 kB each; CPython cannot switch the cache off, and few such clients exist."""
 
 
-def visitor_context(pem: bytes, *, alpn: Sequence[str] = VISITOR_ALPN) -> ssl.SSLContext:
+class VisitorContext(ssl.SSLContext):
+    """A server context that also has variants for tunnels that ask for visitors' certificates: CPython cannot copy a context."""
+
+    pem: bytes
+    variants: dict[str, ssl.SSLContext]
+
+    def with_client_ca(self, client_ca: str) -> ssl.SSLContext:
+        """Return a context with the same certificate that requires one of visitors, signed by a CA in `client_ca` (PEM). Takes a
+        millisecond the first time.
+
+        Raises:
+            ssl.SSLError: `client_ca` has no certificate.
+        """
+        found = self.variants.get(client_ca)
+        if found is None:
+            found = visitor_context(self.pem)
+            found.load_verify_locations(cadata=client_ca)
+            found.verify_mode = ssl.CERT_REQUIRED
+            if len(self.variants) >= VARIANTS_MAX:
+                self.variants.clear()
+            self.variants[client_ca] = found
+        return found
+
+
+def visitor_context(pem: bytes, *, alpn: Sequence[str] = VISITOR_ALPN) -> VisitorContext:
     """Return a server context with the certificate chain and the key in `pem`. Takes a millisecond.
 
     TLS 1.2 and 1.3, session tickets, no renegotiation; an end without close_notify is an error. A channel references its context as
@@ -34,7 +61,8 @@ def visitor_context(pem: bytes, *, alpn: Sequence[str] = VISITOR_ALPN) -> ssl.SS
     Raises:
         ConfigError: certificate or key is missing or damaged, the key is encrypted, or the two do not match.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = VisitorContext(ssl.PROTOCOL_TLS_SERVER)
+    context.pem, context.variants = pem, {}
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.set_alpn_protocols(list(alpn))

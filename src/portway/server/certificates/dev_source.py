@@ -1,7 +1,6 @@
 """Source of certificates: the development CA, which signs one for each name when it is first visited."""
 
 import asyncio
-import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from portway.clock import Clock
 from portway.errors import ConfigError
+from portway.server.certificates.contexts import VisitorContext
 from portway.server.certificates.dev_ca import DevelopmentCa, ensure_ca, read_ca
 from portway.server.certificates.served import ServedCertificate
 from portway.server.events import CertificateFailed, CertificateUp, EventSink, ServerEvent
@@ -35,7 +35,7 @@ class DevelopmentSource:
         self._ca: DevelopmentCa | None = None
         self._leaves: OrderedDict[str, ServedCertificate] = OrderedDict()
 
-    def context_for(self, name: str) -> ssl.SSLContext | None:
+    def context_for(self, name: str) -> VisitorContext | None:
         """Return the context for `name`. The first call for a name takes 2 ms: fewer than signing in a thread would make its visitor wait."""
         if self._ca is None or not self._ca.allows(name):
             return None

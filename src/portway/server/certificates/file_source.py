@@ -1,7 +1,6 @@
 """Source of certificates: the operator's own files (`--certificates DIR`), reloaded when they change."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from portway.clock import Clock
 from portway.errors import ConfigError
+from portway.server.certificates.contexts import VisitorContext
 from portway.server.certificates.files import CertificateDirectory, Loaded, Stamp
 from portway.server.certificates.served import NameTable, ServedCertificate
 from portway.server.events import CertificateDown, CertificateFailed, CertificateUp, EventSink, ServerEvent
@@ -46,7 +46,7 @@ class FileSource:
         """The files as of the last check, which may still be changing."""
         self._reload = asyncio.Event()
 
-    def context_for(self, name: str) -> ssl.SSLContext | None:
+    def context_for(self, name: str) -> VisitorContext | None:
         """Return the context of the best certificate for `name`."""
         return self._state.table.context_for(name, self._clock())
 

@@ -3,11 +3,13 @@
 import ssl
 from typing import Protocol
 
+from portway.server.certificates.contexts import VisitorContext
+
 
 class CertificateSource(Protocol):
     """Certificates by host name. The reactor calls both methods for every handshake: they never block, and are usually a dictionary lookup."""
 
-    def context_for(self, name: str) -> ssl.SSLContext | None:
+    def context_for(self, name: str) -> VisitorContext | None:
         """Return the context for a host name as `normalise_host` returns it; None without a certificate now.
 
         Contexts are those of `contexts.visitor_context`.

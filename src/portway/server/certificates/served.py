@@ -1,10 +1,9 @@
 """Certificates in use: a table from host names to TLS contexts, which are replaced before they are too old."""
 
-import ssl
 from collections.abc import Iterable
 
 from portway.server.certificates.certificate import Certificate
-from portway.server.certificates.contexts import is_worn, visitor_context
+from portway.server.certificates.contexts import VisitorContext, is_worn, visitor_context
 
 
 class ServedCertificate:
@@ -15,7 +14,7 @@ class ServedCertificate:
     def __init__(self, certificate: Certificate, now: float) -> None:
         """Create the context; raises ConfigError as `visitor_context`."""
         self.certificate = certificate
-        self.context: ssl.SSLContext = visitor_context(certificate.pem)
+        self.context: VisitorContext = visitor_context(certificate.pem)
         self._made_at = now
 
     def is_worn(self, now: float) -> bool:
@@ -54,7 +53,7 @@ class NameTable:
                     return one
         return exact[0] if exact else wild[0] if wild else None
 
-    def context_for(self, name: str, now: float) -> ssl.SSLContext | None:
+    def context_for(self, name: str, now: float) -> VisitorContext | None:
         """Return the context of the best certificate for `name`."""
         found = self.find(name, now)
         return None if found is None else found.context

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from portway.clock import Clock, wall
 from portway.errors import ConfigError
+from portway.server.certificates.contexts import VisitorContext
 from portway.server.certificates.interfaces import CertificateSource
 from portway.server.events import EventSink, ServerEvent
 from portway.server.reloading import reload_requests
@@ -94,7 +95,7 @@ class CertificateStore:
         if settings.https_address is not None:
             self._add_sources(settings, on_event, clock)
 
-    def context_for(self, name: str) -> ssl.SSLContext | None:
+    def context_for(self, name: str) -> VisitorContext | None:
         """Return the context for a normalised host name, None without a certificate.
 
         The first source that visitors can trust for it is used; without one, the first that has any certificate, even an expired one.

@@ -7,9 +7,10 @@ from functools import partial
 from typing import Protocol
 
 from portway.clock import Clock, wall
+from portway.config.client_ca import check_client_ca
 from portway.config.values import PortRange
 from portway.engine.reactor import Reactor
-from portway.errors import RefusedError, UnavailableError
+from portway.errors import ConfigError, RefusedError, UnavailableError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Claim, Granted
 from portway.protocol.http1.head_changes import check_rewrite
@@ -191,6 +192,9 @@ class ClaimHandler:
             check_rewrite(claim.rewrite)
         if claim.access is not None:
             check_access(claim.access)
+            if claim.access.client_ca:
+                self._check_https()
+                _check_client_ca(claim.access.client_ca)
         grants, domain = session.token.grants, self._addresses.domain
         refusal = RefusedError(
             codes.HOST_NOT_ALLOWED,
@@ -384,3 +388,10 @@ class ClaimHandler:
 
     def _down_event(self, lease: Lease) -> LeaseDown:
         return LeaseDown(lease.tunnel_id, self._addresses.url(lease.protocol, lease.address))
+
+
+def _check_client_ca(pem: str) -> None:
+    try:
+        check_client_ca(pem)
+    except ConfigError as exc:
+        raise RefusedError(codes.INVALID_ACCESS, str(exc), "Give a PEM file with the CA certificates to --client-ca.") from exc

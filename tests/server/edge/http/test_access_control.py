@@ -1,5 +1,7 @@
 """Plain HTTP to a name that has HTTPS, and Strict-Transport-Security."""
 
+from math import inf
+
 import pytest
 
 from portway.protocol.control.messages import AccessRules
@@ -7,11 +9,13 @@ from portway.protocol.http1.trusted_proxies import TrustedProxies
 from portway.protocol.http_access import HttpAccess
 from portway.protocol.networks import Networks
 from portway.protocol.proxy_header import TLV_SSL, ProxyHeader
+from portway.server.edge.client_certificate import VerifiedClient
 from portway.server.edge.http import access_control
 from portway.server.edge.http.access_control import PublicHttps, redirect
 from portway.server.edge.http.head_cache import derive_request
 from portway.server.edge.http.refusal import Refusal
 from portway.server.edge.http.settings import HttpEdgeSettings
+from tests.kit.certificates import Identity
 from tests.server.edge.http.kit import MakeStage, Origin, Request, Stage, say
 from tests.server.edge.http.visitor.test_relayed import ASK, switch
 
@@ -367,3 +371,37 @@ def test_a_redirect_names_the_port_only_if_it_is_not_the_usual_one() -> None:
         Refusal("https_redirect", f"https://{HOST}", ((b"Location", b"https://app.example.org/a?b"),)),
         Refusal("https_redirect", f"https://{HOST}:8443", ((b"Location", b"https://app.example.org:8443/a?b"),)),
     ]
+
+
+# Client certificates
+
+
+def test_a_request_without_a_verified_certificate_reaches_no_tunnel_that_requires_one(
+    stage_with: MakeStage, origin: Origin, identity: Identity
+) -> None:
+    """A proxy in front that terminates TLS cannot stand in for the handshake."""
+    stage = stage_with(HttpEdgeSettings(), PROXIES)
+    stage.publish(origin, HOST)
+    set_rules(stage, AccessRules(client_ca=identity.cert_file.read_text()))
+
+    def story() -> None:
+        with stage.caller() as visitor:
+            answer = visitor.get("/", HOST, "X-Forwarded-Proto: https", "Client-Cert: :AAAA:")
+            assert (answer.status, answer.code) == (403, "client_certificate_required")
+        with stage.caller() as visitor:
+            answer = visitor.get("/", HOST)
+            assert (answer.status, answer.code) == (426, "https_required")
+
+    stage.play(story)
+    assert origin.requests == []
+
+
+def test_a_connection_that_other_cas_verified_does_not_count(stage: Stage, origin: Origin, identity: Identity) -> None:
+    stage.publish(origin, HOST)
+    set_rules(stage, AccessRules(client_ca=identity.cert_file.read_text()))
+    lease, _ = stage.lease_and_holder(HOST)
+    cached = derive_request(b"GET / HTTP/1.1\r\nHost: " + HOST.encode() + b"\r\n\r\n")
+    decide = stage.edge.access.decide
+    for client in (None, VerifiedClient("other CAs", b"der")):
+        assert decide(lease, HOST, cached, "https", "192.0.2.1", client) == Refusal("client_certificate_required")
+    assert decide(lease, HOST, cached, "https", "192.0.2.1", VerifiedClient(identity.cert_file.read_text(), b"der")) == inf

@@ -10,8 +10,9 @@ from portway.engine.channel import Channel
 from portway.engine.listener import Address, Listener, listen
 from portway.engine.tls_channel import TlsChannel
 from portway.protocol.tls_hello import ClientHello
-from portway.server.certificates.contexts import visitor_context
+from portway.server.certificates.contexts import VisitorContext, visitor_context
 from portway.server.edge.admission import AdmissionControl
+from portway.server.edge.client_certificate import VerifiedClient
 from portway.server.edge.handoff import HandOff
 from portway.server.edge.tls.port import HandshakeLimits, TlsPort
 from portway.server.tunnels.lease import Kind, Lease, LeaseKey, Owner
@@ -23,7 +24,7 @@ from tests.kit.loops import EngineLoop
 class Destinations:
     """Everything that a TLS port routes to, and its certificates."""
 
-    context: ssl.SSLContext
+    context: VisitorContext
     names: set[str] = field(default_factory=lambda: {"localhost"})
     """Names with a certificate."""
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Destinations:
     full: bool = False
     served: list[tuple[Channel, str, str]] = field(default_factory=list)
     """Channels at the HTTP edge, with scheme and server name."""
+    clients: list[VerifiedClient | None] = field(default_factory=list)
     passed: list[tuple[socket.socket, Lease, ClientHello]] = field(default_factory=list)
     agents: list[tuple[socket.socket, ClientHello]] = field(default_factory=list)
 
@@ -43,7 +45,7 @@ class Destinations:
         assert kind == "http"
         return self.leases.get(address)
 
-    def context_for(self, name: str) -> ssl.SSLContext | None:
+    def context_for(self, name: str) -> VisitorContext | None:
         return self.context if name in self.names else None
 
     def has_trusted(self, name: str) -> bool:
@@ -58,8 +60,11 @@ class Destinations:
     def admits(self, _sock: socket.socket, _host: str) -> bool:
         return not self.full
 
-    def serve(self, channel: Channel, _address: Address, scheme: str = "", server_name: str = "") -> None:
+    def serve(
+        self, channel: Channel, address: Address, scheme: str = "", server_name: str = "", client: VerifiedClient | None = None
+    ) -> None:
         self.served.append((channel, scheme, server_name))
+        self.clients.append(client)
 
     def take(self, sock: socket.socket, _address: Address, hello: ClientHello) -> None:
         self.agents.append((sock, hello))

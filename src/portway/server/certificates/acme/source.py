@@ -10,7 +10,7 @@ from portway.errors import ConfigError
 from portway.server.certificates.acme.files import AcmeFiles, order_name
 from portway.server.certificates.acme.schedule import Validity, renewal_time
 from portway.server.certificates.certificate import Certificate, parse_bundle
-from portway.server.certificates.contexts import is_worn, visitor_context
+from portway.server.certificates.contexts import VisitorContext, is_worn, visitor_context
 from portway.server.events import CertificateUp, EventSink, ServerEvent
 from portway.telemetry.logs import get_log
 
@@ -32,7 +32,7 @@ class _Served:
 
     def __init__(self, issued: Certificate) -> None:
         self.issued = issued
-        self.context: ssl.SSLContext | None = None
+        self.context: VisitorContext | None = None
         self.made_at = 0.0
 
 
@@ -86,7 +86,7 @@ class AcmeSource:
         served = self._find(name)
         return None if served is None else served.issued
 
-    def context_for(self, name: str) -> ssl.SSLContext | None:
+    def context_for(self, name: str) -> VisitorContext | None:
         """Return the context for a host name; one whose certificate has expired is better than none."""
         served = self._find(name)
         if served is None:

@@ -8,6 +8,7 @@ from math import inf
 from portway.engine.reactor import Reactor
 from portway.protocol.http1.fields import Field
 from portway.protocol.http_access import DEFAULT, HttpAccess, is_local_name
+from portway.server.edge.client_certificate import VerifiedClient
 from portway.server.edge.http.head_cache import CachedRequest
 from portway.server.edge.http.password_checks import PasswordCheck, PasswordChecks
 from portway.server.edge.http.refusal import Refusal
@@ -53,7 +54,9 @@ class AccessControl:
         """Stop checking passwords."""
         self._passwords.close()
 
-    def decide(self, lease: Lease, host: str, cached: CachedRequest, scheme: str, address: str) -> float | Refusal | PasswordCheck:
+    def decide(
+        self, lease: Lease, host: str, cached: CachedRequest, scheme: str, address: str, client: VerifiedClient | None = None
+    ) -> float | Refusal | PasswordCheck:
         """Return how a request is refused, or a check of its password to wait for, or until when this and further requests of its
         connection for the same grant are admitted, with the same `scheme` and from the same `address`; 0: only this one.
         """
@@ -62,6 +65,8 @@ class AccessControl:
         access = lease.access or DEFAULT
         if access.restricts_addresses and not access.allows_address(address):
             return Refusal("address_denied", address)
+        if access.client_ca and scheme == "https" and (client is None or client.client_ca != access.client_ca):
+            return Refusal("client_certificate_required")
         until = inf if scheme == "https" or access.plain_http == "serve" else self._decide_plain(access, host, cached)
         if not access.users or isinstance(until, Refusal):
             return until
@@ -83,8 +88,8 @@ class AccessControl:
         secured = https is not None and https.has_certificate(host)
         if https is not None and secured and cached.request.upgrade is None:
             return redirect(https, host, cached)
-        if access.users and not is_local_name(host):
-            return Refusal("https_required")  # a password would be sent unencrypted
+        if access.client_ca or (access.users and not is_local_name(host)):
+            return Refusal("https_required")  # there is no certificate, or a password would be sent unencrypted
         if secured:
             return 0.0  # an upgrade: programs that ask for one do not follow redirects
         return inf if https is None else self._reactor.now + RECHECK_S

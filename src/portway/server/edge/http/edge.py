@@ -20,6 +20,7 @@ from portway.protocol.http1.trusted_proxies import Hops, TrustedProxies
 from portway.protocol.names import normalise_host
 from portway.protocol.proxy_header import UNIQUE_ID_BYTES, ProxyHeader
 from portway.server.edge.admission import HTTP_FREE_RATIO, AdmissionControl, CapacityShare
+from portway.server.edge.client_certificate import VerifiedClient
 from portway.server.edge.connection_state import SheddableConnection
 from portway.server.edge.handoff import HANDOFFS_MAX, HandOff, HandoffState
 from portway.server.edge.holds import Holds
@@ -147,13 +148,21 @@ class HttpEdge:
         """Return whether a visitor from `host` on `sock` is admitted; count it if not."""
         return self._share.admits(sock, host)
 
-    def serve(self, channel: Channel, address: tuple[str, int], scheme: str = "", server_name: str = "") -> VisitorConnection:
+    def serve(
+        self,
+        channel: Channel,
+        address: tuple[str, int],
+        scheme: str = "",
+        server_name: str = "",
+        client: VerifiedClient | None = None,
+    ) -> VisitorConnection:
         """Serve a channel of any kind; `address` is the peer's, `scheme` the one that origins are given, by default this edge's.
 
         `server_name` is the normalised name for which the connection was decrypted: requests for other hosts get 421 (RFC 9110
-        section 7.4), as its certificate is for that name, and a client that reuses connections may have sent them by mistake.
+        section 7.4), as its certificate is for that name, and a client that reuses connections may have sent them by mistake. `client`
+        is the visitor's own certificate.
         """
-        visitor = VisitorConnection(self, channel, address[0], scheme or self._scheme, server_name)
+        visitor = VisitorConnection(self, channel, address[0], scheme or self._scheme, server_name, client)
         self._visitors[visitor] = None
         if server_name:
             self._by_server_name.setdefault(server_name, {})[visitor] = None

@@ -12,6 +12,7 @@ from portway.errors import BrokenChannel
 from portway.protocol.source_key import source_key
 from portway.protocol.tls_alert import HelloError
 from portway.protocol.tls_hello import ClientHello
+from portway.server.edge.client_certificate import VerifiedClient
 from portway.server.edge.tls.hello_reading import HelloReading
 from portway.server.edge.tls.refusals import refuse
 from portway.telemetry.logs import get_log
@@ -28,6 +29,7 @@ class VisitorHandshake:
     __slots__ = (
         "_challenge",
         "_channel",
+        "_client_ca",
         "_port",
         "_reading",
         "_released",
@@ -52,6 +54,7 @@ class VisitorHandshake:
         self._timer: Timer | None = None
         self._server_name = ""
         self._challenge = False
+        self._client_ca = ""
         self._released = False
 
     def start(self) -> None:
@@ -63,10 +66,13 @@ class VisitorHandshake:
         port = self._port
         self._reading = HelloReading(port.reactor, self.sock, port.account_of(self.source), self._on_hello, self._on_bad_hello)
 
-    def begin(self, context: ssl.SSLContext, received: bytes, server_name: str, *, challenge: bool = False) -> None:
-        """Start the handshake for `server_name`. A connection of a CA that validates the name (`challenge`) ends after it."""
+    def begin(self, context: ssl.SSLContext, received: bytes, server_name: str, *, challenge: bool = False, client_ca: str = "") -> None:
+        """Start the handshake for `server_name`. A connection of a CA that validates the name (`challenge`) ends after it.
+
+        With `client_ca`, `context` requires a certificate that one of these CAs has signed.
+        """
         port = self._port
-        self._server_name, self._challenge = server_name, challenge
+        self._server_name, self._challenge, self._client_ca = server_name, challenge, client_ca
         channel = self._channel = TlsChannel(port.reactor, self.sock, context, server_side=True, received=received, in_slices=True)
         channel.account = port.account_of(self.source)
         channel.handshake(self._on_handshake)
@@ -127,4 +133,5 @@ class VisitorHandshake:
             channel.shutdown_write()
             channel.close()
         else:
-            self._port.http.serve(channel, self.address, "https", self._server_name)
+            client = VerifiedClient(self._client_ca, channel.peer_certificate_der() or b"") if self._client_ca else None
+            self._port.http.serve(channel, self.address, "https", self._server_name, client)

@@ -7,6 +7,7 @@ from typing import Protocol
 from portway.engine.channel import Channel
 from portway.engine.listener import Address
 from portway.protocol.tls_hello import ClientHello
+from portway.server.edge.client_certificate import VerifiedClient
 from portway.server.tunnels.lease import Kind, Lease
 
 
@@ -27,8 +28,10 @@ class HttpVisitors(Protocol):
     def admits(self, sock: socket.socket, host: str) -> bool:
         """Return whether a visitor from `host` on `sock` is admitted; count it if not."""
 
-    def serve(self, channel: Channel, address: Address, scheme: str = "", server_name: str = "") -> object:
-        """Serve a connection that was decrypted for `server_name`."""
+    def serve(
+        self, channel: Channel, address: Address, scheme: str = "", server_name: str = "", client: VerifiedClient | None = None
+    ) -> object:
+        """Serve a connection that was decrypted for `server_name`; `client` is the visitor's certificate, if the tunnel asks for one."""
 
 
 class PassthroughVisitors(Protocol):

@@ -174,15 +174,16 @@ class TlsPort:
         elif lease is None:
             raise HelloError(f"no tunnel has the name {name}", Alert.UNRECOGNIZED_NAME)
         elif not (lease.remote_worker and self._try_handoff(visitor, lease, hello)):
-            self._terminate(visitor, hello, name)
+            self._terminate(visitor, hello, name, lease)
 
-    def _terminate(self, visitor: VisitorHandshake, hello: ClientHello, name: str) -> None:
+    def _terminate(self, visitor: VisitorHandshake, hello: ClientHello, name: str, lease: Lease) -> None:
         choose_alpn(hello.alpn, HTTP_ALPN)
         context = self._certificates.context_for(name)
         if context is None:
             raise HelloError(f"no certificate for {name} yet", Alert.UNRECOGNIZED_NAME)
+        client_ca = "" if lease.access is None else lease.access.client_ca
         if self.http.admits(visitor.sock, visitor.address[0]):
-            visitor.begin(context, hello.wire, name)
+            visitor.begin(context.with_client_ca(client_ca) if client_ca else context, hello.wire, name, client_ca=client_ca)
         else:
             send_alert(self.reactor, visitor.release(), Alert.INTERNAL_ERROR)
 

@@ -9,6 +9,7 @@ from portway.protocol.http1.fields import CRLF, HeadBuffer
 from portway.protocol.http1.forwarding import request_start
 from portway.protocol.http1.serialise import field_lines
 from portway.protocol.http1.trusted_proxies import Hops
+from portway.server.edge.client_certificate import VerifiedClient
 from portway.server.edge.http.access_control import CHALLENGE_PATH
 from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.server.edge.http.exchange.exchange import Exchange
@@ -43,15 +44,18 @@ class VisitorConnection(OwnResponsesMixin):
         *("_close_after", "_is_retry", "channel", "handoffs", "pin", "server_name", "shaper"),
     )
 
-    def __init__(self, edge: EdgeServices, channel: Channel, address: str, scheme: str, server_name: str = "") -> None:
+    def __init__(
+        self, edge: EdgeServices, channel: Channel, address: str, scheme: str, server_name: str = "", client: VerifiedClient | None = None
+    ) -> None:
         """Serve `channel` from the next turn on; `address` is the peer's numeric host, `scheme` the one that origins are given.
 
-        `server_name` is the only host that requests may name; empty: any.
+        `server_name` is the only host that requests may name; empty: any. `client` is the visitor's certificate.
         """
         self._edge = edge
         self._peer = self.address = address
         self.scheme = scheme
         self.server_name = server_name
+        self.client = client
         self.channel = channel
         self.reader = ChannelReader(channel, edge.reactor.scratch_body)
         self.writer = ChannelWriter(channel)
@@ -243,6 +247,8 @@ class VisitorConnection(OwnResponsesMixin):
         """Return the lines that the edge adds to a head, and its end. Except for the start time they are usually the same as before."""
         if host != self._edge_lines_host or self._hops is not self._edge_lines_hops:
             self._edge_lines = field_lines(self._edge.forwarded(self._peer, host, self.scheme, self._hops))
+            if self.client is not None:
+                self._edge_lines += self.client.field_line()
             self._edge_lines_host, self._edge_lines_hops = host, self._hops
         return self._edge_lines + request_start(self._edge.wall()) + CRLF
 

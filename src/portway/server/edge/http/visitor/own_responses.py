@@ -5,6 +5,7 @@ from portway.protocol.http1.error_responses import DEFAULT_FORMAT, ERROR_RESPONS
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.trusted_proxies import Hops
 from portway.protocol.names import normalise_host
+from portway.server.edge.client_certificate import VerifiedClient
 from portway.server.edge.http.access_control import hsts_fields
 from portway.server.edge.http.head_cache import CachedRequest
 from portway.server.edge.http.password_checks import PasswordCheck
@@ -16,7 +17,7 @@ from portway.server.tunnels.lease import Lease
 class OwnResponsesMixin(HeadReadingMixin):
     """Adds responses in the origin's place to a visitor connection, and the decision for each request whether it gets one."""
 
-    __slots__ = ("_admitted_epoch", "_admitted_until", "_hops", "_host", "scheme")
+    __slots__ = ("_admitted_epoch", "_admitted_until", "_hops", "_host", "client", "scheme")
 
     _admitted_epoch: int
     """The grant for which all requests of this connection are admitted, until `_admitted_until`."""
@@ -25,6 +26,8 @@ class OwnResponsesMixin(HeadReadingMixin):
     """What a trusted proxy reported about the request."""
     _host: str
     """The normalised host of the request."""
+    client: VerifiedClient | None
+    """The visitor's certificate."""
     scheme: str
     """The scheme of the connection."""
 
@@ -44,7 +47,7 @@ class OwnResponsesMixin(HeadReadingMixin):
     def _admit(self, cached: CachedRequest, lease: Lease) -> bool:
         """Return whether a request may reach the tunnel of `lease`; otherwise it has been refused."""
         control = self._edge.access
-        decision = control.decide(lease, self._host, cached, self.effective_scheme, self.address)
+        decision = control.decide(lease, self._host, cached, self.effective_scheme, self.address, self.client)
         if isinstance(decision, Refusal):
             self.send_error(decision.code, decision.detail, complete=self._drop_body(cached), fields=decision.fields)
             return False
