@@ -1,6 +1,7 @@
 """Certificates of a real CA's program for a real server's tunnels, with one process or several."""
 
 import json
+import signal
 import socket
 import ssl
 import sys
@@ -16,6 +17,13 @@ from tests.kit.pebble import Pebble, pebble
 from tests.kit.programs import Program
 
 DOMAIN = "tunnel.example.org"
+
+MOSTLY_ONE = pytest.mark.parametrize(
+    "site", [pytest.param(1, id="one process"), pytest.param(2, id="workers", marks=pytest.mark.long)], indirect=True
+)
+MOSTLY_WORKERS = pytest.mark.parametrize(
+    "site", [pytest.param(1, id="one process", marks=pytest.mark.long), pytest.param(2, id="workers")], indirect=True
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +104,7 @@ urllib.request.urlopen(urllib.request.Request("{management}" + path, json.dumps(
 """
 
 
+@MOSTLY_ONE
 def test_one_wildcard_serves_random_names_and_is_listed(site: tuple[World, Pebble], origin: HttpOrigin, tmp_path: Path) -> None:
     world, ca = site
     hook = tmp_path / "hook"
@@ -114,6 +123,7 @@ def test_one_wildcard_serves_random_names_and_is_listed(site: tuple[World, Pebbl
     assert len(list(events(server, "certificate_ordered"))) == 1
 
 
+@MOSTLY_WORKERS
 def test_a_killed_server_serves_its_certificates_at_once(site: tuple[World, Pebble], origin: HttpOrigin) -> None:
     world, ca = site
     server = world.start_server()
@@ -127,3 +137,25 @@ def test_a_killed_server_serves_its_certificates_at_once(site: tuple[World, Pebb
 
     assert b"200 OK" in served(world, ca, "shop")
     assert list(events(again, "certificate_ordered")) == []
+
+
+@MOSTLY_ONE
+def test_a_ca_that_hangs_delays_neither_visitors_nor_the_end_of_the_server(site: tuple[World, Pebble], origin: HttpOrigin) -> None:
+    world, ca = site
+    server = world.start_server()
+    agent = world.agent(world.token("laptop", "--hosts", "shop"), "http", str(origin.port), "--name", "shop")
+    ca.program.signal(signal.SIGSTOP)
+    try:
+        event(agent, "tunnel_up")
+        event(server, "certificate_ordered")
+        for _ in range(20):
+            started = time.monotonic()
+            assert b"200 OK" in plain(world, "shop")
+            assert time.monotonic() - started < 1
+        stopped = time.monotonic()
+        assert server.stop(10).code == 0
+        assert time.monotonic() - stopped < 5
+    finally:
+        ca.program.signal(signal.SIGCONT)
+    up(world.start_server(), "shop")
+    assert b"200 OK" in served(world, ca, "shop")
