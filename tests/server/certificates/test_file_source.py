@@ -260,6 +260,23 @@ async def test_contexts_are_replaced_daily_without_an_event(watched: Watched) ->
 
 
 @in_loop
+async def test_an_unexpected_error_ends_neither_the_server_nor_the_checks(watched: Watched) -> None:
+    site, new = watched.new("app.example.org"), watched.new("app.example.org")
+    watched.write("site.pem", bundle(site))
+
+    async with watched.open():
+        await watched.next_event()
+        watched.clock.offset_s = None  # type: ignore[assignment]  # each use of the clock fails
+        watched.write("site.pem", bundle(new))
+        watched.source.reload()
+        await asyncio.sleep(0.2)
+        watched.clock.offset_s = 0.0
+        assert watched.source.context_for("app.example.org") is not None
+        watched.source.reload()
+        assert isinstance(await watched.next_event(), CertificateUp)
+
+
+@in_loop
 async def test_a_missing_directory_is_an_error_at_the_start(watched: Watched) -> None:
     watched.folder.rmdir()
     with pytest.raises(ConfigError, match=r"certificates: .*cannot be read: No such file or directory"):

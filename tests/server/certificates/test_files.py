@@ -1,6 +1,8 @@
 """Directories of PEM files: any names, keys and chains in files of their own, and faults with reasons."""
 
 import os
+import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from portway.errors import ConfigError
 from portway.server.certificates import files
 from portway.server.certificates.files import CertificateDirectory, Loaded
 from tests.kit.certificates import Identity, make_identity
-from tests.server.certificates.kit import bundle
+from tests.server.certificates.kit import bundle, installed
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_every_unusable_file_is_reported_with_its_reason(made: Path, served: Pat
         ("address.pem", "no host name"),
         ("alone.crt", "no file has the key"),
         ("cut.pem", "END is missing"),
-        ("damaged.pem", "damaged PEM"),
+        ("damaged.pem", "damaged or unsupported key"),
         ("empty.pem", "no PEM"),
         ("encrypted.key", "encrypted"),
         ("open.pem", f"chmod o-rwx {served / 'open.pem'}"),
@@ -225,3 +227,21 @@ def test_folders_below_the_third_level_are_not_searched(made: Path, served: Path
         deep.mkdir()
 
     assert {path.name for path in CertificateDirectory(served).stamps()} == {"0.txt", "1.txt", "2.txt"}
+
+
+def test_a_certificate_that_cannot_be_understood_is_a_fault_of_its_file(made: Path, served: Path) -> None:
+    """A curve that is not supported, and an extension that is there twice; both are valid PEM."""
+    site = make_identity(made, "app.example.org")
+    private(served / "site.pem", bundle(site))
+    where = ("-keyout", made / "odd.key", "-out", served / "odd.pem", "-days", "5", "-subj", "/CN=odd.example.org")
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp160k1", "-nodes", "-addext", "subjectAltName=DNS:odd.example.org")
+    subprocess.run([installed("openssl"), "req", "-x509", *kind, *where], check=True, capture_output=True)
+    der, purpose, limits = site.der, bytes.fromhex("0603551d11"), bytes.fromhex("0603551d13")
+    twice = der.replace(limits, purpose)  # the object identifier of basicConstraints becomes that of subjectAltName
+    assert twice != der
+    private(served / "twice.pem", ssl.DER_cert_to_PEM_cert(twice).encode())
+
+    found = load(served)
+
+    assert list(found.certificates) == ["site.pem"]
+    assert found.faults.keys() == {"odd.pem", "twice.pem"}

@@ -12,6 +12,9 @@ from portway.server.certificates.contexts import VisitorContext
 from portway.server.certificates.files import CertificateDirectory, Loaded, Stamp
 from portway.server.certificates.served import NameTable, ServedCertificate
 from portway.server.events import CertificateDown, CertificateFailed, CertificateUp, EventSink, ServerEvent
+from portway.telemetry.logs import get_log
+
+log = get_log(__name__)
 
 SOURCE = "files"
 
@@ -91,7 +94,10 @@ class FileSource:
                     await self._reload.wait()
             again = self._reload.is_set()
             self._reload.clear()
-            self._emit(await asyncio.to_thread(self._check, again=again))
+            try:
+                self._emit(await asyncio.to_thread(self._check, again=again))
+            except Exception as exc:  # noqa: BLE001 - a bug here must not end a server whose certificates are loaded
+                log.error("certificate files not checked", exc=exc)  # noqa: TRY400 - our log takes the traceback
 
     def _emit(self, events: list[ServerEvent]) -> None:
         for event in events:

@@ -124,11 +124,23 @@ def _read_file(path: Path) -> Contents:
     if keys and info.st_mode & stat.S_IRWXO and not is_read_only(path):
         return Contents(fault=f"contains a key but is accessible to all users; run `chmod o-rwx {path}`")
     try:
-        return Contents(tuple(x509.load_pem_x509_certificate(one) for one in certificates), dict(_load_key(one) for one in keys))
+        loaded_keys = dict(_load_key(one) for one in keys)
     except TypeError:
         return Contents(fault="the key is encrypted: expected one without a password")
     except (ValueError, UnsupportedAlgorithm) as exc:
-        return Contents(fault=f"damaged PEM: {exc}")
+        return Contents(fault=f"damaged or unsupported key: {exc}")
+    try:
+        return Contents(tuple(_load_certificate(one) for one in certificates), loaded_keys)
+    except Exception as exc:  # noqa: BLE001 - the parser raises many kinds, and one file must not cost all others
+        return Contents(fault=f"damaged or unsupported certificate: {exc}")
+
+
+def _load_certificate(pem: bytes) -> x509.Certificate:
+    """Return a certificate of which everything was read that is used later: the parser reads most parts only then."""
+    certificate = x509.load_pem_x509_certificate(pem)
+    public_bytes(certificate.public_key())
+    _ = certificate.extensions, certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return certificate
 
 
 def _load_key(pem: bytes) -> tuple[bytes, bytes]:
