@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from portway.clock import wall
+from portway.server.certificates.acme.files import AcmeFiles
+from portway.server.certificates.acme.settings import LETS_ENCRYPT
+from portway.server.certificates.certificate import parse_bundle
 from portway.server.certificates.dev_ca import ensure_ca
 from portway.server.events import CertificateFailed, CertificateUp
 from portway.server.reporting.status import ServerStatusTracker
@@ -119,3 +122,14 @@ def test_a_directory_that_does_not_exist_is_an_error(portway: Portway, home: Pat
 
     assert result.exit_code == 2
     assert "cannot be read" in result.stderr
+
+
+def test_saved_certificates_of_a_ca_are_listed_without_a_server(portway: Portway, home: Path) -> None:
+    issued = parse_bundle(bundle(make_identity(home, "shop.example.org")))
+    AcmeFiles.for_ca(home / "server", LETS_ENCRYPT).save_certificate("shop.example.org", issued)
+
+    result = portway("certificates", "--json", "--data", str(home / "server"))
+
+    [row] = json.loads(result.stdout)
+    assert (row["source"], row["id"], row["names"], row["last_error"]) == ("acme", "shop.example.org", ["shop.example.org"], "")
+    assert row["next_attempt"] < row["not_after"]

@@ -60,7 +60,10 @@ def _running() -> list[tuple[int | None, list["CertificateStatus"]]]:
 
 
 def _saved(config: Path | None, flags: dict[str, object]) -> list["CertificateStatus"]:
+    from portway.clock import wall
     from portway.config.sources import load_settings
+    from portway.server.certificates.acme.files import AcmeFiles
+    from portway.server.certificates.acme.source import AcmeSource
     from portway.server.certificates.store import CertificateStore
     from portway.server.events import CertificateDown, CertificateFailed, CertificateUp
     from portway.server.reporting.certificate_status import CertificateTable
@@ -68,7 +71,12 @@ def _saved(config: Path | None, flags: dict[str, object]) -> list["CertificateSt
 
     settings = load_settings(ServerSettings, "server", flags=flags, environ=os.environ, file=config, defaults=defaults_for)
     table = CertificateTable()
-    for event in CertificateStore(settings, lambda _: None).load():
+    store = CertificateStore(settings, lambda _: None)
+    events = store.load()
+    if store.acme is None:  # the flags of the server that ordered them are not those of this command
+        for files in AcmeFiles.of_all(settings.data):
+            events += AcmeSource(files, lambda _: None, wall).load()
+    for event in events:
         if isinstance(event, CertificateUp | CertificateFailed | CertificateDown):
             table.update(event)
     return table.rows()

@@ -166,7 +166,7 @@ class CertificateStore:
                 from portway.server.certificates.acme.files import AcmeFiles  # noqa: PLC0415 - see above
                 from portway.server.certificates.acme.source import AcmeSource  # noqa: PLC0415 - see above
 
-                self.acme = AcmeSource(AcmeFiles(settings.data, settings.acme_directory), on_event, clock)
+                self.acme = AcmeSource(AcmeFiles.for_ca(settings.data, settings.acme_directory), on_event, clock)
                 self.sources.append(self.acme)
             if settings.dev_tls or settings.is_local:
                 from portway.server.certificates.dev_source import DevelopmentSource  # noqa: PLC0415 - see above

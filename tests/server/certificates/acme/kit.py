@@ -64,7 +64,7 @@ def ignore(_event: ServerEvent) -> None:
 
 def empty_source() -> AcmeSource:
     """Return a source without certificates, before the one of a manager."""
-    return AcmeSource(AcmeFiles(Path("/nonexistent"), ""), ignore, wall)
+    return AcmeSource(AcmeFiles(Path("/nonexistent")), ignore, wall)
 
 
 @asynccontextmanager
@@ -79,7 +79,7 @@ async def running(
     **options: Any,
 ) -> AsyncIterator[Running]:
     """Run a manager on a data directory."""
-    files = AcmeFiles(data, ca.directory)
+    files = AcmeFiles.for_ca(data, ca.directory)
     source = AcmeSource(files, ignore, clock)
 
     def make_client() -> AcmeClient:

@@ -31,7 +31,7 @@ def build(options: Options) -> None:
 def test_usual_settings_create_the_account_key(tmp_path: Path, identity: Identity) -> None:
     build(Options(data=tmp_path, acme_ca=identity.cert_file))
 
-    assert len(list((tmp_path / "acme").glob("account-*.key"))) == 1
+    assert len(list((tmp_path / "acme").glob("*/account.key"))) == 1
 
 
 def test_files_that_cannot_be_used_are_errors_at_the_start(tmp_path: Path, identity: Identity) -> None:
@@ -53,7 +53,7 @@ def test_files_that_cannot_be_used_are_errors_at_the_start(tmp_path: Path, ident
 
 def test_an_account_key_that_others_can_read_is_an_error_at_the_start(tmp_path: Path) -> None:
     build(Options(data=tmp_path))
-    [key] = (tmp_path / "acme").glob("account-*.key")
+    [key] = (tmp_path / "acme").glob("*/account.key")
     key.chmod(0o640)
 
     with pytest.raises(ConfigError, match="chmod 600"):

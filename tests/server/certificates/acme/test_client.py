@@ -28,7 +28,7 @@ def ca(answers: Answers) -> Iterator[Pebble]:
 
 
 def client_of(ca: Pebble, data: Path, email: str = "me@example.org") -> AcmeClient:
-    return AcmeClient(AcmeFiles(data, ca.directory), ca.directory, email=email, ca_file=ca.ca_file)
+    return AcmeClient(AcmeFiles.for_ca(data, ca.directory), ca.directory, email=email, ca_file=ca.ca_file)
 
 
 def until_settled(client: AcmeClient, url: str) -> Authorization:

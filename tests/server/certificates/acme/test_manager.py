@@ -168,7 +168,7 @@ def killed_in(data: Path, ca: Pebble, http_port: int, name: str, step: int, when
 
 def completed_after(data: Path, ca: Pebble, http_port: int, name: str) -> None:
     """Check what a killed server left, and that the next one gets the certificate, with the key that the first one had requested it for."""
-    files = AcmeFiles(data, ca.directory)
+    files = AcmeFiles.for_ca(data, ca.directory)
     pending, saved = files.order(name), {issued.names[0] for _, issued in files.certificates()}
     for path in (data / "acme").rglob("*"):
         assert path.is_dir() or stat.S_IMODE(path.stat().st_mode) == 0o600

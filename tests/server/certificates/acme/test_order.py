@@ -43,7 +43,7 @@ def ca(answers: Answers) -> Iterator[Pebble]:
 
 
 def orderer_of(ca: Pebble, data: Path, answers: Answers, external: ExternalAccount | None = None) -> Orderer:
-    files, source = AcmeFiles(data, ca.directory), empty_source()
+    files, source = AcmeFiles.for_ca(data, ca.directory), empty_source()
     answers.source = source
 
     def make_client() -> AcmeClient:

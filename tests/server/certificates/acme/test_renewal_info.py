@@ -36,7 +36,7 @@ def test_a_certificate_is_renewed_when_the_ca_suggests_it(tmp_path: Path) -> Non
     name = "app.tunnel.example.org"
 
     async def scenario(ca: Pebble) -> None:
-        files = AcmeFiles(tmp_path / "probe", ca.directory)
+        files = AcmeFiles.for_ca(tmp_path / "probe", ca.directory)
         client = AcmeClient(files, ca.directory, email=EMAIL, ca_file=ca.ca_file)
         await asyncio.to_thread(client.log_in)
         offered = client.offers_renewal_info

@@ -17,7 +17,7 @@ NOW = 1_800_000_000.0
 
 
 def source_with(clock: "Clock") -> AcmeSource:
-    return AcmeSource(AcmeFiles(Path("/nonexistent"), ""), ignore, clock)
+    return AcmeSource(AcmeFiles(Path("/nonexistent")), ignore, clock)
 
 
 class Clock:
@@ -89,7 +89,7 @@ def test_challenges_are_answered_for_their_name_and_token_only() -> None:
 
 def test_saved_certificates_are_loaded_and_reported(tmp_path: Path) -> None:
     files, issued, events = (
-        AcmeFiles(tmp_path, "https://ca.example.org/"),
+        AcmeFiles.for_ca(tmp_path, "https://ca.example.org/"),
         parse_bundle(challenge_pem("app.example.org", "x")),
         list[ServerEvent](),
     )

@@ -74,7 +74,7 @@ def acme_manager(
     Raises:
         ConfigError: a file that the settings name cannot be used.
     """
-    files, external = AcmeFiles(settings.data, settings.acme_directory), None
+    files, external = AcmeFiles.for_ca(settings.data, settings.acme_directory), None
     files.account_key()  # a key that cannot be read or saved is an error of the operator's, at the start
     if settings.acme_eab is not None:
         external = read_external_account(settings.acme_eab)

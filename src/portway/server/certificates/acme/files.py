@@ -1,17 +1,18 @@
 """ACME's files in the data directory: account, certificates, orders under way, and failures that outlive a restart.
 
-    acme/ACCOUNT.key, ACCOUNT.json     account at a CA; ACCOUNT is derived from the directory's URL
-    acme/certificates/NAME.pem         chain and key in one file: they are replaced together or not at all
-    acme/orders/NAME.json              an order whose certificate was requested, so that a restarted server downloads it
-    acme/failures.json                 back-off of names
+    acme/CA/account.key, account.json   account; CA is derived from the directory's URL
+    acme/CA/certificates/NAME.pem       chain and key in one file: they are replaced together or not at all
+    acme/CA/orders/NAME.json            an order whose certificate was requested, so that a restarted server downloads it
+    acme/CA/failures.json               back-off of names
 
-All have mode 0600 and are written atomically: a server that is killed finds each file old or new.
+Nothing of one CA is used with another one: after a trial with a staging CA, the real one begins anew. All have mode 0600 and are written atomically: a server that is killed finds each file old or new.
 """
 
 import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,6 +21,8 @@ from portway.errors import ConfigError
 from portway.server.certificates.acme.pem import new_key_pem
 from portway.server.certificates.certificate import Certificate, parse_bundle
 from portway.telemetry.logs import get_log
+
+FOLDER = "acme"
 
 NAME_CHARS_MAX = 200
 """Longer names are saved under their hash: a file name has at most 255 bytes, a part of which the draft of `write_secret` needs."""
@@ -64,16 +67,24 @@ class Failure(msgspec.Struct, frozen=True):
 class AcmeFiles:
     """ACME's part of a data directory. Every method may block."""
 
-    def __init__(self, data: Path, directory_url: str) -> None:
-        """`directory_url` decides which account is used."""
-        self.folder = data / "acme"
-        self._directory_url = directory_url
-        stem = hashlib.sha256(directory_url.encode()).hexdigest()[:16]
-        self._key_file = self.folder / f"account-{stem}.key"
-        self._account_file = self.folder / f"account-{stem}.json"
+    def __init__(self, folder: Path) -> None:
+        """`folder` is that of one CA; see `for_ca`."""
+        self.folder = folder
+        self._key_file = self.folder / "account.key"
+        self._account_file = self.folder / "account.json"
         self._certificates = self.folder / "certificates"
         self._orders = self.folder / "orders"
         self._failures_file = self.folder / "failures.json"
+
+    @classmethod
+    def for_ca(cls, data: Path, directory_url: str) -> "AcmeFiles":
+        """Return the part of a data directory that belongs to the CA with this directory."""
+        return cls(data / FOLDER / _folder_name(directory_url))
+
+    @classmethod
+    def of_all(cls, data: Path) -> "list[AcmeFiles]":
+        """Return the parts of all CAs that a data directory has."""
+        return [cls(folder) for folder in sorted((data / FOLDER).glob("*/"))]
 
     def account_key(self) -> bytes:
         """Return the account's key as PEM; create it first if it is missing.
@@ -156,6 +167,12 @@ class AcmeFiles:
         write_secret(
             self._failures_file, msgspec.json.encode([msgspec.structs.replace(one, error=one.error[:50]) for one in latest]), replace=True
         )
+
+
+def _folder_name(directory_url: str) -> str:
+    """Return the CA's host with a hash of the whole URL: readable, and different for each directory."""
+    host = urlsplit(directory_url).hostname or "ca"
+    return f"{host[:NAME_CHARS_MAX]}-{hashlib.sha256(directory_url.encode()).hexdigest()[:8]}".replace(":", "_")
 
 
 def order_name(names: tuple[str, ...]) -> str:
