@@ -3,6 +3,7 @@
 import pytest
 
 from portway.engine.tls_channel import TlsChannel
+from portway.engine.tls_records import READ_BULK_BYTES
 from portway.engine.tls_slices import LARGE_SLICE_BYTES, SMALL_SLICE_BYTES, SMALL_SLICES_BYTES, WriteSlices
 from tests.kit.certificates import Identity, client_context
 from tests.kit.channels import shake_hands
@@ -58,5 +59,33 @@ def test_a_full_socket_takes_part_and_no_more(engine: EngineLoop, identity: Iden
     assert 0 < sent < 4_000_000
     assert server.room() == 0
     assert server.waiting_bytes() <= LARGE_SLICE_BYTES + 1024
+    server.abort()
+    client.abort()
+
+
+def test_a_visitor_that_sends_much_is_read_in_large_pieces(engine: EngineLoop, identity: Identity) -> None:
+    near, far = tcp_pair()
+    near.setblocking(False)
+    far.setblocking(False)
+    server = TlsChannel(engine.reactor, near, identity.server_context(), server_side=True, in_slices=True)
+    client = TlsChannel(engine.reactor, far, client_context(identity), server_side=False, server_hostname="localhost")
+    shake_hands(engine, server, client)
+    data = bytes(range(256)) * 4096
+    left, received, counts = memoryview(data), bytearray(), [0]
+    buffer = memoryview(bytearray(256 * 1024))
+
+    def moved() -> bool:
+        nonlocal left
+        if len(left) and client.room():
+            left = left[client.send(left) :]
+        while (count := server.recv_into(buffer)) > 0:
+            counts.append(count)
+            received.extend(buffer[:count])
+        return len(received) == len(data)
+
+    engine.run_until(moved, what="all bytes")
+    assert received == data
+    assert server.feed_bytes == READ_BULK_BYTES
+    assert max(counts) > READ_BULK_BYTES
     server.abort()
     client.abort()

@@ -13,7 +13,7 @@ from portway.engine.socket_channel import END_ON_CLOSE, RESET_ON_CLOSE, set_clos
 from portway.engine.timers import Timer
 from portway.engine.tls_errors import describe_tls_error, handshake_failure
 from portway.engine.tls_read_ahead import ReadAhead
-from portway.engine.tls_records import EMPTY_RECORDS_MAX, FEED_VISITOR_BYTES, FEEDS_A_CALL, RecordFeed
+from portway.engine.tls_records import EMPTY_RECORDS_MAX, FEED_VISITOR_BYTES, HANDSHAKE_FEEDS_A_CALL, READ_BULK_BYTES, RecordFeed
 from portway.engine.tls_slices import WriteSlices
 from portway.errors import BrokenChannel
 
@@ -37,7 +37,7 @@ class TlsChannel(Channel):
 
     Buffers: ciphertext that the kernel has not accepted (of one `send`; no other is accepted until it is gone), received
     ciphertext, and plaintext that was read ahead of close_notify (one feed each). `close` and `abort` free OpenSSL's buffers.
-    With `in_slices`, `send` encrypts and sends a slice at a time, so that these buffers stay small: 4 KiB at first, then 16 KiB.
+    With `in_slices`, `send` encrypts and sends a slice at a time, and OpenSSL is fed a record at a time, so that its buffers stay small.
     """
 
     __slots__ = (
@@ -68,7 +68,7 @@ class TlsChannel(Channel):
         self._context = context
         context.options &= ~_EOF_IS_END
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._records = RecordFeed(self._incoming)
+        self._records = RecordFeed(self._incoming, in_parts=in_slices)
         if received:
             self._records.put(memoryview(received))
         self._slices = WriteSlices() if in_slices else None
@@ -117,13 +117,14 @@ class TlsChannel(Channel):
                 filled = self._decrypt(buffer, filled)
                 if filled == len(buffer) or self._ended:
                     break
-                if feeds < FEEDS_A_CALL and self._feed():
+                goes_on = self._records.goes_on(feeds)
+                if goes_on and self._feed():
                     feeds += 1
-                elif filled and feeds == FEEDS_A_CALL:
+                elif filled and not goes_on:
                     return filled
                 else:
                     self.readable = False
-                    if feeds == FEEDS_A_CALL:
+                    if not goes_on:
                         self._reschedule()
                     return filled or BLOCKED
         except BrokenChannel:
@@ -213,8 +214,7 @@ class TlsChannel(Channel):
 
     def _retire(self) -> None:
         self.on_readable = self.on_writable = self.on_broken = nothing
-        self.readable = False
-        self._closed = True
+        self.readable, self._closed = False, True
         self._on_handshake = None
         self._read_ahead = ReadAhead()
         del self._tls, self._incoming, self._records
@@ -223,8 +223,7 @@ class TlsChannel(Channel):
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        self._cipher = None
-        self._blocked = False
+        self._cipher, self._blocked = None, False
         del self._outgoing
         self._reactor.discard(self._sock)
 
@@ -274,7 +273,9 @@ class TlsChannel(Channel):
             self._drained = True
             self._incoming.write_eof()
             return True
-        if count < len(feed) and not self._hung_up:
+        if count == len(feed) and self._slices is not None:
+            self.feed_bytes = READ_BULK_BYTES
+        elif count < len(feed) and not self._hung_up:
             self._mark_drained()
         records.put(feed[:count])
         return True
@@ -354,8 +355,7 @@ class TlsChannel(Channel):
         try:
             self._send_cipher()
         except BrokenChannel:
-            self._blocked = False
-            self._cipher = None
+            self._cipher, self._blocked = None, False
             self.readable = True
             if self._closed:
                 self._discard()
@@ -381,7 +381,7 @@ class TlsChannel(Channel):
                     break
                 except ssl.SSLWantReadError:
                     self._send_cipher()
-                    if feeds == FEEDS_A_CALL:
+                    if feeds == HANDSHAKE_FEEDS_A_CALL:
                         self._reschedule()
                         return
                     if not self._feed():

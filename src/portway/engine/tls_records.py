@@ -5,15 +5,24 @@ import ssl
 from portway.protocol.work import EMPTY_RECORD_WORK, RECORD_WORK
 
 FEED_VISITOR_BYTES = 16 * 1024
-"""Ciphertext per feed of a visitor's BIO: BIOs never shrink (ADR 0003: 17 to 19 kB idle)."""
-FEEDS_A_CALL = 2
-"""Feeds per call, each of a bounded number of records. A record of 16 KiB may span two feeds of a visitor."""
+"""Ciphertext per read of a peer that sends little, or is not verified: BIOs never shrink (ADR 0003: 17 to 19 kB idle)."""
+READ_BULK_BYTES = 64 * 1024
+"""Ciphertext per read of a visitor that sends much. It is fed to OpenSSL in parts, and what exceeds the first one is buffered."""
+FEED_RECORD_BYTES = 16 * 1024 + 512
+"""Bytes of such a part: the longest record (RFC 8446 section 5.2), so that most parts are whole records."""
+HANDSHAKE_FEEDS_A_CALL = 2
+"""Feeds per step of a handshake, each of a bounded number of records."""
+FEEDS_A_CALL = 8
+"""Feeds per call: as many whole records of a visitor that sends much."""
+RECORDS_A_CALL = 64
+"""Records after which a call feeds no more."""
 EMPTY_RECORDS_MAX = 512
 """Consecutive records without plaintext; more are an attack that only uses CPU time."""
 RECORDS_A_FEED = 32
 """Records per feed. A full read could contain 10,000 of the smallest: key updates cost 15 µs each and yield no data, so one peer
 that sends them would block all others."""
 
+_UNLIMITED = 1 << 30
 _HEADER_BYTES = 5
 """type, version, version, length, length (RFC 8446 §5.1; the same in TLS 1.2)."""
 
@@ -21,15 +30,16 @@ _HEADER_BYTES = 5
 class RecordFeed:
     """Feeds a BIO, and buffers what exceeds one feed for the next one; at most the data of one `put`."""
 
-    __slots__ = ("_bio", "_left", "_split", "_waiting", "fed", "reads", "without_data")
+    __slots__ = ("_bio", "_bytes_max", "_left", "_split", "_waiting", "fed", "reads", "without_data")
 
-    def __init__(self, bio: ssl.MemoryBIO) -> None:
-        """Feed `bio`, starting at the beginning of a connection."""
+    def __init__(self, bio: ssl.MemoryBIO, *, in_parts: bool = False) -> None:
+        """Feed `bio`, starting at the beginning of a connection; with `in_parts`, records of 16 KiB one at a time."""
         self.without_data = 0
         """Records fed since the last one with plaintext; set to 0 by the caller that decrypts."""
         self.fed = self.reads = 0
         """Records fed, and reads that returned plaintext (counted by the caller), since the last `take_work`."""
         self._bio = bio
+        self._bytes_max = FEED_RECORD_BYTES if in_parts else _UNLIMITED
         self._waiting: memoryview | None = None
         self._left = 0
         self._split = b""
@@ -45,6 +55,10 @@ class RecordFeed:
         work = self.reads * RECORD_WORK + (empty * EMPTY_RECORD_WORK if empty > 0 else 0)
         self.fed = self.reads = 0
         return work
+
+    def goes_on(self, feeds: int) -> bool:
+        """Return whether a call that made so many feeds may make one more."""
+        return feeds < FEEDS_A_CALL and self.fed < RECORDS_A_CALL
 
     def put(self, data: memoryview) -> None:
         """Feed the first records of `data`, which may be cut anywhere, and buffer a copy of the others."""
@@ -76,13 +90,14 @@ class RecordFeed:
             self.fed += 1
         records = 0
         while end - at >= _HEADER_BYTES:
-            if records == RECORDS_A_FEED:
+            following = at + _HEADER_BYTES + (data[at + 3] << 8 | data[at + 4])
+            if records == RECORDS_A_FEED or (at and following > self._bytes_max):
                 self._left = 0
                 self.without_data += records
                 self.fed += records
                 return at
             records += 1
-            at += _HEADER_BYTES + (data[at + 3] << 8 | data[at + 4])
+            at = following
         self.without_data += records
         self.fed += records
         if at < end:
