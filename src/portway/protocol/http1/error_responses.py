@@ -150,8 +150,8 @@ ERROR_RESPONSES: dict[str, ErrorResponse] = {
         429,
         b"Too Many Requests",
         "Too many wrong passwords",
-        "Too many wrong passwords for {host} came from your network.",
-        "Try again in {detail}.",
+        "Too many wrong passwords for {host} came from your network: the next attempt is possible in {detail}.",
+        "Wait, then give a valid user name and password.",
     ),
     "client_certificate_required": ErrorResponse(
         403,
