@@ -19,7 +19,7 @@ RUN useradd --system --uid 10001 --home-dir /var/lib/portway --create-home portw
 USER portway
 ENV PATH=/opt/portway/bin:$PATH PORTWAY_DATA=/var/lib/portway
 VOLUME /var/lib/portway
-EXPOSE 80 4443
+EXPOSE 80 443 4443
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["portway"]
 CMD ["--help"]
