@@ -13,6 +13,7 @@ from portway.engine.pumps import Pump
 from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tally import ABORTED, ENDED, READ_BROKE
+from portway.engine.tls_channel import TlsChannel
 from tests.kit.certificates import Identity
 from tests.kit.channels import Pair, pair_of
 from tests.kit.loops import EngineLoop
@@ -443,3 +444,13 @@ def test_a_relay_that_is_over_is_freed_without_the_cycle_collector(
             assert [one for one in gc.get_objects() if isinstance(one, Relay | Visit | Pump)] == []
     finally:
         gc.enable()
+
+
+def test_turns_are_charged_to_the_stream_although_the_visitor_has_an_account(engine: EngineLoop, identity: Identity) -> None:
+    with ExitStack() as stack:
+        joined = join(stack, engine, identity, "tls-server", "mux-socket-accepted")
+        visitor, stream = joined.left.near, joined.right.near
+        assert isinstance(visitor, TlsChannel)
+        visitor.account = engine.reactor.authenticated.child(tenant=True)
+        assert joined.relay.account is stream.account
+        assert joined.relay.account is not visitor.account

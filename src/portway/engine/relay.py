@@ -74,8 +74,11 @@ class Relay:
 
     @property
     def account(self) -> Account:
-        """The account charged for its turns: that of the first channel that has one."""
-        for channel in (self.left, self.right):
+        """The account charged for its turns: that of a stream's tenant, or else of a visitor's source."""
+        for channel in (
+            self.right,
+            self.left,
+        ):  # at an edge the visitor is on the left, at an agent the stream is the only one with an account
             if channel.account is not None:
                 return channel.account
         return self._reactor.unassigned

@@ -43,3 +43,12 @@ def test_the_deadline_ends_with_the_handshake(engine: EngineLoop, identity: Iden
         engine.run_until(lambda: bool(fired), what="a time after the deadline")
         assert channel.send(b"still here") == 10
         channel.abort()
+
+
+def test_turns_after_the_handshake_are_those_of_a_visitor(engine: EngineLoop, identity: Identity) -> None:
+    with open_port(engine, identity) as opened:
+        channel, _ = opened.dial()
+        engine.run_until(lambda: bool(opened.to.served), what="a served visitor")
+        assert opened.to.served[0][0].account is opened.port.sources.of("127.0.0.1")
+        assert opened.to.served[0][0].account is not opened.port.account_of("127.0.0.1")
+        channel.abort()

@@ -134,4 +134,5 @@ class VisitorHandshake:
             channel.close()
         else:
             client = VerifiedClient(self._client_ca, channel.peer_certificate_der() or b"") if self._client_ca else None
+            channel.account = self._port.sources.of(self.address[0])
             self._port.http.serve(channel, self.address, "https", self._server_name, client)

@@ -19,6 +19,7 @@ from portway.protocol.tls_hello import ClientHello, HelloReader, choose_alpn
 from portway.server.certificates.interfaces import CertificateSource, ChallengeSource
 from portway.server.edge.admission import UNAUTHENTICATED_MAX, AdmissionControl, reset_socket
 from portway.server.edge.handoff import HANDOFFS_MAX, HandOff, HandoffState
+from portway.server.edge.http.source_accounts import SourceAccounts
 from portway.server.edge.tls.handshake import VisitorHandshake
 from portway.server.edge.tls.interfaces import AgentAcceptor, HttpVisitors, PassthroughVisitors, Routes
 from portway.server.edge.tls.refusals import refuse, send_alert
@@ -76,6 +77,8 @@ class TlsPort:
         self.reactor = reactor
         self.limits = limits or HandshakeLimits(under_way_max=min(2 * UNAUTHENTICATED_MAX, admission.unauthenticated_max))
         self.http = http
+        self.sources = SourceAccounts(reactor)
+        """Accounts of visitors after their handshake."""
         self._routes = routes
         self._certificates = certificates
         self._challenges = challenges
