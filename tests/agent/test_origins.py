@@ -348,6 +348,8 @@ def test_an_origin_that_resets_before_its_proxy_header_is_reported(engine: Engin
             stage.open(visitor() + b"hello")
         engine.run_until(lambda: len(stage.events) == 20)
     assert {event.reason for event in stage.events if isinstance(event, RelayDone)} <= {
-        "the origin broke the connection", "the visitor broke the connection",
-    }  # fmt: skip
+        "the origin broke the connection",
+        "the visitor broke the connection",
+        "the origin refused the connection",  # the reset may be faster than the agent's look at the new connection
+    }
     assert not stage.origins.streams

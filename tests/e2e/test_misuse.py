@@ -22,7 +22,7 @@ def test_a_server_names_the_file_and_key_of_an_invalid_setting(world: World) -> 
     config = world.home / "portway.toml"
     cases: list[tuple[str, tuple[str, ...]]] = [
         ('[server]\ntcp_port = "1-2"\n', ("$.server.tcp_port: unknown setting; did you mean tcp_ports?",)),
-        ('[server]\nxyzzy = "1"\n', ("$.server.xyzzy: unknown setting; expected one of domain, http, agents",)),
+        ('[server]\nxyzzy = "1"\n', ("$.server.xyzzy: unknown setting; expected one of domain, http, https",)),
         ('[sever]\ndomain = "x.org"\n', ("$.sever: unknown setting; did you mean server?",)),
         ('[server]\nhttp = "no port"\n', ("$.server.http: expected an address like 127.0.0.1:8080 or :80, got 'no port'",)),
         ('[server]\nhold = "90m"\n', ("$.server.hold: expected 0s to 60s, got 5400s",)),
