@@ -29,7 +29,7 @@ from portway.server.edge.handoff import HandOff, HandOffAgent
 from portway.server.edge.http.access_control import PublicHttps
 from portway.server.edge.http.edge import HttpEdge
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.edge.proxy_protocol import OnProxied, ProxyProtocolReader
+from portway.server.edge.proxy_protocol import ProxyProtocolReader
 from portway.server.edge.random_pool import RandomPool
 from portway.server.edge.relaying import RelaySettings
 from portway.server.edge.tcp import TcpEdge
@@ -126,10 +126,10 @@ class ServerCore:
             await stack.enter_async_context(self.sessions.open())
             if self._proxy_protocol is not None:
                 stack.callback(self._proxy_protocol.close)
-            self._listeners = [Listener(self._reactor, http, self._proxied("http", self.http.accept))]
+            self._listeners = [Listener(self._reactor, http, self._proxied("http", self.http))]
             if https is not None:
                 self.http.access.https = _public_https(self._public_url, https, self._certificates)
-                self._listeners.append(Listener(self._reactor, https, self._proxied("https", self.tls.accept)))
+                self._listeners.append(Listener(self._reactor, https, self._proxied("https", self.tls)))
                 stack.callback(self.tls.close)
             for listener in self._listeners:
                 stack.callback(listener.close)
@@ -156,11 +156,11 @@ class ServerCore:
                 while self.tcp.visitors + self.http.busy:  # noqa: ASYNC110 - polled once, at the end; an event would cost every visitor
                     await asyncio.sleep(DRAIN_POLL_S)
 
-    def _proxied(self, listener: str, on_accept: OnProxied) -> OnAccept:
+    def _proxied(self, listener: str, edge: "HttpEdge | TlsPort") -> OnAccept:
         """Return a listener's callback, which reads the PROXY header first if the settings require one."""
         if self._proxy_protocol is not None and listener in self._proxy_listeners:
-            return self._proxy_protocol.wrap(on_accept)
-        return lambda sock, address: on_accept(sock, address, None)
+            return self._proxy_protocol.wrap(edge.accept)
+        return edge.accept
 
     def _take_agent(self, sock: socket.socket, address: Address, hello: ClientHello) -> None:
         """Serve a link that arrived at the TLS port, in the process that has its session."""
