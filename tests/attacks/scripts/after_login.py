@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+import threading
 import time
 from collections.abc import Generator
 
@@ -148,7 +149,10 @@ def resets_everything(context: AttackContext) -> Generator[None, None, Outcome]:
 
 @attack("unasked-answer", "S6", seconds=10.0)
 def unasked_answer(context: AttackContext) -> Generator[None, None, Outcome]:
-    """An origin that sends an unsolicited second response, meant for the next visitor."""
+    """An origin that sends an unsolicited second response, meant for the next visitor. It is there before the next request: a response
+    that comes after it cannot be distinguished from the right one.
+    """
+    sent = threading.Event()
 
     def respond_twice(sock: socket.socket) -> None:
         number = 0
@@ -158,6 +162,7 @@ def unasked_answer(context: AttackContext) -> Generator[None, None, Outcome]:
             sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(own), own))
             time.sleep(0.01)
             sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen")
+            sent.set()
 
     with RawOrigin(respond_twice) as origin:
         _, host = context.agent("http", str(origin.port))
@@ -168,7 +173,9 @@ def unasked_answer(context: AttackContext) -> Generator[None, None, Outcome]:
             with contextlib.suppress(OSError), context.visitor(rounds % 8) as sock:
                 sock.sendall(b"GET %b HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % (own, host.encode()))
                 crossed += b"stolen" in sock.recv(4096)
-            time.sleep(0.03)
+            sent.wait(1.0)
+            sent.clear()
+            time.sleep(0.1)  # for agent and server, on a busy machine
             if context.over:
                 break
         return Outcome("free" if crossed else "refused", crossed=crossed, counts={"rounds": rounds})
