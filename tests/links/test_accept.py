@@ -249,7 +249,7 @@ def test_handshakes_begin_one_source_after_the_other(engine: EngineLoop, identit
 def test_a_source_with_an_earlier_login_gets_more_cpu_time(engine: EngineLoop, identity: Identity) -> None:
     with open_listener(engine, context_of(identity)) as listener:
         listener.sources.logged_in("127.0.0.2", engine.reactor.refresh_now())
-        weights = {source: listener.listener.account_of(source).weight for source in ("127.0.0.2", "127.0.0.3")}
+        weights = {source: listener.listener.accounts.of(source).weight for source in ("127.0.0.2", "127.0.0.3")}
         assert weights == {"127.0.0.2": KNOWN_WEIGHT, "127.0.0.3": 1.0}
 
 
@@ -263,7 +263,7 @@ def test_nothing_is_remembered_of_closed_peers(engine: EngineLoop, identity: Ide
         link.close()
         assert not listener.listener._handshakes._shares
         assert not listener.listener._under_way
-        assert set(listener.listener._accounts) <= {"127.0.0.1"}, "the one of the link that is still held here"
+        assert set(listener.listener.accounts._accounts) <= {"127.0.0.1"}, "the one of the link that is still held here"
 
 
 def test_closing_the_door_breaks_off_handshakes_and_leaves_links_alone(engine: EngineLoop, identity: Identity) -> None:

@@ -5,9 +5,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
-from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.listener import Address, Listener
 from portway.engine.poller import GONE, READABLE
@@ -18,6 +16,7 @@ from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel, MisuseError, UnavailableError
 from portway.links.fair_slots import FairSlots
 from portway.links.sockets import configure_link_socket
+from portway.links.source_accounts import SourceAccounts
 from portway.links.sources import Sources
 from portway.links.tls import ALPN
 from portway.protocol.source_key import source_key
@@ -74,7 +73,9 @@ class LinkListener:
         self._sources = sources or Sources()
         self._handshakes: FairSlots[_Handshake] = FairSlots(limits.under_way_max, self._sources, random.random)
         self._under_way: set[_Handshake] = set()
-        self._accounts: WeakValueDictionary[str, Account] = WeakValueDictionary()
+        self.accounts = SourceAccounts(reactor.unauthenticated, self._weight_of)
+        """Accounts charged for handshakes and unauthenticated links: all sources get equal shares of the time for unauthenticated
+        peers, and those with an earlier login get more."""
         self._listener = None if sock is None else Listener(reactor, sock, self.take)
 
     @property
@@ -109,15 +110,8 @@ class LinkListener:
         if loser is not None:
             loser.fail("replaced by a handshake from another source")
 
-    def account_of(self, source: str) -> Account:
-        """Return the account charged for handshakes and unauthenticated links of a source: all sources get equal shares of the time for
-        unauthenticated peers, and those with an earlier login get more.
-        """
-        account = self._accounts.get(source)
-        if account is None:
-            weight = KNOWN_WEIGHT if self._sources.is_known(source, self.reactor.now) else 1.0
-            account = self._accounts[source] = self.reactor.unauthenticated.child(weight, tenant=True)
-        return account
+    def _weight_of(self, source: str) -> float:
+        return KNOWN_WEIGHT if self._sources.is_known(source, self.reactor.now) else 1.0
 
     def finished(self, handshake: "_Handshake", link: TlsChannel | None, failure: str = "") -> None:
         """Handle the outcome of one handshake: a link, or the reason of the failure."""
@@ -137,7 +131,7 @@ class _Handshake:
     def __init__(self, listener: LinkListener, sock: socket.socket, address: Address, received: bytes) -> None:
         self.address = address
         self.source = source_key(address[0])
-        self._account = listener.account_of(self.source)
+        self._account = listener.accounts.of(address[0])
         self._listener = listener
         self._sock = sock
         self._channel: TlsChannel | None = None

@@ -38,7 +38,7 @@ class HttpAccess:
         self.users: dict[bytes, PasswordHash] = {name.encode(): parse_password_hash(text) for name, text in rules.users}
         """By name in UTF-8; without any, no password is asked for."""
         self.accepted: dict[bytes, None] = {}
-        """Keyed hashes of credentials that were right, for whoever checks them; bounded there."""
+        """Keyed hashes of credentials that were right; the code that checks passwords adds them, and bounds their number."""
         self.rejected: dict[bytes, None] = {}
         """The same for wrong ones."""
         networks = [(ip_network(text), True) for text in rules.allow_ip] + [(ip_network(text), False) for text in rules.deny_ip]

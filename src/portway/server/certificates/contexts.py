@@ -17,7 +17,7 @@ CIPHERS = ":".join(
 """For TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others."""
 
 CONTEXT_S_MAX = 86_400.0
-"""How long one context serves new connections. Its ticket key is as old as the context, CPython cannot replace it, and whoever learns
+"""How long one context serves new connections. Its ticket key is as old as the context, CPython cannot replace it, and anyone who learns
 it can decrypt what was sent with its tickets: a day is what others rotate theirs by (ADR 0027)."""
 
 VARIANTS_MAX = 64

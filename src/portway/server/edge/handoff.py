@@ -25,8 +25,6 @@ class HandoffState:
     """Handoffs of this request so far."""
     scheme: str = ""
     """Scheme that HTTP origins are given."""
-    server_name: str = ""
-    """Name of its TLS handshake, if there was or will be one: requests for other hosts are rejected."""
     tls: bool = False
     """Whether `buffered` is a ClientHello that arrived at the TLS port."""
 

@@ -254,8 +254,6 @@ class VisitorHandedOff(_Message, frozen=True):
     handoffs: int
     scheme: str = ""
     """Scheme that origins are given, for http."""
-    server_name: str = ""
-    """Name of its TLS handshake, for http."""
 
 
 ToWorker: TypeAlias = (

@@ -88,7 +88,6 @@ class HandoffRouter:
                 message.buffered,
                 message.handoffs,
                 message.scheme,
-                message.server_name,
                 tls=message.kind == "tls",
             )
             for sock in socks:
@@ -133,7 +132,7 @@ class HandoffRouter:
             return False
         host, port = state.address
         kind: Literal["http", "tcp", "tls"] = "tls" if state.tls else lease.key.kind
-        message = VisitorHandedOff(kind, lease.address, host, port, state.buffered, state.handoffs, state.scheme, state.server_name)
+        message = VisitorHandedOff(kind, lease.address, host, port, state.buffered, state.handoffs, state.scheme)
         return channel.detach(lambda sock: inbox.send(encode(message), [sock]))
 
     def hand_off_agent(self, worker: int, sock: socket.socket, address: Address, received: bytes) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from portway.engine.channel import Channel
 from portway.engine.listener import Address, Listener, listen
 from portway.engine.tls_channel import TlsChannel
+from portway.links.source_accounts import SourceAccounts
 from portway.protocol.tls_hello import ClientHello
 from portway.server.certificates.contexts import VisitorContext, visitor_context
 from portway.server.edge.admission import AdmissionControl
@@ -25,6 +26,8 @@ class Destinations:
     """Everything that a TLS port routes to, and its certificates."""
 
     context: VisitorContext
+    sources: SourceAccounts
+    """Accounts of visitors at the HTTP edge."""
     names: set[str] = field(default_factory=lambda: {"localhost"})
     """Names with a certificate."""
     leases: dict[str, Lease] = field(default_factory=dict)
@@ -87,7 +90,7 @@ class OpenPort:
         self.engine = engine
         self.identity = identity
         pem = identity.cert_file.read_bytes() + identity.key_file.read_bytes()
-        self.to = Destinations(visitor_context(pem))
+        self.to = Destinations(visitor_context(pem), SourceAccounts(engine.reactor.authenticated))
         admission = AdmissionControl(engine.reactor)
         self.port = TlsPort(
             engine.reactor,

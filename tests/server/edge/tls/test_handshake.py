@@ -49,6 +49,6 @@ def test_turns_after_the_handshake_are_those_of_a_visitor(engine: EngineLoop, id
     with open_port(engine, identity) as opened:
         channel, _ = opened.dial()
         engine.run_until(lambda: bool(opened.to.served), what="a served visitor")
-        assert opened.to.served[0][0].account is opened.port.sources.of("127.0.0.1")
-        assert opened.to.served[0][0].account is not opened.port.account_of("127.0.0.1")
+        assert opened.to.served[0][0].account is opened.to.sources.of("127.0.0.1")
+        assert opened.to.served[0][0].account is not opened.port.accounts.of("127.0.0.1")
         channel.abort()

@@ -13,6 +13,7 @@ from portway.engine.listener import RESETS_INHERITED
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
 from portway.engine.socket_channel import SocketChannel
+from portway.links.source_accounts import SourceAccounts
 from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.forwarding import forwarded_fields
@@ -32,7 +33,6 @@ from portway.server.edge.http.interfaces import OnFinished, ServedVisitor
 from portway.server.edge.http.origin.pool import OriginPools
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.edge.http.source_accounts import SourceAccounts
 from portway.server.edge.http.visitor.connection import VisitorConnection
 from portway.server.edge.http.visitor.lingering_close import LingeringClose
 from portway.server.edge.http.visitor.overload import OverloadResponder
@@ -107,7 +107,7 @@ class HttpEdge:
         )
         self._overload = OverloadResponder(reactor, admission.overload_responses_max, self.settings.overload_response_s)
         new_id = None if on_finished is None else partial(random_bytes, UNIQUE_ID_BYTES)
-        self.sources = SourceAccounts(reactor)
+        self.sources = SourceAccounts(reactor.authenticated)
         self.access = AccessControl(reactor)
         self.pools = OriginPools(reactor, self.settings, self._deadlines.watch, self._deadlines.forget, new_id)
 
@@ -139,7 +139,7 @@ class HttpEdge:
         if self._share.admits(sock, state.address[0]):
             channel = SocketChannel(self.reactor, sock, resets=RESETS_INHERITED)
             channel.mark_drained()  # otherwise every connection would be closed lingeringly, as if input were expected
-            visitor = self.serve(channel, state.address, state.scheme, state.server_name)
+            visitor = self.serve(channel, state.address, state.scheme)
             visitor.reader.buffered, visitor.handoffs = state.buffered, state.handoffs
         else:
             self._overload.respond(sock, state.address[0])
@@ -171,7 +171,7 @@ class HttpEdge:
 
     def hand_off_visitor(self, visitor: ServedVisitor, lease: Lease, address: str, buffered: bytes) -> bool:
         """Hand a visitor off to the worker that serves `lease`, and forget it here; return whether that was possible."""
-        state = HandoffState((address, 0), buffered, visitor.handoffs + 1, visitor.scheme, visitor.server_name)
+        state = HandoffState((address, 0), buffered, visitor.handoffs + 1, visitor.scheme)
         if self.hand_off is None or state.handoffs > HANDOFFS_MAX or not self.hand_off(lease, visitor.channel, state):
             return False
         self.forget(visitor)

@@ -7,6 +7,7 @@ from portway.clock import Clock
 from portway.engine.channel import Channel
 from portway.engine.limits import Scopes
 from portway.engine.reactor import Reactor
+from portway.links.source_accounts import SourceAccounts
 from portway.protocol.http1.field_rules import FieldRules
 from portway.protocol.http1.fields import Field
 from portway.protocol.http1.trusted_proxies import Hops
@@ -22,7 +23,6 @@ from portway.server.edge.http.origin.pinned_stream import PinnedStream
 from portway.server.edge.http.origin.pool import OriginPools
 from portway.server.edge.http.origin.stream import OriginStream
 from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.edge.http.source_accounts import SourceAccounts
 from portway.server.events import RelayDone, RequestDone
 from portway.server.tunnels.lease import Lease
 

@@ -64,7 +64,7 @@ class VisitorHandshake:
     def read_hello(self) -> None:
         """Read the ClientHello, and let the port route the connection by it."""
         port = self._port
-        self._reading = HelloReading(port.reactor, self.sock, port.account_of(self.source), self._on_hello, self._on_bad_hello)
+        self._reading = HelloReading(port.reactor, self.sock, port.accounts.of(self.address[0]), self._on_hello, self._on_bad_hello)
 
     def begin(self, context: ssl.SSLContext, received: bytes, server_name: str, *, challenge: bool = False, client_ca: str = "") -> None:
         """Start the handshake for `server_name`. A connection of a CA that validates the name (`challenge`) ends after it.
@@ -74,7 +74,7 @@ class VisitorHandshake:
         port = self._port
         self._server_name, self._challenge, self._client_ca = server_name, challenge, client_ca
         channel = self._channel = TlsChannel(port.reactor, self.sock, context, server_side=True, received=received, in_slices=True)
-        channel.account = port.account_of(self.source)
+        channel.account = port.accounts.of(self.address[0])
         channel.handshake(self._on_handshake)
 
     def release(self) -> socket.socket:
@@ -134,5 +134,5 @@ class VisitorHandshake:
             channel.close()
         else:
             client = VerifiedClient(self._client_ca, channel.peer_certificate_der() or b"") if self._client_ca else None
-            channel.account = self._port.sources.of(self.address[0])
+            channel.account = self._port.http.sources.of(self.address[0])
             self._port.http.serve(channel, self.address, "https", self._server_name, client)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from portway.engine.channel import Channel
 from portway.engine.listener import Address
+from portway.links.source_accounts import SourceAccounts
 from portway.protocol.tls_hello import ClientHello
 from portway.server.edge.client_certificate import VerifiedClient
 from portway.server.tunnels.lease import Kind, Lease
@@ -24,6 +25,9 @@ AgentAcceptor = Callable[[socket.socket, Address, ClientHello], None]
 
 class HttpVisitors(Protocol):
     """Serves visitors of http tunnels."""
+
+    sources: SourceAccounts
+    """Accounts of visitors by source."""
 
     def admits(self, sock: socket.socket, host: str) -> bool:
         """Return whether a visitor from `host` on `sock` is admitted; count it if not."""

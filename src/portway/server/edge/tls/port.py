@@ -3,14 +3,13 @@
 import random
 import socket
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
-from portway.engine.accounts import Account
 from portway.engine.listener import RESETS_INHERITED, Address
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.errors import UnavailableError
 from portway.links.fair_slots import FairSlots
+from portway.links.source_accounts import SourceAccounts
 from portway.links.sources import Sources
 from portway.links.tls import ALPN
 from portway.protocol.proxy_header import ProxyHeader
@@ -19,7 +18,6 @@ from portway.protocol.tls_hello import ClientHello, HelloReader, choose_alpn
 from portway.server.certificates.interfaces import CertificateSource, ChallengeSource
 from portway.server.edge.admission import UNAUTHENTICATED_MAX, AdmissionControl, reset_socket
 from portway.server.edge.handoff import HANDOFFS_MAX, HandOff, HandoffState
-from portway.server.edge.http.source_accounts import SourceAccounts
 from portway.server.edge.tls.handshake import VisitorHandshake
 from portway.server.edge.tls.interfaces import AgentAcceptor, HttpVisitors, PassthroughVisitors, Routes
 from portway.server.edge.tls.refusals import refuse, send_alert
@@ -77,8 +75,6 @@ class TlsPort:
         self.reactor = reactor
         self.limits = limits or HandshakeLimits(under_way_max=min(2 * UNAUTHENTICATED_MAX, admission.unauthenticated_max))
         self.http = http
-        self.sources = SourceAccounts(reactor)
-        """Accounts of visitors after their handshake."""
         self._routes = routes
         self._certificates = certificates
         self._challenges = challenges
@@ -87,8 +83,8 @@ class TlsPort:
         self._hand_off = hand_off
         self._slots: FairSlots[VisitorHandshake] = FairSlots(self.limits.under_way_max, Sources(), random.random)
         self._under_way: set[VisitorHandshake] = set()
-        self._handshakes = reactor.accounts.child(HANDSHAKE_WEIGHT)
-        self._accounts: WeakValueDictionary[str, Account] = WeakValueDictionary()
+        self.accounts = SourceAccounts(reactor.accounts.child(HANDSHAKE_WEIGHT))
+        """Accounts charged for handshakes; all sources get equal shares."""
         admission.add_counter(lambda: len(self._under_way))
 
     @property
@@ -123,13 +119,6 @@ class TlsPort:
         """Reset all connections whose handshake is not complete."""
         for visitor in list(self._under_way):
             visitor.fail("aborted")
-
-    def account_of(self, source: str) -> Account:
-        """Return the account charged for handshakes of a source; all sources get equal shares."""
-        account = self._accounts.get(source)
-        if account is None:
-            account = self._accounts[source] = self._handshakes.child(tenant=True)
-        return account
 
     def released(self, visitor: VisitorHandshake) -> None:
         """Free the slot of a connection; called once for each."""
@@ -168,7 +157,7 @@ class TlsPort:
             raise HelloError("no server name: expected the host of a tunnel", Alert.UNRECOGNIZED_NAME)
         lease = self._routes.lookup("http", name)
         if lease is not None and lease.passthrough:
-            self._pass_through(visitor, hello, lease)
+            self._passthrough.serve(visitor.release(), visitor.address, lease, hello, visitor.handoffs)
         elif CHALLENGE_ALPN in hello.alpn:
             context = None if self._challenges is None else self._challenges.challenge_context(name)
             if context is None:
@@ -189,10 +178,6 @@ class TlsPort:
             visitor.begin(context.with_client_ca(client_ca) if client_ca else context, hello.wire, name, client_ca=client_ca)
         else:
             send_alert(self.reactor, visitor.release(), Alert.INTERNAL_ERROR)
-
-    def _pass_through(self, visitor: VisitorHandshake, hello: ClientHello, lease: Lease) -> None:
-        if not (lease.remote_worker and self._try_handoff(visitor, lease, hello)):
-            self._passthrough.serve(visitor.release(), visitor.address, lease, hello, visitor.handoffs)
 
     def _try_handoff(self, visitor: VisitorHandshake, lease: Lease, hello: ClientHello) -> bool:
         """Hand a connection off to the worker that has its agent; return whether that was possible."""

@@ -2,12 +2,12 @@
 
 import gc
 
-from portway.server.edge.http.source_accounts import SourceAccounts
+from portway.links.source_accounts import SourceAccounts
 from tests.kit.loops import EngineLoop
 
 
 def test_a_source_has_one_account_for_as_long_as_it_is_used(engine: EngineLoop) -> None:
-    accounts = SourceAccounts(engine.reactor)
+    accounts = SourceAccounts(engine.reactor.authenticated)
     first = accounts.of("192.0.2.1")
     assert accounts.of("192.0.2.1") is first
     assert accounts.of("192.0.2.2") is not first
@@ -18,3 +18,8 @@ def test_a_source_has_one_account_for_as_long_as_it_is_used(engine: EngineLoop) 
     gc.collect()
     assert len(accounts._accounts) == 0
     assert number
+
+
+def test_sources_may_have_weights(engine: EngineLoop) -> None:
+    accounts = SourceAccounts(engine.reactor.unauthenticated, lambda source: 8.0 if source == "192.0.2.1" else 1.0)
+    assert (accounts.of("192.0.2.1").weight, accounts.of("192.0.2.2").weight) == (8.0, 1.0)
