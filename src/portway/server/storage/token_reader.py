@@ -5,11 +5,12 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
 from portway.errors import UnavailableError
 from portway.server.access.tokens import TokenRecord
 from portway.server.storage.token_store import Store
+from portway.server.thread_calls import ThreadCall, run_calls
 
 QUERIES_MAX = 1024
 """Queued queries: two for each of 512 links that log in (`access/login_throttle.py`); a query takes 20 µs."""
@@ -23,11 +24,6 @@ CLOSE_S_MAX = 1.0
 T = TypeVar("T")
 
 
-class _Query(NamedTuple):
-    run: Callable[[], Any]
-    result: "asyncio.Future[Any]"
-
-
 class TokenReader:
     """Asynchronous access to the tokens of one store, from one loop. Owns the store and closes it."""
 
@@ -35,7 +31,7 @@ class TokenReader:
         """Start the thread; requires a running loop."""
         self._store = store
         self._loop = asyncio.get_running_loop()
-        self._queries: queue.Queue[_Query | None] = queue.Queue(QUERIES_MAX + 1)  # one more, for the request to stop
+        self._queries: queue.Queue[ThreadCall | None] = queue.Queue(QUERIES_MAX + 1)  # one more, for the request to stop
         # A daemon: reading from a disk that hangs cannot be interrupted, and the program has to be able to exit.
         self._thread = threading.Thread(target=self._work, name="reads tokens", daemon=True)
         self._thread.start()
@@ -78,7 +74,7 @@ class TokenReader:
         if self._queries.qsize() >= QUERIES_MAX:
             raise UnavailableError(f"{self._store.path}: {QUERIES_MAX} queries are waiting already")
         result: asyncio.Future[T] = self._loop.create_future()
-        self._queries.put_nowait(_Query(run, result))
+        self._queries.put_nowait(ThreadCall(run, self._loop, result))
         try:
             async with asyncio.timeout(QUERY_S_MAX):
                 return await result
@@ -87,24 +83,5 @@ class TokenReader:
 
     def _work(self) -> None:
         """Run queries until the request to stop; the body of the thread."""
-        while (query := self._queries.get()) is not None:
-            if query.result.cancelled():
-                continue  # timed out: queries that queue behind a locked database must not add up
-            try:
-                result, error = query.run(), None
-            except Exception as exc:  # noqa: BLE001 - raised in the caller
-                result, error = None, exc
-            try:
-                self._loop.call_soon_threadsafe(_settle, query.result, result, error)
-            except RuntimeError:
-                break  # the loop was closed meanwhile
+        run_calls(self._queries)
         self._store.close()
-
-
-def _settle(future: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)

@@ -4,9 +4,10 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 from portway.errors import UnavailableError
+from portway.server.thread_calls import ThreadCall, run_calls
 
 T = TypeVar("T")
 
@@ -15,12 +16,6 @@ CALLS_MAX = 256
 
 ABANDONED_MAX = 4
 """Threads that may hang in a call after its deadline; each may hold a connection and a stack."""
-
-
-class _Call(NamedTuple):
-    run: Callable[[], Any]
-    loop: asyncio.AbstractEventLoop
-    result: "asyncio.Future[Any]"
 
 
 class SerialThread:
@@ -33,7 +28,7 @@ class SerialThread:
     def __init__(self, name: str) -> None:
         """Start no thread yet."""
         self._name = name
-        self._calls: queue.Queue[_Call | None] | None = None
+        self._calls: queue.Queue[ThreadCall | None] | None = None
         self._abandoned: list[threading.Thread] = []
         self._thread: threading.Thread | None = None
 
@@ -46,9 +41,8 @@ class SerialThread:
         calls = self._open()
         if calls.qsize() >= CALLS_MAX:
             raise UnavailableError(f"{self._name}: {CALLS_MAX} calls are queued already")
-        loop = asyncio.get_running_loop()
-        result: asyncio.Future[T] = loop.create_future()
-        calls.put(_Call(call, loop, result))
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        calls.put(ThreadCall(call, asyncio.get_running_loop(), result))
         try:
             async with asyncio.timeout(deadline_s):
                 return await result
@@ -65,37 +59,14 @@ class SerialThread:
             self._calls.put(None)
             self._calls = None
 
-    def _open(self) -> queue.Queue[_Call | None]:
+    def _open(self) -> queue.Queue[ThreadCall | None]:
         if self._calls is not None:
             return self._calls
         self._abandoned = [thread for thread in self._abandoned if thread.is_alive()]
         if len(self._abandoned) >= ABANDONED_MAX:
             raise UnavailableError(f"{self._name}: {ABANDONED_MAX} calls hang already")
-        calls: queue.Queue[_Call | None] = queue.Queue()
+        calls: queue.Queue[ThreadCall | None] = queue.Queue()
         self._calls = calls
-        self._thread = threading.Thread(target=_work, args=(calls,), name=self._name, daemon=True)
+        self._thread = threading.Thread(target=run_calls, args=(calls,), name=self._name, daemon=True)
         self._thread.start()
         return calls
-
-
-def _work(calls: queue.Queue[_Call | None]) -> None:
-    while (call := calls.get()) is not None:
-        if call.result.cancelled():
-            continue
-        try:
-            result, error = call.run(), None
-        except BaseException as exc:  # noqa: BLE001 - raised in the caller
-            result, error = None, exc
-        try:
-            call.loop.call_soon_threadsafe(_settle, call.result, result, error)
-        except RuntimeError:
-            return  # the loop was closed meanwhile
-
-
-def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
