@@ -47,6 +47,33 @@ def test_a_new_context_refuses_the_tickets_of_the_old_one_and_completes_the_hand
     assert not again.client.session_reused
 
 
+def test_a_handshake_sends_one_ticket_and_each_resumption_the_next(site: Identity) -> None:
+    context, client = visitor_context(bundle(site)), trusting(site.cert_file)
+    session = None
+    for resumptions in range(3):
+        used = join(context, client, "app.example.org", session)
+        assert used.client.session_reused == (resumptions > 0)
+        session = used.client.session
+
+    assert _records_after_the_handshake(context, client) == 1
+
+
+def _records_after_the_handshake(server_side: ssl.SSLContext, client_side: ssl.SSLContext) -> int:
+    """Return how many records the server sends by itself once it has the client's Finished."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_side.wrap_bio(to_client, to_server, server_hostname="app.example.org")
+    server = server_side.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    client.do_handshake()
+    server.do_handshake()
+    sent, records = to_client.read(), 0
+    while sent:
+        records, sent = records + 1, sent[5 + int.from_bytes(sent[3:5]) :]
+    return records
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_versions_before_tls_1_2_are_refused(site: Identity) -> None:
     client = trusting(site.cert_file)
