@@ -306,7 +306,7 @@ def test_the_limits_of_a_tunnel_apply_to_its_relays(
 
 def test_the_relays_of_a_tunnel_share_one_bandwidth(new_stage: NewStage) -> None:
     stage = new_stage(Target("127.0.0.1", 1), policy=Policy(bandwidth_bps=1000))
-    (scope,) = stage.origins.scopes[next(iter(stage.claims)).subject]
+    (scope,) = stage.origins.scopes(next(iter(stage.claims)).subject)
     assert scope.policy.bandwidth_bps == 1000
 
 

@@ -1,10 +1,9 @@
 """The agent: wires identity, claims and origins, and keeps a session with the server until it is stopped."""
 
 import asyncio
-import hmac
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from portway.agent.context import SessionContext
@@ -19,10 +18,11 @@ from portway.agent.origins import Origins
 from portway.agent.retrying import Retrying
 from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings, TunnelRequest
+from portway.agent.tunnel_set import TunnelChanges, TunnelSet, claim_for
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, PeerError, RefusedError, UnavailableError
 from portway.links.tls import AgentTls, agent_tls
-from portway.session.claims import Claims, TunnelClaim
+from portway.session.claims import Claims
 
 
 async def run(
@@ -31,12 +31,13 @@ async def run(
     on_event: EventSink,
     stop: asyncio.Event | None = None,
     watch: Callable[[Callable[[], dict[int, tuple[int, int]]]], None] | None = None,
+    on_tunnels: Callable[[TunnelSet], None] | None = None,
 ) -> int:
     """Publish the tunnels until `stop` is set or this is cancelled, and return the exit code: 0, or 3 when refused.
 
     A lost server is dialled again without limit. Every step is emitted to `on_event`, which must not block. When stopped, visitors
     may finish within `AgentSettings.drain_s`; then the session is closed within a second. `watch` gets a function that returns
-    the bytes of running connections.
+    the bytes of running connections, `on_tunnels` the set of tunnels, which can be changed while the agent runs.
 
     Raises:
         ConfigError: the settings cannot work, or the data directory cannot be used.
@@ -45,7 +46,7 @@ async def run(
     reactor = Reactor(asyncio.get_running_loop())
     try:
         identity = find_identity(settings.data_dir, settings.join, secrets.token_bytes)
-        claims = Claims([_claim_for(tunnel, identity) for tunnel in settings.tunnels])
+        claims = Claims([claim_for(tunnel, identity) for tunnel in settings.tunnels])
         contact = FirstContact(settings, on_event)
         origins = Origins(reactor, claims, contact)
         if watch is not None:
@@ -61,26 +62,43 @@ async def run(
             host_check=HostCheck(rewritten=any(tunnel.rewrite is not None for tunnel in settings.tunnels)),
             random_bytes=secrets.token_bytes,
         )
-        return await _run_until_stopped(context, contact, stop or asyncio.Event())
+        return await _run_until_stopped(context, contact, stop or asyncio.Event(), on_tunnels)
     finally:
         reactor.close()
 
 
-async def _check_origins(context: SessionContext) -> None:
+async def _check_origins(context: SessionContext, tunnels: Iterable[TunnelRequest]) -> None:
     """Emit a notice for each local service that does not listen yet."""
-    for tunnel in context.settings.tunnels:
+    for tunnel in tunnels:
         if await asyncio.to_thread(is_listening, tunnel.target) is False:
             outcome = "get 502" if tunnel.kind == "http" else "are disconnected"
             context.on_event(Notice(f"nothing listens at {tunnel.target.text} yet; visitors {outcome} until something does"))
 
 
-async def _run_until_stopped(context: SessionContext, contact: FirstContact, stopping: asyncio.Event) -> int:
+async def _run_until_stopped(
+    context: SessionContext, contact: FirstContact, stopping: asyncio.Event, on_tunnels: Callable[[TunnelSet], None] | None
+) -> int:
     """Run sessions until `stopping` is set, the server refuses, or `connect_s_max` has passed without a login."""
     async with asyncio.TaskGroup() as tasks:
         current: list[AgentSession] = []
         sessions = tasks.create_task(_keep_session(context, contact, current), name="sessions")
         stop_requested = tasks.create_task(stopping.wait(), name="stop requested")
-        checking = tasks.create_task(_check_origins(context), name="check origins")
+        checking: set[asyncio.Task[None]] = set()
+
+        def check(tunnels: Iterable[TunnelRequest]) -> None:
+            task = tasks.create_task(_check_origins(context, tunnels), name="check origins")
+            checking.add(task)
+            task.add_done_callback(checking.discard)
+
+        def apply(changes: TunnelChanges) -> None:
+            if current:
+                current[0].send_changes()
+            check((*changes.added, *changes.changed))
+
+        check(context.settings.tunnels)
+
+        if on_tunnels is not None:
+            on_tunnels(TunnelSet(context.claims, context.identity, context.on_event, apply))
         watching = tasks.create_task(contact.watch(), name="watch for the first login")
         waiting: set[asyncio.Task[Any]] = {sessions, stop_requested, watching}
         try:
@@ -88,7 +106,8 @@ async def _run_until_stopped(context: SessionContext, contact: FirstContact, sto
             if watching.done() and watching.result() is None:  # online
                 await asyncio.wait(waiting - {watching}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            checking.cancel()
+            for task in checking:
+                task.cancel()
             watching.cancel()
             if not sessions.done() and current:
                 await drain(current[0], context)
@@ -144,21 +163,3 @@ def tls_of(settings: AgentSettings) -> AgentTls | None:
             raise ConfigError("--plaintext-links: the join string is for a server that uses TLS; remove the option")
         return None
     return agent_tls(join.host, join.pin, str(settings.ca_file) if settings.ca_file else None)
-
-
-def _claim_for(tunnel: TunnelRequest, identity: bytes) -> TunnelClaim[TunnelRequest]:
-    any_address = not (tunnel.name or tunnel.host or tunnel.port)
-    # A name that the server chooses stays with this agent and this target, and no other party can compute it.
-    seed = hmac.digest(identity, f"portway address {tunnel.kind} {tunnel.target.text}".encode(), "sha256") if any_address else b""
-    return TunnelClaim(
-        tunnel.kind,
-        tunnel,
-        name=tunnel.name,
-        host=tunnel.host,
-        port=tunnel.port,
-        takeover=tunnel.takeover,
-        seed=seed,
-        limits=tunnel.server_limits,
-        rewrite=tunnel.rewrite,
-        access=tunnel.access,
-    )

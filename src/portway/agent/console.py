@@ -18,6 +18,7 @@ from portway.agent.events import (
     RequestLine,
     RequestsOmitted,
     RoundTrip,
+    TunnelsChanged,
     TunnelUp,
 )
 from portway.protocol.units import format_duration, format_size
@@ -51,8 +52,8 @@ class Console:
     """True on a terminal: URLs are shown with their target and a hint, requests in aligned columns."""
     log_time: Callable[[], float] | None = None
     """Returns seconds since 1970, to begin each request and relay with the time of day; None: without it."""
-    _shown_urls: set[str] = field(default_factory=set)
-    """URLs shown before: a reconnect emits them again, a person needs them once."""
+    _shown_urls: set[tuple[str, str]] = field(default_factory=set)
+    """Labels and URLs shown before: a reconnect emits them again, a person needs them once."""
 
     _origin_errors: dict[int, str] = field(default_factory=dict)
     """Why the last connection to a tunnel's origin failed, until it is shown with a request."""
@@ -64,6 +65,8 @@ class Console:
         match event:
             case TunnelUp():
                 self._tunnel_up(event)
+            case TunnelsChanged():
+                self._tunnels_changed(event)
             case RequestLine():
                 self.out(self._timed(self._request(event)))
             case RelayDone():
@@ -104,16 +107,27 @@ class Console:
 
     def _tunnel_up(self, event: TunnelUp) -> None:
         url = escape(event.url, TEXT_CHARS_MAX)
-        if url in self._shown_urls:
+        if (event.label, url) in self._shown_urls:
             return
-        self._shown_urls.add(url)
+        self._shown_urls.add((event.label, url))
+        label = f"{event.label}  " if event.label else ""
         if not self.interactive:
-            self.out(url)
+            self.out(f"{label}{url}")
+            return
+        if label:
+            self.out(f"  {label}{self.style.bold(url)} -> {escape(event.target, TEXT_CHARS_MAX)}")
             return
         self.out("")
         self.out(f"  {self.style.bold(url)} -> {escape(event.target, TEXT_CHARS_MAX)}")
         self.out(self.style.dim("  Press Ctrl-C to stop"))
         self.out("")
+
+    def _tunnels_changed(self, event: TunnelsChanged) -> None:
+        self._note("configuration reloaded")
+        for sign, labels in (("+ added", event.added), ("~ changed", event.changed), ("- removed", event.removed)):
+            for label in labels:
+                self.notes(f"  {sign:<9} {label}")
+        self._shown_urls = {(label, url) for label, url in self._shown_urls if label not in event.changed}
 
     def _request(self, event: RequestLine) -> str:
         method = escape(event.method, METHOD_CHARS_MAX)

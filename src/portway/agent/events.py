@@ -54,6 +54,17 @@ class TunnelUp:
     """The public port of a tcp tunnel; 0 for others."""
     target: str
     """The origin as the user wrote it (`Target.text`)."""
+    label: str = ""
+    """The tunnel's name in the configuration file; empty without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelsChanged:
+    """The tunnels of a running agent were replaced, for example because its configuration file has changed. Lists labels."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +135,18 @@ class Notice:
 
 
 AgentEvent = (
-    Connecting | Online | LinksChanged | RoundTrip | TunnelUp | RequestLine | RelayDone | Offline | Refused | RequestsOmitted | Notice
+    Connecting
+    | Online
+    | LinksChanged
+    | RoundTrip
+    | TunnelUp
+    | TunnelsChanged
+    | RequestLine
+    | RelayDone
+    | Offline
+    | Refused
+    | RequestsOmitted
+    | Notice
 )
 """Every event that an agent emits."""
 

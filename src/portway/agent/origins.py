@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 from portway.agent.events import EventSink, RelayDone
 from portway.agent.origin_connector import OriginConnector, origin_tls
@@ -52,17 +53,25 @@ class Origins:
         self._claims = claims
         self._pending: dict[Channel, tuple[ProxyHeader, Timer]] = {}
         self._resolver = Resolver(reactor)
-        self.scopes: dict[TunnelRequest, Scopes] = {claim.subject: scopes_of(reactor, claim.subject.local_policy) for claim in claims}
-        """The limits of the relays of each tunnel."""
-        self._contexts: dict[TunnelRequest, ssl.SSLContext | None] = {claim.subject: origin_tls(claim.subject.target) for claim in claims}
+        self._scopes: WeakKeyDictionary[TunnelRequest, Scopes] = WeakKeyDictionary()
+        self._contexts: WeakKeyDictionary[TunnelRequest, ssl.SSLContext | None] = WeakKeyDictionary()
 
     def accept(self, channel: Channel) -> None:
         """Accept a stream, which begins with a preamble."""
         PreambleReader(self.reactor, channel, self._on_preamble, self._on_bad_stream)
 
+    def scopes(self, request: TunnelRequest) -> Scopes:
+        """Return the limits of the relays of a tunnel, which they share."""
+        found = self._scopes.get(request)
+        if found is None:
+            found = self._scopes[request] = scopes_of(self.reactor, request.local_policy)
+        return found
+
     def connector(self, claim: AgentClaim, on_connected: Callable[[Channel | StreamStatus], None]) -> OriginConnector:
         """Return a connector to the origin of a tunnel."""
         request = claim.subject
+        if request not in self._contexts:
+            self._contexts[request] = origin_tls(request.target)
         return OriginConnector(self.reactor, self._resolver, request.target, self._contexts[request], on_connected)
 
     def moved(self) -> dict[int, tuple[int, int]]:
@@ -192,7 +201,7 @@ class _VisitorStream:
             self._report("the origin broke the connection", None)
         elif send_status(channel, StreamStatus.CONNECTED):
             make = OriginRelay if self._reports_untouched else Relay
-            self.relay = make(origins.reactor, channel, origin, self._on_relay_done, origins.scopes[self._claim.subject])
+            self.relay = make(origins.reactor, channel, origin, self._on_relay_done, origins.scopes(self._claim.subject))
             self.relay.start()
         else:
             origins.streams.discard(self)

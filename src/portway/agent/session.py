@@ -82,6 +82,11 @@ class AgentSession:
         """Number of open visitor streams on all links."""
         return sum(link.visitors for link in self.links)
 
+    def send_changes(self) -> None:
+        """Release the tunnels that were withdrawn and claim those that were added; without a link, the next session does."""
+        if self.links and self.welcome is not None:
+            self._send_pending()
+
     def release_addresses(self) -> None:
         """Release all addresses: no new visitors arrive, and the server holds the addresses unless another agent claims them."""
         self._released = True
@@ -216,9 +221,11 @@ class AgentSession:
 
     def _send_pending(self) -> None:
         """Send all claims without a reply on the control link, including those that were sent on a lost one."""
-        link = self.links[0]
+        link, claims = self.links[0], self._context.claims
         try:
-            for claim in self._context.claims.pending():
+            for release in claims.releases():
+                link.stream.send(release)
+            for claim in claims.pending():
                 link.stream.send(claim)
             self._link_manager.repeat_request()
             if self._released:
@@ -259,7 +266,9 @@ class AgentSession:
                 if not self._link_manager.on_reply(message):
                     log.debug("late ticket ignored")
             case Released():
-                self.addresses_held = message.kept
+                closed = self._context.claims.on_released(message.id)
+                if closed is None:
+                    self.addresses_held = message.kept
             case _:
                 raise PeerError(f"the server sent an unexpected {type(message).__name__}")
 
@@ -275,9 +284,12 @@ class AgentSession:
         self._replies_received += 1
         if claim is None:
             log.warning("unexpected reply ignored", reply=repr(message))
+        elif claim.withdrawn:
+            if isinstance(message, Granted):
+                self.send_changes()
         elif isinstance(message, Granted):
-            target = claim.subject.target.text
-            self._context.on_event(TunnelUp(message.tunnel, message.url, message.name, message.port, target))
+            subject = claim.subject
+            self._context.on_event(TunnelUp(message.tunnel, message.url, message.name, message.port, subject.target.text, subject.label))
             if claim.rewrite is not None and not message.rewrites:
                 self._context.on_event(Notice(NO_REWRITES))
             if claim.access is not None and not message.access:
@@ -291,7 +303,8 @@ class AgentSession:
                 claims.drop(claim)
             if claims.all_refused:
                 raise error  # the next session repeats the claims that were not dropped
-            self._context.on_event(RefusedEvent(error.code, error.reason, error.next_step))
+            label = claim.subject.label
+            self._context.on_event(RefusedEvent(error.code, f"{label}: {error.reason}" if label else error.reason, error.next_step))
 
     def _handle_activity(self, activity: Activity) -> None:
         claim = self._context.claims.exported(activity.tunnel)

@@ -9,14 +9,18 @@ from portway.engine.policy import UNLIMITED, Policy
 from portway.protocol.control.messages import AccessRules, ExchangeLimits, HeadRewrite
 from portway.protocol.join_string import JoinString
 
+TunnelKind = Literal["http", "tcp", "tls"]
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class TunnelRequest:
     """One tunnel that the user asked for. Compared by identity: two equal requests are two tunnels with separate limits."""
 
-    kind: Literal["http", "tcp", "tls"]
+    kind: TunnelKind
     target: Target
     """The origin of this tunnel."""
+    label: str = ""
+    """The tunnel's name in a configuration file; empty for the only one of a command."""
     name: str = ""
     """Name under the server's domain; empty lets the server choose."""
     host: str = ""

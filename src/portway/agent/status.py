@@ -19,6 +19,7 @@ from portway.agent.events import (
     RequestLine,
     RequestsOmitted,
     RoundTrip,
+    TunnelsChanged,
     TunnelUp,
 )
 
@@ -30,6 +31,8 @@ class TunnelStatus(msgspec.Struct):
 
     url: str
     target: str
+    label: str = ""
+    """Its name in the configuration file; empty without one."""
     requests: int = 0
     relays: int = 0
     bytes_in: int = 0
@@ -95,12 +98,13 @@ class AgentStatusTracker:
                 self._tunnels.clear()
                 status.session, status.server_version, status.rtt_s, status.problem = session, server, rtt_s, ""
                 status.links, status.links_draining = 1, 0
-            case LinksChanged(links, draining):
-                status.links, status.links_draining = links, draining
-            case RoundTrip(rtt_s):
-                status.rtt_s = rtt_s
+            case LinksChanged() | RoundTrip():
+                self._links_measured(event)
             case TunnelUp():
                 self._tunnel_up(event)
+            case TunnelsChanged(_, changed, removed):
+                gone = {*changed, *removed}
+                self._tunnels = {number: tunnel for number, tunnel in self._tunnels.items() if tunnel.label not in gone}
             case RequestLine():
                 if event.tunnel in self._tunnels:
                     self._tunnels[event.tunnel].requests += 1
@@ -117,6 +121,12 @@ class AgentStatusTracker:
             case _:
                 assert_never(event)
 
+    def _links_measured(self, event: LinksChanged | RoundTrip) -> None:
+        if isinstance(event, RoundTrip):
+            self._status.rtt_s = event.rtt_s
+        else:
+            self._status.links, self._status.links_draining = event.links, event.draining
+
     def _enter(self, state: State) -> None:
         if self._status.state != state:
             self._status.state, self._status.since = state, self._clock()
@@ -125,7 +135,7 @@ class AgentStatusTracker:
     def _tunnel_up(self, event: TunnelUp) -> None:
         """Add a tunnel; after a reconnect it has a new id, and keeps its counts if its URL is the same."""
         known = self._previous.pop((event.url, event.target), None)
-        self._tunnels[event.tunnel] = known or TunnelStatus(event.url, event.target)
+        self._tunnels[event.tunnel] = known or TunnelStatus(event.url, event.target, event.label)
 
     def _relay_done(self, event: RelayDone) -> None:
         tunnel = self._tunnels.get(event.tunnel)

@@ -8,15 +8,14 @@ from typing import TypedDict, Unpack
 import click
 
 from portway.agent.settings import AgentSettings, TunnelRequest
-from portway.agent.target import parse_target
-from portway.cli.access import access_options, read_access
+from portway.cli.access import access_options
 from portway.cli.durations import connect_option, drain_option
 from portway.cli.examples import examples
-from portway.cli.limits import limits_options, read_limits
+from portway.cli.limits import limits_options
 from portway.cli.options import agent_options, output_options
-from portway.cli.rewriting import read_rewriting, rewriting_options
+from portway.cli.rewriting import rewriting_options
+from portway.cli.tunnel_request import tunnel_request
 from portway.errors import ConfigError
-from portway.protocol.units import parse_duration_s
 
 takeover_option = click.option(
     "--takeover",
@@ -77,8 +76,6 @@ links_option = click.option(
     show_envvar=True,
     help="Open at most N connections to the server: one at start, more when traffic requires them.",
 )
-
-ORIGIN_TIMEOUT_S_MAX = 30 * 86400.0
 
 
 class _Limits(TypedDict, total=False):
@@ -175,20 +172,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
     Without --name or --host the server assigns a random name, the same one at each start. SIZE is like 100mb, 10MiB or 4096 (bytes), TIME like 90s, 1h30m
     or 500ms. Limits apply to each request with its response, or to each WebSocket; --max-rate applies to each visitor connection.
     """
-    _check_names(name, host)
-    parsed = parse_target(target, "http")
-    request = TunnelRequest(
-        kind="http",
-        target=parsed,
-        name=name,
-        host=host,
-        takeover=takeover,
-        rewrite=read_rewriting(parsed, rest),
-        access=read_access(rest),
-        origin_timeout_s=_origin_timeout_s(rest.get("origin_timeout")),
-        policy=read_limits(rest),
-    )
-    return _expose(request, **rest)
+    return _expose(tunnel_request("http", {"target": target, "name": name, "host": host, "takeover": takeover, **rest}), **rest)
 
 
 @click.command("tcp", epilog=TCP_EXAMPLES)
@@ -219,15 +203,7 @@ def tcp(target: str, port: int | None, takeover: bool, send_proxy: bool, **rest:
     SIZE is like 100mb, 10MiB or 4096 (bytes), TIME like 90s, 1h30m or 500ms. A limit ends a connection with a reset, so that partial data is not
     mistaken for complete data.
     """
-    request = TunnelRequest(
-        kind="tcp",
-        target=parse_target(target, "tcp"),
-        port=port or 0,
-        takeover=takeover,
-        policy=read_limits(rest),
-        send_proxy=send_proxy,
-    )
-    return _expose(request, **rest)
+    return _expose(tunnel_request("tcp", {"target": target, "port": port, "takeover": takeover, "send_proxy": send_proxy, **rest}), **rest)
 
 
 @click.command("tls", epilog=TLS_EXAMPLES)
@@ -252,36 +228,8 @@ def tls(target: str, name: str, host: str, takeover: bool, send_proxy: bool, **r
     --host the server assigns a random name, the same one at each start. SIZE is like 100mb, 10MiB or 4096 (bytes), TIME like 90s, 1h30m or 500ms. A
     limit ends a connection with a reset, so that partial data is not mistaken for complete data.
     """
-    _check_names(name, host)
-    request = TunnelRequest(
-        kind="tls",
-        target=parse_target(target, "tls"),
-        name=name,
-        host=host,
-        takeover=takeover,
-        policy=read_limits(rest),
-        send_proxy=send_proxy,
-    )
-    return _expose(request, **rest)
-
-
-def _check_names(name: str, host: str) -> None:
-    if name and host:
-        raise ConfigError("--name, --host: cannot be combined: give a name under the server's domain or a full host name")
-
-
-def _origin_timeout_s(text: str | None) -> float:
-    if text is None:
-        return 0.0
-    try:
-        seconds = parse_duration_s(text)
-    except ConfigError as exc:
-        raise ConfigError(f"--origin-timeout: {exc}") from exc
-    if not 0 < seconds <= ORIGIN_TIMEOUT_S_MAX:
-        raise ConfigError(
-            f"--origin-timeout: invalid duration {text!r}: expected more than 0s and at most 30d; omit the option for no limit"
-        )
-    return seconds
+    own = {"target": target, "name": name, "host": host, "takeover": takeover, "send_proxy": send_proxy}
+    return _expose(tunnel_request("tls", {**own, **rest}), **rest)
 
 
 def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:

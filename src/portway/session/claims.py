@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from portway.errors import PeerError
-from portway.protocol.control.messages import AccessRules, Claim, ExchangeLimits, Granted, HeadRewrite, Refused
+from portway.protocol.control.messages import AccessRules, Claim, ExchangeLimits, Granted, HeadRewrite, Refused, Release
 from portway.protocol.http_access import must_be_enforced
 
 W = TypeVar("W")
@@ -36,6 +36,8 @@ class TunnelClaim(Generic[W]):
     """The reply within this session; None before it and after the session was lost."""
     was_granted: bool = False
     """True once it was granted in any session."""
+    withdrawn: bool = False
+    """True once the agent closed the tunnel; a grant that arrives later is released."""
 
     def to_message(self) -> Claim:
         """Return the claim as a message, with the address that was granted before, if any."""
@@ -67,6 +69,11 @@ class TunnelClaim(Generic[W]):
             is_host = "." in granted.name  # a name below the server's domain has no dot
             self.name, self.host = ("", granted.name) if is_host else (granted.name, "")
 
+    def take_address_of(self, other: "TunnelClaim[W]") -> None:
+        """Claim the address that the server chose for `other`, which this claim replaces, unless this one asks for its own."""
+        if self.seed and other.seed and self.kind == other.kind:
+            self.name, self.host, self.port = other.name, other.host, other.port
+
 
 class Claims(Generic[W]):
     """All claims of one agent, over all its sessions.
@@ -79,6 +86,8 @@ class Claims(Generic[W]):
         self._claims = claims
         self._unanswered: dict[int, TunnelClaim[W]] = {}
         self._exported: dict[int, TunnelClaim[W]] = {}
+        self._to_release: dict[int, bool] = {}
+        self._releasing: dict[int, int] = {}
         self._next_id = 1
 
     def __iter__(self) -> Iterator[TunnelClaim[W]]:
@@ -116,6 +125,8 @@ class Claims(Generic[W]):
             raise PeerError(f"the server granted tunnel {message.tunnel} twice ({message.url}); do two tunnels claim the same name?")
         claim.remember(message)
         self._exported[message.tunnel] = claim
+        if claim.withdrawn:
+            self._to_release[message.tunnel] = False
         return claim
 
     def lacks_protection(self, message: Granted) -> bool:
@@ -131,6 +142,8 @@ class Claims(Generic[W]):
         """Discard what the lost session was granted, except for the addresses."""
         self._unanswered.clear()
         self._exported.clear()
+        self._to_release.clear()
+        self._releasing.clear()
         for claim in self._claims:
             claim.granted = None
             claim.request_id = 0
@@ -148,6 +161,32 @@ class Claims(Generic[W]):
     def tunnel_ids(self) -> list[int]:
         """Return the ids of the tunnels that are granted now."""
         return list(self._exported)
+
+    def add(self, claim: TunnelClaim[W]) -> None:
+        """Add a claim, which `pending` returns next."""
+        self._claims.append(claim)
+
+    def withdraw(self, claim: TunnelClaim[W], *, keep: bool) -> None:
+        """Remove a claim; with `keep` the server is asked to hold the address for this agent (see `releases`)."""
+        self._claims.remove(claim)
+        claim.withdrawn = True
+        if claim.granted is not None:
+            self._to_release[claim.granted.tunnel] = keep
+
+    def releases(self) -> list[Release]:
+        """Return the message for every granted tunnel that was withdrawn; again until the server has confirmed it, with the same id."""
+        for tunnel_id in self._to_release:
+            if tunnel_id not in self._releasing.values():
+                self._releasing[self.new_request_id()] = tunnel_id
+        return [Release(id=number, tunnel=tunnel_id, keep=self._to_release[tunnel_id]) for number, tunnel_id in self._releasing.items()]
+
+    def on_released(self, request_id: int) -> TunnelClaim[W] | None:
+        """Record the reply to a `Release`, and return its claim: the server opens no further streams of the tunnel."""
+        tunnel_id = self._releasing.pop(request_id, None)
+        if tunnel_id is None:
+            return None
+        del self._to_release[tunnel_id]
+        return self._exported.pop(tunnel_id, None)
 
     def drop(self, claim: TunnelClaim[W]) -> None:
         """Remove a claim that was refused permanently."""
