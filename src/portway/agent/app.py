@@ -3,7 +3,7 @@
 import asyncio
 import random
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from portway.agent.context import SessionContext
@@ -24,6 +24,9 @@ from portway.errors import ConfigError, PeerError, RefusedError, UnavailableErro
 from portway.links.tls import AgentTls, agent_tls
 from portway.session.claims import Claims
 
+ChangeTunnels = Callable[[TunnelSet], Coroutine[Any, Any, None]]
+"""Changes the tunnels of a running agent until it is cancelled."""
+
 
 async def run(
     settings: AgentSettings,
@@ -31,13 +34,13 @@ async def run(
     on_event: EventSink,
     stop: asyncio.Event | None = None,
     watch: Callable[[Callable[[], dict[int, tuple[int, int]]]], None] | None = None,
-    on_tunnels: Callable[[TunnelSet], None] | None = None,
+    change_tunnels: ChangeTunnels | None = None,
 ) -> int:
     """Publish the tunnels until `stop` is set or this is cancelled, and return the exit code: 0, or 3 when refused.
 
     A lost server is dialled again without limit. Every step is emitted to `on_event`, which must not block. When stopped, visitors
     may finish within `AgentSettings.drain_s`; then the session is closed within a second. `watch` gets a function that returns
-    the bytes of running connections, `on_tunnels` the set of tunnels, which can be changed while the agent runs.
+    the bytes of running connections. `change_tunnels` runs beside the sessions, and may change the tunnels meanwhile.
 
     Raises:
         ConfigError: the settings cannot work, or the data directory cannot be used.
@@ -62,7 +65,7 @@ async def run(
             host_check=HostCheck(rewritten=any(tunnel.rewrite is not None for tunnel in settings.tunnels)),
             random_bytes=secrets.token_bytes,
         )
-        return await _run_until_stopped(context, contact, stop or asyncio.Event(), on_tunnels)
+        return await _run_until_stopped(context, contact, stop or asyncio.Event(), change_tunnels)
     finally:
         reactor.close()
 
@@ -76,29 +79,28 @@ async def _check_origins(context: SessionContext, tunnels: Iterable[TunnelReques
 
 
 async def _run_until_stopped(
-    context: SessionContext, contact: FirstContact, stopping: asyncio.Event, on_tunnels: Callable[[TunnelSet], None] | None
+    context: SessionContext, contact: FirstContact, stopping: asyncio.Event, change_tunnels: ChangeTunnels | None
 ) -> int:
     """Run sessions until `stopping` is set, the server refuses, or `connect_s_max` has passed without a login."""
     async with asyncio.TaskGroup() as tasks:
         current: list[AgentSession] = []
         sessions = tasks.create_task(_keep_session(context, contact, current), name="sessions")
         stop_requested = tasks.create_task(stopping.wait(), name="stop requested")
-        checking: set[asyncio.Task[None]] = set()
+        background: set[asyncio.Task[None]] = set()
 
-        def check(tunnels: Iterable[TunnelRequest]) -> None:
-            task = tasks.create_task(_check_origins(context, tunnels), name="check origins")
-            checking.add(task)
-            task.add_done_callback(checking.discard)
+        def start(work: Coroutine[Any, Any, None], name: str) -> None:
+            task = tasks.create_task(work, name=name)
+            background.add(task)
+            task.add_done_callback(background.discard)
 
         def apply(changes: TunnelChanges) -> None:
             if current:
                 current[0].send_changes()
-            check((*changes.added, *changes.changed))
+            start(_check_origins(context, (*changes.added, *changes.changed)), "check origins")
 
-        check(context.settings.tunnels)
-
-        if on_tunnels is not None:
-            on_tunnels(TunnelSet(context.claims, context.identity, context.on_event, apply))
+        start(_check_origins(context, context.settings.tunnels), "check origins")
+        if change_tunnels is not None:
+            start(change_tunnels(TunnelSet(context.claims, context.identity, context.on_event, apply)), "change tunnels")
         watching = tasks.create_task(contact.watch(), name="watch for the first login")
         waiting: set[asyncio.Task[Any]] = {sessions, stop_requested, watching}
         try:
@@ -106,7 +108,7 @@ async def _run_until_stopped(
             if watching.done() and watching.result() is None:  # online
                 await asyncio.wait(waiting - {watching}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in checking:
+            for task in background:
                 task.cancel()
             watching.cancel()
             if not sessions.done() and current:

@@ -1,21 +1,22 @@
 """`portway http`, `portway tcp` and `portway tls`: run an agent with one tunnel until stopped."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import click
 
-from portway.agent.settings import AgentSettings, TunnelRequest
+from portway.agent.settings import TunnelRequest
 from portway.cli.access import access_options
+from portway.cli.agent_run import SessionOptions, agent_settings, run_agent
 from portway.cli.durations import connect_option, drain_option
 from portway.cli.examples import examples
 from portway.cli.limits import limits_options
 from portway.cli.options import agent_options, output_options
 from portway.cli.rewriting import rewriting_options
 from portway.cli.tunnel_request import tunnel_request
-from portway.errors import ConfigError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 takeover_option = click.option(
     "--takeover",
@@ -78,6 +79,14 @@ links_option = click.option(
 )
 
 
+def session_options(command: Command) -> Command:
+    """Add the options of one agent's session, which are the same for any number of tunnels."""
+    options = (plaintext_option, links_option, connect_option, drain_option, ca_option, agent_options, log_time_option, output_options)
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 class _Limits(TypedDict, total=False):
     """Values of `limits_options`."""
 
@@ -108,20 +117,8 @@ class _Access(TypedDict, total=False):
     hsts: str | None
 
 
-class _Options(_Limits, _Rewriting, _Access):
+class _Options(_Limits, _Rewriting, _Access, SessionOptions):
     """Option values that all commands share, or pass on."""
-
-    plaintext_links: bool
-    max_links: int
-    connect_timeout: float | None
-    drain: float
-    ca_file: Path | None
-    join_file: Path | None
-    server: str
-    data: Path | None
-    log_time: bool
-    as_json: bool
-    log_level: str
 
 
 HTTP_EXAMPLES = examples(
@@ -158,14 +155,7 @@ TLS_EXAMPLES = examples(
 @access_options
 @rewriting_options
 @limits_options(environment=True)
-@plaintext_option
-@links_option
-@connect_option
-@drain_option
-@ca_option
-@agent_options
-@log_time_option
-@output_options
+@session_options
 def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Options]) -> int:
     """Expose a local HTTP service: TARGET is 3000, host:port, https://host:port or unix:/path.
 
@@ -189,14 +179,7 @@ def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Opti
 @takeover_option
 @send_proxy_option
 @limits_options(environment=True)
-@plaintext_option
-@links_option
-@connect_option
-@drain_option
-@ca_option
-@agent_options
-@log_time_option
-@output_options
+@session_options
 def tcp(target: str, port: int | None, takeover: bool, send_proxy: bool, **rest: Unpack[_Options]) -> int:
     """Expose a local TCP service: TARGET is 5432, host:port or unix:/path.
 
@@ -213,14 +196,7 @@ def tcp(target: str, port: int | None, takeover: bool, send_proxy: bool, **rest:
 @takeover_option
 @send_proxy_option
 @limits_options(environment=True)
-@plaintext_option
-@links_option
-@connect_option
-@drain_option
-@ca_option
-@agent_options
-@log_time_option
-@output_options
+@session_options
 def tls(target: str, name: str, host: str, takeover: bool, send_proxy: bool, **rest: Unpack[_Options]) -> int:
     """Expose a local TLS service by name: TARGET is 8443, host:port or unix:/path.
 
@@ -234,60 +210,4 @@ def tls(target: str, name: str, host: str, takeover: bool, send_proxy: bool, **r
 
 def _expose(request: TunnelRequest, **options: Unpack[_Options]) -> int:
     """Run an agent with one tunnel."""
-    from portway.agent.join_store import agent_folder, load_join_string
-    from portway.telemetry.logs import secrets_mask
-
-    ca_file = options["ca_file"]
-    folder = agent_folder(options["data"])
-    join = load_join_string(options["join_file"], os.environ, folder, options["server"])
-    secrets_mask.hide(join.secret)
-    if ca_file is not None and (join.pin is not None or join.plaintext):
-        raise ConfigError("--ca-file: cannot be used: this join string already defines how the server is verified")
-    settings = AgentSettings(
-        join=join,
-        tunnels=(request,),
-        data_dir=folder,
-        plaintext_links=options["plaintext_links"],
-        links_max=options["max_links"],
-        connect_s_max=options["connect_timeout"],
-        drain_s=options["drain"],
-        ca_file=ca_file,
-    )
-    return _run(settings, options["as_json"], options["log_level"], log_time=options["log_time"])
-
-
-def _run(settings: AgentSettings, as_json: bool, log_level: str, *, log_time: bool) -> int:
-    from portway.agent.app import run
-    from portway.agent.console import Console, json_console
-    from portway.agent.events import AgentEvent, EventSink
-    from portway.agent.status import AgentStatusTracker
-    from portway.cli.lifecycle import STDERR, STDOUT, open_output, run_until_stopped, with_status
-    from portway.clock import wall
-    from portway.telemetry.terminal import Style, is_terminal
-
-    with open_output(as_json=as_json, log_level=log_level) as output:
-        console: EventSink
-        if as_json:
-            console = json_console(output.out.write, wall)
-        else:
-            console = Console(
-                output.out.write,
-                output.err.write,
-                Style.of(STDOUT),
-                Style.of(STDERR),
-                is_terminal(STDOUT),
-                log_time=wall if log_time else None,
-            )
-        status = AgentStatusTracker(f"{settings.join.host}:{settings.join.port}", wall)
-
-        def on_event(event: AgentEvent) -> None:
-            status(event)
-            console(event)
-
-        def watch(moved: Callable[[], dict[int, tuple[int, int]]]) -> None:
-            status.moved = moved
-
-        return run_until_stopped(
-            lambda: with_status("agent", status.to_json, lambda: run(settings, on_event=on_event, watch=watch)),
-            settings.drain_s,
-        )
+    return run_agent(agent_settings((request,), options), options)

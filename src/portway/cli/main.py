@@ -20,6 +20,8 @@ COMMANDS = {
     "http": ("portway.cli.expose", "Expose a local HTTP service."),
     "tcp": ("portway.cli.expose", "Expose a local TCP service."),
     "tls": ("portway.cli.expose", "Expose a local TLS service; the server does not decrypt."),
+    "start": ("portway.cli.start", "Start the tunnels of a configuration file."),
+    "config": ("portway.cli.config", "Check, edit and locate that file."),
     "passwd": ("portway.cli.passwd", "Set passwords of visitors, for portway http --basic-auth-file."),
     "speedtest": ("portway.cli.speedtest", "Test the connection to the server and report the bottleneck."),
     "status": ("portway.cli.status", "Show the status of your running Portway processes."),

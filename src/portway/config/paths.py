@@ -31,6 +31,22 @@ def data_dir(environ: Mapping[str, str] = os.environ) -> Path:
     return home / ".local" / "share" / "portway"
 
 
+def config_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the user's configuration file, which may not exist: `~/.config/portway/portway.toml`.
+
+    Raises:
+        ConfigError: the user has no home directory.
+    """
+    xdg = environ.get("XDG_CONFIG_HOME", "")
+    if xdg.startswith("/"):
+        return Path(xdg, "portway", "portway.toml")
+    try:
+        home = Path(environ.get("HOME") or Path.home())
+    except (RuntimeError, KeyError) as exc:
+        raise ConfigError(f"config: user {os.getuid()} has no home directory; give a file with --config or PORTWAY_CONFIG") from exc
+    return home / ".config" / "portway" / "portway.toml"
+
+
 def is_read_only(path: Path) -> bool:
     """Return whether `path` exists on a read-only file system, where not even root can change it."""
     try:

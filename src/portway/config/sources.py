@@ -16,8 +16,8 @@ T = TypeVar("T")
 FILE_BYTES_MAX = 1024 * 1024
 """Configuration files are written by hand; a larger file is the wrong one."""
 
-TABLES = ("server",)
-"""Valid tables of a configuration file."""
+TABLES = ("server", "agent", "defaults", "tunnels")
+"""Valid tables of a configuration file; one file may serve several programs."""
 
 
 @dataclass(frozen=True, slots=True)
