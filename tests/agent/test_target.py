@@ -1,5 +1,7 @@
 """TARGET in all its forms, and each wrong one with its own advice."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,3 +89,16 @@ def test_noise_is_a_target_or_a_config_error_and_nothing_else(text: str) -> None
         return
     assert found.path or 1 <= found.port <= 65535
     assert parse_target(found.text) == found
+
+
+def test_a_path_is_a_folder_which_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for text in (".", "./", str(tmp_path)):
+        assert parse_target(text) == Target(directory=str(tmp_path))
+    with pytest.raises(ConfigError, match="no such folder"):
+        parse_target("./missing")
+    with pytest.raises(ConfigError, match="is a file; give its folder"):
+        parse_target("./file")
+    with pytest.raises(ConfigError, match="a tcp tunnel needs a service"):
+        parse_target(".", "tcp")

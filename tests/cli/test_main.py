@@ -53,7 +53,7 @@ def test_every_token_command_has_examples(name: str, portway: Portway) -> None:
         (("nope",), "No such command 'nope'"),
         (("htttp", "3000"), "No such command 'htttp'. Did you mean 'http'?"),
         (("bench", "--json"), "No such command 'bench'. Did you mean 'speedtest'?"),
-        (("http",), "Missing argument 'TARGET'"),
+        (("http",), "TARGET: missing: give the local service, such as 3000"),
         (("http", "3000", "--colour"), "No such option"),
         (("tls", "443", "--name", "a", "--host", "b.example.org"), "--name, --host: cannot be combined"),
         (("tls", "https://localhost:8443"), "a tls tunnel relays bytes as they are; give host:port"),

@@ -1,5 +1,7 @@
 """Options of the commands as a request for a tunnel."""
 
+from pathlib import Path
+
 import pytest
 
 from portway.cli.tunnel_request import tunnel_request
@@ -30,3 +32,24 @@ def test_an_origin_timeout_has_bounds(text: str) -> None:
 def test_a_name_and_a_host_contradict_each_other() -> None:
     with pytest.raises(ConfigError, match="--name, --host: cannot be combined"):
         tunnel_request("tls", {"target": "3000", "name": "a", "host": "b.example.org"})
+
+
+def test_a_folder_or_a_fixed_response_replaces_a_service(tmp_path: Path) -> None:
+    folder = tunnel_request("http", {"target": str(tmp_path), "listing": True}).target
+    fixed = tunnel_request("http", {"status": 503, "body": "later"}).target
+    assert (folder.directory, folder.listing, folder.text, folder.is_static) == (str(tmp_path), True, str(tmp_path), True)
+    assert (fixed.status, fixed.body, fixed.text, fixed.is_static) == (503, "later", "status 503", True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "3000", "status": 503}, "--status: cannot be combined with TARGET '3000'"),
+        ({"target": "3000", "listing": True}, "--listing: requires a folder as TARGET"),
+        ({"target": "3000", "body": "x"}, "--body: requires --status"),
+        ({}, "TARGET: missing: give the local service"),
+    ],
+)
+def test_static_options_contradict_a_service(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tunnel_request("http", options)

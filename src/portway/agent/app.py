@@ -65,21 +65,26 @@ async def run(
             host_check=HostCheck(rewritten=any(tunnel.rewrite is not None for tunnel in settings.tunnels)),
             random_bytes=secrets.token_bytes,
         )
-        return await _run_until_stopped(context, contact, stop or asyncio.Event(), change_tunnels)
+        try:
+            return await _run_until_stopped(context, origins, contact, stop or asyncio.Event(), change_tunnels)
+        finally:
+            await asyncio.to_thread(origins.static.close)
     finally:
         reactor.close()
 
 
-async def _check_origins(context: SessionContext, tunnels: Iterable[TunnelRequest]) -> None:
-    """Emit a notice for each local service that does not listen yet."""
+async def _check_origins(context: SessionContext, origins: Origins, tunnels: Iterable[TunnelRequest]) -> None:
+    """Start the static origins, and emit a notice for each local service that does not listen yet."""
     for tunnel in tunnels:
-        if await asyncio.to_thread(is_listening, tunnel.target) is False:
+        if tunnel.target.is_static:
+            await asyncio.to_thread(origins.static.target_of, tunnel)
+        elif await asyncio.to_thread(is_listening, tunnel.target) is False:
             outcome = "get 502" if tunnel.kind == "http" else "are disconnected"
             context.on_event(Notice(f"nothing listens at {tunnel.target.text} yet; visitors {outcome} until something does"))
 
 
 async def _run_until_stopped(
-    context: SessionContext, contact: FirstContact, stopping: asyncio.Event, change_tunnels: ChangeTunnels | None
+    context: SessionContext, origins: Origins, contact: FirstContact, stopping: asyncio.Event, change_tunnels: ChangeTunnels | None
 ) -> int:
     """Run sessions until `stopping` is set, the server refuses, or `connect_s_max` has passed without a login."""
     async with asyncio.TaskGroup() as tasks:
@@ -96,9 +101,9 @@ async def _run_until_stopped(
         def apply(changes: TunnelChanges) -> None:
             if current:
                 current[0].send_changes()
-            start(_check_origins(context, (*changes.added, *changes.changed)), "check origins")
+            start(_check_origins(context, origins, (*changes.added, *changes.changed)), "check origins")
 
-        start(_check_origins(context, context.settings.tunnels), "check origins")
+        start(_check_origins(context, origins, context.settings.tunnels), "check origins")
         if change_tunnels is not None:
             start(change_tunnels(TunnelSet(context.claims, context.identity, context.on_event, apply)), "change tunnels")
         watching = tasks.create_task(contact.watch(), name="watch for the first login")

@@ -10,6 +10,7 @@ from portway.agent.origin_connector import OriginConnector, origin_tls
 from portway.agent.origin_relay import OriginRelay
 from portway.agent.resolver import Resolver
 from portway.agent.settings import TunnelRequest
+from portway.agent.static_origin.static_origins import StaticOrigins
 from portway.engine.channel import Channel, nothing
 from portway.engine.limits import Scopes, scopes_of
 from portway.engine.reactor import Reactor
@@ -50,6 +51,8 @@ class Origins:
         self.streams: set[_VisitorStream] = set()
         self.refused = 0
         """Streams for an unknown tunnel or without a valid preamble: a malicious server, or a bug."""
+        self.static = StaticOrigins()
+        """Origins that this agent is itself."""
         self._claims = claims
         self._pending: dict[Channel, tuple[ProxyHeader, Timer]] = {}
         self._resolver = Resolver(reactor)
@@ -72,7 +75,8 @@ class Origins:
         request = claim.subject
         if request not in self._contexts:
             self._contexts[request] = origin_tls(request.target)
-        return OriginConnector(self.reactor, self._resolver, request.target, self._contexts[request], on_connected)
+        target = self.static.target_of(request)
+        return OriginConnector(self.reactor, self._resolver, target, self._contexts[request], on_connected)
 
     def moved(self) -> dict[int, tuple[int, int]]:
         """Return the bytes of running connections by tunnel id: from visitors, to visitors."""

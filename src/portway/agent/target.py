@@ -1,13 +1,14 @@
-"""Parses TARGET, the local service that a tunnel publishes: `3000`, `host:port`, `https://host:port`, `unix:/path`."""
+"""Parses TARGET, the local service that a tunnel publishes: `3000`, `host:port`, `https://host:port`, `unix:/path`, `./folder`."""
 
 import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from pathlib import Path
 from typing import Literal
 
 from portway.errors import ConfigError
 
-FORMS = "a port (3000), host:port, http://host:port, https://host:port or unix:/path"
+FORMS = "a port (3000), host:port, http://host:port, https://host:port, unix:/path or a folder (./public)"
 """The valid forms, for error messages."""
 
 UNIX_PATH_BYTES_MAX = 107
@@ -18,6 +19,7 @@ _NUMBER = re.compile(r"[0-9]+", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,252})", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.ASCII | re.DOTALL)
+_FOLDER = re.compile(r"/|~|\.\.?(/|$)", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -33,12 +35,29 @@ class Target:
     """True when the origin itself uses TLS (`https://`)."""
     scheme: Literal["", "http", "https"] = ""
     """The scheme that the user wrote; empty if none."""
+    directory: str = ""
+    """Absolute path of a folder that the agent serves itself; empty otherwise."""
+    listing: bool = False
+    """Whether folders in it without an index page are listed."""
+    status: int = 0
+    """Status of the one response that the agent gives to every request; 0 otherwise."""
+    body: str = ""
+    """Body of that response; empty for the status as text."""
+
+    @property
+    def is_static(self) -> bool:
+        """True for an origin without a port, which the agent itself is."""
+        return bool(self.directory or self.status)
 
     @property
     def text(self) -> str:
         """The complete target, as shown by a console: `http://127.0.0.1:3000`, `127.0.0.1:22`, `unix:/run/app.sock`."""
         if self.path:
             return f"unix:{self.path}"
+        if self.directory:
+            return self.directory
+        if self.status:
+            return f"status {self.status}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}" if self.scheme else f"{host}:{self.port}"
 
@@ -53,6 +72,8 @@ def parse_target(text: str, kind: Literal["http", "tcp", "tls"] = "http") -> Tar
         return Target("localhost", _port(text, text))  # both addresses, because some development servers listen only on ::1
     if text.startswith("unix:"):
         return _unix(text)
+    if _FOLDER.match(text):
+        return _folder(text, kind)
     found = _SCHEME.fullmatch(text)
     if found is None:
         return _host_and_port(text, text, default_port=None)
@@ -72,6 +93,19 @@ def _url(text: str, scheme: Literal["http", "https"], rest: str, kind: str) -> T
         raise ConfigError("TARGET: leave the user name and password out of the address; the origin can ask its visitors for them")
     found = _host_and_port(text, authority, default_port=_DEFAULT_PORTS[scheme])
     return Target(found.host, found.port, tls=scheme == "https", scheme=scheme)
+
+
+def _folder(text: str, kind: str) -> Target:
+    if kind != "http":
+        raise ConfigError(f"TARGET {text!r}: a {kind} tunnel needs a service; give host:port, or use `portway http {text}` for a folder")
+    try:
+        path = Path(text).expanduser().resolve()
+    except RuntimeError as exc:
+        raise ConfigError(f"TARGET {text!r}: that user has no home directory") from exc
+    if not path.is_dir():
+        reason = "is a file; give its folder" if path.exists() else "no such folder"
+        raise ConfigError(f"TARGET {text!r}: {reason}")
+    return Target(directory=str(path))
 
 
 def _unix(text: str) -> Target:

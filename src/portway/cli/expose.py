@@ -79,6 +79,24 @@ links_option = click.option(
 )
 
 
+def static_options(command: Command) -> Command:
+    """Add the options of origins that the agent is itself."""
+    options = (
+        click.option("--listing", is_flag=True, help="List folders that have no index.html; for a folder as TARGET."),
+        click.option(
+            "--status",
+            metavar="CODE",
+            type=click.IntRange(200, 599),
+            default=None,
+            help="Respond to every request with status CODE instead of a TARGET.",
+        ),
+        click.option("--body", metavar="TEXT", default="", help="Use TEXT as the body of that response, as HTML if it begins with '<'."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def session_options(command: Command) -> Command:
     """Add the options of one agent's session, which are the same for any number of tunnels."""
     options = (plaintext_option, links_option, connect_option, drain_option, ca_option, agent_options, log_time_option, output_options)
@@ -117,7 +135,15 @@ class _Access(TypedDict, total=False):
     hsts: str | None
 
 
-class _Options(_Limits, _Rewriting, _Access, SessionOptions):
+class _Static(TypedDict, total=False):
+    """Values of `static_options`, which only `http` has."""
+
+    listing: bool
+    status: int | None
+    body: str
+
+
+class _Options(_Limits, _Rewriting, _Access, _Static, SessionOptions):
     """Option values that all commands share, or pass on."""
 
 
@@ -127,6 +153,8 @@ HTTP_EXAMPLES = examples(
     ("portway http 5173 --host-header rewrite", "for a development server that checks the Host field"),
     ("portway http https://intranet:8443 --host intra.example.org", "another machine's HTTPS service, under a full host name"),
     ("portway http unix:/run/app.sock --json", "a Unix socket; events as JSON"),
+    ("portway http ./public --listing", "the files of a folder"),
+    ("portway http --name app --status 503 --body 'Back at noon.'", "the same response to every request"),
 )
 TCP_EXAMPLES = examples(
     ("portway tcp 22", "reach this machine's SSH through a free public port"),
@@ -141,7 +169,8 @@ TLS_EXAMPLES = examples(
 
 
 @click.command("http", epilog=HTTP_EXAMPLES)
-@click.argument("target", metavar="TARGET")
+@click.argument("target", metavar="TARGET", required=False)
+@static_options
 @name_option
 @host_option
 @takeover_option
@@ -156,8 +185,8 @@ TLS_EXAMPLES = examples(
 @rewriting_options
 @limits_options(environment=True)
 @session_options
-def http(target: str, name: str, host: str, takeover: bool, **rest: Unpack[_Options]) -> int:
-    """Expose a local HTTP service: TARGET is 3000, host:port, https://host:port or unix:/path.
+def http(target: str | None, name: str, host: str, takeover: bool, **rest: Unpack[_Options]) -> int:
+    """Expose a local HTTP service: TARGET is 3000, host:port, https://host:port, unix:/path, or a folder such as ./public.
 
     Without --name or --host the server assigns a random name, the same one at each start. SIZE is like 100mb, 10MiB or 4096 (bytes), TIME like 90s, 1h30m
     or 500ms. Limits apply to each request with its response, or to each WebSocket; --max-rate applies to each visitor connection.

@@ -13,9 +13,8 @@ from portway.config.paths import config_file
 from portway.errors import ConfigError
 
 EXAMPLES = examples(
-    ("portway config example > portway.toml", "begin a file"),
-    ("portway start --config portway.toml --all", "publish all its tunnels"),
-    ("portway start blog api", "two tunnels of ~/.config/portway/portway.toml, or of two groups in it"),
+    ("portway start blog api", "two tunnels, or all tunnels of two groups"),
+    ("portway start --config portway.toml --all", "all tunnels of another file; `portway config example` prints one"),
 )
 
 

@@ -206,7 +206,7 @@ class _Reader:
             place = (*path, key) if key in table else ("defaults", key)
             with self._errors_of(place):
                 arguments[key] = _arguments(known[key], self._value(raw, known[key]))
-        if "target" not in table:
+        if not {"target", "status"} & table.keys():
             self._error(path, 'target is missing: expected the local service, such as target = "3000"')
         if len(self._errors) > before:
             return None
@@ -215,7 +215,7 @@ class _Reader:
         return self._parse(kind, label, arguments, path)
 
     def _parse(self, kind: TunnelKind, label: str, arguments: Mapping[str, list[str]], path: tuple[str, ...]) -> TunnelRequest | None:
-        target = arguments["target"]
+        target = arguments.get("target", [])
         given = [argument for key, texts in arguments.items() if key != "target" for argument in texts]
         options = self._parse_arguments(tunnel_command(kind), [*given, "--", *target], path)
         if options is not None:
@@ -266,7 +266,8 @@ class _Reader:
         if isinstance(raw, bool) or not isinstance(raw, str):
             return raw
         text = expand(raw, self._environ)
-        if isinstance(parameter.type, click.Path) and text != "-":
+        is_folder = parameter.name == "target" and text.split("/")[0] in (".", "..")
+        if is_folder or (isinstance(parameter.type, click.Path) and text != "-"):
             return str(self._path.parent / Path(text).expanduser())
         return text
 

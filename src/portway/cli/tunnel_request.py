@@ -1,10 +1,11 @@
 """Turns the options of `portway http`, `tcp` and `tls`, from a command line or a file, into a request for a tunnel."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from portway.agent.settings import TunnelKind, TunnelRequest
-from portway.agent.target import parse_target
+from portway.agent.target import Target, parse_target
 from portway.cli.access import read_access
 from portway.cli.limits import read_limits
 from portway.cli.rewriting import read_rewriting
@@ -22,7 +23,7 @@ def tunnel_request(kind: TunnelKind, options: Mapping[str, Any], label: str = ""
     """
     if options.get("name") and options.get("host"):
         raise ConfigError("--name, --host: cannot be combined: give a name under the server's domain or a full host name")
-    target = parse_target(options["target"], kind)
+    target = _target(kind, options)
     is_http = kind == "http"
     return TunnelRequest(
         kind=kind,
@@ -38,6 +39,22 @@ def tunnel_request(kind: TunnelKind, options: Mapping[str, Any], label: str = ""
         policy=read_limits(options),
         send_proxy=bool(options.get("send_proxy")),
     )
+
+
+def _target(kind: TunnelKind, options: Mapping[str, Any]) -> Target:
+    text, status, body, listing = (options.get(name) for name in ("target", "status", "body", "listing"))
+    if body and not status:
+        raise ConfigError("--body: requires --status, such as --status 503")
+    if status:
+        if text:
+            raise ConfigError(f"--status: cannot be combined with TARGET {text!r}: every request gets the same response")
+        return Target(status=status, body=body or "")
+    if not text:
+        raise ConfigError("TARGET: missing: give the local service, such as 3000")
+    target = parse_target(text, kind)
+    if listing and not target.directory:
+        raise ConfigError(f"--listing: requires a folder as TARGET, such as ./public, not {text!r}")
+    return replace(target, listing=bool(listing)) if target.directory else target
 
 
 def _origin_timeout_s(text: str | None) -> float:

@@ -1,26 +1,17 @@
 """Runs the sample site with uvicorn on a socket that is already bound."""
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Iterator
 
-import uvicorn
 from starlette.types import ASGIApp
+
+from portway.web.embedded_server import embedded_server
 
 WEBSOCKET_BYTES_MAX = 4 * 1024 * 1024
 """Largest frame of the echo, so that large ones can be tried, too."""
 
 BACKLOG = 128
 """Accept queue; a browser opens six connections at once."""
-
-
-class _QuietServer(uvicorn.Server):
-    """A uvicorn server without signal handlers: the demo stops the agent before the site."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def site_socket(port: int = 0) -> socket.socket:
@@ -35,20 +26,11 @@ def site_socket(port: int = 0) -> socket.socket:
 
 async def serve_site(app: ASGIApp, sock: socket.socket, stop: asyncio.Event) -> None:
     """Serve `app` on `sock` until `stop` is set; open requests then have two seconds to finish."""
-    server = _QuietServer(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            lifespan="off",
-            ws="websockets-sansio",
-            ws_max_size=WEBSOCKET_BYTES_MAX,
-            ws_per_message_deflate=False,  # the demo measures the tunnel, not zlib
-            proxy_headers=False,  # the page shows X-Forwarded-* unchanged
-            server_header=False,
-            timeout_graceful_shutdown=2,
-        )
+    server = embedded_server(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=WEBSOCKET_BYTES_MAX,
+        ws_per_message_deflate=False,  # the demo measures the tunnel, not zlib
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[sock]), name="sample site")

@@ -1,0 +1,1 @@
+"""Origins without a port: folders and fixed responses."""

@@ -1,0 +1,1 @@
+"""Web applications inside our programs: pages, APIs and folders, served by uvicorn."""
