@@ -1,14 +1,21 @@
-"""Measures the engine's cost of a small request through a relay, in one process and one reactor.
+"""Measures the engine's cost of a relay between two sockets, in one process and one reactor.
 
     PORTWAY_ENGINE=portable python -m bench.relays
+    python -m bench.relays --bulk
 
 Each of 64 visitors sends 100 bytes through a relay of two sockets to an origin that echoes them, and repeats when they are
 back. It measures CPU time, which a busy machine disturbs little, and prints the best of five runs.
+
+`--bulk`: one and eight transfers between other processes, copied and spliced in turns: the rate, and the relays' CPU time.
 """
 
 import asyncio
+import multiprocessing
 import socket
+import sys
 import time
+from multiprocessing import Value
+from statistics import median
 
 from portway.engine.reactor import Reactor
 from portway.engine.relay import Relay
@@ -18,6 +25,10 @@ VISITORS = 64
 REQUESTS = 30_000
 RUNS = 5
 REQUEST = b"x" * 100
+
+BULK_RUNS = 5
+WARM_UP_S = 0.5
+BULK_S = 1.5
 
 
 def _pair(reactor: Reactor) -> tuple[SocketChannel, SocketChannel]:
@@ -66,8 +77,76 @@ class Load:
         channel.send(REQUEST)
 
 
+def _plain_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        left = socket.create_connection(listener.getsockname())
+        right, _ = listener.accept()
+    return left, right
+
+
+def _send_endlessly(sock: socket.socket) -> None:
+    piece = bytes(1 << 20)
+    while True:
+        sock.sendall(piece)
+
+
+def _receive_endlessly(sock: socket.socket, total: Value) -> None:  # type: ignore[type-arg]  # not generic at run time
+    buffer = bytearray(1 << 20)
+    while count := sock.recv_into(buffer):
+        total.value += count
+
+
+def bulk(transfers: int, *, splice: bool) -> tuple[float, float]:
+    """Return GB/s of all transfers together, and the relays' CPU time in s/GiB."""
+    loop = asyncio.new_event_loop()
+    reactor = Reactor(loop)
+    if not splice:
+        reactor.pipes.disable()
+    processes: list[multiprocessing.Process] = []
+    totals = []
+    for _ in range(transfers):
+        (sender, near), (far, receiver) = _plain_pair(), _plain_pair()
+        totals.append(Value("Q", 0, lock=False))
+        processes.append(multiprocessing.Process(target=_send_endlessly, args=(sender,), daemon=True))
+        processes.append(multiprocessing.Process(target=_receive_endlessly, args=(receiver, totals[-1]), daemon=True))
+        for process in processes[-2:]:
+            process.start()
+        sender.close()
+        receiver.close()
+        for end in (near, far):
+            end.setblocking(False)
+        Relay(reactor, SocketChannel(reactor, near), SocketChannel(reactor, far), lambda relay: None).start()
+    loop.call_later(WARM_UP_S, loop.stop)
+    loop.run_forever()
+    began, used, before = time.perf_counter(), time.process_time(), sum(total.value for total in totals)
+    loop.call_later(BULK_S, loop.stop)
+    loop.run_forever()
+    duration, cpu, moved = time.perf_counter() - began, time.process_time() - used, sum(total.value for total in totals) - before
+    for process in processes:
+        process.kill()
+        process.join()
+    reactor.close()
+    loop.close()
+    return moved / duration / 1e9, cpu * 2**30 / moved
+
+
+def compare_bulk() -> None:
+    """Measure copied and spliced transfers in turns, and print the medians."""
+    for transfers in (1, 8):
+        runs: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+        for _ in range(BULK_RUNS):
+            for splice, results in runs.items():
+                results.append(bulk(transfers, splice=splice))
+        for splice, results in runs.items():
+            rate, cost = (median(values) for values in zip(*results, strict=True))
+            print(f"{transfers} transfers, {'spliced' if splice else 'copied'}: {rate:.2f} GB/s, {cost:.3f} s CPU per GiB")
+
+
 def main() -> None:
-    """Measure, and print one line."""
+    """Measure, and print the result."""
+    if "--bulk" in sys.argv[1:]:
+        compare_bulk()
+        return
     load = Load(asyncio.new_event_loop())
     costs = sorted(load.run() for _ in range(RUNS))
     name = "epoll" if load.reactor.level_poller is None else "portable"

@@ -18,6 +18,7 @@ from tests.kit.channels import pair_of, shake_hands
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 from tests.kit.sockets import reset, tcp_pair
+from tests.kit.splicing import use_pump
 
 ANSWER = b"413: " + random.Random(7).randbytes(3000)
 Ends = tuple[Channel, Channel]
@@ -81,10 +82,11 @@ class Scene:
         self.origin.close()
 
 
-@pytest.fixture(params=["tcp", "tls", "mux-socket-accepted", "mux-tls-opened"])
+@pytest.fixture(params=["tcp:copy", "tcp:splice", "tls", "mux-socket-accepted", "mux-tls-opened"])
 def ends(request: pytest.FixtureRequest, engine: EngineLoop, identity: Identity) -> Iterator[Ends]:
     with ExitStack() as stack:
-        if request.param == "tcp":
+        if request.param.startswith("tcp"):
+            use_pump(engine, request.param.removeprefix("tcp:"))
             near, far = tcp_ends(engine)
         elif request.param == "tls":
             near, far = tls_ends(engine, identity)

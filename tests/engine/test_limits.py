@@ -29,9 +29,10 @@ from tests.kit.channels import Pair, pair_of
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 from tests.kit.sockets import tcp_pair
+from tests.kit.splicing import PUMPS, use_pump
 
-COMBINATIONS = ["tcp:tcp", "tcp:mux-tls-opened", "mux-tls-accepted:tcp"]
-"""A forward proxy, a server, an agent."""
+COMBINATIONS = ["tcp:tcp:copy", "tcp:tcp:splice", "tcp:mux-tls-opened", "mux-tls-accepted:tcp"]
+"""A forward proxy with either pump, a server, an agent."""
 
 
 @dataclass
@@ -57,10 +58,12 @@ class Stage:
 
     def __init__(self, stack: ExitStack, engine: EngineLoop, identity: Identity, kinds: str) -> None:
         self.engine = engine
-        self._stack, self._identity, self._kinds = stack, identity, kinds
+        left, right, *how = kinds.split(":")
+        use_pump(engine, *how)
+        self._stack, self._identity, self._kinds = stack, identity, (left, right)
 
     def join(self, policy: Policy | Scopes) -> Joined:
-        left, right = (self._stack.enter_context(pair_of(kind, self.engine, self._identity)) for kind in self._kinds.split(":"))
+        left, right = (self._stack.enter_context(pair_of(kind, self.engine, self._identity)) for kind in self._kinds)
         done: list[Relay] = []
         scopes = scopes_of(self.engine.reactor, policy) if isinstance(policy, Policy) else policy
         relay = Relay(self.engine.reactor, left.near, right.near, done.append, scopes)
@@ -78,10 +81,10 @@ def stage(request: pytest.FixtureRequest, engine: EngineLoop, identity: Identity
         yield Stage(stack, engine, identity, request.param)
 
 
-@pytest.fixture
-def sockets(engine: EngineLoop, identity: Identity) -> Iterator[Stage]:
+@pytest.fixture(params=PUMPS)
+def sockets(request: pytest.FixtureRequest, engine: EngineLoop, identity: Identity) -> Iterator[Stage]:
     with ExitStack() as stack:
-        yield Stage(stack, engine, identity, "tcp:tcp")
+        yield Stage(stack, engine, identity, f"tcp:tcp:{request.param}")
 
 
 # Limits that end a relay.

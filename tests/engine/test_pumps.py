@@ -9,12 +9,10 @@ import pytest
 from portway.engine.accounts import Account
 from portway.engine.channel import HEADROOM_BYTES, Channel
 from portway.engine.memory_channel import MemoryChannel, memory_pair
-from portway.engine.pumps import LARGE_READ_BYTES, CopyPump, PeekPump, Pump, choose_pump
+from portway.engine.pumps import LARGE_READ_BYTES, CopyPump, PeekPump, Pump
 from portway.engine.reactor import TURN_BYTES
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE
-from tests.kit.certificates import Identity
-from tests.kit.channels import pair_of
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 from tests.kit.sockets import read_exactly, reset, tcp_pair
@@ -101,14 +99,6 @@ def full_socket(engine: EngineLoop) -> tuple[SocketChannel, socket.socket, int]:
             filled += near.send(bytes(64 * 1024))
     except BlockingIOError:
         return channel, far, filled
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"), [("tcp", CopyPump), ("unix", CopyPump), ("tls-server", CopyPump), ("mux-tls-opened", PeekPump), ("memory", PeekPump)]
-)
-def test_a_source_that_can_peek_is_not_copied(engine: EngineLoop, identity: Identity, name: str, kind: Kind) -> None:
-    with pair_of(name, engine, identity) as pair:
-        assert choose_pump(pair.near) is kind
 
 
 @both_kinds

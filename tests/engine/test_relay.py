@@ -19,10 +19,12 @@ from tests.kit.channels import Pair, pair_of
 from tests.kit.loops import EngineLoop
 from tests.kit.probe import Probe
 from tests.kit.sockets import tcp_pair
+from tests.kit.splicing import PUMPS, use_pump
 
 MIB = 1024 * 1024
 KINDS = ["tcp", "unix", "tls-server", "mux-socket-accepted", "mux-tls-opened", "memory"]
-COMBINATIONS = [f"{left}:{right}" for left in KINDS for right in KINDS]
+SOCKETS = ["tcp:tcp", "tcp:unix", "unix:tcp", "unix:unix"]
+COMBINATIONS = [f"{left}:{right}" for left in KINDS for right in KINDS] + [f"{pair}:{how}" for pair in SOCKETS for how in PUMPS]
 telling_resets = pytest.mark.parametrize("joined", [pair for pair in COMBINATIONS if "unix" not in pair], indirect=True)
 """A unix socket has no RST."""
 
@@ -53,15 +55,17 @@ def join(stack: ExitStack, engine: EngineLoop, identity: Identity, left_kind: st
 
 @pytest.fixture(params=COMBINATIONS)
 def joined(request: pytest.FixtureRequest, engine: EngineLoop, identity: Identity) -> Iterator[Joined]:
-    left, right = request.param.split(":")
+    left, right, *how = request.param.split(":")
+    use_pump(engine, *how)
     with ExitStack() as stack:
         yield join(stack, engine, identity, left, right)
 
 
-@pytest.fixture(params=["tcp:tcp", "tls-server:mux-tls-opened", "mux-socket-accepted:tcp", "memory:memory"])
+@pytest.fixture(params=["tcp:tcp:copy", "tcp:tcp:splice", "tls-server:mux-tls-opened", "mux-socket-accepted:tcp", "memory:memory"])
 def sample(request: pytest.FixtureRequest, engine: EngineLoop, identity: Identity) -> Iterator[Joined]:
     """A few combinations, for what does not depend on the kinds."""
-    left, right = request.param.split(":")
+    left, right, *how = request.param.split(":")
+    use_pump(engine, *how)
     with ExitStack() as stack:
         yield join(stack, engine, identity, left, right)
 

@@ -8,6 +8,9 @@ from portway.engine.accounts import Account
 BLOCKED = -1
 """Returned by `recv_into` when no data is available yet: `on_readable` will be called."""
 
+UNSUPPORTED = -2
+"""Returned by `splice_into` and `splice_from` when the system cannot splice at all: nothing has moved."""
+
 HEADROOM_BYTES = 12
 """Free bytes that a pump leaves in front of what it reads, for channels with `wants_headroom` (a yamux header)."""
 
@@ -45,6 +48,9 @@ class Channel(ABC):
 
     wants_headroom: bool = False
     """True when `send_headroom` saves a copy for large payloads."""
+
+    can_splice: bool = False
+    """True when the kernel can move bytes between this channel and a pipe: a socket without TLS, on Linux."""
 
     send_window: int = 0
     """Bytes that the peer still accepts, where the kind counts them (a mux stream); grows while the peer reads."""
@@ -139,3 +145,21 @@ class Channel(ABC):
         Only where `wants_headroom`. Accepts all of it when `count <= room()`; returns the count accepted.
         """
         return self.send(buffer[HEADROOM_BYTES : HEADROOM_BYTES + count])
+
+    def splice_into(self, pipe: int, count: int) -> int:
+        """Move up to `count` received bytes into an empty pipe without copying them; return how many, `BLOCKED` or `UNSUPPORTED`.
+
+        0 means that `recv_into` decides: it may be the end, or bytes that cannot be spliced. Only where `can_splice`.
+
+        Raises:
+            BrokenChannel: the bytes ended without a proper end.
+        """
+        raise NotImplementedError
+
+    def splice_from(self, pipe: int, count: int) -> int:
+        """Accept `count` bytes from the front of a pipe, like `send`; return how many, or `UNSUPPORTED`. Only where `can_splice`.
+
+        Raises:
+            BrokenChannel: the peer is gone; the bytes are still in the pipe.
+        """
+        raise NotImplementedError

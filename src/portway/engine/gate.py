@@ -68,6 +68,14 @@ class Gate:
         count = self._passing(count)
         return self._passed(self._sink.send_headroom(buffer, count)) if count else 0
 
+    def splice_from(self, pipe: int, count: int) -> int:
+        """Like `send`, for payload in a pipe."""
+        count = self._passing(count)
+        if not count:
+            return 0
+        sent = self._sink.splice_from(pipe, count)
+        return self._passed(sent) if sent > 0 else sent
+
     def shutdown_write(self) -> None:
         """Send the end to the sink."""
         self._sink.shutdown_write()

@@ -31,6 +31,9 @@ class Sink(Protocol):
     def send_headroom(self, buffer: memoryview, count: int) -> int:
         """Send `count` bytes behind the headroom of `buffer`."""
 
+    def splice_from(self, pipe: int, count: int) -> int:
+        """Accept bytes from the front of a pipe; only where the channel `can_splice`."""
+
     def shutdown_write(self) -> None:
         """Send the end."""
 
@@ -259,11 +262,3 @@ class PeekPump(Pump):
                     return
         except BrokenChannel:
             self._break(doing)
-
-
-def choose_pump(source: Channel) -> type[CopyPump] | type[PeekPump]:
-    """Choose the pump by the abilities of the source: the only place that distinguishes kinds of channels.
-
-    A future third kind could splice between two plain sockets in the kernel, chosen by a flag of both channels like `can_peek`.
-    """
-    return PeekPump if source.can_peek else CopyPump

@@ -11,6 +11,7 @@ from functools import partial
 from portway.clock import Clock, cpu, monotonic
 from portway.engine.accounts import Account
 from portway.engine.channel import HEADROOM_BYTES
+from portway.engine.pipe_pool import PipePool, can_splice
 from portway.engine.poller import Poller
 from portway.engine.poller_factory import VARIABLE, make_poller
 from portway.engine.timers import Timer, TimerWheel
@@ -80,6 +81,8 @@ class Reactor:
         """A read buffer shared by all pumps, valid only within one callback. The first bytes are headroom."""
         self.scratch_body = self.scratch[HEADROOM_BYTES:]
         """`scratch` without the headroom."""
+        self.pipes = PipePool(self.scratch_body, enabled=can_splice and self.level_poller is None)
+        """Pipes for splicing between sockets; not enabled on other systems, nor with the poller for them."""
         self.link_scratch = memoryview(bytearray(TURN_BYTES))
         """Buffer for the plaintext of a link; not `scratch`, because pumps of its streams run during decoding."""
         self.tls_scratch = memoryview(bytearray(TLS_TURN_BYTES))
@@ -198,6 +201,7 @@ class Reactor:
         if self._alarm is not None:
             self._alarm.cancel()
         self._close_discarded()
+        self.pipes.close()
         self._poller.close()
 
     def _schedule_batch(self) -> None:

@@ -7,7 +7,8 @@ from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.delivery import Delivery
 from portway.engine.limits import LimitEnforcer, Scopes
-from portway.engine.pumps import Pump, Sink, choose_pump
+from portway.engine.pump_choice import choose_pump
+from portway.engine.pumps import Pump, Sink
 from portway.engine.reactor import Reactor
 from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE, Tally
 
@@ -54,8 +55,8 @@ class Relay:
         if scopes:
             self._limits = LimitEnforcer(reactor, self, scopes)
             to_right, to_left = self._limits.gates(left, right)
-        self._forward = choose_pump(left)(reactor, left, to_right, self)
-        self._backward = choose_pump(right)(reactor, right, to_left, self)
+        self._forward = choose_pump(reactor, left, right)(reactor, left, to_right, self)
+        self._backward = choose_pump(reactor, right, left)(reactor, right, to_left, self)
         self._forward.opposite, self._backward.opposite = self._backward, self._forward
         self._delivery: Delivery | None = None
 

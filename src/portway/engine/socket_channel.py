@@ -1,12 +1,14 @@
 """A connected TCP or unix socket as a channel."""
 
 import errno
+import os
 import socket
 import struct
 import sys
 from collections.abc import Callable
 
-from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, Channel, nothing
+from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, UNSUPPORTED, Channel, nothing
+from portway.engine.pipe_pool import can_splice
 from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE, URGENT
 from portway.engine.reactor import TURN_BYTES, Reactor
 from portway.errors import BrokenChannel
@@ -23,6 +25,10 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER on, zero seconds: close sends RST instead of FIN (socket(7))."""
 END_ON_CLOSE = struct.pack("ii", 0, 0)
 """SO_LINGER off: close sends FIN, after the data that the kernel has buffered."""
+
+_SPLICE_FLAGS = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE if can_splice else 0
+_CANNOT_SPLICE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+"""Errors of a system, or of a sandbox, that has no splice for sockets."""
 
 _HUNG_UP = GONE | URGENT
 """After these events a short read does not mean a drained socket. Urgent data (telnet, FTP's ABOR) also causes short reads."""
@@ -63,6 +69,8 @@ class SocketChannel(Channel):
     """
 
     __slots__ = (*CHANNEL_SLOTS, "_blocked", "_closed", "_hung_up", "_level_poller", "_reactor", "_reset", "_sock")
+
+    can_splice = can_splice
 
     def __init__(self, reactor: Reactor, sock: socket.socket, *, resets: bool = False) -> None:
         """Watch `sock` from now on."""
@@ -125,6 +133,40 @@ class SocketChannel(Channel):
         if count < len(data):
             self._block()
         return count
+
+    def splice_into(self, pipe: int, count: int) -> int:
+        """Splice from the socket. Bytes in front of urgent data cannot be spliced past it, which looks like an end: `recv_into` decides."""
+        if self._closed:
+            raise BrokenChannel("this end is closed")
+        try:
+            return os.splice(self._sock.fileno(), pipe, count, flags=_SPLICE_FLAGS)
+        except (BlockingIOError, InterruptedError):
+            self.readable = False
+            if self._level_poller is not None:
+                self._level_poller.want_read(self._sock.fileno())
+            return BLOCKED
+        except OSError as exc:
+            if exc.errno in _CANNOT_SPLICE:
+                return UNSUPPORTED
+            raise BrokenChannel(f"cannot read: {exc.strerror or exc}") from exc
+
+    def splice_from(self, pipe: int, count: int) -> int:
+        """Splice to the socket."""
+        if self._closed:
+            raise BrokenChannel("this end is closed")
+        try:
+            sent = os.splice(pipe, self._sock.fileno(), count, flags=_SPLICE_FLAGS)
+        except (BlockingIOError, InterruptedError):
+            self._block()
+            return 0
+        except OSError as exc:
+            if exc.errno in _CANNOT_SPLICE:
+                return UNSUPPORTED
+            self._reset = self._reset or exc.errno != errno.EPIPE  # as in `send`
+            raise BrokenChannel(f"cannot write: {exc.strerror or exc}") from exc
+        if sent < count:
+            self._block()
+        return sent
 
     def unsent_bytes(self) -> int | None:
         """Return the bytes in the kernel's buffer."""
