@@ -10,7 +10,7 @@ from portway.agent.events import Notice, TunnelsChanged
 from portway.agent.tunnel_set import TunnelSet, claim_for
 from portway.cli import tunnel_reloading
 from portway.cli.tunnel_file import load_tunnel_file
-from portway.cli.tunnel_reloading import TunnelReloading, version_of
+from portway.cli.tunnel_reloading import TunnelReloading
 from portway.session.claims import Claims
 
 ONE = '[tunnels.a]\ntarget = "1"\n'
@@ -88,13 +88,3 @@ def test_a_change_of_the_session_applies_at_the_next_start(tmp_path: Path) -> No
         await stage.until(lambda: "table [agent] apply at the next start" in stage.notices())
 
     asyncio.run(check())
-
-
-def test_a_version_differs_after_a_change_and_is_none_without_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "p"
-    assert version_of(path) is None
-    path.write_text("a")
-    first = version_of(path)
-    path.write_text("ab")
-    assert None not in (first, version_of(path))
-    assert first != version_of(path)

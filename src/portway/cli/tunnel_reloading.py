@@ -2,17 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 from portway.agent.events import EventSink, Notice
 from portway.agent.tunnel_set import TunnelSet
 from portway.cli.tunnel_file import TunnelFile, load_tunnel_file
+from portway.config.versions import version_of
 from portway.errors import ConfigError
 
 CHECK_S = 1.0
 """Interval between checks of the file. A change is applied at the first check without a further one, as editors write in steps."""
-
-Version = tuple[int, int, int] | None
 
 
 class TunnelReloading:
@@ -67,12 +65,3 @@ class TunnelReloading:
             return
         if not selected:
             on_event(Notice(f"{file.path}: no tunnel is left; the agent stays online"))
-
-
-def version_of(path: Path) -> Version:
-    """Return a value that changes with the file's content; None while it does not exist."""
-    try:
-        info = path.stat()
-    except OSError:
-        return None
-    return info.st_mtime_ns, info.st_size, info.st_ino

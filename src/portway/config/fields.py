@@ -27,7 +27,8 @@ class Setting:
     default: str
     """The default as text for `--help`; empty if there is none."""
     many: bool = False
-    """Whether it is a list: the flag is repeatable, a file may have an array; `read` gets the items joined by commas."""
+    """Whether it is a list: the flag is repeatable, a file may have an array; `read` gets the items joined by `separator`."""
+    separator: str = ","
 
     @property
     def flag(self) -> str:
@@ -55,13 +56,16 @@ def setting(  # noqa: PLR0913 - one keyword per property of a setting
     factory: Callable[[], T] | None = None,
     shown: str | None = None,
     many: bool = False,
+    separator: str = ",",
 ) -> T:
     """Declare a dataclass field that any source may set.
 
     `key` is its name in sources, if not the attribute's; `factory` creates a default at each start; `shown` replaces the
-    default in `--help`; `many` declares a list. The return type is `T`, as with `dataclasses.field`.
+    default in `--help`; `many` declares a list, whose items are joined by `separator`. The return type is `T`, as with
+    `dataclasses.field`.
     """
-    metadata = {_KEY: {"key": key, "read": read, "metavar": metavar, "help": help, "shown": shown, "many": many}}
+    one = {"key": key, "read": read, "metavar": metavar, "help": help, "shown": shown, "many": many, "separator": separator}
+    metadata = {_KEY: one}
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata)
     field: Any = dataclasses.field(default=default, metadata=metadata)
@@ -78,5 +82,6 @@ def settings_of(settings_class: type[Any]) -> dict[str, Setting]:
             continue
         key = declared["key"] or field.name
         shown = declared["shown"] if declared["shown"] is not None else str(field.default) if declared["metavar"] else ""
-        found[key] = Setting(field.name, key, declared["read"], declared["metavar"], declared["help"], shown, declared["many"])
+        read, metavar, text = declared["read"], declared["metavar"], declared["help"]
+        found[key] = Setting(field.name, key, read, metavar, text, shown, declared["many"], declared["separator"])
     return found

@@ -16,7 +16,7 @@ T = TypeVar("T")
 FILE_BYTES_MAX = 1024 * 1024
 """Configuration files are written by hand; a larger file is the wrong one."""
 
-TABLES = ("server", "agent", "defaults", "tunnels")
+TABLES = ("server", "agent", "defaults", "tunnels", "proxy")
 """Valid tables of a configuration file; one file may serve several programs."""
 
 
@@ -31,7 +31,7 @@ class RawValue:
     """True for environment and flags, where all values are text; a file has booleans."""
 
 
-def load_settings(
+def load_settings(  # noqa: PLR0913 - one keyword per source, and what to do with them
     settings_class: type[T],
     table: str,
     *,
@@ -39,19 +39,25 @@ def load_settings(
     environ: Mapping[str, str],
     file: Path | None,
     defaults: Callable[[Mapping[str, object]], Mapping[str, object]] = lambda _: {},
+    tables: tuple[str, ...] = (),
 ) -> T:
     """Return the settings of `settings_class`, a frozen dataclass of `setting`s.
 
     `flags` maps keys to values of the command line (None: not given). `table` is the table of the file to read.
-    `defaults` gets the given fields and returns defaults that replace those of the dataclass.
+    `defaults` gets the given fields and returns defaults that replace those of the dataclass. `tables` are keys of the table that
+    are not settings: the caller reads them.
 
     Raises:
         ConfigError: one line per invalid value, with its source and what was expected.
     """
     known = settings_of(settings_class)
-    given = _from_file(file, table, known) if file is not None else {}
+    given = _from_file(file, table, known, tables) if file is not None else {}
     given |= {key: RawValue(environ[one.variable], one.variable, True) for key, one in known.items() if environ.get(one.variable)}
-    given |= {key: RawValue(_comma_separated(raw), known[key].flag, True) for key, raw in flags.items() if raw is not None and raw != ()}
+    given |= {
+        key: RawValue(_joined(raw, known[key].separator), known[key].flag, True)
+        for key, raw in flags.items()
+        if raw is not None and raw != ()
+    }
     fields, errors = {}, []
     for key, value in given.items():
         try:
@@ -85,17 +91,22 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: invalid TOML: {exc}") from exc
 
 
-def _from_file(file: Path, table: str, known: Mapping[str, Setting]) -> dict[str, RawValue]:
+def _from_file(file: Path, table: str, known: Mapping[str, Setting], tables: tuple[str, ...]) -> dict[str, RawValue]:
     content = read_toml(file)
-    _refuse_unknown(file, "$", content, TABLES)
+    refuse_unknown(file, "$", content, TABLES)
     values = content.get(table, {})
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: $.{table}: expected a table, [{table}], got {values!r}")
-    _refuse_unknown(file, f"$.{table}", values, known)
-    return {key: RawValue(raw, f"{file}: $.{table}.{key}", False) for key, raw in values.items()}
+    refuse_unknown(file, f"$.{table}", values, (*known, *tables))
+    return {key: RawValue(raw, f"{file}: $.{table}.{key}", False) for key, raw in values.items() if key in known}
 
 
-def _refuse_unknown(file: Path, path: str, found: Mapping[str, object], known: Mapping[str, object] | tuple[str, ...]) -> None:
+def refuse_unknown(file: Path, path: str, found: Mapping[str, object], known: Mapping[str, object] | tuple[str, ...]) -> None:
+    """Check the keys of a table at `path`.
+
+    Raises:
+        ConfigError: one line per unknown key, with the most similar known one.
+    """
     errors = []
     for key in found:
         if key not in known:
@@ -106,9 +117,9 @@ def _refuse_unknown(file: Path, path: str, found: Mapping[str, object], known: M
         raise ConfigError("\n".join(errors))
 
 
-def _comma_separated(raw: object) -> object:
+def _joined(raw: object, separator: str) -> object:
     """Return the values of a repeated flag as one text."""
-    return ",".join(map(str, raw)) if isinstance(raw, tuple) else raw
+    return separator.join(map(str, raw)) if isinstance(raw, tuple) else raw
 
 
 def _read(one: Setting, value: RawValue) -> object:
@@ -120,7 +131,7 @@ def _read(one: Setting, value: RawValue) -> object:
             return parse_yes_or_no(value.raw)
         raise ConfigError(f"expected true or false, got {value.raw!r}")
     if one.many and isinstance(value.raw, list) and value.raw and all(isinstance(item, str) for item in value.raw):
-        return one.read(",".join(value.raw))
+        return one.read(one.separator.join(value.raw))
     if not isinstance(value.raw, str):
         raise ConfigError(f"expected text in quotes, got {value.raw!r}")
     return one.read(value.raw)

@@ -1,0 +1,1 @@
+"""Decides which targets a proxy may connect to: patterns, host lists, networks and special addresses."""
