@@ -3,8 +3,8 @@
 import pytest
 
 from portway.agent.retrying import REFUSED_S, REFUSED_S_MAX, Retrying
+from portway.credentials.failure_delays import FORGET_S
 from portway.protocol.control import codes
-from portway.server.access.failure_delays import FORGET_S
 
 FINAL = ("token_revoked", "token_expired", "wrong_pin", "replaced", "name_in_use")
 

@@ -9,13 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from portway.cli.password_file import HEADER, read_users, remove_user, set_user
-from portway.errors import ConfigError
+from portway.credentials.password_file import read_users
 from portway.protocol.password_hash import parse_password_hash
 from tests.cli.conftest import Portway
-
-HASH = "$scrypt$ln=15,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
-OTHER = HASH.replace("AAEC", "BBEC")
 
 
 def test_a_password_from_standard_input_is_added_changed_and_removed(portway: Portway, tmp_path: Path) -> None:
@@ -82,51 +78,3 @@ def test_a_typed_password_is_asked_for_twice_and_not_echoed(tmp_path: Path) -> N
     os.close(ours)
     assert b"sesam" not in shown
     assert parse_password_hash(read_users(file)[0][1]).matches(b"sesame")
-
-
-# The file
-
-
-def test_comments_and_other_lines_stay(tmp_path: Path) -> None:
-    file = tmp_path / "users.txt"
-    file.write_text(f"# team\nann:{HASH}\n\n#bob:{HASH}\nbob:{HASH}")
-    file.chmod(0o600)
-    assert not set_user(file, "ann", OTHER)
-    assert set_user(file, "eve", HASH)
-    assert file.read_text() == f"# team\nann:{OTHER}\n\n#bob:{HASH}\nbob:{HASH}\neve:{HASH}\n"
-    remove_user(file, "bob")
-    assert file.read_text() == f"# team\nann:{OTHER}\n\n#bob:{HASH}\neve:{HASH}\n"
-
-
-def test_a_new_file_has_a_header(tmp_path: Path) -> None:
-    assert set_user(tmp_path / "users.txt", "ann", HASH)
-    assert (tmp_path / "users.txt").read_text() == f"{HEADER}ann:{HASH}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("ann", "line 1: invalid: expected USER:HASH"),
-        (f"# x\nann:{HASH}\nbob:$2y$10$abc", "line 3: user 'bob': unknown password hash"),
-        (f"ann:{HASH}\nann:{HASH}", "repeated user name 'ann'"),
-        ("\n".join(f"user{number}:{HASH}" for number in range(129)), "too many users (129)"),
-        ("\udcff", "expected UTF-8"),
-    ],
-)
-def test_an_invalid_file_is_an_error_and_stays(tmp_path: Path, text: str, message: str) -> None:
-    file = tmp_path / "users.txt"
-    file.write_bytes(text.encode("utf-8", "surrogateescape"))
-    file.chmod(0o600)
-    for use in (lambda: read_users(file), lambda: set_user(file, "eve", HASH)):
-        with pytest.raises(ConfigError) as raised:
-            use()
-        assert message in str(raised.value)
-    assert file.read_bytes() == text.encode("utf-8", "surrogateescape")
-
-
-def test_a_file_that_others_can_read_is_an_error(tmp_path: Path) -> None:
-    file = tmp_path / "users.txt"
-    file.write_text(f"ann:{HASH}\n")
-    file.chmod(0o644)
-    with pytest.raises(ConfigError, match="chmod 600"):
-        read_users(file)

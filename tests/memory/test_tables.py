@@ -18,10 +18,10 @@ import msgspec
 import pytest
 
 from portway.agent.events import TunnelUp
+from portway.credentials import failure_delays
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import AskTicket, Claim, Refused, Release, Released, Ticket
 from portway.protocol.join_string import JoinString
-from portway.server.access import failure_delays
 from portway.telemetry.inspection import Inventory, inventory
 from tests.kit.http_origin import HttpOrigin
 from tests.kit.origins import RawOrigin, echo

@@ -4,8 +4,8 @@ import asyncio
 
 import msgspec
 
+from portway.credentials.failure_delays import FailureDelays
 from portway.mux.buffer_budget import SessionBufferBudget
-from portway.server.access.failure_delays import FailureDelays
 from portway.telemetry.inspection import VARIABLE, Inventory, inventory, is_requested
 
 
@@ -19,7 +19,7 @@ def take_inventory() -> Inventory:
 
 
 def test_objects_and_their_tables_are_counted_until_released() -> None:
-    name = "portway.server.access.failure_delays.FailureDelays"
+    name = "portway.credentials.failure_delays.FailureDelays"
     before = take_inventory()
     delays = FailureDelays(300.0, 2.0)
     for number in range(3):

@@ -80,7 +80,7 @@ def read_access(options: Mapping[str, Any]) -> AccessRules | None:
     Raises:
         ConfigError: an option is invalid.
     """
-    from portway.cli.password_file import read_users
+    from portway.credentials.password_file import read_users
 
     users_file = options.get("basic_auth_file")
     rules = AccessRules(

@@ -28,7 +28,7 @@ def passwd(file: Path, user: str, delete: bool) -> None:
     The password is typed twice, or read from the first line of standard input if that is not a terminal. FILE gets a hash of it (scrypt), and mode 0600.
     Agents read FILE when they start.
     """
-    from portway.cli.password_file import check_users, remove_user, set_user
+    from portway.credentials.password_file import check_users, remove_user, set_user
     from portway.protocol.password_hash import SALT_BYTES, hash_password
 
     if delete:

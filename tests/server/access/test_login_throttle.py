@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portway.credentials import failure_delays as delays_module
+from portway.credentials.failure_delays import FAILURES_WITHOUT_DELAY, FORGET_S, SOURCES_MAX
 from portway.errors import RefusedError
 from portway.links.sources import Sources
-from portway.server.access import failure_delays as delays_module
-from portway.server.access.failure_delays import FAILURES_WITHOUT_DELAY, FORGET_S, SOURCES_MAX
 from portway.server.access.login_throttle import KNOWN_WAIT_S_MAX, UNAUTHENTICATED_MAX
 from portway.server.access.login_throttle import LoginThrottle as RealThrottle
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from portway.credentials.failure_delays import FAILURES_WITHOUT_DELAY
 from portway.engine.reactor import Reactor
 from portway.errors import PeerError, RefusedError, UnavailableError
 from portway.protocol.control import codes
-from portway.server.access.failure_delays import FAILURES_WITHOUT_DELAY
 from portway.server.control.incoming_link import UnauthenticatedPeer
 from portway.server.control.login_admission import LoginAdmission
 from portway.server.events import HandshakesFailed, LoginRefused

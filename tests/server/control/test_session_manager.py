@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from portway.clock import wall
+from portway.credentials import failure_delays
 from portway.errors import BrokenChannel, RefusedError, UnavailableError
 from portway.mux.mux_channel import MuxChannel
 from portway.protocol.control.framing import encode
@@ -27,7 +28,7 @@ from portway.protocol.control.messages import (
     Ticket,
 )
 from portway.protocol.join_string import JoinString
-from portway.server.access import failure_delays, login_throttle, request_pacing
+from portway.server.access import login_throttle, request_pacing
 from portway.server.control import session_manager as sessions_module
 from portway.server.control import token_budgets
 from portway.server.control.incoming_link import BYTES_BEFORE_LOGIN, IncomingLink

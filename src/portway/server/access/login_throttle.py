@@ -6,12 +6,12 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from portway.credentials.failure_delays import FailureDelays
 from portway.errors import RefusedError, UnavailableError
 from portway.links.fair_slots import FairSlots
 from portway.links.sources import Sources
 from portway.protocol.control import codes
 from portway.protocol.source_key import source_key
-from portway.server.access.failure_delays import FailureDelays
 
 UNAUTHENTICATED_MAX = 512
 """Unauthenticated links in total. Each takes about 60 kB (TLS, mux, message buffers), so at most 30 MB; after a restart 500 agents

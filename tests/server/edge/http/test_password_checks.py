@@ -9,7 +9,7 @@ import pytest
 
 from portway.protocol.control.messages import AccessRules
 from portway.protocol.http_access import HttpAccess
-from portway.protocol.password_hash import hash_password
+from portway.protocol.password_hash import PasswordHash, hash_password
 from portway.server.edge.http import password_checks
 from portway.server.edge.http.access_control import PublicHttps
 from portway.server.edge.http.settings import HttpEdgeSettings
@@ -84,13 +84,13 @@ def test_anything_else_is_refused(stage: Stage, origin: Origin, field: str) -> N
 
 def test_the_same_credentials_are_hashed_once(stage: Stage, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[bytes] = []
-    original = password_checks._matches
+    original = PasswordHash.matches
 
-    def counted(expected: object, password: bytes, known: bool) -> bool:
+    def counted(expected: PasswordHash, password: bytes) -> bool:
         hashed.append(password)
-        return original(expected, password, known)  # type: ignore[arg-type]
+        return original(expected, password)
 
-    monkeypatch.setattr(password_checks, "_matches", counted)
+    monkeypatch.setattr(PasswordHash, "matches", counted)
     stage.publish(origin)
     protect(stage)
 
@@ -220,11 +220,11 @@ def fast(monkeypatch: pytest.MonkeyPatch, matches: Callable[[bytes], bool]) -> l
     """Make hashes cost nothing; return what is hashed."""
     hashed: list[bytes] = []
 
-    def quick(_expected: object, password: bytes, known: bool) -> bool:
+    def quick(_expected: PasswordHash, password: bytes) -> bool:
         hashed.append(password)
-        return known and matches(password)
+        return matches(password)
 
-    monkeypatch.setattr(password_checks, "_matches", quick)
+    monkeypatch.setattr(PasswordHash, "matches", quick)
     return hashed
 
 

@@ -1,25 +1,22 @@
 """Checks passwords of visitors (RFC 7617) in a thread: hashes are slow on purpose, and the reactor never computes one."""
 
-import asyncio
 import base64
 import binascii
-import contextlib
 import hashlib
-import os
 import secrets
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import ceil
 
+from portway.credentials.failure_delays import FAILURES_WITHOUT_DELAY, FailureDelays
+from portway.credentials.fair_queue import FairQueue
+from portway.credentials.hash_thread import HashThread
 from portway.engine.reactor import Reactor
 from portway.protocol.http1.fields import Field
 from portway.protocol.http_access import HttpAccess
-from portway.protocol.password_hash import PASSWORD_BYTES_MAX, PasswordHash
+from portway.protocol.password_hash import PASSWORD_BYTES_MAX
 from portway.protocol.source_key import source_key
 from portway.protocol.units import format_duration
-from portway.server.access.failure_delays import FAILURES_WITHOUT_DELAY, FailureDelays
-from portway.server.edge.http.fair_queue import FairQueue
 from portway.server.edge.http.refusal import Refusal
 from portway.server.tunnels.lease import Lease
 
@@ -40,9 +37,6 @@ REMEMBERED_MAX = 1024
 
 CREDENTIALS_BYTES_MAX = 2 * PASSWORD_BYTES_MAX
 """Longer credentials are not right."""
-
-NICENESS = 10
-"""Of the thread: a flood of guesses must not take the processor from the reactor."""
 
 
 class PasswordCheck:
@@ -79,13 +73,11 @@ class PasswordChecks:
         self._delays = FailureDelays(WAIT_S_MAX, KNOWN_WAIT_S_MAX, forgiven=FAILURES_WITHOUT_DELAY)
         self._queue: FairQueue[PasswordCheck] = FairQueue(QUEUE_MAX)
         self._pending: dict[tuple[int, bytes], PasswordCheck] = {}
-        self._executor: ThreadPoolExecutor | None = None
-        self._running = False
+        self._thread = HashThread()
 
     def close(self) -> None:
         """Stop the thread, after the check in progress."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     def check(self, lease: Lease, access: HttpAccess, authorizations: list[bytes], address: str) -> Refusal | PasswordCheck | None:
         """Check the Authorization values of a request from `address`: None if they are right, a check to wait for, or the refusal."""
@@ -121,7 +113,7 @@ class PasswordChecks:
     def _start_next(self) -> None:
         """Start the next check whose requests still wait, and whose source is not delayed by now."""
         now = self._reactor.now
-        while not self._running and (check := self._queue.pop()) is not None:
+        while not self._thread.running and (check := self._queue.pop()) is not None:
             access = check.lease.access
             if check.deadline < now:
                 self._refuse(check)
@@ -129,27 +121,21 @@ class PasswordChecks:
             if access is None or not (check.waiters and access.users) or self._delays.wait_s(check.source, check.subject, now) > 0:
                 self._settle(check)
                 continue
-            self._running = True
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(1, "checks passwords", _lower_priority)
             # An unknown user's password is compared with another one's hash, so that the time does not tell who exists.
             expected = access.users.get(check.user) or next(iter(access.users.values()))
             known = check.user in access.users
-            done = asyncio.get_running_loop().run_in_executor(self._executor, _matches, expected, check.password, known)
-            done.add_done_callback(lambda future, check=check, access=access: self._finish(check, access, future))  # type: ignore[misc]
+            self._thread.start(expected, check.password, partial(self._finish, check, access, known))
 
-    def _finish(self, check: PasswordCheck, access: HttpAccess, future: "asyncio.Future[bool]") -> None:
-        self._running = False
-        if not future.cancelled():
-            now = self._reactor.refresh_now()
-            if future.exception() is None and future.result():
-                _remember(access.accepted, check.key)
-                self._delays.record_success(check.source, check.subject, now)
-            else:
-                _remember(access.rejected, check.key)
-                self._delays.record_failure(check.source, check.subject, now)
-            self._settle(check)
-            self._start_next()
+    def _finish(self, check: PasswordCheck, access: HttpAccess, known: bool, matches: bool) -> None:
+        now = self._reactor.refresh_now()
+        if matches and known:
+            _remember(access.accepted, check.key)
+            self._delays.record_success(check.source, check.subject, now)
+        else:
+            _remember(access.rejected, check.key)
+            self._delays.record_failure(check.source, check.subject, now)
+        self._settle(check)
+        self._start_next()
 
     def _refuse(self, check: PasswordCheck) -> None:
         """Let the requests that wait for a check get 503: they find it refused when they are routed again, and only then is it forgotten."""
@@ -171,15 +157,6 @@ class PasswordChecks:
     def _forget(self, check: PasswordCheck) -> None:
         if self._pending.get((check.lease.epoch, check.key)) is check:
             del self._pending[check.lease.epoch, check.key]
-
-
-def _matches(expected: PasswordHash, password: bytes, known: bool) -> bool:
-    return expected.matches(password) and known
-
-
-def _lower_priority() -> None:
-    with contextlib.suppress(OSError):  # Linux has one priority per thread; elsewhere it stays
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def read_credentials(value: bytes) -> tuple[bytes, bytes] | None:

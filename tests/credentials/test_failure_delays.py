@@ -1,6 +1,6 @@
 """Delays after failures: of sources, not of those that have succeeded there."""
 
-from portway.server.access.failure_delays import FAILURES_WITHOUT_DELAY, FailureDelays
+from portway.credentials.failure_delays import FAILURES_WITHOUT_DELAY, FailureDelays
 
 
 def test_the_first_success_of_a_subject_forgives_its_source_and_later_ones_do_not() -> None:

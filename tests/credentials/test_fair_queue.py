@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portway.server.edge.http.fair_queue import FairQueue
+from portway.credentials.fair_queue import FairQueue
 
 
 def drain(queue: FairQueue[str]) -> list[str]:
