@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from portway.agent import origin_connector as connector_module
-from portway.agent import resolver as resolver_module
 from portway.agent.origin_connector import OriginConnector, origin_tls, status_of
-from portway.agent.resolver import Address, Resolver
 from portway.agent.target import Target, parse_target
 from portway.engine.channel import Channel
 from portway.engine.tls_channel import TlsChannel
+from portway.links import resolver as resolver_module
+from portway.links.resolver import Address, Resolver
 from portway.protocol.stream_status import StreamStatus
 from tests.kit.certificates import Identity
 from tests.kit.loops import EngineLoop
@@ -157,7 +157,7 @@ def test_a_name_is_resolved_again_after_a_failed_connect(engine: EngineLoop, mon
         asked.append(host)
         return [(socket.AF_INET, ("127.0.0.1", port))]
 
-    monkeypatch.setattr(resolver_module, "_query_system", look_up)
+    monkeypatch.setattr(resolver_module, "query_system", look_up)
     target, told = Target("app.test", free_port()), list[Channel | StreamStatus]()
 
     async def resolver() -> Resolver:

@@ -12,6 +12,10 @@ import pytest
 from portway.agent.events import LinksChanged, Online, RelayDone, RequestLine, TunnelUp
 from portway.agent.status import AgentStatusTracker
 from portway.clock import wall
+from portway.forward.events import ClientDone
+from portway.forward.events import Listening as ForwardListening
+from portway.forward.outcomes import Outcome
+from portway.forward.status import ForwardStatusTracker
 from portway.server.events import LeaseUp, Listening, LoginRefused, SessionUp, VisitorsTurnedAway
 from portway.server.events import LinksChanged as ServerLinksChanged
 from portway.server.reporting.status import ServerStatusTracker
@@ -138,3 +142,13 @@ def test_an_unexpected_reply_is_an_error_and_the_others_are_shown(portway: Portw
     assert done.exit_code == 1
     assert "app.localhost" in done.stdout
     assert "unexpected reply; it may be a different version of Portway" in done.stderr
+
+
+def test_a_forward_proxy_shows_its_results(portway: Portway, folder: Path) -> None:
+    tracker = ForwardStatusTracker(wall)
+    tracker(ForwardListening("127.0.0.1:8080", tls=False, users=False))
+    tracker(ClientDone("x", Outcome.DNS_FAILED, "http", 1.0, None, None, ""))
+    with program(folder / "proxy-1.sock", tracker.to_json()):
+        out = portway("status").stdout
+    assert "at 127.0.0.1:8080" in out
+    assert "1 dns failed; 0 B up, 0 B down" in out

@@ -24,7 +24,7 @@ from portway.engine.timers import Timer
 from portway.engine.tls_channel import TlsChannel
 from portway.engine.tls_records import RecordFeed
 from portway.links.accept import _Handshake
-from portway.links.happy_eyeballs import _Race
+from portway.links.happy_eyeballs import Race
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
 from portway.protocol.yamux.session import Session as YamuxSession
@@ -54,7 +54,7 @@ _CLASSES: frozenset[type] = frozenset(
     {
         *(TlsChannel, SocketChannel, MuxChannel, RecordFeed, ssl.SSLObject, ssl.MemoryBIO),
         *(Mux, Session, YamuxSession, ControlStream, IncomingLink, UnauthenticatedPeer, SessionLink, ActivityBatch),
-        *(_Handshake, _Race, Attempt, VisitorConnection, ChannelReader, ChannelWriter, Exchange, MeteredExchange, OriginStream),
+        *(_Handshake, Race, Attempt, VisitorConnection, ChannelReader, ChannelWriter, Exchange, MeteredExchange, OriginStream),
         *(SizedPump, ReframingPump, LingeringClose, GracefulClose, _VisitorStream, _PendingHeader, Relay, CopyPump, PeekPump),
         *(WebSocketUpgrade, StatusWaiter, PreambleReader, OriginConnector, LimitEnforcer, Gate, Share),
         *(AgentSession, AgentLink, LinkManager, SpeedRun, Lease, Timer),

@@ -6,7 +6,6 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from portway.agent.resolver import Address, Resolver
 from portway.agent.target import Target
 from portway.engine.channel import Channel
 from portway.engine.connect import Attempt, connect
@@ -14,6 +13,7 @@ from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel
+from portway.links.resolver import Address, Resolver
 from portway.protocol.stream_status import StreamStatus
 
 CONNECT_S_MAX = 8.0

@@ -8,7 +8,6 @@ from weakref import WeakKeyDictionary
 from portway.agent.events import EventSink, RelayDone
 from portway.agent.origin_connector import OriginConnector, origin_tls
 from portway.agent.origin_relay import OriginRelay
-from portway.agent.resolver import Resolver
 from portway.agent.settings import TunnelRequest
 from portway.agent.static_origin.static_origins import StaticOrigins
 from portway.engine.channel import Channel, nothing
@@ -18,6 +17,7 @@ from portway.engine.relay import Relay
 from portway.engine.tally import IDLE, LIFETIME, PAYLOAD, READ_BROKE, TOO_SLOW, WRITE_BROKE, Tally
 from portway.engine.timers import Timer
 from portway.errors import BrokenChannel
+from portway.links.resolver import Resolver
 from portway.protocol.proxy_header import TLV_ALPN, TLV_AUTHORITY, TLV_UNIQUE_ID, ProxyHeader, encode
 from portway.protocol.stream_status import StreamStatus
 from portway.session.claims import Claims, TunnelClaim

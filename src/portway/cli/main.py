@@ -23,6 +23,7 @@ COMMANDS = {
     "start": ("portway.cli.start", "Start the tunnels of a configuration file."),
     "config": ("portway.cli.config", "Check, edit and locate that file."),
     "passwd": ("portway.cli.passwd", "Set passwords of visitors, for portway http --basic-auth-file."),
+    "proxy": ("portway.cli.proxy", "Run a forward proxy: HTTP CONNECT and SOCKS."),
     "speedtest": ("portway.cli.speedtest", "Test the connection to the server and report the bottleneck."),
     "status": ("portway.cli.status", "Show the status of your running Portway processes."),
     "certificates": ("portway.cli.certificates", "List certificates for https with their expiry and errors."),

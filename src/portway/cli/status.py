@@ -9,9 +9,10 @@ from portway.agent.status import AgentStatus
 from portway.cli.examples import examples
 from portway.cli.options import json_option
 from portway.errors import PortwayError, UnavailableError
+from portway.forward.status import ForwardStatus
 from portway.server.reporting.status import ServerStatus
 
-Status = AgentStatus | ServerStatus
+Status = AgentStatus | ForwardStatus | ServerStatus
 
 EXAMPLES = examples(
     ("portway status", "all your servers and agents on this machine"),
@@ -75,7 +76,13 @@ def query_all(folder: Path) -> tuple[list[Status], list[PortwayError]]:
 
 
 def _lines(one: Status, now: float) -> list[str]:
-    return _server_lines(one, now) if isinstance(one, ServerStatus) else _agent_lines(one, now)
+    match one:
+        case ServerStatus():
+            return _server_lines(one, now)
+        case ForwardStatus():
+            return _proxy_lines(one, now)
+        case AgentStatus():
+            return _agent_lines(one, now)
 
 
 def _server_lines(one: ServerStatus, now: float) -> list[str]:
@@ -97,6 +104,16 @@ def _server_lines(one: ServerStatus, now: float) -> list[str]:
     tokens = {session.session: session.token for session in one.sessions}
     rows = [(escape(lease.url), f"agent {escape(tokens.get(lease.session, 'offline'))}") for lease in one.tunnels]
     return lines + table(rows, indent="  ")
+
+
+def _proxy_lines(one: ForwardStatus, now: float) -> list[str]:
+    from portway.protocol.units import format_duration, format_size
+
+    lines = [f"proxy {one.pid}  up {format_duration(max(0.0, now - one.since))}  at {one.address}"]
+    if one.results:
+        counts = ", ".join(f"{count:,} {result.replace('_', ' ')}" for result, count in sorted(one.results.items()))
+        lines.append(f"  {counts}; {format_size(one.bytes_up)} up, {format_size(one.bytes_down)} down")
+    return lines
 
 
 def _agent_lines(one: AgentStatus, now: float) -> list[str]:

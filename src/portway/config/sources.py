@@ -16,7 +16,7 @@ T = TypeVar("T")
 FILE_BYTES_MAX = 1024 * 1024
 """Configuration files are written by hand; a larger file is the wrong one."""
 
-TABLES = ("server", "agent", "defaults", "tunnels", "proxy")
+TABLES = ("server", "proxy", "agent", "defaults", "tunnels")
 """Valid tables of a configuration file; one file may serve several programs."""
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, zip_longest
 
@@ -25,19 +25,29 @@ async def connect_first(reactor: Reactor, addresses: Sequence[NumericAddress], t
     Raises:
         UnavailableError: all attempts failed; the text lists the reasons.
     """
-    race = _Race(reactor, alternating(addresses), timeout_s)
+    outcome: asyncio.Future[socket.socket | list[OSError]] = asyncio.get_running_loop().create_future()
+
+    def done(result: socket.socket | list[OSError]) -> None:
+        if not outcome.done():
+            outcome.set_result(result)
+        elif isinstance(result, socket.socket):
+            reactor.discard(result)
+
+    race = Race(reactor, alternating(addresses), timeout_s, done)
     try:
-        outcome = await race.winner
+        result = await outcome
     except asyncio.CancelledError:
-        winner = race.winner
-        if winner.done() and not winner.cancelled() and isinstance(outcome := winner.result(), socket.socket):
-            reactor.discard(outcome)  # it connected at the moment of the cancellation
+        if outcome.done() and not outcome.cancelled() and isinstance(won := outcome.result(), socket.socket):
+            reactor.discard(won)  # it connected at the moment of the cancellation
         raise
     finally:
         race.stop()
-    if isinstance(outcome, str):
-        raise UnavailableError(outcome)
-    return outcome
+    if isinstance(result, list):
+        hosts = [address[0] for _, address in race.addresses]
+        raise UnavailableError(
+            "; ".join(f"{host}: {(error.strerror or str(error)).lower()}" for host, error in zip(hosts, result, strict=True))
+        )
+    return result
 
 
 def alternating(addresses: Sequence[NumericAddress]) -> list[NumericAddress]:
@@ -47,26 +57,37 @@ def alternating(addresses: Sequence[NumericAddress]) -> list[NumericAddress]:
     return [address for address in chain.from_iterable(zip_longest(one, other)) if address is not None]
 
 
-class _Race:
-    """The attempts for one connection; the first success stops the others. `winner` is a socket, or the reason of the failure."""
+class Race:
+    """The attempts for one connection; the first success stops the others."""
 
-    def __init__(self, reactor: Reactor, addresses: Sequence[NumericAddress], timeout_s: float) -> None:
-        """Start with the first address."""
-        self.winner: asyncio.Future[socket.socket | str] = asyncio.get_running_loop().create_future()
+    def __init__(
+        self,
+        reactor: Reactor,
+        addresses: Sequence[NumericAddress],
+        timeout_s: float | None,
+        on_done: Callable[[socket.socket | list[OSError]], None],
+    ) -> None:
+        """Start with the first address. `on_done` is called once, from the reactor: with a socket, or with the error of each address.
+
+        Each attempt has `timeout_s` seconds; None: the caller has a deadline, and calls `stop`.
+        """
+        self.addresses = addresses
         self._reactor = reactor
         self._timeout_s = timeout_s
-        self._addresses = addresses
+        self._on_done: Callable[[socket.socket | list[OSError]], None] | None = on_done
         self._left = deque(range(len(addresses)))
         self._attempts: list[Attempt] = []
-        self._failures: dict[int, str] = {}
+        self._failures: dict[int, OSError] = {}
         self._timer: Timer | None = None
         self._next()
 
     def stop(self) -> None:
-        """Cancel all pending attempts; may be called twice."""
+        """Cancel all pending attempts, without calling back; may be called twice."""
+        self._on_done = None
         self._left.clear()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for attempt in self._attempts:
             attempt.cancel()
         self._attempts.clear()
@@ -74,25 +95,30 @@ class _Race:
     def _next(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if not self._left:
             return
         number = self._left.popleft()
-        family, address = self._addresses[number]
+        family, address = self.addresses[number]
         attempt = connect(self._reactor, family, address, self._timeout_s, partial(self._settle, number))
         if attempt is not None:
             self._attempts.append(attempt)
-        self._timer = self._reactor.call_later(NEXT_AFTER_S, self._next)
+        if self._left:
+            self._timer = self._reactor.call_later(NEXT_AFTER_S, self._next)
 
     def _settle(self, number: int, outcome: socket.socket | OSError) -> None:
+        on_done = self._on_done
         if isinstance(outcome, OSError):
-            self._failures[number] = f"{self._addresses[number][1][0]}: {(outcome.strerror or str(outcome)).lower()}"
-            if self.winner.done():
+            self._failures[number] = outcome
+            if on_done is None:
                 return
-            if len(self._failures) == len(self._addresses):
-                self.winner.set_result("; ".join(self._failures[each] for each in sorted(self._failures)))
-            self._next()
-        elif self.winner.done():
+            if len(self._failures) == len(self.addresses):
+                self.stop()
+                on_done([self._failures[each] for each in sorted(self._failures)])
+            else:
+                self._next()
+        elif on_done is None:
             self._reactor.discard(outcome)
         else:
-            self.winner.set_result(outcome)
             self.stop()
+            on_done(outcome)

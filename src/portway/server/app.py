@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, closing
 from portway.clock import wall
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
+from portway.links.listen_sockets import listen_on
 from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
 from portway.server.certificates.orders import open_orders
 from portway.server.certificates.store import CertificateStore
@@ -15,7 +16,6 @@ from portway.server.control.claims import ClaimHandler
 from portway.server.core import ServerCore
 from portway.server.events import EventSink, Stopping
 from portway.server.identity import record_advertised
-from portway.server.listen_sockets import listen_on
 from portway.server.listeners import open_listeners
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import locked, open_state

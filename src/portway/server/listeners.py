@@ -4,7 +4,7 @@ import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from portway.server.listen_sockets import listen_for_setting, listen_if_free
+from portway.links.listen_sockets import listen_for_setting, listen_if_free
 from portway.server.settings import ServerSettings
 
 

@@ -53,7 +53,7 @@ class StaticOrigins:
             self._stop(path)
 
     def _start(self, target: Target) -> Target:
-        path = self._folder() / f"static-{os.getpid()}-{next(self._numbers)}.sock"
+        path = self._folder() / f"static-{os.getpid()}-{next(self._numbers)}.origin"  # `portway status` queries *.sock
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path.unlink(missing_ok=True)

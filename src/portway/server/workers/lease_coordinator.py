@@ -9,11 +9,11 @@ from typing import Protocol
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
 from portway.errors import PortwayError, RefusedError
+from portway.links.listen_sockets import listen_on
 from portway.protocol.control.messages import Granted, Refused
 from portway.server.access.tokens import TokenRecord
 from portway.server.control.claims import CertificateOrders, ClaimHandler, ClaimingSession
 from portway.server.events import EventSink
-from portway.server.listen_sockets import listen_on
 from portway.server.settings import ServerSettings
 from portway.server.storage.token_reader import TokenReader
 from portway.server.storage.token_watch import TokenWatch

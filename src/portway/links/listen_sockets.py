@@ -1,4 +1,4 @@
-"""Opens the server's listening sockets, and explains failures."""
+"""Opens listening sockets for settings, and explains failures."""
 
 import errno
 import socket

@@ -8,7 +8,7 @@ import pytest
 
 from portway.config.values import ListenAddress
 from portway.errors import ConfigError, UnavailableError
-from portway.server.listen_sockets import listen_for_setting, listen_on
+from portway.links.listen_sockets import listen_for_setting, listen_on
 
 
 def test_an_empty_host_listens_on_every_interface_with_ipv4_and_ipv6() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from portway.agent import resolver as resolver_module
-from portway.agent.resolver import Address, Resolver
+from portway.links import resolver as resolver_module
+from portway.links.resolver import Address, Resolver
 from tests.kit.loops import EngineLoop
 
 

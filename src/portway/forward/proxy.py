@@ -1,0 +1,212 @@
+"""The forward proxy of one process: accepts clients, tells their protocols apart, and keeps count of them."""
+
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+from portway.engine.channel import Channel
+from portway.engine.limits import Scope, Scopes, scopes_of
+from portway.engine.listener import RESETS_INHERITED, Address, Listener
+from portway.engine.reactor import Reactor
+from portway.engine.socket_channel import RESET_ON_CLOSE, SocketChannel, set_close_mode
+from portway.engine.timers import Timer
+from portway.engine.tls_channel import TlsChannel
+from portway.errors import BrokenChannel
+from portway.forward.client import ClientConnection
+from portway.forward.events import ClientDone, EventSink
+from portway.forward.interfaces import Connector, Target, TargetPolicy, User, UserDirectory
+from portway.forward.negotiation.fixed_target import FixedTargetNegotiation
+from portway.forward.negotiation.http_connect import HttpNegotiation
+from portway.forward.negotiation.interfaces import Negotiation
+from portway.forward.negotiation.socks4 import Socks4Negotiation
+from portway.forward.negotiation.socks5 import Socks5Negotiation
+from portway.forward.outcomes import Failure, Outcome
+from portway.forward.settings import ForwardSettings
+from portway.links.source_accounts import SourceAccounts
+from portway.protocol.source_key import source_key
+from portway.telemetry.logs import get_log
+
+SOCKS5_FIRST, SOCKS4_FIRST, TLS_FIRST = 5, 4, 0x16
+
+OnPlain = Callable[[Channel, Address, bytes], None]
+"""Serves plain HTTP on a channel, from which the given bytes were read."""
+
+log = get_log(__name__)
+
+
+class ForwardProxy:
+    """All clients of one listener, or of several with the same settings."""
+
+    def __init__(  # noqa: PLR0913 - the stages, and what tests replace
+        self,
+        reactor: Reactor,
+        settings: ForwardSettings,
+        *,
+        policy: TargetPolicy,
+        users: UserDirectory,
+        connector: Connector,
+        random_bytes: Callable[[int], bytes],
+        on_event: EventSink,
+        tls: ssl.SSLContext | None = None,
+        on_plain: OnPlain | None = None,
+    ) -> None:
+        """`tls` is the context of an HTTPS proxy. `on_plain` serves plain HTTP; None refuses methods other than CONNECT."""
+        self.reactor = reactor
+        self.settings = settings
+        self.policy = policy
+        """Replaced when its settings change; running tunnels keep their targets."""
+        self.users = users
+        self.connector = connector
+        self.random_bytes = random_bytes
+        self.results: Counter[Outcome] = Counter()
+        """Clients so far, by result."""
+        self._on_event = on_event
+        self._tls = tls
+        self._on_plain = on_plain
+        self._destination = settings.destination
+        self._clients: set[ClientConnection] = set()
+        self._handshakes: dict[TlsChannel, Timer] = {}
+        self._of_source: Counter[str] = Counter()
+        self._of_user: Counter[str] = Counter()
+        self._accounts = SourceAccounts(reactor.accounts.child(1.0))
+        self._scopes: Scopes = (
+            *scopes_of(reactor, settings.client_policy),
+            *scopes_of(reactor, settings.target_policy),
+        )
+        self._user_scopes: WeakKeyDictionary[UserDirectory, dict[str, tuple[User, Scopes]]] = WeakKeyDictionary()
+        self._listeners: list[Listener] = []
+
+    @property
+    def clients(self) -> int:
+        """Number of clients now."""
+        return len(self._clients)
+
+    def listen(self, sock: socket.socket) -> None:
+        """Accept clients on a listening socket."""
+        self._listeners.append(Listener(self.reactor, sock, self.accept))
+
+    def stop_listening(self) -> None:
+        """Accept no further clients."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    def close(self) -> None:
+        """Reset all clients."""
+        self.stop_listening()
+        for channel, timer in self._handshakes.items():
+            timer.cancel()
+            channel.abort()
+        self._handshakes.clear()
+        for client in list(self._clients):
+            client.end_relay("the proxy stopped")
+
+    def end_tunnels_of(self, name: str) -> int:
+        """Reset all tunnels of a user who was removed, and return their number."""
+        found = [client for client in self._clients if client.user is not None and client.user.name == name]
+        for client in found:
+            client.end_relay("the user was removed")
+        return len(found)
+
+    def accept(self, sock: socket.socket, address: Address) -> None:
+        """Serve a connected, non-blocking socket."""
+        if len(self._clients) + len(self._handshakes) >= self.settings.max_tunnels:
+            set_close_mode(sock, RESET_ON_CLOSE)
+            self.reactor.discard(sock)
+            self.results[Outcome.TOO_MANY] += 1
+            return
+        if self._tls is None:
+            self._serve(SocketChannel(self.reactor, sock, resets=RESETS_INHERITED), address)
+            return
+        channel = TlsChannel(self.reactor, sock, self._tls, server_side=True, in_slices=True)
+        channel.account = self._accounts.of(address[0])
+        self._handshakes[channel] = self.reactor.call_later(self.settings.initiation_timeout_s, channel.abort)
+
+        def done(failure: BrokenChannel | None) -> None:
+            timer = self._handshakes.pop(channel, None)
+            if timer is not None:
+                timer.cancel()
+            if failure is None:
+                self._serve(channel, address)
+            else:
+                log.debug("TLS handshake of a client failed", reason=failure)
+                channel.close()
+
+        channel.handshake(done)
+
+    def admits(self, client: ClientConnection) -> Failure | None:
+        """Count a client's tunnel, or return why there are too many."""
+        settings, user = self.settings, client.user
+        if settings.max_per_source and self._of_source[client.source] > settings.max_per_source:
+            return Failure(
+                Outcome.TOO_MANY, f"More than {settings.max_per_source} tunnels from your address: close some, or try again later."
+            )
+        if user is not None:
+            self._of_user[user.name] += 1
+            if user.tunnels_max and self._of_user[user.name] > user.tunnels_max:
+                return Failure(Outcome.TOO_MANY, f"More than {user.tunnels_max} tunnels of this user: close some, or try again later.")
+        return None
+
+    def forget(self, client: ClientConnection) -> None:
+        """Remove a client that is gone."""
+        if client not in self._clients:
+            return
+        self._clients.discard(client)
+        _less(self._of_source, client.source)
+        if client.user is not None:
+            _less(self._of_user, client.user.name)
+
+    def report(self, event: ClientDone) -> None:
+        """Count and emit the end of a client."""
+        self.results[event.result] += 1
+        self._on_event(event)
+
+    def scopes_of(self, user: User | None) -> Scopes:
+        """Return the limits of a tunnel: those of the proxy, and those of its user, which all of the user's tunnels share."""
+        if user is None:
+            return self._scopes
+        known = self._user_scopes.setdefault(self.users, {})
+        found = known.get(user.name)
+        if found is None or found[0] != user:
+            found = known[user.name] = (user, scopes_of(self.reactor, user.policy))
+        scopes: tuple[Scope, ...] = (*self._scopes, *found[1])
+        return scopes
+
+    def negotiation_for(self, client: ClientConnection, data: bytes) -> Negotiation | None:
+        """Return the negotiation for a client by its first bytes; None after the client was refused."""
+        first = data[0]
+        if first == SOCKS5_FIRST:
+            return Socks5Negotiation(client)
+        if first == SOCKS4_FIRST:
+            return Socks4Negotiation(client)
+        if first == TLS_FIRST:
+            log.debug("a client began TLS on a listener without a certificate")
+            client.end_relay("TLS on a listener without a certificate")
+            return None
+        if self._on_plain is None:
+            return HttpNegotiation(client)
+        on_plain = self._on_plain
+
+        def serve_plain(received: bytes) -> None:
+            channel, address = client.give_up_channel()
+            on_plain(channel, address, received)
+
+        return HttpNegotiation(client, serve_plain)
+
+    def _serve(self, channel: Channel, address: Address) -> None:
+        source = source_key(address[0])
+        client = ClientConnection(self, channel, address, source)
+        self._clients.add(client)
+        self._of_source[source] += 1
+        if self._destination is None:
+            client.start()
+        else:
+            client.start_fixed(FixedTargetNegotiation(), Target(self._destination.host, self._destination.port))
+
+
+def _less(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]
