@@ -74,7 +74,7 @@ class ForwardSettings:
     )
 
     tls_cert: Path | None = setting(
-        None, read=parse_path, metavar="FILE", help="Speak TLS to clients (an HTTPS proxy), with the PEM chain in FILE.", shown=""
+        None, read=parse_path, metavar="FILE", help="Use TLS with clients (an HTTPS proxy), with the PEM chain in FILE.", shown=""
     )
 
     tls_key: Path | None = setting(None, read=parse_path, metavar="FILE", help="Read the private key of that chain from FILE.", shown="")
