@@ -67,7 +67,7 @@ def check_exposure(settings: ForwardSettings, *, has_users: bool) -> None:
     """
     if not (settings.is_local or settings.open or has_users):
         raise ConfigError(
-            f"--listen: {settings.listen} is reachable from other machines, and the proxy has no users: whoever reaches it could use it. "
+            f"--listen: {settings.listen} is reachable from other machines, and the proxy has no users: all of them could use it. "
             "Give --users FILE, listen on 127.0.0.1, or add --open if that is intended"
         )
 
