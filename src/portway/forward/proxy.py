@@ -1,4 +1,4 @@
-"""The forward proxy of one process: accepts clients, tells their protocols apart, and keeps count of them."""
+"""The forward proxy of one process: accepts clients, detects their protocols, and keeps count of them."""
 
 import socket
 import ssl

@@ -1,1 +1,1 @@
-"""The second stage of the forward proxy: one module for each way out."""
+"""The second stage of the forward proxy: one module per connector."""
