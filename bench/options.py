@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.axes.base import Axis
-from bench.axes.catalog import AXES, TLS_AXES
+from bench.axes.catalog import AXES, PROXY_AXES, PROXY_USUAL, TLS_AXES
 from bench.axes.catalog import TLS_USUAL as TLS_USUAL_AXES
 from bench.axes.catalog import USUAL as USUAL_AXES
 from bench.plan import FULL_MINUTES_MAX, QUICK, USUAL, Plan
 from bench.systems.base import System
-from bench.systems.catalog import SYSTEMS, TLS_SYSTEMS
+from bench.systems.catalog import PROXY_SYSTEMS, SYSTEMS, TLS_SYSTEMS
 from bench.systems.catalog import TLS_USUAL as TLS_USUAL_SYSTEMS
 from bench.systems.catalog import USUAL as USUAL_SYSTEMS
-from bench.systems.portway import Portway
+from bench.systems.portway import Portway, PortwayProxy
 from bench.targets import TARGET_SETS
 
 
@@ -33,6 +33,14 @@ class Options:
     """Visitors use TLS."""
 
 
+_CHOICES: dict[str, tuple[tuple[System, ...], tuple[Axis, ...], tuple[System, ...], tuple[Axis, ...]]] = {
+    "": (SYSTEMS, AXES, USUAL_SYSTEMS, USUAL_AXES),
+    "tls": (TLS_SYSTEMS, TLS_AXES, TLS_USUAL_SYSTEMS, TLS_USUAL_AXES),
+    "proxies": (PROXY_SYSTEMS, PROXY_AXES, PROXY_SYSTEMS, PROXY_USUAL),
+}
+"""All systems and axes of a kind of run, and those without `--full`."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="Compare Portway with other tunnels and proxies on this machine, over loopback."
@@ -46,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SYSTEMS",
         help='measure SYSTEMS: those whose name contains one of these words, as in "rathole,portway tcp"; all: every system',
     )
-    parser.add_argument("--tls", action="store_true", help="measure systems whose visitors use TLS, and check the targets for them")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--tls", action="store_true", help="measure systems whose visitors use TLS, and check the targets for them")
+    kind.add_argument("--proxies", action="store_true", help="measure forward proxies, and check the targets for them")
     parser.add_argument("--quick", action="store_true", help="run one short round in under two minutes, to check that everything works")
     parser.add_argument("--full", action="store_true", help="measure every axis on every system; takes an hour")
     parser.add_argument("--rounds", type=int, help="run ROUNDS rounds (3; with --quick 1)")
@@ -64,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OUT.svg",
         help="also draw all figures to OUT.svg, and to a PNG next to it if a converter is installed",
     )
-    parser.add_argument("--targets", choices=sorted(TARGET_SETS), help="check this set of targets (first; with --tls tls)")
+    parser.add_argument(
+        "--targets", choices=sorted(TARGET_SETS), help="check this set of targets (first; with --tls tls, with --proxies proxies)"
+    )
     return parser
 
 
@@ -76,7 +88,7 @@ def matching(words: str, names: Sequence[str]) -> list[int]:
 
 def other_portways(systems: Sequence[System], source: Path) -> tuple[System, ...]:
     """Return a copy of each Portway system that runs the package in `source`."""
-    ours = [system for system in systems if isinstance(system, Portway)]
+    ours = [system for system in systems if isinstance(system, Portway | PortwayProxy)]
     return tuple(replace(system, name=f"other {system.name}", source=source.resolve()) for system in ours)
 
 
@@ -90,8 +102,8 @@ def parse_options(argv: Sequence[str]) -> Options:
     """Parse the command line; an invalid one ends the process with exit code 2 and a message."""
     parser = _parser()
     given = parser.parse_args(argv)
-    all_systems, all_axes = (TLS_SYSTEMS, TLS_AXES) if given.tls else (SYSTEMS, AXES)
-    systems, axes = (TLS_USUAL_SYSTEMS, TLS_USUAL_AXES) if given.tls else (USUAL_SYSTEMS, USUAL_AXES)
+    kind = "tls" if given.tls else "proxies" if given.proxies else ""
+    all_systems, all_axes, systems, axes = _CHOICES[kind]
     if given.full or given.list:
         systems, axes = all_systems, all_axes
     if given.systems is not None:
@@ -103,9 +115,9 @@ def parse_options(argv: Sequence[str]) -> Options:
             parser.error(f"--against: no package portway in {given.against}; give a checkout's src folder")
         systems += other_portways(systems, given.against)
     if not systems or not axes:
-        parser.error(f"unknown {'axis' if systems else 'system'}; see `python -m bench --list{' --tls' if given.tls else ''}`")
+        parser.error(f"unknown {'axis' if systems else 'system'}; see `python -m bench --list{f' --{kind}' if kind else ''}`")
     plan = _plan(given)
     if plan.rounds < 1 or given.scale <= 0 or plan.minutes_max <= 0:
         parser.error("--rounds, --scale and --minutes: expected a positive number")
-    targets = given.targets or ("tls" if given.tls else "first")
+    targets = given.targets or kind or "first"
     return Options(systems, axes, plan, given.json, given.chart, targets, given.list, given.tls)

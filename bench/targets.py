@@ -9,6 +9,7 @@ from bench.systems.catalog import (
     FRP_PLAIN,
     FRP_TCP,
     FRP_VHOST,
+    HAPROXY_HOP,
     HAPROXY_HTTP,
     HAPROXY_HTTPS,
     HAPROXY_TCP,
@@ -18,9 +19,12 @@ from bench.systems.catalog import (
     PORTWAY_TCP,
     PORTWAY_TCP_PASSED,
     PORTWAY_TLS,
+    PROXY_CONNECT,
+    PROXY_SOCKS5,
     RATHOLE_PLAIN,
     RATHOLE_TLS,
 )
+from bench.systems.forward_proxies import DANTE, MICROSOCKS, SQUID, TINYPROXY
 from bench.systems.links import NetworkPath
 
 TLS, PLAIN, HTTP = PORTWAY_TCP.name, PORTWAY_PLAIN.name, PORTWAY_HTTP.name
@@ -140,10 +144,29 @@ VISITORS_TLS = (
 VISITORS_TLS_BOUNDS = (Bound(HTTPS, "idle", 30.0),)
 """Absolute limits with visitors that use TLS."""
 
+PROXIES = (PROXY_CONNECT.name, PROXY_SOCKS5.name)
+_OTHER_PROXIES = (TINYPROXY.name, SQUID.name, MICROSOCKS.name, DANTE.name)
+FORWARD_PROXIES = tuple(
+    target
+    for system in PROXIES
+    for target in (
+        Target(system, "tunnels-new", (MICROSOCKS.name,), 0.8),
+        Target(system, "tunnels-new", (TINYPROXY.name, SQUID.name), 1.0),
+        Target(system, "tunnels-kept", (HAPROXY_HOP.name, *_OTHER_PROXIES), 1.0),
+        *_each(BULK, system, (HAPROXY_HOP.name,), 0.95),
+        *_each(BULK, system, _OTHER_PROXIES, 1.0),
+    )
+)
+"""Targets of the forward proxy."""
+
+FORWARD_PROXIES_BOUNDS = tuple(Bound(system, "idle", 4.0) for system in PROXIES)
+"""Absolute limits of the forward proxy."""
+
 TARGET_SETS: dict[str, tuple[tuple[Target, ...], tuple[Bound, ...]]] = {
     "first": (FIRST, ()),
     "engine": (ENGINE, ENGINE_BOUNDS),
     "tls": (VISITORS_TLS, VISITORS_TLS_BOUNDS),
+    "proxies": (FORWARD_PROXIES, FORWARD_PROXIES_BOUNDS),
 }
 """Targets and bounds by the name for `--targets`."""
 

@@ -25,7 +25,7 @@ def start_transfer(subject: Subject, direction: str, connections: int) -> Counte
     address = subject.published.bulk
     before = arrived.total()
     subject.load.start(
-        load_argv("bulk", direction, address.port, address.authority, connections, counted, *address.tls_words), "visitors", load_env()
+        load_argv("bulk", direction, address.port, address.authority, connections, counted, *address.dial_words), "visitors", load_env()
     )
     until = time.monotonic() + FIRST_BYTES_S
     while arrived.total() == before:

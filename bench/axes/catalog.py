@@ -9,6 +9,7 @@ from bench.axes.idle import Idle
 from bench.axes.latency import Latency
 from bench.axes.requests import Requests
 from bench.axes.stall import Stall
+from bench.axes.tunnels import Tunnels
 
 USUAL: tuple[Axis, ...] = (
     Bulk("down", 1),
@@ -44,6 +45,19 @@ TLS_USUAL: tuple[Axis, ...] = (
 
 TLS_AXES: tuple[Axis, ...] = (*TLS_USUAL, Idle())
 """Axes that can be measured with visitors that use TLS."""
+
+PROXY_USUAL: tuple[Axis, ...] = (
+    Tunnels(new=True),
+    Tunnels(new=False),
+    Bulk("down", 1),
+    Bulk("down", 8),
+    Latency(""),
+    Idle(),
+)
+"""Axes of a run with `--proxies`, without `--only` and `--full`."""
+
+PROXY_AXES: tuple[Axis, ...] = (*PROXY_USUAL[:4], Bulk("up", 1), Bulk("up", 8), *PROXY_USUAL[4:], Latency("visitor"), Stall("down"))
+"""Axes that can be measured through forward proxies."""
 
 
 def figures_of(axes: tuple[Axis, ...]) -> tuple[Figure, ...]:

@@ -16,7 +16,7 @@ WARM_VISITORS = 32  # so that one-time costs (code, pools, caches) do not count
 
 def _open(subject: Subject, count: int, name: str) -> None:
     address: Address = subject.published.web
-    visitors = subject.load.start(load_argv("idle", address.port, address.authority, count, *address.tls_words), name, load_env())
+    visitors = subject.load.start(load_argv("idle", address.port, address.authority, count, *address.dial_words), name, load_env())
     visitors.first_line(OPEN_S)
     time.sleep(SETTLE_S)
 

@@ -24,7 +24,7 @@ def measure_latency(
     Raises:
         BenchError: the visitor program failed.
     """
-    argv = load_argv("latency", address.port, address.authority, rate_per_s, seconds, connections)
+    argv = load_argv("latency", address.port, address.authority, rate_per_s, seconds, connections, *address.dial_words)
     visitor = subject.load.start(argv, name, load_env())
     result = json.loads(visitor.first_line(seconds + GRACE_S + START_S))
     notes = [f"{result['lost']} of {result['sent']} requests were never answered"] if result["lost"] else []

@@ -42,7 +42,9 @@ class Stall:
         alone = measure_latency(subject, subject.published.bulk, plan.beside_per_s, plan.stall_s, plan.latency_connections, "alone")
         before = subject.system.memory_bytes()
         address = subject.published.bulk
-        staller = subject.load.start(load_argv("stall", self.direction, address.port, address.authority), "staller", load_env())
+        staller = subject.load.start(
+            load_argv("stall", self.direction, address.port, address.authority, *address.dial_words), "staller", load_env()
+        )
         sent = int(staller.first_line(STUCK_S))
         stuck = subject.system.memory_bytes()
         beside = measure_latency(subject, subject.published.bulk, plan.beside_per_s, plan.stall_s, plan.latency_connections, "beside")

@@ -1,6 +1,6 @@
 """Visitors that transfer as many bytes as they can, one process each, until they are killed.
 
-`python -m bench.load.bulk down|up PORT AUTHORITY CONNECTIONS COUNTERS [SERVER_NAME CERTIFICATE]`. Downloads are counted here, in COUNTERS; uploads are counted by the origin.
+`python -m bench.load.bulk down|up PORT AUTHORITY CONNECTIONS COUNTERS [SERVER_NAME CERTIFICATE | PROTOCOL: TARGET]`. Downloads are counted here, in COUNTERS; uploads are counted by the origin.
 """
 
 import os
@@ -55,9 +55,9 @@ def visit(direction: str, dialler: Dialler, authority: str, slot: int, counters:
 
 def main() -> None:
     """Fork a visitor for each connection; exit with 1 as soon as one transfer ends, because none should."""
-    direction, port, authority, connections, path, *tls = sys.argv[1:]
+    direction, port, authority, connections, path, *words = sys.argv[1:]
     die_with_parent()
-    counters, dialler = Counters(Path(path)), Dialler(int(port), *tls)
+    counters, dialler = Counters(Path(path)), Dialler(int(port), *words)
     signal.alarm(SECONDS_MAX)
     forks = Forks()
     for slot in range(int(connections)):

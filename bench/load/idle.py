@@ -1,6 +1,6 @@
 """Visitors that make one small request each and then keep their connections open, idle, until they are killed.
 
-`python -m bench.load.idle PORT AUTHORITY COUNT [SERVER_NAME CERTIFICATE]` prints "open" once all are connected.
+`python -m bench.load.idle PORT AUTHORITY COUNT [SERVER_NAME CERTIFICATE | PROTOCOL: TARGET]` prints "open" once all are connected.
 """
 
 import signal
@@ -25,10 +25,10 @@ def arrive(dialler: Dialler, authority: str, count: int) -> list[socket.socket]:
 
 def main() -> None:
     """Connect in groups, print "open", keep the connections."""
-    port, authority, count, *tls = sys.argv[1:]
+    port, authority, count, *words = sys.argv[1:]
     die_with_parent()
     signal.alarm(SECONDS_MAX)
-    dialler = Dialler(int(port), *tls)
+    dialler = Dialler(int(port), *words)
     visitors: list[socket.socket] = []
     while (missing := int(count) - len(visitors)) > 0:
         visitors += arrive(dialler, authority, min(AT_ONCE, missing))

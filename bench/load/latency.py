@@ -1,6 +1,6 @@
 """A visitor that makes small requests at a fixed rate over a few connections and measures each from the time it was due.
 
-`python -m bench.load.latency PORT AUTHORITY RATE_PER_S SECONDS CONNECTIONS` prints a JSON object: sent, lost, p50_ms, p99_ms, max_ms.
+`python -m bench.load.latency PORT AUTHORITY RATE_PER_S SECONDS CONNECTIONS [PROTOCOL: TARGET]` prints a JSON object: sent, lost, p50_ms, p99_ms, max_ms.
 """
 
 import gc
@@ -14,6 +14,7 @@ from collections import deque
 
 from bench.load.http import HEAD_BYTES_MAX, exchange, response_bytes, small_request
 from bench.load.open_loop import OpenLoop
+from bench.load.tls import Dialler
 from bench.parent_death import die_with_parent, wake_on_time
 from bench.percentiles import percentile
 
@@ -24,8 +25,8 @@ SECONDS_MAX = 120
 class Connection:
     """One connection and its current request."""
 
-    def __init__(self, port: int, authority: str) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    def __init__(self, dialler: Dialler, authority: str) -> None:
+        self.sock = dialler.connect()
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         exchange(self.sock, authority)  # connected and warm before the measurement starts
         self.sock.setblocking(False)
@@ -50,10 +51,10 @@ class Connection:
         return True
 
 
-def run_schedule(port: int, authority: str, rate_per_s: float, seconds: float, connections: int) -> tuple[OpenLoop, int]:
+def run_schedule(dialler: Dialler, authority: str, rate_per_s: float, seconds: float, connections: int) -> tuple[OpenLoop, int]:
     """Run the schedule to its end; return it and the number of requests without a response."""
     request = small_request(authority)
-    idle = deque(Connection(port, authority) for _ in range(connections))
+    idle = deque(Connection(dialler, authority) for _ in range(connections))
     busy: dict[socket.socket, Connection] = {}
     start = time.perf_counter() + 0.05
     schedule = OpenLoop(start, rate_per_s, int(rate_per_s * seconds))
@@ -79,12 +80,12 @@ def run_schedule(port: int, authority: str, rate_per_s: float, seconds: float, c
 
 def main() -> None:
     """Run the schedule and print the percentiles."""
-    port, authority, rate, seconds, connections = sys.argv[1:]
+    port, authority, rate, seconds, connections, *words = sys.argv[1:]
     die_with_parent()
     wake_on_time()
     signal.alarm(SECONDS_MAX)
     gc.disable()  # the delay of a collection would count as the system's
-    schedule, lost = run_schedule(int(port), authority, float(rate), float(seconds), int(connections))
+    schedule, lost = run_schedule(Dialler(int(port), *words), authority, float(rate), float(seconds), int(connections))
     took_ms = [1000 * each for each in schedule.latencies_s]
     figures = {"p50_ms": percentile(took_ms, 50), "p99_ms": percentile(took_ms, 99), "max_ms": max(took_ms)}
     print(json.dumps({"sent": len(took_ms), "lost": lost, **figures}), flush=True)

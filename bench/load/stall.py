@@ -1,6 +1,6 @@
 """A visitor with a stalled transfer: it reads nothing of a download, or sends to an origin that reads nothing.
 
-`python -m bench.load.stall down|up PORT AUTHORITY` prints how many bytes it could send (0 for a download) once nothing moves any more,
+`python -m bench.load.stall down|up PORT AUTHORITY [PROTOCOL: TARGET]` prints how many bytes it could send (0 for a download) once nothing moves any more,
 and keeps the connection until it is killed.
 """
 
@@ -11,6 +11,7 @@ import sys
 import time
 
 from bench.load.http import STALLED_BYTES, download_request, unread_upload_head
+from bench.load.tls import Dialler
 from bench.parent_death import die_with_parent
 
 CHUNK = bytes(256 * 1024)
@@ -32,10 +33,10 @@ def send_until_stuck(sock: socket.socket, authority: str) -> int:
 
 def main() -> None:
     """Start the transfer, print the number of bytes once it stalls, keep the connection."""
-    direction, port, authority = sys.argv[1:]
+    direction, port, authority, *words = sys.argv[1:]
     die_with_parent()
     signal.alarm(SECONDS_MAX)
-    sock = socket.create_connection(("127.0.0.1", int(port)), timeout=10)
+    sock = Dialler(int(port), *words).connect()
     sent = 0
     if direction == "down":
         sock.sendall(download_request(authority))

@@ -19,11 +19,16 @@ class VisitorTls:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A public address: a port on 127.0.0.1 and the value of the Host field; with `tls`, visitors use TLS."""
+    """A public address: a port on 127.0.0.1 and the value of the Host field; with `tls`, visitors use TLS.
+
+    With `proxy`, it is the port of a forward proxy, from which visitors request a tunnel to `authority` by this protocol
+    (`bench.load.proxies`).
+    """
 
     port: int
     authority: str
     tls: VisitorTls | None = None
+    proxy: str = ""
 
     @classmethod
     def of_port(cls, port: int) -> "Address":
@@ -36,8 +41,10 @@ class Address:
         return cls(port, f"{name}:{port}", VisitorTls(name, certificate))
 
     @property
-    def tls_words(self) -> tuple[str, ...]:
-        """The words that turn on TLS in the load programs (`bench.load.tls`)."""
+    def dial_words(self) -> tuple[str, ...]:
+        """The words that turn on TLS in the load programs (`bench.load.tls`), or let them use a proxy."""
+        if self.proxy:
+            return (self.proxy, self.authority)
         return () if self.tls is None else (self.tls.server_name, str(self.tls.certificate))
 
 

@@ -1,14 +1,16 @@
 """All systems, in the order of the table."""
 
+from bench.load.proxies import CONNECT, SOCKS5
 from bench.systems.base import System
 from bench.systems.bore import Bore
 from bench.systems.caddy import CaddyHttps
 from bench.systems.direct import Direct, DirectHttps
+from bench.systems.forward_proxies import DANTE, MICROSOCKS, SQUID, TINYPROXY, HaproxyHop
 from bench.systems.frp import Frp
 from bench.systems.haproxy import HaproxyChain
 from bench.systems.haproxy_https import HaproxyHttps
 from bench.systems.nginx import NginxHttps
-from bench.systems.portway import PASSED, TERMINATED, Portway
+from bench.systems.portway import PASSED, TERMINATED, Portway, PortwayProxy
 from bench.systems.rathole import Rathole
 
 DIRECT = Direct()
@@ -70,3 +72,10 @@ TLS_SYSTEMS: tuple[System, ...] = (
 
 TLS_USUAL = TLS_SYSTEMS[:-1]
 """Systems of a run with `--tls`, without `--systems` and `--full`."""
+
+PROXY_CONNECT = PortwayProxy("portway proxy CONNECT", CONNECT)
+PROXY_SOCKS5 = PortwayProxy("portway proxy SOCKS5", SOCKS5)
+HAPROXY_HOP = HaproxyHop()
+
+PROXY_SYSTEMS: tuple[System, ...] = (DIRECT, PROXY_CONNECT, PROXY_SOCKS5, HAPROXY_HOP, TINYPROXY, SQUID, MICROSOCKS, DANTE)
+"""Forward proxies (`--proxies`)."""

@@ -34,7 +34,7 @@ def wait_for_listener(port: int, deadline_s: float, child: Child, host: str = "1
 
 def _answers(address: Address) -> str | None:
     try:
-        with Dialler(address.port, *address.tls_words).connect(TRY_S) as sock:
+        with Dialler(address.port, *address.dial_words).connect(TRY_S) as sock:
             body = exchange(sock, address.authority)
     except (OSError, ValueError) as exc:
         return str(exc) or type(exc).__name__

@@ -13,6 +13,7 @@ from bench.origins import Origins
 from bench.ports import free_port, free_ports
 from bench.processes import Processes
 from bench.systems.base import Address, Published
+from bench.systems.forward_proxies import through
 from bench.systems.health import wait_for_listener
 from bench.systems.links import Links
 
@@ -133,3 +134,22 @@ class Portway:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
             raise BenchError(f"portway {' '.join(args[:2])} exited with {done.returncode}; last output: {lines[-1]}")
         return done.stdout.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class PortwayProxy:
+    """`portway proxy` with its defaults, except that it may reach this machine."""
+
+    name: str
+    protocol: str
+    needs: tuple[str, ...] = ()
+    source: Path = SOURCE
+
+    def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
+        """Start it and wait until it accepts."""
+        home, port = processes.folder / "home", free_port()
+        home.mkdir(mode=0o700)
+        argv = [*_PORTWAY, "proxy", "--listen", f"127.0.0.1:{port}", "--allow-private"]
+        child = processes.start(argv, "proxy", portway_env(home, self.source))
+        wait_for_listener(port, FIRST_LINE_S, child)
+        return through(port, self.protocol, origins)

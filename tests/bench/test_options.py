@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.axes.catalog import AXES, TLS_AXES
+from bench.axes.catalog import AXES, PROXY_AXES, TLS_AXES
 from bench.options import matching, parse_options
 from bench.plan import FULL_MINUTES_MAX, QUICK, USUAL
-from bench.systems.catalog import SYSTEMS, TLS_SYSTEMS
+from bench.systems.catalog import PROXY_SYSTEMS, SYSTEMS, TLS_SYSTEMS
 from bench.systems.portway import SOURCE, Portway
 
 
@@ -44,6 +44,17 @@ def test_tls_selects_systems_and_axes_of_visitors_with_tls() -> None:
     assert [axis.name for axis in chosen.axes] == ["handshakes-full", "handshakes-resumed"]
 
 
+def test_proxies_selects_forward_proxies() -> None:
+    usual, full = parse_options(["--proxies"]), parse_options(["--proxies", "--full"])
+
+    assert (usual.target_set, usual.tls) == ("proxies", False)
+    assert (usual.systems, full.axes) == (PROXY_SYSTEMS, PROXY_AXES)
+    assert {axis.name for axis in usual.axes} < {axis.name for axis in full.axes}
+    chosen = parse_options(["--proxies", "--systems", "socks,dante", "--only", "tunnels"])
+    assert [system.name for system in chosen.systems] == ["portway proxy SOCKS5", "microsocks", "dante"]
+    assert [axis.name for axis in chosen.axes] == ["tunnels-new", "tunnels-kept"]
+
+
 def test_words_select_by_part_of_a_name() -> None:
     assert matching("RATHOLE, direct", ["direct", "rathole tls", "haproxy"]) == [0, 1]
     assert matching("x", ["direct"]) == []
@@ -72,6 +83,8 @@ def test_another_source_of_portway_is_measured_as_a_peer(tmp_path: Path) -> None
         ["--only", "nothing"],
         ["--tls", "--systems", "rathole"],
         ["--only", "handshakes"],
+        ["--only", "tunnels"],
+        ["--tls", "--proxies"],
         ["--rounds", "-1"],
         ["--scale", "0"],
         ["--what"],

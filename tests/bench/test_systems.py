@@ -192,8 +192,8 @@ def test_a_certificate_has_all_names_and_the_curve_of_portways_identity(tmp_path
 
 
 def test_the_load_programs_get_the_name_and_the_certificate() -> None:
-    assert Address.of_port(1).tls_words == ()
-    assert Address.of_name("web.localhost", 5, Path("/c.pem")).tls_words == ("web.localhost", "/c.pem")
+    assert Address.of_port(1).dial_words == ()
+    assert Address.of_name("web.localhost", 5, Path("/c.pem")).dial_words == ("web.localhost", "/c.pem")
     assert Address.of_name("web.localhost", 5, Path("/c.pem")).authority == "web.localhost:5"
 
 

@@ -3,15 +3,15 @@
 import pytest
 
 from bench.axes.base import Axis
-from bench.axes.catalog import AXES, TLS_AXES, figures_of
+from bench.axes.catalog import AXES, PROXY_AXES, TLS_AXES, figures_of
 from bench.systems.base import System
-from bench.systems.catalog import SYSTEMS, TLS_SYSTEMS
+from bench.systems.catalog import PROXY_SYSTEMS, SYSTEMS, TLS_SYSTEMS
 from bench.targets import ENGINE, ENGINE_BOUNDS, TARGET_SETS, VISITORS_TLS, VISITORS_TLS_BOUNDS, Bound
 
 
 @pytest.mark.parametrize("target_set", TARGET_SETS)
 def test_a_target_names_an_existing_figure_and_system(target_set: str) -> None:
-    all_axes, all_systems = (TLS_AXES, TLS_SYSTEMS) if target_set == "tls" else (AXES, SYSTEMS)
+    all_axes, all_systems = {"tls": (TLS_AXES, TLS_SYSTEMS), "proxies": (PROXY_AXES, PROXY_SYSTEMS)}.get(target_set, (AXES, SYSTEMS))
     keys, systems = {figure.key for figure in figures_of(all_axes)}, {system.name for system in all_systems}
     targets, bounds = TARGET_SETS[target_set]
 
