@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from portway.edge.http.head_cache import RequestHeadCache, ResponseHeadCache
 from portway.errors import PeerError
 from portway.protocol.control.framing import POST_LOGIN_BYTES_MAX, PRE_LOGIN_BYTES_MAX, MessageReader
 from portway.protocol.control.messages import Claim, decode_message, encode_message
@@ -30,7 +31,6 @@ from portway.protocol.yamux.frame import DATA, HEADER, SYN, WINDOW_UPDATE
 from portway.protocol.yamux.limits import YamuxLimits
 from portway.protocol.yamux.session import Session
 from portway.protocol.yamux.stream import Stream
-from portway.server.edge.http.head_cache import RequestHeadCache, ResponseHeadCache
 
 NS_PER_BYTE_MAX = 100.0
 MS_PER_TURN_MAX = 1.0

@@ -93,7 +93,7 @@ def test_no_function_is_too_long() -> None:
 
 
 def test_no_coroutine_on_the_visitor_path() -> None:
-    visitor_path = ("engine/", "mux/", "server/edge/", "session/stream_handshake.py", "agent/origins.py", "agent/origin_connector.py")
+    visitor_path = ("engine/", "mux/", "edge/", "session/stream_handshake.py", "agent/origins.py", "agent/origin_connector.py")
     waiting = [
         f"{name_of(path)}:{node.lineno}"
         for path in modules()
@@ -137,20 +137,20 @@ TESTED_ELSEWHERE = {
     "src/portway/forward/events.py": "plain values; test_console matches on every one",
     "src/portway/cli/options.py": "tests/cli/test_main checks every option's help and errors",
     "src/portway/cli/server.py": "tests/e2e runs it, tests/cli/test_main its errors",
-    "src/portway/server/edge/http/visitor/read_ahead.py": "test_leaving covers it",
-    "src/portway/server/edge/http/exchange/base.py": "failures of exchanges: test_answers_to_trouble, test_pool and test_truncation",
-    "src/portway/server/edge/http/visitor/waiting.py": "waiting visitors: test_routing and test_full_links",
+    "src/portway/edge/http/visitor/read_ahead.py": "test_leaving covers it",
+    "src/portway/edge/http/exchange/base.py": "failures of exchanges: test_answers_to_trouble, test_pool and test_truncation",
+    "src/portway/edge/http/visitor/waiting.py": "waiting visitors: test_routing and test_full_links",
     "src/portway/clock.py": "names for the standard library's clocks",
     "src/portway/demo/app.py": "tests/demo/test_demo runs the demo as a program",
     "src/portway/demo/programs.py": "tests/demo/test_demo stops and kills each program",
     "src/portway/demo/site_live.py": "tests/demo/test_site_app uses it like a browser",
     "src/portway/errors.py": "plain values",
     "src/portway/protocol/yamux/stream.py": "streams need a session: test_session and its fuzz test",
-    "src/portway/server/edge/http/interfaces.py": "protocols without code",
-    "src/portway/server/edge/tls/interfaces.py": "protocols without code",
-    "src/portway/server/edge/http/edge.py": "all tests in its folder use the edge of kit.py",
-    "src/portway/server/edge/http/exchange/exchange.py": "the same: requests and responses of all kinds, over real sockets",
-    "src/portway/server/edge/http/visitor/connection.py": "the same: connections of all kinds, over real sockets",
+    "src/portway/edge/http/interfaces.py": "protocols without code",
+    "src/portway/edge/tls/interfaces.py": "protocols without code",
+    "src/portway/edge/http/edge.py": "all tests in its folder use the edge of kit.py",
+    "src/portway/edge/http/exchange/exchange.py": "the same: requests and responses of all kinds, over real sockets",
+    "src/portway/edge/http/visitor/connection.py": "the same: connections of all kinds, over real sockets",
     "src/portway/server/events.py": "plain values; test_console and test_status match on every one",
 }
 """Modules that no test in the mirrored folder imports, with the reason. This list may only shrink."""

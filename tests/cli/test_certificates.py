@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from portway.certificates.acme.files import AcmeFiles
+from portway.certificates.acme.settings import LETS_ENCRYPT
+from portway.certificates.certificate import parse_bundle
+from portway.certificates.dev_ca import ensure_ca
+from portway.certificates.events import CertificateFailed, CertificateUp
 from portway.clock import wall
-from portway.server.certificates.acme.files import AcmeFiles
-from portway.server.certificates.acme.settings import LETS_ENCRYPT
-from portway.server.certificates.certificate import parse_bundle
-from portway.server.certificates.dev_ca import ensure_ca
-from portway.server.events import CertificateFailed, CertificateUp
 from portway.server.reporting.status import ServerStatusTracker
+from tests.certificates.kit import bundle
 from tests.cli.conftest import Portway
 from tests.kit.certificates import make_identity
-from tests.server.certificates.kit import bundle
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ import pytest
 from portway.agent.events import LinksChanged, Online, RelayDone, RequestLine, TunnelUp
 from portway.agent.status import AgentStatusTracker
 from portway.clock import wall
+from portway.edge.events import VisitorsTurnedAway
 from portway.forward.events import ClientDone
 from portway.forward.events import Listening as ForwardListening
 from portway.forward.outcomes import Outcome
 from portway.forward.status import ForwardStatusTracker
-from portway.server.events import LeaseUp, Listening, LoginRefused, SessionUp, VisitorsTurnedAway
+from portway.server.events import LeaseUp, Listening, LoginRefused, SessionUp
 from portway.server.events import LinksChanged as ServerLinksChanged
 from portway.server.reporting.status import ServerStatusTracker
 from tests.cli.conftest import Portway

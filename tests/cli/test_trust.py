@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from portway.certificates.dev_ca import ROOT_FILE, ensure_ca
 from portway.clock import wall
-from portway.server.certificates.dev_ca import ROOT_FILE, ensure_ca
+from tests.certificates.kit import installed
 from tests.cli.conftest import Portway
 from tests.kit.certificates import make_identity
-from tests.server.certificates.kit import installed
 
 
 @pytest.fixture

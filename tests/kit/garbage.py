@@ -13,6 +13,17 @@ from portway.agent.link_manager import LinkManager
 from portway.agent.origin_connector import OriginConnector
 from portway.agent.origins import _VisitorStream
 from portway.agent.session import AgentSession
+from portway.edge.http.buffers import ChannelReader, ChannelWriter
+from portway.edge.http.exchange.body_pumps import ReframingPump, SizedPump
+from portway.edge.http.exchange.exchange import Exchange
+from portway.edge.http.exchange.metered import MeteredExchange
+from portway.edge.http.exchange.upgrade_relay import WebSocketUpgrade
+from portway.edge.http.origin.graceful_close import GracefulClose
+from portway.edge.http.origin.stream import OriginStream
+from portway.edge.http.visitor.connection import VisitorConnection
+from portway.edge.http.visitor.lingering_close import LingeringClose
+from portway.edge.lease import Lease
+from portway.edge.proxy_protocol import _PendingHeader
 from portway.engine.bucket import Share
 from portway.engine.connect import Attempt
 from portway.engine.gate import Gate
@@ -31,17 +42,6 @@ from portway.protocol.yamux.session import Session as YamuxSession
 from portway.server.control.activity import ActivityBatch
 from portway.server.control.incoming_link import IncomingLink, UnauthenticatedPeer
 from portway.server.control.session import Session, SessionLink
-from portway.server.edge.http.buffers import ChannelReader, ChannelWriter
-from portway.server.edge.http.exchange.body_pumps import ReframingPump, SizedPump
-from portway.server.edge.http.exchange.exchange import Exchange
-from portway.server.edge.http.exchange.metered import MeteredExchange
-from portway.server.edge.http.exchange.upgrade_relay import WebSocketUpgrade
-from portway.server.edge.http.origin.graceful_close import GracefulClose
-from portway.server.edge.http.origin.stream import OriginStream
-from portway.server.edge.http.visitor.connection import VisitorConnection
-from portway.server.edge.http.visitor.lingering_close import LingeringClose
-from portway.server.edge.proxy_protocol import _PendingHeader
-from portway.server.tunnels.lease import Lease
 from portway.session.control_stream import ControlStream
 from portway.session.speed import SpeedRun
 from portway.session.stream_handshake import PreambleReader, StatusWaiter

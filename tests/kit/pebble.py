@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portway.server.certificates.interfaces import ChallengeSource
+from portway.certificates.interfaces import ChallengeSource
 from tests.kit.certificates import make_identity
 from tests.kit.programs import Program
 from tests.kit.services import command

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from portway.certificates.contexts import VisitorContext
 from portway.config.values import ListenAddress
 from portway.engine.listener import listen
 from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
-from portway.server.certificates.contexts import VisitorContext
 from portway.server.identity import Identity
 from portway.server.listeners import Listeners
 from portway.server.settings import ServerSettings

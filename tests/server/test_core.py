@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.server.certificates.store import CertificateStore
+from portway.certificates.store import CertificateStore
 from portway.server.core import _public_https
 from portway.server.settings import ServerSettings
 

@@ -41,8 +41,8 @@ def test_growth_of_each_kind_is_found() -> None:
         found = Inventory(tasks, 10_000, 0, {"portway.mux.mux.Mux": tasks}, tables)
         return Snapshot(Counter({"socket": tasks}), rss_mb, found, close_wait, 0, files)
 
-    before = snapshot_of(10, {"portway.server.edge.http.edge.HttpEdge._visitors": 0}, 50.0, 0, ("a",))
-    after = snapshot_of(30, {"portway.server.edge.http.edge.HttpEdge._visitors": 20}, 60.0, 1, ("a", "b"))
+    before = snapshot_of(10, {"portway.edge.http.edge.HttpEdge._visitors": 0}, 50.0, 0, ("a",))
+    after = snapshot_of(30, {"portway.edge.http.edge.HttpEdge._visitors": 20}, 60.0, 1, ("a", "b"))
     samples = [(60.0 * minute, 50.0 + minute) for minute in range(30)]
     said = ["x.py:1: ResourceWarning: unclosed socket"]
     missed = {(row.number, row.what) for row in judge(before, after, samples, said) if not row.holds}

@@ -60,12 +60,12 @@ def _running() -> list[tuple[int | None, list["CertificateStatus"]]]:
 
 
 def _saved(config: Path | None, flags: dict[str, object]) -> list["CertificateStatus"]:
+    from portway.certificates.acme.files import AcmeFiles
+    from portway.certificates.acme.source import AcmeSource
+    from portway.certificates.events import CertificateDown, CertificateFailed, CertificateUp
+    from portway.certificates.store import CertificateStore
     from portway.clock import wall
     from portway.config.sources import load_settings
-    from portway.server.certificates.acme.files import AcmeFiles
-    from portway.server.certificates.acme.source import AcmeSource
-    from portway.server.certificates.store import CertificateStore
-    from portway.server.events import CertificateDown, CertificateFailed, CertificateUp
     from portway.server.reporting.certificate_status import CertificateTable
     from portway.server.settings import defaults_for
 

@@ -36,9 +36,9 @@ def server(config: Path | None, as_json: bool, log_level: str, **flags: object) 
 def _serve(settings: ServerSettings, as_json: bool, log_level: str) -> int:
     from portway.cli.lifecycle import STDOUT, open_output, run_until_stopped, with_status
     from portway.clock import wall
+    from portway.config.reloading import reload_requests
     from portway.server.app import serve
     from portway.server.events import ServerEvent
-    from portway.server.reloading import reload_requests
     from portway.server.reporting.console import Console, json_console
     from portway.server.reporting.status import ServerStatusTracker
     from portway.telemetry.terminal import Style

@@ -15,7 +15,7 @@ from portway.server.settings import ServerSettings
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from portway.server.certificates.trust_stores import Plan
+    from portway.certificates.trust_stores import Plan
 
 STORES = ("system", "browsers")
 
@@ -63,8 +63,8 @@ def trust(
 
 def _roots_of(config: Path | None, flags: dict[str, object]) -> tuple[list["x509.Certificate"], Path]:
     """Return the roots of the server's data directory, the current one first, and its file."""
+    from portway.certificates.dev_ca import ROOT_FILE, read_roots
     from portway.config.sources import load_settings
-    from portway.server.certificates.dev_ca import ROOT_FILE, read_roots
     from portway.server.settings import defaults_for
 
     settings = load_settings(ServerSettings, "server", flags=flags, environ=os.environ, file=config, defaults=defaults_for)
@@ -80,7 +80,7 @@ def _read_copy(file: Path) -> "x509.Certificate":
     """Return the root in a file; no other certificate, because this one is limited to a few names."""
     from cryptography import x509
 
-    from portway.server.certificates.dev_ca import allowed_domains
+    from portway.certificates.dev_ca import allowed_domains
 
     try:
         certificate = x509.load_pem_x509_certificate(file.read_bytes())
@@ -92,7 +92,7 @@ def _read_copy(file: Path) -> "x509.Certificate":
 
 
 def _change(roots: list["x509.Certificate"], file: Path, stores: tuple[str, ...], *, install: bool, yes: bool) -> int:
-    from portway.server.certificates.trust_stores import TrustStores
+    from portway.certificates.trust_stores import TrustStores
 
     found = TrustStores.of(os.environ)
     plans = [
@@ -120,8 +120,8 @@ def _change(roots: list["x509.Certificate"], file: Path, stores: tuple[str, ...]
 
 def _describe(root: "x509.Certificate", file: Path, plans: list["Plan"], *, install: bool) -> list[str]:
     """Return what will be changed, and what cannot be."""
-    from portway.server.certificates.dev_ca import allowed_domains
-    from portway.server.certificates.trust_stores import nickname
+    from portway.certificates.dev_ca import allowed_domains
+    from portway.certificates.trust_stores import nickname
 
     domains = " and ".join(allowed_domains(root))
     lines = [

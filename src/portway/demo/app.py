@@ -94,7 +94,7 @@ async def _show(settings: DemoSettings, console: Console, site: Site, server: Se
 
 def _demo_up(server: Server, site: Site, agent: Agent) -> DemoUp:
     """Return the demo's addresses."""
-    from portway.server.certificates.dev_ca import ROOT_FILE  # noqa: PLC0415 - cryptography takes 60 ms, in which nothing is shown
+    from portway.certificates.dev_ca import ROOT_FILE  # noqa: PLC0415 - cryptography takes 60 ms, in which nothing is shown
 
     up = DemoUp(agent.url, server.listening.http, site.address, str(agent.join_file))
     port = server.listening.https.rpartition(":")[2]

@@ -5,11 +5,11 @@ import ipaddress
 import socket
 from pathlib import Path
 
+from portway.certificates.interfaces import CertificateSource
 from portway.config.paths import data_dir
 from portway.config.values import ListenAddress
 from portway.errors import ConfigError, PeerError
 from portway.protocol.names import normalise_host
-from portway.server.certificates.interfaces import CertificateSource
 from portway.server.events import Listening
 from portway.server.identity import Advertised, Identity
 from portway.server.listeners import Listeners

@@ -5,13 +5,13 @@ import secrets
 import socket
 from contextlib import AsyncExitStack, closing
 
+from portway.certificates.orders import open_orders
+from portway.certificates.store import CertificateStore
 from portway.clock import wall
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
 from portway.links.listen_sockets import listen_on
 from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
-from portway.server.certificates.orders import open_orders
-from portway.server.certificates.store import CertificateStore
 from portway.server.control.claims import ClaimHandler
 from portway.server.core import ServerCore
 from portway.server.events import EventSink, Stopping

@@ -10,6 +10,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
 
+from portway.certificates.store import CertificateStore
+from portway.edge.admission import AdmissionControl
+from portway.edge.handoff import HandOff, HandOffAgent
+from portway.edge.http.access_control import PublicHttps
+from portway.edge.http.edge import HttpEdge
+from portway.edge.http.settings import HttpEdgeSettings
+from portway.edge.lease import Kind, Lease
+from portway.edge.proxy_protocol import ProxyProtocolReader
+from portway.edge.random_pool import RandomPool
+from portway.edge.relaying import RelaySettings
+from portway.edge.tcp import TcpEdge
+from portway.edge.tls.passthrough import PassthroughEdge
+from portway.edge.tls.port import TlsPort
 from portway.engine.listener import Address, Listener, OnAccept
 from portway.engine.reactor import Reactor
 from portway.links.accept import DEFAULT_LIMITS, LinkListener
@@ -20,26 +33,13 @@ from portway.protocol.names import split_authority
 from portway.protocol.networks import Networks
 from portway.protocol.scram import certificate_binding
 from portway.protocol.tls_hello import ClientHello
-from portway.server.certificates.store import CertificateStore
 from portway.server.control import interfaces
 from portway.server.control.interfaces import ControlSettings
 from portway.server.control.session_manager import SessionManager
-from portway.server.edge.admission import AdmissionControl
-from portway.server.edge.handoff import HandOff, HandOffAgent
-from portway.server.edge.http.access_control import PublicHttps
-from portway.server.edge.http.edge import HttpEdge
-from portway.server.edge.http.settings import HttpEdgeSettings
-from portway.server.edge.proxy_protocol import ProxyProtocolReader
-from portway.server.edge.random_pool import RandomPool
-from portway.server.edge.relaying import RelaySettings
-from portway.server.edge.tcp import TcpEdge
-from portway.server.edge.tls.passthrough import PassthroughEdge
-from portway.server.edge.tls.port import TlsPort
 from portway.server.events import EventSink
 from portway.server.identity import Identity, certificate_der
 from portway.server.settings import ServerSettings
 from portway.server.storage.token_reader import TokenReader
-from portway.server.tunnels.lease import Kind, Lease
 
 DRAIN_S_MAX = 3.0
 """How long visitors may finish after a request to stop; the command line allows 5 s in total."""

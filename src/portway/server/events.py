@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from portway.engine.tally import Flow
+from portway.certificates.events import CertificateDown, CertificateFailed, CertificateOrdered, CertificateUp
+from portway.edge.events import ConnectionsShed, RelayDone, RequestDone, VisitorsTurnedAway
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,34 +100,6 @@ class HandshakesFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class VisitorsTurnedAway:
-    """Visitors were rejected because the server was full. Emitted for the first one at once, then for all others every 10 seconds."""
-
-    count: int
-    """How many since the last such event."""
-    visitors: int
-    """Visitors connected now."""
-    places: int
-    """Capacity for visitors in total; a single tunnel may use a part (see `server/edge/admission.py`)."""
-    last: str
-    """The listener of the last one: `http`, or `tcp port 20001`."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionsShed:
-    """The least active connections were closed to admit new ones. Emitted for the first one at once, then for all others every 10 seconds."""
-
-    count: int
-    """How many since the last such event."""
-    visitors: int
-    """Visitors connected now."""
-    places: int
-    """Capacity for visitors in total."""
-    last: str
-    """The listener of the last visitor that was admitted in their place: `http`, or `tcp port 20001`."""
-
-
-@dataclass(frozen=True, slots=True)
 class SpeedTested:
     """An agent's speed test ended, completed or aborted."""
 
@@ -156,97 +129,6 @@ class WorkerDown:
     worker: int
     pid: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RequestDone:
-    """A request to an http tunnel and its response ended. In JSON output only, as it would flood a console."""
-
-    relay: str
-    """Random, in hex; also in the agent's line about that connection to the origin, which may serve many requests."""
-    tunnel: int
-    method: str
-    status: int
-    """Of the response, which may be the server's own; 499: the visitor disconnected before."""
-    forward: Flow
-    """The request's body."""
-    backward: Flow
-    """The response's body, if it came from the origin."""
-    why: str = ""
-    """If this server ended it: the reason, or the code of its error response."""
-    visitor: str | None = None
-    """The visitor's address, with `log_visitors`."""
-    scheme: str = "http"
-    """`http` or `https`, between the visitor and this server or the trusted proxy in front of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RelayDone:
-    """A visitor's connection to a tcp or tls tunnel, or an upgraded one (a WebSocket), ended. In JSON output only, as it would flood a console."""
-
-    relay: str
-    """Random, in hex; also in the agent's line about the same visitor."""
-    tunnel: int
-    port: int
-    """The public port of a tcp tunnel; 0 for others."""
-    forward: Flow
-    """From the visitor to the origin."""
-    backward: Flow
-    """From the origin to the visitor."""
-    why: str = ""
-    """If this server ended it: the reason."""
-    visitor: str | None = None
-    """The visitor's address, with `log_visitors`."""
-    scheme: str = ""
-    """`http` or `https` of an upgraded connection's request; empty for tcp tunnels."""
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateUp:
-    """A certificate is ready for visitors: loaded, obtained or renewed."""
-
-    source: str
-    """`files`, `acme` or `dev`."""
-    id: str
-    """Identifies it within its source: its file, or its name."""
-    names: tuple[str, ...]
-    issuer: str
-    not_after: float
-    """When it expires; seconds since 1970."""
-    next_attempt: float | None = None
-    """When it will be renewed, if its source does that; seconds since 1970."""
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateOrdered:
-    """An order began at a CA."""
-
-    source: str
-    id: str
-    renewal: bool = False
-    """Whether there is an earlier certificate."""
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateFailed:
-    """A certificate could not be loaded, obtained or renewed."""
-
-    source: str
-    id: str
-    reason: str
-    stays: bool = False
-    """Whether an earlier one stays in use."""
-    names: tuple[str, ...] = ()
-    """If they are known."""
-    next_attempt: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateDown:
-    """A certificate is no longer used."""
-
-    source: str
-    id: str
 
 
 @dataclass(frozen=True, slots=True)

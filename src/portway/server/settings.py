@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from portway.certificates.acme.settings import AcmeSettings
 from portway.config.fields import setting
 from portway.config.paths import data_dir
 from portway.config.values import ListenAddress, PortRange, parse_path, parse_yes_or_no
@@ -14,7 +15,6 @@ from portway.protocol.http1.trusted_proxies import Family
 from portway.protocol.names import normalise_host
 from portway.protocol.networks import read_networks
 from portway.protocol.units import parse_duration_s, parse_size_bytes
-from portway.server.certificates.acme.settings import AcmeSettings
 from portway.server.setting_values import (
     AUTO,
     OFF,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from portway.agent.target import parse_target
 from portway.config.sources import load_settings
 from portway.config.values import ListenAddress, PortRange, parse_yes_or_no
+from portway.edge.http.password_checks import read_credentials
 from portway.errors import ConfigError, MisuseError, PeerError, PortwayError, RefusedError
 from portway.protocol.join_string import JoinString, parse
 from portway.protocol.names import check_label, normalise_host, split_authority
@@ -15,7 +16,6 @@ from portway.protocol.password_hash import MEMORY_BYTES_MAX, PASSWORD_BYTES_MAX,
 from portway.protocol.scram import ScramClient, ScramServer, make_verifier
 from portway.protocol.source_key import source_key
 from portway.protocol.units import parse_duration_s, parse_size_bytes
-from portway.server.edge.http.password_checks import read_credentials
 from portway.server.settings import ServerSettings
 from tests.fuzz.target import Target, add, outcome, quietly
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from portway.config.values import PortRange
+from portway.edge.lease import Lease, Owner
 from portway.engine.policy import Policy
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Claim, ExchangeLimits, Granted, HeadRewrite
@@ -20,7 +21,6 @@ from portway.server.control.session import Session
 from portway.server.events import LeaseDown, LeaseUp, ServerEvent
 from portway.server.tunnels import naming
 from portway.server.tunnels.addresses import PublicAddresses
-from portway.server.tunnels.lease import Lease, Owner
 from portway.server.tunnels.registry import Registry
 from tests.kit.loops import EngineLoop
 

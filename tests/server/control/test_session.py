@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from portway.edge.lease import Owner
 from portway.engine.memory_channel import memory_pair
 from portway.errors import UnavailableError
 from portway.mux.mux import Mux
@@ -19,7 +20,6 @@ from portway.protocol.yamux.limits import YamuxLimits
 from portway.server.access.tokens import TokenRecord
 from portway.server.control import session as session_module
 from portway.server.control.session import Session, SessionLink
-from portway.server.tunnels.lease import Owner
 from portway.session.control_stream import ControlStream
 from tests.kit.loops import EngineLoop
 

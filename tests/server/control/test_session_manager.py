@@ -12,6 +12,7 @@ import pytest
 
 from portway.clock import wall
 from portway.credentials import failure_delays
+from portway.edge.lease import Owner
 from portway.errors import BrokenChannel, RefusedError, UnavailableError
 from portway.mux.mux_channel import MuxChannel
 from portway.protocol.control.framing import encode
@@ -35,7 +36,6 @@ from portway.server.control.incoming_link import BYTES_BEFORE_LOGIN, IncomingLin
 from portway.server.control.interfaces import ControlSettings
 from portway.server.control.session import Session, SessionLink
 from portway.server.events import LeaseDown, LeaseUp, LinksChanged, LoginRefused, SessionDown, SessionUp
-from portway.server.tunnels.lease import Owner
 from portway.session import control_stream
 from tests.kit.pair import RunningServer, running_server
 from tests.kit.raw_agent import RawAgent, RawReactor, raw_agent, raw_reactor

@@ -1,6 +1,6 @@
 """Rows of certificates from events."""
 
-from portway.server.events import CertificateDown, CertificateFailed, CertificateUp
+from portway.certificates.events import CertificateDown, CertificateFailed, CertificateUp
 from portway.server.reporting.certificate_status import CertificateStatus, CertificateTable
 
 UP = CertificateUp("files", "/etc/site.pem", ("app.example.org",), "Example CA", 2000.0)

@@ -5,25 +5,20 @@ import json
 import pytest
 
 from portway import __version__
+from portway.certificates.events import CertificateDown, CertificateFailed, CertificateOrdered, CertificateUp
+from portway.edge.events import ConnectionsShed, RelayDone, VisitorsTurnedAway
 from portway.engine.tally import Flow
 from portway.server.events import (
-    CertificateDown,
-    CertificateFailed,
-    CertificateOrdered,
-    CertificateUp,
-    ConnectionsShed,
     HandshakesFailed,
     LeaseDown,
     LeaseUp,
     Listening,
     LoginRefused,
-    RelayDone,
     ServerEvent,
     SessionDown,
     SessionUp,
     SpeedTested,
     Stopping,
-    VisitorsTurnedAway,
 )
 from portway.server.reporting.console import Console, json_console
 from portway.telemetry.terminal import Style

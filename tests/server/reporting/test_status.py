@@ -2,8 +2,9 @@
 
 import msgspec
 
+from portway.certificates.events import CertificateUp
+from portway.edge.events import VisitorsTurnedAway
 from portway.server.events import (
-    CertificateUp,
     HandshakesFailed,
     LeaseDown,
     LeaseUp,
@@ -13,7 +14,6 @@ from portway.server.events import (
     SessionDown,
     SessionUp,
     Stopping,
-    VisitorsTurnedAway,
 )
 from portway.server.reporting.status import ServerStatus, ServerStatusTracker
 

@@ -8,11 +8,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from portway.edge.lease import Lease, LeaseKey, OnStatus, Owner
 from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.errors import RefusedError, UnavailableError
 from portway.server.tunnels import registry as registry_module
-from portway.server.tunnels.lease import Lease, LeaseKey, OnStatus, Owner
 from portway.server.tunnels.registry import YIELDING_MAX, Acquired, NeedsProbe, Registry, first_epoch
 
 APP = LeaseKey("http", "app.localhost")

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portway.edge.lease import Holder, Lease, OnStatus, Owner
 from portway.engine.accounts import Account
 from portway.engine.channel import Channel
-from portway.server.tunnels.lease import Holder, Lease, OnStatus, Owner
 from portway.server.tunnels.replica import Replica, Route
 
 

@@ -5,8 +5,8 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
-from portway.server.certificates.acme.pem import challenge_pem
-from portway.server.certificates.certificate import parse_bundle
+from portway.certificates.acme.pem import challenge_pem
+from portway.certificates.certificate import parse_bundle
 from portway.server.workers import certificate_publisher
 from portway.server.workers.certificate_publisher import WorkerCertificatePublisher
 from portway.server.workers.messages import CertificateIssued, ChallengeEnded, ChallengePending, ToWorker

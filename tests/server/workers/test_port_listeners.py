@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from portway.server.tunnels.lease import Lease, LeaseKey, Owner
+from portway.edge.lease import Lease, LeaseKey, Owner
 from portway.server.workers.port_listeners import PortListeners
 from tests.kit.sockets import free_port
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from portway.edge.lease import Owner
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import Claim, Granted, Refused
-from portway.server.tunnels.lease import Owner
 from portway.server.workers import lease_coordinator as leases
 from portway.server.workers import remote_claims as claims
 from portway.server.workers.messages import ClaimRequest, ClaimResponse, Released, ToSupervisor

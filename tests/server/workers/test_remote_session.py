@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from portway.edge.lease import Owner
 from portway.errors import MisuseError
-from portway.server.tunnels.lease import Owner
 from portway.server.workers.remote_session import RemoteSession
 
 

@@ -15,11 +15,12 @@ import msgspec
 import pytest
 
 from portway.config.values import ListenAddress
+from portway.edge.events import RelayDone
 from portway.engine.tally import Flow
 from portway.errors import RefusedError, UnavailableError
 from portway.protocol.control.messages import AskTicket, Claim, Ended, Granted, Refused, Release, Released, Ticket
 from portway.protocol.join_string import JoinString
-from portway.server.events import LeaseDown, Listening, LoginRefused, RelayDone, SessionDown, SessionUp, WorkerDown, WorkerUp
+from portway.server.events import LeaseDown, Listening, LoginRefused, SessionDown, SessionUp, WorkerDown, WorkerUp
 from portway.server.identity import read_advertised
 from portway.server.workers import messages, supervisor
 from portway.server.workers import worker_pool as pool

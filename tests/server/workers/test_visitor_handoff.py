@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from portway.edge.handoff import HandoffState
+from portway.edge.lease import Lease, LeaseKey, Owner
 from portway.engine.memory_channel import memory_pair
 from portway.engine.socket_channel import SocketChannel
 from portway.protocol.http1.fields import READ_BYTES
-from portway.server.edge.handoff import HandoffState
 from portway.server.settings import REQUEST_HEAD_BYTES_MOST
-from portway.server.tunnels.lease import Lease, LeaseKey, Owner
 from portway.server.workers.ipc import ipc_pair
 from portway.server.workers.visitor_handoff import HandoffRouter
 from tests.kit.loops import EngineLoop

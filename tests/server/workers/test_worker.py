@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from portway.certificates.store import CertificateStore
+from portway.edge.events import RelayDone
 from portway.engine.listener import listen
 from portway.engine.reactor import Reactor
 from portway.engine.tally import Flow
 from portway.errors import UnavailableError
-from portway.server.certificates.store import CertificateStore
-from portway.server.events import RelayDone, SessionDown
+from portway.server.events import SessionDown
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import open_state, open_store
 from portway.server.storage.token_reader import TokenReader

@@ -9,6 +9,7 @@ from typing import Protocol
 from portway.clock import Clock, wall
 from portway.config.client_ca import check_client_ca
 from portway.config.values import PortRange
+from portway.edge.lease import Holder, Lease, LeaseKey, Owner
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, RefusedError, UnavailableError
 from portway.protocol.control import codes
@@ -19,7 +20,6 @@ from portway.server.access.tokens import RequestedAddress, TokenRecord, may_clai
 from portway.server.control.limit_scopes import LimitScopes, requested_scopes
 from portway.server.events import EventSink, LeaseDown, LeaseUp
 from portway.server.tunnels.addresses import PublicAddresses
-from portway.server.tunnels.lease import Holder, Lease, LeaseKey, Owner
 from portway.server.tunnels.naming import SEEDED_MAX, chosen_hosts, drawn_from
 from portway.server.tunnels.registry import Acquired, NeedsProbe, Registry, in_use
 

@@ -3,6 +3,9 @@
 import asyncio
 from functools import partial
 
+from portway.edge.admission import AdmissionControl
+from portway.edge.lease import LeaseKey, NoLinkError, OnStatus, Owner
+from portway.edge.shedding import Shedder
 from portway.engine.channel import Channel
 from portway.engine.reactor import TLS_TURN_BYTES, Reactor
 from portway.engine.tls_channel import TlsChannel
@@ -15,9 +18,6 @@ from portway.server.access.request_pacing import RequestPacer
 from portway.server.access.tokens import TokenRecord
 from portway.server.control.activity import ActivityBatch
 from portway.server.control.token_budgets import OutputAccount, TokenBudget, TokenBudgets
-from portway.server.edge.admission import AdmissionControl
-from portway.server.edge.shedding import Shedder
-from portway.server.tunnels.lease import LeaseKey, NoLinkError, OnStatus, Owner
 from portway.session.control_stream import ControlStream
 from portway.session.stream_handshake import open_visitor_stream
 

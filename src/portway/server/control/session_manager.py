@@ -7,6 +7,8 @@ from functools import partial
 
 from portway import __version__
 from portway.clock import Clock, wall
+from portway.edge.admission import AdmissionControl
+from portway.edge.lease import Owner
 from portway.engine.channel import Channel
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
@@ -24,11 +26,9 @@ from portway.server.control.session import LINKS_MAX, Session, SessionLink
 from portway.server.control.speed_tests import SpeedTests
 from portway.server.control.tenant_accounts import TenantAccounts
 from portway.server.control.token_budgets import TokenBudgets
-from portway.server.edge.admission import AdmissionControl
 from portway.server.events import EventSink, LinksChanged, SessionDown, SessionUp
 from portway.server.storage.token_reader import TokenReader
 from portway.server.storage.token_watch import TokenWatch
-from portway.server.tunnels.lease import Owner
 from portway.session.control_stream import ControlStream
 from portway.session.login import Authenticated, authenticate, send_refusal
 from portway.session.tickets import Tickets, bad_ticket, check_proof

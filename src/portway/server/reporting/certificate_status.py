@@ -2,7 +2,7 @@
 
 import msgspec
 
-from portway.server.events import CertificateDown, CertificateFailed, CertificateUp
+from portway.certificates.events import CertificateDown, CertificateFailed, CertificateUp
 
 
 class CertificateStatus(msgspec.Struct):

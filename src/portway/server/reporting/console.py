@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from portway import __version__
+from portway.certificates.events import CertificateDown, CertificateFailed, CertificateOrdered, CertificateUp
+from portway.edge.events import ConnectionsShed, RelayDone, RequestDone, VisitorsTurnedAway
 from portway.protocol.units import format_count, format_duration, format_size
 from portway.server.events import (
-    CertificateDown,
-    CertificateFailed,
-    CertificateOrdered,
-    CertificateUp,
-    ConnectionsShed,
     EventSink,
     HandshakesFailed,
     LeaseDown,
@@ -20,14 +17,11 @@ from portway.server.events import (
     LinksChanged,
     Listening,
     LoginRefused,
-    RelayDone,
-    RequestDone,
     ServerEvent,
     SessionDown,
     SessionUp,
     SpeedTested,
     Stopping,
-    VisitorsTurnedAway,
     WorkerDown,
     WorkerUp,
 )

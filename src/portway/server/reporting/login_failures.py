@@ -1,8 +1,8 @@
 """Reports failed logins and handshakes to the operator, aggregated so that an attacker cannot flood the output."""
 
+from portway.edge.aggregation import EventAggregator
 from portway.engine.reactor import Reactor
 from portway.server.events import EventSink, HandshakesFailed, LoginRefused
-from portway.server.reporting.aggregation import EventAggregator
 
 HANDSHAKES_EVERY_S = 60.0
 """A public address is scanned all day: at most one line per minute reports it."""

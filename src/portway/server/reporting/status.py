@@ -7,26 +7,20 @@ from typing import assert_never
 import msgspec
 
 from portway import __version__
+from portway.certificates.events import CertificateDown, CertificateFailed, CertificateOrdered, CertificateUp
+from portway.edge.events import ConnectionsShed, RelayDone, RequestDone, VisitorsTurnedAway
 from portway.server.events import (
-    CertificateDown,
-    CertificateFailed,
-    CertificateOrdered,
-    CertificateUp,
-    ConnectionsShed,
     HandshakesFailed,
     LeaseDown,
     LeaseUp,
     LinksChanged,
     Listening,
     LoginRefused,
-    RelayDone,
-    RequestDone,
     ServerEvent,
     SessionDown,
     SessionUp,
     SpeedTested,
     Stopping,
-    VisitorsTurnedAway,
     WorkerDown,
     WorkerUp,
 )

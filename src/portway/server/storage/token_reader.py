@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Self, TypeVar
 
+from portway.config.thread_calls import ThreadCall, run_calls
 from portway.errors import UnavailableError
 from portway.server.access.tokens import TokenRecord
 from portway.server.storage.token_store import Store
-from portway.server.thread_calls import ThreadCall, run_calls
 
 QUERIES_MAX = 1024
 """Queued queries: two for each of 512 links that log in (`access/login_throttle.py`); a query takes 20 µs."""

@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from portway.edge.lease import ProtocolName
 from portway.errors import PeerError, RefusedError
 from portway.protocol.control import codes
 from portway.protocol.control.messages import Claim
 from portway.protocol.names import check_label, normalise_host
-from portway.server.tunnels.lease import ProtocolName
 
 _NO_NAME = re.compile(r"[0-9.]+|\[.*\]", re.ASCII)
 

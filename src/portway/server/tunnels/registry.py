@@ -13,9 +13,9 @@ silent → it is replaced, alive → `name_in_use`, unless the claim asks for `t
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from portway.edge.lease import Holder, Kind, Lease, LeaseKey, Owner
 from portway.errors import MisuseError, RefusedError, UnavailableError
 from portway.protocol.control import codes
-from portway.server.tunnels.lease import Holder, Kind, Lease, LeaseKey, Owner
 
 TUNNEL_IDS_MAX = 0xFFFFFFFF
 """A tunnel id is a u32 in every stream preamble (TLV 0xE0); ids are never reused, so this is the limit of grants per server start."""

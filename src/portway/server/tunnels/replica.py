@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from portway.server.tunnels.lease import Holder, Kind, Lease, LeaseKey, Owner
+from portway.edge.lease import Holder, Kind, Lease, LeaseKey, Owner
 
 _NO_IDENTITY = b""
 """Only the supervisor checks owners, so the secret identities stay there."""

@@ -5,6 +5,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from portway.edge.admission import UNAUTHENTICATED_PART, descriptor_limit
 from portway.engine.listener import Address, Listener
 from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
@@ -13,7 +14,6 @@ from portway.links.fair_slots import FairSlots
 from portway.links.sources import Sources
 from portway.links.worker_hint import FIRST_BYTES_MAX, hint_complete, worker_from
 from portway.protocol.source_key import source_key
-from portway.server.edge.admission import UNAUTHENTICATED_PART, descriptor_limit
 
 PEEK_S_MAX = 1.0
 """How long to wait for a connection's first bytes. Without them it is assigned by load; the worker's own deadlines apply."""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from portway.server.certificates.certificate import Certificate
+from portway.certificates.certificate import Certificate
 from portway.server.workers.lease_coordinator import WorkerMessenger
 from portway.server.workers.messages import CertificateIssued, ChallengeEnded, ChallengePending
 from portway.telemetry.logs import get_log

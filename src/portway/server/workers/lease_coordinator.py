@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from portway.config.values import ListenAddress
+from portway.edge.lease import Lease, Owner
 from portway.engine.reactor import Reactor
 from portway.errors import PortwayError, RefusedError
 from portway.links.listen_sockets import listen_on
@@ -18,7 +19,6 @@ from portway.server.settings import ServerSettings
 from portway.server.storage.token_reader import TokenReader
 from portway.server.storage.token_watch import TokenWatch
 from portway.server.tunnels.addresses import PublicAddresses
-from portway.server.tunnels.lease import Lease, Owner
 from portway.server.tunnels.registry import Registry
 from portway.server.workers.messages import (
     ClaimRequest,

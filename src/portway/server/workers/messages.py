@@ -6,10 +6,10 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from portway.edge.lease import Kind
 from portway.errors import MisuseError
 from portway.protocol.control.messages import AccessRules, Claim, ExchangeLimits, Granted, HeadRewrite, Refused
 from portway.server.settings import ServerSettings
-from portway.server.tunnels.lease import Kind
 
 
 class _Message(Struct, frozen=True, tag_field="m"):

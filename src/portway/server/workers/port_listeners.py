@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from portway.server.tunnels.lease import Lease, LeaseKey
+from portway.edge.lease import Lease, LeaseKey
 
 
 class PortAssigner(Protocol):

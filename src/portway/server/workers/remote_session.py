@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
+from portway.edge.lease import LeaseKey, OnStatus, Owner
 from portway.engine.accounts import Account
 from portway.errors import MisuseError
 from portway.protocol.control.messages import Claim, Granted
 from portway.server.access.tokens import TokenRecord
-from portway.server.tunnels.lease import LeaseKey, OnStatus, Owner
 
 Probing = Callable[[str, float], Awaitable[bool]]
 """Asks a worker whether the agent of a session responds within so many seconds."""

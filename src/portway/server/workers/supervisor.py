@@ -8,16 +8,16 @@ from typing import get_args
 
 import msgspec
 
+from portway.certificates.orders import open_orders
+from portway.certificates.store import CertificateStore
 from portway.clock import wall
+from portway.config.reloading import reload_requests
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.server.advertise import advertised_address, advertised_endpoint, listening_event, public_addresses
-from portway.server.certificates.orders import open_orders
-from portway.server.certificates.store import CertificateStore
 from portway.server.events import EventSink, ServerEvent, SessionDown, SessionUp, Stopping, WorkerDown, WorkerUp
 from portway.server.identity import record_advertised
 from portway.server.listeners import Listeners, open_listeners
-from portway.server.reloading import reload_requests
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import locked, open_state
 from portway.server.storage.token_reader import TokenReader

@@ -4,12 +4,12 @@ import socket
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from portway.edge.handoff import HandoffState
+from portway.edge.lease import Lease, LeaseKey
 from portway.engine.channel import Channel
 from portway.engine.listener import Address
 from portway.engine.reactor import Reactor
 from portway.engine.socket_channel import SocketChannel
-from portway.server.edge.handoff import HandoffState
-from portway.server.tunnels.lease import Lease, LeaseKey
 from portway.server.workers.ipc import IpcChannel, connection_socket
 from portway.server.workers.messages import VisitorHandedOff, decode_handoff, encode
 from portway.telemetry.logs import get_log

@@ -6,14 +6,15 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from portway.certificates.store import CertificateStore
+from portway.edge.events import RelayDone, RequestDone
 from portway.engine.reactor import Reactor
 from portway.errors import MisuseError, UnavailableError
 from portway.protocol.http_access import HttpAccess
-from portway.server.certificates.store import CertificateStore
 from portway.server.control.limit_scopes import LimitScopes, requested_scopes
 from portway.server.control.session import Session
 from portway.server.core import ServerCore
-from portway.server.events import RelayDone, RequestDone, ServerEvent
+from portway.server.events import ServerEvent
 from portway.server.identity import identity_of
 from portway.server.settings import ServerSettings
 from portway.server.storage.data_directory import open_store
