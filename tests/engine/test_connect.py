@@ -145,3 +145,63 @@ def test_a_peer_that_sends_and_closes_before_the_first_read_is_read_to_the_end(e
         assert probe.received == b"220 come back tomorrow\r\n"
         probe.close()
         engine.settle()
+
+
+@pytest.mark.parametrize("when", ["before the channel", "with the channel", "later"])
+def test_the_first_bytes_and_the_end_are_read_whenever_they_arrive(engine: EngineLoop, when: str) -> None:
+    """The channel of a socket that is only connected gets no first event; what arrives later must cause one."""
+    readers: list[Probe] = []
+    peers: list[socket.socket] = []
+
+    def speak() -> None:
+        peers[0].sendall(b"hello")
+        peers[0].close()
+
+    with tcp_listener() as listener:
+
+        def connected(outcome: Outcome) -> None:
+            channel = SocketChannel(engine.reactor, socket_of(outcome))
+            if when == "with the channel":
+                speak()
+            readers.append(Probe(channel).read())
+
+        connect(engine.reactor, socket.AF_INET, listener.getsockname(), 5, connected)
+        peers.append(listener.accept()[0])
+        if when == "before the channel":
+            speak()
+        engine.run_until(lambda: bool(readers))
+        engine.settle()
+        if when == "later":
+            assert not readers[0].callbacks, "an event although nothing has arrived"
+            speak()
+        engine.run_until(lambda: readers[0].ended)
+        assert readers[0].received == b"hello"
+        readers[0].feed(b"x").close()
+        engine.settle()
+
+
+def test_the_handler_of_a_number_is_passed_on_once(engine: EngineLoop) -> None:
+    """Another socket with that number is watched like any other."""
+    channels: list[SocketChannel] = []
+    with tcp_listener() as listener:
+
+        def connected(outcome: Outcome) -> None:
+            sock = socket_of(outcome)
+            number = sock.fileno()
+            engine.reactor.unwatch(number)
+            sock.close()
+            near = socket.create_connection(listener.getsockname())
+            near.setblocking(False)
+            assert near.fileno() == number
+            channels.append(SocketChannel(engine.reactor, near))
+
+        connect(engine.reactor, socket.AF_INET, listener.getsockname(), 5, connected)
+        listener.accept()[0].close()
+        engine.run_until(lambda: bool(channels))
+        reader = Probe(channels[0]).read()
+        peer = listener.accept()[0]
+        peer.sendall(b"hello")
+        engine.run_until(lambda: reader.received == b"hello")
+        peer.close()
+        reader.close()
+        engine.settle()

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from portway.engine.keepalive import keep_alive
 from portway.engine.poller import GONE, WRITABLE
@@ -66,6 +67,8 @@ class Attempt:
         if code:
             self._reactor.discard(sock)
             self._on_done(OSError(code, os.strerror(code)))
+        elif mask == WRITABLE and sure:
+            self._reactor.pass_on(sock.fileno(), partial(self._on_done, sock))
         else:
             self._on_done(sock)
 

@@ -75,7 +75,6 @@ class SocketChannel(Channel):
     def __init__(self, reactor: Reactor, sock: socket.socket, *, resets: bool = False) -> None:
         """Watch `sock` from now on."""
         self.on_readable = self.on_writable = self.on_broken = nothing
-        self.readable = True
         self._reactor = reactor
         self._level_poller = reactor.level_poller
         self._sock = sock
@@ -85,7 +84,7 @@ class SocketChannel(Channel):
         self._reset = False
         if not resets:
             set_close_mode(sock, RESET_ON_CLOSE)
-        reactor.watch(sock.fileno(), self._on_events)
+        self.readable = not reactor.watch(sock.fileno(), self._on_events)
 
     def __repr__(self) -> str:
         return f"<SocketChannel fd={self._sock.fileno()}{' closed' if self._closed else ''}>"

@@ -41,15 +41,17 @@ class SplicePump(CopyPump):
         if self.queued or self.reason:
             return
         self._move()
-        if self._piped:
-            self._pool.hold(self, self._reactor.now)
-        else:
-            self._return_pipe()
+        if self._pipe is not None:
+            if self._piped:
+                self._pool.hold(self, self._reactor.now)
+            else:
+                self._return_pipe()
 
     def stop(self, reason: str) -> None:
         """Move nothing more. Bytes in the pipe have no destination any more, like those that a copying pump has in memory."""
         super().stop(reason)
-        self._return_pipe()
+        if self._pipe is not None:
+            self._return_pipe()
 
     def vacate_pipe(self) -> None:
         """Read the bytes into memory, and return the pipe."""

@@ -61,4 +61,7 @@ class Tally:
     @property
     def limit(self) -> str:
         """The policy limit that ended the relay, or empty."""
-        return next((flow.shutdown_reason for flow in (self.forward, self.backward) if flow.shutdown_reason in BY_POLICY), "")
+        for flow in (self.forward, self.backward):
+            if flow.shutdown_reason in BY_POLICY:
+                return flow.shutdown_reason
+        return ""

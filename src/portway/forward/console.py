@@ -13,6 +13,8 @@ from portway.telemetry.terminal import Style, escape
 
 TEXT_CHARS_MAX = 400
 
+_TEXTS = {outcome: f"{names.status} {outcome.replace('_', ' ')}" for outcome, names in NAMES.items()}
+
 
 def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> EventSink:
     """Return a console that writes every event as one line of JSON; `clock` is `clock.wall`."""
@@ -63,5 +65,5 @@ class Console:
         return f"{what}  {up} up, {down} down, {format_duration(event.seconds)}{reason}{target}"
 
     def _result(self, result: Outcome) -> str:
-        text = f"{NAMES[result].status} {result.replace('_', ' ')}"
+        text = _TEXTS[result]
         return self.style.good(text) if result is Outcome.ESTABLISHED else self.style.bad(text)

@@ -1,7 +1,7 @@
 """SOCKS5 (RFC 1928) with user names and passwords (RFC 1929): messages of both sides, as bytes and back."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 
 from portway.errors import PeerError
 
@@ -162,7 +162,7 @@ def parse_address(data: bytes, at: int) -> tuple[bytes, int, int] | None:
     if len(data) < end + 2:
         return None
     raw = data[start:end]
-    host = raw if kind == _NAME else str(IPv4Address(raw) if kind == _IPV4 else IPv6Address(raw)).encode()
+    host = raw if kind == _NAME else b"%d.%d.%d.%d" % tuple(raw) if kind == _IPV4 else str(IPv6Address(raw)).encode()
     return host, int.from_bytes(data[end : end + 2]), end + 2
 
 

@@ -66,6 +66,8 @@ def format_duration(seconds: float) -> str:
 
 def format_size(size_bytes: float) -> str:
     """Return a size as text, in units of 1024 and with about three digits: "512 B", "1.5 MiB"."""
+    if size_bytes < 1023.5:
+        return f"{size_bytes:.0f} B"
     value, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
     while value >= 1023.5 and len(units) > 1:
         value /= 1024

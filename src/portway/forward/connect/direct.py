@@ -4,8 +4,8 @@ import errno
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from ipaddress import ip_address
+from functools import lru_cache, partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from portway.engine.channel import Channel
 from portway.engine.connect import Attempt, connect
@@ -14,6 +14,7 @@ from portway.engine.socket_channel import SocketChannel
 from portway.engine.timers import Timer
 from portway.forward.interfaces import Cancel, ConnectRequest, OnConnected, TargetPolicy
 from portway.forward.outcomes import Failure, Outcome
+from portway.forward.targets import CACHED_MAX
 from portway.links.happy_eyeballs import Race, alternating
 from portway.links.resolver import Address, Query, Resolver
 
@@ -166,12 +167,17 @@ def _allowed(policy: TargetPolicy, request: ConnectRequest, addresses: list[Addr
     allowed: list[Address] = []
     refusal: Failure | None = None
     for family, address in addresses[:ADDRESSES_MAX]:
-        failure = policy.judge_address(request.user, request.target, ip_address(address[0].partition("%")[0]))
+        failure = policy.judge_address(request.user, request.target, _without_zone(address[0]))
         if failure is None:
             allowed.append((family, address))
         else:
             refusal = refusal or failure
     return allowed or refusal or Failure(Outcome.DNS_FAILED, f"{request.target.host} has no address.")
+
+
+@lru_cache(CACHED_MAX)
+def _without_zone(host: str) -> IPv4Address | IPv6Address:
+    return ip_address(host.partition("%")[0])
 
 
 def _failure_of(error: OSError, request: ConnectRequest) -> Failure:

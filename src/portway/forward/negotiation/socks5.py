@@ -7,6 +7,8 @@ from portway.forward.outcomes import Failure, Outcome
 from portway.forward.targets import target_of
 from portway.protocol import socks5
 
+_ESTABLISHED = socks5.encode_reply(socks5.SUCCEEDED)
+
 
 class Socks5Negotiation:
     """The server's side of SOCKS5 for one client."""
@@ -36,7 +38,7 @@ class Socks5Negotiation:
 
     def established(self) -> bytes:
         """Return the reply of success."""
-        return socks5.encode_reply(socks5.SUCCEEDED)
+        return _ESTABLISHED
 
     def failed(self, failure: Failure) -> bytes:
         """Return the reply of a failure; before the request there is none."""
