@@ -17,8 +17,9 @@ from portway.forward.events import ClientDone
 from portway.forward.interfaces import TargetPolicy, User, UserDirectory
 from portway.forward.no_users import NoUsers
 from portway.forward.outcomes import Failure, Outcome
+from portway.forward.policy.policy import RulePolicy, RuleSet
+from portway.forward.policy.rules import TargetRules
 from portway.forward.proxy import ForwardProxy
-from portway.forward.public_targets import PublicTargets
 from portway.forward.settings import ForwardSettings
 from portway.links.listen_sockets import listen_on
 from portway.links.resolver import Address
@@ -61,7 +62,7 @@ class Stage:
         **settings: Any,
     ) -> None:
         self.events: list[object] = []
-        self._policy = policy or PublicTargets(allow_private=True)
+        self._policy = policy or RulePolicy(RuleSet(TargetRules(allow_private=True)))
         self._users = users or NoUsers()
         self._tls = tls
         self._query = query

@@ -14,7 +14,7 @@ from portway.config.values import ListenAddress
 from portway.engine.policy import Policy
 from portway.forward.interfaces import Target, User
 from portway.forward.outcomes import Failure, Outcome
-from portway.forward.public_targets import PublicTargets
+from portway.forward.policy.policy import RulePolicy
 from tests.forward.stage import OneUser, Stage, read_all, socks4_request, socks5_request
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.sockets import free_port, read_exactly
@@ -185,7 +185,7 @@ def test_forbidden_targets_get_403() -> None:
 
 
 def test_private_addresses_are_refused_after_resolution_by_default(origin: RawOrigin) -> None:
-    with Stage(policy=PublicTargets(allow_private=False)) as stage:
+    with Stage(policy=RulePolicy()) as stage:
         for host in ("127.0.0.1", "here.test", "localhost", "[::1]", "[::ffff:127.0.0.1]"):
             answer = http(stage, f"{host}:{origin.port}")
             assert b" 403 Forbidden\r\n" in answer

@@ -35,14 +35,14 @@ def passwd(file: Path, user: str, delete: bool) -> None:
         remove_user(file, user)
         click.echo(f"{user} removed from {file}; start the agent again", err=True)
         return
-    password = _password(user)
+    password = ask_password(user)
     text = str(hash_password(password, secrets.token_bytes(SALT_BYTES)))
     check_users([(user, text)], "USER")
     added = set_user(file, user, text)
     click.echo(f"{user} {'added to' if added else 'changed in'} {file}; start the agent again", err=True)
 
 
-def _password(user: str) -> bytes:
+def ask_password(user: str) -> bytes:
     """Return the password in UTF-8, composed as browsers send it (RFC 7617 section 2.1)."""
     from portway.protocol.password_hash import PASSWORD_BYTES_MAX
 

@@ -58,6 +58,30 @@ def load_settings(  # noqa: PLR0913 - one keyword per source, and what to do wit
         for key, raw in flags.items()
         if raw is not None and raw != ()
     }
+    return _build(settings_class, known, given, defaults)
+
+
+def read_table(settings_class: type[T], file: Path, path: str, values: object) -> T:
+    """Return the settings of a table within a file, which has no flags and no variables; `path` is its place, `$.proxy.user.ann`.
+
+    Raises:
+        ConfigError: one line per unknown key or invalid value.
+    """
+    known = settings_of(settings_class)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: {path}: expected a table, got {values!r}")
+    refuse_unknown(file, path, values, tuple(known))
+    given = {key: RawValue(raw, f"{file}: {path}.{key}", False) for key, raw in values.items()}
+    return _build(settings_class, known, given, lambda _: {})
+
+
+def _build(
+    settings_class: type[T],
+    known: Mapping[str, Setting],
+    given: Mapping[str, RawValue],
+    defaults: Callable[[Mapping[str, object]], Mapping[str, object]],
+) -> T:
+    """Parse the given values, and create the settings."""
     fields, errors = {}, []
     for key, value in given.items():
         try:

@@ -71,10 +71,7 @@ class ForwardProxy:
         self._of_source: Counter[str] = Counter()
         self._of_user: Counter[str] = Counter()
         self._accounts = SourceAccounts(reactor.accounts.child(1.0))
-        self._scopes: Scopes = (
-            *scopes_of(reactor, settings.client_policy),
-            *scopes_of(reactor, settings.target_policy),
-        )
+        self._scopes = self._scopes_of_settings()
         self._user_scopes: WeakKeyDictionary[UserDirectory, dict[str, tuple[User, Scopes]]] = WeakKeyDictionary()
         self._listeners: list[Listener] = []
 
@@ -102,6 +99,13 @@ class ForwardProxy:
         self._handshakes.clear()
         for client in list(self._clients):
             client.end_relay("the proxy stopped")
+
+    def apply(self, settings: ForwardSettings) -> None:
+        """Use other settings from now on. Tunnels that exist keep their limits; the listener and its TLS stay."""
+        changed = (settings.client_policy, settings.target_policy) != (self.settings.client_policy, self.settings.target_policy)
+        self.settings = settings
+        if changed:
+            self._scopes = self._scopes_of_settings()
 
     def end_tunnels_of(self, name: str) -> int:
         """Reset all tunnels of a user who was removed, and return their number."""
@@ -172,6 +176,11 @@ class ForwardProxy:
         if found is None or found[0] != user:
             found = known[user.name] = (user, scopes_of(self.reactor, user.policy))
         scopes: tuple[Scope, ...] = (*self._scopes, *found[1])
+        return scopes
+
+    def _scopes_of_settings(self) -> Scopes:
+        settings = self.settings
+        scopes: Scopes = (*scopes_of(self.reactor, settings.client_policy), *scopes_of(self.reactor, settings.target_policy))
         return scopes
 
     def negotiation_for(self, client: ClientConnection, data: bytes) -> Negotiation | None:

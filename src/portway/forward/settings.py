@@ -1,20 +1,21 @@
 """Settings of the forward proxy: every field is one flag, one environment variable and one key of `[proxy]` in portway.toml."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from portway.config.fields import setting
 from portway.config.values import ListenAddress, parse_path, parse_yes_or_no
 from portway.engine.policy import UNLIMITED, Policy
 from portway.errors import ConfigError, PortwayError
+from portway.forward.policy.settings import PolicySettings
+from portway.forward.users.settings import UserSettings, read_number
 from portway.protocol.names import normalise_host
-from portway.protocol.units import parse_duration_s, parse_size_bytes
+from portway.protocol.units import parse_duration_s
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 TIMEOUT_S_MAX = 3600.0
-
-TUNNELS_MOST = 500_000
 
 
 def read_timeout(text: str) -> float:
@@ -33,13 +34,6 @@ def read_ttl(text: str) -> float:
     return seconds
 
 
-def read_number(text: str) -> int:
-    """Return a number of tunnels; raises ConfigError."""
-    if not text.isascii() or not text.isdigit() or int(text[:9]) > TUNNELS_MOST:
-        raise ConfigError(f"expected a number up to {TUNNELS_MOST:,}, got {text!r}")
-    return int(text)
-
-
 def read_destination(text: str) -> ListenAddress:
     """Return the host and port of a target; raises ConfigError."""
     address = ListenAddress.parse(text)
@@ -54,7 +48,7 @@ def read_destination(text: str) -> ListenAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForwardSettings:
+class ForwardSettings(PolicySettings):
     """All settings of `portway.forward.app.serve`."""
 
     listen: ListenAddress = setting(
@@ -69,8 +63,12 @@ class ForwardSettings:
         False, read=parse_yes_or_no, help="Serve all clients that can reach ADDRESS. Required for addresses beyond loopback without users."
     )
 
-    allow_private: bool = setting(
-        False, read=parse_yes_or_no, help="Allow targets in private networks, on this machine, and other addresses that are not public."
+    users: Path | None = setting(
+        None,
+        read=parse_path,
+        metavar="FILE",
+        help="Require a user name and password of FILE, as `portway proxy user` writes it; reloaded when it changes.",
+        shown="",
     )
 
     tls_cert: Path | None = setting(
@@ -114,51 +112,11 @@ class ForwardSettings:
 
     log_targets: bool = setting(False, read=parse_yes_or_no, help="Include targets and users in events.")
 
-    idle_timeout_s: float | None = setting(
-        None, read=parse_duration_s, key="idle_timeout", metavar="TIME", help="Close tunnels that are idle for TIME.", shown=""
-    )
-
-    min_rate_bpm: int | None = setting(
-        None,
-        read=parse_size_bytes,
-        key="min_rate",
-        metavar="SIZE",
-        help="Close tunnels that transfer less than SIZE per minute, both directions combined.",
-        shown="",
-    )
-
-    max_rate_bps: int | None = setting(
-        None,
-        read=parse_size_bytes,
-        key="max_rate",
-        metavar="SIZE",
-        help="Limit each tunnel to SIZE bytes per second in each direction.",
-        shown="",
-    )
-
-    bandwidth_bps: int | None = setting(
-        None,
-        read=parse_size_bytes,
-        key="bandwidth",
-        metavar="SIZE",
-        help="Limit all tunnels together to SIZE bytes per second in each direction, shared fairly.",
-        shown="",
-    )
-
-    max_lifetime_s: float | None = setting(
-        None, read=parse_duration_s, key="max_lifetime", metavar="TIME", help="Close tunnels that are open for TIME.", shown=""
-    )
-
-    max_total_payload: int | None = setting(
-        None,
-        read=parse_size_bytes,
-        metavar="SIZE",
-        help="Close tunnels that would transfer more than SIZE in total, both directions combined.",
-        shown="",
-    )
-
     target_policy: Policy = UNLIMITED
     """Further limits, of the target's side; http-tunnel's file has both."""
+
+    of_users: Mapping[str, UserSettings] = field(default_factory=dict)
+    """Rules and limits of single users, by name: tables `[proxy.user.NAME]`."""
 
     def __post_init__(self) -> None:
         """Check that the settings are compatible.
@@ -177,14 +135,7 @@ class ForwardSettings:
     @property
     def client_policy(self) -> Policy:
         """The limits of each tunnel, and of all together."""
-        return Policy(
-            idle_timeout_s=self.idle_timeout_s,
-            min_rate_bpm=self.min_rate_bpm,
-            max_rate_bps=self.max_rate_bps,
-            bandwidth_bps=self.bandwidth_bps,
-            max_lifetime_s=self.max_lifetime_s,
-            max_total_payload=self.max_total_payload,
-        )
+        return self.limits
 
     @property
     def is_local(self) -> bool:

@@ -37,3 +37,18 @@ def test_a_broken_list_changes_nothing(tmp_path: Path) -> None:
         store.load([a, b])
     write(b, "b.example\n", 1)
     assert store.load([a, b])[b] is first[b]
+
+
+def test_a_list_that_is_broken_now_stays_as_it_was(tmp_path: Path) -> None:
+    store = HostListStore()
+    a = write(tmp_path / "a", "a.example\n", 1)
+    first = store.load([a])
+    write(a, "not a list\n", 2)
+    errors: list[ConfigError] = []
+
+    assert store.load([a], on_error=errors.append)[a] is first[a]
+    assert "invalid host list" in str(errors[0])
+    assert store.load([a], on_error=errors.append)[a] is first[a]
+    assert len(errors) == 1, "the same broken file is not read again"
+    with pytest.raises(ConfigError):
+        store.load([a, tmp_path / "missing"], on_error=errors.append)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from portway.config.versions import Version, version_of
+from portway.errors import ConfigError
 from portway.forward.policy.host_list import HostList
 from portway.forward.policy.list_files import read_host_list
 
@@ -23,21 +24,37 @@ class HostListStore:
         self._key = secrets.token_bytes(KEY_BYTES)
         self._lists: dict[Path, tuple[Version, HostList]] = {}
 
-    def load(self, paths: Iterable[Path], pause: Callable[[], None] = lambda: None) -> dict[Path, HostList]:
+    def load(
+        self, paths: Iterable[Path], pause: Callable[[], None] = lambda: None, on_error: Callable[[ConfigError], None] | None = None
+    ) -> dict[Path, HostList]:
         """Return the lists at `paths`, read again if they have changed, and forget all others.
 
+        With `on_error`, a list that is broken now stays as it was, and the error is passed on.
+
         Raises:
-            ConfigError: a file cannot be read or is invalid; nothing is changed then.
+            ConfigError: a file cannot be read or is invalid, and there is no older list to use.
         """
         lists = {}
         for path in paths:
             version = version_of(path)
             known = self._lists.get(path)
             if known is None or version is None or known[0] != version:
-                known = version, read_host_list(path, self._key, pause)
+                known = self._read(path, version, pause, on_error)
             lists[path] = known
         self._lists = lists
         return {path: found for path, (_, found) in lists.items()}
+
+    def _read(
+        self, path: Path, version: Version, pause: Callable[[], None], on_error: Callable[[ConfigError], None] | None
+    ) -> tuple[Version, HostList]:
+        try:
+            return version, read_host_list(path, self._key, pause)
+        except ConfigError as exc:
+            known = self._lists.get(path)
+            if known is None or on_error is None:
+                raise
+            on_error(exc)
+            return version, known[1]
 
 
 def pause_for_reactor() -> None:

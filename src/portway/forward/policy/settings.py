@@ -6,6 +6,7 @@ from pathlib import Path
 from portway.config.fields import setting
 from portway.config.values import parse_path, parse_yes_or_no
 from portway.errors import ConfigError
+from portway.forward.limit_settings import LimitSettings
 from portway.forward.policy.patterns import Pattern, read_patterns
 
 PATTERNS_MAX = 1000
@@ -31,8 +32,8 @@ def read_some_patterns(text: str) -> tuple[Pattern, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PolicySettings:
-    """Which targets a proxy connects to."""
+class PolicySettings(LimitSettings):
+    """Which targets a proxy or one of its users may connect to, with which limits."""
 
     allow: tuple[Pattern, ...] = setting(
         (),

@@ -1,0 +1,55 @@
+"""Loads the settings of a forward proxy from flags, environment, and one of two kinds of files."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from portway.config.sources import load_settings, read_toml
+from portway.errors import ConfigError
+from portway.forward.config.http_tunnel_file import HttpTunnelFile, read_http_tunnel_file
+from portway.forward.settings import ForwardSettings
+from portway.forward.users.settings import read_user_tables
+
+TABLE = "proxy"
+USER_TABLES = "user"
+
+YAML_SUFFIXES = (".yaml", ".yml")
+
+LoadForwardSettings = Callable[[], ForwardSettings]
+"""Reads all sources again."""
+
+
+def load_forward_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> ForwardSettings:
+    """Return the settings; a file with the suffix .yaml or .yml is one of http-tunnel, any other is TOML.
+
+    Raises:
+        ConfigError: one line per invalid value, with its source and what was expected.
+    """
+    if file is not None and file.suffix in YAML_SUFFIXES:
+        return _with_http_tunnel(read_http_tunnel_file(file), flags, environ)
+    settings = load_settings(ForwardSettings, TABLE, flags=flags, environ=environ, file=file, tables=(USER_TABLES,))
+    if file is None:
+        return settings
+    of_users = read_user_tables(file, read_toml(file).get(TABLE, {}).get(USER_TABLES, {}))
+    if of_users and settings.users is None:
+        raise ConfigError(f"{file}: $.{TABLE}.{USER_TABLES}: requires a file of users: add `users = FILE`, or --users FILE")
+    return dataclasses.replace(settings, of_users=of_users)
+
+
+def _with_http_tunnel(content: HttpTunnelFile, flags: Mapping[str, object], environ: Mapping[str, str]) -> ForwardSettings:
+    """Return settings whose defaults are those of a file."""
+
+    def defaults(_given: Mapping[str, object]) -> Mapping[str, Any]:
+        limits = {field.name: getattr(content.client_policy, field.name) for field in dataclasses.fields(content.client_policy)}
+        return {
+            **limits,
+            "initiation_timeout_s": content.initiation_timeout_s,
+            "connect_timeout_s": content.connect_timeout_s,
+            "dns_cache_ttl_s": content.dns_cache_ttl_s,
+            "target_policy": content.target_policy,
+            "allow": () if content.allowed_targets is None else (content.allowed_targets,),
+            "allow_private": content.allow_private,
+        }
+
+    return load_settings(ForwardSettings, TABLE, flags=flags, environ=environ, file=None, defaults=defaults)
