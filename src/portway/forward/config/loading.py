@@ -27,7 +27,7 @@ def load_forward_settings(*, flags: Mapping[str, object], environ: Mapping[str, 
         ConfigError: one line per invalid value, with its source and what was expected.
     """
     if file is not None and file.suffix in YAML_SUFFIXES:
-        return _with_http_tunnel(read_http_tunnel_file(file), flags, environ)
+        return load_http_tunnel_settings(flags=flags, environ=environ, file=file)
     settings = load_settings(ForwardSettings, TABLE, flags=flags, environ=environ, file=file, tables=(USER_TABLES,))
     if file is None:
         return settings
@@ -37,8 +37,13 @@ def load_forward_settings(*, flags: Mapping[str, object], environ: Mapping[str, 
     return dataclasses.replace(settings, of_users=of_users)
 
 
-def _with_http_tunnel(content: HttpTunnelFile, flags: Mapping[str, object], environ: Mapping[str, str]) -> ForwardSettings:
-    """Return settings whose defaults are those of a file."""
+def load_http_tunnel_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> ForwardSettings:
+    """Return settings whose defaults are those of a file of http-tunnel, or those of http-tunnel without one.
+
+    Raises:
+        ConfigError: one line per invalid value, with its source and what was expected.
+    """
+    content = HttpTunnelFile() if file is None else read_http_tunnel_file(file)
 
     def defaults(_given: Mapping[str, object]) -> Mapping[str, Any]:
         limits = {field.name: getattr(content.client_policy, field.name) for field in dataclasses.fields(content.client_policy)}
