@@ -125,6 +125,9 @@ def test_modules_tested_elsewhere_exist() -> None:
 
 
 TESTED_ELSEWHERE = {
+    "src/portway/agent/termination/certificates.py": "tests/e2e/test_terminate_agent runs each source",
+    "src/portway/agent/termination/settings.py": "plain values; tests/cli/test_termination makes each",
+    "src/portway/agent/termination/terminator.py": "tests/e2e/test_terminate_agent runs it",
     "src/portway/agent/events.py": "plain values; test_console and test_status match on every one",
     "src/portway/cli/demo.py": "tests/demo runs it",
     "src/portway/cli/expose.py": "tests/e2e runs it, tests/cli/test_main its errors",

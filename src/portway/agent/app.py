@@ -18,6 +18,7 @@ from portway.agent.origins import Origins
 from portway.agent.retrying import Retrying
 from portway.agent.session import AgentSession
 from portway.agent.settings import AgentSettings, TunnelRequest
+from portway.agent.termination.terminator import Terminator
 from portway.agent.tunnel_set import TunnelChanges, TunnelSet, claim_for
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, PeerError, RefusedError, UnavailableError
@@ -52,6 +53,7 @@ async def run(
         claims = Claims([claim_for(tunnel, identity) for tunnel in settings.tunnels])
         contact = FirstContact(settings, on_event)
         origins = Origins(reactor, claims, contact)
+        terminator = origins.terminator = Terminator(reactor, claims, origins.accept_local, contact, settings.data_dir)
         if watch is not None:
             watch(origins.moved)
         context = SessionContext(
@@ -66,8 +68,9 @@ async def run(
             random_bytes=secrets.token_bytes,
         )
         try:
-            return await _run_until_stopped(context, origins, contact, stop or asyncio.Event(), change_tunnels)
+            return await _run_until_stopped(context, origins, terminator, contact, stop or asyncio.Event(), change_tunnels)
         finally:
+            terminator.close()
             await asyncio.to_thread(origins.static.close)
     finally:
         reactor.close()
@@ -83,29 +86,64 @@ async def _check_origins(context: SessionContext, origins: Origins, tunnels: Ite
             context.on_event(Notice(f"nothing listens at {tunnel.target.text} yet; visitors {outcome} until something does"))
 
 
+class _Background:
+    """What runs beside the sessions of an agent, until it stops."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, context: SessionContext, origins: Origins, terminator: Terminator) -> None:
+        self._tasks = tasks
+        self._context = context
+        self._origins = origins
+        self._terminator = terminator
+        self._running: set[asyncio.Task[None]] = set()
+        terminator.spawn = self.start
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` until it ends, or the agent stops."""
+        task = self._tasks.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def begin(self, change_tunnels: ChangeTunnels | None, session: Callable[[], AgentSession | None]) -> None:
+        """Prepare the tunnels of the settings, and start what changes them; raises ConfigError."""
+        context = self._context
+        for tunnel in context.settings.tunnels:
+            self._terminator.prepare(tunnel)
+        self.start(_check_origins(context, self._origins, context.settings.tunnels), "check origins")
+
+        def apply(changes: TunnelChanges) -> None:
+            new = (*changes.added, *changes.changed)
+            for tunnel in new:
+                _prepare(self._terminator, tunnel, context)
+            current = session()
+            if current is not None:
+                current.send_changes()
+            self.start(_check_origins(context, self._origins, new), "check origins")
+
+        if change_tunnels is not None:
+            self.start(change_tunnels(TunnelSet(context.claims, context.identity, context.on_event, apply)), "change tunnels")
+
+    def stop(self) -> None:
+        """Cancel everything, and close what only waits for requests."""
+        for task in self._running:
+            task.cancel()
+        self._terminator.close_idle()
+
+
 async def _run_until_stopped(
-    context: SessionContext, origins: Origins, contact: FirstContact, stopping: asyncio.Event, change_tunnels: ChangeTunnels | None
+    context: SessionContext,
+    origins: Origins,
+    terminator: Terminator,
+    contact: FirstContact,
+    stopping: asyncio.Event,
+    change_tunnels: ChangeTunnels | None,
 ) -> int:
     """Run sessions until `stopping` is set, the server refuses, or `connect_s_max` has passed without a login."""
     async with asyncio.TaskGroup() as tasks:
         current: list[AgentSession] = []
+        background = _Background(tasks, context, origins, terminator)
+        background.begin(change_tunnels, lambda: current[0] if current else None)
         sessions = tasks.create_task(_keep_session(context, contact, current), name="sessions")
         stop_requested = tasks.create_task(stopping.wait(), name="stop requested")
-        background: set[asyncio.Task[None]] = set()
-
-        def start(work: Coroutine[Any, Any, None], name: str) -> None:
-            task = tasks.create_task(work, name=name)
-            background.add(task)
-            task.add_done_callback(background.discard)
-
-        def apply(changes: TunnelChanges) -> None:
-            if current:
-                current[0].send_changes()
-            start(_check_origins(context, origins, (*changes.added, *changes.changed)), "check origins")
-
-        start(_check_origins(context, origins, context.settings.tunnels), "check origins")
-        if change_tunnels is not None:
-            start(change_tunnels(TunnelSet(context.claims, context.identity, context.on_event, apply)), "change tunnels")
         watching = tasks.create_task(contact.watch(), name="watch for the first login")
         waiting: set[asyncio.Task[Any]] = {sessions, stop_requested, watching}
         try:
@@ -113,8 +151,7 @@ async def _run_until_stopped(
             if watching.done() and watching.result() is None:  # online
                 await asyncio.wait(waiting - {watching}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in background:
-                task.cancel()
+            background.stop()
             watching.cancel()
             if not sessions.done() and current:
                 await drain(current[0], context)
@@ -128,6 +165,14 @@ async def _run_until_stopped(
     refused = sessions.result()
     context.on_event(Refused(refused.code, refused.reason, refused.next_step))
     return RefusedError.exit_code
+
+
+def _prepare(terminator: Terminator, tunnel: TunnelRequest, context: SessionContext) -> None:
+    """Read the certificates of a tunnel that was added to a running agent; an error is a notice."""
+    try:
+        terminator.prepare(tunnel)
+    except ConfigError as exc:
+        context.on_event(Notice(f"{tunnel.label}: {exc}"))
 
 
 async def _keep_session(context: SessionContext, contact: FirstContact, current: list[AgentSession]) -> RefusedError:

@@ -10,6 +10,7 @@ from portway.agent.origin_connector import OriginConnector, origin_tls
 from portway.agent.origin_relay import OriginRelay
 from portway.agent.settings import TunnelRequest
 from portway.agent.static_origin.static_origins import StaticOrigins
+from portway.agent.termination.terminator import Terminator
 from portway.engine.channel import Channel, nothing
 from portway.engine.limits import Scopes, scopes_of
 from portway.engine.reactor import Reactor
@@ -51,6 +52,8 @@ class Origins:
         self.streams: set[_VisitorStream] = set()
         self.refused = 0
         """Streams for an unknown tunnel or without a valid preamble: a malicious server, or a bug."""
+        self.terminator: Terminator | None = None
+        """Ends visitors' TLS for the tunnels that ask for it."""
         self.static = StaticOrigins()
         """Origins that this agent is itself."""
         self._claims = claims
@@ -62,6 +65,10 @@ class Origins:
     def accept(self, channel: Channel) -> None:
         """Accept a stream, which begins with a preamble."""
         PreambleReader(self.reactor, channel, self._on_preamble, self._on_bad_stream)
+
+    def accept_local(self, channel: Channel) -> None:
+        """Accept a stream of this agent's own edge, which has ended the visitor's TLS."""
+        PreambleReader(self.reactor, channel, self._on_local_preamble, self._on_bad_stream)
 
     def scopes(self, request: TunnelRequest) -> Scopes:
         """Return the limits of the relays of a tunnel, which they share."""
@@ -90,6 +97,8 @@ class Origins:
 
     def on_claim_reply(self) -> None:
         """Retry the streams that arrived before the reply to a claim was handled."""
+        if self.terminator is not None:
+            self.terminator.on_claim_reply()
         pending, self._pending = self._pending, {}
         for channel, (header, timer) in pending.items():
             timer.cancel()
@@ -100,7 +109,21 @@ class Origins:
         claim = None if tunnel_id is None else self._claims.exported(tunnel_id)
         if claim is None or tunnel_id is None:
             self._queue_or_refuse(header, channel)
-        elif len(self.streams) >= STREAMS_MAX:
+        elif claim.subject.termination is not None and self.terminator is not None:
+            self.terminator.accept(claim, header, channel)
+        else:
+            self._connect(claim, tunnel_id, header, channel)
+
+    def _on_local_preamble(self, header: ProxyHeader, channel: Channel) -> None:
+        tunnel_id = header.tunnel_id
+        claim = None if tunnel_id is None else self._claims.exported(tunnel_id)
+        if claim is None or tunnel_id is None:
+            send_status(channel, StreamStatus.UNKNOWN_TUNNEL)  # the session was lost meanwhile
+        else:
+            self._connect(claim, tunnel_id, header, channel)
+
+    def _connect(self, claim: AgentClaim, tunnel_id: int, header: ProxyHeader, channel: Channel) -> None:
+        if len(self.streams) >= STREAMS_MAX:
             send_status(channel, StreamStatus.OVERLOADED)
         else:
             stream = _VisitorStream(self, claim, tunnel_id, header, channel)
@@ -221,7 +244,7 @@ class _VisitorStream:
         seconds = self._origins.reactor.now - self._started_at
         inbound, outbound = (tally.forward, tally.backward) if tally is not None else (None, None)
         bytes_in, bytes_out = (flow.total_bytes if flow is not None else 0 for flow in (inbound, outbound))
-        relay_id, kind = self._unique_id.hex(), self._claim.kind
+        relay_id, kind = self._unique_id.hex(), self._claim.subject.kind
         self._origins.on_event(RelayDone(self.tunnel_id, bytes_in, bytes_out, seconds, reason, relay_id, inbound, outbound, kind))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from portway.agent.target import Target
+from portway.agent.termination.settings import Termination
 from portway.engine.policy import UNLIMITED, Policy
 from portway.protocol.control.messages import AccessRules, ExchangeLimits, HeadRewrite
 from portway.protocol.join_string import JoinString
@@ -37,6 +38,8 @@ class TunnelRequest:
     """How long an http origin may take to begin a response; 0: no limit."""
     policy: Policy = UNLIMITED
     """Limits of each connection of the tunnel (of http: each request), and of all of them together."""
+    termination: Termination | None = None
+    """Where visitors' TLS ends: here, with these certificates, or (None) at the server. http only."""
     send_proxy: bool = False
     """Send a PROXY header to the origin of a tcp or tls tunnel."""
 
@@ -52,7 +55,7 @@ class TunnelRequest:
     @property
     def server_limits(self) -> ExchangeLimits | None:
         """The limits of single requests that the server enforces for an http tunnel; None if there are none."""
-        if self.kind != "http":
+        if self.kind != "http" or self.termination is not None:
             return None
         limits = ExchangeLimits(
             idle_timeout_s=self.policy.idle_timeout_s or 0.0,

@@ -79,8 +79,9 @@ def claim_for(tunnel: TunnelRequest, identity: bytes) -> AgentClaim:
     any_address = not (tunnel.name or tunnel.host or tunnel.port)
     # A name that the server chooses stays with this agent and this target, and no other party can compute it.
     seed = hmac.digest(identity, f"portway address {tunnel.kind} {tunnel.target.text}".encode(), "sha256") if any_address else b""
+    ends_here = tunnel.termination is not None  # for the server it is a tls tunnel, and all rules are the agent's
     return TunnelClaim(
-        tunnel.kind,
+        "tls" if ends_here else tunnel.kind,
         tunnel,
         name=tunnel.name,
         host=tunnel.host,
@@ -88,8 +89,8 @@ def claim_for(tunnel: TunnelRequest, identity: bytes) -> AgentClaim:
         takeover=tunnel.takeover,
         seed=seed,
         limits=tunnel.server_limits,
-        rewrite=tunnel.rewrite,
-        access=tunnel.access,
+        rewrite=None if ends_here else tunnel.rewrite,
+        access=None if ends_here else tunnel.access,
     )
 
 

@@ -14,6 +14,7 @@ from portway.cli.examples import examples
 from portway.cli.limits import limits_options
 from portway.cli.options import agent_options, output_options
 from portway.cli.rewriting import rewriting_options
+from portway.cli.termination import termination_options
 from portway.cli.tunnel_request import tunnel_request
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -143,7 +144,18 @@ class _Static(TypedDict, total=False):
     body: str
 
 
-class _Options(_Limits, _Rewriting, _Access, _Static, SessionOptions):
+class _Termination(TypedDict, total=False):
+    """Values of `termination_options`, which only `http` has."""
+
+    terminate: str
+    cert: Path | None
+    key: Path | None
+    acme_email: str
+    acme_directory: str
+    acme_ca: Path | None
+
+
+class _Options(_Limits, _Rewriting, _Access, _Static, _Termination, SessionOptions):
     """Option values that all commands share, or pass on."""
 
 
@@ -182,6 +194,7 @@ TLS_EXAMPLES = examples(
     help="Respond with 504 if the service does not start a response within TIME.  [default: no limit]",
 )
 @access_options
+@termination_options
 @rewriting_options
 @limits_options(environment=True)
 @session_options

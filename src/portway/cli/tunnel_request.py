@@ -9,6 +9,7 @@ from portway.agent.target import Target, parse_target
 from portway.cli.access import read_access
 from portway.cli.limits import read_limits
 from portway.cli.rewriting import read_rewriting
+from portway.cli.termination import read_termination
 from portway.errors import ConfigError
 from portway.protocol.units import parse_duration_s
 
@@ -37,6 +38,7 @@ def tunnel_request(kind: TunnelKind, options: Mapping[str, Any], label: str = ""
         access=read_access(options) if is_http else None,
         origin_timeout_s=_origin_timeout_s(options.get("origin_timeout")),
         policy=read_limits(options),
+        termination=read_termination(options) if is_http else None,
         send_proxy=bool(options.get("send_proxy")),
     )
 

@@ -3,11 +3,11 @@
 import os
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from portway.certificates.acme.client import AcmeClient, read_external_account
+from portway.certificates.acme.client import HTTP_01, TLS_ALPN_01, AcmeClient, read_external_account
 from portway.certificates.acme.dns_records import DnsRecords, HookRecords
 from portway.certificates.acme.files import AcmeFiles
 from portway.certificates.acme.manager import AcmeManager, CertificatePublisher, LocalPublisher
@@ -66,10 +66,11 @@ def acme_manager(
     source: AcmeSource,
     publisher: CertificatePublisher | None = None,
     *,
+    kinds: Sequence[str] = (TLS_ALPN_01, HTTP_01),
     is_covered: Callable[[str], bool] = lambda _: False,
     on_event: EventSink,
 ) -> AcmeManager:
-    """Return the manager of the process that orders. Without a `publisher` there is only this process.
+    """Return the manager of the process that orders, with challenges of these `kinds`. Without a `publisher` there is only this process.
 
     Raises:
         ConfigError: a file that the settings name cannot be used.
@@ -91,6 +92,7 @@ def acme_manager(
         LocalPublisher(source) if publisher is None else publisher,
         domain=settings.domain,
         records=_records(settings),
+        kinds=kinds,
         any_name=settings.acme_random,
         is_covered=is_covered,
         on_event=on_event,

@@ -1,0 +1,1 @@
+"""Visitors' TLS that ends at the agent (`--terminate agent`): the server relays ciphertext only."""
