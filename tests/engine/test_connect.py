@@ -196,8 +196,9 @@ def test_the_handler_of_a_number_is_passed_on_once(engine: EngineLoop) -> None:
             channels.append(SocketChannel(engine.reactor, near))
 
         connect(engine.reactor, socket.AF_INET, listener.getsockname(), 5, connected)
-        listener.accept()[0].close()
+        first = listener.accept()[0]
         engine.run_until(lambda: bool(channels))
+        first.close()
         reader = Probe(channels[0]).read()
         peer = listener.accept()[0]
         peer.sendall(b"hello")

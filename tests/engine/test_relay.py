@@ -283,7 +283,7 @@ def test_a_bug_during_a_socket_event_ends_the_whole_relay(engine: EngineLoop) ->
     """Its other half would wait for ever, with its stream, its descriptor and its place among the visitors."""
 
     class Buggy(SocketChannel):
-        def room(self) -> int:
+        def send(self, data: memoryview | bytes | bytearray) -> int:
             raise RuntimeError("a bug")
 
     engine.tolerant = True

@@ -137,6 +137,7 @@ class _NoOwner:
     """The owner of a pump whose relay has ended, and the default opposite pump."""
 
     events = 0
+    reason = ""
 
     def pump_ends(self, pump: Pump) -> None:
         """Do nothing."""

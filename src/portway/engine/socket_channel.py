@@ -68,7 +68,7 @@ class SocketChannel(Channel):
     were still unread.
     """
 
-    __slots__ = (*CHANNEL_SLOTS, "_blocked", "_closed", "_hung_up", "_level_poller", "_reactor", "_reset", "_sock")
+    __slots__ = (*CHANNEL_SLOTS, "_closed", "_hung_up", "_level_poller", "_reactor", "_reset", "_sock", "blocked")
 
     can_splice = can_splice
 
@@ -78,7 +78,8 @@ class SocketChannel(Channel):
         self._reactor = reactor
         self._level_poller = reactor.level_poller
         self._sock = sock
-        self._blocked = False
+        self.blocked = False
+        """True while the kernel's buffer is full; `on_writable` follows."""
         self._closed = False
         self._hung_up = False
         self._reset = False
@@ -114,7 +115,7 @@ class SocketChannel(Channel):
 
     def room(self) -> int:
         """Return one turn's bytes, or 0 while the kernel's buffer is full."""
-        return 0 if self._blocked else TURN_BYTES
+        return 0 if self.blocked else TURN_BYTES
 
     def send(self, data: memoryview | bytes | bytearray) -> int:
         """Send directly to the socket."""
@@ -210,7 +211,7 @@ class SocketChannel(Channel):
             self._level_poller.want_read(self._sock.fileno())
 
     def _block(self) -> None:
-        self._blocked = True
+        self.blocked = True
         if self._level_poller is not None:
             self._level_poller.want_write(self._sock.fileno())
 
@@ -229,8 +230,8 @@ class SocketChannel(Channel):
                 self._hung_up = True
             self.readable = True
             self.on_readable()
-        if self._blocked and mask & MAY_WRITE:
-            self._blocked = False
+        if self.blocked and mask & MAY_WRITE:
+            self.blocked = False
             self.on_writable()
         if mask & BROKEN:
             self.on_broken()

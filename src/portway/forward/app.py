@@ -5,6 +5,7 @@ import secrets
 from contextlib import ExitStack, closing
 from functools import partial
 
+from portway.edge.random_pool import RandomPool
 from portway.engine.reactor import Reactor
 from portway.errors import ConfigError
 from portway.forward.config.files import ForwardFiles, LoadedFiles
@@ -50,7 +51,7 @@ async def serve(
                 policy=policy,
                 users=NoUsers(),
                 connector=connector,
-                random_bytes=secrets.token_bytes,
+                random_bytes=RandomPool(secrets.token_bytes),
                 on_event=on_event,
                 tls=tls,
             )

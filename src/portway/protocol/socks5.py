@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
 
 from portway.errors import PeerError
 
@@ -29,8 +30,7 @@ _IPV4, _NAME, _IPV6 = 1, 3, 4
 _CREDENTIALS_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request of a client."""
 
     command: int

@@ -38,7 +38,8 @@ class LineWriter:
         self._dropped = 0
         self._closing = False
         self._broken = False
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # entered directly by `write`: two calls less for each line
+        self._changed = threading.Condition(self._lock)
         self._idle = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"lines to descriptor {descriptor}", daemon=True)
@@ -46,7 +47,7 @@ class LineWriter:
 
     def write(self, line: str) -> None:
         """Queue one line, given without a line break; drop and count it if the queue is full."""
-        with self._changed:
+        with self._lock:
             if self._broken or self._closing:
                 return
             if len(self._lines) >= self._lines_max:

@@ -37,7 +37,7 @@ class TargetRules:
         pattern = self.block.match_target(host, port)
         if pattern is not None:
             return "a rule of this proxy blocks it"
-        if _in_any(self.block_lists, host):
+        if self.block_lists and _in_any(self.block_lists, host):
             return "a list of this proxy blocks it"
         if self.allows_all or self._allows_target(host, port) or (self.allow.has_networks and not final):
             return None
@@ -45,7 +45,7 @@ class TargetRules:
 
     def refuses_address(self, host: str, port: int, address: Address) -> str | None:
         """Judge an address, in its canonical form, to which `host` was resolved."""
-        if self.block.match_address(address, port) is not None or _in_any(self.block_lists, str(address)):
+        if self.block.match_address(address, port) is not None or (self.block_lists and _in_any(self.block_lists, str(address))):
             return "a rule of this proxy blocks its address"
         if self.allows_all or self._allows_target(host, port) or self.allow.match_address(address, port) is not None:
             return None
@@ -80,8 +80,7 @@ def refuse_address(rules: Sequence[TargetRules], host: str, port: int, address: 
         special = SpecialNetwork(ip_network(str(address)), OWN)
     if special is None or any(one.allows_special(address, port, special) for one in rules):
         return None
-    how = "an --allow that names it" if special.kind == METADATA else "--allow-private, or an --allow that names it"
-    return f"it is {special.kind}, which this proxy connects to only with {how}"
+    return f"it is {special.kind}, which this proxy does not connect to"
 
 
 def _in_any(lists: tuple[HostList, ...], host: str) -> bool:
