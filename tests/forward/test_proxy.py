@@ -173,6 +173,9 @@ class NoTargets:
     def judge_target(self, _user: User | None, target: Target) -> Failure | None:
         return Failure(Outcome.FORBIDDEN, f"{target} is blocked.")
 
+    def judge_remote_target(self, *_: object) -> Failure | None:
+        return None
+
     def judge_address(self, *_: object) -> Failure | None:
         raise AssertionError("judged a blocked target")
 

@@ -61,6 +61,9 @@ class TargetPolicy(Protocol):
     def judge_target(self, user: User | None, target: Target) -> Failure | None:
         """Judge a target by its name and port, before it is resolved; None: allowed so far."""
 
+    def judge_remote_target(self, user: User | None, target: Target) -> Failure | None:
+        """Judge a target that another proxy or an agent will resolve: `judge_address` is not called for it, so this decides finally."""
+
     def judge_address(self, user: User | None, target: Target, address: IPv4Address | IPv6Address) -> Failure | None:
         """Judge one address of a target; only an address for which this returned None is connected to."""
 

@@ -24,6 +24,9 @@ class Policy:
     def judge_target(self, _user: User | None, _target: Target) -> Failure | None:
         return None
 
+    def judge_remote_target(self, *_: object) -> Failure | None:
+        return None
+
     def judge_address(self, _user: User | None, _target: Target, address: IPv4Address | IPv6Address) -> Failure | None:
         self.judged.append(str(address))
         return None if str(address) in self.allowed else Failure(Outcome.FORBIDDEN, "not allowed")

@@ -8,7 +8,7 @@ from portway.errors import ConfigError
 from portway.forward.policy.regexes import EXPRESSION_CHARS_MAX, Expression
 
 
-@pytest.mark.parametrize("text", ["(", "[", "a**", "(?=a)", r"(a)\1", "(a{1,1000}){1,1000}", "x" * (EXPRESSION_CHARS_MAX + 1)])
+@pytest.mark.parametrize("text", ["(", "[", "a**", "(?=a)", r"(a)\1", "(a{1,1000}){1,1000}", "x" * (EXPRESSION_CHARS_MAX + 1), "\udcff"])
 def test_an_invalid_or_unbounded_expression_is_refused(text: str) -> None:
     pytest.importorskip("re2")
     with pytest.raises(ConfigError, match="regular expression .*expected"):

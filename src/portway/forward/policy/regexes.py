@@ -52,11 +52,13 @@ def _compile(text: str) -> _Matcher:
     options.never_capture = True
     try:
         compiled: _Matcher = re2.compile(text, options=options)
-    except re2.error as exc:
+    except (re2.error, UnicodeEncodeError) as exc:
         raise ConfigError(f"invalid regular expression {text[:80]!a}: {_reason(exc)}: expected the syntax of RE2") from exc
     return compiled
 
 
 def _reason(exc: Exception) -> str:
+    if isinstance(exc, UnicodeEncodeError):
+        return "not UTF-8"
     reason = exc.args[0] if exc.args else ""
     return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)

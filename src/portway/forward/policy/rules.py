@@ -80,7 +80,8 @@ def refuse_address(rules: Sequence[TargetRules], host: str, port: int, address: 
         special = SpecialNetwork(ip_network(str(address)), OWN)
     if special is None or any(one.allows_special(address, port, special) for one in rules):
         return None
-    return f"it is {special.kind}, which this proxy does not connect to"
+    how = "an --allow that names it" if special.kind == METADATA else "--allow-private, or an --allow that names it"
+    return f"it is {special.kind}, which this proxy connects to only with {how}"
 
 
 def _in_any(lists: tuple[HostList, ...], host: str) -> bool:
