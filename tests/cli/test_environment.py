@@ -15,4 +15,5 @@ def test_an_unknown_variable_without_a_close_name_is_reported_alone() -> None:
 def test_the_variables_of_all_commands_are_known() -> None:
     known = known_variables()
     assert {"PORTWAY_DATA", "PORTWAY_DOMAIN", "PORTWAY_NAME", "PORTWAY_SECONDS", "PORTWAY_LOG_LEVEL", "PORTWAY_CONFIG"} <= known
+    assert {"PORTWAY_ALLOW", "PORTWAY_USERS", "PORTWAY_TLS_PASSWORD"} <= known
     assert unknown_variables(dict.fromkeys(known, "1")) == []

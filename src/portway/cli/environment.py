@@ -30,17 +30,19 @@ def known_variables() -> frozenset[str]:
     from portway.cli.main import COMMANDS, portway
     from portway.config.fields import settings_of
     from portway.demo.settings import DemoSettings
+    from portway.forward.settings import ForwardSettings
+    from portway.forward.tls_context import PASSWORD_VARIABLE
     from portway.server.settings import ServerSettings
 
-    found = set(INTERNAL)
-    for settings_class in (ServerSettings, DemoSettings):
+    found = {*INTERNAL, PASSWORD_VARIABLE}
+    for settings_class in (ServerSettings, ForwardSettings, DemoSettings):
         found |= {setting.variable for setting in settings_of(settings_class).values()}
     context = click.Context(portway)
     commands = [portway.get_command(context, name) for name in COMMANDS]
     while commands:
         command = commands.pop()
         if isinstance(command, click.Group):
-            commands += command.commands.values()
+            commands += [command.get_command(context, name) for name in command.list_commands(context)]
         for parameter in command.params if command is not None else ():
             envvar = parameter.envvar
             found |= {envvar} if isinstance(envvar, str) else set(envvar or ())

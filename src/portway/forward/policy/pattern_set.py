@@ -41,7 +41,7 @@ class PatternSet:
 
     def match_target(self, host: str, port: int) -> Pattern | None:
         """Return a pattern that matches what a client asked for, before any resolution."""
-        return self._match_name(host, port)
+        return self._match_name(host, port) if self._count else None
 
     def match_address(self, address: Address, port: int) -> NetworkPattern | None:
         """Return a pattern with a network that contains a canonical address, or the IPv4 address embedded in it."""

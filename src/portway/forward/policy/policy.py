@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from portway.forward.interfaces import Target, User
 from portway.forward.outcomes import Failure, Outcome
 from portway.forward.policy.addresses import Address
-from portway.forward.policy.own_addresses import is_own_address
+from portway.forward.policy.own_addresses import OwnAddresses
 from portway.forward.policy.rules import TargetRules, refuse_address, refuse_target
 
 
@@ -28,10 +28,10 @@ class RuleSet:
 class RulePolicy:
     """Judges targets by the current rules. A change applies to new tunnels; those that exist continue."""
 
-    def __init__(self, rules: RuleSet | None = None, is_own: Callable[[Address], bool] = is_own_address) -> None:
+    def __init__(self, rules: RuleSet | None = None, is_own: Callable[[Address], bool] | None = None) -> None:
         """Start with `rules`; without any, all public targets are allowed."""
         self.rules = rules or RuleSet()
-        self._is_own = is_own
+        self._is_own = is_own or OwnAddresses()
 
     def judge_target(self, user: User | None, target: Target) -> Failure | None:
         """Judge a target before it is resolved."""
