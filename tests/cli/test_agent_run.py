@@ -27,6 +27,13 @@ def options(tmp_path: Path, **changes: object) -> SessionOptions:
         "log_time": False,
         "as_json": False,
         "log_level": "warning",
+        "inspect": None,
+        "no_inspect": False,
+        "inspect_open": False,
+        "capture_max": None,
+        "capture_bodies": None,
+        "redact": (),
+        "no_redact": False,
     }
     return {**values, **changes}  # type: ignore[typeddict-item]
 

@@ -168,7 +168,7 @@ def test_it_runs_without_a_runtime_directory(home: Path) -> None:
 
 
 def test_the_inspection_socket_exists_if_the_environment_requests_it(home: Path) -> None:
-    with start_with({"PORTWAY_INSPECT": "1"}, 0, 5, home) as program:
+    with start_with({"PORTWAY_INVENTORY": "1"}, 0, 5, home) as program:
         program.expect("ready")
         [path] = (home / "portway").glob("*.inspect")
         document = query_status(path)

@@ -1,6 +1,6 @@
 """After many short sessions and visitors every table is as large as before (threats K5).
 
-It checks all tables of server and agent that `PORTWAY_INSPECT=1` reports, not a list of known ones.
+It checks all tables of server and agent that `PORTWAY_INVENTORY=1` reports, not a list of known ones.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portway.agent.context import SessionContext
 from portway.agent.diagnosis import address_of
@@ -24,6 +24,9 @@ from portway.engine.reactor import Reactor
 from portway.errors import ConfigError, PeerError, RefusedError, UnavailableError
 from portway.links.tls import AgentTls, agent_tls
 from portway.session.claims import Claims
+
+if TYPE_CHECKING:
+    from portway.agent.inspection import Inspection
 
 ChangeTunnels = Callable[[TunnelSet], Coroutine[Any, Any, None]]
 """Changes the tunnels of a running agent until it is cancelled."""
@@ -51,7 +54,8 @@ async def run(
     try:
         identity = find_identity(settings.data_dir, settings.join, secrets.token_bytes)
         claims = Claims([claim_for(tunnel, identity) for tunnel in settings.tunnels])
-        contact = FirstContact(settings, on_event)
+        inspection = _inspection_of(reactor, settings, on_event)
+        contact = FirstContact(settings, on_event if inspection is None else inspection.on_event)
         origins = Origins(reactor, claims, contact)
         terminator = origins.terminator = Terminator(reactor, claims, origins.accept_local, contact, settings.data_dir)
         if watch is not None:
@@ -67,13 +71,26 @@ async def run(
             host_check=HostCheck(rewritten=any(tunnel.rewrite is not None for tunnel in settings.tunnels)),
             random_bytes=secrets.token_bytes,
         )
+        if inspection is not None:
+            inspection.start(origins)
         try:
             return await _run_until_stopped(context, origins, terminator, contact, stop or asyncio.Event(), change_tunnels)
         finally:
             terminator.close()
+            if inspection is not None:
+                await inspection.close()
             await asyncio.to_thread(origins.static.close)
     finally:
         reactor.close()
+
+
+def _inspection_of(reactor: Reactor, settings: AgentSettings, on_event: EventSink) -> "Inspection | None":
+    """Start the inspector, if there is to be one. Imported only then: its web server needs 10 MB, and a tenth of a second."""
+    if settings.inspector is None:
+        return None
+    from portway.agent.inspection import Inspection  # noqa: PLC0415
+
+    return Inspection(reactor, settings, settings.inspector, on_event)
 
 
 async def _check_origins(context: SessionContext, origins: Origins, tunnels: Iterable[TunnelRequest]) -> None:

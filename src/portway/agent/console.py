@@ -9,6 +9,7 @@ from portway.agent.events import (
     AgentEvent,
     Connecting,
     EventSink,
+    InspectorUp,
     LinksChanged,
     Notice,
     Offline,
@@ -36,7 +37,13 @@ TEXT_CHARS_MAX = 400
 
 def json_console(out: Callable[[str], None], clock: Callable[[], float]) -> EventSink:
     """Return a console that writes every event as one line of JSON; `clock` is `clock.wall`."""
-    return lambda event: out(event_line(event, clock()))
+
+    def write(event: AgentEvent) -> None:
+        if isinstance(event, InspectorUp):
+            event = InspectorUp(event.url)  # such lines end up in files: without the key
+        out(event_line(event, clock()))
+
+    return write
 
 
 @dataclass(slots=True)
@@ -84,12 +91,15 @@ class Console:
                 pass  # shown by `portway status`; too frequent for a console
             case Offline():
                 self._note(self._offline(event))
-            case Refused() | Notice():
-                self._note(
-                    self._refused(event) if isinstance(event, Refused) else self.notes_style.warn(escape(event.text, TEXT_CHARS_MAX))
-                )
+            case Refused() | Notice() | InspectorUp():
+                self._note(self._text_of(event))
             case _:
                 assert_never(event)
+
+    def _text_of(self, event: Refused | Notice | InspectorUp) -> str:
+        if isinstance(event, InspectorUp):
+            return f"inspector at {event.page_url if self.interactive else event.url}"
+        return self._refused(event) if isinstance(event, Refused) else self.notes_style.warn(escape(event.text, TEXT_CHARS_MAX))
 
     def _relay_done(self, event: RelayDone) -> None:
         if event.kind != "http":

@@ -1,7 +1,7 @@
 """The events that an agent emits while it runs, each a frozen value."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from portway.engine.tally import Flow
 
@@ -128,6 +128,15 @@ class RequestsOmitted:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectorUp:
+    """The inspector's page and API can be used."""
+
+    url: str
+    page_url: str = field(default="", repr=False)
+    """The same with the key, for terminals only; JSON lines leave it out."""
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """A problem that the user may want to fix; the agent continues."""
 
@@ -146,6 +155,7 @@ AgentEvent = (
     | Offline
     | Refused
     | RequestsOmitted
+    | InspectorUp
     | Notice
 )
 """Every event that an agent emits."""

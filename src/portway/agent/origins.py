@@ -3,13 +3,16 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from portway.agent import capture
 from portway.agent.events import EventSink, RelayDone
 from portway.agent.origin_connector import OriginConnector, origin_tls
 from portway.agent.origin_relay import OriginRelay
 from portway.agent.settings import TunnelRequest
 from portway.agent.static_origin.static_origins import StaticOrigins
+from portway.agent.target import Target
 from portway.agent.termination.terminator import Terminator
 from portway.engine.channel import Channel, nothing
 from portway.engine.limits import Scopes, scopes_of
@@ -24,6 +27,10 @@ from portway.protocol.stream_status import StreamStatus
 from portway.session.claims import Claims, TunnelClaim
 from portway.session.stream_handshake import PreambleReader, send_status
 from portway.telemetry.logs import get_log
+
+if TYPE_CHECKING:
+    from portway.inspector.recorder import Recorder
+    from portway.inspector.tap import HttpTap
 
 STREAMS_MAX = 16_000
 """Concurrent streams to origins, on all links (four have 16,380): each uses a descriptor, of which a process has 20,000."""
@@ -56,6 +63,8 @@ class Origins:
         """Ends visitors' TLS for the tunnels that ask for it."""
         self.static = StaticOrigins()
         """Origins that this agent is itself."""
+        self.recorder: Recorder | None = None
+        """Captures what new streams carry; None: nothing is captured."""
         self._claims = claims
         self._pending: dict[Channel, tuple[ProxyHeader, Timer]] = {}
         self._resolver = Resolver(reactor)
@@ -84,6 +93,17 @@ class Origins:
             self._contexts[request] = origin_tls(request.target)
         target = self.static.target_of(request)
         return OriginConnector(self.reactor, self._resolver, target, self._contexts[request], on_connected)
+
+    def connector_to(self, target: Target, on_connected: Callable[[Channel | StreamStatus], None]) -> OriginConnector:
+        """Return a connector to an origin of no tunnel, for a replay."""
+        return OriginConnector(self.reactor, self._resolver, target, origin_tls(target), on_connected)
+
+    def target_of_tunnel(self, text: str) -> Target | None:
+        """Return the target of the tunnel whose origin is `text` (`Target.text`), None if there is none."""
+        for claim in self._claims:
+            if claim.subject.target.text == text:
+                return self.static.target_of(claim.subject)
+        return None
 
     def moved(self) -> dict[int, tuple[int, int]]:
         """Return the bytes of running connections by tunnel id: from visitors, to visitors."""
@@ -162,12 +182,14 @@ class _VisitorStream:
     __slots__ = (
         "_channel",
         "_claim",
+        "_client",
         "_connector",
         "_origin",
         "_origins",
         "_proxy_header",
         "_reports_untouched",
         "_started_at",
+        "_tap",
         "_unique_id",
         "relay",
         "tunnel_id",
@@ -183,6 +205,8 @@ class _VisitorStream:
         self._reports_untouched = header.wants_untouched
         self._proxy_header = _for_origin(header) if claim.subject.send_proxy else b""
         self._channel = channel
+        self._client = str(header.source[0]) if header.source is not None else ""
+        self._tap: HttpTap | None = None
         self._started_at = origins.reactor.now
         self._connector: OriginConnector | None = None
         self._origin: Channel | None = None
@@ -207,6 +231,7 @@ class _VisitorStream:
         if isinstance(outcome, StreamStatus):
             self._channel.on_broken = nothing
             self._origins.streams.discard(self)
+            capture.record_unreached(self._origins.recorder, self._claim, self._channel, reason or outcome.description)
             send_status(self._channel, outcome)
             self._report(reason or outcome.description, None)
         else:
@@ -228,7 +253,9 @@ class _VisitorStream:
             self._report("the origin broke the connection", None)
         elif send_status(channel, StreamStatus.CONNECTED):
             make = OriginRelay if self._reports_untouched else Relay
-            self.relay = make(origins.reactor, channel, origin, self._on_relay_done, origins.scopes(self._claim.subject))
+            tap = self._tap = capture.open_tap(origins.recorder, self._claim, origins.reactor.now - self._started_at)
+            wrap = None if tap is None else tap.sinks
+            self.relay = make(origins.reactor, channel, origin, self._on_relay_done, origins.scopes(self._claim.subject), wrap)
             self.relay.start()
         else:
             origins.streams.discard(self)
@@ -238,13 +265,18 @@ class _VisitorStream:
         self.relay = None
         self._origins.streams.discard(self)
         tally = relay.tally
-        self._report(end_reason_text(tally), tally)
+        reason = end_reason_text(tally)
+        if self._tap is not None:
+            self._tap.close(reason)
+            self._tap = None
+        self._report(reason, tally)
 
     def _report(self, reason: str, tally: Tally | None) -> None:
         seconds = self._origins.reactor.now - self._started_at
         inbound, outbound = (tally.forward, tally.backward) if tally is not None else (None, None)
         bytes_in, bytes_out = (flow.total_bytes if flow is not None else 0 for flow in (inbound, outbound))
         relay_id, kind = self._unique_id.hex(), self._claim.subject.kind
+        capture.record_connection(self._origins.recorder, self._claim, seconds, (bytes_in, bytes_out), reason, self._client)
         self._origins.on_event(RelayDone(self.tunnel_id, bytes_in, bytes_out, seconds, reason, relay_id, inbound, outbound, kind))
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from portway.agent.target import Target
 from portway.agent.termination.settings import Termination
 from portway.engine.policy import UNLIMITED, Policy
+from portway.inspector.settings import InspectorSettings
 from portway.protocol.control.messages import AccessRules, ExchangeLimits, HeadRewrite
 from portway.protocol.join_string import JoinString
 
@@ -42,6 +43,8 @@ class TunnelRequest:
     """Where visitors' TLS ends: here, with these certificates, or (None) at the server. http only."""
     send_proxy: bool = False
     """Send a PROXY header to the origin of a tcp or tls tunnel."""
+    inspect: bool = True
+    """Capture the requests or connections of this tunnel, if the agent has an inspector."""
 
     @property
     def local_policy(self) -> Policy:
@@ -88,3 +91,5 @@ class AgentSettings:
     before its network."""
     drain_s: float = 10.0
     """How long visitors may finish after the agent was stopped, in seconds; as long as `docker stop` waits."""
+    inspector: InspectorSettings | None = None
+    """Settings of the inspector; None: without one."""

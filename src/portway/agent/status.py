@@ -10,6 +10,7 @@ from portway import __version__
 from portway.agent.events import (
     AgentEvent,
     Connecting,
+    InspectorUp,
     LinksChanged,
     Notice,
     Offline,
@@ -61,6 +62,8 @@ class AgentStatus(msgspec.Struct, tag_field="program", tag="agent"):
     problem: str = ""
     """Why it was last offline or refused."""
     tunnels: list[TunnelStatus] = []
+    inspector: str = ""
+    """Address of the inspector; empty without one."""
     missed: int = 0
     """Requests without a request line, because there were too many in a short time."""
 
@@ -116,10 +119,16 @@ class AgentStatusTracker:
             case Refused(_, reason):
                 self._enter("refused")
                 status.problem = reason
-            case RequestsOmitted() | Notice():
-                status.missed += event.count if isinstance(event, RequestsOmitted) else 0  # a notice is for the console
+            case RequestsOmitted() | InspectorUp() | Notice():
+                self._note(event)
             case _:
                 assert_never(event)
+
+    def _note(self, event: RequestsOmitted | InspectorUp | Notice) -> None:
+        if isinstance(event, InspectorUp):
+            self._status.inspector = event.url
+        elif isinstance(event, RequestsOmitted):  # a notice is for the console
+            self._status.missed += event.count
 
     def _links_measured(self, event: LinksChanged | RoundTrip) -> None:
         if isinstance(event, RoundTrip):

@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol
 
 from portway.agent.settings import AgentSettings, TunnelRequest
+from portway.cli.inspector_options import InspectorOptions, read_inspector
 from portway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from portway.agent.tunnel_set import TunnelSet
 
 
-class SessionOptions(TypedDict):
+class SessionOptions(InspectorOptions):
     """Values of `session_options`."""
 
     plaintext_links: bool
@@ -47,7 +48,9 @@ def agent_settings(tunnels: tuple[TunnelRequest, ...], options: SessionOptions) 
         ConfigError: there is no join string, or an option contradicts it.
     """
     from portway.agent.join_store import agent_folder, load_join_string
+    from portway.cli.lifecycle import STDOUT
     from portway.telemetry.logs import secrets_mask
+    from portway.telemetry.terminal import is_terminal
 
     ca_file = options["ca_file"]
     folder = agent_folder(options["data"])
@@ -64,6 +67,7 @@ def agent_settings(tunnels: tuple[TunnelRequest, ...], options: SessionOptions) 
         connect_s_max=options["connect_timeout"],
         drain_s=options["drain"],
         ca_file=ca_file,
+        inspector=read_inspector(options, tunnels, folder, on_terminal=is_terminal(STDOUT) and not options["as_json"]),
     )
 
 

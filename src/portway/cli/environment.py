@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 
 PREFIX = "PORTWAY_"
-INTERNAL = frozenset({"PORTWAY_ENGINE", "PORTWAY_HYPOTHESIS", "PORTWAY_INSPECT", "PORTWAY_JOIN", "PORTWAY_OFFLINE"})
+INTERNAL = frozenset({"PORTWAY_ENGINE", "PORTWAY_HYPOTHESIS", "PORTWAY_INVENTORY", "PORTWAY_JOIN", "PORTWAY_OFFLINE"})
 """Variables that no option reads: those of the engine and of the tests, and the agent's join string."""
 
 

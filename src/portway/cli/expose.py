@@ -11,6 +11,7 @@ from portway.cli.access import access_options
 from portway.cli.agent_run import SessionOptions, agent_settings, run_agent
 from portway.cli.durations import connect_option, drain_option
 from portway.cli.examples import examples
+from portway.cli.inspector_options import inspector_options
 from portway.cli.limits import limits_options
 from portway.cli.options import agent_options, output_options
 from portway.cli.rewriting import rewriting_options
@@ -100,7 +101,10 @@ def static_options(command: Command) -> Command:
 
 def session_options(command: Command) -> Command:
     """Add the options of one agent's session, which are the same for any number of tunnels."""
-    options = (plaintext_option, links_option, connect_option, drain_option, ca_option, agent_options, log_time_option, output_options)
+    options = (
+        *(plaintext_option, links_option, connect_option, drain_option, ca_option, agent_options),
+        *(inspector_options, log_time_option, output_options),
+    )
     for option in reversed(options):
         command = option(command)
     return command

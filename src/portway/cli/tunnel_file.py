@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -26,7 +26,7 @@ TUNNELS_MAX = 1_000
 
 KINDS: tuple[TunnelKind, ...] = get_args(TunnelKind)
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", re.ASCII)
-OWN_KEYS = ("kind", "groups")
+OWN_KEYS = ("kind", "groups", "inspect")
 NOT_SHARED = frozenset({"kind", "groups", "target", "name", "host", "port"})
 """Keys that two tunnels cannot have in common."""
 
@@ -206,21 +206,26 @@ class _Reader:
             place = (*path, key) if key in table else ("defaults", key)
             with self._errors_of(place):
                 arguments[key] = _arguments(known[key], self._value(raw, known[key]))
+        inspect = table.get("inspect", defaults.get("inspect", True))
+        if not isinstance(inspect, bool):
+            self._error((*path, "inspect") if "inspect" in table else ("defaults", "inspect"), f"expected true or false, got {inspect!r}")
         if not {"target", "status"} & table.keys():
             self._error(path, 'target is missing: expected the local service, such as target = "3000"')
         if len(self._errors) > before:
             return None
         if kind != "tcp" and not {"name", "host"} & table.keys():
             arguments["name"] = [f"--name={label}"]
-        return self._parse(kind, label, arguments, path)
+        return self._parse(kind, label, arguments, path, inspect=inspect)
 
-    def _parse(self, kind: TunnelKind, label: str, arguments: Mapping[str, list[str]], path: tuple[str, ...]) -> TunnelRequest | None:
+    def _parse(
+        self, kind: TunnelKind, label: str, arguments: Mapping[str, list[str]], path: tuple[str, ...], *, inspect: bool
+    ) -> TunnelRequest | None:
         target = arguments.get("target", [])
         given = [argument for key, texts in arguments.items() if key != "target" for argument in texts]
         options = self._parse_arguments(tunnel_command(kind), [*given, "--", *target], path)
         if options is not None:
             try:
-                return tunnel_request(kind, options, label)
+                return replace(tunnel_request(kind, options, label), inspect=inspect)
             except ConfigError as exc:
                 for line in str(exc).splitlines():
                     self._error_of_option(path, line)
@@ -301,6 +306,8 @@ def _arguments(parameter: click.Parameter, value: object) -> list[str]:
         ConfigError: the value has the wrong type.
     """
     flag = parameter.opts[0]
+    if flag == "--inspect" and isinstance(value, bool):
+        return ["--inspect=127.0.0.1:4040" if value else "--inspect=off"]
     is_switch = isinstance(parameter, click.Option) and parameter.is_flag
     if is_switch:
         if not isinstance(value, bool):

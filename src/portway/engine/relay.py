@@ -12,6 +12,8 @@ from portway.engine.pumps import Pump, Sink
 from portway.engine.reactor import Reactor
 from portway.engine.tally import ABORTED, ENDED, READ_BROKE, WRITE_BROKE, Tally
 
+WrapSinks = Callable[[Sink, Sink], tuple[Sink, Sink]]
+
 
 class Relay:
     """Two channels and one pump per direction.
@@ -39,8 +41,19 @@ class Relay:
         "started_at",
     )
 
-    def __init__(self, reactor: Reactor, left: Channel, right: Channel, on_done: "Callable[[Relay], None]", scopes: Scopes = ()) -> None:
-        """Join `left` and `right` under the limits of all `scopes`; nothing moves before `start`."""
+    def __init__(
+        self,
+        reactor: Reactor,
+        left: Channel,
+        right: Channel,
+        on_done: "Callable[[Relay], None]",
+        scopes: Scopes = (),
+        wrap: WrapSinks | None = None,
+    ) -> None:
+        """Join `left` and `right` under the limits of all `scopes`; nothing moves before `start`.
+
+        `wrap` may replace the sinks of both directions (to right, to left) by others that pass everything on.
+        """
         self._reactor = reactor
         self.left = left
         self.right = right
@@ -55,8 +68,10 @@ class Relay:
         if scopes:
             self._limits = LimitEnforcer(reactor, self, scopes)
             to_right, to_left = self._limits.gates(left, right)
-        self._forward = choose_pump(reactor, left, right)(reactor, left, to_right, self)
-        self._backward = choose_pump(reactor, right, left)(reactor, right, to_left, self)
+        if wrap is not None:
+            to_right, to_left = wrap(to_right, to_left)
+        self._forward = choose_pump(reactor, left, right, may_splice=wrap is None)(reactor, left, to_right, self)
+        self._backward = choose_pump(reactor, right, left, may_splice=wrap is None)(reactor, right, to_left, self)
         self._forward.opposite, self._backward.opposite = self._backward, self._forward
         self._delivery: Delivery | None = None
 

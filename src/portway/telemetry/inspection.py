@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-VARIABLE = "PORTWAY_INSPECT"
+VARIABLE = "PORTWAY_INVENTORY"
 """Set to 1 to serve the inventory on a second socket, next to the status socket."""
 
 _SIZED = (dict, list, set, deque, bytearray)

@@ -79,6 +79,18 @@ class ChunkDecoder:
         """True once the last chunk and its empty line were decoded."""
         return self._state == _DONE
 
+    @property
+    def left_in_chunk(self) -> int:
+        """Bytes of the current chunk that are still to come; 0 between chunks."""
+        return self._left if self._state == _DATA else 0
+
+    def skip(self, count: int) -> None:
+        """Pass over `count` bytes of payload without decoding them, at most `left_in_chunk`."""
+        self._left -= count
+        self._payload += count
+        if not self._left:
+            self._state = _DATA_END
+
     def feed(self, data: bytes) -> tuple[list[bytes | memoryview], bytes]:
         """Return the payload in `data`, and the bytes that were not decoded.
 
