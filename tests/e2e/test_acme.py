@@ -82,7 +82,8 @@ def test_a_listed_name_gets_https_and_a_random_one_does_not(site: tuple[World, P
     server = world.start_server()
     token = world.token("laptop", "--hosts", "shop,post,dev-*")
     agent = world.agent(token, "http", str(origin.port), "--name", "shop")
-    event(agent, "tunnel_up")
+    assert event(agent, "tunnel_up")["url"] == f"https://shop.{DOMAIN}:{world.https_port}"
+    assert b"200 OK" in served(world, ca, "shop"), "a visitor who comes before the certificate waits for it"
     issued = up(server, "shop")
     assert issued["source"] == "acme"
     event(world.agent(token, "http", str(origin.port), "--name", "dev-1", data="other"), "tunnel_up")

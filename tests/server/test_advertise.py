@@ -45,6 +45,9 @@ class Certificates:
     def has_trusted(self, name: str) -> bool:
         return name == "app.localhost"
 
+    def is_ordered(self, name: str) -> bool:
+        return name == "soon.localhost"
+
 
 def test_the_actual_port_is_advertised_where_the_settings_say_0(listeners: Listeners) -> None:
     asked = settings(agents=ListenAddress("127.0.0.1", 0))
@@ -90,6 +93,7 @@ def test_the_name_that_agents_dial_is_reserved(host: str, own: set[str], listene
 def test_names_with_a_trusted_certificate_have_https_urls(listeners: Listeners) -> None:
     addresses = public_addresses(settings(), listeners, Certificates())
     assert addresses.url("http", "app.localhost") == f"https://app.localhost:{port_of(listeners.https)}"
+    assert addresses.url("http", "soon.localhost") == f"https://soon.localhost:{port_of(listeners.https)}"
     assert addresses.url("http", "other.localhost") == f"http://other.localhost:{port_of(listeners.http)}"
     without = public_addresses(settings(), replace(listeners, https=None), Certificates())
     assert without.url("http", "app.localhost") == f"http://app.localhost:{port_of(listeners.http)}"

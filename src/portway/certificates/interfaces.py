@@ -29,5 +29,8 @@ class ChallengeSource(Protocol):
     def challenge_context(self, name: str) -> ssl.SSLContext | None:
         """Return the context for TLS-ALPN-01 (RFC 8737), with ALPN `acme-tls/1`; None without a pending order for this name."""
 
+    def is_ordered(self, name: str) -> bool:
+        """Return whether the first certificate for this name is being ordered: visitors may wait for it."""
+
     def http_challenge(self, name: str, token: str) -> bytes | None:
         """Return the body for HTTP-01 (RFC 8555 section 8.3); None without a pending order for this name and token."""

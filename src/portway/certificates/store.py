@@ -128,6 +128,10 @@ class CertificateStore:
         """Return the context for TLS-ALPN-01; None without a pending order."""
         return None if self.acme is None else self.acme.challenge_context(name)
 
+    def is_ordered(self, name: str) -> bool:
+        """Return whether the first certificate for this name is being ordered."""
+        return self.acme is not None and self.acme.is_ordered(name)
+
     def http_challenge(self, name: str, token: str) -> bytes | None:
         """Return the response to HTTP-01; None without a pending order."""
         return None if self.acme is None else self.acme.http_challenge(name, token)

@@ -4,8 +4,8 @@ import contextlib
 import ipaddress
 import socket
 from pathlib import Path
+from typing import Protocol
 
-from portway.certificates.interfaces import CertificateSource
 from portway.config.paths import data_dir
 from portway.config.values import ListenAddress
 from portway.errors import ConfigError, PeerError
@@ -47,8 +47,22 @@ def listening_event(settings: ServerSettings, listeners: Listeners) -> Listening
     )
 
 
-def public_addresses(settings: ServerSettings, listeners: Listeners, certificates: CertificateSource) -> PublicAddresses:
-    """Return the server's public addresses; names with a certificate that browsers trust get https URLs."""
+class AddressCertificates(Protocol):
+    """What URLs depend on."""
+
+    def has_trusted(self, name: str) -> bool:
+        """Return whether visitors can be sent to https for this name."""
+
+    def is_ordered(self, name: str) -> bool:
+        """Return whether the first certificate for this name is being ordered."""
+
+
+def public_addresses(settings: ServerSettings, listeners: Listeners, certificates: AddressCertificates) -> PublicAddresses:
+    """Return the server's public addresses; names with a certificate that browsers trust, or whose first one is ordered, get https URLs."""
+
+    def has_https(host: str) -> bool:
+        return certificates.has_trusted(host) or certificates.is_ordered(host)
+
     return PublicAddresses(
         settings.domain,
         _reserved_hosts(advertised_address(settings, listeners).host),
@@ -56,7 +70,7 @@ def public_addresses(settings: ServerSettings, listeners: Listeners, certificate
         tcp_host="127.0.0.1" if settings.is_local else settings.domain,
         public_url=settings.public_url,
         https_port=None if listeners.https is None else _port(listeners.https),
-        has_https=certificates.has_trusted,
+        has_https=has_https,
     )
 
 

@@ -32,6 +32,8 @@ class Destinations:
     """Names with a certificate."""
     leases: dict[str, Lease] = field(default_factory=dict)
     challenges: dict[str, ssl.SSLContext] = field(default_factory=dict)
+    ordered: set[str] = field(default_factory=set)
+    """Names whose first certificate is being ordered."""
     full: bool = False
     served: list[tuple[Channel, str, str]] = field(default_factory=list)
     """Channels at the HTTP edge, with scheme and server name."""
@@ -56,6 +58,9 @@ class Destinations:
 
     def challenge_context(self, name: str) -> ssl.SSLContext | None:
         return self.challenges.get(name)
+
+    def is_ordered(self, name: str) -> bool:
+        return name in self.ordered
 
     def http_challenge(self, name: str, token: str) -> bytes | None:
         return None

@@ -110,6 +110,30 @@ def test_a_challenge_of_a_ca_gets_its_certificate_and_ends(engine: EngineLoop, i
         channel.abort()
 
 
+def test_a_visitor_waits_for_a_certificate_that_is_being_ordered(engine: EngineLoop, identity: Identity) -> None:
+    with open_port(engine, identity) as opened:
+        opened.to.tunnel("localhost")
+        opened.to.names.clear()
+        opened.to.ordered.add("localhost")
+        engine.reactor.call_later(0.3, lambda: opened.to.names.add("localhost"))
+        channel, failure = opened.dial()
+        assert failure == ""
+        engine.run_until(lambda: bool(opened.to.served), what="a visitor at the HTTP edge")
+        channel.abort()
+
+
+def test_a_failed_order_is_an_alert_and_a_slow_one_ends_at_the_deadline(engine: EngineLoop, identity: Identity) -> None:
+    with open_port(engine, identity, HandshakeLimits(seconds_max=0.4)) as opened:
+        opened.to.tunnel("localhost")
+        opened.to.names.clear()
+        opened.to.ordered.add("localhost")
+        engine.reactor.call_later(0.2, opened.to.ordered.clear)
+        assert opened.answer(opened.connect(hello_for(b"localhost"))) == alert_record(Alert.UNRECOGNIZED_NAME)
+        opened.to.ordered.add("localhost")
+        assert opened.answer(opened.connect(hello_for(b"localhost"))).endswith(b"reset")
+        assert opened.port.under_way == 0
+
+
 def test_a_tls_tunnel_gets_challenges_for_its_name(engine: EngineLoop, identity: Identity) -> None:
     with open_port(engine, identity) as opened:
         opened.to.tunnel("localhost", passthrough=True)

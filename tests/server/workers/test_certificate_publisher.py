@@ -9,7 +9,7 @@ from portway.certificates.acme.pem import challenge_pem
 from portway.certificates.certificate import parse_bundle
 from portway.server.workers import certificate_publisher
 from portway.server.workers.certificate_publisher import WorkerCertificatePublisher
-from portway.server.workers.messages import CertificateIssued, ChallengeEnded, ChallengePending, ToWorker
+from portway.server.workers.messages import CertificateAwaited, CertificateIssued, ChallengeEnded, ChallengePending, ToWorker
 
 
 class Workers:
@@ -93,3 +93,16 @@ def test_a_certificate_is_sent_to_all_workers(tmp_path: Path) -> None:
     assert workers.sent == [(worker, CertificateIssued(issued.pem)) for worker in (1, 2)]
     assert "PRIVATE" not in repr(workers.sent)
     assert "PRIVATE" not in repr(ChallengePending(1, "a", "", "", issued.pem))
+
+
+def test_names_that_visitors_wait_for_are_known_to_every_worker_also_a_new_one() -> None:
+    workers = Workers()
+    publisher = WorkerCertificatePublisher(workers)
+    for ordered in (True, True, False, False):
+        publisher.set_ordered("app.example.org", ordered)
+    assert workers.sent == [(worker, CertificateAwaited("app.example.org", ordered)) for ordered in (True, False) for worker in (1, 2)]
+    workers.sent.clear()
+    publisher.set_ordered("new.example.org", True)
+    workers.sent.clear()
+    publisher.on_started(3)
+    assert workers.sent == [(3, CertificateAwaited("new.example.org", True))]

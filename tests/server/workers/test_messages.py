@@ -30,6 +30,7 @@ TO_WORKER: list[m.ToWorker] = [
     m.Probe(6, "session", 1.0),
     m.ChallengePending(7, "app.example.org", "token", "body", b"pem"),
     m.ChallengeEnded("app.example.org"),
+    m.CertificateAwaited("app.example.org", True),
     m.CertificateIssued(b"pem"),
     m.Ping(),
     m.Reload(),

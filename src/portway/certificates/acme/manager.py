@@ -33,6 +33,9 @@ class CertificatePublisher(ChallengePublisher, Protocol):
     def install(self, issued: Certificate) -> None:
         """Serve a certificate from now on."""
 
+    def set_ordered(self, name: str, ordered: bool) -> None:
+        """Let visitors wait for the first certificate of a name, or no longer."""
+
 
 class LocalPublisher:
     """The publisher of a server with one process."""
@@ -42,6 +45,9 @@ class LocalPublisher:
         self._source = source
 
     def install(self, issued: Certificate) -> None:
+        """Do nothing: the manager's own source has it."""
+
+    def set_ordered(self, name: str, ordered: bool) -> None:
         """Do nothing: the manager's own source has it."""
 
     async def answer_http(self, name: str, token: str, body: str) -> None:
@@ -127,6 +133,8 @@ class AcmeManager:
             return
         self._live.add(name)
         self._want(name)
+        if self._source.find(name) is None and not (self._is_covered(name) or self._schedule.failures(name)):
+            self._set_ordered(name, ordered=True)
 
     def certificate_released(self, name: str) -> None:
         """Renew nothing for a name whose tunnel is gone; its certificate is served when it returns."""
@@ -134,6 +142,7 @@ class AcmeManager:
             return
         self._live.discard(name)
         self._schedule.release(name, self._clock())
+        self._set_ordered(name, ordered=False)
         if name in self._failing:
             self._failing.discard(name)
             self._on_event(CertificateDown(SOURCE, name))
@@ -149,6 +158,8 @@ class AcmeManager:
         if self._wildcard:
             self._live.add(self._wildcard)
             self._want(self._wildcard)
+            if self._source.find(self._wildcard) is None and not self._schedule.failures(self._wildcard):
+                self._set_ordered(self._wildcard, ordered=True)
 
     def _want(self, name: str) -> None:
         if self._is_covered(name):
@@ -210,8 +221,13 @@ class AcmeManager:
             self._schedule.succeeded(name, Validity(issued.not_before, issued.not_after), self._clock())
             self._on_event(up_event(issued, self._schedule.next_of(name)))
         finally:
+            self._set_ordered(name, ordered=False)
             self._changed.set()
         await self._save_failures()
+
+    def _set_ordered(self, name: str, *, ordered: bool) -> None:
+        self._source.set_ordered(name, ordered)
+        self._publisher.set_ordered(name, ordered)
 
     def _plan(self, name: str, previous: Certificate | None) -> OrderPlan:
         replaces = None if previous is None else certificate_id(previous.pem)

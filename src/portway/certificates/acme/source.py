@@ -49,6 +49,8 @@ class AcmeSource:
         self._http: dict[str, dict[str, bytes]] = {}
         """Name → token → body."""
         self._alpn: dict[str, ssl.SSLContext] = {}
+        self._ordered: dict[str, None] = {}
+        """Names whose first order is under way."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -124,6 +126,19 @@ class AcmeSource:
         """Answer no more challenges for this name."""
         self._http.pop(name, None)
         self._alpn.pop(name, None)
+
+    def set_ordered(self, name: str, ordered: bool) -> None:
+        """Record whether a certificate for a name without one is on its way."""
+        if not ordered:
+            self._ordered.pop(name, None)
+        elif len(self._ordered) < PENDING_MAX:
+            self._ordered[name] = None
+
+    def is_ordered(self, name: str) -> bool:
+        """Return whether a certificate for this name is on its way, and there is none yet."""
+        if name not in self._ordered and "*." + name.partition(".")[2] not in self._ordered:
+            return False
+        return self._find(name) is None
 
     def challenge_context(self, name: str) -> ssl.SSLContext | None:
         """Return the context for TLS-ALPN-01."""

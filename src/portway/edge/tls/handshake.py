@@ -20,6 +20,9 @@ from portway.telemetry.logs import get_log
 if TYPE_CHECKING:
     from portway.edge.tls.port import TlsPort
 
+CERTIFICATE_POLL_S = 0.1
+"""Interval of looking for a certificate that is being ordered; an order takes 2 to 20 s."""
+
 log = get_log(__name__)
 
 
@@ -65,6 +68,14 @@ class VisitorHandshake:
         """Read the ClientHello, and let the port route the connection by it."""
         port = self._port
         self._reading = HelloReading(port.reactor, self.sock, port.accounts.of(self.address[0]), self._on_hello, self._on_bad_hello)
+
+    def wait_for_certificate(self, hello: ClientHello) -> None:
+        """Route again soon: the certificate for its name is being ordered. The deadline and the slot of the handshake apply."""
+        self._port.reactor.call_later(CERTIFICATE_POLL_S, lambda: self._route_again(hello))
+
+    def _route_again(self, hello: ClientHello) -> None:
+        if not self._released:
+            self._port.route(self, hello)
 
     def begin(self, context: ssl.SSLContext, received: bytes, server_name: str, *, challenge: bool = False, client_ca: str = "") -> None:
         """Start the handshake for `server_name`. A connection of a CA that validates the name (`challenge`) ends after it.

@@ -172,7 +172,10 @@ class TlsPort:
         choose_alpn(hello.alpn, HTTP_ALPN)
         context = self._certificates.context_for(name)
         if context is None:
-            raise HelloError(f"no certificate for {name} yet", Alert.UNRECOGNIZED_NAME)
+            if self._challenges is None or not self._challenges.is_ordered(name):
+                raise HelloError(f"no certificate for {name} yet", Alert.UNRECOGNIZED_NAME)
+            visitor.wait_for_certificate(hello)
+            return
         client_ca = "" if lease.access is None else lease.access.client_ca
         if self.http.admits(visitor.sock, visitor.address[0]):
             visitor.begin(context.with_client_ca(client_ca) if client_ca else context, hello.wire, name, client_ca=client_ca)

@@ -150,10 +150,10 @@ class ClaimHandler:
             return previous
         lease = await (self._grant_port(session, claim) if claim.kind == "tcp" else self._grant_host(session, claim))
         lease.on_gone = lambda: self._on_gone(lease)  # set only now: a lease that failed before it came up must not emit LeaseDown
+        self._order_certificate(session, lease)
         reply = self._reply(claim, lease)
         self._remember_grant(session, reply)
         self._on_event(LeaseUp(session.session_id, lease.tunnel_id, lease.protocol, reply.url))
-        self._order_certificate(session, lease)
         return reply
 
     def _order_certificate(self, session: ClaimingSession, lease: Lease) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 from portway.certificates.certificate import Certificate
 from portway.server.workers.lease_coordinator import WorkerMessenger
-from portway.server.workers.messages import CertificateIssued, ChallengeEnded, ChallengePending
+from portway.server.workers.messages import CertificateAwaited, CertificateIssued, ChallengeEnded, ChallengePending
 from portway.telemetry.logs import get_log
 
 ACK_S_MAX = 2.0
@@ -23,6 +23,7 @@ class WorkerCertificatePublisher:
         """Begin without challenges."""
         self._workers = workers
         self._pending: dict[str, list[ChallengePending]] = {}
+        self._awaited: dict[str, None] = {}
         self._seq = 0
         self._acked: dict[int, int] = {}
         """Worker → the last challenge that it answers."""
@@ -32,6 +33,17 @@ class WorkerCertificatePublisher:
         """Make all workers serve a certificate."""
         for worker in self._workers.numbers():
             self._workers.send(worker, CertificateIssued(issued.pem))
+
+    def set_ordered(self, name: str, ordered: bool) -> None:
+        """Let visitors of all workers wait for the first certificate of a name, or no longer."""
+        if ordered == (name in self._awaited):
+            return
+        if ordered:
+            self._awaited[name] = None
+        else:
+            del self._awaited[name]
+        for worker in self._workers.numbers():
+            self._workers.send(worker, CertificateAwaited(name, ordered))
 
     async def answer_http(self, name: str, token: str, body: str) -> None:
         """Make all workers answer HTTP-01."""
@@ -50,6 +62,8 @@ class WorkerCertificatePublisher:
     def on_started(self, worker: int) -> None:
         """Send the pending challenges to a new worker."""
         self._acked[worker] = 0
+        for name in self._awaited:
+            self._workers.send(worker, CertificateAwaited(name, True))
         for messages in self._pending.values():
             for message in messages:
                 self._workers.send(worker, message)

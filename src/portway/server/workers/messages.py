@@ -141,6 +141,13 @@ class ChallengeEnded(_Message, frozen=True):
     name: str
 
 
+class CertificateAwaited(_Message, frozen=True):
+    """Let visitors wait for the first certificate of a name, or no longer."""
+
+    name: str
+    awaited: bool
+
+
 class CertificateIssued(_Message, frozen=True):
     """Serve a new certificate of the CA."""
 
@@ -271,6 +278,7 @@ ToWorker: TypeAlias = (
     | Probe
     | ChallengePending
     | ChallengeEnded
+    | CertificateAwaited
     | CertificateIssued
     | Ping
     | Reload

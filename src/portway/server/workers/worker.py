@@ -23,6 +23,7 @@ from portway.server.tunnels.replica import Replica, Route
 from portway.server.workers.ipc import IpcChannel, receive_one
 from portway.server.workers.messages import (
     AgentAssigned,
+    CertificateAwaited,
     CertificateIssued,
     ChallengeAck,
     ChallengeEnded,
@@ -251,14 +252,15 @@ class _Worker:
                 self._on_state(message)
 
     def _on_state(
-        self, message: Configure | RoutesComplete | Reload | Stop | ChallengePending | ChallengeEnded | CertificateIssued
+        self,
+        message: Configure | RoutesComplete | Reload | Stop | ChallengePending | ChallengeEnded | CertificateAwaited | CertificateIssued,
     ) -> None:
-        if isinstance(message, ChallengePending | ChallengeEnded | CertificateIssued):
+        if isinstance(message, ChallengePending | ChallengeEnded | CertificateAwaited | CertificateIssued):
             self._on_certificate(message)
         else:
             self._on_lifecycle(message)
 
-    def _on_certificate(self, message: ChallengePending | ChallengeEnded | CertificateIssued) -> None:
+    def _on_certificate(self, message: ChallengePending | ChallengeEnded | CertificateAwaited | CertificateIssued) -> None:
         """Answer a CA's challenges, and serve its certificates."""
         source = self._certificates.acme
         if source is None:
@@ -272,6 +274,8 @@ class _Worker:
                 self._send(ChallengeAck(message.seq))
             case ChallengeEnded():
                 source.clear_challenges(message.name)
+            case CertificateAwaited():
+                source.set_ordered(message.name, message.awaited)
             case CertificateIssued():
                 source.install_pem(message.pem)
 
