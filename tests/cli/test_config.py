@@ -70,3 +70,26 @@ def test_edit_creates_the_file_from_the_example_and_checks_it_afterwards(portway
     broken = portway("config", "edit", env={"VISUAL": str(editor)})
     assert broken.exit_code == 2
     assert "tunnels.new.targit: unknown setting" in broken.stderr
+
+
+def test_the_table_of_the_proxy_is_checked_with_its_files(portway: Portway, tmp_path: Path) -> None:
+    file = tmp_path / "portway.toml"
+    file.write_text('[proxy]\nblock = ["a.example:80,443"]\n[tunnels.a]\ntarget = "3000"\n')
+    assert portway("config", "check", str(file)).exit_code == 0
+    for text, message in (
+        ("blok = 1", "$.proxy.blok: unknown setting; did you mean block?"),
+        ('users = "/nowhere"', "/nowhere: not found"),
+    ):
+        file.write_text(f"[proxy]\n{text}\n")
+        done = portway("config", "check", str(file))
+        assert done.exit_code == 2
+        assert message in done.stderr
+
+
+def test_a_file_of_http_tunnel_is_checked(portway: Portway, tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    file = tmp_path / "http-tunnel.yaml"
+    file.write_text("client_connection: {initiation_timeout: 10s}\n")
+    assert "no errors, a file of http-tunnel" in portway("config", "check", str(file)).stdout
+    file.write_text("client_connection: {initiation_timeout: soon}\n")
+    assert "line 1: $.client_connection.initiation_timeout: invalid duration" in portway("config", "check", str(file)).stderr

@@ -69,7 +69,10 @@ def example() -> None:
 @click.argument("file", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
 @json_option("Print the tunnels as JSON.")
 def check(file: Path | None, as_json: bool) -> None:
-    """Check a configuration file and list its tunnels; errors name file, line and key."""
+    """Check a configuration file and list its tunnels; errors name file, line and key.
+
+    The tables [server] and [proxy] are checked, too, with the files of users and host lists that [proxy] names; .yaml files are those of http-tunnel.
+    """
     _check(_chosen(file), as_json=as_json)
 
 
@@ -93,12 +96,21 @@ def _chosen(file: Path | None) -> Path:
 def _check(path: Path, *, as_json: bool) -> None:
     from portway.cli.tunnel_file import load_tunnel_file
     from portway.config.sources import load_settings, read_toml
+    from portway.forward.config.files import ForwardFiles
+    from portway.forward.config.loading import YAML_SUFFIXES, load_forward_settings
     from portway.server.settings import ServerSettings, defaults_for
 
     if not path.exists():
         raise ConfigError(f"{path}: no such file; `portway config edit` creates it")
+    if path.suffix in YAML_SUFFIXES:
+        ForwardFiles().load(load_forward_settings(flags={}, environ={}, file=path))
+        click.echo(json.dumps({"file": str(path), "tunnels": []}) if as_json else f"{path}: no errors, a file of http-tunnel")
+        return
+    content = read_toml(path)
+    if "proxy" in content:
+        ForwardFiles().load(load_forward_settings(flags={}, environ={}, file=path))
     file = load_tunnel_file(path)
-    if "server" in read_toml(path):
+    if "server" in content:
         load_settings(ServerSettings, "server", flags={}, environ={}, file=path, defaults=defaults_for)
     groups = {label: [group for group, labels in file.groups.items() if label in labels] for label in file.tunnels}
     if as_json:
