@@ -77,3 +77,13 @@ target_connection: {dns_cache_ttl: 8s, connect_timeout: 9s, allowed_targets: ".*
     assert settings.target_policy == Policy(max_total_payload=100_000_000)
     assert [pattern.text for pattern in settings.allow] == ["*"]
     assert not settings.allow_private
+
+
+def test_paths_in_a_file_are_relative_to_it_and_those_of_flags_are_not(tmp_path: Path) -> None:
+    text = '[proxy]\nusers = "users.txt"\nblock_list = ["a", "/b"]\nallow_list = "c"\n[proxy.user.ann]\nblock_list = "d"'
+    settings = load(tmp_path, text, allow_list=("e",))
+
+    assert settings.users == tmp_path / "users.txt"
+    assert settings.block_list == (tmp_path / "a", Path("/b"))
+    assert settings.allow_list == (Path("e"),)
+    assert settings.of_users["ann"].block_list == (tmp_path / "d",)

@@ -3,11 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from portway.config.fields import settings_of
 from portway.config.sources import load_settings, read_toml
 from portway.errors import ConfigError
 from portway.forward.config.http_tunnel_file import HttpTunnelFile, read_http_tunnel_file
+from portway.forward.policy.settings import PolicySettings
 from portway.forward.settings import ForwardSettings
 from portway.forward.users.settings import read_user_tables
 
@@ -15,6 +17,8 @@ TABLE = "proxy"
 USER_TABLES = "user"
 
 YAML_SUFFIXES = (".yaml", ".yml")
+
+PolicySettingsT = TypeVar("PolicySettingsT", bound=PolicySettings)
 
 LoadForwardSettings = Callable[[], ForwardSettings]
 """Reads all sources again."""
@@ -31,10 +35,28 @@ def load_forward_settings(*, flags: Mapping[str, object], environ: Mapping[str, 
     settings = load_settings(ForwardSettings, TABLE, flags=flags, environ=environ, file=file, tables=(USER_TABLES,))
     if file is None:
         return settings
-    of_users = read_user_tables(file, read_toml(file).get(TABLE, {}).get(USER_TABLES, {}))
+    given = {key for key, value in flags.items() if value not in (None, ())}
+    given |= {key for key, one in settings_of(ForwardSettings).items() if environ.get(one.variable)}
+    settings = _relative_to(file.parent, settings, given)
+    tables = read_user_tables(file, read_toml(file).get(TABLE, {}).get(USER_TABLES, {}))
+    of_users = {name: _relative_to(file.parent, one, set()) for name, one in tables.items()}
     if of_users and settings.users is None:
         raise ConfigError(f"{file}: $.{TABLE}.{USER_TABLES}: requires a file of users: add `users = FILE`, or --users FILE")
     return dataclasses.replace(settings, of_users=of_users)
+
+
+def _relative_to(folder: Path, settings: PolicySettingsT, given: set[str]) -> PolicySettingsT:
+    """Return settings whose paths are relative to the folder of their file, except those that flags or variables have `given`."""
+    changed: dict[str, Any] = {}
+    for key, one in settings_of(type(settings)).items():
+        value = getattr(settings, one.field)
+        if key in given:
+            continue
+        if isinstance(value, Path):
+            changed[one.field] = folder / value
+        elif isinstance(value, tuple) and value and all(isinstance(item, Path) for item in value):
+            changed[one.field] = tuple(folder / item for item in value)
+    return dataclasses.replace(settings, **changed) if changed else settings
 
 
 def load_http_tunnel_settings(*, flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> ForwardSettings:
