@@ -4,9 +4,10 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from portway.errors import PeerError
-from portway.forward.interfaces import User
+from portway.forward.interfaces import Target, User
 from portway.forward.negotiation.http_responses import failure_response
 from portway.forward.negotiation.interfaces import Client
 from portway.forward.outcomes import Failure, Outcome
@@ -16,6 +17,9 @@ from portway.protocol.http1.fields import HeadBuffer, HeadLimits, cut_head, pars
 
 HEAD_LIMITS = HeadLimits(16 * 1024, 200, "16 KiB", "200 fields")
 """A CONNECT head has 50 to 500 bytes; http-tunnel's limit is the same."""
+
+CACHED_HEADS_MAX, CACHED_BYTES_MAX = 256, 512
+"""Parsed heads, 0.3 MB at most: a program sends the same one for each connection to a host, and parsing takes 8 µs."""
 
 _START = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.[01]\r\n")
 
@@ -61,23 +65,12 @@ class HttpNegotiation:
         return failure_response(failure)
 
     def _request(self, head: bytes, early: bytes) -> None:
-        start = _START.match(head)
-        if start is None:
-            raise MessageError("invalid request line: expected CONNECT host:port HTTP/1.1")
-        if start[1] != b"CONNECT":
-            method = start[1].decode()
+        # Credentials must not stay in a cache.
+        parse = _parse_cached if len(head) <= CACHED_BYTES_MAX and b"authorization" not in head.lower() else parse_request
+        method, target, credentials = parse(head)
+        if target is None:
             self._client.refuse(Failure(Outcome.NOT_ALLOWED, f"Method {method} is not supported by this proxy: expected CONNECT."))
             return
-        credentials = None
-        for name, value in parse_fields(head, start.end(), HEAD_LIMITS):
-            lower = name.lower()
-            if lower == b"proxy-authorization":
-                if credentials is not None:
-                    raise MessageError("repeated Proxy-Authorization: expected one")
-                credentials = value
-            elif lower == b"transfer-encoding" or (lower == b"content-length" and value != b"0"):
-                raise MessageError("a CONNECT request with a body: expected none")
-        target = target_of_authority(start[2])
         if not self._client.needs_user:
             self._client.connect(target, early)
             return
@@ -93,6 +86,32 @@ class HttpNegotiation:
                 self._client.refuse(user)
 
         self._client.authenticate(*found, checked)
+
+
+def parse_request(head: bytes) -> tuple[str, Target | None, bytes | None]:
+    """Return the method of a request, and for CONNECT its target and the value of Proxy-Authorization.
+
+    Raises:
+        MessageError, PeerError: invalid.
+    """
+    start = _START.match(head)
+    if start is None:
+        raise MessageError("invalid request line: expected CONNECT host:port HTTP/1.1")
+    if start[1] != b"CONNECT":
+        return start[1].decode(), None, None
+    credentials = None
+    for name, value in parse_fields(head, start.end(), HEAD_LIMITS):
+        lower = name.lower()
+        if lower == b"proxy-authorization":
+            if credentials is not None:
+                raise MessageError("repeated Proxy-Authorization: expected one")
+            credentials = value
+        elif lower == b"transfer-encoding" or (lower == b"content-length" and value != b"0"):
+            raise MessageError("a CONNECT request with a body: expected none")
+    return "CONNECT", target_of_authority(start[2]), credentials
+
+
+_parse_cached = lru_cache(CACHED_HEADS_MAX)(parse_request)
 
 
 def basic_credentials(value: bytes | None) -> tuple[str, bytes] | None:

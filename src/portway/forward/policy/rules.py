@@ -78,8 +78,11 @@ def refuse_address(rules: Sequence[TargetRules], host: str, port: int, address: 
     special = special_network(address)
     if special is None and is_own(address):
         special = SpecialNetwork(ip_network(str(address)), OWN)
-    if special is None or any(one.allows_special(address, port, special) for one in rules):
+    if special is None:
         return None
+    for one in rules:
+        if one.allows_special(address, port, special):
+            return None
     how = "an --allow that names it" if special.kind == METADATA else "--allow-private, or an --allow that names it"
     return f"it is {special.kind}, which this proxy connects to only with {how}"
 
