@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from portway.forward import http_tunnel
+from tests.kit.certificates import client_context, make_identity
 
 SOURCES = Path(http_tunnel.__file__).parents[2]
 
@@ -114,6 +117,24 @@ def test_an_address_that_others_reach_is_open_with_a_warning() -> None:
     with running("--bind", "0.0.0.0:0", "http") as (_, program):
         assert program.stderr is not None
         assert "warning: 0.0.0.0:0 is open to all that can reach it, as with http-tunnel" in program.stderr.readline()
+
+
+@pytest.mark.parametrize("source", ["file", "environment"])
+def test_the_password_of_its_certificate_comes_from_a_file_or_the_environment(target: socket.socket, tmp_path: Path, source: str) -> None:
+    identity = make_identity(tmp_path, "127.0.0.1")
+    bundle, password = tmp_path / "domain.pfx", tmp_path / "password"
+    bundle.write_bytes(serialize_key_and_certificates(b"proxy", identity.key, identity.certificate, None, BestAvailableEncryption(b"hush")))
+    password.write_text("hush\n")
+    password.chmod(0o600)
+    words = ("--password-file", str(password)) if source == "file" else ()
+    more = {} if source == "file" else {"PORTWAY_TLS_PASSWORD": "hush"}
+    with (
+        running("--allow-private", "--bind", "127.0.0.1:0", "https", "--pk", str(bundle), *words, **more) as (port, _),
+        socket.create_connection(("127.0.0.1", port), timeout=10) as raw,
+        client_context(identity).wrap_socket(raw, server_hostname="127.0.0.1") as sock,
+    ):
+        sock.sendall(f"CONNECT 127.0.0.1:{target.getsockname()[1]} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(
