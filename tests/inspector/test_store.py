@@ -195,7 +195,7 @@ def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_search_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portway.inspector.store.STEPS_MAX", 3)
+    monkeypatch.setattr("portway.inspector.store_reader.STEPS_MAX", 3)
     store = Store(tmp_path / FILE, 10_000_000)
     with store.transaction() as batch:
         for _ in range(500):

@@ -131,7 +131,7 @@ class Detail(Summary):
 
 
 def summary_of(row: Mapping[str, Any]) -> Summary:
-    """Return a row of `store.SUMMARY` as a document."""
+    """Return a row of `store_reader.SUMMARY` as a document."""
     return Summary(**_summary(row))
 
 

@@ -6,11 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from portway.config.files import is_private_file, write_secret
 from portway.errors import ConfigError, UnavailableError
-from portway.inspector.query import NOTHING, Condition
+from portway.inspector.store_reader import StoreReader, connect, explain
 
 FILE = "captures.db"
 """The database's name in the agent's data directory. Agents with the same directory share it."""
@@ -73,9 +73,6 @@ SCHEMA = """
     INSERT INTO counter VALUES (0, 0);
 """
 
-BUSY_S_MAX = 5.0
-"""How long a batch waits for that of another agent; only the recorder's thread waits."""
-
 TRIM_RATIO = 0.9
 """After the limit was reached, the oldest exchanges are removed until this part of it is used."""
 
@@ -86,19 +83,6 @@ TRIM_ROWS_MAX = 200
 WAL_BYTES_MAX = 8 * 1024 * 1024
 MEMORY_BYTES_MAX = 32 * 1024 * 1024
 """Limit of a store in memory, for an agent whose data directory cannot be used."""
-
-PAGE_BYTES = 4096
-STEPS_MAX = 50_000
-"""Calls of the progress handler, every 1,000 instructions: a search that takes many seconds is ended."""
-
-SUMMARY = (
-    "id, change, tunnel, url, origin, kind, state, started_at, duration_ms, method, host, target, status, content_type, client, error, "
-    "request_bytes, response_bytes, replay_of, messages, redacted"
-)
-
-
-Row = dict[str, Any]
-"""A row by column."""
 
 
 class Usage(NamedTuple):
@@ -113,7 +97,7 @@ class Usage(NamedTuple):
     """Why nothing is stored on disk; empty if it is."""
 
 
-class Store:
+class Store(StoreReader):
     """The captures of one data directory. `transaction` is for the recorder's thread, everything else for any other."""
 
     def __init__(self, path: Path | None, bytes_max: int) -> None:
@@ -131,14 +115,14 @@ class Store:
             except (ConfigError, sqlite3.Error, OSError) as exc:
                 self.in_memory = str(exc)
         self.bytes_max = min(bytes_max, MEMORY_BYTES_MAX)
-        self._writer = self._reader = _connect(":memory:")
+        self._writer = self._reader = connect(":memory:")
         self._lock = self._write_lock  # one connection for both
         self._prepare()
 
     def _open(self, path: Path) -> None:
         if not is_private_file(path):
             write_secret(path, b"", replace=False)  # SQLite gives its -wal and -shm files the mode of this one
-        self._writer = _connect(str(path))
+        self._writer = connect(str(path))
         try:
             version = self._writer.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
@@ -148,7 +132,7 @@ class Store:
             self._writer.execute("PRAGMA synchronous = NORMAL")
             self._writer.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
             self._prepare()
-            self._reader = _connect(str(path))
+            self._reader = connect(str(path))
         except BaseException:
             self._writer.close()
             raise
@@ -198,7 +182,7 @@ class Store:
                 db.execute("COMMIT")
             except BaseException as exc:
                 if isinstance(exc, sqlite3.Error):
-                    self.error = _explain(exc)
+                    self.error = explain(exc)
                 with suppress(sqlite3.Error):
                     db.execute("ROLLBACK")
                 raise
@@ -208,11 +192,11 @@ class Store:
         """Remove the oldest exchanges if the limit is reached; return how many."""
         removed = 0
         with self._write_lock:
-            if self._used_bytes(self._writer) <= self.bytes_max:
+            if used_bytes(self._writer) <= self.bytes_max:
                 return 0
             first, last = self._writer.execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM exchanges").fetchone()
             step = min(TRIM_ROWS_MAX, (last - first) // TRIM_STEPS + 1)
-            while self._used_bytes(self._writer) > self.bytes_max * TRIM_RATIO:
+            while used_bytes(self._writer) > self.bytes_max * TRIM_RATIO:
                 oldest = "SELECT id FROM exchanges ORDER BY id LIMIT ?"
                 count = self._writer.execute(f"DELETE FROM exchanges WHERE id IN ({oldest})", (step,)).rowcount  # noqa: S608
                 if not count:
@@ -233,82 +217,20 @@ class Store:
                 if not self.in_memory:
                     self._writer.execute("PRAGMA incremental_vacuum")
             except sqlite3.Error as exc:
-                raise UnavailableError(f"captures not removed: {_explain(exc)}") from exc
-
-    # Reading.
-
-    def page(self, condition: Condition = NOTHING, *, limit: int = 100, before: int = 0) -> list[Row]:
-        """Return summaries, newest first; `before` is the id of the last one of the previous page."""
-        where = f"({condition.sql})" + (" AND id < ?" if before else "")
-        values = (*condition.values, before) if before else condition.values
-        return self._rows(f"SELECT {SUMMARY} FROM exchanges WHERE {where} ORDER BY id DESC LIMIT ?", (*values, limit))  # noqa: S608
-
-    def changes(self, after: int, condition: Condition = NOTHING, limit: int = 200) -> list[Row]:
-        """Return summaries that changed after that change, in this order."""
-        sql = f"SELECT {SUMMARY} FROM exchanges WHERE change > ? AND ({condition.sql}) ORDER BY change LIMIT ?"  # noqa: S608
-        return self._rows(sql, (after, *condition.values, limit))
-
-    def last_change(self) -> tuple[int, int]:
-        """Return the number of the last change, and that of the last time when all was cleared."""
-        row = self._rows("SELECT change, cleared FROM counter", ())[0]
-        return int(row["change"]), int(row["cleared"])
-
-    def find(self, number: int) -> Row | None:
-        """Return all columns of one exchange."""
-        rows = self._rows("SELECT * FROM exchanges WHERE id = ?", (number,))
-        return rows[0] if rows else None
-
-    def bodies(self, number: int) -> dict[int, Row]:
-        """Return the bodies of an exchange by side."""
-        return {int(row["side"]): row for row in self._rows("SELECT * FROM bodies WHERE exchange = ?", (number,))}
-
-    def messages(self, number: int, *, after: int = 0, limit: int = 500) -> list[Row]:
-        """Return frames or events of an exchange in their order."""
-        return self._rows("SELECT * FROM messages WHERE exchange = ? AND id > ? ORDER BY id LIMIT ?", (number, after, limit))
-
-    def replays(self, number: int) -> list[int]:
-        """Return the ids of the replays of an exchange."""
-        return [
-            int(row["id"])
-            for row in self._rows("SELECT id FROM exchanges WHERE replay_of = ? AND replay_of != 0 ORDER BY id LIMIT 100", (number,))
-        ]
+                raise UnavailableError(f"captures not removed: {explain(exc)}") from exc
 
     def usage(self) -> Usage:
         """Return what the store contains."""
         count = int(self._rows("SELECT count(*) AS count FROM exchanges", ())[0]["count"])
         with self._lock:
-            used = self._used_bytes(self._reader)
+            used = used_bytes(self._reader)
         return Usage(count, used, self.bytes_max, self.error, self.in_memory)
 
-    def _rows(self, sql: str, values: tuple[object, ...]) -> list[Row]:
-        """Run a query.
 
-        Raises:
-            UnavailableError: it takes too long, or the database cannot be read.
-        """
-        steps = 0
-
-        def count_steps() -> int:
-            nonlocal steps
-            steps += 1
-            return steps > STEPS_MAX
-
-        with self._lock:
-            self._reader.set_progress_handler(count_steps, 1000)
-            try:
-                cursor = self._reader.execute(sql, values)
-                names = [column[0] for column in cursor.description]
-                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-            except sqlite3.Error as exc:
-                if steps > STEPS_MAX:
-                    raise UnavailableError("the search takes too long; restrict it with method, status, path or tunnel") from exc
-                raise UnavailableError(f"captures cannot be read: {_explain(exc)}") from exc
-            finally:
-                self._reader.set_progress_handler(None, 0)
-
-    def _used_bytes(self, db: sqlite3.Connection) -> int:
-        pages, free, size = (int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size"))
-        return (pages - free) * size
+def used_bytes(db: sqlite3.Connection) -> int:
+    """Return the bytes of a database without free pages."""
+    pages, free, size = (int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size"))
+    return (pages - free) * size
 
 
 class Batch:
@@ -376,22 +298,3 @@ def _is_alive(process: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=BUSY_S_MAX, isolation_level=None, check_same_thread=False)
-    db.create_function("has_field", 3, _has_field, deterministic=True)
-    return db
-
-
-def _has_field(head: bytes, name: str, value: str) -> bool:
-    """Return whether a head has a field of this name whose value contains `value`, ignoring case."""
-    start = name.lower() + ":"
-    lines = head.decode("latin-1").lower().split("\r\n")[1:]
-    return any(line.startswith(start) and value.lower() in line[len(start) :] for line in lines)
-
-
-def _explain(exc: sqlite3.Error) -> str:
-    if getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-        return "the disk is full"
-    return str(exc)
