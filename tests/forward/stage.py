@@ -96,6 +96,7 @@ class Stage:
             policy=self._policy,
             users=self._users,
             connector=connector,
+            resolve=connector.resolve,
             random_bytes=secrets.token_bytes,
             on_event=self.events.append,
             tls=self._tls,

@@ -51,6 +51,7 @@ async def serve(
                 policy=policy,
                 users=NoUsers(),
                 connector=connector,
+                resolve=connector.resolve,
                 random_bytes=RandomPool(secrets.token_bytes),
                 on_event=on_event,
                 tls=tls,

@@ -13,6 +13,7 @@ from portway.forward.events import ClientDone
 from portway.forward.interfaces import Cancel, ConnectRequest, Target, User
 from portway.forward.negotiation.interfaces import Negotiation
 from portway.forward.outcomes import Failure, Outcome
+from portway.forward.udp.association import UdpAssociation
 from portway.protocol.work import READ_WORK
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ class ClientConnection:
     """A client: negotiates, connects, relays. Owns the channel."""
 
     __slots__ = (
+        "_association",
         "_cancel",
         "_channel",
         "_early",
+        "_local_host",
         "_negotiation",
         "_proxy",
         "_queued",
@@ -47,8 +50,10 @@ class ClientConnection:
         "user",
     )
 
-    def __init__(self, proxy: "ForwardProxy", channel: Channel, address: Address, source: str) -> None:
-        """Represent a connected client; `start` begins."""
+    def __init__(self, proxy: "ForwardProxy", channel: Channel, address: Address, source: str, local_host: str) -> None:
+        """Represent a client that has connected to `local_host`; `start` begins."""
+        self._local_host = local_host
+        self._association: UdpAssociation | None = None
         self._proxy = proxy
         self._channel = channel
         self.address = address
@@ -139,6 +144,34 @@ class ClientConnection:
         if not connected:
             self._cancel = cancel
 
+    def associate(self, port: int, reply: Callable[[str, int], bytes], user: User | None = None) -> None:
+        """Open an association, which ends with this connection."""
+        if self.closed:
+            return
+        proxy = self._proxy
+        self._stop_timer()
+        self.user = user
+        self._channel.on_readable = nothing
+        failure = proxy.admits(self)
+        if failure is None:
+            account = self._channel.account or proxy.reactor.unassigned
+            client = (self.address[0], port)
+            opened = proxy.udp.open(
+                self._channel,
+                client,
+                self._local_host,
+                user=user,
+                scopes=self._scopes(),
+                on_done=self._on_association_done,
+                account=account,
+            )
+            if not isinstance(opened, Failure):
+                self.outcome, self._association = Outcome.ESTABLISHED, opened
+                self.reply(reply(*opened.bound_address))
+                return
+            failure = opened
+        self.refuse(failure)
+
     def refuse(self, failure: Failure) -> None:
         """Send a failure, and close once the client has read it."""
         if self.closed or self.done:
@@ -163,6 +196,8 @@ class ClientConnection:
         self.outcome = Outcome.INTERNAL
         if self._relay is not None:
             self._relay.abort("the proxy ended it")
+        elif self._association is not None:
+            self._association.abort("the proxy ended it")
         else:
             self._break()
 
@@ -170,12 +205,14 @@ class ClientConnection:
         """Reset a relay, or a client that is not relayed yet."""
         if self._relay is not None:
             self._relay.abort(why)
+        elif self._association is not None:
+            self._association.abort(why)
         else:
             self._break()
 
     def _read(self) -> None:
         """Read until the negotiation has its request, a bounded number of bytes per turn."""
-        if self._queued or self.closed or self._cancel is not None or self.target is not None:
+        if self._queued or self.closed or self._cancel is not None or self._has_request():
             return
         reactor = self._proxy.reactor
         view = reactor.scratch_body[:READ_BYTES]
@@ -199,7 +236,7 @@ class ClientConnection:
             if self._negotiation is None:
                 return
         self._negotiation.feed(data)
-        if not (self._is_over() or self._has_target()) and self._channel.readable:
+        if not (self._is_over() or self._has_request()) and self._channel.readable:
             self._queued = True
             reactor.call_soon_charged(self._channel.account or reactor.unassigned, self._resume)
 
@@ -240,13 +277,16 @@ class ClientConnection:
         """Whether the client was refused or is gone; a call of the channel may have changed that."""
         return self.closed
 
-    def _has_target(self) -> bool:
-        return self.target is not None
+    def _has_request(self) -> bool:
+        return self.target is not None or self._association is not None
 
     def _scopes(self) -> Scopes:
         return self._proxy.scopes_of(self.user)
 
     def _on_relay_done(self, _relay: Relay) -> None:
+        self._report()
+
+    def _on_association_done(self, _association: UdpAssociation) -> None:
         self._report()
 
     def _initiation_expired(self) -> None:
@@ -264,7 +304,10 @@ class ClientConnection:
         if self.done:
             return
         self._channel.abort()
-        self._report()
+        if self._association is not None:
+            self._association.abort("the client's connection broke")
+        else:
+            self._report()
 
     def _discard(self) -> None:
         """Drop what a refused client still sends, until its end."""
@@ -297,15 +340,16 @@ class ClientConnection:
         """Forget everything, and emit the event of the end."""
         self.closed = self.done = True
         self._stop_timer()
-        proxy, relay = self._proxy, self._relay
-        self._relay = None
+        proxy, relay, association = self._proxy, self._relay, self._association
+        self._relay = self._association = None
         if self._cancel is not None:
             self._cancel()
             self._cancel = None
         protocol = self.protocol
         self._negotiation = None
         proxy.forget(self)
-        tally = None if relay is None else relay.tally
+        joined = relay or association
+        tally = None if joined is None else joined.tally
         proxy.report(
             ClientDone(
                 tunnel_ctx=proxy.random_bytes(8).hex(),
@@ -317,5 +361,6 @@ class ClientConnection:
                 reason="" if tally is None else tally.why or tally.limit,
                 target=str(self.target) if proxy.settings.log_targets and self.target is not None else None,
                 user=self.user.name if proxy.settings.log_targets and self.user is not None else None,
+                datagrams_dropped=None if association is None else association.drops,
             )
         )

@@ -38,6 +38,8 @@ class ClientDone:
     """The limit that ended it, or why the proxy did; empty otherwise."""
     target: str | None = None
     user: str | None = None
+    datagrams_dropped: dict[str, int] | None = None
+    """Of an association, by reason; None for other tunnels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from portway.engine.accounts import Account
 from portway.engine.channel import Channel
 from portway.engine.policy import UNLIMITED, Policy
 from portway.forward.outcomes import Failure
+from portway.links.resolver import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,10 @@ class Connector(Protocol):
 
     def connect(self, request: ConnectRequest, on_connected: OnConnected) -> Cancel:
         """Connect to the target; the caller gets a channel that it owns, or the reason why not."""
+
+
+Resolve = Callable[[ConnectRequest, Callable[[list[Address] | Failure], None]], None]
+"""Resolves a target that `judge_target` has allowed, and calls back with the addresses that `judge_address` allows, or why there is none."""
 
 
 class UserDirectory(Protocol):

@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from portway.engine.channel import Channel
@@ -16,7 +17,7 @@ from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel
 from portway.forward.client import ClientConnection
 from portway.forward.events import ClientDone, EventSink
-from portway.forward.interfaces import Connector, Target, TargetPolicy, User, UserDirectory
+from portway.forward.interfaces import Connector, Resolve, Target, TargetPolicy, User, UserDirectory
 from portway.forward.negotiation.fixed_target import FixedTargetNegotiation
 from portway.forward.negotiation.http_connect import HttpNegotiation
 from portway.forward.negotiation.interfaces import Negotiation
@@ -24,6 +25,7 @@ from portway.forward.negotiation.socks4 import Socks4Negotiation
 from portway.forward.negotiation.socks5 import Socks5Negotiation
 from portway.forward.outcomes import Failure, Outcome
 from portway.forward.settings import ForwardSettings
+from portway.forward.udp.relay import UdpRelay
 from portway.links.source_accounts import SourceAccounts
 from portway.protocol.source_key import source_key
 from portway.telemetry.logs import get_log
@@ -47,12 +49,16 @@ class ForwardProxy:
         policy: TargetPolicy,
         users: UserDirectory,
         connector: Connector,
+        resolve: Resolve,
         random_bytes: Callable[[int], bytes],
         on_event: EventSink,
         tls: ssl.SSLContext | None = None,
         on_plain: OnPlain | None = None,
     ) -> None:
-        """`tls` is the context of an HTTPS proxy. `on_plain` serves plain HTTP; None refuses methods other than CONNECT."""
+        """`resolve` resolves the targets of datagrams. `tls` is the context of an HTTPS proxy. `on_plain` serves plain HTTP; None refuses
+        methods other than CONNECT.
+        """
+        self.udp = UdpRelay(reactor, lambda: self.policy, resolve)
         self.reactor = reactor
         self.settings = settings
         self.policy = policy
@@ -82,7 +88,9 @@ class ForwardProxy:
 
     def listen(self, sock: socket.socket) -> None:
         """Accept clients on a listening socket."""
-        self._listeners.append(Listener(self.reactor, sock, self.accept))
+        host = sock.getsockname()[0]
+        local_host = "" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared with, not bound
+        self._listeners.append(Listener(self.reactor, sock, partial(self.accept, local_host=local_host)))
 
     def stop_listening(self) -> None:
         """Accept no further clients."""
@@ -114,15 +122,16 @@ class ForwardProxy:
             client.end_relay("the user was removed")
         return len(found)
 
-    def accept(self, sock: socket.socket, address: Address) -> None:
-        """Serve a connected, non-blocking socket."""
+    def accept(self, sock: socket.socket, address: Address, local_host: str = "") -> None:
+        """Serve a connected, non-blocking socket; `local_host` is what it has connected to, by default the address of the socket."""
+        local_host = local_host or _local_host(sock)
         if len(self._clients) + len(self._handshakes) >= self.settings.max_tunnels:
             set_close_mode(sock, RESET_ON_CLOSE)
             self.reactor.discard(sock)
             self.results[Outcome.TOO_MANY] += 1
             return
         if self._tls is None:
-            self._serve(SocketChannel(self.reactor, sock, resets=RESETS_INHERITED), address)
+            self._serve(SocketChannel(self.reactor, sock, resets=RESETS_INHERITED), address, local_host)
             return
         channel = TlsChannel(self.reactor, sock, self._tls, server_side=True, in_slices=True)
         channel.account = self._accounts.of(address[0])
@@ -133,7 +142,7 @@ class ForwardProxy:
             if timer is not None:
                 timer.cancel()
             if failure is None:
-                self._serve(channel, address)
+                self._serve(channel, address, local_host)
             else:
                 log.debug("TLS handshake of a client failed", reason=failure)
                 channel.close()
@@ -204,15 +213,22 @@ class ForwardProxy:
 
         return HttpNegotiation(client, serve_plain)
 
-    def _serve(self, channel: Channel, address: Address) -> None:
+    def _serve(self, channel: Channel, address: Address, local_host: str) -> None:
         source = source_key(address[0])
-        client = ClientConnection(self, channel, address, source)
+        client = ClientConnection(self, channel, address, source, local_host)
         self._clients.add(client)
         self._of_source[source] += 1
         if self._destination is None:
             client.start()
         else:
             client.start_fixed(FixedTargetNegotiation(), Target(self._destination.host, self._destination.port))
+
+
+def _local_host(sock: socket.socket) -> str:
+    try:
+        return str(sock.getsockname()[0])
+    except OSError:  # reset by the client meanwhile
+        return ""
 
 
 def _less(counter: Counter[str], key: str) -> None:

@@ -23,6 +23,12 @@ class Client(Protocol):
     def connect(self, target: Target, early: bytes, user: User | None = None) -> None:
         """Connect to the target; `early` is what the client sent behind its request."""
 
+    def associate(self, port: int, reply: Callable[[str, int], bytes], user: User | None = None) -> None:
+        """Relay datagrams for the client (SOCKS5's UDP ASSOCIATE), which sends them from `port`, or from any if that is 0.
+
+        `reply` returns what the client gets: the address and port that it may send to.
+        """
+
     def refuse(self, failure: Failure) -> None:
         """Send the failure in the protocol's form, and close."""
 

@@ -1,5 +1,7 @@
 """SOCKS5: greeting, credentials, request."""
 
+from functools import partial
+
 from portway.errors import PeerError
 from portway.forward.interfaces import User
 from portway.forward.negotiation.interfaces import Client
@@ -87,8 +89,11 @@ class Socks5Negotiation:
         request, size = found
         self._requested = True
         self._step = self._nothing
-        if request.command != socks5.CONNECT:
-            self._client.refuse(Failure(Outcome.NOT_ALLOWED, f"SOCKS5 command {request.command} is not supported: expected CONNECT."))
+        if request.command == socks5.UDP_ASSOCIATE:
+            self._client.associate(request.port, partial(socks5.encode_reply, socks5.SUCCEEDED), self._user)
+        elif request.command != socks5.CONNECT:
+            text = f"SOCKS5 command {request.command} is not supported: expected CONNECT or UDP ASSOCIATE."
+            self._client.refuse(Failure(Outcome.NOT_ALLOWED, text))
         else:
             self._client.connect(target_of(request.host, request.port), self._data[size:], self._user)
         return False

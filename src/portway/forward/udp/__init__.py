@@ -1,0 +1,1 @@
+"""Datagrams of SOCKS5: UDP ASSOCIATE."""
