@@ -48,6 +48,23 @@ def test_a_head_that_is_alike_but_for_its_target_is_understood_by_it() -> None:
         seed = [before.parse(HEAD) for _ in range(2)][1]
 
 
+@pytest.mark.parametrize("seed", [b"http://a.localhost/a", b"HTTP://a.localhost/", b"https://a.localhost:80/a?b"])
+def test_an_absolute_target_is_remembered_with_its_host(seed: bytes) -> None:
+    before = RequestHeadCache()
+    head = HEAD.replace(b"/a?b", seed)
+    known = [before.parse(head) for _ in range(2)][1]
+    assert before.parse(head) is known
+    authority = seed[: seed.index(b"/", 8)]
+    other = HEAD.replace(b"/a?b", authority + b"/other?c")
+    assert before.parse(other) == derive_request(other)
+    assert before.parse(other).request.host is known.request.host, "understood by what is known"
+    for hostile in (authority + b".evil/a", authority + b"@evil/", authority + b":1/", authority + b"?x", authority, b"http://b/", b"/a"):
+        other = HEAD.replace(b"/a?b", hostile)
+        for _ in range(2):
+            assert outcome(before.parse, head) == outcome(derive_request, head)
+            assert outcome(before.parse, other) == outcome(derive_request, other)
+
+
 TARGETS = [
     b"*",
     b"http://a.localhost/a?b",

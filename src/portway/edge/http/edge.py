@@ -162,12 +162,18 @@ class HttpEdge:
         section 7.4), as its certificate is for that name, and a client that reuses connections may have sent them by mistake. `client`
         is the visitor's own certificate.
         """
-        visitor = VisitorConnection(self, channel, address[0], scheme or self._scheme, server_name, client)
+        visitor = self._make_connection(channel, address[0], scheme or self._scheme, server_name, client)
         self._visitors[visitor] = None
         if server_name:
             self._by_server_name.setdefault(server_name, {})[visitor] = None
         self._deadlines.watch(visitor)
         return visitor
+
+    def _make_connection(
+        self, channel: Channel, address: str, scheme: str, server_name: str, client: VerifiedClient | None
+    ) -> VisitorConnection:
+        """Return the connection of a new visitor."""
+        return VisitorConnection(self, channel, address, scheme, server_name, client)
 
     def hand_off_visitor(self, visitor: ServedVisitor, lease: Lease, address: str, buffered: bytes) -> bool:
         """Hand a visitor off to the worker that serves `lease`, and forget it here; return whether that was possible."""

@@ -12,7 +12,7 @@ from portway.protocol.http1.fields import RESPONSE_LIMITS, Field, HeadLimits
 from portway.protocol.http1.framing import NO_BODY, UNTIL_END, body_for_visitor
 from portway.protocol.http1.query_mask import mask_query
 from portway.protocol.http1.request import RequestHead, is_origin_form, parse_request_head
-from portway.protocol.http1.response import ResponseHead, parse_response_head
+from portway.protocol.http1.response import TAKEN_OUT, ResponseHead, parse_response_head
 from portway.protocol.http1.rewriting import HeadRewriter
 from portway.protocol.http1.serialise import CLOSE_LINE, request_lines, response_bytes
 from portway.protocol.work import FIELD_WORK, Work
@@ -25,6 +25,7 @@ PATH_REPORTED_BYTES = 512
 
 _NO_FIELDS: list[Field] = []
 _AUTHORIZATION = re.compile(rb"\r\nauthorization:[ \t]*([^\r]*?)[ \t]*(?=\r)", re.IGNORECASE)
+_AUTHORITY = re.compile(rb"https?://[^/? ]*", re.IGNORECASE)
 _ACCEPT = re.compile(rb"\r\naccept:[ \t]*([^\r]*)", re.IGNORECASE)
 
 
@@ -166,9 +167,10 @@ class RequestHeadCache:
         start = head.find(b" ") + 1
         end = head.find(b" ", start)
         fingerprint = hash(head[end:])
-        if (
-            fingerprint == self._fingerprint and cached.long is None and head[start : start + 1] == b"/"
-        ):  # an absolute target has a host, too
+        absolute = _AUTHORITY.match(head, start, end)
+        if absolute is not None:
+            start = absolute.end()  # the host of an absolute target belongs to the part that has to be equal
+        if fingerprint == self._fingerprint and cached.long is None and head[start : start + 1] == b"/":
             request = cached.request
             self._lines_after = cached.short_lines[len(request.method) + 1 + len(request.target) :]
             self._store(head, cached, start, end)
@@ -243,10 +245,19 @@ class ResponseHeadCache:
     Each tunnel has a cache of its own, so that no other tenant can fill it, or find out its content by timing.
     """
 
-    __slots__ = ("_known", "_rewriter", "_work", "limits")
+    __slots__ = ("_known", "_rewriter", "_taken_out", "_work", "limits")
 
-    def __init__(self, rewriter: HeadRewriter, limits: HeadLimits = RESPONSE_LIMITS, work: Work | None = None) -> None:
-        """Begin empty; heads must be within `limits`, and are rewritten by `rewriter`. Parsing counts as `work`."""
+    def __init__(
+        self,
+        rewriter: HeadRewriter,
+        limits: HeadLimits = RESPONSE_LIMITS,
+        work: Work | None = None,
+        taken_out: frozenset[bytes] = TAKEN_OUT,
+    ) -> None:
+        """Begin empty; heads must be within `limits`, and are rewritten by `rewriter`. Parsing counts as `work`; fields named in
+        `taken_out` are not forwarded.
+        """
+        self._taken_out = taken_out
         self.limits = limits
         self._rewriter = rewriter
         self._work = work or Work()
@@ -272,7 +283,7 @@ class ResponseHeadCache:
         cached = known.get(head)
         if cached is not None and method != b"HEAD":
             return cached
-        response = parse_response_head(head, method, self.limits)
+        response = parse_response_head(head, method, self.limits, self._taken_out)
         self._work.done += FIELD_WORK * (len(response.fields) + 1)
         fields = self._rewriter.response(head, response.fields)
         if fields is not response.fields:

@@ -5,6 +5,7 @@ from math import inf
 
 from portway.errors import ConfigError
 from portway.protocol.http1.fields import FIELDS_MAX, REQUEST_LIMITS, RESPONSE_LIMITS, HeadLimits
+from portway.protocol.http1.response import TAKEN_OUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,10 @@ class HttpEdgeSettings:
     """This server's name in Via; empty: no Via is written (ADR 25)."""
 
     domain: str = "localhost"
-    """Common domain of the tunnels' names: origins set no cookies for it."""
+    """Common domain of the tunnels' names: origins set no cookies for it. Empty: there is none, and cookies are unchanged."""
+
+    response_fields_taken: frozenset[bytes] = TAKEN_OUT
+    """Fields of responses that are not forwarded, in lower case; framing and hop-by-hop fields are among them."""
 
     hsts: bool = True
     """Send Strict-Transport-Security where a tunnel asks for it; not with certificates that browsers are not meant to trust for long."""
@@ -109,7 +113,7 @@ class HttpEdgeSettings:
         """Reject values that cannot work."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, str | tuple):
+            if isinstance(value, str | tuple | frozenset):
                 continue
             may_be_zero = field.name in (
                 "hold_s",

@@ -16,11 +16,16 @@ _FOLDED = bytes(byte if byte in _ALNUM else _LOWER[_UPPER.index(byte)] if byte i
 """Maps to lower case, and every character that is neither letter nor digit to a hyphen. CGI, WSGI and Rack treat `_` and `-` as equal;
 lighttpd and some CGI servers map every other character to `_` as well."""
 
-_READ = (
-    *(b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"),
-    *(b"cdn-loop", b"te", b"trailer", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"http2-settings"),
+OF_ONE_HOP = frozenset(
+    {
+        *(b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"),
+        *(b"te", b"trailer", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"http2-settings"),
+    }
 )
-"""Framing, routing, loop detection and hop-by-hop fields (RFC 9110 section 7.6.1): read here, rewritten where needed."""
+"""Framing, routing and hop-by-hop fields (RFC 9110 section 7.6.1): read here, rewritten where needed."""
+
+_READ = OF_ONE_HOP | {b"cdn-loop"}
+"""The same with loop detection."""
 
 _SMUGGLING = frozenset({b"content-length", b"transfer-encoding"})
 """Framing fields with alternative spellings (`Content_Length`), which an origin could accept as framing."""

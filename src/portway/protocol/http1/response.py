@@ -32,18 +32,23 @@ class ResponseHead(NamedTuple):
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
 
-_TAKEN_OUT = frozenset(
+OF_ONE_HOP = frozenset(
     {
         *(b"content-length", b"transfer-encoding", b"connection", b"upgrade"),
         *(b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"te", b"trailer"),
-        # Marks error responses of the edge; CGI programs spell it the second way.
-        *(b"portway-error", b"portway_error"),
     }
 )
+"""Framing and hop-by-hop fields."""
+
+TAKEN_OUT = OF_ONE_HOP | {b"portway-error", b"portway_error"}
+"""The same with the field that marks error responses of the edge; CGI programs spell it the second way."""
 
 
-def parse_response_head(head: bytes, method: bytes, limits: HeadLimits = RESPONSE_LIMITS) -> ResponseHead:
-    """Return the response of a complete head (with its final empty line) to a request by `method`.
+def parse_response_head(
+    head: bytes, method: bytes, limits: HeadLimits = RESPONSE_LIMITS, taken_out: frozenset[bytes] = TAKEN_OUT
+) -> ResponseHead:
+    """Return the response of a complete head (with its final empty line) to a request by `method`; fields named in `taken_out`, which
+    includes OF_ONE_HOP, are not forwarded.
 
     Raises:
         MessageError: it violates a rule.
@@ -57,7 +62,7 @@ def parse_response_head(head: bytes, method: bytes, limits: HeadLimits = RESPONS
     taken: dict[bytes, bytes] = {}
     for field in parse_fields(head, start.end(), limits):
         name = field[0].lower()
-        if name in _TAKEN_OUT:
+        if name in taken_out:
             taken[name] = taken[name] + b"\n" + field[1] if name in taken else field[1]
         else:
             kept.append(field)

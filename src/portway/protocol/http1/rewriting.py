@@ -48,7 +48,7 @@ class HeadRewriter:
         request: Sequence[Change] = (),
         response: Sequence[Change] = (),
     ) -> None:
-        """Rewrite for the tunnel at host name `own` of a server whose tunnels share `domain`.
+        """Rewrite for the tunnel at host name `own` of a server whose tunnels share `domain`; empty: they share none.
 
         `host` is the Host value for the origin, empty to keep the visitor's; `scheme` is how the origin would be reached directly.
         """
@@ -93,7 +93,7 @@ class HeadRewriter:
         """
         if self._host or self._response_names:
             fields = [self._located(field) for field in fields if field[0].lower() not in self._response_names] + self._response_added
-        if _SET_COOKIE in head.lower():
+        if (self._domain or self._host) and _SET_COOKIE in head.lower():
             return [(name, self._confined(value)) if name.lower() == _SET_COOKIE else (name, value) for name, value in fields]
         return fields
 

@@ -6,6 +6,7 @@ from portway.edge.http.head_cache import CachedRequest
 from portway.edge.http.interfaces import ExchangeOwner
 from portway.edge.http.origin.pool import TunnelPool
 from portway.edge.http.origin.stream import OriginStream
+from portway.edge.http.refusal import Refusal
 from portway.edge.http.retry_policy import error_code_for
 from portway.edge.http.settings import HttpEdgeSettings
 from portway.edge.lease import Holder
@@ -116,11 +117,13 @@ class ExchangeBase:
         if self._upload is None and stream is not None and stream.writer.pending is None:
             stream.writer.channel.shutdown_write()
 
-    def on_origin_refused(self, status: StreamStatus | None) -> None:
+    def on_origin_refused(self, status: StreamStatus | Refusal | None) -> None:
         """Send an error that names the reason; if the stream just broke, retry."""
         away = self._stream is not None and self._stream.agent_away
         self._end_stream()
-        if status is not None:
+        if isinstance(status, Refusal):
+            self._send_error(status.code, status.detail, complete=self._upload is None)
+        elif status is not None:
             self._send_error(error_code_for(status), complete=self._upload is None)
         elif self._cached_request.repeatable and not self._retried:
             self._visitor.retry()

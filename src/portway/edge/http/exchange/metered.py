@@ -9,6 +9,7 @@ from portway.edge.http.head_cache import CachedRequest, CachedResponse
 from portway.edge.http.interfaces import ExchangeOwner
 from portway.edge.http.origin.pool import TunnelPool
 from portway.edge.http.origin.stream import OriginStream
+from portway.edge.http.refusal import Refusal
 from portway.edge.http.settings import HttpEdgeSettings
 from portway.engine.channel import Channel
 from portway.engine.gate import Gate, Quota
@@ -205,7 +206,7 @@ class MeteredExchange(Exchange):
         self._set_end_reason(WRITE_BROKE, READ_BROKE)
         super()._on_origin_failed()
 
-    def on_origin_refused(self, status: StreamStatus | None) -> None:
+    def on_origin_refused(self, status: StreamStatus | Refusal | None) -> None:
         """Record that the origin was not reached."""
         self._set_end_reason(WRITE_BROKE, READ_BROKE)
         super().on_origin_refused(status)

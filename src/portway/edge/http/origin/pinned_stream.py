@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from portway.edge.http.origin.stream import OriginStream
+from portway.edge.http.refusal import Refusal
 from portway.protocol.stream_status import StreamStatus
 
 
@@ -64,7 +65,7 @@ class PinnedStream:
     def on_origin_writable(self) -> None:
         """Ignored: nothing waits to be written."""
 
-    def on_origin_refused(self, status: StreamStatus | None) -> None:
+    def on_origin_refused(self, status: StreamStatus | Refusal | None) -> None:
         """Never called: the status arrived before the first request."""
 
     def abort(self) -> None:

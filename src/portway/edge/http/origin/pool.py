@@ -76,7 +76,7 @@ class TunnelPool:
         """Rewrites heads of this tunnel."""
         self.https_lines = field_lines(added) if added else b""
         """Lines that are added to responses over https, in place of the origin's."""
-        self.response_heads = ResponseHeadCache(self.rewriter, settings.response_limits, reactor.work)
+        self.response_heads = ResponseHeadCache(self.rewriter, settings.response_limits, reactor.work, settings.response_fields_taken)
         """Cache of its origin's response heads."""
         self.account = holder.account.child()
         """Account charged for its visitors' turns."""

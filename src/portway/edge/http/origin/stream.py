@@ -5,6 +5,7 @@ from typing import Protocol
 
 from portway.edge.http.buffers import ChannelReader, ChannelWriter
 from portway.edge.http.origin.graceful_close import GracefulClose
+from portway.edge.http.refusal import Refusal
 from portway.engine.channel import Channel, nothing
 from portway.engine.reactor import Reactor
 from portway.errors import BrokenChannel
@@ -24,7 +25,7 @@ class StreamUser(Protocol):
     def on_origin_writable(self) -> None:
         """Called when the stream may accept more."""
 
-    def on_origin_refused(self, status: StreamStatus | None) -> None:
+    def on_origin_refused(self, status: StreamStatus | Refusal | None) -> None:
         """Called with the reason if there is no connection to the origin; None: the stream broke or the agent stayed silent."""
 
     def abort(self) -> None:
@@ -76,8 +77,8 @@ class OriginStream:
         self.writer = ChannelWriter(channel)
         channel.on_writable = self._on_writable
 
-    def on_status(self, status: StreamStatus | None) -> None:
-        """Called with the agent's status: whether the origin is connected."""
+    def on_status(self, status: StreamStatus | Refusal | None) -> None:
+        """Called with the agent's status, whether the origin is connected; or with the response if this program cannot connect it."""
         user = self.user
         if user is None:
             self.abort()  # the exchange has ended meanwhile
@@ -155,7 +156,7 @@ class OriginStream:
             user.abort()
 
     @staticmethod
-    def _report_refusal(user: StreamUser, status: StreamStatus | None) -> None:
+    def _report_refusal(user: StreamUser, status: StreamStatus | Refusal | None) -> None:
         try:
             user.on_origin_refused(status)
         except Exception:

@@ -191,17 +191,8 @@ class VisitorConnection(OwnResponsesMixin):
     def _route(self, cached: CachedRequest) -> None:
         """Start an exchange with the tunnel of the host, or wait for it."""
         edge = self._edge
-        try:
-            self._host, lease = edge.route(cached.request.host)
-        except PeerError as exc:
-            self.send_error("bad_request", str(exc), complete=False)
-            return
-        if self.server_name and self._host != self.server_name:
-            self.send_error("misdirected", f"its TLS handshake named {self.server_name}", complete=False)
-            return
-        self._lease = lease
+        lease = self._lease = self._look_up(cached)
         if lease is None:
-            self.send_error("unknown_host", complete=cached.bodyless)
             return
         holder = lease.holder
         if holder is None:
@@ -230,6 +221,20 @@ class VisitorConnection(OwnResponsesMixin):
         else:
             if self.channel.readable or self.reader.ended:
                 self.read_ahead()  # no event reports what arrived together with the request
+
+    def _look_up(self, cached: CachedRequest) -> Lease | None:
+        """Return the lease of the requested host; None if there is none, and an error was sent."""
+        try:
+            self._host, lease = self._edge.route(cached.request.host)
+        except PeerError as exc:
+            self.send_error("bad_request", str(exc), complete=False)
+            return None
+        if self.server_name and self._host != self.server_name:
+            self.send_error("misdirected", f"its TLS handshake named {self.server_name}", complete=False)
+            return None
+        if lease is None:
+            self.send_error("unknown_host", complete=cached.bodyless)
+        return lease
 
     def _hand_off_or_wait(self, cached: CachedRequest, lease: Lease) -> None:
         """Pass the connection to the worker that serves `lease`, or wait for the agent."""

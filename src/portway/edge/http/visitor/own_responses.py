@@ -89,10 +89,14 @@ class OwnResponsesMixin(HeadReadingMixin):
             response_format = ResponseFormat(cached.accept, request.method != b"HEAD", keep_alive, request.version)
             if cached.long is not None:
                 cached.long.forget()
+        response, status = self._render_error(code, detail, response_format, fields)
+        self._send_own(response, status, keep_alive=keep_alive)
+
+    def _render_error(self, code: str, detail: str, response_format: ResponseFormat, fields: tuple[Field, ...]) -> tuple[bytes, int]:
+        """Return an error response and its status."""
         if self._lease is not None and self.effective_scheme == "https":
             fields += hsts_fields(self._lease, self._edge.settings)
-        response = render_error(code, self._host, detail, response_format, fields)
-        self._send_own(response, ERROR_RESPONSES[code].status, keep_alive=keep_alive)
+        return render_error(code, self._host, detail, response_format, fields), ERROR_RESPONSES[code].status
 
     def _send_own(self, response: bytes, status: int, *, keep_alive: bool) -> None:
         self._record(status)
