@@ -62,6 +62,9 @@ class Asking:
     def connect(self, target: Target, early: bytes, user: User | None = None) -> None:
         self.targets.append(target)
 
+    def associate(self, port: int, reply: Callable[[str, int], bytes], user: User | None = None) -> None:
+        raise AssertionError("HTTP has no datagrams")
+
     def refuse(self, failure: Failure) -> None:
         self.failures.append(failure)
 
