@@ -102,3 +102,9 @@ def test_a_path_is_a_folder_which_must_exist(tmp_path: Path, monkeypatch: pytest
         parse_target("./file")
     with pytest.raises(ConfigError, match="a tcp tunnel needs a service"):
         parse_target(".", "tcp")
+
+
+@pytest.mark.parametrize("text", ["./a\0b", "./" + "x" * 300, "~/" + "x/" * 3000])
+def test_a_path_that_no_file_can_have_is_an_error(text: str) -> None:
+    with pytest.raises(ConfigError, match="TARGET"):
+        parse_target(text)

@@ -1,5 +1,6 @@
 """Parses TARGET, the local service that a tunnel publishes: `3000`, `host:port`, `https://host:port`, `unix:/path`, `./folder`."""
 
+import os
 import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -102,8 +103,10 @@ def _folder(text: str, kind: str) -> Target:
         path = Path(text).expanduser().resolve()
     except RuntimeError as exc:
         raise ConfigError(f"TARGET {text!r}: that user has no home directory") from exc
-    if not path.is_dir():
-        reason = "is a file; give its folder" if path.exists() else "no such folder"
+    except (OSError, ValueError) as exc:  # a NUL, a name that is too long
+        raise ConfigError(f"TARGET {text!r}: invalid path: expected that of a folder") from exc
+    if not os.path.isdir(path):  # noqa: PTH112 - False, where Path.is_dir raises, for a name that is too long
+        reason = "is a file; give its folder" if os.path.exists(path) else "no such folder"  # noqa: PTH110 - the same
         raise ConfigError(f"TARGET {text!r}: {reason}")
     return Target(directory=str(path))
 

@@ -231,7 +231,7 @@ def check_target(data: bytes) -> None:
     for kind in ("http", "tcp"):
         found = outcome(lambda kind=kind: parse_target(as_text(data), kind), ConfigError)  # type: ignore[misc]
         if found is not ConfigError:
-            assert found.path or 1 <= found.port <= 65535  # type: ignore[attr-defined]
+            assert found.path or found.is_static or 1 <= found.port <= 65535  # type: ignore[attr-defined]
             assert parse_target(found.text, kind).text == found.text  # type: ignore[attr-defined]
 
 
