@@ -266,3 +266,34 @@ def test_of_several_addresses_only_allowed_ones_are_dialled(canary: Canary) -> N
         assert was_granted("connect", ask(stage, connect_request("several.test", canary.port)))
 
     assert canary.reached == ["127.0.0.2"]
+
+
+@pytest.mark.parametrize("allow_private", [False, True])
+def test_no_datagram_reaches_loopback_by_any_spelling(allow_private: bool) -> None:
+    """The same over UDP ASSOCIATE; with `allow_private` as the counter-proof that datagrams are sent at all."""
+    policy = RulePolicy(RuleSet(TargetRules(allow_private=allow_private)))
+    spellings = all_spellings() if not allow_private else [*spellings_of_ipv4(LOOPBACK)]
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as canary,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        Stage(policy=policy, query=resolve) as stage,
+        stage.dial() as control,
+    ):
+        canary.bind(("0.0.0.0", 0))
+        canary.settimeout(5.0 if allow_private else 0.5)
+        port = canary.getsockname()[1]
+        control.sendall(b"\5\1\0\5\3\0\1\0\0\0\0\0\0")
+        reply = b""
+        while len(reply) < 12:
+            reply += control.recv(12 - len(reply))
+        assert reply[:4] == b"\5\0\5\0"
+        relay = (socket.inet_ntoa(reply[6:10]), int.from_bytes(reply[10:12], "big"))
+        for spelling in spellings:
+            raw = spelling.encode("utf-8", "surrogateescape")
+            client.sendto(b"\0\0\0\3" + bytes([len(raw)]) + raw + struct.pack(">H", port) + b"hello", relay)
+            client.sendto(b"\0\0\0\1" + LOOPBACK.packed + struct.pack(">H", port) + b"hello", relay)
+        if allow_private:
+            assert canary.recv(100) == b"hello"
+        else:
+            with pytest.raises(TimeoutError):
+                canary.recv(100)
