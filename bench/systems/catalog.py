@@ -17,6 +17,7 @@ DIRECT = Direct()
 PORTWAY_TCP = Portway("portway tcp TLS", "tcp")
 PORTWAY_PLAIN = Portway("portway tcp plain links", "tcp", plaintext_links=True)
 PORTWAY_HTTP = Portway("portway http TLS", "http")
+PORTWAY_INSPECTED = Portway("portway http inspected", "http", inspected=True)
 HAPROXY_TCP = HaproxyChain("tcp")
 HAPROXY_HTTP = HaproxyChain("http")
 HAPROXY_TLS = HaproxyChain("tcp", tls=True)
@@ -33,6 +34,7 @@ SYSTEMS: tuple[System, ...] = (
     PORTWAY_TCP,
     PORTWAY_PLAIN,
     PORTWAY_HTTP,
+    PORTWAY_INSPECTED,
     RATHOLE_TLS,
     RATHOLE_PLAIN,
     RATHOLE_NOISE,

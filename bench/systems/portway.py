@@ -64,6 +64,8 @@ class Portway:
     """The folder that contains the measured package."""
     visitors: str = PLAIN
     """How visitors use TLS: not at all, with the server (TERMINATED), or with an origin behind TLS (PASSED)."""
+    inspected: bool = False
+    """Whether the agents capture what they relay."""
 
     def start(self, processes: Processes, origins: Origins, links: Links) -> Published:
         """Start the server, create two tokens, start the agents one after the other."""
@@ -118,7 +120,8 @@ class Portway:
 
     def _start_agent(self, processes: Processes, env: dict[str, str], name: str, origin_port: int, port: int) -> Address:
         place = ["--port", str(port)] if self.protocol == "tcp" else ["--name", name]
-        agent = processes.start([*_PORTWAY, self.protocol, str(origin_port), *place, *self._links()], f"agent-{name}", env)
+        inspect = ["--inspect", f"127.0.0.1:{free_port()}"] if self.inspected else []
+        agent = processes.start([*_PORTWAY, self.protocol, str(origin_port), *place, *inspect, *self._links()], f"agent-{name}", env)
         # Wait here: the next agent may share its identity, and both must not create it at the same time.
         return address_of(agent.first_line(FIRST_LINE_S))
 

@@ -68,15 +68,15 @@ def test_logs_with_an_invalid_query_or_without_captures(world: Inspected, tmp_pa
 
 def test_logs_follow_new_requests(world: Inspected) -> None:
     environment = os.environ | {"PYTHONPATH": str(SOURCES)}
-    with Program([sys.executable, "-m", "portway", "logs", "-f", "-n", "1", "path:/later"], env=environment, name="logs") as program:
-        program.process.poll()
-        world.visit(path="/other")
+    with Program([sys.executable, "-m", "portway", "logs", "-f", "-n", "1", "method:GET"], env=environment, name="logs") as program:
+        program.expect("/red")
+        world.visit("POST", path="/other")
         world.visit(path="/later")
         program.expect("/later")
         program.process.send_signal(signal.SIGINT)
         done = program.wait()
 
-    assert (done.code, len(done.out.splitlines())) == (0, 1)
+    assert (done.code, len(done.out.splitlines())) == (0, 2)
 
 
 def test_a_replay_is_byte_equal_and_its_edits_are_applied(

@@ -1,13 +1,20 @@
 """`portway logs`: lists captured requests, and follows new ones."""
 
+import signal
+import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from portway.cli.examples import examples
 from portway.cli.options import agent_data_option, json_option
+
+if TYPE_CHECKING:
+    from portway.inspector.query import Condition
+    from portway.inspector.store_reader import StoreReader
 
 POLL_S = 0.3
 SHOWN_DEFAULT = 50
@@ -52,18 +59,27 @@ def logs(query: tuple[str, ...], follow: bool, limit: int, data: Path | None, as
         raise ConfigError("data: there is no data directory; give one with --data or PORTWAY_DATA")
     store = open_for_reading(folder / FILE)
     position, _ = store.last_change()
-    for row in reversed(store.page(condition, limit=limit)):
+    shown = store.page(condition, limit=limit)
+    for row in reversed(shown):
         _print(row, as_json=as_json)
+    if follow:
+        _follow(store, condition, position, {row["change"] for row in shown}, as_json=as_json)
+    return 0
+
+
+def _follow(store: "StoreReader", condition: "Condition", position: int, shown: set[int], *, as_json: bool) -> None:
+    """Print what is done after change `position`, except the changes `shown`, until Ctrl-C."""
+    stop = threading.Event()
+    # Not KeyboardInterrupt: raised in a function that SQLite calls, it would become an error of SQLite.
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
     try:
-        while follow:
-            time.sleep(POLL_S)  # noqa: TID251 - this command has no loop
+        while not stop.wait(POLL_S):
             for row in store.changes(position, condition):
                 position = row["change"]
-                if row["state"] != "open":
+                if row["state"] != "open" and position not in shown:
                     _print(row, as_json=as_json)
-    except KeyboardInterrupt:
-        pass
-    return 0
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _quoted(term: str) -> str:
