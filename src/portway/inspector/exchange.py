@@ -48,7 +48,6 @@ class Exchange:
     request_head: bytes
     method: bytes = b""
     kind: Kind = "http"
-    client: str = ""
     connect_s: float | None = None
     """How long the connection to the origin took; None if an earlier request had made it."""
     link_s: float | None = None

@@ -20,8 +20,8 @@ _SECRET_FIELD = re.compile(
 
 _COOKIES = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2"})
 _KEEPS_SCHEME = frozenset({b"authorization", b"proxy-authorization"})
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade", b"content-type", b"date"})
-"""Fields without secrets that nearly every head has, which need no search."""
+_NEVER = frozenset({b"content-length", b"date", b"x-request-start", b"last-modified", b"age", b"expires"})
+"""Fields without secrets that differ from head to head."""
 
 _BEARER = re.compile(rb"(?i)\b(bearer|basic|token)([ .]{1,8})([A-Za-z0-9._~+/=-]{8,})")
 _JWT = re.compile(rb"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+")
@@ -70,6 +70,9 @@ _BINARY_TYPES = re.compile(
 Span = tuple[int, int, bool]
 """Start and end of a value, and whether its placeholder needs quotes to be valid JSON."""
 
+LINES_REMEMBERED, LINE_BYTES_REMEMBERED = 2_000, 300
+"""Lines of heads without secrets: at most 600 kB."""
+
 NAMES_CACHED = 1_000
 """Names of fields whose decision is remembered; senders choose them, so that there must be a bound."""
 
@@ -93,6 +96,7 @@ class Redaction:
             raise ConfigError(f"expected at most {PATTERNS_MAX} patterns, got {len(own)}")
         self._own = re.compile("|".join(translate(pattern) for pattern in own).encode("latin-1")) if own else None
         self._decisions: dict[bytes, bool] = {}
+        self._harmless: set[bytes] = set()
         self._own_words = tuple({max(pattern.split("*"), key=len).encode("latin-1") for pattern in own})
 
     def head(self, head: bytes) -> tuple[bytes, list[str]]:
@@ -101,18 +105,32 @@ class Redaction:
             return head, []
         lines = head.split(b"\r\n")
         names: list[str] = []
-        lines[0] = self._start_line(lines[0], names)
-        suspicious = _is_suspicious(head)
+        harmless = self._harmless
+        if lines[0] not in harmless:
+            clean = self._start_line(lines[0], names)
+            self._remember(lines[0], changed=bool(names))
+            lines[0] = clean
         for number in range(1, len(lines) - 2):
-            name, colon, value = lines[number].partition(b":")
-            lower = name.lower()
-            if lower in _FRAMING or not colon:
+            line = lines[number]
+            if line in harmless:
                 continue
-            redacted = self._field_value(lower, value.strip(b" \t"), suspicious=suspicious)
+            name, colon, value = line.partition(b":")
+            lower = name.lower()
+            if lower in _NEVER or not colon:
+                continue
+            redacted = self._field_value(lower, value.strip(b" \t"))
+            self._remember(line, changed=redacted is not None)
             if redacted is not None:
                 lines[number] = name + b": " + redacted
                 names.append(f"header {name.decode('latin-1')}")
-        return b"\r\n".join(lines), names
+        return (b"\r\n".join(lines) if names else head), names
+
+    def _remember(self, line: bytes, *, changed: bool) -> None:
+        """Remember a line without secrets, as nearly all lines of a head are those of the one before."""
+        if not changed and len(line) <= LINE_BYTES_REMEMBERED:
+            if len(self._harmless) >= LINES_REMEMBERED:
+                self._harmless.clear()
+            self._harmless.add(line)
 
     def body(self, data: bytes, content_type: bytes) -> tuple[bytes, list[str]]:
         """Redact a decoded body; `content_type` is the lower-case value of its field.
@@ -177,7 +195,7 @@ class Redaction:
                 self._decisions[name] = known
         return known
 
-    def _field_value(self, name: bytes, value: bytes, *, suspicious: bool) -> bytes | None:
+    def _field_value(self, name: bytes, value: bytes) -> bytes | None:
         """Return the value without secrets; None if it has none."""
         if not value:
             return None
@@ -186,7 +204,7 @@ class Redaction:
         if self._is_secret(name):
             scheme, space, _ = value.partition(b" ")
             return scheme + space + MASK if space and name in _KEEPS_SCHEME else MASK
-        clean = _mask_values(value) if suspicious else value
+        clean = _mask_values(value)
         if b"=" in clean and b"?" in clean:
             before, mark, query = clean.partition(b"?")
             clean = before + mark + self._query(query, [], "")
@@ -286,12 +304,6 @@ def _mask_cookies(name: bytes, value: bytes) -> bytes:
         cookie, equals, _ = cookies[0].partition(b"=")
         return b";".join([cookie + equals + MASK if equals else MASK, *cookies[1:]])
     return b";".join([cookie.partition(b"=")[0] + b"=" + MASK if b"=" in cookie else MASK for cookie in cookies])
-
-
-def _is_suspicious(head: bytes) -> bool:
-    """Return whether a value may look like a secret by itself; few heads do, and others need no search in each field."""
-    lower = head.lower()
-    return b"eyj" in lower or b"bearer" in lower or b"basic " in lower or any(word in lower for word in _LINK_WORDS)
 
 
 def _mask_values(text: bytes) -> bytes:

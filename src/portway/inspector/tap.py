@@ -72,7 +72,7 @@ class TapSink:
         """Send, then parse what was accepted."""
         count = self._sink.send(data)
         if count:
-            self._look(memoryview(data)[:count])
+            self._look(memoryview(data) if count == len(data) else memoryview(data)[:count])
         return count
 
     def send_headroom(self, buffer: memoryview, count: int) -> int:
@@ -99,8 +99,6 @@ class TapSink:
             self._parser.feed(view)
         except Exception as exc:  # noqa: BLE001 - as above
             self._fail(exc)
-        finally:
-            view.release()
 
     def _fail(self, exc: Exception) -> None:
         self._parser.failed = "internal error"
@@ -178,18 +176,16 @@ class HttpTap:
 
     def begin(self, head: bytes) -> Exchange:
         """Begin an exchange with the head of its request."""
-        owner, lower = self._owner, head.lower()
+        owner = self._owner
         connect_s, self._connect_s = self._connect_s, None
         now = owner.monotonic()
         early = connect_s or 0.0  # the time of the connection belongs to the request that needed it
-        client = field_value(lower, b"x-forwarded-for") or b""
         exchange = Exchange(
             self._tunnel,
             owner.wall() - early,
             now - early,
             head,
             method=head[: head.find(b" ")],
-            client=client.split(b",")[0].decode("latin-1"),
             connect_s=connect_s,
             link_s=owner.link_s(),
             replay_of=self._replay_of,
@@ -283,7 +279,7 @@ class HttpTap:
             self._open(exchange)
             if self.on_finished is not None:
                 self.on_finished(exchange)
-        elif (field_value(lower, b"content-type") or b"").startswith(b"text/event-stream"):
+        elif b"\r\ncontent-type: text/event-stream" in lower:
             exchange.kind = "sse"
             self._open(exchange)
         return body

@@ -113,7 +113,8 @@ class Writer:
         request_head, names = self._redaction.head(exchange.request_head)
         response_head, more = self._redaction.head(exchange.response_head) if exchange.response_head else (b"", [])
         places = [*(f"request {name}" for name in names), *(f"response {name}" for name in more), *in_bodies]
-        lower_response = exchange.response_head.lower()
+        lower_request, lower_response = exchange.request_head.lower(), exchange.response_head.lower()
+        client = field_value(lower_request, b"x-forwarded-for") or b""
         start_line = request_head[: request_head.find(b"\r\n")].split(b" ")
         tunnel = exchange.tunnel
         columns: dict[str, object] = {
@@ -126,11 +127,11 @@ class Writer:
             "duration_ms": round((exchange.ended - exchange.begun) * 1000, 3) if done else None,
             "timings": msgspec.json.encode(timings_of(exchange)).decode() if done else "{}",
             "method": exchange.method.decode("latin-1"),
-            "host": (field_value(exchange.request_head.lower(), b"host") or b"").decode("latin-1"),
+            "host": (field_value(lower_request, b"host") or b"").decode("latin-1"),
             "target": start_line[1].decode("latin-1") if len(start_line) > 1 else "",
             "status": exchange.status,
             "content_type": (field_value(lower_response, b"content-type") or b"").split(b";")[0].strip().decode("latin-1"),
-            "client": exchange.client,
+            "client": client.split(b",")[0].decode("latin-1"),
             "error": exchange.error,
             "request_bytes": exchange.request.size,
             "response_bytes": exchange.response.size,
