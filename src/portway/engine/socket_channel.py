@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from portway.engine.channel import BLOCKED, CHANNEL_SLOTS, UNSUPPORTED, Channel, nothing
 from portway.engine.pipe_pool import can_splice
-from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE, URGENT
+from portway.engine.poller import BROKEN, GONE, MAY_WRITE, READABLE, URGENT, WRITABLE
 from portway.engine.reactor import TURN_BYTES, Reactor
 from portway.errors import BrokenChannel
 
@@ -33,6 +33,8 @@ _CANNOT_SPLICE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 _HUNG_UP = GONE | URGENT
 """After these events a short read does not mean a drained socket. Urgent data (telnet, FTP's ABOR) also causes short reads."""
 _READ = READABLE | _HUNG_UP
+_READ_ONLY = READABLE | WRITABLE
+"""The mask of epoll for arrived bytes, because a socket that is not blocked is always writable."""
 
 
 def set_close_mode(sock: socket.socket, linger: bytes) -> None:
@@ -216,7 +218,9 @@ class SocketChannel(Channel):
             self._level_poller.want_write(self._sock.fileno())
 
     def _discard(self) -> None:
-        self._retire()
+        self._closed = True  # as `_retire` does
+        self.readable = False
+        self.on_readable = self.on_writable = self.on_broken = nothing
         self._reactor.discard(self._sock)
 
     def _retire(self) -> None:
@@ -225,6 +229,10 @@ class SocketChannel(Channel):
         self.on_readable = self.on_writable = self.on_broken = nothing
 
     def _on_events(self, mask: int) -> None:
+        if mask == _READ_ONLY and not self.blocked:  # most events
+            self.readable = True
+            self.on_readable()
+            return
         if mask & _READ:
             if mask & _HUNG_UP:
                 self._hung_up = True

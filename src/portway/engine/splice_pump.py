@@ -55,7 +55,9 @@ class SplicePump(CopyPump):
 
     def stop(self, reason: str) -> None:
         """Move nothing more. Bytes in the pipe have no destination any more, like those that a copying pump has in memory."""
-        super().stop(reason)
+        if not self.reason:  # as in the base
+            self.reason = reason
+            self.ended_at = self._reactor.now
         if self._pipe is not None:
             self._return_pipe()
 
