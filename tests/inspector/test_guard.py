@@ -1,4 +1,4 @@
-"""The API against other pages, other names and other users (threats D1, D2): without key, with foreign Host, Origin or site."""
+"""The API against other pages, other names and other users (threats I1, I2): without key, with foreign Host, Origin or site."""
 
 from collections.abc import Iterator
 from pathlib import Path

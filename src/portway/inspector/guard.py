@@ -1,4 +1,4 @@
-"""Protects the API against other users, other web pages and captured content (threats D1, D2, D3)."""
+"""Protects the API against other users, other web pages and captured content (threats I1, I2, I3)."""
 
 import hmac
 from http.cookies import CookieError, SimpleCookie
