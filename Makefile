@@ -59,7 +59,7 @@ format: .venv/.ready-dev
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links pyproject.toml
 lock: .venv/.ready-dev
-	$(LOCK) --extra demo --extra dns --extra proxy --group dev -o requirements/dev.txt
+	$(LOCK) --extra demo --extra dns --extra inspect --extra proxy --group dev -o requirements/dev.txt
 	$(LOCK) -c requirements/dev.txt --extra demo --group build -o requirements/demo.txt
 	$(LOCK) -c requirements/dev.txt --extra server -o requirements/server.txt
 	$(LOCK) -c requirements/dev.txt -o requirements/runtime.txt
