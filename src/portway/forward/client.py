@@ -83,12 +83,14 @@ class ClientConnection:
         """Name of the client's protocol; empty while it is unknown."""
         return "" if self._negotiation is None else self._negotiation.protocol
 
-    def start(self) -> None:
-        """Read the first bytes."""
+    def start(self, first: bytes = b"") -> None:
+        """Read the first bytes, or take them if they were read already."""
         channel = self._channel
         channel.on_readable = self._read
         channel.on_broken = self._client_left
-        if channel.readable:
+        if first:
+            self._take(first)
+        elif channel.readable:
             self._read()
 
     def start_fixed(self, negotiation: Negotiation, target: Target) -> None:
@@ -230,7 +232,11 @@ class ClientConnection:
             else:
                 self._negotiation.end()
             return
-        data = bytes(view[:count])
+        self._take(bytes(view[:count]))
+
+    def _take(self, data: bytes) -> None:
+        """Pass bytes to the negotiation, and read on in another turn if it needs more."""
+        reactor = self._proxy.reactor
         if self._negotiation is None:
             self._negotiation = self._proxy.negotiation_for(self, data)
             if self._negotiation is None:

@@ -17,6 +17,7 @@ from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel
 from portway.forward.client import ClientConnection
 from portway.forward.events import ClientDone, EventSink
+from portway.forward.http.forwarding import PlainForwarding
 from portway.forward.interfaces import Connector, Resolve, Target, TargetPolicy, User, UserDirectory
 from portway.forward.negotiation.fixed_target import FixedTargetNegotiation
 from portway.forward.negotiation.http_connect import HttpNegotiation
@@ -24,16 +25,13 @@ from portway.forward.negotiation.interfaces import Negotiation
 from portway.forward.negotiation.socks4 import Socks4Negotiation
 from portway.forward.negotiation.socks5 import Socks5Negotiation
 from portway.forward.outcomes import Failure, Outcome
-from portway.forward.settings import ForwardSettings
+from portway.forward.settings import LOOPBACK, ForwardSettings
 from portway.forward.udp.relay import UdpRelay
 from portway.links.source_accounts import SourceAccounts
 from portway.protocol.source_key import source_key
 from portway.telemetry.logs import get_log
 
 SOCKS5_FIRST, SOCKS4_FIRST, TLS_FIRST = 5, 4, 0x16
-
-OnPlain = Callable[[Channel, Address, bytes], None]
-"""Serves plain HTTP on a channel, from which the given bytes were read."""
 
 log = get_log(__name__)
 
@@ -53,11 +51,8 @@ class ForwardProxy:
         random_bytes: Callable[[int], bytes],
         on_event: EventSink,
         tls: ssl.SSLContext | None = None,
-        on_plain: OnPlain | None = None,
     ) -> None:
-        """`resolve` resolves the targets of datagrams. `tls` is the context of an HTTPS proxy. `on_plain` serves plain HTTP; None refuses
-        methods other than CONNECT.
-        """
+        """`resolve` resolves the targets of datagrams. `tls` is the context of an HTTPS proxy."""
         self.udp = UdpRelay(reactor, lambda: self.policy, resolve)
         self.reactor = reactor
         self.settings = settings
@@ -70,7 +65,6 @@ class ForwardProxy:
         """Clients so far, by result."""
         self._on_event = on_event
         self._tls = tls
-        self._on_plain = on_plain
         self._destination = settings.destination
         self._clients: set[ClientConnection] = set()
         self._handshakes: dict[TlsChannel, Timer] = {}
@@ -80,11 +74,12 @@ class ForwardProxy:
         self._scopes = self._scopes_of_settings()
         self._user_scopes: WeakKeyDictionary[UserDirectory, dict[str, tuple[User, Scopes]]] = WeakKeyDictionary()
         self._listeners: list[Listener] = []
+        self.plain = PlainForwarding(self)
 
     @property
     def clients(self) -> int:
-        """Number of clients now."""
-        return len(self._clients)
+        """Number of clients now, and TLS handshakes."""
+        return len(self._clients) + len(self._handshakes) + self.plain.visitors
 
     def listen(self, sock: socket.socket) -> None:
         """Accept clients on a listening socket."""
@@ -97,6 +92,7 @@ class ForwardProxy:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        self.plain.drain()
 
     def close(self) -> None:
         """Reset all clients."""
@@ -107,6 +103,7 @@ class ForwardProxy:
         self._handshakes.clear()
         for client in list(self._clients):
             client.end_relay("the proxy stopped")
+        self.plain.close()
 
     def apply(self, settings: ForwardSettings) -> None:
         """Use other settings from now on. Tunnels that exist keep their limits; the listener and its TLS stay."""
@@ -120,12 +117,12 @@ class ForwardProxy:
         found = [client for client in self._clients if client.user is not None and client.user.name == name]
         for client in found:
             client.end_relay("the user was removed")
-        return len(found)
+        return len(found) + self.plain.end_user(name)
 
     def accept(self, sock: socket.socket, address: Address, local_host: str = "") -> None:
         """Serve a connected, non-blocking socket; `local_host` is what it has connected to, by default the address of the socket."""
         local_host = local_host or _local_host(sock)
-        if len(self._clients) + len(self._handshakes) >= self.settings.max_tunnels:
+        if self.clients >= self.settings.max_tunnels:
             set_close_mode(sock, RESET_ON_CLOSE)
             self.reactor.discard(sock)
             self.results[Outcome.TOO_MANY] += 1
@@ -151,25 +148,44 @@ class ForwardProxy:
 
     def admits(self, client: ClientConnection) -> Failure | None:
         """Count a client's tunnel, or return why there are too many."""
-        settings, user = self.settings, client.user
-        if settings.max_per_source and self._of_source[client.source] > settings.max_per_source:
+        failure = self.judge_count(client.source, client.user)
+        if client.user is not None:
+            self._of_user[client.user.name] += 1
+        return failure
+
+    def judge_count(self, source: str, user: User | None) -> Failure | None:
+        """Return why a source, which is counted, or a user, whose new tunnel is not, has too many tunnels."""
+        settings = self.settings
+        if settings.max_per_source and self._of_source[source] > settings.max_per_source:
             return Failure(
                 Outcome.TOO_MANY, f"More than {settings.max_per_source} tunnels from your address: close some, or try again later."
             )
-        if user is not None:
-            self._of_user[user.name] += 1
-            if user.tunnels_max and self._of_user[user.name] > user.tunnels_max:
-                return Failure(Outcome.TOO_MANY, f"More than {user.tunnels_max} tunnels of this user: close some, or try again later.")
+        if user is not None and user.tunnels_max and self._of_user[user.name] >= user.tunnels_max:
+            return Failure(Outcome.TOO_MANY, f"More than {user.tunnels_max} tunnels of this user: close some, or try again later.")
         return None
+
+    def judge_own(self, target: Target) -> Failure | None:
+        """Return why a target is refused if it is this proxy itself: each request would cause another one."""
+        for listener in self._listeners:
+            host, port = listener.address
+            if target.port == port and (target.host == host or (target.host in LOOPBACK and host in (*LOOPBACK, "0.0.0.0", "::"))):  # noqa: S104
+                return Failure(Outcome.LOOP, f"{target} is this proxy itself: request the URL of another server.")
+        return None
+
+    def count(self, source: str, user: str | None, change: int) -> None:
+        """Count a tunnel of a source, if it is not empty, and of a user, if there is one, that begins (1) or ends (-1)."""
+        for counter, key in ((self._of_source, source), (self._of_user, user)):
+            if key:
+                counter[key] += change
+                if counter[key] <= 0:
+                    del counter[key]
 
     def forget(self, client: ClientConnection) -> None:
         """Remove a client that is gone."""
         if client not in self._clients:
             return
         self._clients.discard(client)
-        _less(self._of_source, client.source)
-        if client.user is not None:
-            _less(self._of_user, client.user.name)
+        self.count(client.source, None if client.user is None else client.user.name, -1)
 
     def report(self, event: ClientDone) -> None:
         """Count and emit the end of a client."""
@@ -203,15 +219,20 @@ class ForwardProxy:
             log.debug("a client began TLS on a listener without a certificate")
             client.end_relay("TLS on a listener without a certificate")
             return None
-        if self._on_plain is None:
-            return HttpNegotiation(client)
-        on_plain = self._on_plain
 
         def serve_plain(received: bytes) -> None:
             channel, address = client.give_up_channel()
-            on_plain(channel, address, received)
+            self.plain.serve_plain(channel, address, received)
 
         return HttpNegotiation(client, serve_plain)
+
+    def serve_again(self, channel: Channel, address: Address, received: bytes) -> None:
+        """Negotiate with a client that sent plain requests before; `received` begins with CONNECT."""
+        source = source_key(address[0])
+        client = ClientConnection(self, channel, address, source, "")
+        self._clients.add(client)
+        self._of_source[source] += 1
+        client.start(received)
 
     def _serve(self, channel: Channel, address: Address, local_host: str) -> None:
         source = source_key(address[0])
@@ -229,9 +250,3 @@ def _local_host(sock: socket.socket) -> str:
         return str(sock.getsockname()[0])
     except OSError:  # reset by the client meanwhile
         return ""
-
-
-def _less(counter: Counter[str], key: str) -> None:
-    counter[key] -= 1
-    if counter[key] <= 0:
-        del counter[key]

@@ -25,6 +25,17 @@ def target_of_authority(authority: bytes) -> Target:
 
 
 @lru_cache(CACHED_MAX)
+def target_of_url(authority: bytes, default_port: int) -> Target:
+    """Return the target of a URL's authority, without userinfo.
+
+    Raises:
+        PeerError: invalid.
+    """
+    host, port = split_authority(authority)
+    return Target(_canonical(host), default_port if port is None else port)
+
+
+@lru_cache(CACHED_MAX)
 def target_of(host: bytes, port: int) -> Target:
     """Return the target of a name or an address without brackets.
 

@@ -1,17 +1,25 @@
 """Requests that wait for their agent, for a stream while all links are full, or for the check of their password."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from portway.edge.holds import Hold
 from portway.edge.http.head_cache import CachedRequest
 from portway.edge.http.interfaces import EdgeServices
 from portway.edge.http.origin.pool import TunnelPool
-from portway.edge.http.password_checks import PasswordCheck
 from portway.edge.lease import Lease
 from portway.protocol.source_key import source_key
 
 HEAD, WAITING, EXCHANGE, FLUSHING, CLOSED = range(5)
 """The states of a visitor's connection."""
+
+
+class AwaitedCheck(Protocol):
+    """The check of a password in progress."""
+
+    deadline: float
+    waiters: dict[object, Callable[[], None]]
+    """Requests that wait for the result: callbacks that route them again."""
 
 
 class WaitingMixin:
@@ -64,7 +72,7 @@ class WaitingMixin:
             self._waiters = pool.queue
             pool.enqueue(self, self._resume)
 
-    def _wait_for_check(self, check: PasswordCheck, cached: CachedRequest) -> None:
+    def _wait_for_check(self, check: AwaitedCheck, cached: CachedRequest) -> None:
         """Wait for the result of a password check."""
         if cached.long is not None:
             cached.long.drop_lines()

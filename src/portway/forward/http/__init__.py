@@ -1,0 +1,1 @@
+"""Plain HTTP: requests with an absolute target, forwarded one by one."""
