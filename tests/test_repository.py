@@ -131,6 +131,7 @@ TESTED_ELSEWHERE = {
     "src/portway/agent/events.py": "plain values; test_console and test_status match on every one",
     "src/portway/cli/demo.py": "tests/demo runs it",
     "src/portway/cli/expose.py": "tests/e2e runs it, tests/cli/test_main its errors",
+    "src/portway/forward/http/client_connection.py": "test_forwarding covers it over sockets",
     "src/portway/forward/udp/destinations.py": "test_association covers it over sockets",
     "src/portway/forward/udp/shaping.py": "test_association: a rate delays datagrams",
     "src/portway/forward/client.py": "test_proxy covers it over sockets",

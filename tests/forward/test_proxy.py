@@ -197,12 +197,8 @@ def test_private_addresses_are_refused_after_resolution_by_default(origin: RawOr
         assert socks4(stage, "here.test", origin.port) == 91
 
 
-def test_other_methods_and_commands_get_405() -> None:
-    with Stage() as stage, stage.dial() as sock:
-        sock.sendall(b"GET http://here.test/ HTTP/1.1\r\nHost: here.test\r\n\r\n")
-        answer = read_all(sock)
-        assert b" 405 Method Not Allowed\r\n" in answer
-        assert b"Allow: CONNECT\r\n" in answer
+def test_other_commands_are_refused() -> None:
+    with Stage() as stage:
         assert socks5(stage, "here.test", 80, command=2) == 7
         assert socks4(stage, "here.test", 80, command=2) == 91
 

@@ -52,7 +52,7 @@ class ProxyGroup(click.Group):
 @settings_options(ForwardSettings)
 @output_options
 def proxy(config: Path | None, as_json: bool, log_level: str, **flags: object) -> int:
-    """Run a forward proxy: HTTP CONNECT, SOCKS5 and SOCKS4 on one port, detected by the first bytes.
+    """Run a forward proxy: HTTP, SOCKS5 and SOCKS4 on one port, detected by the first bytes.
 
     Only programs on this machine can use it by default, and only targets with public addresses are allowed. SIZE is like 100mb, 10MiB or 4096
     (bytes), TIME like 90s, 1h30m or 500ms.

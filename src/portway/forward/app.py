@@ -96,6 +96,7 @@ def _apply(proxy: ForwardProxy, policy: RulePolicy, settings: ForwardSettings, l
     """Use what was read from changed files."""
     policy.rules = loaded.rules
     proxy.apply(settings)
+    proxy.plain.forget_connections()
     if isinstance(proxy.users, PasswordUsers) and loaded.users is not None:
         proxy.users.replace(loaded.users)
 

@@ -47,7 +47,7 @@ class Console:
         if event.destination:
             what = f"every client is connected to {event.destination}"
         else:
-            what = "HTTP CONNECT, SOCKS5 and SOCKS4" + (" over TLS" if event.tls else "")
+            what = "HTTP, SOCKS5 and SOCKS4" + (" over TLS" if event.tls else "")
         self.out(f"Portway {__version__} is a forward proxy on {self.style.bold(event.address)}: {what}")
         if not event.destination:
             scheme = "https" if event.tls else "http"

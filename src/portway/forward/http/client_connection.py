@@ -32,11 +32,12 @@ _START = re.compile(rb"(?:\r\n)?([^ \r\n]+) (?:([A-Za-z][A-Za-z0-9+.\-]*)://)?")
 _CREDENTIALS = re.compile(rb"\r\nproxy-authorization:[ \t]*([^\r]*?)[ \t]*(?=\r)", re.IGNORECASE)
 
 _NOT_ABSOLUTE = (
-    "this is a proxy: expected a request with an absolute URL (GET http://example.org/ HTTP/1.1) or CONNECT. "
-    "Configure it as the HTTP proxy of a program, for example curl -x, instead of opening its address"
+    "This is a proxy: expected a request with an absolute URL (GET http://example.org/ HTTP/1.1) or CONNECT. "
+    "Configure it as the HTTP proxy of a program, for example with curl -x, instead of opening its address."
 )
 _SCHEME = (
-    "an HTTP proxy forwards http URLs only: reach {scheme} by CONNECT, as programs do by themselves when it is their proxy for {scheme}"
+    "This proxy forwards http URLs only. Use CONNECT for {scheme}, which keeps the connection encrypted from end to end: programs do so "
+    "when this proxy is configured for {scheme} URLs."
 )
 
 
@@ -95,12 +96,14 @@ class HttpClientConnection(VisitorConnection):
         self._scheme = b"" if start is None or start[2] is None else start[2].lower()
         self._credentials = _CREDENTIALS.findall(head) if self._plain.users.required else []
         self._outcome, self._unreported, self._target, self._check = Outcome.ESTABLISHED, True, None, None
+        self.user = None
         super()._handle_head(head)
 
     def _look_up(self, cached: CachedRequest) -> Lease | None:
         """Return the lease of the requested target; None if an error was sent, or the password is being checked."""
         if self._scheme != b"http":
-            self.send_error("bad_request", _SCHEME.format(scheme=self._scheme.decode()) if self._scheme else _NOT_ABSOLUTE, complete=False)
+            text = _SCHEME.format(scheme=self._scheme.decode()) if self._scheme else _NOT_ABSOLUTE
+            self.send_error(code_of(Failure(Outcome.BAD_REQUEST, text)), text, complete=False)
             return None
         try:
             self._target = target = target_of_url(cached.request.host, HTTP_PORT)
@@ -168,7 +171,8 @@ class HttpClientConnection(VisitorConnection):
         why = cut
         if metered is not None:
             event = metered.finished_event(status, None, "http")
-            flows, why = (event.forward, event.backward), event.why or cut
+            if self._outcome is Outcome.ESTABLISHED:
+                flows, why = (event.forward, event.backward), event.why or cut
         if self._unreported:
             self._unreported = False
             seconds = self._plain.reactor.now - self._started_at if self._started_at else 0.0
