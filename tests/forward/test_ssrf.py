@@ -225,12 +225,13 @@ def test_no_spelling_of_loopback_reaches_it(protocol: str, canary: Canary) -> No
     assert canary.reached == []
 
 
-def test_a_proxy_without_the_policy_reaches_the_canary(canary: Canary) -> None:
+@pytest.mark.parametrize("protocol", ["connect", "socks5", "socks4a"])
+def test_a_proxy_without_the_policy_reaches_the_canary(protocol: str, canary: Canary) -> None:
     """This is what the policy prevents, so the test above can fail."""
     spellings = [*spellings_of_ipv4(LOOPBACK), "::1", "::ffff:127.0.0.1", *NAMES]
     with Stage(policy=RulePolicy(RuleSet(TargetRules(allow_private=True))), query=resolve) as stage:
         for spelling in spellings:
-            ask(stage, connect_request(spelling, canary.port))
+            ask(stage, PROTOCOLS[protocol](spelling, canary.port))
 
     assert len(canary.reached) > 280
 
