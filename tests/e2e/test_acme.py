@@ -97,6 +97,28 @@ def test_a_listed_name_gets_https_and_a_random_one_does_not(site: tuple[World, P
     assert [one["id"] for one in events(server, "certificate_ordered")] == [f"shop.{DOMAIN}"]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_visitor_who_waits_for_an_order_that_fails_gets_an_alert(origin: HttpOrigin, workers: int) -> None:
+    world = World(https=True)
+    with pebble(http_port=9, tls_port=9) as ca:  # the CA reaches no port of the server
+        world.server_flags = (
+            *("--domain", DOMAIN, "--workers", str(workers)),
+            *("--acme-email", "me@example.org", "--acme-directory", ca.directory, "--acme-ca", str(ca.ca_file)),
+        )
+        with world:
+            server = world.start_server()
+            agent = world.agent(world.token("laptop", "--hosts", "shop"), "http", str(origin.port), "--name", "shop")
+            assert str(event(agent, "tunnel_up")["url"]).startswith("https://")
+            started = time.monotonic()
+            with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+                served(world, ca, "shop")
+            assert time.monotonic() - started < 15, "the deadline of a handshake, with a slow machine"
+            assert event(server, "certificate_failed")["next_attempt"]
+            with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+                served(world, ca, "shop")
+            assert b"200 OK" in plain(world, "shop")
+
+
 HOOK = """#!{python}
 import json, sys, urllib.request
 action, name, value = sys.argv[1:]

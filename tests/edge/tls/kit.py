@@ -112,9 +112,9 @@ class OpenPort:
         self.listener = Listener(engine.reactor, listen("127.0.0.1", 0), lambda sock, address: self.port.accept(sock, address, None))
         self.visitors: list[socket.socket] = []
 
-    def connect(self, data: bytes = b"") -> socket.socket:
+    def connect(self, data: bytes = b"", source: str = "") -> socket.socket:
         """Return a connection that has sent `data`."""
-        sock = socket.create_connection(self.listener.address)
+        sock = socket.create_connection(self.listener.address, source_address=(source, 0) if source else None)
         sock.setblocking(False)
         self.visitors.append(sock)
         if data:

@@ -130,8 +130,41 @@ def test_a_failed_order_is_an_alert_and_a_slow_one_ends_at_the_deadline(engine: 
         engine.reactor.call_later(0.2, opened.to.ordered.clear)
         assert opened.answer(opened.connect(hello_for(b"localhost"))) == alert_record(Alert.UNRECOGNIZED_NAME)
         opened.to.ordered.add("localhost")
-        assert opened.answer(opened.connect(hello_for(b"localhost"))).endswith(b"reset")
+        assert opened.answer(opened.connect(hello_for(b"localhost"))) == UNKNOWN_NAME
         assert opened.port.under_way == 0
+
+
+def test_a_visitor_that_leaves_while_it_waits_frees_its_slot(engine: EngineLoop, identity: Identity) -> None:
+    with open_port(engine, identity) as opened:
+        opened.to.names.clear()
+        opened.to.ordered.add("localhost")
+        sock = opened.connect(hello_for(b"localhost"))
+        engine.run_until(lambda: opened.port.under_way == 1, what="a connection")
+        opened.visitors.remove(sock)
+        sock.close()
+        engine.run_until(lambda: not opened.port.under_way, what="a free slot")
+
+
+def test_few_visitors_wait_for_certificates_and_sources_share_the_wait(engine: EngineLoop, identity: Identity) -> None:
+    with open_port(engine, identity, HandshakeLimits(waiting_max=4)) as opened:
+        opened.to.names.clear()
+        opened.to.ordered.add("localhost")
+        many = [opened.connect(hello_for(b"localhost")) for _ in range(4)]
+        engine.run_until(lambda: opened.port.under_way == 4, what="four connections")
+        engine.settle()
+        assert opened.answer(opened.connect(hello_for(b"localhost"))) == UNKNOWN_NAME, "a fifth of the same source"
+        other = opened.connect(hello_for(b"localhost"), source="127.0.0.2")
+        assert opened.answer(many[0]) == UNKNOWN_NAME, "the oldest of the source with the most"
+        opened.to.names.add("localhost")
+        for sock in (*many[1:], other):
+            engine.run_until(lambda sock=sock: begins_handshake(sock), what="a ServerHello")
+
+
+def begins_handshake(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(3, socket.MSG_PEEK) == b"\x16\x03\x03"
+    except BlockingIOError:
+        return False
 
 
 def test_a_tls_tunnel_gets_challenges_for_its_name(engine: EngineLoop, identity: Identity) -> None:

@@ -13,7 +13,7 @@ from portway.engine.timers import Timer
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import BrokenChannel
 from portway.protocol.source_key import source_key
-from portway.protocol.tls_alert import HelloError
+from portway.protocol.tls_alert import Alert, HelloError
 from portway.protocol.tls_hello import ClientHello
 from portway.telemetry.logs import get_log
 
@@ -42,6 +42,7 @@ class VisitorHandshake:
         "handoffs",
         "sock",
         "source",
+        "waiting",
     )
 
     def __init__(self, port: "TlsPort", sock: socket.socket, address: Address) -> None:
@@ -51,6 +52,8 @@ class VisitorHandshake:
         self.source = source_key(address[0])
         self.handoffs = 0
         """Handoffs between workers so far."""
+        self.waiting = False
+        """Whether it waits for a certificate."""
         self._port = port
         self._reading: HelloReading | None = None
         self._channel: TlsChannel | None = None
@@ -71,18 +74,38 @@ class VisitorHandshake:
 
     def wait_for_certificate(self, hello: ClientHello) -> None:
         """Route again soon: the certificate for its name is being ordered. The deadline and the slot of the handshake apply."""
+        self.waiting = True
         self._port.reactor.call_later(CERTIFICATE_POLL_S, lambda: self._route_again(hello))
 
-    def _route_again(self, hello: ClientHello) -> None:
+    def refuse(self, error: HelloError) -> None:
+        """Close the connection for `error`, with its alert."""
         if not self._released:
+            log.debug("connection refused", peer=self.address[0], reason=error)
+            refuse(self._port.reactor, self.release(), error)
+
+    def _route_again(self, hello: ClientHello) -> None:
+        if self._released:
+            return
+        if self._peer_left():
+            self.fail("the connection ended while it waited for a certificate")
+        else:
             self._port.route(self, hello)
+
+    def _peer_left(self) -> bool:
+        """Return whether the visitor ended the connection: nothing else reads the socket during the wait."""
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def begin(self, context: ssl.SSLContext, received: bytes, server_name: str, *, challenge: bool = False, client_ca: str = "") -> None:
         """Start the handshake for `server_name`. A connection of a CA that validates the name (`challenge`) ends after it.
 
         With `client_ca`, `context` requires a certificate that one of these CAs has signed.
         """
-        port = self._port
+        port, self.waiting = self._port, False
         self._server_name, self._challenge, self._client_ca = server_name, challenge, client_ca
         channel = self._channel = TlsChannel(port.reactor, self.sock, context, server_side=True, received=received, in_slices=True)
         channel.account = port.accounts.of(self.address[0])
@@ -118,7 +141,10 @@ class VisitorHandshake:
         self.fail("aborted")
 
     def _expire(self) -> None:
-        self.fail(f"not complete within {self._port.limits.seconds_max:g} s")
+        if self.waiting:
+            self.refuse(HelloError(f"no certificate within {self._port.limits.seconds_max:g} s", Alert.UNRECOGNIZED_NAME))
+        else:
+            self.fail(f"not complete within {self._port.limits.seconds_max:g} s")
 
     def _on_hello(self, hello: ClientHello) -> None:
         self._reading = None
@@ -129,8 +155,7 @@ class VisitorHandshake:
         if error is None:
             self.fail("the connection ended before its hello did")
             return
-        log.debug("connection refused", peer=self.address[0], reason=error)
-        refuse(self._port.reactor, self.release(), error)
+        self.refuse(error)
 
     def _on_handshake(self, failure: BrokenChannel | None) -> None:
         channel, self._channel = self._channel, None

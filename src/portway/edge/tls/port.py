@@ -48,6 +48,9 @@ class HandshakeLimits:
     under_way_max: int = 2 * UNAUTHENTICATED_MAX
     """Connections before that. One without data uses 1 kB, one in the handshake 43 kB, one with the longest hello 200 kB."""
 
+    waiting_max: int = 256
+    """Those of them that wait for a certificate: each is looked at ten times a second, which together takes 1 to 2 % of a core."""
+
 
 class TlsPort:
     """Accepts connections of agents and visitors, and routes each by its ClientHello.
@@ -82,6 +85,8 @@ class TlsPort:
         self._on_agent = on_agent
         self._hand_off = hand_off
         self._slots: FairSlots[VisitorHandshake] = FairSlots(self.limits.under_way_max, Sources(), random.random)
+        self._waiting: FairSlots[VisitorHandshake] = FairSlots(self.limits.waiting_max, Sources(), random.random)
+        """Connections that wait for the first certificate of their name."""
         self._under_way: set[VisitorHandshake] = set()
         self.accounts = SourceAccounts(reactor.accounts.child(HANDSHAKE_WEIGHT))
         """Accounts charged for handshakes; all sources get equal shares."""
@@ -124,15 +129,14 @@ class TlsPort:
         """Free the slot of a connection; called once for each."""
         self._under_way.discard(visitor)
         self._slots.release(visitor.source, visitor)
+        self._waiting.release(visitor.source, visitor)
 
     def route(self, visitor: VisitorHandshake, hello: ClientHello) -> None:
         """Serve a connection by its ClientHello."""
         try:
             self._route(visitor, hello)
         except HelloError as exc:
-            log.debug("connection refused", peer=visitor.address[0], reason=exc)
-            sock = visitor.release()
-            refuse(self.reactor, sock, exc)
+            visitor.refuse(exc)
 
     def _admit(self, sock: socket.socket, address: Address) -> VisitorHandshake | None:
         """Return a new connection before its handshake, or None if its source has too many of them."""
@@ -172,15 +176,31 @@ class TlsPort:
         choose_alpn(hello.alpn, HTTP_ALPN)
         context = self._certificates.context_for(name)
         if context is None:
-            if self._challenges is None or not self._challenges.is_ordered(name):
-                raise HelloError(f"no certificate for {name} yet", Alert.UNRECOGNIZED_NAME)
-            visitor.wait_for_certificate(hello)
+            self._wait_for_certificate(visitor, hello, name)
             return
+        self._waiting.release(visitor.source, visitor)
         client_ca = "" if lease.access is None else lease.access.client_ca
         if self.http.admits(visitor.sock, visitor.address[0]):
             visitor.begin(context.with_client_ca(client_ca) if client_ca else context, hello.wire, name, client_ca=client_ca)
         else:
             send_alert(self.reactor, visitor.release(), Alert.INTERNAL_ERROR)
+
+    def _wait_for_certificate(self, visitor: VisitorHandshake, hello: ClientHello, name: str) -> None:
+        """Hold a visitor of a name whose first certificate is being ordered; raises HelloError for others, and if too many wait."""
+        if self._challenges is None or not self._challenges.is_ordered(name):
+            raise HelloError(f"no certificate for {name} yet", Alert.UNRECOGNIZED_NAME)
+        if not visitor.waiting:
+            self._add_waiting(visitor, name)
+        visitor.wait_for_certificate(hello)
+
+    def _add_waiting(self, visitor: VisitorHandshake, name: str) -> None:
+        """Count a visitor that begins to wait, in place of one from the source with the most if there are too many."""
+        try:
+            loser = self._waiting.acquire(visitor.source, visitor, self.reactor.now)
+        except UnavailableError as exc:
+            raise HelloError(f"no certificate for {name} yet, and too many visitors wait for one", Alert.UNRECOGNIZED_NAME) from exc
+        if loser is not None:
+            loser.refuse(HelloError("too many visitors wait for a certificate", Alert.UNRECOGNIZED_NAME))
 
     def _try_handoff(self, visitor: VisitorHandshake, lease: Lease, hello: ClientHello) -> bool:
         """Hand a connection off to the worker that has its agent; return whether that was possible."""
