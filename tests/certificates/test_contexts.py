@@ -200,3 +200,15 @@ def test_variants_are_bounded(site: Identity, tmp_path: Path, monkeypatch: pytes
         (tmp_path / str(number)).mkdir()
         context.with_client_ca(make_identity(tmp_path / str(number), "a CA", authority=True).cert_file.read_text())
     assert len(context.variants) <= 2
+
+
+def test_a_variant_has_the_certificates_of_both_key_types(site: Identity, tmp_path: Path) -> None:
+    old = make_identity(tmp_path, "app.example.org", rsa_bits=2048)
+    authority = make_identity(tmp_path, "a CA", authority=True)
+    member = make_identity(tmp_path, "member", signed_by=authority)
+    variant = visitor_context(bundle(site), bundle(old)).with_client_ca(authority.cert_file.read_text())
+    for identity, ciphers in ((site, "ECDHE+ECDSA"), (old, "ECDHE+aRSA")):
+        client = trusting(identity.cert_file, newest=ssl.TLSVersion.TLSv1_2)
+        client.set_ciphers(ciphers)
+        client.load_cert_chain(member.cert_file, member.key_file)
+        assert join(variant, client, "app.example.org").server.getpeercert(binary_form=True) == member.der

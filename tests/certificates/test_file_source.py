@@ -42,8 +42,8 @@ class Watched:
         path.write_bytes(content)
         path.chmod(0o600)
 
-    def new(self, *names: str) -> Identity:
-        return make_identity(self.made, *names)
+    def new(self, *names: str, rsa_bits: int = 0) -> Identity:
+        return make_identity(self.made, *names, rsa_bits=rsa_bits)
 
     async def next_event(self) -> CertificateEvent:
         """Return and remove the next event."""
@@ -53,12 +53,15 @@ class Watched:
                 await self._changed.wait()
         return self.events.pop(0)
 
-    def serves(self, identity: Identity, name: str) -> bool:
-        """Return whether visitors of a name see this certificate."""
+    def serves(self, identity: Identity, name: str, ciphers: str = "") -> bool:
+        """Return whether visitors of a name see this certificate; those with `ciphers` use TLS 1.2."""
         context = self.source.context_for(name)
         if context is None:
             return False
         client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if ciphers:
+            client.maximum_version = ssl.TLSVersion.TLSv1_2
+            client.set_ciphers(ciphers)
         client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
         return join(context, client, name).client.getpeercert(binary_form=True) == identity.der
 
@@ -97,6 +100,24 @@ async def test_certificates_are_served_and_reported(watched: Watched) -> None:
         watched.clock.offset_s = 8 * 86_400.0
         assert watched.source.context_for("any.example.org") is context
         assert not watched.source.has_trusted("any.example.org")
+
+
+@pytest.mark.parametrize("first", ["a-ecdsa.pem", "z-ecdsa.pem"])
+@in_loop
+async def test_clients_get_the_certificate_with_a_key_that_they_can_use(watched: Watched, first: str) -> None:
+    new, old = watched.new("app.example.org", "b.example.org"), watched.new("b.example.org", "app.example.org", rsa_bits=2048)
+    watched.write(first, bundle(new))
+    watched.write("rsa.pem", bundle(old))
+
+    async with watched.open():
+        assert {type(await watched.next_event()) for _ in range(2)} == {CertificateUp}
+        for name in ("app.example.org", "b.example.org"):
+            assert watched.serves(new, name)
+            assert watched.serves(new, name, "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-GCM-SHA256")
+            assert watched.serves(old, name, "ECDHE-RSA-AES128-GCM-SHA256")
+        (watched.folder / first).unlink()
+        assert await watched.next_event() == CertificateDown("files", watched.id(first))
+        assert watched.serves(old, "app.example.org")
 
 
 @in_loop

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from portway.certificates.certificate import Certificate, parse_bundle
 from portway.certificates.contexts import CONTEXT_S_MAX
-from portway.certificates.served import NameTable, ServedCertificate
+from portway.certificates.served import NameTable, ServedCertificate, join_types
 from tests.certificates.kit import bundle
 from tests.kit.certificates import make_identity
 
@@ -63,3 +63,29 @@ def test_a_context_is_replaced_after_a_day_and_when_the_clock_went_back(tmp_path
     one.renew_context(NOW + CONTEXT_S_MAX)
     assert one.context is not before
     assert not one.is_worn(NOW + CONTEXT_S_MAX)
+
+
+def typed(pem: bytes, key_type: str, end: float, *names: str) -> ServedCertificate:
+    return ServedCertificate(Certificate(names, "CA", 0, end, pem, key_type), NOW)
+
+
+def test_certificates_of_two_key_types_share_a_context_while_both_are_valid(tmp_path: Path) -> None:
+    new = bundle(make_identity(tmp_path, "app.example.org"))
+    old = bundle(make_identity(tmp_path, "app.example.org", rsa_bits=2048))
+    short, longer, rsa = (typed(new, "ec", 1500, "a", "b"), typed(new, "ec", 2000, "a", "b"), typed(old, "rsa", 3000, "b", "a"))
+    alone, other = typed(old, "rsa", 3000, "a"), typed(new, "", 3000, "a", "b")
+    join_types([short, longer, rsa, alone, other])
+
+    assert rsa.context_at(NOW).pems == (old, new)
+    assert short.context_at(NOW).pems == longer.context_at(NOW).pems == (new, old)
+    assert rsa.context_at(2000) is rsa.context
+    assert longer.context_at(3000) is longer.context
+    assert alone.context_at(NOW) is alone.context
+    assert other.context_at(NOW) is other.context
+    before = rsa.context_at(NOW)
+    join_types([longer, rsa])
+    assert rsa.context_at(NOW) is before, "nothing changed"
+    rsa.renew_context(NOW)
+    assert rsa.context_at(NOW) is not before
+    join_types([rsa])
+    assert rsa.context_at(NOW) is rsa.context

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
@@ -20,7 +20,7 @@ class Identity:
     cert_file: Path
     key_file: Path
     der: bytes
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     certificate: x509.Certificate
 
     @property
@@ -48,9 +48,11 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def make_identity(folder: Path, *names: str, signed_by: Identity | None = None, authority: bool = False, days: int = 7) -> Identity:
-    """Return a P-256 certificate for `names` (hosts or addresses), self-signed unless an authority signs it."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def make_identity(
+    folder: Path, *names: str, signed_by: Identity | None = None, authority: bool = False, days: int = 7, rsa_bits: int = 0
+) -> Identity:
+    """Return a P-256 certificate for `names` (hosts or addresses), or one with an RSA key; self-signed unless an authority signs it."""
+    key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = dt.datetime.now(dt.UTC)
     certificate = (

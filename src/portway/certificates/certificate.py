@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.x509.oid import NameOID
 
@@ -28,6 +29,8 @@ class Certificate:
     not_after: float
     pem: bytes = field(repr=False)
     """Key, then the leaf, then the rest of the chain."""
+    key_type: str = ""
+    """"rsa", "ec" or "" for others: OpenSSL serves one certificate of each type to the clients that offer it."""
 
     def is_valid(self, now: float) -> bool:
         """Return whether clients accept its dates; `now` is from `clock.wall`."""
@@ -44,9 +47,8 @@ def certificate_of(leaf: x509.Certificate, chain: list[x509.Certificate], key_pe
     if not names:
         raise ConfigError("no host name in subjectAltName: expected names like app.example.org or *.example.org")
     encoded = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in (leaf, *chain))
-    return Certificate(
-        names, issuer_of(leaf), leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp(), key_pem + encoded
-    )
+    begin, end = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
+    return Certificate(names, issuer_of(leaf), begin, end, key_pem + encoded, _key_type(leaf))
 
 
 def parse_bundle(pem: bytes) -> Certificate:
@@ -94,6 +96,11 @@ def issuer_of(certificate: x509.Certificate) -> str:
     words = [str(one.value) for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME) for one in issuer.get_attributes_for_oid(oid)[:1]]
     text = ", ".join(dict.fromkeys(words)) or issuer.rfc4514_string()
     return text[:ISSUER_CHARS_MAX]
+
+
+def _key_type(certificate: x509.Certificate) -> str:
+    key = certificate.public_key()
+    return "rsa" if isinstance(key, rsa.RSAPublicKey) else "ec" if isinstance(key, ec.EllipticCurvePublicKey) else ""
 
 
 def _host_name(raw: str) -> str:

@@ -35,7 +35,7 @@ context of 1 kB each; CPython cannot switch the cache off, and few such clients 
 class VisitorContext(ssl.SSLContext):
     """A server context that also has variants for tunnels that ask for visitors' certificates: CPython cannot copy a context."""
 
-    pem: bytes
+    pems: tuple[bytes, ...]
     variants: dict[str, ssl.SSLContext]
 
     def with_client_ca(self, client_ca: str) -> ssl.SSLContext:
@@ -47,7 +47,7 @@ class VisitorContext(ssl.SSLContext):
         """
         found = self.variants.get(client_ca)
         if found is None:
-            found = visitor_context(self.pem)
+            found = visitor_context(*self.pems)
             found.load_verify_locations(cadata=client_ca)
             found.verify_mode = ssl.CERT_REQUIRED
             if len(self.variants) >= VARIANTS_MAX:
@@ -56,8 +56,10 @@ class VisitorContext(ssl.SSLContext):
         return found
 
 
-def visitor_context(pem: bytes, *, alpn: Sequence[str] = VISITOR_ALPN) -> VisitorContext:
-    """Return a server context with the certificate chain and the key in `pem`. Takes a millisecond.
+def visitor_context(*pems: bytes, alpn: Sequence[str] = VISITOR_ALPN) -> VisitorContext:
+    """Return a server context with the certificate chain and the key in each of `pems`. Takes a millisecond for each.
+
+    OpenSSL holds one chain per type of key, and chooses by what the client offers: ECDSA if it can, as `CIPHERS` lists it first.
 
     TLS 1.2 and 1.3, session tickets, no renegotiation; an end without close_notify is an error. A channel references its context as
     long as it exists, so a replaced one ends with its last channel.
@@ -66,20 +68,25 @@ def visitor_context(pem: bytes, *, alpn: Sequence[str] = VISITOR_ALPN) -> Visito
         ConfigError: certificate or key is missing or damaged, the key is encrypted, or the two do not match.
     """
     context = VisitorContext(ssl.PROTOCOL_TLS_SERVER)
-    context.pem, context.variants = pem, {}
+    context.pems, context.variants = pems, {}
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.set_alpn_protocols(list(alpn))
     context.num_tickets = TICKETS
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_COMPRESSION
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0) & ~ssl.OP_NO_TICKET
+    for pem in pems:
+        _load_chain(context, pem)
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
     with _as_file(pem) as path:
         try:
             # Without a password OpenSSL would prompt on the terminal for that of an encrypted key, and wait.
             context.load_cert_chain(path, password="")
         except (OSError, ssl.SSLError) as exc:
             raise ConfigError(f"invalid certificate or key: {_reason(exc)}") from exc
-    return context
 
 
 def is_worn(context: ssl.SSLContext, age_s: float) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from portway.certificates.contexts import VisitorContext
 from portway.certificates.events import CertificateDown, CertificateEvent, CertificateFailed, CertificateUp, EventSink
 from portway.certificates.files import CertificateDirectory, Loaded, Stamp
-from portway.certificates.served import NameTable, ServedCertificate
+from portway.certificates.served import NameTable, ServedCertificate, join_types
 from portway.clock import Clock
 from portway.errors import ConfigError
 from portway.telemetry.logs import get_log
@@ -139,6 +139,7 @@ class FileSource:
         return ({**before, **served} if faults else served), faults
 
     def _replace(self, served: dict[str, ServedCertificate], faults: dict[str, str]) -> list[CertificateEvent]:
+        join_types(served.values())
         before, self._state = self._state, State(served, faults, NameTable(served.values()))
         events: list[CertificateEvent] = [
             CertificateDown(SOURCE, self._id(label))
