@@ -83,3 +83,14 @@ def test_noise_is_passed_on_for_openssl_to_refuse() -> None:
         feed.put_waiting()
         fed += drain(bio)
     assert fed == b"\xff" * 100_000
+
+
+def test_records_that_were_bounded_before_are_not_counted() -> None:
+    feed = RecordFeed(ssl.MemoryBIO())
+    feed.put_received(memoryview(b"".join(record(1, number) for number in range(3 * RECORDS_A_FEED))))
+    while feed.waiting:
+        feed.put_waiting()
+        assert feed.without_data == 0
+    feed.put(memoryview(record(1, 0) * 2 * RECORDS_A_FEED))
+    feed.put_waiting()
+    assert feed.without_data == 2 * RECORDS_A_FEED

@@ -6,6 +6,7 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from portway.clock import Clock, monotonic
 from portway.engine.poller import Poller
 from portway.engine.reactor import Reactor
 
@@ -49,8 +50,8 @@ class _ErrorLog(logging.Handler):
 class EngineLoop:
     """A loop and its reactor. Callbacks run only inside `run_until`, `settle` and `run`."""
 
-    def __init__(self, poller: Poller | None = None) -> None:
-        """Create a loop with a reactor on `poller`, by default on the one that the environment selects."""
+    def __init__(self, poller: Poller | None = None, clock: Clock = monotonic) -> None:
+        """Create a loop with a reactor on `poller`, by default on the one that the environment selects, and `clock`."""
         self._selector = _ConditionSelector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self._selector.stop = self.loop.stop
@@ -61,7 +62,7 @@ class EngineLoop:
         self.logged_errors = 0
         self._log = _ErrorLog()
         logging.getLogger("portway").addHandler(self._log)
-        self.reactor = Reactor(self.loop, poller=poller)
+        self.reactor = Reactor(self.loop, clock, poller)
 
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -70,7 +70,7 @@ class TlsChannel(Channel):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordFeed(self._incoming, in_parts=in_slices)
         if received:
-            self._records.put(memoryview(received))
+            self._records.put_received(memoryview(received))
         self._slices = WriteSlices() if in_slices else None
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname)
         self.feed_bytes = FEED_VISITOR_BYTES  # up to TLS_TURN_BYTES, for a link whose peer is verified

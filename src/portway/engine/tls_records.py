@@ -30,7 +30,7 @@ _HEADER_BYTES = 5
 class RecordFeed:
     """Feeds a BIO, and buffers what exceeds one feed for the next one; at most the data of one `put`."""
 
-    __slots__ = ("_bio", "_bytes_max", "_left", "_split", "_waiting", "fed", "reads", "without_data")
+    __slots__ = ("_bio", "_bounded", "_bytes_max", "_left", "_split", "_waiting", "fed", "reads", "without_data")
 
     def __init__(self, bio: ssl.MemoryBIO, *, in_parts: bool = False) -> None:
         """Feed `bio`, starting at the beginning of a connection; with `in_parts`, records of 16 KiB one at a time."""
@@ -40,6 +40,7 @@ class RecordFeed:
         """Records fed, and reads that returned plaintext (counted by the caller), since the last `take_work`."""
         self._bio = bio
         self._bytes_max = FEED_RECORD_BYTES if in_parts else _UNLIMITED
+        self._bounded = False
         self._waiting: memoryview | None = None
         self._left = 0
         self._split = b""
@@ -67,6 +68,14 @@ class RecordFeed:
             self._waiting = memoryview(bytes(data[size:]))
         self._bio.write(data[:size])
 
+    def put_received(self, data: memoryview) -> None:
+        """Feed what was read before there was a channel, a hello, whose bytes and records were bounded then: a long one may be in
+        more records than are accepted without data later.
+        """
+        self.put(data)
+        self.without_data = 0
+        self._bounded = self.waiting
+
     def put_waiting(self) -> None:
         """Feed the next buffered records."""
         waiting = self._waiting
@@ -74,6 +83,9 @@ class RecordFeed:
             size = self._cut(waiting)
             self._waiting = waiting[size:] if size < len(waiting) else None
             self._bio.write(waiting[:size])
+            if self._bounded:
+                self.without_data = 0
+                self._bounded = self.waiting
 
     def _cut(self, data: memoryview) -> int:
         """Return how much of `data` is one feed, up to the beginning of the first excess record, and count its records."""

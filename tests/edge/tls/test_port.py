@@ -1,6 +1,7 @@
 """Routing of the TLS port: by ALPN and server name, with the right alert for everything else."""
 
 import socket
+from functools import partial
 
 import pytest
 
@@ -157,7 +158,7 @@ def test_few_visitors_wait_for_certificates_and_sources_share_the_wait(engine: E
         assert opened.answer(many[0]) == UNKNOWN_NAME, "the oldest of the source with the most"
         opened.to.names.add("localhost")
         for sock in (*many[1:], other):
-            engine.run_until(lambda sock=sock: begins_handshake(sock), what="a ServerHello")
+            engine.run_until(partial(begins_handshake, sock), what="a ServerHello")
 
 
 def begins_handshake(sock: socket.socket) -> bool:
