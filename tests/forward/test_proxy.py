@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import resource
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ from portway.engine.policy import Policy
 from portway.forward.interfaces import Target, User
 from portway.forward.outcomes import Failure, Outcome
 from portway.forward.policy.policy import RulePolicy
+from portway.forward.proxy import SPARE_DESCRIPTORS
 from tests.forward.stage import OneUser, Stage, read_all, socks4_request, socks5_request
 from tests.kit.origins import RawOrigin, echo
 from tests.kit.sockets import free_port, read_exactly
@@ -268,6 +270,19 @@ def test_a_full_proxy_resets_further_clients(origin: RawOrigin) -> None:
         with contextlib.suppress(ConnectionResetError), stage.dial() as two:
             assert read_all(two) == b""
         assert stage.proxy.clients == 1
+
+
+def test_the_capacity_leaves_descriptors_for_targets_and_pipes() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+        with Stage(max_tunnels=8000) as stage:
+            pipes = 2 * stage.proxy.reactor.pipes.pipes_max
+            assert stage.proxy.capacity == (1024 - SPARE_DESCRIPTORS - pipes) // 2
+        with Stage(max_tunnels=5) as stage:
+            assert stage.proxy.capacity == 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_failures_of_the_target_are_told_apart() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from weakref import WeakKeyDictionary
 
+from portway.edge.admission import descriptor_limit
 from portway.engine.channel import Channel
 from portway.engine.limits import Scope, Scopes, scopes_of
 from portway.engine.listener import RESETS_INHERITED, Address, Listener
@@ -32,6 +33,9 @@ from portway.protocol.source_key import source_key
 from portway.telemetry.logs import get_log
 
 SOCKS5_FIRST, SOCKS4_FIRST, TLS_FIRST = 5, 4, 0x16
+
+SPARE_DESCRIPTORS = 64
+"""For listeners, files, queries, and connections that are being rejected."""
 
 log = get_log(__name__)
 
@@ -64,6 +68,7 @@ class ForwardProxy:
         self.results: Counter[Outcome] = Counter()
         """Clients so far, by result."""
         self._on_event = on_event
+        self._descriptors = descriptor_limit() - SPARE_DESCRIPTORS - 2 * reactor.pipes.pipes_max
         self._tls = tls
         self._destination = settings.destination
         self._clients: set[ClientConnection] = set()
@@ -119,10 +124,15 @@ class ForwardProxy:
             client.end_relay("the user was removed")
         return len(found) + self.plain.end_user(name)
 
+    @property
+    def capacity(self) -> int:
+        """Clients that it serves at a time: as many as the settings allow, and the descriptors beside those of pipes."""
+        return min(self.settings.max_tunnels, self._descriptors // 2)
+
     def accept(self, sock: socket.socket, address: Address, local_host: str = "") -> None:
         """Serve a connected, non-blocking socket; `local_host` is what it has connected to, by default the address of the socket."""
         local_host = local_host or _local_host(sock)
-        if self.clients >= self.settings.max_tunnels:
+        if self.clients >= self.capacity:
             set_close_mode(sock, RESET_ON_CLOSE)
             self.reactor.discard(sock)
             self.results[Outcome.TOO_MANY] += 1
