@@ -5,7 +5,18 @@ import json
 import pytest
 
 from portway.agent.console import Console, json_console
-from portway.agent.events import AgentEvent, Connecting, Offline, Online, Refused, RelayDone, RequestLine, RequestsOmitted, TunnelUp
+from portway.agent.events import (
+    AgentEvent,
+    Connecting,
+    InspectorUp,
+    Offline,
+    Online,
+    Refused,
+    RelayDone,
+    RequestLine,
+    RequestsOmitted,
+    TunnelUp,
+)
 from portway.telemetry.terminal import Style
 
 PLAIN, COLOURED = Style(colours=False), Style(colours=True)
@@ -92,6 +103,20 @@ def test_a_refusal_is_shown_with_code_reason_and_next_step(heard: Heard) -> None
         "portway: refused: app.localhost belongs to another agent (name_taken). Choose another name.",
         "portway: refused: another session took over (replaced)",
     ]
+
+
+def test_the_key_of_the_inspector_is_shown_on_a_terminal_only() -> None:
+    event = InspectorUp("http://127.0.0.1:4040/", "http://127.0.0.1:4040/?key=k")
+    lines: list[str] = []
+    piped, terminal = Heard(), Heard(interactive=True)
+    piped.tell(event)
+    terminal.tell(event)
+    json_console(lines.append, lambda: 0.0)(event)
+
+    assert piped.notes == ["portway: inspector at http://127.0.0.1:4040/"]
+    assert terminal.notes == ["portway: inspector at http://127.0.0.1:4040/?key=k"]
+    assert json.loads(lines[0])["url"] == "http://127.0.0.1:4040/"
+    assert "key=" not in lines[0]
 
 
 def test_omitted_requests_are_counted(heard: Heard) -> None:

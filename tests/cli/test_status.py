@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from portway.agent.events import LinksChanged, Online, RelayDone, RequestLine, TunnelUp
+from portway.agent.events import InspectorUp, LinksChanged, Online, RelayDone, RequestLine, TunnelUp
 from portway.agent.status import AgentStatusTracker
 from portway.clock import wall
 from portway.edge.events import VisitorsTurnedAway
@@ -92,6 +92,14 @@ def test_servers_and_agents_are_shown_with_their_tunnels(
         "  tcp://127.0.0.1:20001      127.0.0.1:22    1 relay, 10 B in, 20 B out",
         "  tcp://127.0.0.1:20002      127.0.0.1:23    no visitors yet",
     ]
+
+
+def test_the_inspector_of_an_agent_is_shown(portway: Portway, folder: Path, agent: AgentStatusTracker) -> None:
+    agent(InspectorUp("http://127.0.0.1:4040/", "http://127.0.0.1:4040/?key=secret"))
+    with program(folder / "agent-1.sock", agent.to_json()):
+        done = portway("status")
+
+    assert done.stdout.splitlines()[-1] == "  inspector at http://127.0.0.1:4040/"
 
 
 def test_visitors_rejected_at_capacity_are_shown(portway: Portway, folder: Path, server: ServerStatusTracker) -> None:

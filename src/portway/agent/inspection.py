@@ -13,6 +13,7 @@ from portway.agent.status import AgentStatusTracker
 from portway.clock import wall
 from portway.engine.reactor import Reactor
 from portway.engine.timers import Timer
+from portway.errors import UnavailableError
 from portway.inspector.interfaces import ReplayOutcome, ReplayRequest
 from portway.inspector.recorder import ANNOUNCE_S
 from portway.inspector.service import Inspector
@@ -77,7 +78,8 @@ class Inspection:
         result: Future[ReplayOutcome] = Future()
 
         def start() -> None:
-            if self._origins is None:
+            if self._origins is None or self._origins.recorder is None:
+                result.set_exception(UnavailableError("the agent is starting or stopping"))
                 return
             replay = Replay(self._reactor, self._origins, self.recorder, request, result)
             self._replays.add(replay)

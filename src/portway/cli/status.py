@@ -133,7 +133,8 @@ def _agent_lines(one: AgentStatus, now: float) -> list[str]:
         if tunnel.bytes_in or tunnel.bytes_out:
             counts.append(f"{format_size(tunnel.bytes_in)} in, {format_size(tunnel.bytes_out)} out")
         rows.append((escape(tunnel.url), escape(tunnel.target), ", ".join(counts) or "no visitors yet"))
-    return lines + table(rows, indent="  ")
+    lines += table(rows, indent="  ")
+    return [*lines, f"  inspector at {escape(one.inspector)}"] if one.inspector else lines
 
 
 def _links(one: AgentStatus) -> str:
