@@ -225,7 +225,7 @@ def test_no_spelling_of_loopback_reaches_it(protocol: str, canary: Canary) -> No
     assert canary.reached == []
 
 
-@pytest.mark.parametrize("protocol", ["connect", "socks5", "socks4a"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_proxy_without_the_policy_reaches_the_canary(protocol: str, canary: Canary) -> None:
     """This is what the policy prevents, so the test above can fail."""
     spellings = [*spellings_of_ipv4(LOOPBACK), "::1", "::ffff:127.0.0.1", *NAMES]

@@ -15,8 +15,10 @@ from portway.forward.interfaces import Connector, ConnectRequest, Target, User
 from portway.forward.outcomes import Failure
 from portway.protocol.stream_status import StreamStatus
 
-TARGETS_MAX = 1024
-"""Targets with a pool; the one that was used the longest time ago loses its idle connections. A browser has a hundred."""
+TARGETS_MAX = 256
+"""Targets with a pool; the one that was used the longest time ago loses its idle connections. A browser has a hundred. With those of
+each pool (`forwarding.POOL_IDLE_MAX`) at most 8,192 descriptors are idle.
+"""
 
 OnOpened = Callable[[StreamStatus | Refusal | None], None]
 
