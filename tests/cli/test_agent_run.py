@@ -21,6 +21,8 @@ def options(tmp_path: Path, **changes: object) -> SessionOptions:
         "connect_timeout": 7.0,
         "drain": 3.0,
         "ca_file": None,
+        "proxy": "off",
+        "proxy_auth_file": None,
         "join_file": file,
         "server": "",
         "data": tmp_path / "data",

@@ -195,9 +195,10 @@ def _prepare(terminator: Terminator, tunnel: TunnelRequest, context: SessionCont
 async def _keep_session(context: SessionContext, contact: FirstContact, current: list[AgentSession]) -> RefusedError:
     """Keep a session with the server, and the session in `current`; return only when the server refuses permanently."""
     address = address_of(context.settings.join)
+    proxy = str(context.settings.proxy.url) if context.settings.proxy is not None else ""
     retrying = Retrying(random.random)
     while True:
-        context.on_event(Connecting(address))
+        context.on_event(Connecting(address, proxy))
         session, refusal = AgentSession(context), ""
         current[:] = [session]
         try:

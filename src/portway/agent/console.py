@@ -80,11 +80,12 @@ class Console:
                 self._relay_done(event)
             case RequestsOmitted(count):
                 self.out(self.style.dim(f"... {count} more requests not shown"))
-            case Connecting(address):
+            case Connecting(address, proxy):
                 if self._connecting_shown:
                     return  # "offline, next try in ..." was shown
                 self._connecting_shown = True
-                self._note(self.notes_style.dim(f"connecting to {escape(address, TEXT_CHARS_MAX)}"))
+                by = f" through {escape(proxy, TEXT_CHARS_MAX)}" if proxy else ""
+                self._note(self.notes_style.dim(f"connecting to {escape(address, TEXT_CHARS_MAX)}{by}"))
             case Online():
                 self._note(self._online(event))
             case RoundTrip() | LinksChanged():

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from portway.agent.events import EventSink
 from portway.agent.host_check import HostCheck
+from portway.agent.server_path import ServerPath
 from portway.agent.settings import AgentSettings, TunnelRequest
 from portway.clock import Clock, monotonic
 from portway.engine.channel import Channel
@@ -49,3 +50,5 @@ class SessionContext:
     host_check: HostCheck = field(default_factory=lambda: HostCheck(rewritten=True))
     """Checks the very first response only, so that an agent with several tunnels gives the hint once."""
     mux: MuxSettings = field(default_factory=MuxSettings)
+    path: ServerPath = field(default_factory=ServerPath)
+    """How the server was reached the last time."""

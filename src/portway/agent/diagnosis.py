@@ -25,11 +25,14 @@ def address_of(join: JoinString) -> str:
     return f"[{join.host}]:{join.port}" if ":" in join.host else f"{join.host}:{join.port}"
 
 
-async def describe_wrong_server(join: JoinString, error: PortwayError) -> str:
+async def describe_wrong_server(join: JoinString, error: PortwayError, *, by_proxy: bool = False) -> str:
     """Return a description of the peer at the server's address if it is certainly not an agents' port; empty if that is unknown.
 
-    `error` is the result of the last attempt. Sends an HTTP request, which takes at most HTTP_S_MAX.
+    `error` is the result of the last attempt. Sends an HTTP request, which takes at most HTTP_S_MAX; not with `by_proxy`, because a server behind a
+    proxy is never contacted directly.
     """
+    if by_proxy:
+        return ""
     if isinstance(error, DialError) and not error.connected:
         return ""
     where = address_of(join)

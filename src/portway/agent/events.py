@@ -12,6 +12,8 @@ class Connecting:
 
     address: str
     """`host:port` of the server's agents' listener."""
+    proxy: str = ""
+    """URL of the proxy to the server, without credentials; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class FirstContact:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_FAILURE_S):
                     await self._failed.wait()
-        found = await describe_wrong_server(self._settings.join, self._error)
+        found = await describe_wrong_server(self._settings.join, self._error, by_proxy=self._settings.proxy is not None)
         if self._online.is_set():
             return None
         if limit_s is None or self._clock() - began_at < limit_s:

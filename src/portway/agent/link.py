@@ -5,7 +5,6 @@ from portway.agent.link_policy import LinkLoad
 from portway.engine.channel import Channel
 from portway.engine.tls_channel import TlsChannel
 from portway.errors import PeerError, PortwayError, RefusedError, UnavailableError
-from portway.links.dial import dial
 from portway.mux.buffer_budget import SessionBufferBudget
 from portway.mux.mux import Mux
 from portway.mux.mux_channel import MuxChannel
@@ -54,8 +53,8 @@ class AgentLink:
     @classmethod
     async def dial(cls, context: SessionContext, budgets: Budgets, number: int, hint: str = "") -> "AgentLink":
         """Return a new link to the server, verified and not logged in yet; raises as `links.dial.dial`."""
-        join = context.settings.join
-        return cls(context, await dial(context.reactor, join.host, join.port, context.tls, hint=hint), budgets, number)
+        channel = await context.path.dial(context.reactor, context.settings, context.tls, context.on_event, hint)
+        return cls(context, channel, budgets, number)
 
     def __repr__(self) -> str:
         return f"<AgentLink {self.number}{' draining' if self.draining else ''} {self.mux!r}>"

@@ -10,6 +10,7 @@ from portway.engine.policy import UNLIMITED, Policy
 from portway.inspector.settings import InspectorSettings
 from portway.protocol.control.messages import AccessRules, ExchangeLimits, HeadRewrite
 from portway.protocol.join_string import JoinString
+from portway.protocol.proxy_url import ProxyUrl
 
 TunnelKind = Literal["http", "tcp", "tls"]
 
@@ -71,6 +72,15 @@ class TunnelRequest:
         return None if limits == ExchangeLimits() else limits
 
 
+@dataclass(frozen=True, slots=True)
+class ServerProxy:
+    """A proxy between the agent and its server."""
+
+    url: ProxyUrl
+    variable: str = ""
+    """The variable that names it, for all programs of this machine; empty if it was set for this agent, which then never connects directly."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """All settings of `portway.agent.app.run`."""
@@ -93,3 +103,5 @@ class AgentSettings:
     """How long visitors may finish after the agent was stopped, in seconds; as long as `docker stop` waits."""
     inspector: InspectorSettings | None = None
     """Settings of the inspector; None: without one."""
+    proxy: ServerProxy | None = None
+    """The proxy that connects to the server; None: directly."""

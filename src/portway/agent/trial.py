@@ -27,7 +27,7 @@ async def try_login(settings: AgentSettings) -> Online:
     try:
         return await _log_in(reactor, settings)
     except (UnavailableError, PeerError) as exc:
-        wrong = await describe_wrong_server(settings.join, exc)
+        wrong = await describe_wrong_server(settings.join, exc, by_proxy=settings.proxy is not None)
         if wrong:
             raise ConfigError(wrong) from exc
         raise

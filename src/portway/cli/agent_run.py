@@ -23,6 +23,8 @@ class SessionOptions(InspectorOptions):
     connect_timeout: float | None
     drain: float
     ca_file: Path | None
+    proxy: str | None
+    proxy_auth_file: Path | None
     join_file: Path | None
     server: str
     data: Path | None
@@ -49,6 +51,7 @@ def agent_settings(tunnels: tuple[TunnelRequest, ...], options: SessionOptions) 
     """
     from portway.agent.join_store import agent_folder, load_join_string
     from portway.cli.lifecycle import STDOUT
+    from portway.cli.server_proxy import server_proxy
     from portway.telemetry.logs import secrets_mask
     from portway.telemetry.terminal import is_terminal
 
@@ -68,6 +71,7 @@ def agent_settings(tunnels: tuple[TunnelRequest, ...], options: SessionOptions) 
         drain_s=options["drain"],
         ca_file=ca_file,
         inspector=read_inspector(options, tunnels, folder, on_terminal=is_terminal(STDOUT) and not options["as_json"]),
+        proxy=server_proxy(options["proxy"], options["proxy_auth_file"], join, os.environ),
     )
 
 

@@ -15,6 +15,7 @@ from portway.cli.inspector_options import inspector_options
 from portway.cli.limits import limits_options
 from portway.cli.options import agent_options, output_options
 from portway.cli.rewriting import rewriting_options
+from portway.cli.server_proxy import server_proxy_options
 from portway.cli.termination import termination_options
 from portway.cli.tunnel_request import tunnel_request
 
@@ -102,7 +103,7 @@ def static_options(command: Command) -> Command:
 def session_options(command: Command) -> Command:
     """Add the options of one agent's session, which are the same for any number of tunnels."""
     options = (
-        *(plaintext_option, links_option, connect_option, drain_option, ca_option, agent_options),
+        *(plaintext_option, links_option, connect_option, drain_option, ca_option, server_proxy_options, agent_options),
         *(inspector_options, log_time_option, output_options),
     )
     for option in reversed(options):

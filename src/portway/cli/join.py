@@ -10,8 +10,10 @@ import click
 from portway.cli.examples import examples
 from portway.cli.expose import ca_option
 from portway.cli.options import agent_options
+from portway.cli.server_proxy import server_proxy_options
 
 if TYPE_CHECKING:
+    from portway.agent.settings import ServerProxy
     from portway.protocol.join_string import JoinString
 
 EXAMPLES = examples(
@@ -27,9 +29,18 @@ EXAMPLES = examples(
 @click.option("--replace", is_flag=True, help="Replace a saved join string of a different server.")
 @click.option("--offline", is_flag=True, help="Save the join string without contacting the server.")
 @ca_option
+@server_proxy_options
 @agent_options
 def join(
-    pasted: tuple[str, ...], replace: bool, offline: bool, ca_file: Path | None, join_file: Path | None, server: str, data: Path | None
+    pasted: tuple[str, ...],
+    replace: bool,
+    offline: bool,
+    ca_file: Path | None,
+    proxy: str | None,
+    proxy_auth_file: Path | None,
+    join_file: Path | None,
+    server: str,
+    data: Path | None,
 ) -> None:
     """Save a server's join string for later commands; reads it from a prompt or from stdin.
 
@@ -38,6 +49,7 @@ def join(
     `portway join --server office`, then `portway http 3000 --server office`.
     """
     from portway.agent.join_store import agent_folder, check_server_name, save_join_string
+    from portway.cli.server_proxy import server_proxy
     from portway.errors import ConfigError
     from portway.telemetry.logs import secrets_mask
 
@@ -56,7 +68,7 @@ def join(
     if not replace:
         _check_no_other_server(folder, found, server)
     if not offline:
-        _contact_server(found, folder, ca_file)
+        _contact_server(found, folder, ca_file, server_proxy(proxy, proxy_auth_file, found, os.environ))
     path = save_join_string(folder, found, server)
     click.echo(f"Join string saved to {path}. Next: portway http 3000{f' --server {server}' if server else ''}", err=True)
 
@@ -92,7 +104,7 @@ def _check_no_other_server(folder: Path, found: "JoinString", server: str) -> No
     )
 
 
-def _contact_server(found: "JoinString", folder: Path, ca_file: Path | None) -> None:
+def _contact_server(found: "JoinString", folder: Path, ca_file: Path | None, proxy: "ServerProxy | None") -> None:
     """Log in once with a join string and print the result.
 
     Raises:
@@ -107,7 +119,7 @@ def _contact_server(found: "JoinString", folder: Path, ca_file: Path | None) -> 
     from portway.protocol.units import format_duration
     from portway.telemetry.terminal import escape
 
-    settings = AgentSettings(join=found, tunnels=(), data_dir=folder, plaintext_links=found.plaintext, ca_file=ca_file)
+    settings = AgentSettings(join=found, tunnels=(), data_dir=folder, plaintext_links=found.plaintext, ca_file=ca_file, proxy=proxy)
     where = ListenAddress(found.host, found.port)
     if sys.stderr.isatty():
         click.echo(f"Contacting {where} ...", err=True)

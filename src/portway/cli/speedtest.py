@@ -10,6 +10,7 @@ from portway.agent.speed.runner import SpeedTestOptions
 from portway.cli.examples import examples
 from portway.cli.expose import ca_option, links_option, plaintext_option
 from portway.cli.options import agent_options, output_options
+from portway.cli.server_proxy import server_proxy, server_proxy_options
 from portway.errors import ConfigError
 
 STOPPED_EARLY = 1
@@ -45,6 +46,7 @@ EXAMPLES = examples(
 @plaintext_option
 @links_option
 @ca_option
+@server_proxy_options
 @agent_options
 @output_options
 def speedtest(
@@ -53,6 +55,8 @@ def speedtest(
     plaintext_links: bool,
     max_links: int,
     ca_file: Path | None,
+    proxy: str | None,
+    proxy_auth_file: Path | None,
     join_file: Path | None,
     server: str,
     data: Path | None,
@@ -72,7 +76,15 @@ def speedtest(
     secrets_mask.hide(join.secret)
     if ca_file is not None and (join.pin is not None or join.plaintext):
         raise ConfigError("--ca-file: cannot be used: this join string already defines how the server is verified")
-    settings = AgentSettings(join=join, tunnels=(), data_dir=folder, plaintext_links=plaintext_links, links_max=max_links, ca_file=ca_file)
+    settings = AgentSettings(
+        join=join,
+        tunnels=(),
+        data_dir=folder,
+        plaintext_links=plaintext_links,
+        links_max=max_links,
+        ca_file=ca_file,
+        proxy=server_proxy(proxy, proxy_auth_file, join, os.environ),
+    )
     return _run(settings, SpeedTestOptions(seconds=seconds, streams=streams), as_json, log_level)
 
 

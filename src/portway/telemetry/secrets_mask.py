@@ -9,6 +9,7 @@ _PATTERNS = (
     # word SECRET in error messages must stay readable.
     (re.compile(r"(portway:/{1,2}[^\s.@/]{1,64}\.)[^\s@]{8,}@"), rf"\g<1>{MASK}@"),
     (re.compile(r"(?i)\b(basic|bearer)(\s+)[A-Za-z0-9+/=._~-]{8,}"), rf"\g<1>\g<2>{MASK}"),
+    (re.compile(r"(?i)\b((?:https?|socks(?:5h?|4a?)?)://)[^\s/@]{1,600}@"), rf"\g<1>{MASK}@"),
 )
 
 SECRET_CHARS_MIN = 8
