@@ -11,6 +11,7 @@ from portway.forward.interfaces import User
 from tests.edge.http.kit import Origin, Request, say
 from tests.forward.http.kit import url
 from tests.forward.stage import OneUser, Stage
+from tests.kit.certificates import make_identity
 from tests.kit.services import command
 
 GO = """
@@ -58,6 +59,24 @@ def test_curl_with_keep_alive_a_password_and_a_body() -> None:
         assert out == "x" * 3000 + "200 1\n" + "x" * 3000 + "200 0\n"
         expected = run(command("curl"), "-s", "-x", proxy, "-T", "-", "-w", "%{http_code}", "-o", "/dev/null", url(origin), "-H", "Expect:")
         assert expected == "200"
+
+
+def test_curl_through_an_https_proxy_keeps_its_connection(tmp_path: Path) -> None:
+    with Origin(echo) as origin, Stage(tls=make_identity(tmp_path, "127.0.0.1").server_context()) as stage:
+        options = (
+            "-s",
+            "--proxy-insecure",
+            "-x",
+            f"https://127.0.0.1:{stage.port}",
+            "-d",
+            "x" * 100_000,
+            "-o",
+            os.devnull,
+            "-o",
+            os.devnull,
+        )
+        out = run(command("curl"), *options, "-w", "%{http_code} %{num_connects}\n", url(origin), url(origin))
+    assert out == "200 1\n200 0\n"
 
 
 def test_urllib_reaches_several_origins() -> None:
