@@ -20,6 +20,7 @@ from portway.inspector.hub import Hub
 from portway.inspector.interfaces import AgentPort
 from portway.inspector.lookup import Lookup, condition_of
 from portway.inspector.openapi import document
+from portway.inspector.page_files import PageFile, page_files
 from portway.inspector.replay import ReplayEdits
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
@@ -29,14 +30,6 @@ NUMBER_MAX = 2**63 - 1
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
-
-PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Portway inspector</title><h1>Portway inspector</h1>
-<p>This agent captures requests. Version {__version__} shows them on the command line: <code>portway logs --follow</code>,
-<code>portway replay ID</code>.</p>
-<p>API: <a href="/api/requests">requests</a>, <a href="/api/status">status</a>, <a href="/api/har">HAR</a>,
-<a href="/api/openapi.json">OpenAPI</a>.</p></html>
-"""
 
 
 class Api:
@@ -50,6 +43,7 @@ class Api:
         self._capture = capture
         routes = (
             ("GET", "/", self._page),
+            ("GET", "/assets/{name}", self._asset),
             ("GET", "/api/openapi.json", self._openapi),
             ("GET", "/api/status", self._status),
             ("GET", "/api/requests", self._list),
@@ -69,7 +63,13 @@ class Api:
         )
 
     async def _page(self, _request: Request) -> Response:
-        return Response(PAGE, media_type="text/html; charset=utf-8")
+        return _file((await asyncio.to_thread(page_files))["index.html"])
+
+    async def _asset(self, request: Request) -> Response:
+        found = (await asyncio.to_thread(page_files)).get(request.path_params["name"])
+        if found is None:
+            raise RefusedError("not_found", "no such file of the page")
+        return _file(found)
 
     async def _openapi(self, _request: Request) -> Response:
         return _json(document(__version__))
@@ -206,6 +206,10 @@ def _number(text: str | None, name: str, default: int, least: int = 0, most: int
 
 async def _result(future: "Future[T]") -> T:
     return await asyncio.wrap_future(future)
+
+
+def _file(found: PageFile) -> Response:
+    return Response(found.body, media_type=found.media_type)
 
 
 def _json(content: object) -> Response:
