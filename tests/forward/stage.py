@@ -13,6 +13,7 @@ from typing import Any, Self
 from portway.config.values import ListenAddress
 from portway.engine.reactor import Reactor
 from portway.forward.connect.direct import DirectConnector
+from portway.forward.connect.routes import RoutedConnector
 from portway.forward.events import ClientDone
 from portway.forward.interfaces import TargetPolicy, User, UserDirectory
 from portway.forward.no_users import NoUsers
@@ -90,13 +91,14 @@ class Stage:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         reactor = Reactor(self._loop)
         connector = DirectConnector(reactor, lambda: self.proxy.policy, dns_cache_s=60, query=self._query)
+        ways = RoutedConnector(reactor, connector, lambda: self.proxy.policy, self._settings.via)
         self.proxy = ForwardProxy(
             reactor,
             self._settings,
             policy=self._policy,
             users=self._users,
-            connector=connector,
-            resolve=connector.resolve,
+            connector=ways,
+            resolve=ways.resolve,
             random_bytes=secrets.token_bytes,
             on_event=self.events.append,
             tls=self._tls,

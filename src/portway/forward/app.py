@@ -11,6 +11,7 @@ from portway.errors import ConfigError
 from portway.forward.config.files import ForwardFiles, LoadedFiles
 from portway.forward.config.reloading import Apply, ForwardReloading
 from portway.forward.connect.direct import DirectConnector
+from portway.forward.connect.routes import RoutedConnector
 from portway.forward.events import EventSink, Listening, Notice, Stopping
 from portway.forward.no_users import NoUsers
 from portway.forward.policy.policy import RulePolicy
@@ -45,13 +46,14 @@ async def serve(
     try:
         policy = RulePolicy(loaded.rules)
         with ExitStack() as stack, closing(DirectConnector(reactor, lambda: policy, dns_cache_s=settings.dns_cache_ttl_s)) as connector:
+            ways = RoutedConnector(reactor, connector, lambda: policy, settings.via)
             proxy = ForwardProxy(
                 reactor,
                 settings,
                 policy=policy,
                 users=NoUsers(),
-                connector=connector,
-                resolve=connector.resolve,
+                connector=ways,
+                resolve=ways.resolve,
                 random_bytes=RandomPool(secrets.token_bytes),
                 on_event=on_event,
                 tls=tls,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from portway.protocol.proxy_status import ProxyStatus
+
 
 class Outcome(StrEnum):
     """The results of a tunnel or a request, as logged and counted."""
@@ -64,6 +66,8 @@ class Failure:
     outcome: Outcome
     text: str
     """Cause and next step, as a sentence for the client; names no other client."""
+    hops: tuple[ProxyStatus, ...] = ()
+    """What other proxies on the way to the target reported, beginning with that which is closest to it."""
 
     @property
     def names(self) -> Names:

@@ -8,6 +8,7 @@ from portway.config.fields import setting
 from portway.config.values import ListenAddress, parse_path, parse_yes_or_no
 from portway.engine.policy import UNLIMITED, Policy
 from portway.errors import ConfigError, PortwayError
+from portway.forward.connect.via import Route, read_routes
 from portway.forward.policy.settings import PolicySettings
 from portway.forward.users.settings import UserSettings, read_number
 from portway.protocol.names import normalise_host
@@ -57,6 +58,16 @@ class ForwardSettings(PolicySettings):
 
     destination: ListenAddress | None = setting(
         None, read=read_destination, metavar="HOST:PORT", help="Connect every client to HOST:PORT, without a proxy protocol.", shown=""
+    )
+
+    via: tuple[Route, ...] = setting(
+        (),
+        read=read_routes,
+        metavar="URL",
+        help="Connect through the proxy URL (http://, https:// or socks5://HOST:PORT); PATTERN=URL and PATTERN=direct are for some targets, the first match applies.",
+        shown="direct",
+        many=True,
+        separator="\n",
     )
 
     open: bool = setting(

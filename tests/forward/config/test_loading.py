@@ -87,3 +87,18 @@ def test_paths_in_a_file_are_relative_to_it_and_those_of_flags_are_not(tmp_path:
     assert settings.block_list == (tmp_path / "a", Path("/b"))
     assert settings.allow_list == (Path("e"),)
     assert settings.of_users["ann"].block_list == (tmp_path / "d",)
+
+
+def test_credentials_of_other_proxies_are_accepted_from_private_places_only(tmp_path: Path) -> None:
+    url = "http://ann:S3cret-word@proxy"
+    with pytest.raises(ConfigError, match="--via: the URL contains credentials") as failure:
+        load_forward_settings(flags={"via": (url,)}, environ={}, file=None)
+    assert "S3cret" not in str(failure.value)
+    assert load_forward_settings(flags={}, environ={"PORTWAY_VIA": url}, file=None).via
+    file = tmp_path / "portway.toml"
+    file.write_text(f'[proxy]\nvia = ["{url}"]\n')
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="accessible to other users"):
+        load_forward_settings(flags={}, environ={}, file=file)
+    file.chmod(0o600)
+    assert "S3cret" not in repr(load_forward_settings(flags={}, environ={}, file=file))

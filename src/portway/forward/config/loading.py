@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from portway.config.fields import settings_of
+from portway.config.files import is_private_file
 from portway.config.sources import load_settings, read_toml
 from portway.errors import ConfigError
 from portway.forward.config.http_tunnel_file import HttpTunnelFile, read_http_tunnel_file
+from portway.forward.connect.via import read_routes
 from portway.forward.policy.settings import PolicySettings
 from portway.forward.settings import ForwardSettings
 from portway.forward.users.settings import read_user_tables
@@ -32,17 +34,31 @@ def load_forward_settings(*, flags: Mapping[str, object], environ: Mapping[str, 
     """
     if file is not None and file.suffix in YAML_SUFFIXES:
         return load_http_tunnel_settings(flags=flags, environ=environ, file=file)
+    _refuse_passwords(flags)
     settings = load_settings(ForwardSettings, TABLE, flags=flags, environ=environ, file=file, tables=(USER_TABLES,))
     if file is None:
         return settings
     given = {key for key, value in flags.items() if value not in (None, ())}
     given |= {key for key, one in settings_of(ForwardSettings).items() if environ.get(one.variable)}
+    if "via" not in given and any(route.proxy is not None and route.proxy.has_credentials for route in settings.via):
+        is_private_file(file)
     settings = _relative_to(file.parent, settings, given)
     tables = read_user_tables(file, read_toml(file).get(TABLE, {}).get(USER_TABLES, {}))
     of_users = {name: _relative_to(file.parent, one, set()) for name, one in tables.items()}
     if of_users and settings.users is None:
         raise ConfigError(f"{file}: $.{TABLE}.{USER_TABLES}: requires a file of users: add `users = FILE`, or --users FILE")
     return dataclasses.replace(settings, of_users=of_users)
+
+
+def _refuse_passwords(flags: Mapping[str, object]) -> None:
+    """Refuse credentials in the URLs of `--via`, which other users of this machine can read."""
+    given = flags.get("via")
+    for text in given if isinstance(given, tuple) else ():
+        if any(route.proxy is not None and route.proxy.has_credentials for route in read_routes(str(text))):
+            raise ConfigError(
+                "--via: the URL contains credentials, which other users of this machine can read: "
+                "set the environment variable PORTWAY_VIA, or `via` in a file that only you can read (--config)"
+            )
 
 
 def _relative_to(folder: Path, settings: PolicySettingsT, given: set[str]) -> PolicySettingsT:

@@ -13,7 +13,7 @@ CONNECT_PREFIX = "forward:"
 class HttpFailure(Failure):
     """A failure of one request, whose HTTP status is not that of its outcome."""
 
-    http_names: Names
+    http_names: Names = NAMES[Outcome.CONNECT_FAILED]
 
     @property
     def names(self) -> Names:
@@ -66,7 +66,7 @@ def failure_of(code: str, host: str, detail: str) -> Failure:
     status = _STATUS.get(code, response.status)
     phrase = NAMES[Outcome.CONNECT_FAILED].phrase if code in _STATUS else response.reason.decode()
     filled = text.format(host=host or "The target", detail=detail or "it breaks a rule")
-    return HttpFailure(outcome, filled, Names(status, phrase, error, 1))
+    return HttpFailure(outcome, filled, http_names=Names(status, phrase, error, 1))
 
 
 def code_of(failure: Failure) -> str:

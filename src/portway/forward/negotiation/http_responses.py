@@ -20,7 +20,8 @@ def failure_response(failure: Failure, *, head_only: bool = False, keep_alive: b
     ]
     if names.error:
         details = json.dumps(failure.text.encode("ascii", "replace").decode())  # a string of RFC 8941 has the same escapes
-        fields.append(f"Proxy-Status: {PROXY_NAME}; error={names.error}; details={details}\r\n".encode())
+        hops = "".join(f"{hop}, " for hop in failure.hops)
+        fields.append(f"Proxy-Status: {hops}{PROXY_NAME}; error={names.error}; details={details}\r\n".encode())
     if failure.outcome is Outcome.AUTH_REQUIRED:
         fields.append(REALM)
     if failure.outcome is Outcome.NOT_ALLOWED:
