@@ -91,7 +91,7 @@ class Stage:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         reactor = Reactor(self._loop)
         connector = DirectConnector(reactor, lambda: self.proxy.policy, dns_cache_s=60, query=self._query)
-        ways = RoutedConnector(reactor, connector, lambda: self.proxy.policy, self._settings.via)
+        ways = RoutedConnector(reactor, connector, lambda: self.proxy.policy, self._settings.via) if self._settings.via else connector
         self.proxy = ForwardProxy(
             reactor,
             self._settings,

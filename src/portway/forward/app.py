@@ -46,7 +46,7 @@ async def serve(
     try:
         policy = RulePolicy(loaded.rules)
         with ExitStack() as stack, closing(DirectConnector(reactor, lambda: policy, dns_cache_s=settings.dns_cache_ttl_s)) as connector:
-            ways = RoutedConnector(reactor, connector, lambda: policy, settings.via)
+            ways = RoutedConnector(reactor, connector, lambda: policy, settings.via) if settings.via else connector
             proxy = ForwardProxy(
                 reactor,
                 settings,

@@ -192,8 +192,8 @@ def test_a_signal_reads_the_files_at_once(running: Running, monkeypatch: pytest.
 
 
 def test_what_needs_a_restart_is_named(running: Running) -> None:
-    running.write("", 'dns_cache_ttl = "1s"\nallow_private = false')
-    running.until_noticed("changes apply at the next start: dns_cache_ttl")
+    running.write("", 'dns_cache_ttl = "1s"\nvia = ["*.invalid=direct"]\nallow_private = false')
+    running.until_noticed("changes apply at the next start: dns_cache_ttl, via")
     assert running.status("ann", "sesame") == 403
 
     running.config.write_text('[proxy]\nlisten = "127.0.0.1:0"\n')

@@ -16,7 +16,7 @@ CHECK_S = 0.5
 """Interval between checks of the files. A change is applied at the first check without a further one, as editors write in steps: a removed user's tunnels end within
 a second or so."""
 
-AT_START = ("listen", "destination", "open", "tls_cert", "tls_key", "tls_pkcs12", "tls_password_file", "dns_cache_ttl_s")
+AT_START = ("listen", "destination", "open", "tls_cert", "tls_key", "tls_pkcs12", "tls_password_file", "dns_cache_ttl_s", "via")
 """Settings that apply at the next start."""
 
 Apply = Callable[[ForwardSettings, LoadedFiles], None]
