@@ -68,7 +68,7 @@ def test_invalid_command_lines_end_with_2_and_a_reason(world: World) -> None:
         (("http", "3000", "--bogus"), "No such option '--bogus'"),
         (("htpp", "3000"), "No such command 'htpp'"),
         (("server", "--domian", "x.org"), "No such option '--domian'. (Did you mean one of: '--domain'"),
-        (("http",), "Missing argument 'TARGET'"),
+        (("http",), "TARGET: missing: give the local service, such as 3000"),
         (("http", "99999", *given), "invalid port '99999': expected 1 to 65535"),
         (("http", "ftp://x:1", *given), "unsupported scheme ftp://"),
         (("tcp", "https://x:1", *given), "a tcp tunnel relays bytes as they are"),

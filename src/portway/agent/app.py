@@ -77,6 +77,7 @@ async def run(
             return await _run_until_stopped(context, origins, terminator, contact, stop or asyncio.Event(), change_tunnels)
         finally:
             terminator.close()
+            origins.terminator = None  # each refers to the other
             if inspection is not None:
                 await inspection.close()
             await asyncio.to_thread(origins.static.close)

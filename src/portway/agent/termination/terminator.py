@@ -60,7 +60,8 @@ class Terminator:
         self._on_event = on_event
         self._data = data
         self._holder = LocalHolder(reactor, accept_local, on_event)
-        self._admission = AdmissionControl(reactor)
+        self._admission: AdmissionControl | None = None
+        """Created with the first tunnel: most agents have none."""
         self._tunnels: dict[TunnelRequest, _TerminatedTunnel] = {}
         self._handshakes: dict[TlsChannel, Timer] = {}
 
@@ -72,7 +73,8 @@ class Terminator:
         """
         if request.termination is not None and request not in self._tunnels:
             certificates = tunnel_certificates(request.termination, self._data, self.spawn, self._on_notice)
-            self._tunnels[request] = _TerminatedTunnel(self._reactor, request, certificates, self._holder, self._admission)
+            admission = self._admission = self._admission or AdmissionControl(self._reactor)
+            self._tunnels[request] = _TerminatedTunnel(self._reactor, request, certificates, self._holder, admission)
 
     def on_claim_reply(self) -> None:
         """Prepare for the hosts that the server has granted, and forget tunnels that were closed."""
@@ -144,6 +146,7 @@ class Terminator:
         for tunnel in self._tunnels.values():
             tunnel.close()
         self._tunnels.clear()
+        self.spawn = _not_running  # which refers to the agent, as the agent does to this object
 
     def _on_notice(self, text: str) -> None:
         self._on_event(Notice(text))
