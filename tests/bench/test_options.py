@@ -69,7 +69,7 @@ def test_quick_has_its_own_default_of_rounds() -> None:
 def test_another_source_of_portway_is_measured_as_a_peer(tmp_path: Path) -> None:
     (tmp_path / "portway").mkdir()
 
-    options = parse_options(["--systems", "direct,portway http", "--against", str(tmp_path)])
+    options = parse_options(["--systems", "direct,portway http TLS", "--against", str(tmp_path)])
 
     assert [system.name for system in options.systems] == ["direct", "portway http TLS", "other portway http TLS"]
     assert [system.source for system in options.systems if isinstance(system, Portway)] == [SOURCE, tmp_path]

@@ -21,7 +21,8 @@ class Collected:
         self.head = b""
 
     def on_head(self, head: bytes) -> Body | After:
-        framing = response_framing(head.lower(), int(head[9:12]), b"GET")
+        digits = head[9:12]
+        framing = response_framing(head.lower(), int(digits) if digits.isdigit() else 200, b"GET")
         if framing != After.ANOTHER_HEAD:
             self.head, self.body = head, b""
         return framing

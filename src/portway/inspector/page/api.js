@@ -30,7 +30,7 @@ export const harPath = (q) => `/api/har?${query({ q })}`;
 
 /** Call `handlers.request(summary)` and `handlers.cleared()` for changes after `after`; return a function that ends it. */
 export function events(q, after, handlers) {
-  const source = new EventSource(`/api/events?${query({ q, after })}`);
+  const source = new EventSource(`/api/events?${query({ q })}&after=${after}`);
   source.addEventListener("request", (event) => handlers.request(JSON.parse(event.data)));
   source.addEventListener("cleared", () => handlers.cleared());
   source.onopen = () => handlers.state("live");
