@@ -24,7 +24,7 @@ demo: .venv/.ready-demo
 	@$(BIN)/portway demo $(ARGS)
 
 test: .venv/.ready-dev
-	@$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-deps:
 	@scripts/test-deps
